@@ -1,0 +1,28 @@
+-- A database and a role of the same name for each service, and for the schema registry. A role can open its own database
+-- and no other. psql 15 or newer runs this as a superuser, and it may run again: it adds what is missing and sets the
+-- passwords to the environment's.
+\set ON_ERROR_STOP on
+\getenv gateway_password GATEWAY_DB_PASSWORD
+\getenv users_password USERS_DB_PASSWORD
+\getenv events_password EVENTS_DB_PASSWORD
+\getenv registrations_password REGISTRATIONS_DB_PASSWORD
+\getenv registry_password REGISTRY_DB_PASSWORD
+
+CREATE TEMPORARY TABLE wanted (name text, password text);
+INSERT INTO wanted VALUES
+    ('gateway', :'gateway_password'),
+    ('users', :'users_password'),
+    ('events', :'events_password'),
+    ('registrations', :'registrations_password'),
+    ('registry', :'registry_password');
+
+SELECT format('CREATE ROLE %I', name) FROM wanted WHERE name NOT IN (SELECT rolname FROM pg_roles)
+\gexec
+SELECT format('ALTER ROLE %I LOGIN PASSWORD %L', name, password) FROM wanted
+\gexec
+SELECT format('CREATE DATABASE %I OWNER %I', name, name) FROM wanted WHERE name NOT IN (SELECT datname FROM pg_database)
+\gexec
+-- By default everybody may connect to every database.
+SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', datname) FROM pg_database
+WHERE datname IN (SELECT name FROM wanted) OR datname IN ('postgres', 'template1')
+\gexec
