@@ -1,0 +1,190 @@
+//! The shape of an aggregate: two pure functions. The runtime that feeds them is the `postgres` crate's.
+
+use std::{borrow::Cow, fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use uuid::Uuid;
+
+pub use crate::state;
+use crate::{Message, Timestamp};
+
+/// One consistent thing that commands change: state that only its own domain events change.
+///
+/// No async, clock, randomness, SQL or Kafka: the time, the actor and new ids arrive with the command.
+pub trait Aggregate: Default + Clone + Send + Sync + Serialize + DeserializeOwned + 'static {
+    /// Keys the stream and the snapshots: never rename.
+    const NAME: &'static str;
+    type Command: Message;
+    type DomainEvent: Message;
+    /// What decisions need beyond the state, fetched for a whole batch and evolved with the state.
+    type Context: Default + Send + Sync;
+    type Rejection: Into<Refusal>;
+
+    /// What the command leads to. Without domain events it is accepted and changes nothing.
+    fn decide(
+        &self,
+        context: &Self::Context,
+        command: &Command<Self::Command>,
+    ) -> Result<Vec<Self::DomainEvent>, Self::Rejection>;
+
+    /// Applies one domain event of the aggregate named by `key`. Must not fail: the event has happened.
+    fn evolve(&mut self, context: &mut Self::Context, key: Uuid, event: &Self::DomainEvent);
+}
+
+/// A command and what of its envelope a decision may use.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Command<C> {
+    /// `ce_id`.
+    pub id: Uuid,
+    /// The aggregate.
+    pub key: Uuid,
+    /// On whose behalf; `None` where the envelope names nobody.
+    pub actor: Option<Actor>,
+    /// `ce_time`: when it was given.
+    pub time: Timestamp,
+    /// The version that the sender has seen; a stale one is rejected.
+    pub expected_version: Option<i64>,
+    /// Whether a [`Refusal::Defer`] will become its rejection.
+    pub last_attempt: bool,
+    pub body: C,
+}
+
+/// On whose behalf something is done; `ce_actor` on the wire, as `user:<uuid>` or `service:<name>`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Actor {
+    User(Uuid),
+    /// A service, on its own behalf.
+    System(Cow<'static, str>),
+}
+
+/// What the pipeline does with a business no.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// Answer it.
+    Reject(Rejected),
+    /// Too early: the command comes back a little later; after the last attempt, this is the answer.
+    Defer(Rejected),
+}
+
+/// Why a command is refused, as its sender reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// Stable, kebab-case, e.g. `email-taken`.
+    pub code: &'static str,
+    /// One sentence for people, without personal data.
+    pub detail: String,
+    /// Empty where no field is at fault.
+    pub errors: Vec<FieldError>,
+}
+
+/// What is wrong with one field of a command.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FieldError {
+    pub field: String,
+    /// Stable, kebab-case.
+    pub code: String,
+    /// One sentence for people, without personal data.
+    pub message: String,
+}
+
+/// A text that is no actor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected user:<uuid> or service:<name>")]
+pub struct UnknownActor;
+
+/// Makes a domain's structs and enums storable as snapshots, so that the domain names no serde.
+///
+/// ```
+/// contracts::state! {
+///     #[derive(Debug, Default, Clone, PartialEq)]
+///     pub struct Roster {
+///         pub capacity: i32,
+///         pub phase: Phase,
+///     }
+///
+///     #[derive(Debug, Default, Clone, PartialEq)]
+///     pub enum Phase {
+///         #[default]
+///         Draft,
+///         Open,
+///     }
+/// }
+/// ```
+#[macro_export]
+macro_rules! state {
+    ($($item:item)+) => {
+        $(
+            #[derive($crate::__private::serde::Serialize, $crate::__private::serde::Deserialize)]
+            #[serde(crate = "::contracts::__private::serde")]
+            $item
+        )+
+    };
+}
+
+impl Actor {
+    /// A service, on its own behalf.
+    pub const fn service(name: &'static str) -> Self {
+        Self::System(Cow::Borrowed(name))
+    }
+
+    /// The user, if it is one.
+    pub fn user(&self) -> Option<Uuid> {
+        match self {
+            Self::User(id) => Some(*id),
+            Self::System(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(id) => write!(f, "user:{id}"),
+            Self::System(name) => write!(f, "service:{name}"),
+        }
+    }
+}
+
+impl FromStr for Actor {
+    type Err = UnknownActor;
+
+    fn from_str(text: &str) -> Result<Self, UnknownActor> {
+        match text.split_once(':') {
+            Some(("user", id)) => Uuid::parse_str(id).map(Self::User).map_err(|_| UnknownActor),
+            Some(("service", name)) if !name.is_empty() => Ok(Self::System(Cow::Owned(name.to_owned()))),
+            _ => Err(UnknownActor),
+        }
+    }
+}
+
+impl Rejected {
+    /// Without field errors.
+    pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+        }
+    }
+}
+
+impl From<Rejected> for Refusal {
+    fn from(rejected: Rejected) -> Self {
+        Self::Reject(rejected)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_actor_survives_the_header() {
+        for actor in [Actor::User(Uuid::from_u128(7)), Actor::service("registration")] {
+            assert_eq!(actor.to_string().parse(), Ok(actor));
+        }
+        for text in ["", "user:", "user:ada", "service:", "registration", "robot:7"] {
+            assert_eq!(text.parse::<Actor>(), Err(UnknownActor), "{text}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Avro in the Confluent wire format: byte 0, schema id (4 bytes, big-endian), datum.
+//! <https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/index.html#wire-format>
+
+mod embedded;
+mod json;
+mod reader;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use apache_avro::Schema;
+use serde_json::Value;
+
+use self::{embedded::Embedded, reader::Writer};
+use crate::{Record, topics};
+
+/// The largest message there is; nothing larger is decoded, and the outbox takes nothing larger.
+pub const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
+
+const HEADER: usize = 5;
+
+/// Turns records into bytes and back. Cheap to clone; the clones share what was learned.
+#[derive(Clone)]
+pub struct Codec(Arc<Inner>);
+
+struct Inner {
+    /// What to write, by full name.
+    outgoing: HashMap<&'static str, (i32, &'static Embedded)>,
+    /// What may come in, by schema id.
+    incoming: RwLock<HashMap<i32, Arc<Writer>>>,
+}
+
+/// Why something was not encoded or decoded. Holds no content of the message: that may be personal, and errors are
+/// logged.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Fetch the schema, [`learn`](Codec::learn) it, decode again. Every other error of a decode is final.
+    #[error("schema {0} is unknown")]
+    UnknownSchema(i32),
+    #[error("the value has no schema id in front: {0}")]
+    NotFramed(&'static str),
+    #[error("schema {id} is {found}, not {expected}")]
+    WrongRecord {
+        id: i32,
+        found: String,
+        expected: &'static str,
+    },
+    #[error("the bytes are no {record}: {reason}")]
+    Datum { record: String, reason: &'static str },
+    #[error("{bytes} bytes follow the {record}")]
+    TrailingBytes { record: String, bytes: usize },
+    #[error("this {record} does not fit its schema: {reason}")]
+    Unencodable { record: &'static str, reason: &'static str },
+    #[error("schema {id} can't be used")]
+    BadSchema {
+        id: i32,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("schema {id} is already known as another one, {known}")]
+    IdTaken { id: i32, known: String },
+    #[error("there is no schema id for {}", .0.join(", "))]
+    MissingIds(Vec<&'static str>),
+    #[error("{0} is on no topic")]
+    UnknownRecord(String),
+}
+
+impl Codec {
+    /// Ids 1, 2, 3… in the order of the topic table: for tests, without a registry.
+    pub fn local() -> Self {
+        let names = topics::ALL
+            .iter()
+            .flat_map(|topic| topic.records)
+            .map(|record| record.name);
+        Self::with_ids(names.zip(1..)).expect("the topic table lists every record")
+    }
+
+    /// With the ids that the registry gave: one for every record of the topic table.
+    pub fn with_ids(ids: impl IntoIterator<Item = (&'static str, i32)>) -> Result<Self, Error> {
+        let mut outgoing = HashMap::new();
+        let mut incoming: HashMap<i32, Arc<Writer>> = HashMap::new();
+        for (name, id) in ids {
+            let embedded = embedded::get(name).ok_or_else(|| Error::UnknownRecord(name.to_owned()))?;
+            let writer = Writer::new(id, embedded.schema.clone())?;
+            if let Some(known) = incoming.insert(id, Arc::new(writer)) {
+                return Err(Error::IdTaken {
+                    id,
+                    known: known.name().to_owned(),
+                });
+            }
+            outgoing.insert(name, (id, embedded));
+        }
+        let missing: Vec<_> = embedded::names().filter(|name| !outgoing.contains_key(name)).collect();
+        if !missing.is_empty() {
+            return Err(Error::MissingIds(missing));
+        }
+        Ok(Self(Arc::new(Inner {
+            outgoing,
+            incoming: RwLock::new(incoming),
+        })))
+    }
+
+    /// Takes in a writer's schema that was met on the wire. Learning the same one again does nothing.
+    pub fn learn(&self, id: i32, schema_json: &str) -> Result<(), Error> {
+        let schema = Schema::parse_str(schema_json).map_err(|error| Error::BadSchema {
+            id,
+            source: error.into(),
+        })?;
+        let writer = Arc::new(Writer::new(id, schema)?);
+        let mut incoming = self.0.incoming.write().unwrap_or_else(PoisonError::into_inner);
+        match incoming.get(&id) {
+            Some(known) if known.is_same(&writer) => Ok(()),
+            Some(known) => Err(Error::IdTaken {
+                id,
+                known: known.name().to_owned(),
+            }),
+            None => {
+                incoming.insert(id, writer);
+                Ok(())
+            }
+        }
+    }
+
+    /// Frames a record of the topic table.
+    pub fn encode<R: Record>(&self, record: &R) -> Result<Vec<u8>, Error> {
+        let (id, embedded) = self
+            .0
+            .outgoing
+            .get(R::NAME)
+            .ok_or_else(|| Error::UnknownRecord(R::NAME.to_owned()))?;
+        let mut framed = Vec::with_capacity(128);
+        framed.push(0);
+        framed.extend(id.to_be_bytes());
+        embedded
+            .writer
+            .write_ser(&mut framed, record)
+            .map_err(|error| Error::Unencodable {
+                record: R::NAME,
+                reason: reader::reason(&error),
+            })?;
+        Ok(framed)
+    }
+
+    /// Reads a record that this or another version of `R` wrote.
+    pub fn decode<R: Record>(&self, framed: &[u8]) -> Result<R, Error> {
+        let (writer, datum) = self.open(framed)?;
+        writer.decode(datum)
+    }
+
+    /// The record's full name and its content as JSON, whatever type it is.
+    pub fn to_json(&self, framed: &[u8]) -> Result<(String, Value), Error> {
+        let (writer, datum) = self.open(framed)?;
+        let value = writer.decode_value(datum)?;
+        Ok((writer.name().to_owned(), json::render(value)))
+    }
+
+    /// Like [`to_json`](Self::to_json), without the fields that are marked personal: in the writer's schema, or in
+    /// today's of that name.
+    pub fn to_json_without_personal(&self, framed: &[u8]) -> Result<(String, Value), Error> {
+        let (writer, datum) = self.open(framed)?;
+        let today = embedded::get(writer.name()).map(|embedded| embedded.schema);
+        let value = writer.decode_value(datum)?;
+        Ok((
+            writer.name().to_owned(),
+            json::render_without_personal(value, writer.schema(), today),
+        ))
+    }
+
+    /// Full name of the framed record.
+    pub fn record_name(&self, framed: &[u8]) -> Result<String, Error> {
+        self.open(framed).map(|(writer, _)| writer.name().to_owned())
+    }
+
+    /// The id of every record that can be written, in the order of the names.
+    pub fn schema_ids(&self) -> Vec<(&'static str, i32)> {
+        let mut ids: Vec<_> = self.0.outgoing.iter().map(|(name, (id, _))| (*name, *id)).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    fn open<'a>(&self, framed: &'a [u8]) -> Result<(Arc<Writer>, &'a [u8]), Error> {
+        let id = schema_id(framed)?;
+        let incoming = self.0.incoming.read().unwrap_or_else(PoisonError::into_inner);
+        let writer = incoming.get(&id).ok_or(Error::UnknownSchema(id))?;
+        Ok((Arc::clone(writer), &framed[HEADER..]))
+    }
+}
+
+/// The schema id in front of a framed value.
+pub fn schema_id(framed: &[u8]) -> Result<i32, Error> {
+    match framed {
+        [0, a, b, c, d, ..] => Ok(i32::from_be_bytes([*a, *b, *c, *d])),
+        [0, ..] | [] => Err(Error::NotFramed("too short")),
+        _ => Err(Error::NotFramed("the first byte is not 0")),
+    }
+}
+
+impl fmt::Debug for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Codec")
+            .field("schema_ids", &self.schema_ids())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,167 @@
+//! Seats and waiting lists: the topics `registrations` and `registrations.commands`. The key is the event's id, which
+//! is also its roster's.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{Timestamp, message::topic};
+
+topic! {
+    /// A request to one event's roster.
+    pub RegistrationCommand on REGISTRATIONS_COMMANDS in "registrations.commands" as "rollcall.registrations.commands" {
+        FollowEvent,
+        Register,
+        CancelRegistration,
+        ContinueClosing,
+    }
+}
+
+topic! {
+    /// What happened to one event's roster.
+    pub RegistrationEvent on REGISTRATIONS in "registrations" as "rollcall.registrations" {
+        RosterOpened,
+        RosterChanged,
+        RosterClosed,
+        SeatConfirmed,
+        SeatWaitlisted,
+        SeatPromoted,
+        RegistrationCancelled,
+    }
+}
+
+/// Bring the roster to what its event says; the highest `event_sequence` wins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FollowEvent {
+    /// Sequence of the event's domain event that this states.
+    pub event_sequence: i64,
+    pub status: EventStatus,
+    /// `None` where the status alone is known.
+    pub terms: Option<Terms>,
+}
+
+/// Where an event stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum EventStatus {
+    Published,
+    Cancelled,
+    Ended,
+    /// A symbol of a newer writer.
+    Unknown,
+}
+
+/// What the roster has to know about a published event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Terms {
+    pub organizer_id: Uuid,
+    pub capacity: i32,
+    pub waiting_list: bool,
+    pub registration_closes_at: Timestamp,
+    pub starts_at: Timestamp,
+    pub ends_at: Timestamp,
+}
+
+/// Give a person a seat, or a place on the waiting list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Register {
+    pub registration_id: Uuid,
+    pub user_id: Uuid,
+}
+
+/// Give up a seat or a place on the waiting list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CancelRegistration {
+    pub registration_id: Uuid,
+    pub reason: CancelReason,
+}
+
+/// Go on cancelling the registrations of a closed roster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContinueClosing {}
+
+/// Why a registration ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum CancelReason {
+    ByAttendee,
+    ByOrganizer,
+    EventCancelled,
+    UserDeactivated,
+    /// A symbol of a newer writer.
+    Unknown,
+}
+
+/// People can register for the event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RosterOpened {
+    /// Sequence of the event's domain event that this follows from.
+    pub event_sequence: i64,
+    pub organizer_id: Uuid,
+    pub capacity: i32,
+    pub waiting_list: bool,
+    pub registration_closes_at: Timestamp,
+    pub starts_at: Timestamp,
+    pub ends_at: Timestamp,
+}
+
+/// The terms of the event changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RosterChanged {
+    /// Sequence of the event's domain event that this follows from.
+    pub event_sequence: i64,
+    pub organizer_id: Uuid,
+    pub capacity: i32,
+    pub waiting_list: bool,
+    pub registration_closes_at: Timestamp,
+    pub starts_at: Timestamp,
+    pub ends_at: Timestamp,
+}
+
+/// Nobody can register for the event any more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RosterClosed {
+    /// Sequence of the event's domain event that this follows from.
+    pub event_sequence: i64,
+    pub reason: RosterCloseReason,
+}
+
+/// Why a roster closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum RosterCloseReason {
+    Cancelled,
+    Ended,
+    /// A symbol of a newer writer.
+    Unknown,
+}
+
+/// A person has a seat.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SeatConfirmed {
+    pub registration_id: Uuid,
+    pub user_id: Uuid,
+}
+
+/// A person waits for a seat.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SeatWaitlisted {
+    pub registration_id: Uuid,
+    pub user_id: Uuid,
+}
+
+/// A person moved from the waiting list to a seat.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SeatPromoted {
+    pub registration_id: Uuid,
+    pub user_id: Uuid,
+}
+
+/// A registration ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RegistrationCancelled {
+    pub registration_id: Uuid,
+    pub user_id: Uuid,
+    pub reason: CancelReason,
+    /// Whether a seat came free, not only a place on the waiting list.
+    pub had_seat: bool,
+}

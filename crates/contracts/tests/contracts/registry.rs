@@ -1,0 +1,217 @@
+//! Against the real registry that `scripts/test` brings up. Each test has its own subjects and removes them.
+
+use contracts::{
+    Codec, Record, Registry, UserDeactivated,
+    registry::{Difference, Error},
+    topics,
+};
+use uuid::Uuid;
+
+/// A prefix for subjects that nobody else uses.
+struct Subjects {
+    url: String,
+    prefix: String,
+}
+
+impl Subjects {
+    fn new() -> (Registry, Self) {
+        let url = std::env::var("SCHEMA_REGISTRY_URL").expect(
+            "SCHEMA_REGISTRY_URL is not set: run the tests with scripts/test, or eval \"$(scripts/stack env)\" first",
+        );
+        (
+            Registry::new(&url),
+            Self {
+                url,
+                prefix: format!("test-{}.", Uuid::now_v7().simple()),
+            },
+        )
+    }
+
+    fn of<R: Record>(&self) -> String {
+        format!("{}{}", self.prefix, R::TOPIC.subject(R::NAME))
+    }
+}
+
+impl Drop for Subjects {
+    fn drop(&mut self) {
+        let (subjects, prefix) = (format!("{}/subjects", self.url), self.prefix.clone());
+        // A runtime can't be started inside the test's own.
+        let removal = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            runtime.block_on(async {
+                let http = reqwest::Client::new();
+                let all: Vec<String> = http.get(&subjects).send().await?.json().await?;
+                for subject in all.iter().filter(|subject| subject.starts_with(&prefix)) {
+                    for query in ["", "?permanent=true"] {
+                        http.delete(format!("{subjects}/{subject}{query}"))
+                            .send()
+                            .await?
+                            .error_for_status()?;
+                    }
+                }
+                Ok::<(), reqwest::Error>(())
+            })
+        });
+        let removed = removal.join();
+        assert!(
+            std::thread::panicking() || matches!(removed, Ok(Ok(()))),
+            "subjects were left behind: {removed:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn registering_is_idempotent_and_lookup_finds_the_same_ids() {
+    let (registry, subjects) = Subjects::new();
+
+    let missing = registry
+        .lookup_all(topics::ALL, &subjects.prefix)
+        .await
+        .expect_err("nothing is there yet");
+    let Error::NotRegistered(differences) = &missing else {
+        panic!("{missing}")
+    };
+    assert!(
+        differences.contains(&Difference::Missing(subjects.of::<UserDeactivated>())),
+        "{missing}"
+    );
+    assert!(missing.to_string().contains("rollcall schemas register"), "{missing}");
+
+    let registered = registry
+        .register_all(topics::ALL, &subjects.prefix)
+        .await
+        .expect("all are new");
+    let again = registry
+        .register_all(topics::ALL, &subjects.prefix)
+        .await
+        .expect("all are the same");
+    let found = registry
+        .lookup_all(topics::ALL, &subjects.prefix)
+        .await
+        .expect("all are there");
+    assert_eq!(again, registered);
+    assert_eq!(found, registered);
+
+    // The ids make a codec, and another process can learn them from the registry.
+    let codec = Codec::with_ids(found.clone()).expect("complete");
+    let framed = codec.encode(&UserDeactivated {
+        reason: "left".into(),
+        deactivated_at: contracts::Timestamp::EPOCH,
+    });
+    let framed = framed.expect("encodes");
+    let other = Codec::with_ids(found.into_iter().map(|(name, id)| (name, id + 1_000_000))).expect("complete");
+    let unknown = other.decode::<UserDeactivated>(&framed).expect_err("another id");
+    let contracts::codec::Error::UnknownSchema(id) = unknown else {
+        panic!("{unknown}")
+    };
+    other
+        .learn(id, &registry.schema(id).await.expect("it is registered"))
+        .expect("a valid schema");
+    assert_eq!(
+        other.decode::<UserDeactivated>(&framed).expect("decodes").reason,
+        "left"
+    );
+}
+
+#[tokio::test]
+async fn a_schema_that_the_registry_has_otherwise_is_named() {
+    let (registry, subjects) = Subjects::new();
+    let subject = subjects.of::<UserDeactivated>();
+    let other = UserDeactivated::SCHEMA.replacen(r#""type": "string" }"#, r#""type": "string", "personal": true }"#, 1);
+    registry.register(&subject, &other).await.expect("a new subject");
+
+    let error = registry
+        .lookup_all(&[&topics::USERS], &subjects.prefix)
+        .await
+        .expect_err("another mark");
+    let Error::NotRegistered(differences) = &error else {
+        panic!("{error}")
+    };
+    assert!(differences.contains(&Difference::Other(subject.clone())), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("{subject} is there, but otherwise")),
+        "{error}"
+    );
+    assert_eq!(
+        registry
+            .lookup(&subject, UserDeactivated::SCHEMA)
+            .await
+            .expect("answered"),
+        None
+    );
+    assert!(registry.lookup(&subject, &other).await.expect("answered").is_some());
+}
+
+#[tokio::test]
+async fn an_incompatible_schema_is_refused_both_ways() {
+    let (registry, subjects) = Subjects::new();
+    let subject = subjects.of::<UserDeactivated>();
+    registry
+        .register_all(&[&topics::USERS], &subjects.prefix)
+        .await
+        .expect("new");
+    let with = |field: &str| UserDeactivated::SCHEMA.replacen(r#""fields": ["#, &format!(r#""fields": [{field},"#), 1);
+    let fine = with(r#"{ "name": "by", "type": "string", "default": "" }"#);
+    // Old readers could read this; new readers could not read the old.
+    let no_default = with(r#"{ "name": "by", "type": "string" }"#);
+    // New readers could read the old; old readers could not read this.
+    let removed = r#"{ "type": "record", "namespace": "rollcall.users", "name": "UserDeactivated", "fields": [] }"#;
+
+    registry
+        .check_compatibility(&subject, &fine)
+        .await
+        .expect("answered")
+        .expect("compatible");
+    for bad in [no_default.as_str(), removed] {
+        registry
+            .check_compatibility(&subject, bad)
+            .await
+            .expect("answered")
+            .expect_err("incompatible");
+        let error = registry.register(&subject, bad).await.expect_err("incompatible");
+        assert!(matches!(&error, Error::Incompatible { .. }), "{error}");
+        assert!(error.to_string().contains(&subject), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_said_so() {
+    let (registry, subjects) = Subjects::new();
+    let error = registry.schema(i32::MAX).await.expect_err("no such id");
+    assert!(matches!(error, Error::NotFound { .. }), "{error}");
+    let subject = subjects.of::<UserDeactivated>();
+    let fits = registry
+        .check_compatibility(&subject, UserDeactivated::SCHEMA)
+        .await
+        .expect("answered");
+    fits.expect("a new subject takes any");
+}
+
+#[tokio::test]
+async fn a_registry_that_is_down_is_named_with_the_setting() {
+    // Nothing listens on the port of a socket that is bound but not listening.
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket
+        .bind("127.0.0.1:0".parse().expect("an address"))
+        .expect("a free port");
+    let address = socket.local_addr().expect("bound");
+    let registry = Registry::new(&format!("http://user:secret@{address}"));
+
+    let error = registry
+        .lookup("users-rollcall.users.UserCreated", "{}")
+        .await
+        .expect_err("nobody is there");
+
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    let text = format!("{error} {error:?}");
+    assert!(
+        text.contains("users-rollcall.users.UserCreated") && text.contains("SCHEMA_REGISTRY_URL"),
+        "{text}"
+    );
+    assert!(!text.contains("secret"), "{text}");
+}

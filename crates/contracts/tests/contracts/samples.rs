@@ -1,0 +1,277 @@
+//! One sample of every record. Its fields are filled and differ from each other, so that a mix-up shows.
+
+use contracts::*;
+use uuid::{Uuid, uuid};
+
+/// Something to do with every record.
+pub(crate) trait Visitor {
+    fn visit<R: Record>(&mut self, sample: R);
+}
+
+const EVENT: Uuid = uuid!("01957a3c-0000-7000-8000-00000000000e");
+const ORGANIZER: Uuid = uuid!("01957a3c-0000-7000-8000-000000000001");
+const ATTENDEE: Uuid = uuid!("01957a3c-0000-7000-8000-000000000002");
+const REGISTRATION: Uuid = uuid!("01957a3c-0000-7000-8000-000000000003");
+const COMMAND: Uuid = uuid!("01957a3c-0000-7000-8000-000000000004");
+const MESSAGE: Uuid = uuid!("01957a3c-0000-7000-8000-000000000005");
+const NOTIFICATION: Uuid = uuid!("01957a3c-0000-7000-8000-000000000006");
+const PROCESS: Uuid = uuid!("01957a3c-0000-7000-8000-000000000007");
+
+pub(crate) fn visit_all(visitor: &mut impl Visitor) {
+    visitor.visit(create_user());
+    visitor.visit(DeactivateUser {
+        reason: "left the club".into(),
+    });
+    visitor.visit(UserCreated {
+        created_at: time("2026-03-01T18:00:00Z"),
+    });
+    visitor.visit(UserDeactivated {
+        reason: "left the club".into(),
+        deactivated_at: time("2026-04-01T18:00:00Z"),
+    });
+    visitor.visit(UserProfile {
+        email: "ada@example.org".into(),
+        username: "ada".into(),
+        full_name: "Ada Lovelace".into(),
+        date_of_birth: Date::from_ymd(1815, 12, 10).expect("a date"),
+        time_zone: "Europe/London".into(),
+    });
+
+    visitor.visit(CreateEvent {
+        title: "Notes on the Engine".into(),
+        description: "A reading, with tea.".into(),
+        venue: "St James's Square 12".into(),
+        starts_at: time("2026-06-01T18:00:00Z"),
+        ends_at: time("2026-06-01T20:30:00Z"),
+        time_zone: "Europe/London".into(),
+        capacity: 200,
+        registration_closes_at: time("2026-05-31T22:00:00Z"),
+        waiting_list: true,
+    });
+    visitor.visit(PublishEvent {});
+    visitor.visit(CancelEvent {
+        reason: "the hall is flooded".into(),
+    });
+    visitor.visit(EndEvent {});
+    visitor.visit(EventCreated {
+        organizer_id: ORGANIZER,
+        title: "Notes on the Engine".into(),
+        description: "A reading, with tea.".into(),
+        venue: "St James's Square 12".into(),
+        starts_at: time("2026-06-01T18:00:00Z"),
+        ends_at: time("2026-06-01T20:30:00Z"),
+        time_zone: "Europe/London".into(),
+        capacity: 200,
+        registration_closes_at: time("2026-05-31T22:00:00Z"),
+        waiting_list: true,
+    });
+    visitor.visit(EventPublished {
+        organizer_id: ORGANIZER,
+        title: "Notes on the Engine".into(),
+        description: "A reading, with tea.".into(),
+        venue: "St James's Square 12".into(),
+        starts_at: time("2026-06-01T18:00:00Z"),
+        ends_at: time("2026-06-01T20:30:00Z"),
+        time_zone: "Europe/London".into(),
+        capacity: 200,
+        registration_closes_at: time("2026-05-31T22:00:00Z"),
+        waiting_list: true,
+    });
+    visitor.visit(EventCancelled {
+        reason: "the hall is flooded".into(),
+        cancelled_at: time("2026-05-30T07:00:00.000001Z"),
+    });
+    visitor.visit(EventEnded {
+        ended_at: time("2026-06-01T20:30:00Z"),
+    });
+
+    visitor.visit(follow_event());
+    visitor.visit(Register {
+        registration_id: REGISTRATION,
+        user_id: ATTENDEE,
+    });
+    visitor.visit(CancelRegistration {
+        registration_id: REGISTRATION,
+        reason: CancelReason::ByOrganizer,
+    });
+    visitor.visit(ContinueClosing {});
+    visitor.visit(RosterOpened {
+        event_sequence: 2,
+        organizer_id: ORGANIZER,
+        capacity: 200,
+        waiting_list: true,
+        registration_closes_at: time("2026-05-31T22:00:00Z"),
+        starts_at: time("2026-06-01T18:00:00Z"),
+        ends_at: time("2026-06-01T20:30:00Z"),
+    });
+    visitor.visit(RosterChanged {
+        event_sequence: 3,
+        organizer_id: ORGANIZER,
+        capacity: 250,
+        waiting_list: false,
+        registration_closes_at: time("2026-05-31T22:00:00Z"),
+        starts_at: time("2026-06-01T18:00:00Z"),
+        ends_at: time("2026-06-01T20:30:00Z"),
+    });
+    visitor.visit(RosterClosed {
+        event_sequence: 4,
+        reason: RosterCloseReason::Ended,
+    });
+    visitor.visit(SeatConfirmed {
+        registration_id: REGISTRATION,
+        user_id: ATTENDEE,
+    });
+    visitor.visit(SeatWaitlisted {
+        registration_id: REGISTRATION,
+        user_id: ATTENDEE,
+    });
+    visitor.visit(SeatPromoted {
+        registration_id: REGISTRATION,
+        user_id: ATTENDEE,
+    });
+    visitor.visit(RegistrationCancelled {
+        registration_id: REGISTRATION,
+        user_id: ATTENDEE,
+        reason: CancelReason::UserDeactivated,
+        had_seat: true,
+    });
+
+    visitor.visit(NotificationSent {
+        notification_id: NOTIFICATION,
+        kind: NotificationKind::SeatPromoted,
+        cause_id: MESSAGE,
+        sent_at: time("2026-05-02T09:15:00Z"),
+    });
+    visitor.visit(NotificationFailed {
+        notification_id: NOTIFICATION,
+        kind: NotificationKind::EventCancelled,
+        cause_id: MESSAGE,
+        reason: "550 mailbox unavailable".into(),
+        failed_at: time("2026-05-02T09:20:00Z"),
+    });
+    visitor.visit(FindAuditEntries {
+        aggregate_id: Some(EVENT),
+        correlation_id: Some(COMMAND),
+        actor: Some(Actor::User(ORGANIZER).to_string()),
+        message_type: Some("rollcall.events.EventPublished".into()),
+        from: Some(time("2026-01-01T00:00:00Z")),
+        until: Some(time("2027-01-01T00:00:00Z")),
+        cursor: Some("events/3/1200".into()),
+        limit: 100,
+    });
+    visitor.visit(CommandAccepted {
+        command_id: COMMAND,
+        version: 7,
+        effects: vec![
+            Effect {
+                topic: "registrations".into(),
+                key: EVENT,
+                sequence: 6,
+            },
+            Effect {
+                topic: "registrations".into(),
+                key: EVENT,
+                sequence: 7,
+            },
+        ],
+        result: Some("{}".into()),
+    });
+    visitor.visit(CommandRejected {
+        command_id: COMMAND,
+        code: "email-taken".into(),
+        detail: "Somebody uses this address already.".into(),
+        errors: vec![FieldError {
+            field: "email".into(),
+            code: "taken".into(),
+            message: "Choose another address.".into(),
+        }],
+    });
+    visitor.visit(CommandFailed {
+        command_id: COMMAND,
+        code: "expired".into(),
+        detail: "It came too late.".into(),
+    });
+    visitor.visit(MessageDeadLettered {
+        service: "registration".into(),
+        topic: "events".into(),
+        partition: 11,
+        offset: 4_000_000_000,
+        message_id: Some(MESSAGE),
+        message_type: Some("rollcall.events.EventPublished".into()),
+        reason: DeadLetterReason::WrongKey,
+        detail: "the key is no uuid".into(),
+        dead_lettered_at: time("2026-05-02T09:20:00Z"),
+    });
+    visitor.visit(ReleaseKey {
+        service: "registration".into(),
+        topic: "events".into(),
+        parked_key: EVENT,
+    });
+    visitor.visit(ProcessStatus {
+        service: "registration".into(),
+        instance: PROCESS,
+        version: "0.1.0".into(),
+        started_at: time("2026-05-02T09:00:00Z"),
+        reported_at: time("2026-05-02T09:20:00Z"),
+        ready: true,
+        outbox_rows: 3,
+        outbox_oldest_age_ms: 40,
+        assignments: vec![Assignment {
+            topic: "events".into(),
+            partition: 11,
+            position: 4_000_000_001,
+            lag: 12,
+            lag_ms: Some(900),
+        }],
+    });
+}
+
+pub(crate) fn create_user() -> CreateUser {
+    CreateUser {
+        email: "ada@example.org".into(),
+        username: "countess".into(),
+        full_name: "Ada Lovelace".into(),
+        date_of_birth: Date::from_ymd(1815, 12, 10).expect("a date"),
+        time_zone: "Europe/London".into(),
+    }
+}
+
+pub(crate) fn follow_event() -> FollowEvent {
+    FollowEvent {
+        event_sequence: 2,
+        status: EventStatus::Published,
+        terms: Some(Terms {
+            organizer_id: ORGANIZER,
+            capacity: 200,
+            waiting_list: true,
+            registration_closes_at: time("2026-05-31T22:00:00Z"),
+            starts_at: time("2026-06-01T18:00:00Z"),
+            ends_at: time("2026-06-01T20:30:00Z"),
+        }),
+    }
+}
+
+fn time(text: &str) -> Timestamp {
+    text.parse().expect("a time")
+}
+
+#[test]
+fn there_is_a_sample_of_every_record() {
+    struct Names(Vec<&'static str>);
+    impl Visitor for Names {
+        fn visit<R: Record>(&mut self, _: R) {
+            self.0.push(R::NAME);
+        }
+    }
+    let mut names = Names(Vec::new());
+    visit_all(&mut names);
+    names.0.sort_unstable();
+
+    let mut declared: Vec<_> = topics::ALL
+        .iter()
+        .flat_map(|topic| topic.records)
+        .map(|record| record.name)
+        .collect();
+    declared.sort_unstable();
+    assert_eq!(names.0, declared);
+}
