@@ -1,0 +1,103 @@
+use std::future::pending;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use chassis::{Admin, Health, Supervisor, healthcheck, metrics};
+use prometheus::{IntCounter, Registry};
+use uuid::Uuid;
+
+use crate::client::{ask, nobody_listens};
+
+async fn serve(health: Health, metrics: Registry) -> SocketAddr {
+    let admin = Admin::bind("127.0.0.1:0".parse().expect("an address"))
+        .await
+        .expect("a free port");
+    let address = admin.address();
+    tokio::spawn(admin.serve(health, metrics, pending()));
+    address
+}
+
+#[tokio::test]
+async fn ready_names_the_check_that_is_down() {
+    let health = Health::new();
+    health.check("kafka").up();
+    let postgres = health.check("postgres");
+    let address = serve(health, Registry::new()).await;
+
+    let answer = ask(address, "GET /ready").await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.json()["checks"]["postgres"]["reason"], "not up yet");
+
+    postgres.down("connection refused");
+    let checks = ask(address, "GET /ready").await.json()["checks"].clone();
+    assert_eq!(
+        checks["postgres"],
+        serde_json::json!({"up": false, "reason": "connection refused"})
+    );
+    assert_eq!(checks["kafka"], serde_json::json!({"up": true}));
+}
+
+#[tokio::test]
+async fn metrics_are_in_the_text_format() {
+    let registry = metrics::registry("user", "1.2.3", Uuid::now_v7());
+    let counter = IntCounter::new("rollcall_test_total", "counts").expect("a valid name");
+    registry.register(Box::new(counter.clone())).expect("it is new");
+    counter.inc_by(3);
+    let address = serve(Health::new(), registry).await;
+
+    let answer = ask(address, "GET /metrics").await;
+    assert_eq!(answer.status, 200);
+    assert!(
+        answer.head.contains("content-type: text/plain; version=0.0.4"),
+        "{}",
+        answer.head
+    );
+    for line in answer.body.lines().filter(|line| !line.starts_with('#')) {
+        let (_, value) = line.rsplit_once(' ').expect("name and value");
+        value.parse::<f64>().expect("a number");
+    }
+    assert!(answer.body.contains("\nrollcall_test_total 3\n"));
+    assert!(answer.body.contains(r#"service="user",version="1.2.3"} 1"#));
+    #[cfg(target_os = "linux")]
+    assert!(answer.body.contains("\nprocess_resident_memory_bytes "));
+}
+
+#[tokio::test]
+async fn the_admin_port_only_answers_questions() {
+    let address = serve(Health::new(), Registry::new()).await;
+    for request in ["POST /health", "POST /ready", "PUT /metrics", "DELETE /ready"] {
+        assert_eq!(ask(address, request).await.status, 405, "{request}");
+    }
+    assert_eq!(ask(address, "GET /").await.status, 404);
+    assert_eq!(ask(address, "GET /health").await.status, 200);
+}
+
+#[tokio::test]
+async fn healthcheck_says_what_is_down() {
+    let supervisor = Supervisor::new("test", "0", Duration::ZERO);
+    let health = supervisor.process().health();
+    health.check("postgres").down("connection refused");
+    let address = serve(health, Registry::new()).await;
+    let error = tokio::task::spawn_blocking(move || healthcheck(address))
+        .await
+        .expect("no panic");
+    let error = error.expect_err("it is not ready").to_string();
+    assert!(
+        error.contains("postgres") && error.contains("connection refused"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn healthcheck_fails_where_nobody_listens() {
+    let (_reserved, address) = nobody_listens();
+    let error = tokio::task::spawn_blocking(move || healthcheck(address))
+        .await
+        .expect("no panic");
+    assert!(
+        error
+            .expect_err("nobody is there")
+            .to_string()
+            .contains("nobody answers")
+    );
+}

@@ -1,0 +1,8 @@
+//! Everything that the chassis promises, through its doors.
+
+mod admin;
+mod client;
+mod http;
+mod process;
+mod settings;
+mod supervision;

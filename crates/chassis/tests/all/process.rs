@@ -1,0 +1,370 @@
+//! `examples/specimen.rs`, run as the operating system would.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::client::{ask_blocking, nobody_listens};
+
+fn specimen(command: &[&str], settings: &[(&str, &str)]) -> Command {
+    // target/debug/deps/all-… → target/debug/examples/specimen, which `cargo test` builds too.
+    let mut path: PathBuf = std::env::current_exe().expect("this test");
+    path.pop();
+    path.pop();
+    path.push("examples/specimen");
+    let mut process = Command::new(path);
+    process.args(command).env_clear();
+    process
+        .env("ADMIN_LISTEN", "127.0.0.1:0")
+        .env("DATABASE_URL", "postgres://127.0.0.1/specimen");
+    process.envs(settings.iter().copied());
+    process
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    process
+}
+
+struct Ended {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ended {
+    fn lines(&self) -> Vec<Value> {
+        let line = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"));
+        self.stderr.lines().map(line).collect()
+    }
+
+    fn messages(&self) -> Vec<String> {
+        let lines = self.lines();
+        lines
+            .iter()
+            .map(|line| line["message"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    }
+
+    fn errors(&self) -> Vec<Value> {
+        self.lines()
+            .into_iter()
+            .filter(|line| line["level"] == "ERROR")
+            .collect()
+    }
+}
+
+fn end(command: &[&str], settings: &[(&str, &str)]) -> Ended {
+    let output = specimen(command, settings)
+        .output()
+        .expect("the example is built: cargo build --examples");
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).expect("UTF-8"),
+        stderr: String::from_utf8(output.stderr).expect("UTF-8"),
+    }
+}
+
+/// A running specimen. Killed if a test gives up on it.
+struct Running {
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+    said: String,
+    admin: SocketAddr,
+}
+
+impl Running {
+    fn start(settings: &[(&str, &str)]) -> Running {
+        let mut child = specimen(&["run"], settings)
+            .spawn()
+            .expect("the example is built: cargo build --examples");
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut running = Running {
+            child,
+            stderr,
+            said: String::new(),
+            admin: nowhere,
+        };
+        let line = running.wait_for("its admin port is ");
+        let message = line["message"].as_str().expect("a message");
+        let (_, address) = message.rsplit_once(' ').expect("an address");
+        running.admin = address.parse().expect("an address");
+        running.wait_for("specimen 1.2.3 is running");
+        running
+    }
+
+    fn wait_for(&mut self, words: &str) -> Value {
+        loop {
+            let mut line = String::new();
+            let read = self.stderr.read_line(&mut line).expect("UTF-8");
+            assert_ne!(read, 0, "{words:?} was never said, only {}", self.said);
+            self.said.push_str(&line);
+            if line.contains(words) {
+                return serde_json::from_str(&line).expect("JSON");
+            }
+        }
+    }
+
+    fn signal(&self, signal: &str) {
+        // The standard library can only kill.
+        let (signal, id) = (format!("-{signal}"), self.child.id().to_string());
+        let status = Command::new("kill").args([signal, id]).status().expect("kill");
+        assert!(status.success());
+    }
+
+    fn end(mut self) -> Ended {
+        self.stderr.read_to_string(&mut self.said).expect("UTF-8");
+        let code = self.child.wait().expect("it was started").code();
+        let (stdout, stderr) = (String::new(), std::mem::take(&mut self.said));
+        Ended { code, stdout, stderr }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Fails where it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn both_signals_drain_inputs_then_outputs_and_exit_with_0() {
+    for signal in ["TERM", "INT"] {
+        let running = Running::start(&[]);
+        assert_eq!(ask_blocking(running.admin, "GET /ready").status, 200);
+        running.signal(signal);
+        let ended = running.end();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let messages = ended.messages();
+        let position = |words| {
+            messages
+                .iter()
+                .position(|message| message == words)
+                .expect("it was said")
+        };
+        assert!(position("consumer drained") < position("relay drained"));
+        assert!(position("relay drained") < position("specimen has stopped"));
+        assert!(ended.errors().is_empty());
+    }
+}
+
+#[test]
+fn a_task_that_fails_is_exit_70_and_one_line_with_the_whole_chain() {
+    let ended = end(&[], &[("BEHAVIOUR", "fails")]);
+    assert_eq!(ended.code, Some(70));
+    let [error] = &ended.errors()[..] else {
+        panic!("one error: {}", ended.stderr)
+    };
+    assert_eq!(error["task"], "consumer");
+    assert_eq!(error["error"], "can't poll: the broker went away");
+    assert!(ended.messages().contains(&"relay drained".to_owned()));
+}
+
+#[test]
+fn a_task_that_returns_or_panics_is_exit_70_too() {
+    let ended = end(&[], &[("BEHAVIOUR", "ends")]);
+    assert_eq!((ended.code, ended.errors().len()), (Some(70), 1));
+
+    let ended = end(&[], &[("BEHAVIOUR", "panics")]);
+    assert_eq!(ended.code, Some(70));
+    let [place, task] = &ended.errors()[..] else {
+        panic!("two errors: {}", ended.stderr)
+    };
+    assert_eq!(place["message"], "panicked: no such partition");
+    assert!(
+        place["code.location"]
+            .as_str()
+            .expect("a place")
+            .contains("specimen.rs")
+    );
+    assert_eq!(task["error"], "no such partition");
+    assert!(ended.messages().contains(&"relay drained".to_owned()));
+}
+
+#[test]
+fn a_task_that_hangs_is_named_and_exit_70() {
+    let running = Running::start(&[("BEHAVIOUR", "hangs"), ("SHUTDOWN_TIMEOUT_MS", "50")]);
+    running.signal("TERM");
+    let ended = running.end();
+    assert_eq!(ended.code, Some(70));
+    assert!(ended.errors()[0]["tasks"].as_str().expect("names").contains("consumer"));
+    assert!(ended.messages().contains(&"relay drained".to_owned()));
+}
+
+#[test]
+fn a_dependency_that_is_not_there_is_exit_69_with_the_whole_chain() {
+    let ended = end(&["run"], &[("BEHAVIOUR", "cannot-start")]);
+    assert_eq!(ended.code, Some(69));
+    let [error] = &ended.errors()[..] else {
+        panic!("one error: {}", ended.stderr)
+    };
+    assert_eq!(error["error"], "no database: connection refused");
+}
+
+#[test]
+fn an_admin_port_that_is_taken_is_exit_69() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let ended = end(&["run"], &[("ADMIN_LISTEN", &address)]);
+    assert_eq!(ended.code, Some(69));
+    assert!(ended.stderr.contains("ADMIN_LISTEN"), "{}", ended.stderr);
+}
+
+#[test]
+fn wrong_settings_are_exit_78_with_every_problem() {
+    for command in ["run", "migrate"] {
+        let settings = [
+            ("DATABASE_URL", ""),
+            ("BATCH_SIZE", "0"),
+            ("RUST_LOG", "a=b=c"),
+            ("OTEL_TRACES_SAMPLER_ARG", "2"),
+        ];
+        let ended = end(&[command], &settings);
+        assert_eq!(ended.code, Some(78));
+        for name in [
+            "DATABASE_URL is not set",
+            "BATCH_SIZE is \"0\"",
+            "RUST_LOG is",
+            "OTEL_TRACES_SAMPLER_ARG must",
+        ] {
+            assert!(ended.stderr.contains(name), "{name} in {}", ended.stderr);
+        }
+        assert!(
+            !ended.stderr.contains("starting"),
+            "nothing was opened: {}",
+            ended.stderr
+        );
+    }
+}
+
+#[test]
+fn healthcheck_asks_the_running_process() {
+    let running = Running::start(&[]);
+    let admin = running.admin.to_string();
+    let healthy = end(&["healthcheck"], &[("ADMIN_LISTEN", &admin)]);
+    assert_eq!(
+        (healthy.code, healthy.stdout.as_str()),
+        (Some(0), "specimen is ready\n")
+    );
+
+    let down = Running::start(&[("BEHAVIOUR", "never-up")]);
+    let admin = down.admin.to_string();
+    let unhealthy = end(&["healthcheck"], &[("ADMIN_LISTEN", &admin)]);
+    assert_eq!(unhealthy.code, Some(1));
+    assert!(unhealthy.stderr.contains(r#""database""#), "{}", unhealthy.stderr);
+}
+
+#[test]
+fn migrate_is_a_command_of_its_own() {
+    let ended = end(&["migrate"], &[]);
+    assert_eq!(ended.code, Some(0));
+    assert_eq!(ended.messages(), ["migrated postgres://127.0.0.1/specimen"]);
+}
+
+#[test]
+fn unknown_commands_are_exit_64_and_help_goes_to_standard_output() {
+    assert_eq!(end(&["serve"], &[]).code, Some(64));
+    assert_eq!(end(&["run", "now"], &[]).code, Some(64));
+    let help = end(&["--help"], &[]);
+    assert_eq!(help.code, Some(0));
+    assert!(help.stdout.contains("healthcheck") && help.stderr.is_empty());
+    assert_eq!(end(&["--version"], &[]).stdout, "specimen 1.2.3\n");
+}
+
+#[test]
+fn settings_are_listed_without_any_being_set() {
+    let listed = end(&["settings"], &[("DATABASE_URL", "")]);
+    assert_eq!(listed.code, Some(0));
+    for name in [
+        "DATABASE_URL",
+        "BATCH_SIZE",
+        "ADMIN_LISTEN",
+        "SHUTDOWN_TIMEOUT_MS",
+        "RUST_LOG",
+        "LOG_FORMAT",
+    ] {
+        assert!(listed.stdout.contains(name), "{name} in {}", listed.stdout);
+    }
+}
+
+#[test]
+fn the_readme_lists_every_setting_with_its_default() {
+    let readme = include_str!("../../README.md");
+    let listed = end(&["settings"], &[]).stdout;
+    let ours = listed
+        .lines()
+        .filter(|line| !line.contains("DATABASE_URL") && !line.contains("BEHAVIOUR") && !line.contains("BATCH_SIZE"));
+    for line in ours {
+        let (name, rest) = line.split_once(' ').expect("a name");
+        let (description, presence) = rest.trim().rsplit_once(" (").expect("a presence");
+        let default = presence
+            .strip_prefix("default ")
+            .map(|text| format!("`{}` ", text.trim_end_matches(')')));
+        let row = format!("| `{name}` | {}| {description} |", default.unwrap_or_default());
+        assert!(readme.contains(&row), "{row}");
+    }
+}
+
+#[test]
+fn spans_reach_the_collector_and_their_ids_the_log() {
+    let collector = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = collector.local_addr().expect("bound");
+    let schema = format!(
+        "https://opentelemetry.io/schemas/{}",
+        chassis::telemetry::SEMCONV_VERSION
+    );
+    // HTTP/2, but its data frames carry the protobuf as it is.
+    let received = std::thread::spawn(move || {
+        let (mut stream, _) = collector.accept().expect("the exporter");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .expect("a valid timeout");
+        let (mut received, mut buffer) = (Vec::new(), [0; 4096]);
+        while !contains(&received, schema.as_bytes()) || !contains(&received, b"batch") {
+            match stream.read(&mut buffer).expect("more") {
+                0 => break,
+                read => received.extend_from_slice(&buffer[..read]),
+            }
+        }
+        received
+    });
+
+    let running = Running::start(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{address}"))]);
+    running.signal("TERM");
+    let ended = running.end();
+    let received = received.join().expect("no panic");
+    for words in ["service.name", "specimen", "service.instance.id", "batch"] {
+        assert!(contains(&received, words.as_bytes()), "{words}");
+    }
+
+    let lines = ended.lines();
+    let line = lines
+        .iter()
+        .find(|line| line["message"] == "consumer drained")
+        .expect("it was said");
+    assert_eq!(line["trace_id"].as_str().map(str::len), Some(32));
+    assert_eq!(line["span_id"].as_str().map(str::len), Some(16));
+    assert_eq!(line["spans"], serde_json::json!([{"name": "batch", "size": 3}]));
+}
+
+#[test]
+fn a_collector_that_is_down_is_one_warning_and_delays_nobody() {
+    let (_reserved, address) = nobody_listens();
+    let running = Running::start(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{address}"))]);
+    let begun = Instant::now();
+    running.signal("TERM");
+    let ended = running.end();
+    assert_eq!(ended.code, Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    let warnings = ended.lines().into_iter().filter(|line| line["level"] == "WARN").count();
+    assert_eq!(warnings, 1, "{}", ended.stderr);
+}
+
+fn contains(bytes: &[u8], words: &[u8]) -> bool {
+    bytes.windows(words.len()).any(|window| window == words)
+}

@@ -1,0 +1,242 @@
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{anyhow, bail};
+use chassis::{Admin, Exit, Process, Supervisor};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::client::ask;
+
+/// Longer than any test takes: what passes within it did not wait for it.
+const GRACE: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Default)]
+struct Diary(Arc<Mutex<Vec<&'static str>>>);
+
+impl Diary {
+    fn note(&self, line: &'static str) {
+        self.0.lock().expect("nobody panics here").push(line);
+    }
+
+    fn lines(&self) -> Vec<&'static str> {
+        self.0.lock().expect("nobody panics here").clone()
+    }
+}
+
+/// A consumer and a relay that note when they end.
+fn spawn_both(process: &Process, diary: &Diary) {
+    let (inputs, notes) = (process.inputs_token(), diary.clone());
+    process.spawn_input("consumer", async move {
+        inputs.cancelled().await;
+        // If outputs were cancelled together with inputs, the relay would overtake here.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        notes.note("consumer drained");
+        Ok(())
+    });
+    let (outputs, notes) = (process.outputs_token(), diary.clone());
+    process.spawn_output("relay", async move {
+        outputs.cancelled().await;
+        notes.note("relay drained");
+        Ok(())
+    });
+}
+
+fn signals() -> (UnboundedSender<&'static str>, UnboundedReceiver<&'static str>) {
+    unbounded_channel()
+}
+
+async fn next(signals: &mut UnboundedReceiver<&'static str>) -> &'static str {
+    match signals.recv().await {
+        Some(signal) => signal,
+        None => pending().await,
+    }
+}
+
+#[tokio::test]
+async fn inputs_are_drained_before_outputs() {
+    let supervisor = Supervisor::new("test", "0", GRACE);
+    let (process, diary) = (supervisor.process().clone(), Diary::default());
+    let (stop, mut signals) = signals();
+    let run = async {
+        spawn_both(&process, &diary);
+        stop.send("asked to").expect("it listens");
+        Ok(())
+    };
+    let exit = supervisor.supervise(run, async || next(&mut signals).await).await;
+    assert_eq!(exit, Exit::Success);
+    assert_eq!(diary.lines(), ["consumer drained", "relay drained"]);
+}
+
+#[tokio::test]
+async fn a_task_that_ends_by_itself_drains_the_others_and_is_a_failure() {
+    type End = fn() -> anyhow::Result<()>;
+    let ends: [End; 3] = [
+        || Ok(()),
+        || bail!("the broker went away"),
+        || panic!("no such partition"),
+    ];
+    for end in ends {
+        let supervisor = Supervisor::new("test", "0", GRACE);
+        let (process, diary) = (supervisor.process().clone(), Diary::default());
+        let run = async {
+            spawn_both(&process, &diary);
+            process.spawn_input("timer", async move { end() });
+            Ok(())
+        };
+        let exit = supervisor.supervise(run, async || pending().await).await;
+        assert_eq!(exit, Exit::Internal);
+        assert_eq!(diary.lines(), ["consumer drained", "relay drained"]);
+    }
+}
+
+#[tokio::test]
+async fn an_output_that_ends_by_itself_is_a_failure_too() {
+    let supervisor = Supervisor::new("test", "0", GRACE);
+    let (process, diary) = (supervisor.process().clone(), Diary::default());
+    let run = async {
+        spawn_both(&process, &diary);
+        process.spawn_output("lease", async { bail!("the lease is lost") });
+        Ok(())
+    };
+    let exit = supervisor.supervise(run, async || pending().await).await;
+    assert_eq!(exit, Exit::Internal);
+    assert_eq!(diary.lines(), ["consumer drained", "relay drained"]);
+}
+
+#[tokio::test]
+async fn an_output_that_ends_while_inputs_are_drained_is_a_failure() {
+    let supervisor = Supervisor::new("test", "0", GRACE);
+    let process = supervisor.process().clone();
+    let (stop, mut signals) = signals();
+    let run = async {
+        let (inputs, relay_is_gone) = (process.inputs_token(), process.outputs_token());
+        let gone = relay_is_gone.clone();
+        process.spawn_output("relay", async move {
+            inputs.cancelled().await;
+            gone.cancel();
+            Ok(())
+        });
+        let inputs = process.inputs_token();
+        process.spawn_input("consumer", async move {
+            inputs.cancelled().await;
+            relay_is_gone.cancelled().await;
+            Ok(())
+        });
+        stop.send("asked to").expect("it listens");
+        Ok(())
+    };
+    let exit = supervisor.supervise(run, async || next(&mut signals).await).await;
+    assert_eq!(exit, Exit::Internal);
+}
+
+#[tokio::test]
+async fn a_service_that_cannot_start_drains_what_it_had_begun() {
+    let supervisor = Supervisor::new("test", "0", GRACE);
+    let (process, diary) = (supervisor.process().clone(), Diary::default());
+    let run = async {
+        spawn_both(&process, &diary);
+        Err(anyhow!("a topic is missing"))
+    };
+    let exit = supervisor.supervise(run, async || pending().await).await;
+    assert_eq!(exit, Exit::Unavailable);
+    assert_eq!(diary.lines(), ["consumer drained", "relay drained"]);
+}
+
+#[tokio::test]
+async fn a_service_can_be_stopped_while_it_starts() {
+    let supervisor = Supervisor::new("test", "0", GRACE);
+    let (stop, mut signals) = signals();
+    stop.send("asked to").expect("it listens");
+    let exit = supervisor.supervise(pending(), async || next(&mut signals).await).await;
+    assert_eq!(exit, Exit::Success);
+}
+
+#[tokio::test]
+async fn a_service_without_tasks_is_a_failure() {
+    let supervisor = Supervisor::new("test", "0", GRACE);
+    let exit = supervisor.supervise(async { Ok(()) }, async || pending().await).await;
+    assert_eq!(exit, Exit::Internal);
+}
+
+#[tokio::test]
+async fn a_task_that_hangs_is_aborted_and_the_relay_still_drained() {
+    let supervisor = Supervisor::new("test", "0", Duration::from_millis(50));
+    let (process, diary) = (supervisor.process().clone(), Diary::default());
+    let (stop, mut signals) = signals();
+    let run = async {
+        spawn_both(&process, &diary);
+        process.spawn_input("stuck", pending());
+        stop.send("asked to").expect("it listens");
+        Ok(())
+    };
+    let exit = supervisor.supervise(run, async || next(&mut signals).await).await;
+    assert_eq!(exit, Exit::Internal);
+    assert_eq!(diary.lines(), ["consumer drained", "relay drained"]);
+}
+
+#[tokio::test]
+async fn a_second_signal_does_not_wait_for_the_rest_of_the_grace_period() {
+    let supervisor = Supervisor::new("test", "0", GRACE);
+    let process = supervisor.process().clone();
+    let (stop, mut signals) = signals();
+    let run = async {
+        process.spawn_input("stuck", pending());
+        stop.send("asked to").expect("it listens");
+        stop.send("asked again").expect("it listens");
+        Ok(())
+    };
+    let begun = Instant::now();
+    let exit = supervisor.supervise(run, async || next(&mut signals).await).await;
+    assert_eq!(exit, Exit::Internal);
+    assert!(begun.elapsed() < GRACE / 2);
+}
+
+#[tokio::test]
+async fn a_process_is_ready_once_it_has_booted_and_until_it_drains() {
+    let supervisor = Supervisor::new("test", "0", GRACE);
+    let process = supervisor.process().clone();
+    let admin = Admin::bind("127.0.0.1:0".parse().expect("an address"))
+        .await
+        .expect("a free port");
+    let address = admin.address();
+    tokio::spawn(admin.serve(process.health(), process.metrics().clone(), pending()));
+
+    let (stop, mut signals) = signals();
+    let run = async {
+        let starting = ask(address, "GET /ready").await;
+        assert_eq!(
+            (starting.status, starting.json()["phase"].as_str()),
+            (503, Some("starting"))
+        );
+
+        let (health, inputs) = (process.health(), process.inputs_token());
+        process.spawn_input("probe", async move {
+            while !health.is_ready() {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(ask(address, "GET /ready").await.status, 200);
+            stop.send("asked to").expect("it listens");
+            inputs.cancelled().await;
+            let draining = ask(address, "GET /ready").await;
+            assert_eq!(
+                (draining.status, draining.json()["phase"].as_str()),
+                (503, Some("draining"))
+            );
+            assert_eq!(ask(address, "GET /health").await.status, 200);
+            Ok(())
+        });
+        Ok(())
+    };
+    let exit = supervisor.supervise(run, async || next(&mut signals).await).await;
+    assert_eq!(exit, Exit::Success, "an assertion in the task failed");
+}
+
+#[tokio::test]
+async fn every_run_has_its_own_instance_id() {
+    let [one, two] = [(); 2].map(|()| Supervisor::new("test", "0", GRACE).process().instance());
+    assert_ne!(one, two);
+    assert_eq!(one.get_version_num(), 7);
+}
