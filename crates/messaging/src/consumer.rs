@@ -1,0 +1,182 @@
+//! The consumer: one poll thread a process, one worker an assigned partition, bounded queues between them.
+//!
+//! Positions come from the store, not from Kafka: on assignment they are put into the list that is assigned.
+//! The group's committed offsets follow, for lag tools only.
+
+mod assignment;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use contracts::Timestamp;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use self::assignment::{Assignments, Room};
+use crate::kafka::Settings;
+use crate::ledger::Ledger;
+use crate::record::{Headers, Record, TopicPartition};
+use crate::runtime::Runtime;
+use crate::subscriptions::Subscriptions;
+
+const POLL: Duration = Duration::from_millis(100);
+/// While a partition is paused, its queue is looked at this often.
+const POLL_WHILE_PAUSED: Duration = Duration::from_millis(2);
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the Kafka consumer can't be made")]
+    Consumer(#[source] KafkaError),
+    #[error("the topics can't be subscribed to")]
+    Subscribe(#[source] KafkaError),
+    #[error("the Kafka consumer failed fatally")]
+    Fatal(#[source] KafkaError),
+    #[error("the poll thread ended")]
+    Thread,
+}
+
+/// A snapshot of one assigned partition.
+#[derive(Debug, Clone)]
+pub struct PartitionLag {
+    pub partition: TopicPartition,
+    pub position: i64,
+    pub lag: i64,
+    /// Age of the next record; zero at the end of the partition.
+    pub age: Duration,
+}
+
+/// Consumes what a service subscribed to. Cheap to clone: the clones show the same consumer.
+pub struct Consumer<L: Ledger> {
+    assignments: Arc<Assignments<L>>,
+}
+
+impl<L: Ledger> Clone for Consumer<L> {
+    fn clone(&self) -> Self {
+        Self {
+            assignments: Arc::clone(&self.assignments),
+        }
+    }
+}
+
+impl<L: Ledger> Consumer<L> {
+    pub(crate) fn new(runtime: Arc<Runtime<L>>, settings: Settings, subscriptions: Arc<Subscriptions<L>>) -> Self {
+        Self {
+            assignments: Arc::new(Assignments::new(runtime, settings, subscriptions, Handle::current())),
+        }
+    }
+
+    /// The partitions that this process works on.
+    pub fn lags(&self) -> Vec<PartitionLag> {
+        self.assignments.lags()
+    }
+
+    /// Consumes until `stop`; then the transactions under way are finished and the group is left.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
+        let (sender, ended) = oneshot::channel();
+        let assignments = Arc::clone(&self.assignments);
+        std::thread::Builder::new()
+            .name("kafka-poll".to_owned())
+            .spawn(move || {
+                // The receiver is gone only when the process is being torn down.
+                let _ = sender.send(poll(&assignments, &stop));
+            })
+            .expect("a process can have one more thread");
+        ended.await.unwrap_or(Err(Error::Thread))
+    }
+}
+
+fn poll<L: Ledger>(assignments: &Arc<Assignments<L>>, stop: &CancellationToken) -> Result<(), Error> {
+    let settings = &assignments.settings;
+    let config: ClientConfig = settings.consumer(assignments.runtime.service);
+    let context = assignment::Context::new(Arc::clone(assignments), stop.clone());
+    let consumer: BaseConsumer<_> = config.create_with_context(context).map_err(Error::Consumer)?;
+    let topics: Vec<_> = assignments.topic_names();
+    let topics: Vec<_> = topics.iter().map(String::as_str).collect();
+    consumer.subscribe(&topics).map_err(Error::Subscribe)?;
+
+    let mut next_commit = Instant::now() + COMMIT_EVERY;
+    let mut result = Ok(());
+    while !stop.is_cancelled() {
+        let paused = assignments.refill(|list| consumer.resume(list));
+        match consumer.poll(if paused { POLL_WHILE_PAUSED } else { POLL }) {
+            None => {}
+            Some(Ok(message)) => {
+                if assignments.pass_on(record(&message)) == Room::Full {
+                    assignments.pause(message.topic(), message.partition(), |list| consumer.pause(list));
+                }
+            }
+            Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                result = Err(Error::Fatal(KafkaError::MessageConsumptionFatal(code)));
+                break;
+            }
+            Some(Err(error)) => {
+                if is_outside_the_log(&error) {
+                    assignments.stop_partitions_outside_the_log(&consumer);
+                } else {
+                    tracing::warn!(%error, "Kafka reported an error; the consumer goes on");
+                }
+            }
+        }
+        if Instant::now() >= next_commit {
+            next_commit = Instant::now() + COMMIT_EVERY;
+            commit(assignments, &consumer, CommitMode::Async);
+        }
+    }
+    // Draining: every worker finishes the transaction under way, then the group is left.
+    assignments.finish_all();
+    commit(assignments, &consumer, CommitMode::Sync);
+    consumer.unsubscribe();
+    result
+}
+
+/// The stored positions, for lag tools. Never inside a rebalance (librdkafka 4059).
+fn commit<L: Ledger>(assignments: &Assignments<L>, consumer: &BaseConsumer<assignment::Context<L>>, mode: CommitMode) {
+    let Some(list) = assignments.positions_to_commit() else {
+        return;
+    };
+    if let Err(error) = consumer.commit(&list, mode) {
+        tracing::debug!(%error, "the group's offsets were not committed; the stored positions count");
+    }
+}
+
+fn is_outside_the_log(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)
+    )
+}
+
+fn record(message: &BorrowedMessage<'_>) -> Record {
+    let headers = message.headers().map_or_else(Headers::default, |headers| {
+        Headers(
+            headers
+                .iter()
+                .map(|header| {
+                    let value = header.value.map(String::from_utf8_lossy).unwrap_or_default();
+                    (header.key.to_owned(), value.into_owned())
+                })
+                .collect(),
+        )
+    });
+    Record {
+        partition: TopicPartition::new(message.topic(), message.partition()),
+        offset: message.offset(),
+        timestamp: timestamp(message),
+        key: message.key().map(Bytes::copy_from_slice),
+        value: message.payload().map(Bytes::copy_from_slice),
+        headers,
+    }
+}
+
+/// The broker's time. A foreign producer may set one that no calendar knows: then it is now.
+fn timestamp(message: &BorrowedMessage<'_>) -> Timestamp {
+    let millis = message.timestamp().to_millis().unwrap_or(0);
+    Timestamp::from_micros(millis.saturating_mul(1_000)).unwrap_or_else(|_| Timestamp::now())
+}

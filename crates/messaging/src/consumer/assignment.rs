@@ -1,0 +1,454 @@
+//! Which partitions this process has, their queues and workers, and what a rebalance does with them.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use contracts::Timestamp;
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::statistics::Statistics;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::PartitionLag;
+use crate::kafka::Settings;
+use crate::ledger::Ledger;
+use crate::record::{Record, TopicPartition};
+use crate::runtime::Runtime;
+use crate::subscriptions::Subscriptions;
+use crate::worker::{PartitionWorker, chain};
+
+const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Fits into the shutdown deadline together with the relay's own drain.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// Whether a partition takes more records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    Enough,
+    Full,
+}
+
+pub(super) struct Assignments<L: Ledger> {
+    pub(super) runtime: Arc<Runtime<L>>,
+    pub(super) settings: Settings,
+    subscriptions: Arc<Subscriptions<L>>,
+    tokio: Handle,
+    partitions: Mutex<HashMap<TopicPartition, Assigned>>,
+    /// Workers of partitions that were taken away, finishing their transaction.
+    leaving: Mutex<Vec<JoinHandle<()>>>,
+}
+
+struct Assigned {
+    queue: mpsc::Sender<Record>,
+    /// Records that found no room, while Kafka is told to pause.
+    overflow: VecDeque<Record>,
+    paused: bool,
+    stop: CancellationToken,
+    worker: JoinHandle<()>,
+    progress: Arc<Progress>,
+    committed: i64,
+    end: i64,
+}
+
+/// What a worker shows of itself.
+#[derive(Default)]
+struct Progress {
+    position: AtomicI64,
+    /// Timestamp of the oldest record in hand, micros; 0 where there is none.
+    oldest: AtomicI64,
+}
+
+impl<L: Ledger> Assignments<L> {
+    pub(super) fn new(
+        runtime: Arc<Runtime<L>>,
+        settings: Settings,
+        subscriptions: Arc<Subscriptions<L>>,
+        tokio: Handle,
+    ) -> Self {
+        Self {
+            runtime,
+            settings,
+            subscriptions,
+            tokio,
+            partitions: Mutex::default(),
+            leaving: Mutex::default(),
+        }
+    }
+
+    pub(super) fn topic_names(&self) -> Vec<String> {
+        self.subscriptions
+            .topics()
+            .map(|topic| self.runtime.publisher.topic_name(topic))
+            .collect()
+    }
+
+    fn partitions(&self) -> MutexGuard<'_, HashMap<TopicPartition, Assigned>> {
+        self.partitions
+            .lock()
+            .expect("nobody panics while holding the assignment")
+    }
+
+    /// Queues a record for its worker. A record of an old assignment is discarded: its partition may be
+    /// somebody else's now.
+    pub(super) fn pass_on(&self, record: Record) -> Room {
+        let mut partitions = self.partitions();
+        let Some(assigned) = partitions.get_mut(&record.partition) else {
+            return Room::Enough;
+        };
+        if assigned.overflow.is_empty() {
+            match assigned.queue.try_send(record) {
+                Ok(()) | Err(TrySendError::Closed(_)) => return Room::Enough,
+                Err(TrySendError::Full(record)) => assigned.overflow.push_back(record),
+            }
+        } else {
+            assigned.overflow.push_back(record);
+        }
+        Room::Full
+    }
+
+    pub(super) fn pause(&self, topic: &str, partition: i32, pause: impl Fn(&TopicPartitionList) -> KafkaResult<()>) {
+        let partition = TopicPartition::new(topic, partition);
+        let mut partitions = self.partitions();
+        if let Some(assigned) = partitions.get_mut(&partition).filter(|assigned| !assigned.paused) {
+            assigned.paused = pause(&list([&partition])).is_ok();
+        }
+    }
+
+    /// Fills queues from what found no room, and lets Kafka go on where there is room again. Answers
+    /// whether some partition still waits.
+    pub(super) fn refill(&self, resume: impl Fn(&TopicPartitionList) -> KafkaResult<()>) -> bool {
+        let mut waiting = false;
+        for (partition, assigned) in self.partitions().iter_mut() {
+            while let Some(record) = assigned.overflow.pop_front() {
+                if let Err(TrySendError::Full(record)) = assigned.queue.try_send(record) {
+                    assigned.overflow.push_front(record);
+                    break;
+                }
+            }
+            if assigned.paused {
+                let room = assigned.queue.capacity() * 2 >= assigned.queue.max_capacity();
+                if assigned.overflow.is_empty() && room && resume(&list([partition])).is_ok() {
+                    assigned.paused = false;
+                } else {
+                    waiting = true;
+                }
+            }
+        }
+        waiting
+    }
+
+    /// Positions that moved since they were last committed to the group.
+    pub(super) fn positions_to_commit(&self) -> Option<TopicPartitionList> {
+        let mut moved = TopicPartitionList::new();
+        for (partition, assigned) in self.partitions().iter_mut() {
+            let position = assigned.progress.position.load(Ordering::Acquire);
+            if position > assigned.committed {
+                assigned.committed = position;
+                moved
+                    .add_partition_offset(&partition.topic, partition.partition, Offset::Offset(position))
+                    .expect("a position is a valid offset");
+            }
+        }
+        (moved.count() > 0).then_some(moved)
+    }
+
+    pub(super) fn lags(&self) -> Vec<PartitionLag> {
+        self.partitions()
+            .iter()
+            .map(|(partition, assigned)| assigned.lag(partition))
+            .collect()
+    }
+
+    fn ends_known(&self, statistics: &Statistics) {
+        let mut partitions = self.partitions();
+        for topic in statistics.topics.values() {
+            for (number, known) in &topic.partitions {
+                let partition = TopicPartition::new(topic.topic.as_str(), *number);
+                let Some(assigned) = partitions.get_mut(&partition) else {
+                    continue;
+                };
+                assigned.end = assigned.end.max(known.hi_offset);
+                let lag = assigned.lag(&partition);
+                self.runtime
+                    .metrics
+                    .lag(&partition.topic, partition.partition, lag.lag, lag.age);
+            }
+        }
+    }
+
+    /// Starts workers at the stored positions, and tells Kafka to fetch from there.
+    fn assign(&self, consumer: &BaseConsumer<Context<L>>, given: &TopicPartitionList, stop: &CancellationToken) {
+        let wanted: Vec<_> = given
+            .elements()
+            .iter()
+            .map(|element| TopicPartition::new(element.topic(), element.partition()))
+            .collect();
+        let Some(stored) = self.stored_positions(&wanted, stop) else {
+            return;
+        };
+        let mut start = TopicPartitionList::new();
+        let mut outside = Vec::new();
+        for partition in wanted {
+            let position = stored.get(&partition).copied();
+            let at = match self.log_of(consumer, &partition) {
+                // Without a position this service has read nothing yet: it begins with the oldest record.
+                Some((low, _)) if position.is_none() => Offset::Offset(low),
+                Some((low, high)) => {
+                    let position = position.expect("matched above");
+                    if position < low || position > high {
+                        tracing::error!(%partition, position, low, high,
+                            "the stored position is outside the log: records are lost or the topic was made anew; \
+                             the partition is stopped until an operator mends it");
+                        outside.push(partition.clone());
+                        Offset::End
+                    } else {
+                        Offset::Offset(position)
+                    }
+                }
+                // The broker did not say; a fetch outside the log is an error that comes back here.
+                None => position.map_or(Offset::Beginning, Offset::Offset),
+            };
+            start
+                .add_partition_offset(&partition.topic, partition.partition, at)
+                .expect("a stored position is a valid offset");
+            if !outside.contains(&partition) {
+                self.start_worker(partition, position);
+            }
+        }
+        if let Err(error) = consumer.incremental_assign(&start) {
+            tracing::error!(%error, "the assignment was refused; waiting for the next one");
+        }
+        if !outside.is_empty() {
+            self.runtime.metrics.stopped_partitions.add(outside.len() as i64);
+            // Nothing of them is fetched; records that are under way find no worker.
+            if let Err(error) = consumer.pause(&list(&outside)) {
+                tracing::warn!(%error, "a stopped partition is still fetched; its records are discarded");
+            }
+        }
+    }
+
+    fn start_worker(&self, partition: TopicPartition, position: Option<i64>) {
+        let topic = self
+            .subscriptions
+            .entries
+            .iter()
+            .find(|entry| self.runtime.publisher.topic_name(entry.topic) == partition.topic)
+            .expect("only subscribed topics are assigned");
+        let worker = (topic.worker)(Arc::clone(&self.runtime), partition.clone(), position);
+        let (queue, records) = mpsc::channel(self.settings.partition_queue);
+        let stop = CancellationToken::new();
+        let progress = Arc::new(Progress::default());
+        progress.position.store(position.unwrap_or(0), Ordering::Release);
+        let run = run(
+            worker,
+            records,
+            stop.clone(),
+            Arc::clone(&progress),
+            self.settings.batch,
+        );
+        let assigned = Assigned {
+            queue,
+            overflow: VecDeque::new(),
+            paused: false,
+            stop,
+            worker: self.tokio.spawn(run),
+            progress,
+            committed: 0,
+            end: 0,
+        };
+        if let Some(old) = self.partitions().insert(partition, assigned) {
+            self.let_go(old);
+        }
+    }
+
+    /// Stops the workers of these partitions after the transaction under way; what is queued is discarded.
+    fn revoke(&self, taken: &TopicPartitionList) {
+        for element in taken.elements() {
+            let partition = TopicPartition::new(element.topic(), element.partition());
+            if let Some(assigned) = self.partitions().remove(&partition) {
+                self.let_go(assigned);
+            }
+            self.runtime.metrics.no_lag(&partition.topic, partition.partition);
+        }
+    }
+
+    fn let_go(&self, assigned: Assigned) {
+        assigned.stop.cancel();
+        let mut leaving = self.leaving.lock().expect("nobody panics while holding the list");
+        leaving.retain(|worker| !worker.is_finished());
+        leaving.push(assigned.worker);
+    }
+
+    /// Drains: every worker finishes the transaction under way. Positions stay readable for a last commit.
+    pub(super) fn finish_all(&self) {
+        let mut workers: Vec<_> = self
+            .leaving
+            .lock()
+            .expect("nobody panics while holding the list")
+            .drain(..)
+            .collect();
+        for assigned in self.partitions().values_mut() {
+            assigned.stop.cancel();
+            workers.push(std::mem::replace(&mut assigned.worker, self.tokio.spawn(async {})));
+        }
+        let all = futures::future::join_all(workers);
+        if self
+            .tokio
+            .block_on(async { tokio::time::timeout(DRAIN_LIMIT, all).await })
+            .is_err()
+        {
+            tracing::warn!("a transaction did not end in time; its position tells what became of it");
+        }
+    }
+
+    fn stored_positions(
+        &self,
+        partitions: &[TopicPartition],
+        stop: &CancellationToken,
+    ) -> Option<HashMap<TopicPartition, i64>> {
+        loop {
+            match self.tokio.block_on(self.runtime.ledger.positions(partitions)) {
+                Ok(positions) => return Some(positions),
+                Err(_) if stop.is_cancelled() => return None,
+                Err(error) => {
+                    tracing::warn!(error = chain(&error), "waiting for the store to say the positions");
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+            }
+        }
+    }
+
+    fn log_of(&self, consumer: &BaseConsumer<Context<L>>, partition: &TopicPartition) -> Option<(i64, i64)> {
+        consumer
+            .fetch_watermarks(&partition.topic, partition.partition, WATERMARKS_TIMEOUT)
+            .inspect_err(|error| tracing::warn!(%partition, %error, "the broker did not say how far the log goes"))
+            .ok()
+    }
+
+    /// Kafka said that some position is outside the log, but not which: look at them all.
+    pub(super) fn stop_partitions_outside_the_log(&self, consumer: &BaseConsumer<Context<L>>) {
+        let assigned: Vec<_> = self.partitions().keys().cloned().collect();
+        for partition in assigned {
+            let position = self.partitions()[&partition].progress.position.load(Ordering::Acquire);
+            let Some((low, high)) = self.log_of(consumer, &partition) else {
+                continue;
+            };
+            if position < low || position > high {
+                tracing::error!(%partition, position, low, high,
+                    "the stored position is outside the log; the partition is stopped until an operator mends it");
+                self.runtime.metrics.stopped_partitions.inc();
+                if let Some(assigned) = self.partitions().remove(&partition) {
+                    self.let_go(assigned);
+                }
+                if let Err(error) = consumer.pause(&list([&partition])) {
+                    tracing::warn!(%error, "a stopped partition is still fetched; its records are discarded");
+                }
+            }
+        }
+    }
+}
+
+impl Assigned {
+    fn lag(&self, partition: &TopicPartition) -> PartitionLag {
+        let position = self.progress.position.load(Ordering::Acquire);
+        let lag = (self.end - position).max(0);
+        let oldest = self.progress.oldest.load(Ordering::Acquire);
+        let age = match (lag, oldest) {
+            (0, _) | (_, 0) => Duration::ZERO,
+            (_, oldest) => {
+                let micros = Timestamp::now().as_micros() - oldest;
+                Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+            }
+        };
+        PartitionLag {
+            partition: partition.clone(),
+            position,
+            lag,
+            age,
+        }
+    }
+}
+
+/// Takes what is waiting, up to a batch, and never waits for more.
+async fn run(
+    mut worker: Box<dyn PartitionWorker>,
+    mut records: mpsc::Receiver<Record>,
+    stop: CancellationToken,
+    progress: Arc<Progress>,
+    limit: usize,
+) {
+    let mut batch = Vec::new();
+    loop {
+        let received = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            received = records.recv_many(&mut batch, limit) => received,
+        };
+        if received == 0 {
+            return;
+        }
+        progress.oldest.store(batch[0].timestamp.as_micros(), Ordering::Release);
+        if worker.process(std::mem::take(&mut batch), &stop).await.is_err() {
+            return;
+        }
+        progress
+            .position
+            .store(worker.position().unwrap_or(0), Ordering::Release);
+    }
+}
+
+fn list<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for partition in partitions {
+        list.add_partition(&partition.topic, partition.partition);
+    }
+    list
+}
+
+/// What librdkafka calls on the poll thread.
+pub(super) struct Context<L: Ledger> {
+    assignments: Arc<Assignments<L>>,
+    stop: CancellationToken,
+}
+
+impl<L: Ledger> Context<L> {
+    pub(super) fn new(assignments: Arc<Assignments<L>>, stop: CancellationToken) -> Self {
+        Self { assignments, stop }
+    }
+}
+
+impl<L: Ledger> ClientContext for Context<L> {
+    fn stats(&self, statistics: Statistics) {
+        self.assignments.ends_known(&statistics);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(%error, reason, "Kafka client");
+    }
+}
+
+impl<L: Ledger> ConsumerContext for Context<L> {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, what: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            self.assignments.assign(consumer, partitions, &self.stop);
+        } else {
+            self.assignments.revoke(partitions);
+            if let Err(error) = consumer.incremental_unassign(partitions) {
+                tracing::warn!(%error, "Kafka did not take the partitions back");
+            }
+        }
+        tracing::info!(
+            assigned = self.assignments.partitions().len(),
+            "partitions were rebalanced"
+        );
+    }
+}

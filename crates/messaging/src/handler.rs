@@ -1,0 +1,75 @@
+//! Handlers: what a service does with messages. They never ack, retry, commit or dedupe.
+
+use std::future::Future;
+
+use contracts::Message;
+use contracts::aggregate::Rejected;
+
+use crate::ledger::{Ledger, StoreError, StoreErrorKind};
+use crate::message::Received;
+use crate::record::Record;
+use crate::unit::Unit;
+
+/// Handles the messages of one topic.
+///
+/// A value lives in one partition worker, and only as long as what it may have cached is known to be
+/// true: it is made anew on assignment, after every rollback, after a commit of unknown outcome and when
+/// the stored position is not the one this worker last wrote. State kept in `self` needs no other care.
+pub trait Handler<L: Ledger>: Send + 'static {
+    type Message: Message;
+
+    /// Applies `messages`, in order, each once. All that is written goes through `unit`, whose transaction
+    /// the pipeline commits. On an error nothing of it is left, and the messages come again one by one.
+    fn handle(
+        &mut self,
+        unit: &mut Unit<L>,
+        messages: &[&Received<Self::Message>],
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// Handles raw records by topic, partition and offset: no inbox, no order check. For the audit log.
+pub trait LogHandler<L: Ledger>: Send + 'static {
+    fn handle(&mut self, unit: &mut Unit<L>, records: &[Record]) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// What a failed handler means.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The infrastructure is at fault: the batch is retried with back-off, the partition waits.
+    #[error("it must be tried again")]
+    Retry(#[source] BoxError),
+    /// Another transaction was faster: one by one, with a fresh look.
+    #[error("another transaction was faster")]
+    Conflict(#[source] BoxError),
+    /// Too early, commands only: the command comes back later; after the last time it is rejected so.
+    #[error("too early; in the end: {}", .0.code)]
+    Defer(Rejected),
+    /// A business no, commands only: it is replied.
+    #[error("rejected: {}", .0.code)]
+    Reject(Rejected),
+    /// This message will never work.
+    #[error("the message can never be applied")]
+    Poison(#[source] BoxError),
+}
+
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+impl Failure {
+    pub fn poison(error: impl Into<BoxError>) -> Self {
+        Self::Poison(error.into())
+    }
+
+    pub fn retry(error: impl Into<BoxError>) -> Self {
+        Self::Retry(error.into())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error.kind {
+            StoreErrorKind::Unavailable => Self::Retry(error.source),
+            StoreErrorKind::Conflict => Self::Conflict(error.source),
+            StoreErrorKind::Broken => Self::Poison(error.source),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Client settings: one place that says what the promise needs of librdkafka.
+
+use std::time::Duration;
+
+use chassis::settings::{Reader, Value};
+use rdkafka::ClientConfig;
+
+/// How a process reaches Kafka, and the times of the delivery protocol.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `host:port`, comma-separated.
+    pub brokers: String,
+    /// Comes before every topic and group, so that tests share a broker.
+    pub topic_prefix: String,
+    /// `consumer` (KIP-848) or `classic` (cooperative-sticky).
+    pub group_protocol: GroupProtocol,
+    /// How long a relay's lease lasts; the dead process's keys wait that long.
+    pub lease: Duration,
+    /// Time for one delivery (`message.timeout.ms`), below the lease.
+    pub delivery_timeout: Duration,
+    /// Records in one transaction, at most.
+    pub batch: usize,
+    /// Records that wait for a partition's worker, at most.
+    pub partition_queue: usize,
+    pub inbox_retention: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupProtocol {
+    Consumer,
+    Classic,
+}
+
+impl Value for GroupProtocol {
+    fn parse(_: &str, text: &str) -> Result<Self, String> {
+        match text {
+            "consumer" => Ok(Self::Consumer),
+            "classic" => Ok(Self::Classic),
+            _ => Err("must be consumer or classic".to_owned()),
+        }
+    }
+}
+
+impl Settings {
+    /// The defaults of the delivery protocol.
+    pub fn new(brokers: impl Into<String>) -> Self {
+        Self {
+            brokers: brokers.into(),
+            topic_prefix: String::new(),
+            group_protocol: GroupProtocol::Consumer,
+            lease: Duration::from_secs(3),
+            delivery_timeout: Duration::from_secs(2),
+            batch: 500,
+            partition_queue: 1_000,
+            inbox_retention: crate::runtime::INBOX_RETENTION,
+        }
+    }
+
+    /// Reads them from a process's settings.
+    pub fn from_settings(read: &mut Reader) -> Self {
+        let defaults = Self::new("");
+        let hours = |duration: Duration| (duration.as_secs() / 3_600).to_string();
+        Self {
+            brokers: read.required(
+                "KAFKA_BROKERS",
+                "127.0.0.1:9092",
+                "where Kafka is: host:port, comma-separated",
+            ),
+            topic_prefix: read.or("KAFKA_TOPIC_PREFIX", "", "comes before every topic and group"),
+            group_protocol: read.or(
+                "KAFKA_GROUP_PROTOCOL",
+                "consumer",
+                "`consumer` (KIP-848), or `classic` for brokers before 4.0",
+            ),
+            lease: read.or(
+                "RELAY_LEASE_MS",
+                "3000",
+                "how long the messages of a process that died wait",
+            ),
+            delivery_timeout: read.or("DELIVERY_TIMEOUT_MS", "2000", "time for one delivery; below the lease"),
+            batch: read.or("BATCH_SIZE", "500", "records in one transaction, at most"),
+            partition_queue: read.or(
+                "PARTITION_QUEUE",
+                "1000",
+                "records that wait for a partition's worker, at most",
+            ),
+            inbox_retention: read.or(
+                "INBOX_RETENTION_HOURS",
+                &hours(defaults.inbox_retention),
+                "how long a message's id is remembered; longer than its topic keeps it",
+            ),
+        }
+    }
+
+    /// A client without a role, for metadata and topics.
+    pub fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.brokers)
+            .set("client.id", "rollcall")
+            // Small messages wait 40 ms for an acknowledgement otherwise.
+            .set("socket.nagle.disable", "true")
+            .set("reconnect.backoff.ms", "50")
+            .set("reconnect.backoff.max.ms", "1000");
+        config
+    }
+
+    pub(crate) fn producer(&self) -> ClientConfig {
+        let mut config = self.client();
+        config
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            // The same partition as a Java client finds.
+            .set("partitioner", "murmur2_random")
+            .set("message.timeout.ms", self.delivery_timeout.as_millis().to_string())
+            .set("linger.ms", "0")
+            .set("compression.type", "none")
+            .set("queue.buffering.max.messages", "200000")
+            .set("message.max.bytes", "1048576");
+        config
+    }
+
+    pub(crate) fn consumer(&self, group: &str) -> ClientConfig {
+        let mut config = self.client();
+        config
+            .set("group.id", format!("{}{group}", self.topic_prefix))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            // A position outside the log is an alarm, never a silent jump.
+            .set("auto.offset.reset", "error")
+            .set("enable.partition.eof", "false")
+            .set("fetch.wait.max.ms", "100")
+            .set("fetch.queue.backoff.ms", "10")
+            .set("fetch.error.backoff.ms", "100")
+            // The default, 64 MiB, breaks the memory target.
+            .set("queued.max.messages.kbytes", "4096")
+            .set("statistics.interval.ms", "1000");
+        match self.group_protocol {
+            GroupProtocol::Consumer => {
+                config.set("group.protocol", "consumer");
+            }
+            GroupProtocol::Classic => {
+                config
+                    .set("partition.assignment.strategy", "cooperative-sticky")
+                    .set("session.timeout.ms", "3000")
+                    .set("heartbeat.interval.ms", "500");
+            }
+        }
+        config
+    }
+}

@@ -1,0 +1,298 @@
+//! What must be written together with an effect, as one trait.
+//!
+//! A store keeps the bookkeeping of delivery beside the business data, so that one transaction
+//! covers both. Postgres and MongoDB implement it; `testing::conformance` holds them equal.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Debug;
+use std::future::Future;
+use std::hash::Hash;
+use std::time::Duration;
+
+use bytes::Bytes;
+use contracts::Timestamp;
+use uuid::Uuid;
+
+use crate::record::{Headers, Record, TopicPartition};
+
+/// Why a store refused. The kind says what the pipeline does next, the source is logged once.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind}")]
+pub struct StoreError {
+    pub kind: StoreErrorKind,
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StoreErrorKind {
+    /// The infrastructure is at fault: wait and do the same again.
+    #[error("the store is not available")]
+    Unavailable,
+    /// Another transaction was faster (a unique row, a serialization failure): look again, then decide anew.
+    #[error("another transaction was faster")]
+    Conflict,
+    /// The statement can never work with this data.
+    #[error("the store refused the data")]
+    Broken,
+}
+
+impl StoreError {
+    pub fn new(kind: StoreErrorKind, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self {
+            kind,
+            source: source.into(),
+        }
+    }
+}
+
+/// How a commit failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Nothing of the transaction is there.
+    #[error("the transaction was rolled back")]
+    RolledBack(#[source] StoreError),
+    /// It may be there or not: the stored position tells.
+    #[error("the outcome of the commit is unknown")]
+    Unknown(#[source] StoreError),
+}
+
+/// A message that takes effect once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InboxEntry {
+    pub id: Uuid,
+    pub attempt: i32,
+    /// `ce_dueat`, else `ce_time`: every copy of the message has the same, so that the inbox can be kept in
+    /// time partitions and still find it.
+    pub since: Timestamp,
+}
+
+/// How far one key of a sequenced topic has been applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sequence {
+    /// The last number applied; 0 where nothing was.
+    pub last: i64,
+    /// The `ce_id` that number came under.
+    pub last_id: Option<Uuid>,
+    /// The number that failed and holds the key back, if one did.
+    pub poisoned_at: Option<i64>,
+    /// Whether messages of this key wait in `parked`.
+    pub has_parked: bool,
+}
+
+/// A record that waits for its turn: behind a gap, or behind a poison message of its key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parked {
+    pub key: Uuid,
+    pub sequence: i64,
+    pub id: Uuid,
+    pub record: Record,
+    /// What went wrong with it; empty for those that merely wait.
+    pub error: String,
+}
+
+/// A record that nobody will apply, kept with its bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeadLetter {
+    pub id: Uuid,
+    pub reason: contracts::dead_letters::DeadLetterReason,
+    pub detail: String,
+    pub record: Record,
+}
+
+/// A message ready for Kafka: framed bytes and headers, as they were when it was appended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutboxMessage {
+    /// The topic with its prefix.
+    pub topic: String,
+    pub key: Uuid,
+    /// `None` is a tombstone.
+    pub value: Option<Bytes>,
+    pub headers: Headers,
+    /// Not before this time; such a row has no owner until it is due.
+    pub due_at: Option<Timestamp>,
+}
+
+/// An outbox row as the relay sees it.
+#[derive(Debug, Clone)]
+pub struct OutboxRow<Id> {
+    pub id: Id,
+    /// The relay whose row it is; deleting is guarded by it.
+    pub owner: Uuid,
+    pub message: OutboxMessage,
+}
+
+/// Rows that wait in the outbox, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct OutboxGauge {
+    pub rows: i64,
+    /// Age of the oldest row that is due.
+    pub oldest_age: Duration,
+}
+
+/// One key that is held back by a poison message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedKey {
+    pub topic: String,
+    pub key: Uuid,
+    pub poisoned_at: i64,
+    pub waiting: i64,
+}
+
+/// The bookkeeping of delivery. All of it but the relay's part is written in the caller's transaction.
+pub trait Ledger: Clone + Send + Sync + 'static {
+    type Tx: Send + 'static;
+    /// Names an outbox row; order does not matter.
+    type RowId: Copy + Eq + Hash + Debug + Send + Sync + 'static;
+
+    /// Whether the store answers.
+    fn ping(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    fn begin(&self) -> impl Future<Output = Result<Self::Tx, StoreError>> + Send;
+    fn commit(&self, tx: Self::Tx) -> impl Future<Output = Result<(), CommitError>> + Send;
+    fn rollback(&self, tx: Self::Tx) -> impl Future<Output = ()> + Send;
+
+    /// The next offset of each partition that has one stored.
+    fn positions(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> impl Future<Output = Result<HashMap<TopicPartition, i64>, StoreError>> + Send;
+
+    /// Compare-and-set of the position: the transaction's first statement. `false` where the stored
+    /// position is not `from` (`None`: no row yet).
+    fn advance(
+        &self,
+        tx: &mut Self::Tx,
+        partition: &TopicPartition,
+        from: Option<i64>,
+        to: i64,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Locks (MongoDB: writes) the partition's position row, so that a release and the worker take turns.
+    fn lock_position(
+        &self,
+        tx: &mut Self::Tx,
+        partition: &TopicPartition,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Enters messages into the inbox; answers the `(ce_id, attempt)` that were not there.
+    fn remember(
+        &self,
+        tx: &mut Self::Tx,
+        messages: &[InboxEntry],
+    ) -> impl Future<Output = Result<HashSet<(Uuid, i32)>, StoreError>> + Send;
+
+    /// The rows of these keys, locked (MongoDB: conflict on write); a missing key has none.
+    fn sequences(
+        &self,
+        tx: &mut Self::Tx,
+        topic: &str,
+        keys: &[Uuid],
+    ) -> impl Future<Output = Result<HashMap<Uuid, Sequence>, StoreError>> + Send;
+
+    /// Writes rows. Those that [`sequences`](Self::sequences) did not find are `new`: where another
+    /// transaction made one meanwhile, that is a conflict.
+    fn set_sequences(
+        &self,
+        tx: &mut Self::Tx,
+        topic: &str,
+        new: &[(Uuid, Sequence)],
+        changed: &[(Uuid, Sequence)],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// What waits for these keys, by key and sequence.
+    fn parked(
+        &self,
+        tx: &mut Self::Tx,
+        topic: &str,
+        keys: &[Uuid],
+    ) -> impl Future<Output = Result<Vec<Parked>, StoreError>> + Send;
+
+    /// Parks; a (topic, key, sequence) that is parked already stays as it is.
+    fn park(
+        &self,
+        tx: &mut Self::Tx,
+        topic: &str,
+        rows: &[Parked],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    fn unpark(
+        &self,
+        tx: &mut Self::Tx,
+        topic: &str,
+        rows: &[(Uuid, i64)],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    fn bury(&self, tx: &mut Self::Tx, letters: &[DeadLetter]) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Appends in order. Rows with `due_at` get no owner.
+    fn append(
+        &self,
+        tx: &mut Self::Tx,
+        owner: Uuid,
+        messages: &[OutboxMessage],
+    ) -> impl Future<Output = Result<Vec<Self::RowId>, StoreError>> + Send;
+
+    // The relay's part: each a transaction of its own.
+
+    /// Deletes published rows, guarded by owner, and keeps the newest acknowledged offset of each partition.
+    fn acknowledge(
+        &self,
+        rows: &[(Self::RowId, Uuid)],
+        offsets: &[(TopicPartition, i64)],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// This owner's rows that were appended at least `min_age` ago, oldest first.
+    fn sweep(
+        &self,
+        owner: Uuid,
+        min_age: Duration,
+        limit: i64,
+    ) -> impl Future<Output = Result<Vec<OutboxRow<Self::RowId>>, StoreError>> + Send;
+
+    /// Takes rows that have fallen due and belong to nobody. Also answers how long until the next one.
+    #[expect(clippy::type_complexity, reason = "a pair said in the sentence above")]
+    fn take_due(
+        &self,
+        owner: Uuid,
+        limit: i64,
+    ) -> impl Future<Output = Result<(Vec<OutboxRow<Self::RowId>>, Option<Duration>), StoreError>> + Send;
+
+    /// Takes rows whose owner has no live lease, whether or not a lease row exists.
+    fn adopt(
+        &self,
+        owner: Uuid,
+        limit: i64,
+    ) -> impl Future<Output = Result<Vec<OutboxRow<Self::RowId>>, StoreError>> + Send;
+
+    /// Starts a lease (database clock).
+    fn take_lease(&self, owner: Uuid, length: Duration) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Prolongs a lease that has not run out; `false` where it has.
+    fn renew_lease(&self, owner: Uuid, length: Duration) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Ends a lease, so that others adopt what is left at once.
+    fn drop_lease(&self, owner: Uuid) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    fn outbox_gauge(&self) -> impl Future<Output = Result<OutboxGauge, StoreError>> + Send;
+
+    /// The keys that a poison message holds back.
+    fn parked_keys(&self) -> impl Future<Output = Result<Vec<ParkedKey>, StoreError>> + Send;
+
+    /// The record schemas met so far, by registry id: a registry that is down stops nobody who has run before.
+    fn schemas(&self) -> impl Future<Output = Result<Vec<StoredSchema>, StoreError>> + Send;
+    fn save_schemas(&self, schemas: &[StoredSchema]) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Drops what the inbox need not remember any more, and makes room for what comes.
+    fn housekeeping(&self, inbox_retention: Duration) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Why the promise can't hold on this store, one sentence each: asynchronous commits, no replica set, ….
+    fn boot_problems(&self) -> impl Future<Output = Result<Vec<String>, StoreError>> + Send;
+}
+
+/// A schema and the id the registry gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredSchema {
+    pub id: i32,
+    pub schema: String,
+}

@@ -1,0 +1,44 @@
+#![doc = include_str!("../README.md")]
+
+mod boot;
+mod consumer;
+mod deferral;
+mod envelope;
+mod handler;
+pub mod kafka;
+pub mod ledger;
+mod log;
+mod message;
+mod metrics;
+mod ops;
+mod pipeline;
+mod publisher;
+mod record;
+mod relay;
+mod release;
+mod runtime;
+mod sequence;
+mod service;
+mod subscriptions;
+pub mod topics;
+mod trace;
+mod unit;
+mod watch;
+mod worker;
+
+pub use boot::Error as BootError;
+pub use consumer::{Consumer, Error as ConsumerError, PartitionLag};
+pub use envelope::{CONTENT_TYPE, Envelope, EnvelopeError, header};
+pub use handler::{BoxError, Failure, Handler, LogHandler};
+pub use ledger::Ledger;
+pub use message::{Cause, Outgoing, Received};
+pub use metrics::Metrics;
+pub use pipeline::Released;
+pub use publisher::{AppendError, MAX_VALUE_BYTES, Publisher};
+pub use record::{Headers, Record, TopicPartition};
+pub use relay::{Error as RelayError, Relay};
+pub use runtime::INBOX_RETENTION;
+pub use service::{Connected, Identity, Listening, Parts};
+pub use subscriptions::Subscriptions;
+pub use unit::Unit;
+pub use worker::{PartitionWorker, Stopped};

@@ -1,0 +1,146 @@
+//! What the messaging core counts. Names and units are Prometheus's; `topic` carries its prefix.
+
+use std::time::Duration;
+
+use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+/// The core's metrics, registered once a process.
+#[derive(Clone)]
+pub struct Metrics {
+    pub(crate) messages: IntCounterVec,
+    pub(crate) duplicates: IntCounterVec,
+    pub(crate) gaps: IntCounterVec,
+    pub(crate) forks: IntCounterVec,
+    pub(crate) retries: IntCounterVec,
+    pub(crate) parked_keys: IntGaugeVec,
+    pub(crate) dead_letters: IntCounterVec,
+    pub(crate) batch_size: HistogramVec,
+    pub(crate) message_age: HistogramVec,
+    pub(crate) outbox_rows: IntGauge,
+    pub(crate) outbox_oldest_age: Gauge,
+    pub(crate) relay_published: IntCounterVec,
+    pub(crate) lag_messages: IntGaugeVec,
+    pub(crate) lag_seconds: GaugeVec,
+    pub(crate) stopped_partitions: IntGauge,
+}
+
+impl Metrics {
+    /// Registers with the process's registry. Fails where a name is registered already.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counter = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+            let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let int_gauge = |name: &str, help: &str, labels: &[&str]| -> Result<IntGaugeVec, prometheus::Error> {
+            let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let histogram = |name: &str, help: &str, buckets: &[f64]| -> Result<HistogramVec, prometheus::Error> {
+            let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+            let metric = HistogramVec::new(options, &["topic"])?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let outbox_rows = IntGauge::new("rollcall_outbox_rows", "Messages that wait in the outbox")?;
+        let outbox_oldest_age = Gauge::new(
+            "rollcall_outbox_oldest_age_seconds",
+            "Age of the oldest outbox row that is due",
+        )?;
+        let stopped_partitions = IntGauge::new(
+            "rollcall_stopped_partitions",
+            "Partitions whose stored position lies outside the log; each needs an operator",
+        )?;
+        registry.register(Box::new(outbox_rows.clone()))?;
+        registry.register(Box::new(outbox_oldest_age.clone()))?;
+        registry.register(Box::new(stopped_partitions.clone()))?;
+        let lag_seconds = GaugeVec::new(
+            Opts::new(
+                "rollcall_consumer_lag_seconds",
+                "Age of the oldest record not yet applied; 0 at the end of the partition",
+            ),
+            &["topic", "partition"],
+        )?;
+        registry.register(Box::new(lag_seconds.clone()))?;
+        Ok(Self {
+            messages: counter(
+                "rollcall_messages_total",
+                "Messages taken from Kafka, by what became of them",
+                &["topic", "outcome"],
+            )?,
+            duplicates: counter(
+                "rollcall_duplicates_total",
+                "Messages dropped as duplicates",
+                &["topic"],
+            )?,
+            gaps: counter(
+                "rollcall_gaps_total",
+                "Domain events that arrived ahead of their turn",
+                &["topic"],
+            )?,
+            forks: counter(
+                "rollcall_forks_total",
+                "Domain events whose sequence was applied under another id",
+                &["topic"],
+            )?,
+            retries: counter(
+                "rollcall_batch_retries_total",
+                "Attempts that were rolled back and made again",
+                &["topic"],
+            )?,
+            parked_keys: int_gauge(
+                "rollcall_parked_keys",
+                "Keys that a poison message holds back",
+                &["topic"],
+            )?,
+            dead_letters: counter("rollcall_dead_letters_total", "Records set aside", &["topic", "reason"])?,
+            batch_size: histogram(
+                "rollcall_batch_size",
+                "Records in one transaction",
+                &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0],
+            )?,
+            message_age: histogram(
+                "rollcall_message_age_seconds",
+                "Time from saying a message to the commit of its effect",
+                &[
+                    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0, 600.0,
+                ],
+            )?,
+            outbox_rows,
+            outbox_oldest_age,
+            relay_published: counter(
+                "rollcall_relay_published_total",
+                "Deliveries the relay asked for, by outcome",
+                &["topic", "outcome"],
+            )?,
+            lag_messages: int_gauge(
+                "rollcall_consumer_lag_messages",
+                "Records between the position and the end of the partition",
+                &["topic", "partition"],
+            )?,
+            lag_seconds,
+            stopped_partitions,
+        })
+    }
+
+    pub(crate) fn handled(&self, topic: &str, outcome: &str, count: usize) {
+        if count > 0 {
+            self.messages.with_label_values(&[topic, outcome]).inc_by(count as u64);
+        }
+    }
+
+    pub(crate) fn lag(&self, topic: &str, partition: i32, messages: i64, age: Duration) {
+        let labels = [topic, &partition.to_string()];
+        self.lag_messages.with_label_values(&labels).set(messages);
+        self.lag_seconds.with_label_values(&labels).set(age.as_secs_f64());
+    }
+
+    /// Forgets a partition that was given away, so that no stale lag is shown.
+    pub(crate) fn no_lag(&self, topic: &str, partition: i32) {
+        let labels = [topic, &partition.to_string()];
+        // Removing what was never set is no error worth telling.
+        let _ = self.lag_messages.remove_label_values(&labels);
+        let _ = self.lag_seconds.remove_label_values(&labels);
+    }
+}

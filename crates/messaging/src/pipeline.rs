@@ -1,0 +1,704 @@
+//! What happens to the messages of a topic inside the position's transaction, top to bottom:
+//! duplicates are dropped, domain events put in order, the handler called, the rest parked or buried.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use contracts::aggregate::Rejected;
+use contracts::dead_letters::{DeadLetterFact, DeadLetterReason, MessageDeadLettered};
+use contracts::{Kind, Message, Timestamp};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::envelope::{Envelope, EnvelopeError};
+use crate::handler::Handler;
+use crate::ledger::{DeadLetter, InboxEntry, Ledger, Parked, Sequence};
+use crate::message::{Cause, Outgoing, Received};
+use crate::record::Record;
+use crate::runtime::Runtime;
+use crate::sequence::{self, Numbered, Plan};
+use crate::trace;
+use crate::unit::Unit;
+use crate::worker::{Body, Setback, Stopped, Taking, Verdict, Verdicts, age};
+
+/// A record, and what could be made of it.
+pub(crate) struct Arrival<M> {
+    record: Record,
+    content: Content<M>,
+}
+
+enum Content<M> {
+    Message(Received<M>),
+    /// Of a type that this service does not handle; it still has its number.
+    Unhandled(Envelope),
+    /// A domain event whose bytes can't be read: it holds its key back.
+    Unreadable(Envelope, String),
+    /// Nobody will ever apply it.
+    Dead {
+        reason: DeadLetterReason,
+        detail: String,
+        envelope: Option<Envelope>,
+    },
+}
+
+impl<M> Arrival<M> {
+    fn envelope(&self) -> Option<&Envelope> {
+        match &self.content {
+            Content::Message(message) => Some(&message.envelope),
+            Content::Unhandled(envelope) | Content::Unreadable(envelope, _) => Some(envelope),
+            Content::Dead { envelope, .. } => envelope.as_ref(),
+        }
+    }
+
+    fn message(&self) -> Option<&Received<M>> {
+        match &self.content {
+            Content::Message(message) => Some(message),
+            _ => None,
+        }
+    }
+}
+
+/// The messages of one topic, for one handler.
+pub(crate) struct Messages<H> {
+    kind: Kind,
+    make: Arc<dyn Fn() -> H + Send + Sync>,
+    /// Dropped whenever what it may have cached is in doubt.
+    handler: Option<H>,
+    seen: Seen,
+}
+
+/// Counted when the transaction is there.
+#[derive(Default)]
+struct Seen {
+    applied: usize,
+    duplicates: usize,
+    gaps: usize,
+    forks: usize,
+    dead: Vec<DeadLetterReason>,
+}
+
+impl<H> Messages<H> {
+    pub(crate) fn new(kind: Kind, make: Arc<dyn Fn() -> H + Send + Sync>) -> Self {
+        Self {
+            kind,
+            make,
+            handler: None,
+            seen: Seen::default(),
+        }
+    }
+}
+
+impl<L: Ledger, H: Handler<L>> Body<L> for Messages<H> {
+    type Item = Arrival<H::Message>;
+
+    async fn prepare(
+        &mut self,
+        runtime: &Runtime<L>,
+        records: Vec<Record>,
+        stop: &CancellationToken,
+    ) -> Result<Vec<Self::Item>, Stopped> {
+        let mut items = Vec::with_capacity(records.len());
+        for record in records {
+            let item = decode(self.kind, runtime, record, stop).await?;
+            if let Some(message) = item.message() {
+                trace::start_process(runtime.service, message);
+            }
+            items.push(item);
+        }
+        Ok(items)
+    }
+
+    fn offset(item: &Self::Item) -> i64 {
+        item.record.offset
+    }
+
+    async fn write(
+        &mut self,
+        runtime: &Runtime<L>,
+        unit: &mut Unit<L>,
+        items: &[Self::Item],
+        verdicts: &Verdicts,
+        taking: Taking,
+    ) -> Result<(), Setback> {
+        self.seen = Seen::default();
+        match self.kind {
+            Kind::DomainEvents => self.write_sequenced(runtime, unit, items, verdicts, taking).await,
+            Kind::State => self.write_newest(runtime, unit, items, verdicts, taking).await,
+            Kind::Commands | Kind::Replies | Kind::Facts => {
+                self.write_once(runtime, unit, items, verdicts, taking).await
+            }
+        }
+    }
+
+    fn committed(&mut self, runtime: &Runtime<L>, items: &[Self::Item]) {
+        let Some(first) = items.first() else { return };
+        let topic = first.record.partition.topic.as_str();
+        let metrics = &runtime.metrics;
+        let seen = std::mem::take(&mut self.seen);
+        metrics
+            .batch_size
+            .with_label_values(&[topic])
+            .observe(items.len() as f64);
+        metrics.handled(topic, "applied", seen.applied);
+        metrics.handled(topic, "duplicate", seen.duplicates);
+        metrics.handled(topic, "fork", seen.forks);
+        metrics
+            .duplicates
+            .with_label_values(&[topic])
+            .inc_by(seen.duplicates as u64);
+        metrics.gaps.with_label_values(&[topic]).inc_by(seen.gaps as u64);
+        for reason in seen.dead {
+            metrics
+                .dead_letters
+                .with_label_values(&[topic, &format!("{reason:?}").to_lowercase()])
+                .inc();
+        }
+        let ages = metrics.message_age.with_label_values(&[topic]);
+        for item in items {
+            if let Some(message) = item.message() {
+                ages.observe(age(message.envelope.time));
+                trace::end_process(message);
+            }
+        }
+    }
+
+    fn forget(&mut self) {
+        self.handler = None;
+    }
+}
+
+impl<H> Messages<H> {
+    /// Commands, replies and facts: each once, whatever the order.
+    async fn write_once<L: Ledger>(
+        &mut self,
+        runtime: &Runtime<L>,
+        unit: &mut Unit<L>,
+        items: &[Arrival<H::Message>],
+        verdicts: &Verdicts,
+        taking: Taking,
+    ) -> Result<(), Setback>
+    where
+        H: Handler<L>,
+    {
+        let ids: Vec<_> = items
+            .iter()
+            .filter(|item| !matches!(item.content, Content::Unhandled(_)))
+            .filter_map(Arrival::envelope)
+            .map(|envelope| InboxEntry {
+                id: envelope.id,
+                attempt: envelope.attempt,
+                since: envelope.since(),
+            })
+            .collect();
+        let (ledger, tx) = unit.parts();
+        let mut fresh = ledger.remember(tx, &ids).await?;
+        // Taken out as it is met: a second copy in the same batch is a duplicate too.
+        let mut first = |envelope: &Envelope| fresh.remove(&(envelope.id, envelope.attempt));
+
+        let mut apply = Vec::with_capacity(items.len());
+        for item in items {
+            match &item.content {
+                Content::Unhandled(_) => {}
+                Content::Unreadable(envelope, error) => {
+                    if first(envelope) {
+                        let reason = DeadLetterReason::Undecodable;
+                        self.bury(runtime, unit, item, reason, error).await?;
+                    }
+                }
+                Content::Dead {
+                    reason,
+                    detail,
+                    envelope,
+                } => {
+                    if envelope.as_ref().is_none_or(&mut first) {
+                        self.bury(runtime, unit, item, *reason, detail).await?;
+                    }
+                }
+                Content::Message(message) if !first(&message.envelope) => self.seen.duplicates += 1,
+                Content::Message(message) => {
+                    let envelope = &message.envelope;
+                    match verdicts.get(&envelope.id) {
+                        None if self.kind == Kind::Commands && runtime.has_expired(envelope) => {
+                            let reason = DeadLetterReason::Expired;
+                            let detail = "older than the inbox remembers: it may have been executed";
+                            self.bury(runtime, unit, item, reason, detail).await?;
+                        }
+                        None => apply.push(message),
+                        Some(Verdict::Poison(error)) => {
+                            let reason = DeadLetterReason::Poison;
+                            self.bury(runtime, unit, item, reason, error).await?;
+                        }
+                        Some(Verdict::Defer(then)) => unit.defer(message, then)?,
+                        Some(Verdict::Reject(rejected)) => unit.reject(message, rejected)?,
+                    }
+                }
+            }
+        }
+        self.handle(unit, &apply, taking).await
+    }
+
+    /// State messages: the newest version wins, an older one is dropped, gaps are normal.
+    async fn write_newest<L: Ledger>(
+        &mut self,
+        runtime: &Runtime<L>,
+        unit: &mut Unit<L>,
+        items: &[Arrival<H::Message>],
+        verdicts: &Verdicts,
+        taking: Taking,
+    ) -> Result<(), Setback>
+    where
+        H: Handler<L>,
+    {
+        let Some(first) = items.first() else {
+            return Ok(());
+        };
+        let topic = first.record.partition.topic.clone();
+        let (ledger, tx) = unit.parts();
+        let stored = ledger.sequences(tx, &topic, &keys(items)).await?;
+        let mut newest: HashMap<Uuid, Sequence> = HashMap::new();
+        let mut apply = Vec::new();
+        for item in items {
+            let message = match &item.content {
+                Content::Message(message) => message,
+                Content::Unhandled(_) => continue,
+                Content::Unreadable(_, detail) => {
+                    self.bury(runtime, unit, item, DeadLetterReason::Undecodable, detail)
+                        .await?;
+                    continue;
+                }
+                Content::Dead { reason, detail, .. } => {
+                    self.bury(runtime, unit, item, *reason, detail).await?;
+                    continue;
+                }
+            };
+            let envelope = &message.envelope;
+            let version = envelope.sequence.unwrap_or(0);
+            let known = newest.get(&envelope.key).or_else(|| stored.get(&envelope.key));
+            if known.is_some_and(|known| version <= known.last) {
+                self.seen.duplicates += 1;
+                continue;
+            }
+            let state = Sequence {
+                last: version,
+                last_id: Some(envelope.id),
+                ..Sequence::default()
+            };
+            newest.insert(envelope.key, state);
+            match verdicts.get(&envelope.id) {
+                None => apply.push(message),
+                Some(_) => {
+                    let error = error_of(item, envelope.id, verdicts);
+                    self.bury(runtime, unit, item, DeadLetterReason::Poison, &error).await?;
+                }
+            }
+        }
+        self.handle(unit, &apply, taking).await?;
+        let mut rows: Vec<_> = newest.into_iter().collect();
+        rows.sort_unstable_by_key(|(key, _)| *key);
+        set_sequences(unit, &topic, &stored, rows).await
+    }
+
+    /// Domain events: complete and in order per key.
+    async fn write_sequenced<L: Ledger>(
+        &mut self,
+        runtime: &Runtime<L>,
+        unit: &mut Unit<L>,
+        items: &[Arrival<H::Message>],
+        verdicts: &Verdicts,
+        taking: Taking,
+    ) -> Result<(), Setback>
+    where
+        H: Handler<L>,
+    {
+        let Some(first) = items.first() else {
+            return Ok(());
+        };
+        let topic = first.record.partition.topic.clone();
+        for item in items {
+            if let Content::Dead { reason, detail, .. } = &item.content {
+                self.bury(runtime, unit, item, *reason, detail).await?;
+            }
+        }
+        let (ledger, tx) = unit.parts();
+        let stored = ledger.sequences(tx, &topic, &keys(items)).await?;
+        let open: Vec<_> = stored
+            .iter()
+            .filter(|(_, state)| state.has_parked && state.poisoned_at.is_none())
+            .map(|(key, _)| *key)
+            .collect();
+        let waiting = load_parked::<L, H>(self.kind, runtime, unit, &topic, &open).await?;
+
+        // A handle below `items.len()` is an arrival, above it one that waited.
+        let item = |index: usize| items.get(index).unwrap_or_else(|| &waiting[index - items.len()]);
+        let numbered = |index: usize| numbered(item(index), index, verdicts);
+        let plan = sequence::plan(
+            &stored,
+            (items.len()..items.len() + waiting.len())
+                .filter_map(numbered)
+                .collect(),
+            (0..items.len()).filter_map(numbered),
+        );
+        self.seen.duplicates += plan.duplicates.len();
+        self.seen.gaps += plan.gaps;
+        self.seen.forks += plan.forks.len();
+        for fork in &plan.forks {
+            // Consumers hold another domain event under this number than the producer's journal.
+            tracing::error!(topic, key = %fork.key, sequence = fork.sequence, message = %fork.id,
+                "the same sequence under another id: was the producer restored from a backup?");
+            runtime.metrics.forks.with_label_values(&[&topic]).inc();
+            let detail = format!("sequence {} was applied under another id", fork.sequence);
+            self.bury(runtime, unit, item(fork.item), DeadLetterReason::Fork, &detail)
+                .await?;
+        }
+        self.carry_out(unit, &topic, &stored, plan, item, verdicts, taking)
+            .await
+    }
+
+    /// Handles and writes what was planned.
+    #[expect(clippy::too_many_arguments, reason = "the plan and all that its indices refer to")]
+    async fn carry_out<'a, L: Ledger>(
+        &mut self,
+        unit: &mut Unit<L>,
+        topic: &str,
+        stored: &HashMap<Uuid, Sequence>,
+        plan: Plan<usize>,
+        item: impl Fn(usize) -> &'a Arrival<H::Message>,
+        verdicts: &Verdicts,
+        taking: Taking,
+    ) -> Result<(), Setback>
+    where
+        H: Handler<L>,
+    {
+        let apply: Vec<_> = plan
+            .apply
+            .iter()
+            .filter_map(|message| item(message.item).message())
+            .collect();
+        self.handle(unit, &apply, taking).await?;
+        let park: Vec<_> = plan
+            .park
+            .iter()
+            .map(|message| Parked {
+                key: message.key,
+                sequence: message.sequence,
+                id: message.id,
+                record: item(message.item).record.clone(),
+                error: error_of(item(message.item), message.id, verdicts),
+            })
+            .collect();
+        for parked in park.iter().filter(|parked| !parked.error.is_empty()) {
+            tracing::error!(topic, key = %parked.key, sequence = parked.sequence, error = parked.error,
+                "this key is parked until it is released");
+        }
+        let (ledger, tx) = unit.parts();
+        if !park.is_empty() {
+            ledger.park(tx, topic, &park).await?;
+        }
+        if !plan.unpark.is_empty() {
+            ledger.unpark(tx, topic, &plan.unpark).await?;
+        }
+        set_sequences(unit, topic, stored, plan.sequences).await
+    }
+
+    async fn handle<L: Ledger>(
+        &mut self,
+        unit: &mut Unit<L>,
+        messages: &[&Received<H::Message>],
+        taking: Taking,
+    ) -> Result<(), Setback>
+    where
+        H: Handler<L>,
+    {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        self.seen.applied += messages.len();
+        let handler = self.handler.get_or_insert_with(|| (self.make)());
+        match taking {
+            Taking::Together => handler.handle(unit, messages).await.map_err(|failure| Setback::Failed {
+                message: (messages.len() == 1).then(|| messages[0].envelope.id),
+                failure,
+            }),
+            Taking::OneByOne => {
+                for message in messages {
+                    handler
+                        .handle(unit, std::slice::from_ref(message))
+                        .await
+                        .map_err(|failure| Setback::Failed {
+                            message: Some(message.envelope.id),
+                            failure,
+                        })?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Keeps a record with its bytes, announces it, and answers whoever waits for it.
+    async fn bury<L: Ledger, M>(
+        &mut self,
+        runtime: &Runtime<L>,
+        unit: &mut Unit<L>,
+        item: &Arrival<M>,
+        reason: DeadLetterReason,
+        detail: &str,
+    ) -> Result<(), Setback> {
+        let record = &item.record;
+        let envelope = item.envelope();
+        let id = Uuid::now_v7();
+        tracing::error!(partition = %record.partition, offset = record.offset, ?reason, detail, dead_letter = %id,
+            "a record is a dead letter");
+        let letter = DeadLetter {
+            id,
+            reason,
+            detail: detail.to_owned(),
+            record: record.clone(),
+        };
+        let (ledger, tx) = unit.parts();
+        ledger.bury(tx, std::slice::from_ref(&letter)).await?;
+        let cause = match envelope {
+            Some(envelope) => Cause::of(envelope),
+            None => Cause::origin(id, None, opentelemetry::Context::new()),
+        };
+        let announcement = MessageDeadLettered {
+            service: runtime.service.to_owned(),
+            topic: record.partition.topic.clone(),
+            partition: record.partition.partition,
+            offset: record.offset,
+            message_id: envelope.map(|envelope| envelope.id),
+            message_type: envelope.map(|envelope| envelope.type_name.clone()),
+            reason,
+            detail: detail.to_owned(),
+            dead_lettered_at: Timestamp::now(),
+        };
+        unit.say(&cause, Outgoing::<DeadLetterFact>::new(id, announcement))?;
+        if let (Kind::Commands, Some(envelope)) = (self.kind, envelope) {
+            let code = match reason {
+                DeadLetterReason::Expired => "expired",
+                _ => "not-executable",
+            };
+            let detail = format!("The command could not be executed; it is kept as dead letter {id}.");
+            unit.fail(envelope, code, &detail)?;
+        }
+        self.seen.dead.push(reason);
+        Ok(())
+    }
+
+    /// Continues a key whose poison message was mended, up to the next one. Answers how many were
+    /// applied, and where it stopped again.
+    pub(crate) async fn release<L: Ledger>(
+        &mut self,
+        runtime: &Runtime<L>,
+        unit: &mut Unit<L>,
+        topic: &str,
+        key: Uuid,
+        verdicts: &Verdicts,
+    ) -> Result<Released, Setback>
+    where
+        H: Handler<L>,
+    {
+        let (ledger, tx) = unit.parts();
+        let stored = ledger.sequences(tx, topic, &[key]).await?;
+        let Some(state) = stored.get(&key).filter(|state| state.poisoned_at.is_some()) else {
+            return Ok(Released::default());
+        };
+        let waiting = load_parked::<L, H>(self.kind, runtime, unit, topic, &[key]).await?;
+        let parked = waiting
+            .iter()
+            .enumerate()
+            .filter_map(|(index, item)| numbered(item, index, verdicts))
+            .collect();
+        let plan = sequence::release(key, *state, parked);
+        let released = Released {
+            applied: plan.apply.len(),
+            poisoned_at: plan.sequences.first().and_then(|(_, state)| state.poisoned_at),
+        };
+        self.carry_out(
+            unit,
+            topic,
+            &stored,
+            plan,
+            |index| &waiting[index],
+            verdicts,
+            Taking::OneByOne,
+        )
+        .await?;
+        Ok(released)
+    }
+}
+
+/// What a release did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Released {
+    pub applied: usize,
+    /// The sequence that can't be applied either, if there is one.
+    pub poisoned_at: Option<i64>,
+}
+
+/// Writes the rows that changed, telling the new ones from those that were `stored`.
+async fn set_sequences<L: Ledger>(
+    unit: &mut Unit<L>,
+    topic: &str,
+    stored: &HashMap<Uuid, Sequence>,
+    rows: Vec<(Uuid, Sequence)>,
+) -> Result<(), Setback> {
+    let (changed, new): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(key, _)| stored.contains_key(key));
+    let (ledger, tx) = unit.parts();
+    ledger.set_sequences(tx, topic, &new, &changed).await?;
+    Ok(())
+}
+
+/// What waits for these keys, decoded anew: what was unreadable may be readable now.
+async fn load_parked<L: Ledger, H: Handler<L>>(
+    kind: Kind,
+    runtime: &Runtime<L>,
+    unit: &mut Unit<L>,
+    topic: &str,
+    keys: &[Uuid],
+) -> Result<Vec<Arrival<H::Message>>, Setback> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (ledger, tx) = unit.parts();
+    let rows = ledger.parked(tx, topic, keys).await?;
+    // Schemas of parked messages were met when they arrived; one that is unknown still parks its key.
+    Ok(rows
+        .into_iter()
+        .map(|row| decode_known(kind, runtime, row.record).unwrap_or_else(|(arrival, _)| arrival))
+        .collect())
+}
+
+/// A message's place in its key's order; `None` for what has none.
+fn numbered<M>(item: &Arrival<M>, index: usize, verdicts: &Verdicts) -> Option<Numbered<usize>> {
+    let poison = match &item.content {
+        Content::Dead { .. } => return None,
+        Content::Unreadable(..) => true,
+        Content::Unhandled(_) => false,
+        Content::Message(message) => verdicts.contains_key(&message.envelope.id),
+    };
+    let envelope = item.envelope()?;
+    Some(Numbered {
+        key: envelope.key,
+        sequence: envelope.sequence?,
+        id: envelope.id,
+        poison,
+        item: index,
+    })
+}
+
+/// What went wrong with a message; empty for one that merely waits.
+fn error_of<M>(item: &Arrival<M>, id: Uuid, verdicts: &Verdicts) -> String {
+    match (&item.content, verdicts.get(&id)) {
+        (Content::Unreadable(_, error), _) => error.clone(),
+        (_, Some(Verdict::Poison(error))) => error.clone(),
+        (_, Some(Verdict::Defer(Rejected { code, .. }) | Verdict::Reject(Rejected { code, .. }))) => {
+            format!("a domain event can't be rejected or deferred ({code})")
+        }
+        (_, None) => String::new(),
+    }
+}
+
+fn keys<M>(items: &[Arrival<M>]) -> Vec<Uuid> {
+    let mut keys: Vec<_> = items
+        .iter()
+        .filter_map(|item| item.envelope().map(|envelope| envelope.key))
+        .collect::<HashSet<_>>()
+        .into_iter()
+        .collect();
+    keys.sort_unstable();
+    keys
+}
+
+/// Decodes a record. A schema that is not known is fetched; while the registry is down, the partition waits.
+async fn decode<L: Ledger, M: Message>(
+    kind: Kind,
+    runtime: &Runtime<L>,
+    mut record: Record,
+    stop: &CancellationToken,
+) -> Result<Arrival<M>, Stopped> {
+    loop {
+        match decode_known(kind, runtime, record) {
+            Ok(arrival) => return Ok(arrival),
+            Err((arrival, schema)) => match runtime.learn(schema, stop).await? {
+                true => record = arrival.record,
+                false => return Ok(arrival),
+            },
+        }
+    }
+}
+
+/// Decodes with the schemas at hand; an error carries the id of the one that is missing.
+#[expect(clippy::result_large_err, reason = "the arrival goes on either way")]
+fn decode_known<L: Ledger, M: Message>(
+    kind: Kind,
+    runtime: &Runtime<L>,
+    record: Record,
+) -> Result<Arrival<M>, (Arrival<M>, i32)> {
+    let dead = |record, reason, detail: String, envelope| Arrival {
+        record,
+        content: Content::Dead {
+            reason,
+            detail,
+            envelope,
+        },
+    };
+    let envelope = match Envelope::of(&record) {
+        Ok(envelope) => envelope,
+        Err(error) => {
+            let reason = match error {
+                EnvelopeError::WrongKey => DeadLetterReason::WrongKey,
+                EnvelopeError::Missing(_) | EnvelopeError::Unreadable(_) => DeadLetterReason::MalformedEnvelope,
+            };
+            return Ok(dead(record, reason, error.to_string(), None));
+        }
+    };
+    let numbered = matches!(kind, Kind::DomainEvents | Kind::State);
+    if numbered && envelope.sequence.is_none_or(|sequence| sequence < 1) {
+        let detail = "the header ce_sequence is missing".to_owned();
+        return Ok(dead(
+            record,
+            DeadLetterReason::MalformedEnvelope,
+            detail,
+            Some(envelope),
+        ));
+    }
+    let body = match &record.value {
+        Some(value) => M::decode(runtime.codec(), &envelope.type_name, value),
+        None => Ok(M::tombstone()),
+    };
+    match body {
+        Ok(Some(body)) => {
+            let message = Received::new(envelope, body, record.partition.clone(), record.offset);
+            Ok(Arrival {
+                record,
+                content: Content::Message(message),
+            })
+        }
+        Ok(None) if kind == Kind::Commands => {
+            let detail = format!("{} is no command of this topic", envelope.type_name);
+            Ok(dead(record, DeadLetterReason::UnknownType, detail, Some(envelope)))
+        }
+        Ok(None) => Ok(Arrival {
+            record,
+            content: Content::Unhandled(envelope),
+        }),
+        Err(error) => {
+            let missing = match &error {
+                contracts::codec::Error::UnknownSchema(id) => Some(*id),
+                _ => None,
+            };
+            let detail = crate::worker::chain(&error);
+            let arrival = match kind {
+                Kind::DomainEvents => Arrival {
+                    record,
+                    content: Content::Unreadable(envelope, detail),
+                },
+                _ => dead(record, DeadLetterReason::Undecodable, detail, Some(envelope)),
+            };
+            match missing {
+                Some(id) => Err((arrival, id)),
+                None => Ok(arrival),
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Raw Kafka records, as they are stored when they must wait or die.
+
+use std::fmt;
+
+use bytes::Bytes;
+use contracts::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A partition of a topic, named with its prefix.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicPartition {
+    pub topic: String,
+    pub partition: i32,
+}
+
+impl TopicPartition {
+    pub fn new(topic: impl Into<String>, partition: i32) -> Self {
+        Self {
+            topic: topic.into(),
+            partition,
+        }
+    }
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}]", self.topic, self.partition)
+    }
+}
+
+/// Header names and texts, in order. All of Rollcall's headers are UTF-8; a foreign one that is not
+/// is kept with its bad bytes replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Headers(pub Vec<(String, String)>);
+
+impl Headers {
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    pub fn set(&mut self, name: &str, value: impl Into<String>) {
+        let value = value.into();
+        match self.0.iter_mut().find(|(key, _)| key == name) {
+            Some(header) => header.1 = value,
+            None => self.0.push((name.to_owned(), value)),
+        }
+    }
+
+    /// As one JSON text, for stores.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("texts are always JSON")
+    }
+
+    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+}
+
+/// One record of a Kafka log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    pub partition: TopicPartition,
+    pub offset: i64,
+    /// The broker's timestamp.
+    pub timestamp: Timestamp,
+    pub key: Option<Bytes>,
+    pub value: Option<Bytes>,
+    pub headers: Headers,
+}

@@ -1,0 +1,66 @@
+//! What every worker of a process shares.
+
+use std::time::Duration;
+
+use contracts::{Codec, Registry, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use crate::envelope::Envelope;
+use crate::ledger::{Ledger, StoredSchema};
+use crate::metrics::Metrics;
+use crate::publisher::Publisher;
+use crate::worker::{Stopped, chain, wait_or_stop};
+
+/// How long the inbox remembers by default: the command topics' retention and segment roll, and a margin.
+pub const INBOX_RETENTION: Duration = Duration::from_secs(10 * 24 * 60 * 60);
+
+/// What every worker of a process shares.
+pub(crate) struct Runtime<L: Ledger> {
+    pub(crate) service: &'static str,
+    pub(crate) ledger: L,
+    pub(crate) publisher: Publisher<L>,
+    pub(crate) metrics: Metrics,
+    pub(crate) registry: Option<Registry>,
+    pub(crate) inbox_retention: Duration,
+}
+
+impl<L: Ledger> Runtime<L> {
+    pub(crate) fn codec(&self) -> &Codec {
+        self.publisher.codec()
+    }
+
+    /// Whether a command is older than the inbox is sure to remember: it may have been executed.
+    pub(crate) fn has_expired(&self, envelope: &Envelope) -> bool {
+        Timestamp::now() - self.inbox_retention > envelope.since()
+    }
+
+    /// Fetches a schema that was met on the wire; waits while the registry is down. `false`: the registry
+    /// does not know it either, or it can't be used.
+    pub(crate) async fn learn(&self, id: i32, stop: &CancellationToken) -> Result<bool, Stopped> {
+        let Some(registry) = &self.registry else {
+            return Ok(false);
+        };
+        let mut back_off = Duration::from_millis(100);
+        loop {
+            let schema = match registry.schema(id).await {
+                Ok(schema) => schema,
+                Err(contracts::registry::Error::NotFound { .. }) => return Ok(false),
+                Err(error) => {
+                    tracing::warn!(id, error = chain(&error), "waiting for the schema registry");
+                    wait_or_stop(&mut back_off, stop).await?;
+                    continue;
+                }
+            };
+            if let Err(error) = self.codec().learn(id, &schema) {
+                tracing::error!(id, error = chain(&error), "the registry's schema can't be used");
+                return Ok(false);
+            }
+            let learned = StoredSchema { id, schema };
+            if let Err(error) = self.ledger.save_schemas(&[learned]).await {
+                // Known in this process; the next one asks the registry again.
+                tracing::warn!(id, error = chain(&error), "a schema was not kept");
+            }
+            return Ok(true);
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Puts a service's messaging together: boot checks, publisher, relay, consumer, operations.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chassis::Health;
+use contracts::{Codec, Registry, Topic};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::boot;
+use crate::consumer::Consumer;
+use crate::kafka::Settings;
+use crate::ledger::Ledger;
+use crate::metrics::Metrics;
+use crate::ops::{Operations, Reporter};
+use crate::publisher::{Handed, Publisher};
+use crate::record::TopicPartition;
+use crate::relay::Relay;
+use crate::release;
+use crate::runtime::Runtime;
+use crate::subscriptions::Subscriptions;
+use crate::worker::{PartitionWorker, chain};
+use crate::{Released, relay, watch};
+
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// Which process this is.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The service's name: consumer group and `ce_source`.
+    pub service: &'static str,
+    /// New at every start.
+    pub instance: Uuid,
+    pub version: &'static str,
+}
+
+/// A process that can say messages, and has not begun to listen.
+pub struct Connected<L: Ledger> {
+    identity: Identity,
+    settings: Settings,
+    runtime: Arc<Runtime<L>>,
+    handed: Handed<L>,
+}
+
+/// The parts of a listening process, each to be run as a task.
+pub struct Parts<L: Ledger> {
+    relay: Relay<L>,
+    consumer: Consumer<L>,
+    reporter: Reporter<L>,
+    ledger: L,
+    settings: Settings,
+}
+
+impl<L: Ledger> Connected<L> {
+    /// Gets the schema ids: from the registry, or where it is down from the service's own store.
+    pub async fn connect(
+        identity: Identity,
+        settings: Settings,
+        registry_url: &str,
+        ledger: L,
+        metrics: Metrics,
+    ) -> Result<Self, boot::Error> {
+        let registry = Registry::new(registry_url);
+        let codec = boot::codec(&registry, registry_url, &ledger).await?;
+        Ok(Self::with_codec(
+            identity,
+            settings,
+            ledger,
+            metrics,
+            codec,
+            Some(registry),
+        ))
+    }
+
+    /// Without a registry: for tests and benchmarks, which bring their codec.
+    pub fn with_codec(
+        identity: Identity,
+        settings: Settings,
+        ledger: L,
+        metrics: Metrics,
+        codec: Codec,
+        registry: Option<Registry>,
+    ) -> Self {
+        let (publisher, handed) = Publisher::new(identity.service, &settings.topic_prefix, codec);
+        let runtime = Arc::new(Runtime {
+            service: identity.service,
+            ledger,
+            publisher,
+            metrics,
+            registry,
+            inbox_retention: settings.inbox_retention,
+        });
+        Self {
+            identity,
+            settings,
+            runtime,
+            handed,
+        }
+    }
+
+    /// The door to the outbox.
+    pub fn publisher(&self) -> &Publisher<L> {
+        &self.runtime.publisher
+    }
+
+    /// Checks every rule that the promise needs, then puts the parts together. `ops.commands` is added to
+    /// what the service listens to; the process's `health` learns whether the store and Kafka answer.
+    pub async fn listen(self, subscriptions: Subscriptions<L>, health: Health) -> Result<Parts<L>, boot::Error> {
+        let topics: Vec<&'static Topic> = subscriptions.topics().collect();
+        boot::check(&self.settings, &self.runtime.ledger, &topics).await?;
+        self.runtime
+            .ledger
+            .housekeeping(self.settings.inbox_retention)
+            .await
+            .map_err(boot::Error::Store)?;
+        self.parts(subscriptions, health).map_err(boot::Error::Relay)
+    }
+
+    fn parts(self, subscriptions: Subscriptions<L>, health: Health) -> Result<Parts<L>, relay::Error> {
+        let runtime = self.runtime;
+        let metrics = runtime.metrics.clone();
+        let ledger = runtime.ledger.clone();
+        let subscriptions = with_operations(&runtime, subscriptions);
+        let consumer = Consumer::new(Arc::clone(&runtime), self.settings.clone(), Arc::new(subscriptions));
+        Ok(Parts {
+            relay: Relay::new(ledger.clone(), self.settings.clone(), metrics, self.handed)?,
+            reporter: Reporter {
+                consumer: consumer.clone(),
+                instance: self.identity.instance,
+                version: self.identity.version,
+                health,
+                runtime,
+            },
+            consumer,
+            ledger,
+            settings: self.settings,
+        })
+    }
+
+    /// The worker of one partition, without Kafka: what tests and benchmarks feed records to. It reads its
+    /// stored position as on assignment.
+    pub async fn worker(
+        &self,
+        subscriptions: &Subscriptions<L>,
+        topic: &'static Topic,
+        partition: i32,
+    ) -> Result<Box<dyn PartitionWorker>, crate::ledger::StoreError> {
+        let partition = TopicPartition::new(self.runtime.publisher.topic_name(topic), partition);
+        let entry = subscriptions
+            .entry(topic.name)
+            .expect("the service listens to this topic");
+        let positions = self.runtime.ledger.positions(std::slice::from_ref(&partition)).await?;
+        let position = positions.get(&partition).copied();
+        Ok((entry.worker)(Arc::clone(&self.runtime), partition, position))
+    }
+
+    /// Releases a parked key, without Kafka: what `ReleaseKey` does.
+    pub async fn release(
+        &self,
+        subscriptions: &Subscriptions<L>,
+        topic: &'static Topic,
+        partition: i32,
+        key: Uuid,
+    ) -> Result<Released, release::Error> {
+        let partition = TopicPartition::new(self.runtime.publisher.topic_name(topic), partition);
+        let entry = subscriptions
+            .entry(topic.name)
+            .expect("the service listens to this topic");
+        let release = entry.release.as_ref().expect("this topic parks");
+        release(Arc::clone(&self.runtime), partition, key).await
+    }
+
+    /// The relay alone: for tests and benchmarks.
+    pub fn into_relay(self) -> Result<Relay<L>, relay::Error> {
+        Relay::new(
+            self.runtime.ledger.clone(),
+            self.settings,
+            self.runtime.metrics.clone(),
+            self.handed,
+        )
+    }
+}
+
+fn with_operations<L: Ledger>(runtime: &Arc<Runtime<L>>, subscriptions: Subscriptions<L>) -> Subscriptions<L> {
+    let entries = Arc::new(subscriptions.entries.clone());
+    let runtime = Arc::clone(runtime);
+    subscriptions.handle(move || Operations {
+        runtime: Arc::clone(&runtime),
+        entries: Arc::clone(&entries),
+    })
+}
+
+impl<L: Ledger> Parts<L> {
+    /// An output: drained last.
+    pub fn relay(self) -> (Relay<L>, Listening<L>) {
+        let listening = Listening {
+            consumer: self.consumer,
+            reporter: self.reporter,
+            ledger: self.ledger,
+            settings: self.settings,
+        };
+        (self.relay, listening)
+    }
+}
+
+/// The inputs of a process: its consumer, its status reports, its housekeeping and a look at what it depends on.
+pub struct Listening<L: Ledger> {
+    consumer: Consumer<L>,
+    reporter: Reporter<L>,
+    ledger: L,
+    settings: Settings,
+}
+
+impl<L: Ledger> Listening<L> {
+    /// Shows the partitions and their lag while [`run`](Self::run) works.
+    pub fn consumer(&self) -> Consumer<L> {
+        self.consumer.clone()
+    }
+
+    /// Consumes until `stop`.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), crate::consumer::Error> {
+        let health = self.reporter.health.clone();
+        let reports = self.reporter.run(stop.clone());
+        let housekeeping = housekeeping(self.ledger.clone(), self.settings.inbox_retention, stop.clone());
+        let watch = watch::run(self.ledger, self.settings, health, stop.clone());
+        let (consumed, (), (), ()) = tokio::join!(self.consumer.run(stop), reports, housekeeping, watch);
+        consumed
+    }
+}
+
+async fn housekeeping<L: Ledger>(ledger: L, retention: Duration, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(HOUSEKEEPING_EVERY) => {}
+        }
+        if let Err(error) = ledger.housekeeping(retention).await {
+            tracing::warn!(
+                error = chain(&error),
+                "housekeeping failed; it is tried again in an hour"
+            );
+        }
+    }
+}

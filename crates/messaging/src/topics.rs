@@ -1,0 +1,151 @@
+//! The topic table on the broker: made from it, and compared with it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use contracts::Topic;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::kafka::Settings;
+
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("Kafka does not answer at {brokers}")]
+    Unreachable {
+        brokers: String,
+        #[source]
+        source: KafkaError,
+    },
+    #[error("the topic {topic} was not made: {code}")]
+    Refused { topic: String, code: RDKafkaErrorCode },
+}
+
+/// How the broker's topics differ from the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Difference {
+    Missing {
+        topic: String,
+    },
+    /// Never mended by adding partitions, which would move keys: more partitions are a new topic, after a drain.
+    Partitions {
+        topic: String,
+        expected: i32,
+        found: i32,
+    },
+}
+
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Missing { topic } => write!(f, "the topic {topic} is missing; `rollcall topics apply` makes it"),
+            Self::Partitions { topic, expected, found } => {
+                write!(f, "the topic {topic} has {found} partitions instead of {expected}")
+            }
+        }
+    }
+}
+
+/// Makes the topics that are missing, with this replication factor. Answers the names of the new ones.
+/// Topics that are there stay as they are.
+pub async fn apply(settings: &Settings, topics: &[&Topic], replication: i32) -> Result<Vec<String>, Error> {
+    let unreachable = |source| Error::Unreachable {
+        brokers: settings.brokers.clone(),
+        source,
+    };
+    let admin: AdminClient<DefaultClientContext> = settings.client().create().map_err(unreachable)?;
+    let names: Vec<_> = topics
+        .iter()
+        .map(|topic| topic.full_name(&settings.topic_prefix))
+        .collect();
+    let configs: Vec<_> = topics.iter().map(|topic| topic.config()).collect();
+    let wanted: Vec<_> = topics
+        .iter()
+        .zip(&names)
+        .zip(&configs)
+        .map(|((topic, name), config)| {
+            let mut new = NewTopic::new(name, topic.partitions, TopicReplication::Fixed(replication));
+            for (key, value) in config {
+                new = new.set(key, value);
+            }
+            new
+        })
+        .collect();
+    let options = AdminOptions::new()
+        .operation_timeout(Some(TIMEOUT))
+        .request_timeout(Some(TIMEOUT));
+    let mut made = Vec::new();
+    for result in admin.create_topics(&wanted, &options).await.map_err(unreachable)? {
+        match result {
+            Ok(topic) => made.push(topic),
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, code)) => return Err(Error::Refused { topic, code }),
+        }
+    }
+    Ok(made)
+}
+
+/// Deletes topics: for tests, which have a prefix of their own.
+pub async fn delete(settings: &Settings, topics: &[&Topic]) -> Result<(), Error> {
+    assert!(
+        !settings.topic_prefix.is_empty(),
+        "only topics with a prefix are ever deleted"
+    );
+    let unreachable = |source| Error::Unreachable {
+        brokers: settings.brokers.clone(),
+        source,
+    };
+    let admin: AdminClient<DefaultClientContext> = settings.client().create().map_err(unreachable)?;
+    let names: Vec<_> = topics
+        .iter()
+        .map(|topic| topic.full_name(&settings.topic_prefix))
+        .collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    admin
+        .delete_topics(&names, &AdminOptions::new())
+        .await
+        .map_err(unreachable)?;
+    Ok(())
+}
+
+/// Compares the broker's topics with the table.
+pub async fn differences(settings: &Settings, topics: &[&'static Topic]) -> Result<Vec<Difference>, Error> {
+    let settings = settings.clone();
+    let topics = topics.to_vec();
+    tokio::task::spawn_blocking(move || compare(&settings, &topics))
+        .await
+        .expect("comparing topics does not panic")
+}
+
+fn compare(settings: &Settings, topics: &[&Topic]) -> Result<Vec<Difference>, Error> {
+    let unreachable = |source| Error::Unreachable {
+        brokers: settings.brokers.clone(),
+        source,
+    };
+    let client: BaseConsumer = settings.client().create().map_err(unreachable)?;
+    let metadata = client.fetch_metadata(None, TIMEOUT).map_err(unreachable)?;
+    let found: HashMap<_, _> = metadata
+        .topics()
+        .iter()
+        .map(|topic| (topic.name(), topic.partitions().len() as i32))
+        .collect();
+    Ok(topics
+        .iter()
+        .filter_map(|topic| {
+            let name = topic.full_name(&settings.topic_prefix);
+            match found.get(name.as_str()) {
+                None => Some(Difference::Missing { topic: name }),
+                Some(count) if *count != topic.partitions => Some(Difference::Partitions {
+                    topic: name,
+                    expected: topic.partitions,
+                    found: *count,
+                }),
+                Some(_) => None,
+            }
+        })
+        .collect())
+}

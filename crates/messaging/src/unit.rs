@@ -1,0 +1,154 @@
+//! The unit of work: one transaction, and what is said in it.
+
+use contracts::aggregate::Rejected;
+use contracts::replies::{CommandAccepted, CommandFailed, CommandRejected, Reply};
+use contracts::{Message, Timestamp};
+
+use crate::deferral;
+use crate::envelope::Envelope;
+use crate::ledger::{CommitError, Ledger, OutboxMessage, OutboxRow, StoreError};
+use crate::message::{Cause, Outgoing, Received};
+use crate::publisher::{AppendError, Publisher};
+
+/// One transaction on a service's store. What is said in it is appended to the outbox and handed to the
+/// relay after the commit.
+pub struct Unit<L: Ledger> {
+    ledger: L,
+    publisher: Publisher<L>,
+    tx: L::Tx,
+    said: Vec<OutboxMessage>,
+}
+
+impl<L: Ledger> Unit<L> {
+    pub async fn begin(ledger: &L, publisher: &Publisher<L>) -> Result<Self, StoreError> {
+        Ok(Self {
+            tx: ledger.begin().await?,
+            ledger: ledger.clone(),
+            publisher: publisher.clone(),
+            said: Vec::new(),
+        })
+    }
+
+    /// The transaction, for the service's own statements.
+    pub fn tx(&mut self) -> &mut L::Tx {
+        &mut self.tx
+    }
+
+    pub fn ledger(&self) -> &L {
+        &self.ledger
+    }
+
+    /// The transaction together with the ledger that it belongs to.
+    pub(crate) fn parts(&mut self) -> (&L, &mut L::Tx) {
+        (&self.ledger, &mut self.tx)
+    }
+
+    pub fn publisher(&self) -> &Publisher<L> {
+        &self.publisher
+    }
+
+    /// Says a message because of `cause`. It is encoded now; too large a message fails here.
+    pub fn say<M: Message>(&mut self, cause: &Cause, message: Outgoing<M>) -> Result<(), AppendError> {
+        self.said.push(self.publisher.frame(cause, message)?);
+        Ok(())
+    }
+
+    /// Says a message that was framed before.
+    pub fn append(&mut self, message: OutboxMessage) {
+        self.said.push(message);
+    }
+
+    /// Replies that a command was accepted, where it asks for a reply.
+    pub fn accept<C>(&mut self, command: &Received<C>, accepted: CommandAccepted) -> Result<(), AppendError> {
+        self.reply(&command.envelope, &command.cause(), accepted.into())
+    }
+
+    /// Replies a business no.
+    pub fn reject<C>(&mut self, command: &Received<C>, rejected: &Rejected) -> Result<(), AppendError> {
+        let reply = CommandRejected {
+            command_id: command.envelope.id,
+            code: rejected.code.to_string(),
+            detail: rejected.detail.clone(),
+            errors: rejected.errors.clone(),
+        };
+        self.reply(&command.envelope, &command.cause(), reply.into())
+    }
+
+    /// Replies that a command can't be executed: nothing is wrong with the request, and it will not work.
+    pub(crate) fn fail(&mut self, command: &Envelope, code: &str, detail: &str) -> Result<(), AppendError> {
+        let reply = CommandFailed {
+            command_id: command.id,
+            code: code.to_owned(),
+            detail: detail.to_owned(),
+        };
+        self.reply(command, &Cause::of(command), reply.into())
+    }
+
+    fn reply(&mut self, command: &Envelope, cause: &Cause, reply: Reply) -> Result<(), AppendError> {
+        let Some(topic) = &command.reply_to else {
+            return Ok(());
+        };
+        let reply = Outgoing::<Reply>::new(command.correlation_id, reply).topic(topic.clone());
+        self.say(cause, reply)
+    }
+
+    /// Sends a command that came too early back to its own topic, to be due a little later: the same
+    /// `ce_id` with the next attempt. Where that was the last time, it is rejected instead.
+    pub fn defer<C: Message>(&mut self, command: &Received<C>, then: &Rejected) -> Result<(), AppendError> {
+        let Some(wait) = deferral::wait_before(command.envelope.attempt + 1) else {
+            return self.reject(command, then);
+        };
+        let envelope = &command.envelope;
+        let mut again = Outgoing::<C>::new(envelope.key, command.body.clone())
+            .id(envelope.id)
+            .time(envelope.time)
+            .due_at(Timestamp::now() + wait)
+            .expected_version(envelope.expected_version)
+            .topic(command.partition.topic.clone());
+        again.attempt = envelope.attempt + 1;
+        again.reply_to.clone_from(&envelope.reply_to);
+        // It is the same command: what caused it stays its cause.
+        let cause = Cause {
+            id: envelope.causation_id,
+            ..command.cause()
+        };
+        self.say(&cause, again)
+    }
+
+    /// Writes the outbox rows and commits; then the relay has them, without a look at the store.
+    ///
+    /// After an unknown outcome the relay sweeps: rows that were committed after all are found there.
+    pub async fn commit(mut self) -> Result<(), CommitError> {
+        if self.said.is_empty() {
+            return self.ledger.commit(self.tx).await;
+        }
+        let owner = self.publisher.owner();
+        let appended = self.ledger.append(&mut self.tx, owner, &self.said).await;
+        let ids = match appended {
+            Ok(ids) => ids,
+            Err(error) => {
+                self.ledger.rollback(self.tx).await;
+                return Err(CommitError::RolledBack(error));
+            }
+        };
+        match self.ledger.commit(self.tx).await {
+            Ok(()) => {}
+            Err(CommitError::Unknown(error)) => {
+                self.publisher.request_sweep();
+                return Err(CommitError::Unknown(error));
+            }
+            Err(error) => return Err(error),
+        }
+        let rows = ids
+            .into_iter()
+            .zip(self.said)
+            .map(|(id, message)| OutboxRow { id, owner, message })
+            .collect();
+        self.publisher.hand_over(rows);
+        Ok(())
+    }
+
+    pub async fn rollback(self) {
+        self.ledger.rollback(self.tx).await;
+    }
+}

@@ -1,0 +1,319 @@
+//! One worker per assigned partition: takes what is waiting, and gets it applied whatever happens.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use contracts::Timestamp;
+use contracts::aggregate::Rejected;
+use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::handler::{BoxError, Failure};
+use crate::ledger::{CommitError, Ledger, StoreError};
+use crate::record::{Record, TopicPartition};
+use crate::runtime::Runtime;
+use crate::unit::Unit;
+
+const FIRST_BACK_OFF: Duration = Duration::from_millis(20);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(5);
+
+/// What is known about single messages from an earlier, rolled-back attempt.
+pub(crate) type Verdicts = HashMap<Uuid, Verdict>;
+
+#[derive(Debug, Clone)]
+pub(crate) enum Verdict {
+    Poison(String),
+    Defer(Rejected),
+    Reject(Rejected),
+}
+
+/// Why an attempt wrote nothing.
+#[derive(Debug)]
+pub(crate) enum Setback {
+    /// The stored position is not the one this worker knows.
+    OutOfDate,
+    /// A handler failed; where it had a single message, its id is known.
+    Failed { message: Option<Uuid>, failure: Failure },
+}
+
+impl From<StoreError> for Setback {
+    fn from(error: StoreError) -> Self {
+        Self::Failed {
+            message: None,
+            failure: error.into(),
+        }
+    }
+}
+
+impl From<crate::publisher::AppendError> for Setback {
+    fn from(error: crate::publisher::AppendError) -> Self {
+        Self::Failed {
+            message: None,
+            failure: error.into(),
+        }
+    }
+}
+
+/// How the records of a batch are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taking {
+    Together,
+    OneByOne,
+}
+
+/// What a worker does inside the position's transaction.
+pub(crate) trait Body<L: Ledger>: Send + 'static {
+    /// A record made ready, outside of any transaction.
+    type Item: Send + Sync;
+
+    fn prepare(
+        &mut self,
+        runtime: &Runtime<L>,
+        records: Vec<Record>,
+        stop: &CancellationToken,
+    ) -> impl Future<Output = Result<Vec<Self::Item>, Stopped>> + Send;
+
+    fn offset(item: &Self::Item) -> i64;
+
+    /// Writes everything that `items` mean, after the position was moved.
+    fn write(
+        &mut self,
+        runtime: &Runtime<L>,
+        unit: &mut Unit<L>,
+        items: &[Self::Item],
+        verdicts: &Verdicts,
+        taking: Taking,
+    ) -> impl Future<Output = Result<(), Setback>> + Send;
+
+    /// What is counted once the transaction is there.
+    fn committed(&mut self, runtime: &Runtime<L>, items: &[Self::Item]);
+
+    /// Whatever is cached may be wrong now.
+    fn forget(&mut self);
+}
+
+/// The partition was taken away, or the process drains.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stopped;
+
+/// A worker of any kind.
+pub trait PartitionWorker: Send {
+    /// Applies records of the partition, in offset order. Returns when they are applied or parked or
+    /// buried: not before, however long the infrastructure is down, unless `stop` says so.
+    fn process<'a>(
+        &'a mut self,
+        records: Vec<Record>,
+        stop: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<(), Stopped>>;
+
+    /// The next offset to apply; `None` before anything was.
+    fn position(&self) -> Option<i64>;
+}
+
+pub(crate) struct Worker<L: Ledger, B> {
+    runtime: Arc<Runtime<L>>,
+    partition: TopicPartition,
+    position: Option<i64>,
+    body: B,
+}
+
+impl<L: Ledger, B: Body<L>> Worker<L, B> {
+    /// `position` is the stored one, as it was read on assignment.
+    pub(crate) fn new(runtime: Arc<Runtime<L>>, partition: TopicPartition, position: Option<i64>, body: B) -> Self {
+        Self {
+            runtime,
+            partition,
+            position,
+            body,
+        }
+    }
+
+    async fn apply(&mut self, records: Vec<Record>, stop: &CancellationToken) -> Result<(), Stopped> {
+        let runtime = Arc::clone(&self.runtime);
+        let mut items = self.body.prepare(&runtime, records, stop).await?;
+        let mut back_off = FIRST_BACK_OFF;
+        loop {
+            let known = self.position.unwrap_or(0);
+            // Redelivered, or applied by a transaction whose outcome was unknown.
+            items.retain(|item| B::offset(item) >= known);
+            if items.is_empty() {
+                return Ok(());
+            }
+            match self.attempt(&items, &Verdicts::new(), Taking::Together).await {
+                Ok(()) => return Ok(()),
+                Err(Setback::OutOfDate) => self.read_position(stop).await?,
+                Err(Setback::Failed {
+                    failure: Failure::Retry(error),
+                    ..
+                }) => self.wait(&mut back_off, &error, stop).await?,
+                // One bad message must not take its neighbours with it.
+                Err(Setback::Failed { failure, .. }) => {
+                    tracing::debug!(partition = %self.partition, %failure, "taking the batch one by one");
+                    break;
+                }
+            }
+        }
+        for item in items {
+            self.apply_one(std::slice::from_ref(&item), stop).await?;
+        }
+        Ok(())
+    }
+
+    /// Applies a single record. A failed attempt is rolled back and made again, knowing what failed.
+    async fn apply_one(&mut self, item: &[B::Item], stop: &CancellationToken) -> Result<(), Stopped> {
+        let mut verdicts = Verdicts::new();
+        let mut back_off = FIRST_BACK_OFF;
+        while B::offset(&item[0]) >= self.position.unwrap_or(0) {
+            match self.attempt(item, &verdicts, Taking::OneByOne).await {
+                Ok(()) => return Ok(()),
+                Err(Setback::OutOfDate) => self.read_position(stop).await?,
+                Err(Setback::Failed { message, failure }) => match (message, failure) {
+                    (_, Failure::Retry(error) | Failure::Conflict(error)) => {
+                        self.wait(&mut back_off, &error, stop).await?;
+                    }
+                    (Some(id), Failure::Defer(then)) => {
+                        verdicts.insert(id, Verdict::Defer(then));
+                    }
+                    (Some(id), Failure::Reject(rejected)) => {
+                        verdicts.insert(id, Verdict::Reject(rejected));
+                    }
+                    (Some(id), Failure::Poison(error)) => {
+                        tracing::error!(
+                            partition = %self.partition, offset = B::offset(&item[0]), message = %id,
+                            error = chain(error.as_ref()), "this message can't be applied"
+                        );
+                        verdicts.insert(id, Verdict::Poison(chain(error.as_ref())));
+                    }
+                    // The bookkeeping itself was refused: no message to blame, so nothing may be skipped.
+                    (None, failure) => {
+                        self.wait(&mut back_off, &failure.into(), stop).await?;
+                    }
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// One transaction: the position, then everything that the items mean, then the commit.
+    async fn attempt(&mut self, items: &[B::Item], verdicts: &Verdicts, taking: Taking) -> Result<(), Setback> {
+        let runtime = Arc::clone(&self.runtime);
+        let next = B::offset(items.last().expect("an attempt has items")) + 1;
+        let mut unit = Unit::begin(&runtime.ledger, &runtime.publisher).await?;
+        // The position is the first statement: its row lock makes every later read current.
+        let written = {
+            let (ledger, tx) = unit.parts();
+            match ledger.advance(tx, &self.partition, self.position, next).await {
+                Ok(true) => self.body.write(&runtime, &mut unit, items, verdicts, taking).await,
+                Ok(false) => Err(Setback::OutOfDate),
+                Err(error) => Err(error.into()),
+            }
+        };
+        if let Err(setback) = written {
+            unit.rollback().await;
+            self.body.forget();
+            return Err(setback);
+        }
+        match unit.commit().await {
+            Ok(()) => {
+                self.position = Some(next);
+                self.body.committed(&runtime, items);
+                Ok(())
+            }
+            Err(CommitError::RolledBack(error)) => {
+                self.body.forget();
+                Err(error.into())
+            }
+            Err(CommitError::Unknown(error)) => {
+                tracing::warn!(partition = %self.partition, error = chain(&error),
+                    "the outcome of a commit is unknown; the stored position will tell");
+                self.body.forget();
+                Err(Setback::OutOfDate)
+            }
+        }
+    }
+
+    /// The position was not what this worker thought: somebody else had the partition, or an own commit
+    /// of unknown outcome is there. Its stored value says where to go on.
+    async fn read_position(&mut self, stop: &CancellationToken) -> Result<(), Stopped> {
+        let mut back_off = FIRST_BACK_OFF;
+        loop {
+            match self
+                .runtime
+                .ledger
+                .positions(std::slice::from_ref(&self.partition))
+                .await
+            {
+                Ok(positions) => {
+                    let stored = positions.get(&self.partition).copied();
+                    tracing::info!(partition = %self.partition, known = ?self.position, ?stored,
+                        "going on from the stored position");
+                    self.position = stored;
+                    return Ok(());
+                }
+                Err(error) => self.wait(&mut back_off, &error.into(), stop).await?,
+            }
+        }
+    }
+
+    async fn wait(
+        &mut self,
+        back_off: &mut Duration,
+        error: &BoxError,
+        stop: &CancellationToken,
+    ) -> Result<(), Stopped> {
+        tracing::warn!(partition = %self.partition, error = chain(error.as_ref()), wait = ?back_off,
+            "the partition waits; nothing is lost");
+        self.runtime
+            .metrics
+            .retries
+            .with_label_values(&[&self.partition.topic])
+            .inc();
+        wait_or_stop(back_off, stop).await
+    }
+}
+
+impl<L: Ledger, B: Body<L>> PartitionWorker for Worker<L, B> {
+    fn process<'a>(
+        &'a mut self,
+        records: Vec<Record>,
+        stop: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<(), Stopped>> {
+        Box::pin(self.apply(records, stop))
+    }
+
+    fn position(&self) -> Option<i64> {
+        self.position
+    }
+}
+
+/// Waits, a little longer each time, or until the worker is stopped.
+pub(crate) async fn wait_or_stop(back_off: &mut Duration, stop: &CancellationToken) -> Result<(), Stopped> {
+    tokio::select! {
+        () = stop.cancelled() => Err(Stopped),
+        () = tokio::time::sleep(*back_off) => {
+            *back_off = (*back_off * 2).min(LONGEST_BACK_OFF);
+            Ok(())
+        }
+    }
+}
+
+/// An error with its sources, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+/// How old a message is when it is applied, in seconds.
+pub(crate) fn age(time: Timestamp) -> f64 {
+    let micros = Timestamp::now().as_micros() - time.as_micros();
+    micros.max(0) as f64 / 1e6
+}
