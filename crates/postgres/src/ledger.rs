@@ -1,0 +1,675 @@
+//! The ledger on Postgres.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, NaiveDate, Utc};
+use contracts::Timestamp;
+use messaging::ledger::{
+    CommitError, DeadLetter, InboxEntry, Ledger, OutboxGauge, OutboxMessage, OutboxRow, Parked, ParkedKey, Sequence,
+    StoreError, StoreErrorKind, StoredSchema,
+};
+use messaging::{Headers, Record, TopicPartition};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use crate::{Postgres, Tx, store_error};
+
+/// Inbox partitions that are made ahead, in days: for clocks that are a little fast, and a night without housekeeping.
+const DAYS_AHEAD: i64 = 3;
+
+impl Ledger for Postgres {
+    type Tx = Tx;
+    type RowId = i64;
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1")
+            .execute(self.pool())
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn begin(&self) -> Result<Tx, StoreError> {
+        self.pool().begin().await.map_err(store_error)
+    }
+
+    async fn commit(&self, tx: Tx) -> Result<(), CommitError> {
+        match tx.commit().await {
+            Ok(()) => Ok(()),
+            // The server said no: it has rolled back.
+            Err(error @ sqlx::Error::Database(_)) => Err(CommitError::RolledBack(store_error(error))),
+            Err(error) => Err(CommitError::Unknown(store_error(error))),
+        }
+    }
+
+    async fn rollback(&self, tx: Tx) {
+        if let Err(error) = tx.rollback().await {
+            tracing::debug!(%error, "a rollback failed; the server rolls back when the connection ends");
+        }
+    }
+
+    async fn positions(&self, partitions: &[TopicPartition]) -> Result<HashMap<TopicPartition, i64>, StoreError> {
+        let (topics, numbers) = columns(partitions);
+        let rows = sqlx::query(
+            "SELECT topic, partition, next_offset FROM consumed
+             WHERE (topic, partition) IN (SELECT * FROM UNNEST($1::text[], $2::int[]))",
+        )
+        .bind(topics)
+        .bind(numbers)
+        .fetch_all(self.pool())
+        .await
+        .map_err(store_error)?;
+        Ok(rows
+            .iter()
+            .map(|row| (partition(row), row.get("next_offset")))
+            .collect())
+    }
+
+    async fn advance(
+        &self,
+        tx: &mut Tx,
+        partition: &TopicPartition,
+        from: Option<i64>,
+        to: i64,
+    ) -> Result<bool, StoreError> {
+        let statement = match from {
+            Some(_) => "UPDATE consumed SET next_offset = $3 WHERE topic = $1 AND partition = $2 AND next_offset = $4",
+            None => {
+                "INSERT INTO consumed (topic, partition, next_offset) SELECT $1, $2, $3 WHERE $4::bigint IS NULL
+                 ON CONFLICT DO NOTHING"
+            }
+        };
+        let result = sqlx::query(statement)
+            .bind(&partition.topic)
+            .bind(partition.partition)
+            .bind(to)
+            .bind(from)
+            .execute(&mut **tx)
+            .await
+            .map_err(store_error)?;
+        Ok(result.rows_affected() == 1)
+    }
+
+    async fn lock_position(&self, tx: &mut Tx, partition: &TopicPartition) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1 FROM consumed WHERE topic = $1 AND partition = $2 FOR UPDATE")
+            .bind(&partition.topic)
+            .bind(partition.partition)
+            .execute(&mut **tx)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn remember(&self, tx: &mut Tx, messages: &[InboxEntry]) -> Result<HashSet<(Uuid, i32)>, StoreError> {
+        if messages.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let days: Vec<NaiveDate> = messages
+            .iter()
+            .map(|message| message.since.to_utc().date_naive())
+            .collect();
+        let ids: Vec<Uuid> = messages.iter().map(|message| message.id).collect();
+        let attempts: Vec<i32> = messages.iter().map(|message| message.attempt).collect();
+        let rows: Vec<(Uuid, i32)> = sqlx::query_as(
+            "INSERT INTO inbox (day, message_id, attempt)
+             SELECT DISTINCT * FROM UNNEST($1::date[], $2::uuid[], $3::int[])
+             ON CONFLICT DO NOTHING RETURNING message_id, attempt",
+        )
+        .bind(days)
+        .bind(ids)
+        .bind(attempts)
+        .fetch_all(&mut **tx)
+        .await
+        .map_err(store_error)?;
+        Ok(rows.into_iter().collect())
+    }
+
+    async fn sequences(&self, tx: &mut Tx, topic: &str, keys: &[Uuid]) -> Result<HashMap<Uuid, Sequence>, StoreError> {
+        // Locked in the order of the keys, so that two who meet here do not block each other.
+        let rows = sqlx::query(
+            "SELECT key, last, last_id, poisoned_at, has_parked FROM sequences
+             WHERE topic = $1 AND key = ANY($2) ORDER BY key FOR UPDATE",
+        )
+        .bind(topic)
+        .bind(keys)
+        .fetch_all(&mut **tx)
+        .await
+        .map_err(store_error)?;
+        Ok(rows
+            .iter()
+            .map(|row| {
+                let sequence = Sequence {
+                    last: row.get("last"),
+                    last_id: row.get("last_id"),
+                    poisoned_at: row.get("poisoned_at"),
+                    has_parked: row.get("has_parked"),
+                };
+                (row.get("key"), sequence)
+            })
+            .collect())
+    }
+
+    async fn set_sequences(
+        &self,
+        tx: &mut Tx,
+        topic: &str,
+        new: &[(Uuid, Sequence)],
+        changed: &[(Uuid, Sequence)],
+    ) -> Result<(), StoreError> {
+        const INSERT: &str = "INSERT INTO sequences (topic, key, last, last_id, poisoned_at, has_parked)
+             SELECT $1, * FROM UNNEST($2::uuid[], $3::bigint[], $4::uuid[], $5::bigint[], $6::bool[])";
+        const UPDATE: &str = "UPDATE sequences s
+             SET last = n.last, last_id = n.last_id, poisoned_at = n.poisoned_at, has_parked = n.has_parked
+             FROM UNNEST($2::uuid[], $3::bigint[], $4::uuid[], $5::bigint[], $6::bool[])
+                  AS n (key, last, last_id, poisoned_at, has_parked)
+             WHERE s.topic = $1 AND s.key = n.key";
+        for (statement, rows) in [(INSERT, new), (UPDATE, changed)] {
+            if rows.is_empty() {
+                continue;
+            }
+            sqlx::query(statement)
+                .bind(topic)
+                .bind(rows.iter().map(|(key, _)| *key).collect::<Vec<_>>())
+                .bind(rows.iter().map(|(_, row)| row.last).collect::<Vec<_>>())
+                .bind(rows.iter().map(|(_, row)| row.last_id).collect::<Vec<_>>())
+                .bind(rows.iter().map(|(_, row)| row.poisoned_at).collect::<Vec<_>>())
+                .bind(rows.iter().map(|(_, row)| row.has_parked).collect::<Vec<_>>())
+                .execute(&mut **tx)
+                .await
+                .map_err(store_error)?;
+        }
+        Ok(())
+    }
+
+    async fn parked(&self, tx: &mut Tx, topic: &str, keys: &[Uuid]) -> Result<Vec<Parked>, StoreError> {
+        let rows = sqlx::query(
+            r#"SELECT topic, key, sequence, message_id, partition, "offset", said_at, value, headers, error
+               FROM parked WHERE topic = $1 AND key = ANY($2) ORDER BY key, sequence"#,
+        )
+        .bind(topic)
+        .bind(keys)
+        .fetch_all(&mut **tx)
+        .await
+        .map_err(store_error)?;
+        rows.iter()
+            .map(|row| {
+                let key: Uuid = row.get("key");
+                Ok(Parked {
+                    key,
+                    sequence: row.get("sequence"),
+                    id: row.get("message_id"),
+                    record: Record {
+                        partition: partition(row),
+                        offset: row.get("offset"),
+                        timestamp: timestamp(row.get("said_at")),
+                        key: Some(Bytes::from(key.to_string())),
+                        value: value(row),
+                        headers: headers(row)?,
+                    },
+                    error: row.get("error"),
+                })
+            })
+            .collect()
+    }
+
+    async fn park(&self, tx: &mut Tx, topic: &str, rows: &[Parked]) -> Result<(), StoreError> {
+        sqlx::query(
+            r#"INSERT INTO parked (topic, key, sequence, message_id, partition, "offset", said_at, value, headers, error)
+               SELECT $1, * FROM UNNEST($2::uuid[], $3::bigint[], $4::uuid[], $5::int[], $6::bigint[],
+                                        $7::timestamptz[], $8::bytea[], $9::text[], $10::text[])
+               ON CONFLICT DO NOTHING"#,
+        )
+        .bind(topic)
+        .bind(rows.iter().map(|row| row.key).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.sequence).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.record.partition.partition).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.record.offset).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.record.timestamp.to_utc()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.record.value.as_deref()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.record.headers.to_json()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.error.as_str()).collect::<Vec<_>>())
+        .execute(&mut **tx)
+        .await
+        .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn unpark(&self, tx: &mut Tx, topic: &str, rows: &[(Uuid, i64)]) -> Result<(), StoreError> {
+        let (keys, numbers): (Vec<Uuid>, Vec<i64>) = rows.iter().copied().unzip();
+        sqlx::query(
+            "DELETE FROM parked WHERE topic = $1
+             AND (key, sequence) IN (SELECT * FROM UNNEST($2::uuid[], $3::bigint[]))",
+        )
+        .bind(topic)
+        .bind(keys)
+        .bind(numbers)
+        .execute(&mut **tx)
+        .await
+        .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn bury(&self, tx: &mut Tx, letters: &[DeadLetter]) -> Result<(), StoreError> {
+        for letter in letters {
+            let record = &letter.record;
+            sqlx::query(
+                r#"INSERT INTO dead_letters (id, reason, detail, topic, partition, "offset", said_at, key, value, headers)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"#,
+            )
+            .bind(letter.id)
+            .bind(format!("{:?}", letter.reason))
+            .bind(&letter.detail)
+            .bind(&record.partition.topic)
+            .bind(record.partition.partition)
+            .bind(record.offset)
+            .bind(record.timestamp.to_utc())
+            .bind(record.key.as_deref())
+            .bind(record.value.as_deref())
+            // Postgres texts hold no NUL; a foreign header may.
+            .bind(record.headers.to_json().replace("\\u0000", "\\ufffd"))
+            .execute(&mut **tx)
+            .await
+            .map_err(store_error)?;
+        }
+        Ok(())
+    }
+
+    async fn append(&self, tx: &mut Tx, owner: Uuid, messages: &[OutboxMessage]) -> Result<Vec<i64>, StoreError> {
+        const READY: &str = "INSERT INTO outbox (owner, topic, key, value, headers)
+             SELECT $1, topic, key, value, headers
+             FROM UNNEST($2::text[], $3::uuid[], $4::bytea[], $5::text[]) WITH ORDINALITY
+                  AS n (topic, key, value, headers, place)
+             ORDER BY place RETURNING id";
+        const DELAYED: &str = "INSERT INTO delayed (due_at, topic, key, value, headers)
+             SELECT due_at, topic, key, value, headers
+             FROM UNNEST($1::timestamptz[], $2::text[], $3::uuid[], $4::bytea[], $5::text[]) WITH ORDINALITY
+                  AS n (due_at, topic, key, value, headers, place)
+             ORDER BY place RETURNING id";
+        let (ready, delayed): (Vec<&OutboxMessage>, Vec<&OutboxMessage>) =
+            messages.iter().partition(|message| message.due_at.is_none());
+        let mut ids = Vec::new();
+        if !ready.is_empty() {
+            let query = sqlx::query_scalar(READY).bind(owner);
+            ids = bind_messages(query, &ready)
+                .fetch_all(&mut **tx)
+                .await
+                .map_err(store_error)?;
+        }
+        let mut delayed_ids = Vec::new();
+        if !delayed.is_empty() {
+            let due: Vec<_> = delayed
+                .iter()
+                .map(|message| message.due_at.map(Timestamp::to_utc))
+                .collect();
+            let query = sqlx::query_scalar(DELAYED).bind(due);
+            delayed_ids = bind_messages(query, &delayed)
+                .fetch_all(&mut **tx)
+                .await
+                .map_err(store_error)?;
+        }
+        let (mut ids, mut delayed_ids) = (ids.into_iter(), delayed_ids.into_iter());
+        Ok(messages
+            .iter()
+            .filter_map(|message| {
+                if message.due_at.is_none() {
+                    ids.next()
+                } else {
+                    delayed_ids.next()
+                }
+            })
+            .collect())
+    }
+
+    async fn acknowledge(&self, rows: &[(i64, Uuid)], offsets: &[(TopicPartition, i64)]) -> Result<(), StoreError> {
+        let (ids, owners): (Vec<i64>, Vec<Uuid>) = rows.iter().copied().unzip();
+        let (partitions, newest): (Vec<_>, Vec<i64>) = offsets
+            .iter()
+            .map(|(partition, offset)| (partition.clone(), *offset))
+            .unzip();
+        let (topics, numbers) = columns(&partitions);
+        let mut tx = self.begin().await?;
+        // A deletion that is lost is a message that is published twice: not worth waiting for the disk.
+        sqlx::query("SET LOCAL synchronous_commit = off")
+            .execute(&mut *tx)
+            .await
+            .map_err(store_error)?;
+        sqlx::query("DELETE FROM outbox WHERE (owner, id) IN (SELECT * FROM UNNEST($1::uuid[], $2::bigint[]))")
+            .bind(owners)
+            .bind(ids)
+            .execute(&mut *tx)
+            .await
+            .map_err(store_error)?;
+        sqlx::query(
+            r#"INSERT INTO relay_offsets (topic, partition, "offset")
+               SELECT * FROM UNNEST($1::text[], $2::int[], $3::bigint[]) AS n (topic, partition, "offset")
+               ORDER BY topic, partition
+               ON CONFLICT (topic, partition)
+               DO UPDATE SET "offset" = GREATEST(relay_offsets."offset", EXCLUDED."offset")"#,
+        )
+        .bind(topics)
+        .bind(numbers)
+        .bind(newest)
+        .execute(&mut *tx)
+        .await
+        .map_err(store_error)?;
+        tx.commit().await.map_err(store_error)
+    }
+
+    async fn sweep(&self, owner: Uuid, min_age: Duration, limit: i64) -> Result<Vec<OutboxRow<i64>>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT owner, id, topic, key, value, headers FROM outbox
+             WHERE owner = $1 AND appended_at <= clock_timestamp() - make_interval(secs => $2)
+             ORDER BY id LIMIT $3",
+        )
+        .bind(owner)
+        .bind(min_age.as_secs_f64())
+        .bind(limit)
+        .fetch_all(self.pool())
+        .await
+        .map_err(store_error)?;
+        outbox_rows(rows)
+    }
+
+    async fn take_due(&self, owner: Uuid, limit: i64) -> Result<(Vec<OutboxRow<i64>>, Option<Duration>), StoreError> {
+        let rows = sqlx::query(
+            "WITH due AS (
+                 DELETE FROM delayed WHERE id IN (
+                     SELECT id FROM delayed WHERE due_at <= clock_timestamp()
+                     ORDER BY due_at, id LIMIT $2 FOR UPDATE SKIP LOCKED)
+                 RETURNING *)
+             INSERT INTO outbox (owner, topic, key, value, headers)
+             SELECT $1, topic, key, value, headers FROM due ORDER BY due_at, id
+             RETURNING owner, id, topic, key, value, headers",
+        )
+        .bind(owner)
+        .bind(limit)
+        .fetch_all(self.pool())
+        .await
+        .map_err(store_error)?;
+        let next: Option<f64> =
+            sqlx::query_scalar("SELECT EXTRACT(EPOCH FROM min(due_at) - clock_timestamp())::float8 FROM delayed")
+                .fetch_one(self.pool())
+                .await
+                .map_err(store_error)?;
+        Ok((
+            outbox_rows(rows)?,
+            next.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 3600.0))),
+        ))
+    }
+
+    async fn adopt(&self, owner: Uuid, limit: i64) -> Result<Vec<OutboxRow<i64>>, StoreError> {
+        // The owners are found by skipping through the index, so that a long outbox costs nothing.
+        let rows = sqlx::query(
+            "WITH RECURSIVE owners AS (
+                 (SELECT owner FROM outbox ORDER BY owner LIMIT 1)
+                 UNION ALL
+                 SELECT (SELECT o.owner FROM outbox o WHERE o.owner > owners.owner ORDER BY o.owner LIMIT 1)
+                 FROM owners WHERE owners.owner IS NOT NULL),
+             dead AS (
+                 SELECT owner FROM owners WHERE owner IS NOT NULL AND owner <> $1 AND NOT EXISTS (
+                     SELECT 1 FROM relay_leases l
+                     WHERE l.owner = owners.owner AND l.expires_at > clock_timestamp())),
+             taken AS (
+                 SELECT o.owner, o.id FROM outbox o JOIN dead USING (owner)
+                 ORDER BY o.id LIMIT $2 FOR UPDATE OF o SKIP LOCKED)
+             UPDATE outbox SET owner = $1 FROM taken
+             WHERE outbox.owner = taken.owner AND outbox.id = taken.id
+             RETURNING outbox.owner, outbox.id, outbox.topic, outbox.key, outbox.value, outbox.headers",
+        )
+        .bind(owner)
+        .bind(limit)
+        .fetch_all(self.pool())
+        .await
+        .map_err(store_error)?;
+        outbox_rows(rows)
+    }
+
+    async fn take_lease(&self, owner: Uuid, length: Duration) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO relay_leases (owner, expires_at)
+             VALUES ($1, clock_timestamp() + make_interval(secs => $2))
+             ON CONFLICT (owner) DO UPDATE SET expires_at = EXCLUDED.expires_at",
+        )
+        .bind(owner)
+        .bind(length.as_secs_f64())
+        .execute(self.pool())
+        .await
+        .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn renew_lease(&self, owner: Uuid, length: Duration) -> Result<bool, StoreError> {
+        let result = sqlx::query(
+            "UPDATE relay_leases SET expires_at = clock_timestamp() + make_interval(secs => $2)
+             WHERE owner = $1 AND expires_at > clock_timestamp()",
+        )
+        .bind(owner)
+        .bind(length.as_secs_f64())
+        .execute(self.pool())
+        .await
+        .map_err(store_error)?;
+        Ok(result.rows_affected() == 1)
+    }
+
+    async fn drop_lease(&self, owner: Uuid) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM relay_leases WHERE owner = $1")
+            .bind(owner)
+            .execute(self.pool())
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn outbox_gauge(&self) -> Result<OutboxGauge, StoreError> {
+        let (rows, oldest_age): (i64, f64) = sqlx::query_as(
+            "SELECT count(*), coalesce(EXTRACT(EPOCH FROM clock_timestamp() - min(appended_at)), 0)::float8 FROM outbox",
+        )
+        .fetch_one(self.pool())
+        .await
+        .map_err(store_error)?;
+        Ok(OutboxGauge {
+            rows,
+            oldest_age: Duration::from_secs_f64(oldest_age.max(0.0)),
+        })
+    }
+
+    async fn parked_keys(&self) -> Result<Vec<ParkedKey>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT topic, key, poisoned_at,
+                    (SELECT count(*) FROM parked p WHERE p.topic = s.topic AND p.key = s.key) AS waiting
+             FROM sequences s WHERE poisoned_at IS NOT NULL ORDER BY topic, key",
+        )
+        .fetch_all(self.pool())
+        .await
+        .map_err(store_error)?;
+        Ok(rows
+            .iter()
+            .map(|row| ParkedKey {
+                topic: row.get("topic"),
+                key: row.get("key"),
+                poisoned_at: row.get("poisoned_at"),
+                waiting: row.get("waiting"),
+            })
+            .collect())
+    }
+
+    async fn schemas(&self) -> Result<Vec<StoredSchema>, StoreError> {
+        let rows: Vec<(i32, String)> = sqlx::query_as("SELECT id, schema FROM schemas")
+            .fetch_all(self.pool())
+            .await
+            .map_err(store_error)?;
+        Ok(rows
+            .into_iter()
+            .map(|(id, schema)| StoredSchema { id, schema })
+            .collect())
+    }
+
+    async fn save_schemas(&self, schemas: &[StoredSchema]) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO schemas (id, schema) SELECT * FROM UNNEST($1::int[], $2::text[])
+             ON CONFLICT (id) DO UPDATE SET schema = EXCLUDED.schema WHERE schemas.schema <> EXCLUDED.schema",
+        )
+        .bind(schemas.iter().map(|schema| schema.id).collect::<Vec<_>>())
+        .bind(schemas.iter().map(|schema| schema.schema.as_str()).collect::<Vec<_>>())
+        .execute(self.pool())
+        .await
+        .map_err(store_error)?;
+        Ok(())
+    }
+
+    /// Makes the inbox's next partitions and drops the old ones; forgets leases that ran out long ago.
+    async fn housekeeping(&self, inbox_retention: Duration) -> Result<(), StoreError> {
+        let today = Utc::now().date_naive();
+        let keep = i64::try_from(inbox_retention.as_secs() / 86_400).unwrap_or(i64::MAX / 2) + 1;
+        let oldest = today - chrono::Days::new(keep as u64);
+        let mut tx = self.begin().await?;
+        // One process of a service at a time.
+        sqlx::query("SELECT pg_advisory_xact_lock(hashtext('rollcall.inbox'))")
+            .execute(&mut *tx)
+            .await
+            .map_err(store_error)?;
+        let existing: Vec<String> = sqlx::query_scalar(
+            "SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+             WHERE i.inhparent = 'inbox'::regclass AND c.relname <> 'inbox_other'",
+        )
+        .fetch_all(&mut *tx)
+        .await
+        .map_err(store_error)?;
+        for name in &existing {
+            let day = name
+                .strip_prefix("inbox_")
+                .and_then(|day| NaiveDate::parse_from_str(day, "%Y%m%d").ok());
+            if day.is_some_and(|day| day < oldest) {
+                sqlx::query(&format!("DROP TABLE {name}"))
+                    .execute(&mut *tx)
+                    .await
+                    .map_err(store_error)?;
+            }
+        }
+        for ahead in -keep..=DAYS_AHEAD {
+            let day = today + chrono::Duration::days(ahead);
+            let name = format!("inbox_{}", day.format("%Y%m%d"));
+            if existing.contains(&name) {
+                continue;
+            }
+            // What the default partition took in meanwhile moves over.
+            let next = day + chrono::Days::new(1);
+            let statements = [
+                format!("CREATE TABLE {name} (LIKE inbox INCLUDING ALL)"),
+                format!(
+                    "WITH moved AS (DELETE FROM inbox_other WHERE day = '{day}' RETURNING *)
+                     INSERT INTO {name} SELECT * FROM moved"
+                ),
+                format!("ALTER TABLE inbox ATTACH PARTITION {name} FOR VALUES FROM ('{day}') TO ('{next}')"),
+            ];
+            for statement in statements {
+                sqlx::query(&statement).execute(&mut *tx).await.map_err(store_error)?;
+            }
+        }
+        sqlx::query("DELETE FROM inbox_other WHERE day < $1")
+            .bind(oldest)
+            .execute(&mut *tx)
+            .await
+            .map_err(store_error)?;
+        sqlx::query("DELETE FROM relay_leases WHERE expires_at < clock_timestamp() - interval '1 hour'")
+            .execute(&mut *tx)
+            .await
+            .map_err(store_error)?;
+        tx.commit().await.map_err(store_error)
+    }
+
+    async fn boot_problems(&self) -> Result<Vec<String>, StoreError> {
+        let (synchronous_commit, fsync, standbys): (String, String, String) = sqlx::query_as(
+            "SELECT current_setting('synchronous_commit'), current_setting('fsync'),
+                    current_setting('synchronous_standby_names')",
+        )
+        .fetch_one(self.pool())
+        .await
+        .map_err(store_error)?;
+        let mut problems = Vec::new();
+        if synchronous_commit == "off" || (synchronous_commit == "local" && !standbys.is_empty()) {
+            problems.push(format!(
+                "synchronous_commit is {synchronous_commit}: a commit that a crash or fail-over takes back may have been published"
+            ));
+        }
+        if fsync == "off" {
+            problems.push("fsync is off: a commit that a crash takes back may have been published".to_owned());
+        }
+        Ok(problems)
+    }
+}
+
+type Scalar<'q> = sqlx::query::QueryScalar<'q, sqlx::Postgres, i64, sqlx::postgres::PgArguments>;
+
+fn bind_messages<'q>(query: Scalar<'q>, messages: &[&'q OutboxMessage]) -> Scalar<'q> {
+    query
+        .bind(
+            messages
+                .iter()
+                .map(|message| message.topic.as_str())
+                .collect::<Vec<_>>(),
+        )
+        .bind(messages.iter().map(|message| message.key).collect::<Vec<_>>())
+        .bind(
+            messages
+                .iter()
+                .map(|message| message.value.as_deref())
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            messages
+                .iter()
+                .map(|message| message.headers.to_json())
+                .collect::<Vec<_>>(),
+        )
+}
+
+fn columns(partitions: &[TopicPartition]) -> (Vec<String>, Vec<i32>) {
+    partitions
+        .iter()
+        .map(|partition| (partition.topic.clone(), partition.partition))
+        .unzip()
+}
+
+fn partition(row: &PgRow) -> TopicPartition {
+    TopicPartition::new(row.get::<String, _>("topic"), row.get("partition"))
+}
+
+fn value(row: &PgRow) -> Option<Bytes> {
+    row.get::<Option<Vec<u8>>, _>("value").map(Bytes::from)
+}
+
+fn headers(row: &PgRow) -> Result<Headers, StoreError> {
+    Headers::from_json(row.get("headers")).map_err(|error| StoreError::new(StoreErrorKind::Broken, error))
+}
+
+/// Columns that were written from a [`Timestamp`] fit into one.
+fn timestamp(time: DateTime<Utc>) -> Timestamp {
+    Timestamp::from_micros(time.timestamp_micros()).unwrap_or_else(|_| Timestamp::now())
+}
+
+/// In the order in which they were said.
+fn outbox_rows(rows: Vec<PgRow>) -> Result<Vec<OutboxRow<i64>>, StoreError> {
+    let mut rows = rows
+        .iter()
+        .map(|row| {
+            Ok(OutboxRow {
+                id: row.get("id"),
+                owner: row.get("owner"),
+                message: OutboxMessage {
+                    topic: row.get("topic"),
+                    key: row.get("key"),
+                    value: value(row),
+                    headers: headers(row)?,
+                    due_at: None,
+                },
+            })
+        })
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    rows.sort_unstable_by_key(|row| row.id);
+    Ok(rows)
+}
