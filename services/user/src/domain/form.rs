@@ -1,0 +1,123 @@
+//! What a sign-up may say, field by field.
+
+use contracts::{CreateUser, Date, FieldError};
+
+use super::Accounts;
+
+const MIN_AGE: u32 = 13;
+/// Nobody was ever older; a date beyond it is a slip of the keyboard.
+const MAX_AGE: u32 = 130;
+
+type Fault = (&'static str, &'static str);
+
+/// Every field of the sign-up that is at fault, on this day.
+pub(super) fn errors(create: &CreateUser, today: Date, accounts: &Accounts) -> Vec<FieldError> {
+    [
+        ("email", email(&create.email, accounts)),
+        ("username", username(&create.username)),
+        ("full_name", full_name(&create.full_name)),
+        ("date_of_birth", date_of_birth(create.date_of_birth, today)),
+        ("time_zone", time_zone(&create.time_zone)),
+    ]
+    .into_iter()
+    .filter_map(|(field, fault)| fault.map(|(code, message)| error(field, code, message)))
+    .collect()
+}
+
+pub(super) fn reason_errors(reason: &str) -> Vec<FieldError> {
+    if reason.chars().count() > 500 {
+        vec![error("reason", "too-long", "At most 500 characters.")]
+    } else if reason.chars().any(char::is_control) {
+        vec![error("reason", "malformed", "One line of text.")]
+    } else {
+        Vec::new()
+    }
+}
+
+pub(super) fn error(field: &str, code: &str, message: &str) -> FieldError {
+    FieldError { field: field.to_owned(), code: code.to_owned(), message: message.to_owned() }
+}
+
+/// A dot-atom at a host name (RFC 5321, 4.1.2, without quoted local parts and address literals), ASCII.
+fn email(email: &str, accounts: &Accounts) -> Option<Fault> {
+    if email.is_empty() {
+        return Some(("required", "An e-mail is needed."));
+    }
+    if email.len() > 254 {
+        return Some(("too-long", "At most 254 characters."));
+    }
+    match email.rsplit_once('@') {
+        Some((local, domain)) if is_local_part(local) && is_host_name(domain) => (!accounts.allows_domain(domain))
+            .then_some(("domain-not-allowed", "E-mails of this domain can't be used here.")),
+        _ => Some(("malformed", "This is no e-mail address.")),
+    }
+}
+
+fn is_local_part(local: &str) -> bool {
+    let is_atom = |atom: &str| {
+        !atom.is_empty() && atom.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte))
+    };
+    local.len() <= 64 && local.split('.').all(is_atom)
+}
+
+fn is_host_name(domain: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    // A last label of digits would be an IP address.
+    domain.split('.').all(is_label)
+        && domain.rsplit_once('.').is_some_and(|(_, last)| last.bytes().any(|byte| byte.is_ascii_alphabetic()))
+}
+
+fn username(username: &str) -> Option<Fault> {
+    if username.is_empty() {
+        Some(("required", "A username is needed."))
+    } else if !username.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_') {
+        Some(("malformed", "Only a to z, 0 to 9 and _."))
+    } else if username.len() < 3 {
+        Some(("too-short", "At least 3 characters."))
+    } else if username.len() > 30 {
+        Some(("too-long", "At most 30 characters."))
+    } else {
+        None
+    }
+}
+
+fn full_name(name: &str) -> Option<Fault> {
+    if name.trim().is_empty() {
+        Some(("required", "A name is needed."))
+    } else if name.chars().count() > 200 {
+        Some(("too-long", "At most 200 characters."))
+    } else if name.chars().any(char::is_control) {
+        Some(("malformed", "One line of text."))
+    } else {
+        None
+    }
+}
+
+/// Who is born on 29 February is a year older on 1 March where there is no such day.
+fn date_of_birth(born: Date, today: Date) -> Option<Fault> {
+    match today.to_naive().years_since(born.to_naive()) {
+        None => Some(("out-of-range", "This day is yet to come.")),
+        Some(age) if age < MIN_AGE => Some(("too-young", "You must be at least 13 years old.")),
+        Some(age) if age > MAX_AGE => Some(("out-of-range", "This day is too long ago.")),
+        Some(_) => None,
+    }
+}
+
+/// Only the form of an IANA name: whether the zone exists is asked where the table is, at the gateway.
+fn time_zone(zone: &str) -> Option<Fault> {
+    let is_part = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+-".contains(&byte))
+    };
+    if zone.is_empty() {
+        Some(("required", "A time zone is needed."))
+    } else if zone.len() > 64 || !zone.split('/').all(is_part) {
+        Some(("malformed", "An IANA name like Europe/Berlin."))
+    } else {
+        None
+    }
+}
