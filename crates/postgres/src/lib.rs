@@ -4,12 +4,15 @@ mod aggregates;
 mod error;
 mod event_store;
 mod ledger;
+mod pool_metrics;
 
 use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use crate::pool_metrics::PoolMetrics;
 
 pub use aggregates::{Aggregates, Decided, Store};
 pub use error::store_error;
@@ -52,6 +55,11 @@ impl Postgres {
             .await
             .map_err(Error::Unreachable)?;
         Ok(Self { pool })
+    }
+
+    /// Shows the pool in the process's metrics.
+    pub fn register_metrics(&self, registry: &prometheus::Registry) -> Result<(), prometheus::Error> {
+        registry.register(Box::new(PoolMetrics::new(self.pool.clone())?))
     }
 
     /// Over a pool that is there already.

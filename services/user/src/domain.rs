@@ -28,7 +28,10 @@ pub enum Rejection {
     /// Every field that is at fault.
     Invalid(Vec<FieldError>),
     /// Somebody else has the e-mail, the username, or both.
-    Taken { email: bool, username: bool },
+    Taken {
+        email: bool,
+        username: bool,
+    },
     AlreadyExists,
     /// No such user, or none that the actor may touch.
     Unknown,
@@ -76,11 +79,19 @@ impl User {
         if !errors.is_empty() {
             return Err(Rejection::Invalid(errors));
         }
-        let (email, username) = (accounts.has_email(&create.email), accounts.has_username(&create.username));
+        let (email, username) = (
+            accounts.has_email(&create.email),
+            accounts.has_username(&create.username),
+        );
         if email || username {
             return Err(Rejection::Taken { email, username });
         }
-        Ok(vec![UserCreated { created_at: command.time }.into()])
+        Ok(vec![
+            UserCreated {
+                created_at: command.time,
+            }
+            .into(),
+        ])
     }
 
     fn deactivate(
@@ -105,7 +116,13 @@ impl User {
                     return Err(Rejection::Invalid(errors));
                 }
                 let reason = deactivate.reason.clone();
-                Ok(vec![UserDeactivated { reason, deactivated_at: command.time }.into()])
+                Ok(vec![
+                    UserDeactivated {
+                        reason,
+                        deactivated_at: command.time,
+                    }
+                    .into(),
+                ])
             }
         }
     }
@@ -114,7 +131,10 @@ impl User {
 impl From<Rejection> for Rejected {
     fn from(rejection: Rejection) -> Self {
         match rejection {
-            Rejection::Invalid(errors) => Self { errors, ..Self::new("invalid", "Some fields are not valid.") },
+            Rejection::Invalid(errors) => Self {
+                errors,
+                ..Self::new("invalid", "Some fields are not valid.")
+            },
             Rejection::Taken { email, username } => {
                 let mut errors = Vec::new();
                 if email {

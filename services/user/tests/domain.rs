@@ -1,8 +1,8 @@
 //! Given these domain events, when this command, then these domain events, or this no.
 
 use contracts::{
-    Actor, Aggregate, Command, CreateUser, Date, DeactivateUser, Refusal, Rejected, Timestamp, UserCommand, UserCreated,
-    UserDeactivated, UserEvent,
+    Actor, Aggregate, Command, CreateUser, Date, DeactivateUser, Refusal, Rejected, Timestamp, UserCommand,
+    UserCreated, UserDeactivated, UserEvent,
 };
 use user::domain::{Accounts, ClaimedTwice, Rejection, User};
 use uuid::Uuid;
@@ -25,7 +25,9 @@ fn sign_up() -> CreateUser {
 }
 
 fn deactivate() -> DeactivateUser {
-    DeactivateUser { reason: "on request".into() }
+    DeactivateUser {
+        reason: "on request".into(),
+    }
 }
 
 fn created() -> UserEvent {
@@ -33,7 +35,11 @@ fn created() -> UserEvent {
 }
 
 fn deactivated() -> UserEvent {
-    UserDeactivated { reason: "on request".into(), deactivated_at: now() }.into()
+    UserDeactivated {
+        reason: "on request".into(),
+        deactivated_at: now(),
+    }
+    .into()
 }
 
 fn command(key: Uuid, actor: Option<Actor>, body: impl Into<UserCommand>) -> Command<UserCommand> {
@@ -91,7 +97,10 @@ fn faults(result: Result<Vec<UserEvent>, Rejection>) -> Vec<(String, String)> {
 }
 
 fn email_of(email: &str) -> CreateUser {
-    CreateUser { email: email.into(), ..sign_up() }
+    CreateUser {
+        email: email.into(),
+        ..sign_up()
+    }
 }
 
 #[test]
@@ -122,7 +131,12 @@ fn all_faults_are_named_at_once() {
 #[test]
 fn emails_of_many_forms_are_taken() {
     let longest = format!("{}@{}.com", "a".repeat(64), vec!["b".repeat(61); 3].join("."));
-    for email in ["a@b.de", "ada.lovelace+events@mail.example.co.uk", "o'neil@xn--bcher-kva.example", &longest] {
+    for email in [
+        "a@b.de",
+        "ada.lovelace+events@mail.example.co.uk",
+        "o'neil@xn--bcher-kva.example",
+        &longest,
+    ] {
         assert_eq!(when(given(&[]), None, email_of(email)), Ok(vec![created()]), "{email}");
     }
 }
@@ -151,7 +165,10 @@ fn what_is_no_email_is_refused() {
         assert_eq!(faults(when(given(&[]), None, email_of(email))), expected, "{email}");
     }
     let too_long = format!("{}@{}.com", "a".repeat(64), vec!["b".repeat(62); 3].join("."));
-    assert_eq!(faults(when(given(&[]), None, email_of(&too_long))), [("email".into(), "too-long".into())]);
+    assert_eq!(
+        faults(when(given(&[]), None, email_of(&too_long))),
+        [("email".into(), "too-long".into())]
+    );
 }
 
 #[test]
@@ -160,7 +177,11 @@ fn an_allow_list_of_domains_is_kept() {
     let decide = |email| given(&[]).decide(&accounts, &command(ADA, None, email_of(email)));
     assert_eq!(decide("ada@Example.COM"), Ok(vec![created()]));
     for email in ["ada@example.org", "ada@mail.example.com", "ada@notexample.com"] {
-        assert_eq!(faults(decide(email)), [("email".into(), "domain-not-allowed".into())], "{email}");
+        assert_eq!(
+            faults(decide(email)),
+            [("email".into(), "domain-not-allowed".into())],
+            "{email}"
+        );
     }
 }
 
@@ -174,23 +195,51 @@ fn usernames_are_short_and_plain() {
         (&"a".repeat(31), "too-long"),
     ];
     for (username, code) in cases {
-        let create = CreateUser { username: username.into(), ..sign_up() };
-        assert_eq!(faults(when(given(&[]), None, create)), [("username".into(), code.into())], "{username}");
+        let create = CreateUser {
+            username: username.into(),
+            ..sign_up()
+        };
+        assert_eq!(
+            faults(when(given(&[]), None, create)),
+            [("username".into(), code.into())],
+            "{username}"
+        );
     }
 }
 
 #[test]
 fn names_and_time_zones_have_a_form() {
-    for (full_name, code) in [("\t", "required"), (&*"é".repeat(201), "too-long"), ("Ada\0", "malformed")] {
-        let create = CreateUser { full_name: full_name.into(), ..sign_up() };
-        assert_eq!(faults(when(given(&[]), None, create)), [("full_name".into(), code.into())], "{full_name}");
+    for (full_name, code) in [
+        ("\t", "required"),
+        (&*"é".repeat(201), "too-long"),
+        ("Ada\0", "malformed"),
+    ] {
+        let create = CreateUser {
+            full_name: full_name.into(),
+            ..sign_up()
+        };
+        assert_eq!(
+            faults(when(given(&[]), None, create)),
+            [("full_name".into(), code.into())],
+            "{full_name}"
+        );
     }
     for time_zone in ["/", "Europe/", "Europe Berlin", &*"a".repeat(65)] {
-        let create = CreateUser { time_zone: time_zone.into(), ..sign_up() };
-        assert_eq!(faults(when(given(&[]), None, create)), [("time_zone".into(), "malformed".into())], "{time_zone}");
+        let create = CreateUser {
+            time_zone: time_zone.into(),
+            ..sign_up()
+        };
+        assert_eq!(
+            faults(when(given(&[]), None, create)),
+            [("time_zone".into(), "malformed".into())],
+            "{time_zone}"
+        );
     }
     for time_zone in ["UTC", "Etc/GMT+1", "America/Argentina/Buenos_Aires"] {
-        let create = CreateUser { time_zone: time_zone.into(), ..sign_up() };
+        let create = CreateUser {
+            time_zone: time_zone.into(),
+            ..sign_up()
+        };
         assert_eq!(when(given(&[]), None, create), Ok(vec![created()]), "{time_zone}");
     }
 }
@@ -198,9 +247,18 @@ fn names_and_time_zones_have_a_form() {
 #[test]
 fn thirteen_is_old_enough_to_the_day() {
     let sign_up_on = |today: &str, born: &str| {
-        let create = CreateUser { date_of_birth: Date::parse(born).expect("a valid date"), ..sign_up() };
+        let create = CreateUser {
+            date_of_birth: Date::parse(born).expect("a valid date"),
+            ..sign_up()
+        };
         let time = Timestamp::parse(&format!("{today}T00:00:00Z")).expect("a valid time");
-        given(&[]).decide(&Accounts::default(), &Command { time, ..command(ADA, None, create) })
+        given(&[]).decide(
+            &Accounts::default(),
+            &Command {
+                time,
+                ..command(ADA, None, create)
+            },
+        )
     };
     let cases = [
         ("2026-03-01", "2013-03-01", None),
@@ -218,7 +276,11 @@ fn thirteen_is_old_enough_to_the_day() {
         match (sign_up_on(today, born), expected) {
             (Ok(_), None) => {}
             (result, Some(code)) => {
-                assert_eq!(faults(result), [("date_of_birth".into(), code.into())], "{born} on {today}");
+                assert_eq!(
+                    faults(result),
+                    [("date_of_birth".into(), code.into())],
+                    "{born} on {today}"
+                );
             }
             (Err(rejection), None) => panic!("{born} on {today}: {rejection:?}"),
         }
@@ -237,38 +299,90 @@ fn an_email_or_username_of_somebody_else_is_taken() {
     let mut accounts = Accounts::default();
     accounts.email_is_held("ADA@example.com", BOB);
     let result = given(&[]).decide(&accounts, &command(ADA, None, sign_up()));
-    assert_eq!(result, Err(Rejection::Taken { email: true, username: false }));
+    assert_eq!(
+        result,
+        Err(Rejection::Taken {
+            email: true,
+            username: false
+        })
+    );
 
     accounts.username_is_held("ada_1815", BOB);
     let result = given(&[]).decide(&accounts, &command(ADA, None, sign_up()));
-    assert_eq!(result, Err(Rejection::Taken { email: true, username: true }));
+    assert_eq!(
+        result,
+        Err(Rejection::Taken {
+            email: true,
+            username: true
+        })
+    );
 }
 
 #[test]
 fn the_second_of_a_batch_sees_what_the_first_took() {
-    let other_case = CreateUser { email: "Ada@Example.com".into(), username: "bob".into(), ..sign_up() };
-    let results = batch(&mut Accounts::default(), &[(ADA, sign_up().into()), (BOB, other_case.into())]);
-    assert_eq!(results, [Ok(vec![created()]), Err(Rejection::Taken { email: true, username: false })]);
+    let other_case = CreateUser {
+        email: "Ada@Example.com".into(),
+        username: "bob".into(),
+        ..sign_up()
+    };
+    let results = batch(
+        &mut Accounts::default(),
+        &[(ADA, sign_up().into()), (BOB, other_case.into())],
+    );
+    assert_eq!(
+        results,
+        [
+            Ok(vec![created()]),
+            Err(Rejection::Taken {
+                email: true,
+                username: false
+            })
+        ]
+    );
 }
 
 #[test]
 fn a_rejected_sign_up_takes_nothing() {
-    let invalid = CreateUser { full_name: String::new(), ..sign_up() };
-    let results = batch(&mut Accounts::default(), &[(ADA, invalid.into()), (BOB, sign_up().into())]);
+    let invalid = CreateUser {
+        full_name: String::new(),
+        ..sign_up()
+    };
+    let results = batch(
+        &mut Accounts::default(),
+        &[(ADA, invalid.into()), (BOB, sign_up().into())],
+    );
     assert!(matches!(results[0], Err(Rejection::Invalid(_))), "{results:?}");
     assert_eq!(results[1], Ok(vec![created()]));
 }
 
 #[test]
 fn deactivation_frees_the_email_but_not_the_username() {
-    let commands = |second: CreateUser| [(ADA, sign_up().into()), (ADA, deactivate().into()), (BOB, second.into())];
+    let commands = |second: CreateUser| {
+        [
+            (ADA, sign_up().into()),
+            (ADA, deactivate().into()),
+            (BOB, second.into()),
+        ]
+    };
 
-    let other_name = CreateUser { username: "bob".into(), ..sign_up() };
+    let other_name = CreateUser {
+        username: "bob".into(),
+        ..sign_up()
+    };
     let results = batch(&mut Accounts::default(), &commands(other_name));
-    assert_eq!(results, [Ok(vec![created()]), Ok(vec![deactivated()]), Ok(vec![created()])]);
+    assert_eq!(
+        results,
+        [Ok(vec![created()]), Ok(vec![deactivated()]), Ok(vec![created()])]
+    );
 
     let results = batch(&mut Accounts::default(), &commands(sign_up()));
-    assert_eq!(results[2], Err(Rejection::Taken { email: false, username: true }));
+    assert_eq!(
+        results[2],
+        Err(Rejection::Taken {
+            email: false,
+            username: true
+        })
+    );
 }
 
 #[test]
@@ -281,7 +395,10 @@ fn two_sign_ups_for_one_key_are_not_for_one_batch() {
 #[test]
 fn people_and_services_can_close_an_account() {
     for actor in [Actor::User(ADA), Actor::service("gateway")] {
-        assert_eq!(when(given(&[created()]), Some(actor), deactivate()), Ok(vec![deactivated()]));
+        assert_eq!(
+            when(given(&[created()]), Some(actor), deactivate()),
+            Ok(vec![deactivated()])
+        );
     }
 }
 
@@ -289,14 +406,20 @@ fn people_and_services_can_close_an_account() {
 fn nobody_else_learns_that_there_is_an_account() {
     for actor in [Some(Actor::User(BOB)), None] {
         for events in [vec![], vec![created()], vec![created(), deactivated()]] {
-            assert_eq!(when(given(&events), actor.clone(), deactivate()), Err(Rejection::Unknown));
+            assert_eq!(
+                when(given(&events), actor.clone(), deactivate()),
+                Err(Rejection::Unknown)
+            );
         }
     }
 }
 
 #[test]
 fn an_unknown_account_can_not_be_closed() {
-    assert_eq!(when(given(&[]), Some(Actor::User(ADA)), deactivate()), Err(Rejection::Unknown));
+    assert_eq!(
+        when(given(&[]), Some(Actor::User(ADA)), deactivate()),
+        Err(Rejection::Unknown)
+    );
 }
 
 #[test]
@@ -321,8 +444,20 @@ fn a_no_is_answered_by_code() {
         Refusal::Defer(_) => panic!("nothing here gets better by waiting"),
     };
     assert_eq!(code(Rejection::Invalid(vec![])), "invalid");
-    assert_eq!(code(Rejection::Taken { email: true, username: true }), "email-taken");
-    assert_eq!(code(Rejection::Taken { email: false, username: true }), "username-taken");
+    assert_eq!(
+        code(Rejection::Taken {
+            email: true,
+            username: true
+        }),
+        "email-taken"
+    );
+    assert_eq!(
+        code(Rejection::Taken {
+            email: false,
+            username: true
+        }),
+        "username-taken"
+    );
     assert_eq!(code(Rejection::AlreadyExists), "already-exists");
     assert_eq!(code(Rejection::Unknown), "user-unknown");
 }

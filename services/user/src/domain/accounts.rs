@@ -39,12 +39,18 @@ pub fn email_key(email: &str) -> String {
 impl Accounts {
     /// E-mails must be of one of these domains (lower case); of any, if there are none.
     pub fn new(allowed_domains: Arc<[String]>) -> Self {
-        Self { allowed_domains, ..Self::default() }
+        Self {
+            allowed_domains,
+            ..Self::default()
+        }
     }
 
     /// Notes what a `CreateUser` asks for, so that its `UserCreated` can take it.
     pub fn claim(&mut self, key: Uuid, create: &CreateUser) -> Result<(), ClaimedTwice> {
-        let claim = Claim { email: email_key(&create.email), username: create.username.clone() };
+        let claim = Claim {
+            email: email_key(&create.email),
+            username: create.username.clone(),
+        };
         match self.claims.insert(key, claim) {
             None => Ok(()),
             Some(_) => Err(ClaimedTwice),

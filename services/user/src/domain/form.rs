@@ -35,7 +35,11 @@ pub(super) fn reason_errors(reason: &str) -> Vec<FieldError> {
 }
 
 pub(super) fn error(field: &str, code: &str, message: &str) -> FieldError {
-    FieldError { field: field.to_owned(), code: code.to_owned(), message: message.to_owned() }
+    FieldError {
+        field: field.to_owned(),
+        code: code.to_owned(),
+        message: message.to_owned(),
+    }
 }
 
 /// A dot-atom at a host name (RFC 5321, 4.1.2, without quoted local parts and address literals), ASCII.
@@ -55,7 +59,10 @@ fn email(email: &str, accounts: &Accounts) -> Option<Fault> {
 
 fn is_local_part(local: &str) -> bool {
     let is_atom = |atom: &str| {
-        !atom.is_empty() && atom.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte))
+        !atom.is_empty()
+            && atom
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte))
     };
     local.len() <= 64 && local.split('.').all(is_atom)
 }
@@ -69,13 +76,18 @@ fn is_host_name(domain: &str) -> bool {
     };
     // A last label of digits would be an IP address.
     domain.split('.').all(is_label)
-        && domain.rsplit_once('.').is_some_and(|(_, last)| last.bytes().any(|byte| byte.is_ascii_alphabetic()))
+        && domain
+            .rsplit_once('.')
+            .is_some_and(|(_, last)| last.bytes().any(|byte| byte.is_ascii_alphabetic()))
 }
 
 fn username(username: &str) -> Option<Fault> {
     if username.is_empty() {
         Some(("required", "A username is needed."))
-    } else if !username.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_') {
+    } else if !username
+        .bytes()
+        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+    {
         Some(("malformed", "Only a to z, 0 to 9 and _."))
     } else if username.len() < 3 {
         Some(("too-short", "At least 3 characters."))
@@ -111,7 +123,10 @@ fn date_of_birth(born: Date, today: Date) -> Option<Fault> {
 /// Only the form of an IANA name: whether the zone exists is asked where the table is, at the gateway.
 fn time_zone(zone: &str) -> Option<Fault> {
     let is_part = |part: &str| {
-        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+-".contains(&byte))
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_+-".contains(&byte))
     };
     if zone.is_empty() {
         Some(("required", "A time zone is needed."))
