@@ -31,6 +31,7 @@ struct Shown {
 }
 
 impl Admin {
+    /// Port 0 finds a free one.
     pub async fn bind(address: SocketAddr) -> io::Result<Admin> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+/// Why a process ended, which is who must act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// Stopped because it was asked to, and everything was drained.
@@ -19,6 +20,7 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// The number that the operating system is told.
     pub fn code(self) -> u8 {
         match self {
             Exit::Success => 0,

@@ -30,6 +30,7 @@ enum Phase {
 }
 
 impl Health {
+    /// Starting, and without checks.
     pub fn new() -> Health {
         Health::default()
     }
@@ -103,11 +104,12 @@ pub struct Check {
 }
 
 impl Check {
+    /// It works.
     pub fn up(&self) {
         self.health.lock().checks.insert(self.name, None);
     }
 
-    /// `reason` is read on `/ready`: no personal data, no secrets.
+    /// It doesn't. `reason` is read on `/ready`: no personal data, no secrets.
     pub fn down(&self, reason: impl Into<String>) {
         self.health.lock().checks.insert(self.name, Some(reason.into()));
     }

@@ -78,6 +78,7 @@ impl Process {
         self.inner.name
     }
 
+    /// The service's version, e.g. `0.1.0`.
     pub fn version(&self) -> &'static str {
         self.inner.version
     }
@@ -87,6 +88,7 @@ impl Process {
         self.inner.instance
     }
 
+    /// When this run began.
     pub fn started_at(&self) -> SystemTime {
         self.inner.started_at
     }
@@ -96,6 +98,7 @@ impl Process {
         &self.inner.metrics
     }
 
+    /// What `/ready` shows; for announcing checks.
     pub fn health(&self) -> Health {
         self.inner.health.clone()
     }

@@ -109,17 +109,24 @@ pub fn describe<C>(config: impl FnOnce(&mut Reader) -> C) -> Vec<Setting> {
 /// One setting that a configuration reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
+    /// The variable.
     pub name: &'static str,
+    /// What happens without it.
     pub presence: Presence,
     /// The default, or for a setting without one, an example.
     pub sample: String,
+    /// What it is for, in a few words.
     pub description: &'static str,
 }
 
+/// What happens without a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
+    /// The process refuses to start.
     Required,
+    /// It does without.
     Optional,
+    /// It takes the default.
     Default,
 }
 

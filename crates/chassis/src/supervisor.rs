@@ -54,6 +54,7 @@ impl Supervisor {
         }
     }
 
+    /// What `run` is handed.
     pub fn process(&self) -> &Process {
         &self.process
     }

@@ -33,9 +33,12 @@ const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.42.0";
 const QUIET: &str = "h2=warn,hyper=warn,hyper_util=warn,librdkafka=warn,mongodb=warn,rdkafka=warn,reqwest=warn,\
                      rustls=warn,sqlx::query=warn,tonic=warn,tower=warn";
 
+/// What is logged, and where traces go.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// How a line looks.
     pub format: LogFormat,
+    /// Which lines are written.
     pub filter: Filter,
     /// `None`: no traces.
     pub collector: Option<Url>,
@@ -44,6 +47,7 @@ pub struct Config {
 }
 
 impl Config {
+    /// `LOG_FORMAT`, `RUST_LOG`, `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_TRACES_SAMPLER_ARG`.
     pub fn from_settings(read: &mut Reader) -> Config {
         let config = Config {
             format: read.or("LOG_FORMAT", "json", "json, or pretty for people"),
@@ -76,6 +80,7 @@ impl Config {
     }
 }
 
+/// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// One object a line, with the trace's id inside a span.
@@ -117,8 +122,10 @@ impl Value for Filter {
     }
 }
 
+/// Telemetry can't begin.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The collector's address is none.
     #[error("the trace exporter can't be made")]
     Exporter(#[source] opentelemetry_otlp::ExporterBuildError),
 }
@@ -130,7 +137,8 @@ pub struct Guard {
     provider: Option<SdkTracerProvider>,
 }
 
-/// Installs the process's logs, traces and the W3C trace context propagator. Must be called within a
+/// Installs the process's logs and traces (tracing's spans, and `opentelemetry::global`'s), and the W3C trace
+/// context propagator. Must be called within a
 /// runtime, as the exporter's connection lives there. If a subscriber is installed already, as in tests,
 /// it stays.
 pub fn init(service: &'static str, version: &'static str, instance: Uuid, config: &Config) -> Result<Guard, Error> {
@@ -140,6 +148,8 @@ pub fn init(service: &'static str, version: &'static str, instance: Uuid, config
         None => None,
     };
     let spans = provider.as_ref().map(|provider| {
+        // For spans that begin and end in different places, which tracing's can't.
+        global::set_tracer_provider(provider.clone());
         let scope = InstrumentationScope::builder("rollcall")
             .with_version(version)
             .with_schema_url(SCHEMA_URL);

@@ -28,8 +28,10 @@ pub trait Handler<L: Ledger>: Send + 'static {
 }
 
 /// Handles raw records by topic, partition and offset: no inbox, no order check. For the audit log.
+///
+/// The codec of the unit's publisher knows every schema that the records name, unless the registry does not.
 pub trait LogHandler<L: Ledger>: Send + 'static {
-    fn handle(&mut self, unit: &mut Unit<L>, records: &[Record]) -> impl Future<Output = Result<(), Failure>> + Send;
+    fn handle(&mut self, unit: &mut Unit<L>, records: &[&Record]) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
 /// What a failed handler means.

@@ -40,5 +40,6 @@ pub use relay::{Error as RelayError, Relay};
 pub use runtime::INBOX_RETENTION;
 pub use service::{Connected, Identity, Listening, Parts};
 pub use subscriptions::Subscriptions;
+pub use trace::remote_context;
 pub use unit::Unit;
 pub use worker::{PartitionWorker, Stopped};

@@ -5,11 +5,13 @@ use std::sync::OnceLock;
 
 use contracts::aggregate::{Actor, Command};
 use contracts::{Message, Timestamp};
+use opentelemetry::trace::TraceContextExt;
 use uuid::Uuid;
 
 use crate::deferral;
 use crate::envelope::Envelope;
 use crate::record::TopicPartition;
+use crate::trace;
 
 /// A message that arrived, decoded. Dereferences to its body.
 #[derive(Debug)]
@@ -86,6 +88,16 @@ impl Cause {
             trace: None,
             trace_parent: envelope.trace_parent.clone(),
             trace_state: envelope.trace_state.clone(),
+        }
+    }
+
+    /// `traceparent` and `tracestate`, to keep beside work that is done later: [`remote_context`] reads them.
+    ///
+    /// [`remote_context`]: crate::remote_context
+    pub fn trace_context(&self) -> (Option<String>, Option<String>) {
+        match &self.trace {
+            Some(context) => trace::render(context.span().span_context()),
+            None => (self.trace_parent.clone(), self.trace_state.clone()),
         }
     }
 

@@ -108,8 +108,8 @@ impl<L: Ledger, H: Handler<L>> Body<L> for Messages<H> {
         Ok(items)
     }
 
-    fn offset(item: &Self::Item) -> i64 {
-        item.record.offset
+    fn record(item: &Self::Item) -> &Record {
+        &item.record
     }
 
     async fn write(

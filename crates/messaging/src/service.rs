@@ -152,7 +152,7 @@ impl<L: Ledger> Connected<L> {
             .expect("the service listens to this topic");
         let positions = self.runtime.ledger.positions(std::slice::from_ref(&partition)).await?;
         let position = positions.get(&partition).copied();
-        Ok((entry.worker)(Arc::clone(&self.runtime), partition, position))
+        Ok(entry.worker(Arc::clone(&self.runtime), partition, position))
     }
 
     /// Releases a parked key, without Kafka: what `ReleaseKey` does.

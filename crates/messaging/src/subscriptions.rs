@@ -8,35 +8,54 @@ use uuid::Uuid;
 
 use crate::handler::{Handler, LogHandler};
 use crate::ledger::Ledger;
-use crate::log::Log;
+use crate::log::{Log, Logged, MakeLog};
 use crate::pipeline::{Messages, Released};
 use crate::record::TopicPartition;
 use crate::release;
 use crate::runtime::Runtime;
 use crate::worker::{PartitionWorker, Worker};
 
-type MakeWorker<L> =
-    Arc<dyn Fn(Arc<Runtime<L>>, TopicPartition, Option<i64>) -> Box<dyn PartitionWorker> + Send + Sync>;
+type MakeWorker<L> = Arc<
+    dyn Fn(Arc<Runtime<L>>, TopicPartition, Option<i64>, Option<MakeLog<L>>) -> Box<dyn PartitionWorker> + Send + Sync,
+>;
 type Release<L> = Arc<
     dyn Fn(Arc<Runtime<L>>, TopicPartition, Uuid) -> BoxFuture<'static, Result<Released, release::Error>> + Send + Sync,
 >;
 
-/// What a service listens to: a handler a topic.
+/// What a service listens to: a handler a topic, or a log, or both.
 pub struct Subscriptions<L: Ledger> {
     pub(crate) entries: Vec<Entry<L>>,
 }
 
 pub(crate) struct Entry<L: Ledger> {
     pub(crate) topic: &'static Topic,
-    pub(crate) worker: MakeWorker<L>,
+    log: Option<MakeLog<L>>,
+    handle: Option<MakeWorker<L>>,
     pub(crate) release: Option<Release<L>>,
+}
+
+impl<L: Ledger> Entry<L> {
+    /// The worker of one partition; `position` is the stored one.
+    pub(crate) fn worker(
+        &self,
+        runtime: Arc<Runtime<L>>,
+        partition: TopicPartition,
+        position: Option<i64>,
+    ) -> Box<dyn PartitionWorker> {
+        match (&self.handle, self.log.clone()) {
+            (Some(make), log) => make(runtime, partition, position, log),
+            (None, Some(log)) => Box::new(Worker::new(runtime, partition, position, Log::new(log))),
+            (None, None) => unreachable!("an entry is made with a handler or a log"),
+        }
+    }
 }
 
 impl<L: Ledger> Clone for Entry<L> {
     fn clone(&self) -> Self {
         Self {
             topic: self.topic,
-            worker: Arc::clone(&self.worker),
+            log: self.log.clone(),
+            handle: self.handle.clone(),
             release: self.release.clone(),
         }
     }
@@ -60,36 +79,39 @@ impl<L: Ledger> Subscriptions<L> {
         let topic = H::Message::TOPIC;
         let make: Arc<dyn Fn() -> H + Send + Sync> = Arc::new(make);
         let for_release = Arc::clone(&make);
-        self.add(Entry {
-            topic,
-            worker: Arc::new(move |runtime, partition, position| {
-                let body = Messages::new(topic.kind, Arc::clone(&make));
-                Box::new(Worker::new(runtime, partition, position, body))
-            }),
-            release: Some(Arc::new(move |runtime, partition, key| {
-                let body = Messages::new(topic.kind, Arc::clone(&for_release));
-                Box::pin(release::run(runtime, body, partition, key))
-            })),
+        let worker: MakeWorker<L> = Arc::new(move |runtime, partition, position, log| {
+            let body = Messages::new(topic.kind, Arc::clone(&make));
+            match log {
+                Some(log) => Box::new(Worker::new(runtime, partition, position, Logged::new(log, body))),
+                None => Box::new(Worker::new(runtime, partition, position, body)),
+            }
         });
+        let release: Release<L> = Arc::new(move |runtime, partition, key| {
+            let body = Messages::new(topic.kind, Arc::clone(&for_release));
+            Box::pin(release::run(runtime, body, partition, key))
+        });
+        let entry = self.entry_of(topic);
+        assert!(
+            entry.handle.is_none(),
+            "{} has a handler already: its position can only be moved by one",
+            topic.name
+        );
+        entry.handle = Some(worker);
+        entry.release = Some(release);
         self
     }
 
-    /// Takes a topic's raw records, in log order.
+    /// Takes a topic's raw records, in log order. Where the topic has a handler too, both work in one
+    /// transaction, the log first.
     #[must_use]
     pub fn log<H: LogHandler<L>>(
         mut self,
         topic: &'static Topic,
         make: impl Fn() -> H + Send + Sync + 'static,
     ) -> Self {
-        let make: Arc<dyn Fn() -> H + Send + Sync> = Arc::new(make);
-        self.add(Entry {
-            topic,
-            worker: Arc::new(move |runtime, partition, position| {
-                let body = Log::new(Arc::clone(&make));
-                Box::new(Worker::new(runtime, partition, position, body))
-            }),
-            release: None,
-        });
+        let entry = self.entry_of(topic);
+        assert!(entry.log.is_none(), "{} is logged already", topic.name);
+        entry.log = Some(Arc::new(move || Box::new(make())));
         self
     }
 
@@ -98,13 +120,18 @@ impl<L: Ledger> Subscriptions<L> {
         self.entries.iter().map(|entry| entry.topic)
     }
 
-    fn add(&mut self, entry: Entry<L>) {
-        assert!(
-            self.topics().all(|topic| topic.name != entry.topic.name),
-            "{} has a handler already: its position can only be moved by one",
-            entry.topic.name
-        );
-        self.entries.push(entry);
+    fn entry_of(&mut self, topic: &'static Topic) -> &mut Entry<L> {
+        let known = self.entries.iter().position(|entry| entry.topic.name == topic.name);
+        let index = known.unwrap_or_else(|| {
+            self.entries.push(Entry {
+                topic,
+                log: None,
+                handle: None,
+                release: None,
+            });
+            self.entries.len() - 1
+        });
+        &mut self.entries[index]
     }
 
     pub(crate) fn entry(&self, topic: &str) -> Option<&Entry<L>> {

@@ -54,6 +54,14 @@ pub(crate) fn created(
     render(context.span().span_context())
 }
 
+/// The trace context that was kept as texts, for a span that continues it; an empty one where there is none.
+pub fn remote_context(trace_parent: Option<&str>, trace_state: Option<&str>) -> Context {
+    match trace_parent.and_then(|parent| parse(parent, trace_state)) {
+        Some(parent) => Context::new().with_remote_span_context(parent),
+        None => Context::new(),
+    }
+}
+
 /// Starts the `process` span of a sampled message; what is said meanwhile becomes its child.
 pub(crate) fn start_process<M>(service: &str, message: &Received<M>) {
     let Some(created) = sampled(&message.envelope) else {
@@ -131,7 +139,7 @@ fn push(span: &mut SpanBuilder, attribute: KeyValue) {
 }
 
 /// W3C Trace Context, level 1: `00-<trace id>-<span id>-<flags>`.
-fn render(context: &SpanContext) -> (Option<String>, Option<String>) {
+pub(crate) fn render(context: &SpanContext) -> (Option<String>, Option<String>) {
     if !context.is_valid() {
         return (None, None);
     }

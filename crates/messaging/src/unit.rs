@@ -1,8 +1,11 @@
 //! The unit of work: one transaction, and what is said in it.
 
+use std::sync::Arc;
+
 use contracts::aggregate::Rejected;
 use contracts::replies::{CommandAccepted, CommandFailed, CommandRejected, Reply};
 use contracts::{Message, Timestamp};
+use tokio::sync::Notify;
 
 use crate::deferral;
 use crate::envelope::Envelope;
@@ -17,6 +20,7 @@ pub struct Unit<L: Ledger> {
     publisher: Publisher<L>,
     tx: L::Tx,
     said: Vec<OutboxMessage>,
+    wakes: Vec<Arc<Notify>>,
 }
 
 impl<L: Ledger> Unit<L> {
@@ -26,6 +30,7 @@ impl<L: Ledger> Unit<L> {
             ledger: ledger.clone(),
             publisher: publisher.clone(),
             said: Vec::new(),
+            wakes: Vec::new(),
         })
     }
 
@@ -56,6 +61,12 @@ impl<L: Ledger> Unit<L> {
     /// Says a message that was framed before.
     pub fn append(&mut self, message: OutboxMessage) {
         self.said.push(message);
+    }
+
+    /// Wakes who waits for what this transaction writes, once it is there. After a commit of unknown outcome
+    /// as well: whoever is woken looks for himself.
+    pub fn wake(&mut self, waiting: &Arc<Notify>) {
+        self.wakes.push(Arc::clone(waiting));
     }
 
     /// Replies that a command was accepted, where it asks for a reply.
@@ -119,6 +130,15 @@ impl<L: Ledger> Unit<L> {
     ///
     /// After an unknown outcome the relay sweeps: rows that were committed after all are found there.
     pub async fn commit(mut self) -> Result<(), CommitError> {
+        let wakes = std::mem::take(&mut self.wakes);
+        let outcome = self.append_and_commit().await;
+        if !matches!(outcome, Err(CommitError::RolledBack(_))) {
+            wakes.iter().for_each(|waiting| waiting.notify_one());
+        }
+        outcome
+    }
+
+    async fn append_and_commit(mut self) -> Result<(), CommitError> {
         if self.said.is_empty() {
             return self.ledger.commit(self.tx).await;
         }

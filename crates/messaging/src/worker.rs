@@ -76,7 +76,8 @@ pub(crate) trait Body<L: Ledger>: Send + 'static {
         stop: &CancellationToken,
     ) -> impl Future<Output = Result<Vec<Self::Item>, Stopped>> + Send;
 
-    fn offset(item: &Self::Item) -> i64;
+    /// The record it was made of.
+    fn record(item: &Self::Item) -> &Record;
 
     /// Writes everything that `items` mean, after the position was moved.
     fn write(
@@ -138,7 +139,7 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
         loop {
             let known = self.position.unwrap_or(0);
             // Redelivered, or applied by a transaction whose outcome was unknown.
-            items.retain(|item| B::offset(item) >= known);
+            items.retain(|item| B::record(item).offset >= known);
             if items.is_empty() {
                 return Ok(());
             }
@@ -166,7 +167,7 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
     async fn apply_one(&mut self, item: &[B::Item], stop: &CancellationToken) -> Result<(), Stopped> {
         let mut verdicts = Verdicts::new();
         let mut back_off = FIRST_BACK_OFF;
-        while B::offset(&item[0]) >= self.position.unwrap_or(0) {
+        while B::record(&item[0]).offset >= self.position.unwrap_or(0) {
             match self.attempt(item, &verdicts, Taking::OneByOne).await {
                 Ok(()) => return Ok(()),
                 Err(Setback::OutOfDate) => self.read_position(stop).await?,
@@ -182,7 +183,7 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
                     }
                     (Some(id), Failure::Poison(error)) => {
                         tracing::error!(
-                            partition = %self.partition, offset = B::offset(&item[0]), message = %id,
+                            partition = %self.partition, offset = B::record(&item[0]).offset, message = %id,
                             error = chain(error.as_ref()), "this message can't be applied"
                         );
                         verdicts.insert(id, Verdict::Poison(chain(error.as_ref())));
@@ -200,7 +201,7 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
     /// One transaction: the position, then everything that the items mean, then the commit.
     async fn attempt(&mut self, items: &[B::Item], verdicts: &Verdicts, taking: Taking) -> Result<(), Setback> {
         let runtime = Arc::clone(&self.runtime);
-        let next = B::offset(items.last().expect("an attempt has items")) + 1;
+        let next = B::record(items.last().expect("an attempt has items")).offset + 1;
         let mut unit = Unit::begin(&runtime.ledger, &runtime.publisher).await?;
         // The position is the first statement: its row lock makes every later read current.
         let written = {

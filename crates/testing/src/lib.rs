@@ -1,1 +1,32 @@
+#![doc = include_str!("../README.md")]
 
+mod bench;
+pub mod conformance;
+mod env;
+mod eventually;
+mod faulty;
+mod inside;
+mod janitor;
+mod mongo;
+mod postgres;
+
+pub use bench::Bench;
+pub use env::{Env, env};
+pub use eventually::eventually;
+pub use faulty::{CommitFault, Faults, FaultyLedger, FaultyTx, LateCommit, Pause};
+pub use inside::Inside;
+pub use mongo::{MongoDatabase, mongo};
+pub use postgres::{PostgresDatabase, postgres};
+
+use std::time::{Duration, SystemTime};
+
+use uuid::Uuid;
+
+/// Whether a name made from a UUIDv7 is older than `age`. Names of another make are nobody's to drop.
+fn is_stale(name: &str, age: Duration) -> bool {
+    let made = Uuid::try_parse(name).ok().and_then(|id| id.get_timestamp());
+    let Some(made) = made else { return false };
+    let (seconds, nanos) = made.to_unix();
+    let made = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos);
+    made.elapsed().is_ok_and(|elapsed| elapsed > age)
+}

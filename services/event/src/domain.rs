@@ -149,7 +149,13 @@ impl Event {
                     return Err(Rejection::Invalid(errors));
                 }
                 let reason = cancel.reason.clone();
-                Ok(vec![EventCancelled { reason, cancelled_at: now }.into()])
+                Ok(vec![
+                    EventCancelled {
+                        reason,
+                        cancelled_at: now,
+                    }
+                    .into(),
+                ])
             }
         }
     }
@@ -161,9 +167,12 @@ impl Event {
             return Err(Rejection::Unknown);
         }
         match &self.details {
-            Some(details) if self.status == Status::Published && details.ends_at <= now => {
-                Ok(vec![EventEnded { ended_at: details.ends_at }.into()])
-            }
+            Some(details) if self.status == Status::Published && details.ends_at <= now => Ok(vec![
+                EventEnded {
+                    ended_at: details.ends_at,
+                }
+                .into(),
+            ]),
             _ => Ok(Vec::new()),
         }
     }
@@ -209,7 +218,10 @@ fn published(details: &EventCreated) -> EventPublished {
 impl From<Rejection> for Rejected {
     fn from(rejection: Rejection) -> Self {
         match rejection {
-            Rejection::Invalid(errors) => Self { errors, ..Self::new("invalid", "Some fields are not valid.") },
+            Rejection::Invalid(errors) => Self {
+                errors,
+                ..Self::new("invalid", "Some fields are not valid.")
+            },
             Rejection::AlreadyExists => Self::new("already-exists", "This event exists already."),
             Rejection::NoOrganizer => Self::new("organizer-required", "Only a person can organize an event."),
             Rejection::Unknown => Self::new("event-unknown", "There is no such event."),

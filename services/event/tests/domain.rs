@@ -76,7 +76,11 @@ fn published() -> EventEvent {
 }
 
 fn cancelled() -> EventEvent {
-    EventCancelled { reason: "rain".into(), cancelled_at: now() }.into()
+    EventCancelled {
+        reason: "rain".into(),
+        cancelled_at: now(),
+    }
+    .into()
 }
 
 fn ended() -> EventEvent {
@@ -141,7 +145,10 @@ fn a_service_organizes_nothing() {
 #[test]
 fn an_event_is_drafted_once() {
     for events in [vec![created()], vec![created(), published(), cancelled()]] {
-        assert_eq!(when(&given(&events), Actor::User(ADA), draft()), Err(Rejection::AlreadyExists));
+        assert_eq!(
+            when(&given(&events), Actor::User(ADA), draft()),
+            Err(Rejection::AlreadyExists)
+        );
     }
 }
 
@@ -196,7 +203,12 @@ fn lengths_count_characters() {
 #[test]
 fn the_bounds_themselves_are_fine() {
     for capacity in [1, 1_000_000] {
-        let create = CreateEvent { capacity, venue: String::new(), registration_closes_at: starts_at(), ..draft() };
+        let create = CreateEvent {
+            capacity,
+            venue: String::new(),
+            registration_closes_at: starts_at(),
+            ..draft()
+        };
         assert!(when(&given(&[]), Actor::User(ADA), create).is_ok());
     }
     for capacity in [-1, 0, 1_000_001] {
@@ -208,7 +220,10 @@ fn the_bounds_themselves_are_fine() {
 #[test]
 fn a_draft_is_published() {
     for actor in [Actor::User(ADA), Actor::service("gateway")] {
-        assert_eq!(when(&given(&[created()]), actor, PublishEvent {}), Ok(vec![published()]));
+        assert_eq!(
+            when(&given(&[created()]), actor, PublishEvent {}),
+            Ok(vec![published()])
+        );
     }
 }
 
@@ -216,7 +231,10 @@ fn a_draft_is_published() {
 fn to_publish_twice_changes_nothing() {
     let event = given(&[created(), published()]);
     assert_eq!(when(&event, Actor::User(ADA), PublishEvent {}), Ok(vec![]));
-    assert_eq!(when_at(ends_at(), &event, Some(Actor::User(ADA)), PublishEvent {}), Ok(vec![]));
+    assert_eq!(
+        when_at(ends_at(), &event, Some(Actor::User(ADA)), PublishEvent {}),
+        Ok(vec![])
+    );
 }
 
 #[test]
@@ -229,7 +247,10 @@ fn what_has_started_can_not_be_published() {
 #[test]
 fn what_is_cancelled_or_over_can_not_be_published() {
     let event = given(&[created(), cancelled()]);
-    assert_eq!(when(&event, Actor::User(ADA), PublishEvent {}), Err(Rejection::Cancelled));
+    assert_eq!(
+        when(&event, Actor::User(ADA), PublishEvent {}),
+        Err(Rejection::Cancelled)
+    );
     let event = given(&[created(), published(), ended()]);
     assert_eq!(when(&event, Actor::User(ADA), PublishEvent {}), Err(Rejection::Ended));
 }
@@ -259,7 +280,11 @@ fn what_is_over_can_not_be_cancelled() {
 #[test]
 fn a_reason_to_cancel_has_a_form() {
     for (reason, code) in [("a\0b", "malformed"), (&*"a".repeat(501), "too-long")] {
-        let result = when(&given(&[created()]), Actor::User(ADA), CancelEvent { reason: reason.into() });
+        let result = when(
+            &given(&[created()]),
+            Actor::User(ADA),
+            CancelEvent { reason: reason.into() },
+        );
         assert_eq!(faults(result), [("reason".into(), code.into())]);
     }
 }
@@ -267,18 +292,32 @@ fn a_reason_to_cancel_has_a_form() {
 #[test]
 fn nobody_else_learns_that_there_is_an_event() {
     for actor in [Some(Actor::User(BOB)), None] {
-        for events in [vec![], vec![created()], vec![created(), published()], vec![created(), cancelled()]] {
+        for events in [
+            vec![],
+            vec![created()],
+            vec![created(), published()],
+            vec![created(), cancelled()],
+        ] {
             let event = given(&events);
-            assert_eq!(when_at(now(), &event, actor.clone(), PublishEvent {}), Err(Rejection::Unknown));
+            assert_eq!(
+                when_at(now(), &event, actor.clone(), PublishEvent {}),
+                Err(Rejection::Unknown)
+            );
             assert_eq!(when_at(now(), &event, actor.clone(), cancel()), Err(Rejection::Unknown));
-            assert_eq!(when_at(ends_at(), &event, actor.clone(), EndEvent {}), Err(Rejection::Unknown));
+            assert_eq!(
+                when_at(ends_at(), &event, actor.clone(), EndEvent {}),
+                Err(Rejection::Unknown)
+            );
         }
     }
 }
 
 #[test]
 fn an_unknown_event_can_be_neither_published_nor_cancelled() {
-    assert_eq!(when(&given(&[]), Actor::User(ADA), PublishEvent {}), Err(Rejection::Unknown));
+    assert_eq!(
+        when(&given(&[]), Actor::User(ADA), PublishEvent {}),
+        Err(Rejection::Unknown)
+    );
     assert_eq!(when(&given(&[]), Actor::User(ADA), cancel()), Err(Rejection::Unknown));
 }
 
@@ -305,7 +344,10 @@ fn what_was_not_published_does_not_end() {
 fn only_the_service_itself_ends_events() {
     let event = given(&[created(), published()]);
     for actor in [Actor::User(ADA), Actor::service("gateway")] {
-        assert_eq!(when_at(ends_at(), &event, Some(actor), EndEvent {}), Err(Rejection::Unknown));
+        assert_eq!(
+            when_at(ends_at(), &event, Some(actor), EndEvent {}),
+            Err(Rejection::Unknown)
+        );
     }
 }
 

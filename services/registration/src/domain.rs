@@ -81,11 +81,17 @@ impl Aggregate for Roster {
                     RosterCloseReason::Ended | RosterCloseReason::Unknown => Phase::Ended,
                 };
             }
-            RegistrationEvent::SeatConfirmed(SeatConfirmed { registration_id, user_id }) => {
+            RegistrationEvent::SeatConfirmed(SeatConfirmed {
+                registration_id,
+                user_id,
+            }) => {
                 self.taken += 1;
                 seating.add(self.newcomer(key, *registration_id, *user_id, Place::Seat));
             }
-            RegistrationEvent::SeatWaitlisted(SeatWaitlisted { registration_id, user_id }) => {
+            RegistrationEvent::SeatWaitlisted(SeatWaitlisted {
+                registration_id,
+                user_id,
+            }) => {
                 self.waiting += 1;
                 seating.add(self.newcomer(key, *registration_id, *user_id, Place::Waiting));
             }
@@ -95,24 +101,28 @@ impl Aggregate for Roster {
                 seating.move_to(promoted.registration_id, Place::Seat);
             }
             RegistrationEvent::RegistrationCancelled(cancelled) => {
-                *(if cancelled.had_seat { &mut self.taken } else { &mut self.waiting }) -= 1;
+                *(if cancelled.had_seat {
+                    &mut self.taken
+                } else {
+                    &mut self.waiting
+                }) -= 1;
                 seating.move_to(cancelled.registration_id, Place::Cancelled);
             }
         }
     }
 }
 
-impl Roster {
-    /// Whether a command that changed this roster by `FollowEvent` or `ContinueClosing`, and left it like this at
-    /// `now`, must be followed by one more `ContinueClosing`, because one command can't do it all.
-    pub fn must_go_on(&self, now: Timestamp) -> bool {
-        match self.phase {
-            Phase::Cancelled => self.taken + self.waiting > 0,
-            Phase::Open => self.promotable(now) > 0,
-            Phase::Unheard | Phase::Ended => false,
-        }
-    }
+/// Whether a command that led to so many domain events has to be followed by a `ContinueClosing`: it stopped at the
+/// limit, so that there may be more to do.
+pub fn must_go_on(command: &RegistrationCommand, domain_events: usize) -> bool {
+    domain_events >= MAX_DOMAIN_EVENTS
+        && matches!(
+            command,
+            RegistrationCommand::FollowEvent(_) | RegistrationCommand::ContinueClosing(_)
+        )
+}
 
+impl Roster {
     fn follow(
         &self,
         seating: &Seating,
@@ -127,7 +137,9 @@ impl Roster {
             return Ok(Vec::new());
         }
         match (follow.status, &follow.terms) {
-            (EventStatus::Published, Some(terms)) => Ok(self.take_terms(seating, command, follow.event_sequence, terms)),
+            (EventStatus::Published, Some(terms)) => {
+                Ok(self.take_terms(seating, command, follow.event_sequence, terms))
+            }
             (EventStatus::Cancelled, _) => {
                 let closed = closed_by(follow.event_sequence, RosterCloseReason::Cancelled);
                 let ended = self.end_registrations(seating, command.key, seating.limit() - 1);
@@ -150,7 +162,10 @@ impl Roster {
         if self.phase == Phase::Unheard {
             return vec![opened(event_sequence, terms)];
         }
-        let then = Self { terms: Some(terms.clone()), ..self.clone() };
+        let then = Self {
+            terms: Some(terms.clone()),
+            ..self.clone()
+        };
         let promoted = then.promote(seating, command, seating.limit() - 1);
         [changed(event_sequence, terms)].into_iter().chain(promoted).collect()
     }
@@ -161,7 +176,10 @@ impl Roster {
         command: &Command<RegistrationCommand>,
         register: &Register,
     ) -> Result<Vec<RegistrationEvent>, Rejection> {
-        let &Register { registration_id, user_id } = register;
+        let &Register {
+            registration_id,
+            user_id,
+        } = register;
         let permitted = match &command.actor {
             Some(Actor::User(id)) => *id == user_id,
             Some(Actor::System(_)) => true,
@@ -193,9 +211,21 @@ impl Roster {
         }
         // Whoever waits goes first, even while promotions are still under way.
         if self.taken + self.waiting < i64::from(terms.capacity) {
-            Ok(vec![SeatConfirmed { registration_id, user_id }.into()])
+            Ok(vec![
+                SeatConfirmed {
+                    registration_id,
+                    user_id,
+                }
+                .into(),
+            ])
         } else if terms.waiting_list {
-            Ok(vec![SeatWaitlisted { registration_id, user_id }.into()])
+            Ok(vec![
+                SeatWaitlisted {
+                    registration_id,
+                    user_id,
+                }
+                .into(),
+            ])
         } else {
             Err(Rejection::EventFull)
         }
@@ -207,7 +237,9 @@ impl Roster {
         command: &Command<RegistrationCommand>,
         cancel: &CancelRegistration,
     ) -> Result<Vec<RegistrationEvent>, Rejection> {
-        let found = seating.find(cancel.registration_id).filter(|found| found.event_id == command.key);
+        let found = seating
+            .find(cancel.registration_id)
+            .filter(|found| found.event_id == command.key);
         let registration = found.ok_or(Rejection::RegistrationUnheard)?;
         let reason = match &command.actor {
             Some(Actor::User(id)) if *id == registration.user_id => CancelReason::ByAttendee,
@@ -225,10 +257,12 @@ impl Roster {
             // Who was there stays on record, but for accounts that are closed.
             Phase::Ended if !by_service => Err(Rejection::EventEnded),
             Phase::Unheard | Phase::Open | Phase::Ended => {
-                let mut then = self.clone();
-                then.taken -= i64::from(registration.place == Place::Seat);
-                let freed = usize::from(registration.place == Place::Seat);
-                let promoted = then.promote(seating, command, freed);
+                let had_seat = registration.place == Place::Seat;
+                let then = Self {
+                    taken: self.taken - i64::from(had_seat),
+                    ..self.clone()
+                };
+                let promoted = then.promote(seating, command, usize::from(had_seat));
                 Ok([ended(registration, reason)].into_iter().chain(promoted).collect())
             }
         }
@@ -259,9 +293,16 @@ impl Roster {
         limit: usize,
     ) -> impl Iterator<Item = RegistrationEvent> + use<'a> {
         let seats = usize::try_from(self.promotable(command.time)).unwrap_or(0);
-        seating.first_waiting(command.key).take(seats.min(limit)).map(|registration| {
-            SeatPromoted { registration_id: registration.id, user_id: registration.user_id }.into()
-        })
+        seating
+            .first_waiting(command.key)
+            .take(seats.min(limit))
+            .map(|registration| {
+                SeatPromoted {
+                    registration_id: registration.id,
+                    user_id: registration.user_id,
+                }
+                .into()
+            })
     }
 
     /// How many of those who wait could have a seat. Seats that come free after the start stay empty: nobody could be
@@ -281,7 +322,10 @@ impl Roster {
         key: Uuid,
         limit: usize,
     ) -> impl Iterator<Item = RegistrationEvent> + use<'a> {
-        seating.first_active(key).take(limit).map(|registration| ended(registration, CancelReason::EventCancelled))
+        seating
+            .first_active(key)
+            .take(limit)
+            .map(|registration| ended(registration, CancelReason::EventCancelled))
     }
 
     fn is_organized_by(&self, user: Uuid) -> bool {
@@ -295,7 +339,13 @@ impl Roster {
     }
 
     fn newcomer(&self, event_id: Uuid, id: Uuid, user_id: Uuid, place: Place) -> Registration {
-        Registration { id, event_id, user_id, place, position: self.version }
+        Registration {
+            id,
+            event_id,
+            user_id,
+            place,
+            position: self.version,
+        }
     }
 }
 
@@ -314,24 +364,83 @@ fn closed_by(event_sequence: i64, reason: RosterCloseReason) -> RegistrationEven
 }
 
 fn opened(event_sequence: i64, terms: &Terms) -> RegistrationEvent {
-    let &Terms { organizer_id, capacity, waiting_list, registration_closes_at, starts_at, ends_at } = terms;
-    RosterOpened { event_sequence, organizer_id, capacity, waiting_list, registration_closes_at, starts_at, ends_at }
-        .into()
+    let &Terms {
+        organizer_id,
+        capacity,
+        waiting_list,
+        registration_closes_at,
+        starts_at,
+        ends_at,
+    } = terms;
+    RosterOpened {
+        event_sequence,
+        organizer_id,
+        capacity,
+        waiting_list,
+        registration_closes_at,
+        starts_at,
+        ends_at,
+    }
+    .into()
 }
 
 fn changed(event_sequence: i64, terms: &Terms) -> RegistrationEvent {
-    let &Terms { organizer_id, capacity, waiting_list, registration_closes_at, starts_at, ends_at } = terms;
-    RosterChanged { event_sequence, organizer_id, capacity, waiting_list, registration_closes_at, starts_at, ends_at }
-        .into()
+    let &Terms {
+        organizer_id,
+        capacity,
+        waiting_list,
+        registration_closes_at,
+        starts_at,
+        ends_at,
+    } = terms;
+    RosterChanged {
+        event_sequence,
+        organizer_id,
+        capacity,
+        waiting_list,
+        registration_closes_at,
+        starts_at,
+        ends_at,
+    }
+    .into()
 }
 
 fn terms_of_opened(opened: &RosterOpened) -> Terms {
-    let &RosterOpened { organizer_id, capacity, waiting_list, registration_closes_at, starts_at, ends_at, .. } = opened;
-    Terms { organizer_id, capacity, waiting_list, registration_closes_at, starts_at, ends_at }
+    let &RosterOpened {
+        organizer_id,
+        capacity,
+        waiting_list,
+        registration_closes_at,
+        starts_at,
+        ends_at,
+        ..
+    } = opened;
+    Terms {
+        organizer_id,
+        capacity,
+        waiting_list,
+        registration_closes_at,
+        starts_at,
+        ends_at,
+    }
 }
 
 fn terms_of_changed(changed: &RosterChanged) -> Terms {
-    let &RosterChanged { organizer_id, capacity, waiting_list, registration_closes_at, starts_at, ends_at, .. } =
-        changed;
-    Terms { organizer_id, capacity, waiting_list, registration_closes_at, starts_at, ends_at }
+    let &RosterChanged {
+        organizer_id,
+        capacity,
+        waiting_list,
+        registration_closes_at,
+        starts_at,
+        ends_at,
+        ..
+    } = changed;
+    Terms {
+        organizer_id,
+        capacity,
+        waiting_list,
+        registration_closes_at,
+        starts_at,
+        ends_at,
+    }
 }

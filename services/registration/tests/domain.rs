@@ -7,7 +7,7 @@ use contracts::{
     Register, RegistrationCancelled, RegistrationCommand, RegistrationEvent, RosterChanged, RosterCloseReason,
     RosterClosed, RosterOpened, SeatConfirmed, SeatPromoted, SeatWaitlisted, Terms, Timestamp,
 };
-use registration::domain::{MAX_DOMAIN_EVENTS, Rejection, Roster, SELF, Seating, Wanted};
+use registration::domain::{MAX_DOMAIN_EVENTS, Rejection, Roster, SELF, Seating, Wanted, must_go_on};
 use uuid::Uuid;
 
 const EVENT: Uuid = Uuid::from_u128(1);
@@ -35,21 +35,54 @@ fn seats(capacity: i32) -> Terms {
 }
 
 fn without_waiting_list(capacity: i32) -> Terms {
-    Terms { waiting_list: false, ..seats(capacity) }
+    Terms {
+        waiting_list: false,
+        ..seats(capacity)
+    }
 }
 
 // What happened.
 
 fn opened(event_sequence: i64, terms: Terms) -> RegistrationEvent {
-    let Terms { organizer_id, capacity, waiting_list, registration_closes_at, starts_at, ends_at } = terms;
-    RosterOpened { event_sequence, organizer_id, capacity, waiting_list, registration_closes_at, starts_at, ends_at }
-        .into()
+    let Terms {
+        organizer_id,
+        capacity,
+        waiting_list,
+        registration_closes_at,
+        starts_at,
+        ends_at,
+    } = terms;
+    RosterOpened {
+        event_sequence,
+        organizer_id,
+        capacity,
+        waiting_list,
+        registration_closes_at,
+        starts_at,
+        ends_at,
+    }
+    .into()
 }
 
 fn changed(event_sequence: i64, terms: Terms) -> RegistrationEvent {
-    let Terms { organizer_id, capacity, waiting_list, registration_closes_at, starts_at, ends_at } = terms;
-    RosterChanged { event_sequence, organizer_id, capacity, waiting_list, registration_closes_at, starts_at, ends_at }
-        .into()
+    let Terms {
+        organizer_id,
+        capacity,
+        waiting_list,
+        registration_closes_at,
+        starts_at,
+        ends_at,
+    } = terms;
+    RosterChanged {
+        event_sequence,
+        organizer_id,
+        capacity,
+        waiting_list,
+        registration_closes_at,
+        starts_at,
+        ends_at,
+    }
+    .into()
 }
 
 fn closed(event_sequence: i64, reason: RosterCloseReason) -> RegistrationEvent {
@@ -62,37 +95,69 @@ fn of(user: Uuid) -> Uuid {
 }
 
 fn confirmed(user_id: Uuid) -> RegistrationEvent {
-    SeatConfirmed { registration_id: of(user_id), user_id }.into()
+    SeatConfirmed {
+        registration_id: of(user_id),
+        user_id,
+    }
+    .into()
 }
 
 fn waitlisted(user_id: Uuid) -> RegistrationEvent {
-    SeatWaitlisted { registration_id: of(user_id), user_id }.into()
+    SeatWaitlisted {
+        registration_id: of(user_id),
+        user_id,
+    }
+    .into()
 }
 
 fn promoted(user_id: Uuid) -> RegistrationEvent {
-    SeatPromoted { registration_id: of(user_id), user_id }.into()
+    SeatPromoted {
+        registration_id: of(user_id),
+        user_id,
+    }
+    .into()
 }
 
 fn cancelled(user_id: Uuid, reason: CancelReason, had_seat: bool) -> RegistrationEvent {
-    RegistrationCancelled { registration_id: of(user_id), user_id, reason, had_seat }.into()
+    RegistrationCancelled {
+        registration_id: of(user_id),
+        user_id,
+        reason,
+        had_seat,
+    }
+    .into()
 }
 
 // What is asked.
 
 fn publish(event_sequence: i64, terms: Terms) -> FollowEvent {
-    FollowEvent { event_sequence, status: EventStatus::Published, terms: Some(terms) }
+    FollowEvent {
+        event_sequence,
+        status: EventStatus::Published,
+        terms: Some(terms),
+    }
 }
 
 fn follow(event_sequence: i64, status: EventStatus) -> FollowEvent {
-    FollowEvent { event_sequence, status, terms: None }
+    FollowEvent {
+        event_sequence,
+        status,
+        terms: None,
+    }
 }
 
 fn register(user_id: Uuid) -> Register {
-    Register { registration_id: of(user_id), user_id }
+    Register {
+        registration_id: of(user_id),
+        user_id,
+    }
 }
 
 fn cancel(user_id: Uuid) -> CancelRegistration {
-    CancelRegistration { registration_id: of(user_id), reason: CancelReason::ByAttendee }
+    CancelRegistration {
+        registration_id: of(user_id),
+        reason: CancelReason::ByAttendee,
+    }
 }
 
 struct Given {
@@ -101,7 +166,10 @@ struct Given {
 }
 
 fn given(events: impl IntoIterator<Item = RegistrationEvent>) -> Given {
-    let mut given = Given { roster: Roster::default(), seating: Seating::default() };
+    let mut given = Given {
+        roster: Roster::default(),
+        seating: Seating::default(),
+    };
     given.and(events);
     given
 }
@@ -150,7 +218,10 @@ impl Given {
 
 #[test]
 fn a_published_event_opens_its_roster() {
-    assert_eq!(given([]).when(SELF, publish(2, seats(1))), Ok(vec![opened(2, seats(1))]));
+    assert_eq!(
+        given([]).when(SELF, publish(2, seats(1))),
+        Ok(vec![opened(2, seats(1))])
+    );
 }
 
 #[test]
@@ -158,7 +229,10 @@ fn an_older_or_equal_command_is_superseded() {
     let roster = given([opened(3, seats(2))]);
     for event_sequence in [1, 2, 3] {
         assert_eq!(roster.when(SELF, publish(event_sequence, seats(9))), Ok(vec![]));
-        assert_eq!(roster.when(SELF, follow(event_sequence, EventStatus::Cancelled)), Ok(vec![]));
+        assert_eq!(
+            roster.when(SELF, follow(event_sequence, EventStatus::Cancelled)),
+            Ok(vec![])
+        );
     }
 }
 
@@ -174,7 +248,10 @@ fn the_same_terms_again_still_raise_the_sequence() {
 #[test]
 fn more_seats_go_to_those_who_wait() {
     let roster = given([opened(2, seats(1)), confirmed(ADA), waitlisted(BOB), waitlisted(EVE)]);
-    assert_eq!(roster.when(SELF, publish(3, seats(2))), Ok(vec![changed(3, seats(2)), promoted(BOB)]));
+    assert_eq!(
+        roster.when(SELF, publish(3, seats(2))),
+        Ok(vec![changed(3, seats(2)), promoted(BOB)])
+    );
     assert_eq!(
         roster.when(SELF, publish(3, seats(9))),
         Ok(vec![changed(3, seats(9)), promoted(BOB), promoted(EVE)])
@@ -196,7 +273,10 @@ fn fewer_seats_evict_nobody() {
 
     roster.and([changed(3, seats(1))]);
     let other = Uuid::from_u128(14);
-    assert_eq!(roster.when(Actor::User(other), register(other)), Ok(vec![waitlisted(other)]));
+    assert_eq!(
+        roster.when(Actor::User(other), register(other)),
+        Ok(vec![waitlisted(other)])
+    );
     roster.and([waitlisted(other)]);
     // Three seats are taken where one is left: two must come free before anybody is promoted.
     for user in [ADA, BOB] {
@@ -245,7 +325,11 @@ fn an_event_that_is_over_keeps_its_registrations() {
 fn a_closed_roster_stays_closed() {
     for reason in [RosterCloseReason::Cancelled, RosterCloseReason::Ended] {
         let roster = given([opened(2, seats(1)), closed(3, reason)]);
-        for follow in [publish(4, seats(9)), follow(4, EventStatus::Cancelled), follow(4, EventStatus::Ended)] {
+        for follow in [
+            publish(4, seats(9)),
+            follow(4, EventStatus::Cancelled),
+            follow(4, EventStatus::Ended),
+        ] {
             assert_eq!(roster.when(SELF, follow), Ok(vec![]));
         }
     }
@@ -255,26 +339,44 @@ fn a_closed_roster_stays_closed() {
 fn a_cancellation_may_come_before_the_event_was_heard_of() {
     let mut roster = given([]);
     let closed = closed(3, RosterCloseReason::Cancelled);
-    assert_eq!(roster.when(SELF, follow(3, EventStatus::Cancelled)), Ok(vec![closed.clone()]));
+    assert_eq!(
+        roster.when(SELF, follow(3, EventStatus::Cancelled)),
+        Ok(vec![closed.clone()])
+    );
 
     roster.and([closed]);
     assert_eq!(roster.when(SELF, publish(2, seats(1))), Ok(vec![]));
-    assert_eq!(roster.when(Actor::User(ADA), register(ADA)), Err(Rejection::EventCancelled));
+    assert_eq!(
+        roster.when(Actor::User(ADA), register(ADA)),
+        Err(Rejection::EventCancelled)
+    );
 }
 
 #[test]
 fn what_can_not_be_understood_is_refused() {
     let roster = given([opened(2, seats(1))]);
-    assert_eq!(roster.when(SELF, follow(3, EventStatus::Unknown)), Err(Rejection::Unsupported));
-    assert_eq!(roster.when(SELF, follow(3, EventStatus::Published)), Err(Rejection::Unsupported));
+    assert_eq!(
+        roster.when(SELF, follow(3, EventStatus::Unknown)),
+        Err(Rejection::Unsupported)
+    );
+    assert_eq!(
+        roster.when(SELF, follow(3, EventStatus::Published)),
+        Err(Rejection::Unsupported)
+    );
 }
 
 #[test]
 fn only_the_service_itself_follows_and_goes_on() {
     let roster = given([opened(2, seats(1))]);
     for actor in [Some(Actor::User(ORGANIZER)), Some(Actor::service("gateway")), None] {
-        assert_eq!(roster.when_at(now(), actor.clone(), publish(3, seats(2))), Err(Rejection::Forbidden));
-        assert_eq!(roster.when_at(now(), actor, ContinueClosing {}), Err(Rejection::Forbidden));
+        assert_eq!(
+            roster.when_at(now(), actor.clone(), publish(3, seats(2))),
+            Err(Rejection::Forbidden)
+        );
+        assert_eq!(
+            roster.when_at(now(), actor, ContinueClosing {}),
+            Err(Rejection::Forbidden)
+        );
     }
 }
 
@@ -296,7 +398,9 @@ fn without_a_waiting_list_a_full_event_is_full() {
 
 #[test]
 fn an_event_that_was_not_heard_of_is_waited_for() {
-    let rejection = given([]).when(Actor::User(ADA), register(ADA)).expect_err("no roster yet");
+    let rejection = given([])
+        .when(Actor::User(ADA), register(ADA))
+        .expect_err("no roster yet");
     assert_eq!(rejection, Rejection::EventUnknown);
     match Refusal::from(rejection) {
         Refusal::Defer(then) => assert_eq!(then.code, "event-unknown"),
@@ -308,7 +412,10 @@ fn an_event_that_was_not_heard_of_is_waited_for() {
 fn registration_closes_and_events_start() {
     let roster = given([opened(2, seats(1))]);
     let at = |time| roster.when_at(time, Some(Actor::User(ADA)), register(ADA));
-    assert_eq!(at(now() + 23 * HOUR - Duration::from_micros(1)), Ok(vec![confirmed(ADA)]));
+    assert_eq!(
+        at(now() + 23 * HOUR - Duration::from_micros(1)),
+        Ok(vec![confirmed(ADA)])
+    );
     assert_eq!(at(now() + 23 * HOUR), Err(Rejection::RegistrationClosed));
     assert_eq!(at(now() + 24 * HOUR), Err(Rejection::EventStarted));
 }
@@ -328,32 +435,53 @@ fn nobody_registers_for_what_is_cancelled_or_over() {
 
 #[test]
 fn one_person_registers_once() {
-    let again = Register { registration_id: Uuid::from_u128(77), user_id: ADA };
+    let again = Register {
+        registration_id: Uuid::from_u128(77),
+        user_id: ADA,
+    };
     for first in [confirmed(ADA), waitlisted(ADA)] {
         let mut roster = given([opened(2, seats(9)), first.clone()]);
-        assert_eq!(roster.when(Actor::User(ADA), again.clone()), Err(Rejection::AlreadyRegistered));
+        assert_eq!(
+            roster.when(Actor::User(ADA), again.clone()),
+            Err(Rejection::AlreadyRegistered)
+        );
 
         let had_seat = first == confirmed(ADA);
         roster.and([cancelled(ADA, CancelReason::ByAttendee, had_seat)]);
-        let anew = SeatConfirmed { registration_id: again.registration_id, user_id: ADA };
+        let anew = SeatConfirmed {
+            registration_id: again.registration_id,
+            user_id: ADA,
+        };
         assert_eq!(roster.when(Actor::User(ADA), again.clone()), Ok(vec![anew.into()]));
     }
 }
 
 #[test]
 fn a_registration_id_is_used_once() {
-    let taken_by_ada = Register { registration_id: of(ADA), user_id: BOB };
+    let taken_by_ada = Register {
+        registration_id: of(ADA),
+        user_id: BOB,
+    };
     let mut roster = given([opened(2, seats(9)), confirmed(ADA)]);
-    assert_eq!(roster.when(Actor::User(BOB), taken_by_ada.clone()), Err(Rejection::AlreadyExists));
+    assert_eq!(
+        roster.when(Actor::User(BOB), taken_by_ada.clone()),
+        Err(Rejection::AlreadyExists)
+    );
     roster.and([cancelled(ADA, CancelReason::ByAttendee, true)]);
-    assert_eq!(roster.when(Actor::User(BOB), taken_by_ada), Err(Rejection::AlreadyExists));
+    assert_eq!(
+        roster.when(Actor::User(BOB), taken_by_ada),
+        Err(Rejection::AlreadyExists)
+    );
 }
 
 #[test]
 fn a_closed_account_gets_no_seat() {
     let mut roster = given([opened(2, seats(1))]);
     roster.seating.add_deactivated(ADA);
-    assert_eq!(roster.when(Actor::User(ADA), register(ADA)), Err(Rejection::UserDeactivated));
+    assert_eq!(
+        roster.when(Actor::User(ADA), register(ADA)),
+        Err(Rejection::UserDeactivated)
+    );
     assert_eq!(roster.when(Actor::User(BOB), register(BOB)), Ok(vec![confirmed(BOB)]));
 }
 
@@ -363,7 +491,10 @@ fn people_register_themselves() {
     for actor in [Some(Actor::User(BOB)), Some(Actor::User(ORGANIZER)), None] {
         assert_eq!(roster.when_at(now(), actor, register(ADA)), Err(Rejection::Forbidden));
     }
-    assert_eq!(roster.when(Actor::service("gateway"), register(ADA)), Ok(vec![confirmed(ADA)]));
+    assert_eq!(
+        roster.when(Actor::service("gateway"), register(ADA)),
+        Ok(vec![confirmed(ADA)])
+    );
 }
 
 // Cancelling
@@ -375,6 +506,18 @@ fn a_freed_seat_goes_to_the_first_in_line() {
         roster.when(Actor::User(ADA), cancel(ADA)),
         Ok(vec![cancelled(ADA, CancelReason::ByAttendee, true), promoted(BOB)])
     );
+}
+
+#[test]
+fn two_freed_seats_go_to_two_people() {
+    let mut roster = given([opened(2, seats(2)), confirmed(ADA), confirmed(BOB), waitlisted(EVE)]);
+    let last = Uuid::from_u128(14);
+    roster.and([waitlisted(last)]);
+    for (leaving, next) in [(ADA, EVE), (BOB, last)] {
+        let events = vec![cancelled(leaving, CancelReason::ByAttendee, true), promoted(next)];
+        assert_eq!(roster.when(Actor::User(leaving), cancel(leaving)), Ok(events.clone()));
+        roster.and(events);
+    }
 }
 
 #[test]
@@ -398,10 +541,22 @@ fn a_seat_freed_after_registration_closed_is_still_given() {
 #[test]
 fn the_reason_says_who_cancelled() {
     let roster = given([opened(2, seats(1)), confirmed(ADA)]);
-    let by = |actor, reason| roster.when(actor, CancelRegistration { registration_id: of(ADA), reason });
+    let by = |actor, reason| {
+        roster.when(
+            actor,
+            CancelRegistration {
+                registration_id: of(ADA),
+                reason,
+            },
+        )
+    };
     let cases = [
         (Actor::User(ADA), CancelReason::EventCancelled, CancelReason::ByAttendee),
-        (Actor::User(ORGANIZER), CancelReason::ByAttendee, CancelReason::ByOrganizer),
+        (
+            Actor::User(ORGANIZER),
+            CancelReason::ByAttendee,
+            CancelReason::ByOrganizer,
+        ),
         (SELF, CancelReason::UserDeactivated, CancelReason::UserDeactivated),
     ];
     for (actor, asked, recorded) in cases {
@@ -412,10 +567,20 @@ fn the_reason_says_who_cancelled() {
 #[test]
 fn nobody_else_learns_that_there_is_a_registration() {
     let active = given([opened(2, seats(1)), confirmed(ADA)]);
-    let ended = given([opened(2, seats(1)), confirmed(ADA), cancelled(ADA, CancelReason::ByAttendee, true)]);
+    let ended = given([
+        opened(2, seats(1)),
+        confirmed(ADA),
+        cancelled(ADA, CancelReason::ByAttendee, true),
+    ]);
     for actor in [Some(Actor::User(BOB)), None] {
-        assert_eq!(active.when_at(now(), actor.clone(), cancel(ADA)), Err(Rejection::RegistrationUnknown));
-        assert_eq!(ended.when_at(now(), actor, cancel(ADA)), Err(Rejection::RegistrationUnknown));
+        assert_eq!(
+            active.when_at(now(), actor.clone(), cancel(ADA)),
+            Err(Rejection::RegistrationUnknown)
+        );
+        assert_eq!(
+            ended.when_at(now(), actor, cancel(ADA)),
+            Err(Rejection::RegistrationUnknown)
+        );
     }
 }
 
@@ -438,17 +603,29 @@ fn a_registration_that_was_not_heard_of_is_waited_for() {
 
 #[test]
 fn to_cancel_twice_changes_nothing() {
-    let roster = given([opened(2, seats(1)), confirmed(ADA), cancelled(ADA, CancelReason::ByAttendee, true)]);
+    let roster = given([
+        opened(2, seats(1)),
+        confirmed(ADA),
+        cancelled(ADA, CancelReason::ByAttendee, true),
+    ]);
     assert_eq!(roster.when(Actor::User(ADA), cancel(ADA)), Ok(vec![]));
 }
 
 #[test]
 fn after_the_end_only_closed_accounts_leave() {
-    let roster = given([opened(2, seats(1)), confirmed(ADA), waitlisted(BOB), closed(3, RosterCloseReason::Ended)]);
+    let roster = given([
+        opened(2, seats(1)),
+        confirmed(ADA),
+        waitlisted(BOB),
+        closed(3, RosterCloseReason::Ended),
+    ]);
     for user in [ADA, ORGANIZER] {
         assert_eq!(roster.when(Actor::User(user), cancel(ADA)), Err(Rejection::EventEnded));
     }
-    let by_service = CancelRegistration { registration_id: of(ADA), reason: CancelReason::UserDeactivated };
+    let by_service = CancelRegistration {
+        registration_id: of(ADA),
+        reason: CancelReason::UserDeactivated,
+    };
     assert_eq!(
         roster.when(SELF, by_service),
         Ok(vec![cancelled(ADA, CancelReason::UserDeactivated, true)])
@@ -457,7 +634,12 @@ fn after_the_end_only_closed_accounts_leave() {
 
 #[test]
 fn who_leaves_a_cancelled_event_was_cancelled_with_it() {
-    let roster = given([opened(2, seats(1)), confirmed(ADA), waitlisted(BOB), closed(3, RosterCloseReason::Cancelled)]);
+    let roster = given([
+        opened(2, seats(1)),
+        confirmed(ADA),
+        waitlisted(BOB),
+        closed(3, RosterCloseReason::Cancelled),
+    ]);
     assert_eq!(
         roster.when(Actor::User(ADA), cancel(ADA)),
         Ok(vec![cancelled(ADA, CancelReason::EventCancelled, true)])
@@ -475,10 +657,10 @@ fn run_to_the_end(given: &mut Given, first: FollowEvent) -> Vec<usize> {
     let mut counts = Vec::new();
     let mut command = RegistrationCommand::from(first);
     loop {
-        let events = given.when(SELF, command).expect("accepted");
+        let events = given.when(SELF, command.clone()).expect("accepted");
         counts.push(events.len());
         given.and(events);
-        if !given.roster.must_go_on(now()) {
+        if !must_go_on(&command, counts[counts.len() - 1]) {
             return counts;
         }
         command = ContinueClosing {}.into();
@@ -516,8 +698,8 @@ fn nobody_overtakes_while_seats_are_given_in_pieces() {
     let mut roster = given([opened(2, seats(0))]);
     roster.and(people(1_500).map(waitlisted));
     let first_piece = roster.when(SELF, publish(3, seats(1_500))).expect("accepted");
+    assert!(must_go_on(&publish(3, seats(1_500)).into(), first_piece.len()));
     roster.and(first_piece);
-    assert!(roster.roster.must_go_on(now()));
     assert_eq!(roster.when(Actor::User(ADA), register(ADA)), Ok(vec![waitlisted(ADA)]));
 }
 
@@ -542,6 +724,18 @@ fn a_batch_says_what_it_wants() {
         active: [(EVENT, 1 + 999 + 1_000)].into(),
     };
     assert_eq!(wanted, expected);
+}
+
+#[test]
+fn only_what_stopped_at_the_limit_goes_on() {
+    let all = [
+        follow(3, EventStatus::Cancelled).into(),
+        ContinueClosing {}.into(),
+        cancel(ADA).into(),
+    ];
+    let go_on = |count| all.each_ref().map(|command| must_go_on(command, count));
+    assert_eq!(go_on(MAX_DOMAIN_EVENTS), [true, true, false]);
+    assert_eq!(go_on(MAX_DOMAIN_EVENTS - 1), [false, false, false]);
 }
 
 #[test]

@@ -1,15 +1,14 @@
-//! The settings, read once.
+//! What the service reads from its environment.
 
 use chassis::settings::{Reader, Url};
 use messaging::kafka;
 
-/// What the service is told by its environment.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Config {
     pub database: Url,
     pub connections: u32,
-    pub kafka: kafka::Settings,
     pub registry: Url,
+    pub kafka: kafka::Settings,
     pub allowed_email_domains: Vec<String>,
 }
 
@@ -21,17 +20,17 @@ impl Config {
                 "postgres://users@127.0.0.1/users",
                 "this service's own database",
             ),
-            connections: read.or("DATABASE_CONNECTIONS", "10", "connections to the database, at most"),
-            kafka: kafka::Settings::from_settings(read),
+            connections: read.or("DATABASE_CONNECTIONS", "16", "connections to the database, at most"),
             registry: read.required(
                 "SCHEMA_REGISTRY_URL",
-                "http://127.0.0.1:8081/apis/ccompat/v7",
-                "where the schema registry's Confluent API is",
+                "http://127.0.0.1:8081",
+                "where the schema registry is",
             ),
+            kafka: kafka::Settings::from_settings(read),
             allowed_email_domains: read.or(
                 "ALLOWED_EMAIL_DOMAINS",
                 "",
-                "e-mails must be of one of these domains; empty: of any",
+                "sign-ups must have an e-mail of one of these domains, comma-separated; of any, if empty",
             ),
         }
     }

@@ -9,13 +9,11 @@ use postgres::{Aggregates, Postgres};
 use sqlx::migrate::Migrator;
 
 use crate::domain::User;
-use crate::store::Accounts;
+use crate::store::UserStore;
 
-/// The service's own tables; the ledger's come from `postgres`.
-pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+pub static MIGRATIONS: Migrator = sqlx::migrate!();
 
-/// Everything this service listens to.
-pub fn subscriptions(accounts: Accounts) -> Subscriptions<Postgres> {
-    // users.commands: CreateUser, DeactivateUser
-    Subscriptions::new().handle(move || Aggregates::<User, _>::new(accounts.clone()))
+/// Everything this service listens to: `users.commands`.
+pub fn subscriptions(store: UserStore) -> Subscriptions<Postgres> {
+    Subscriptions::new().handle(move || Aggregates::<User, _>::new(store.clone()))
 }

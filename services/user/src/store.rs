@@ -1,200 +1,180 @@
-//! The rows beside the journal: who holds which e-mail and username, and the profiles.
+//! What an account's decisions read and write beside the journal: names that are taken, and profiles.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use contracts::aggregate::Command;
-use contracts::{CreateUser, Effect, UserCommand, UserEvent, UserProfile, UserProfileState, topics};
+use chrono::NaiveDate;
+use contracts::{Command, CreateUser, Effect, UserCommand, UserEvent, UserProfile, UserProfileState, topics};
 use messaging::ledger::{StoreError, StoreErrorKind};
 use messaging::{Failure, Outgoing, Unit};
 use postgres::{Decided, Postgres, Store, Tx, store_error};
 use uuid::Uuid;
 
-use crate::domain::{self, User, email_key};
+use crate::domain::{Accounts, User, email_key};
 
-/// The accounts' rows.
+// Kinds of names.
+const EMAIL: &str = "email";
+const USERNAME: &str = "username";
+
 #[derive(Debug, Clone)]
-pub struct Accounts {
-    allowed_domains: Arc<[String]>,
+pub struct UserStore {
+    allowed_email_domains: Arc<[String]>,
 }
 
-impl Accounts {
+impl UserStore {
     /// E-mails must be of one of these domains; of any, if there are none.
-    pub fn new(allowed_domains: &[String]) -> Self {
+    pub fn new(allowed_email_domains: impl IntoIterator<Item = String>) -> Self {
         Self {
-            allowed_domains: allowed_domains.iter().map(|domain| domain.to_lowercase()).collect(),
+            allowed_email_domains: allowed_email_domains
+                .into_iter()
+                .map(|domain| domain.to_lowercase())
+                .collect(),
         }
     }
 }
 
-impl Store<User> for Accounts {
-    async fn context(&self, tx: &mut Tx, commands: &[Command<UserCommand>]) -> Result<domain::Accounts, StoreError> {
-        let mut accounts = domain::Accounts::new(Arc::clone(&self.allowed_domains));
-        let (mut emails, mut usernames) = (Vec::new(), Vec::new());
+impl Store<User> for UserStore {
+    async fn context(&self, tx: &mut Tx, commands: &[Command<UserCommand>]) -> Result<Accounts, StoreError> {
+        let mut accounts = Accounts::new(Arc::clone(&self.allowed_email_domains));
         for command in commands {
             if let UserCommand::CreateUser(create) = &command.body {
                 accounts
                     .claim(command.key, create)
-                    .map_err(|_| StoreError::new(StoreErrorKind::Conflict, "two sign-ups of one user in a batch"))?;
-                emails.push(email_key(&create.email));
-                usernames.push(create.username.clone());
+                    .map_err(|_| StoreError::new(StoreErrorKind::Conflict, "two CreateUser for one key in a batch"))?;
             }
         }
-        if emails.is_empty() {
+        let (mut kinds, mut names) = (Vec::new(), Vec::new());
+        for (email, username) in accounts.claimed() {
+            kinds.extend([EMAIL, USERNAME]);
+            names.extend([email.to_owned(), username.to_owned()]);
+        }
+        if names.is_empty() {
             return Ok(accounts);
         }
-        let held: Vec<(bool, String, Uuid)> = sqlx::query_as(
-            "SELECT true, email, user_id FROM emails WHERE email = ANY($1)
-             UNION ALL
-             SELECT false, username, user_id FROM usernames WHERE username = ANY($2)",
+        let held: Vec<(String, String, Uuid)> = sqlx::query_as(
+            "SELECT held.* FROM UNNEST($1::text[], $2::text[]) AS a (kind, name)
+             CROSS JOIN LATERAL (
+                 SELECT kind, name, user_id FROM names WHERE kind = a.kind AND name = a.name LIMIT 1
+             ) held",
         )
-        .bind(emails)
-        .bind(usernames)
+        .bind(kinds)
+        .bind(names)
         .fetch_all(&mut **tx)
         .await
         .map_err(store_error)?;
-        for (is_email, text, user) in held {
-            match is_email {
-                true => accounts.email_is_held(&text, user),
-                false => accounts.username_is_held(&text, user),
+        for (kind, name, user) in held {
+            match kind.as_str() {
+                EMAIL => accounts.email_is_held(&name, user),
+                _ => accounts.username_is_held(&name, user),
             }
         }
         Ok(accounts)
     }
 
     async fn write(&self, unit: &mut Unit<Postgres>, decisions: &mut [Decided<'_, User>]) -> Result<(), Failure> {
-        // Sorted, so that two transactions claim in the same order.
-        let mut emails: BTreeMap<String, Uuid> = BTreeMap::new();
-        let mut usernames: BTreeMap<String, Uuid> = BTreeMap::new();
-        let mut profiles = Vec::new();
+        let mut created = Vec::new();
         let mut deactivated = BTreeSet::new();
-        for decided in decisions.iter_mut() {
-            let user = decided.command.key;
+        for decided in decisions {
+            let key = decided.command.key;
             for (version, event) in &decided.domain_events {
-                match (event, &decided.command.body) {
-                    (UserEvent::UserCreated(_), UserCommand::CreateUser(create)) => {
-                        emails.insert(email_key(&create.email), user);
-                        usernames.insert(create.username.clone(), user);
-                        profiles.push((user, *version, create));
-                        say_profile(unit, decided.received.cause(), user, *version, create)?;
+                match event {
+                    UserEvent::UserCreated(_) => {
+                        let UserCommand::CreateUser(create) = &decided.command.body else {
+                            continue;
+                        };
+                        let profile = Outgoing::<UserProfileState>::new(key, profile(create)).sequence(*version);
+                        unit.say(&decided.received.cause(), profile)?;
+                        let topic = topics::USERS_PROFILES.name.to_owned();
                         decided.effects.push(Effect {
-                            topic: topics::USERS_PROFILES.name.to_owned(),
-                            key: user,
+                            topic,
+                            key,
                             sequence: *version,
                         });
+                        created.push((key, create));
                     }
-                    (UserEvent::UserDeactivated(_), _) => {
-                        emails.retain(|_, holder| *holder != user);
-                        deactivated.insert(user);
-                    }
-                    (UserEvent::UserCreated(_), UserCommand::DeactivateUser(_)) => {
-                        return Err(Failure::poison("only a CreateUser creates a user"));
+                    UserEvent::UserDeactivated(_) => {
+                        deactivated.insert(key);
                     }
                 }
             }
         }
-        // First what was freed, so that it can be taken again in the same batch.
+        let tx = unit.tx();
         if !deactivated.is_empty() {
-            sqlx::query("DELETE FROM emails WHERE user_id = ANY($1)")
-                .bind(deactivated.into_iter().collect::<Vec<_>>())
-                .execute(&mut **unit.tx())
-                .await
-                .map_err(store_error)?;
+            free_emails(tx, &deactivated).await.map_err(store_error)?;
         }
-        claim(
-            unit.tx(),
-            "INSERT INTO emails (email, user_id) SELECT * FROM UNNEST($1::text[], $2::uuid[])",
-            emails,
-        )
-        .await?;
-        claim(
-            unit.tx(),
-            "INSERT INTO usernames (username, user_id) SELECT * FROM UNNEST($1::text[], $2::uuid[])",
-            usernames,
-        )
-        .await?;
-        insert_profiles(unit.tx(), &profiles).await?;
+        if !created.is_empty() {
+            insert_profiles(tx, &created).await.map_err(store_error)?;
+            claim_names(tx, &created, &deactivated).await.map_err(store_error)?;
+        }
         Ok(())
     }
 }
 
-fn say_profile(
-    unit: &mut Unit<Postgres>,
-    cause: messaging::Cause,
-    user: Uuid,
-    version: i64,
-    create: &CreateUser,
-) -> Result<(), Failure> {
-    let profile = UserProfile {
-        email: create.email.clone(),
-        username: create.username.clone(),
-        full_name: create.full_name.clone(),
-        date_of_birth: create.date_of_birth,
-        time_zone: create.time_zone.clone(),
-    };
-    Ok(unit.say(
-        &cause,
-        Outgoing::<UserProfileState>::new(user, profile).sequence(version),
-    )?)
+fn profile(create: &CreateUser) -> UserProfile {
+    let CreateUser {
+        email,
+        username,
+        full_name,
+        date_of_birth,
+        time_zone,
+    } = create.clone();
+    UserProfile {
+        email,
+        username,
+        full_name,
+        date_of_birth,
+        time_zone,
+    }
 }
 
-/// A row that is there already is a conflict: another worker was faster.
-async fn claim(tx: &mut Tx, statement: &str, claims: BTreeMap<String, Uuid>) -> Result<(), StoreError> {
-    if claims.is_empty() {
-        return Ok(());
-    }
-    let (texts, users): (Vec<String>, Vec<Uuid>) = claims.into_iter().unzip();
-    sqlx::query(statement)
-        .bind(texts)
-        .bind(users)
-        .execute(&mut **tx)
-        .await
-        .map_err(store_error)?;
+async fn free_emails(tx: &mut Tx, users: &BTreeSet<Uuid>) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        r#"DELETE FROM names n USING profiles p
+           WHERE p.user_id = ANY($1) AND n.kind = 'email' AND n.name = lower(p.email COLLATE "C") AND n.user_id = p.user_id"#,
+    )
+    .bind(users.iter().copied().collect::<Vec<_>>())
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 
-async fn insert_profiles(tx: &mut Tx, profiles: &[(Uuid, i64, &CreateUser)]) -> Result<(), StoreError> {
-    if profiles.is_empty() {
-        return Ok(());
+async fn insert_profiles(tx: &mut Tx, created: &[(Uuid, &CreateUser)]) -> Result<(), sqlx::Error> {
+    fn column<T>(created: &[(Uuid, &CreateUser)], of: impl Fn(&CreateUser) -> T) -> Vec<T> {
+        created.iter().map(|(_, create)| of(create)).collect()
     }
     sqlx::query(
-        "INSERT INTO profiles (user_id, version, email, username, full_name, date_of_birth, time_zone)
-         SELECT * FROM UNNEST($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::date[], $7::text[])",
+        "INSERT INTO profiles (user_id, email, username, full_name, date_of_birth, time_zone)
+         SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::date[], $6::text[])",
     )
-    .bind(profiles.iter().map(|(user, _, _)| *user).collect::<Vec<_>>())
-    .bind(profiles.iter().map(|(_, version, _)| *version).collect::<Vec<_>>())
-    .bind(
-        profiles
-            .iter()
-            .map(|(_, _, create)| create.email.as_str())
-            .collect::<Vec<_>>(),
-    )
-    .bind(
-        profiles
-            .iter()
-            .map(|(_, _, create)| create.username.as_str())
-            .collect::<Vec<_>>(),
-    )
-    .bind(
-        profiles
-            .iter()
-            .map(|(_, _, create)| create.full_name.as_str())
-            .collect::<Vec<_>>(),
-    )
-    .bind(
-        profiles
-            .iter()
-            .map(|(_, _, create)| create.date_of_birth.to_naive())
-            .collect::<Vec<_>>(),
-    )
-    .bind(
-        profiles
-            .iter()
-            .map(|(_, _, create)| create.time_zone.as_str())
-            .collect::<Vec<_>>(),
-    )
+    .bind(created.iter().map(|(key, _)| *key).collect::<Vec<_>>())
+    .bind(column(created, |create| create.email.clone()))
+    .bind(column(created, |create| create.username.clone()))
+    .bind(column(created, |create| create.full_name.clone()))
+    .bind(column(created, |create| NaiveDate::from(create.date_of_birth)))
+    .bind(column(created, |create| create.time_zone.clone()))
     .execute(&mut **tx)
-    .await
-    .map_err(store_error)?;
+    .await?;
+    Ok(())
+}
+
+/// The rows that make what the context found free belong to one user, in sorted order.
+async fn claim_names(
+    tx: &mut Tx,
+    created: &[(Uuid, &CreateUser)],
+    deactivated: &BTreeSet<Uuid>,
+) -> Result<(), sqlx::Error> {
+    let mut names = BTreeSet::new();
+    for (key, create) in created {
+        if !deactivated.contains(key) {
+            names.insert((EMAIL, email_key(&create.email), *key));
+        }
+        names.insert((USERNAME, create.username.clone(), *key));
+    }
+    sqlx::query("INSERT INTO names (kind, name, user_id) SELECT * FROM UNNEST($1::text[], $2::text[], $3::uuid[])")
+        .bind(names.iter().map(|(kind, ..)| *kind).collect::<Vec<_>>())
+        .bind(names.iter().map(|(_, name, _)| name.as_str()).collect::<Vec<_>>())
+        .bind(names.iter().map(|(.., key)| *key).collect::<Vec<_>>())
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }

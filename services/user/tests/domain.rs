@@ -393,6 +393,26 @@ fn two_sign_ups_for_one_key_are_not_for_one_batch() {
 }
 
 #[test]
+fn only_what_has_a_form_is_looked_up() {
+    let mut accounts = Accounts::default();
+    for create in [
+        email_of("ada"),
+        email_of("a\0da@example.com"),
+        CreateUser {
+            username: "A".into(),
+            ..sign_up()
+        },
+    ] {
+        assert_eq!(accounts.claim(ADA, &create), Ok(()));
+    }
+    assert_eq!(accounts.claim(ADA, &email_of("ADA@example.com")), Ok(()));
+    assert_eq!(
+        accounts.claimed().collect::<Vec<_>>(),
+        [("ada@example.com", "ada_1815")]
+    );
+}
+
+#[test]
 fn people_and_services_can_close_an_account() {
     for actor in [Actor::User(ADA), Actor::service("gateway")] {
         assert_eq!(

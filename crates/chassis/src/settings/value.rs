@@ -97,6 +97,7 @@ impl Url {
         &self.0
     }
 
+    /// What stands before `://`.
     pub fn scheme(&self) -> &str {
         self.0.split("://").next().unwrap_or_default()
     }
@@ -139,6 +140,7 @@ impl fmt::Debug for Url {
 pub struct Secret(String);
 
 impl Secret {
+    /// For whoever needs the secret itself, never for logs.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,5 +1,5 @@
 use std::future::pending;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use axum::Router;
 use axum::body::Body;
@@ -13,10 +13,23 @@ use prometheus::Registry;
 use tokio::sync::Notify;
 use tower::ServiceExt;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 fn request(method: Method, path: &str) -> Request<Body> {
     let request = Request::builder().method(method).uri(path);
     request.body(Body::empty()).expect("a valid request")
+}
+
+/// For the whole process, and by every test here: a span that is first met without a subscriber, in another
+/// thread, may stay disabled.
+fn collect_traces() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        global::set_text_map_propagator(TraceContextPropagator::new());
+        let provider = SdkTracerProvider::builder().build();
+        let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+        tracing_subscriber::registry().with(spans).init();
+    });
 }
 
 /// `(method, route, status, count)` of everything measured.
@@ -47,6 +60,7 @@ fn row(method: &str, route: &str, status: &str, count: u64) -> (String, String, 
 
 #[tokio::test]
 async fn requests_are_measured_by_route_and_never_by_path() {
+    collect_traces();
     let registry = Registry::new();
     let router = Router::new().route("/v1/users/{id}", get(async || "a user")).nest(
         "/v1/events",
@@ -76,6 +90,7 @@ async fn requests_are_measured_by_route_and_never_by_path() {
 
 #[tokio::test]
 async fn a_request_whose_client_went_away_is_measured_too() {
+    collect_traces();
     let (registry, arrived) = (Registry::new(), Arc::new(Notify::new()));
     let signal = arrived.clone();
     let wait = async move || {
@@ -93,11 +108,7 @@ async fn a_request_whose_client_went_away_is_measured_too() {
 
 #[tokio::test]
 async fn a_request_continues_the_trace_of_its_client() {
-    global::set_text_map_propagator(TraceContextPropagator::new());
-    let provider = SdkTracerProvider::builder().build();
-    let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
-    let _subscriber = tracing::subscriber::set_default(tracing_subscriber::registry().with(spans));
-
+    collect_traces();
     let trace = async || Context::current().span().span_context().trace_id().to_string();
     let router = Router::new().route("/trace", get(trace));
     let router = chassis::http::observe(router, &Registry::new()).expect("the first one");

@@ -1,8 +1,7 @@
-//! `examples/specimen.rs`, run as the operating system would.
+//! `src/bin/chassis-specimen.rs`, run as the operating system would.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,12 +10,7 @@ use serde_json::Value;
 use crate::client::{ask_blocking, nobody_listens};
 
 fn specimen(command: &[&str], settings: &[(&str, &str)]) -> Command {
-    // target/debug/deps/all-… → target/debug/examples/specimen, which `cargo test` builds too.
-    let mut path: PathBuf = std::env::current_exe().expect("this test");
-    path.pop();
-    path.pop();
-    path.push("examples/specimen");
-    let mut process = Command::new(path);
+    let mut process = Command::new(env!("CARGO_BIN_EXE_chassis-specimen"));
     process.args(command).env_clear();
     process
         .env("ADMIN_LISTEN", "127.0.0.1:0")
@@ -58,9 +52,7 @@ impl Ended {
 }
 
 fn end(command: &[&str], settings: &[(&str, &str)]) -> Ended {
-    let output = specimen(command, settings)
-        .output()
-        .expect("the example is built: cargo build --examples");
+    let output = specimen(command, settings).output().expect("it was built");
     Ended {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).expect("UTF-8"),
@@ -78,9 +70,7 @@ struct Running {
 
 impl Running {
     fn start(settings: &[(&str, &str)]) -> Running {
-        let mut child = specimen(&["run"], settings)
-            .spawn()
-            .expect("the example is built: cargo build --examples");
+        let mut child = specimen(&["run"], settings).spawn().expect("it was built");
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut running = Running {
@@ -180,7 +170,7 @@ fn a_task_that_returns_or_panics_is_exit_70_too() {
         place["code.location"]
             .as_str()
             .expect("a place")
-            .contains("specimen.rs")
+            .contains("chassis-specimen.rs")
     );
     assert_eq!(task["error"], "no such partition");
     assert!(ended.messages().contains(&"relay drained".to_owned()));
@@ -325,7 +315,7 @@ fn spans_reach_the_collector_and_their_ids_the_log() {
             .set_read_timeout(Some(Duration::from_secs(20)))
             .expect("a valid timeout");
         let (mut received, mut buffer) = (Vec::new(), [0; 4096]);
-        while !contains(&received, schema.as_bytes()) || !contains(&received, b"batch") {
+        while !contains(&received, schema.as_bytes()) || !contains(&received, b"send") {
             match stream.read(&mut buffer).expect("more") {
                 0 => break,
                 read => received.extend_from_slice(&buffer[..read]),
@@ -337,8 +327,10 @@ fn spans_reach_the_collector_and_their_ids_the_log() {
     let running = Running::start(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{address}"))]);
     running.signal("TERM");
     let ended = running.end();
+    // If the specimen never came, the collector still waits for somebody.
+    drop(TcpStream::connect(address));
     let received = received.join().expect("no panic");
-    for words in ["service.name", "specimen", "service.instance.id", "batch"] {
+    for words in ["service.name", "specimen", "service.instance.id", "batch", "send"] {
         assert!(contains(&received, words.as_bytes()), "{words}");
     }
 

@@ -138,6 +138,11 @@ async fn a_service_that_cannot_start_drains_what_it_had_begun() {
     let (process, diary) = (supervisor.process().clone(), Diary::default());
     let run = async {
         spawn_both(&process, &diary);
+        let inputs = process.inputs_token();
+        process.spawn_input("timer", async move {
+            inputs.cancelled().await;
+            bail!("and this is not why")
+        });
         Err(anyhow!("a topic is missing"))
     };
     let exit = supervisor.supervise(run, async || pending().await).await;
@@ -217,6 +222,10 @@ async fn a_process_is_ready_once_it_has_booted_and_until_it_drains() {
             while !health.is_ready() {
                 tokio::task::yield_now().await;
             }
+            assert_eq!(ask(address, "GET /ready").await.status, 200);
+            let postgres = health.check("postgres");
+            assert_eq!(ask(address, "GET /ready").await.status, 503);
+            postgres.up();
             assert_eq!(ask(address, "GET /ready").await.status, 200);
             stop.send("asked to").expect("it listens");
             inputs.cancelled().await;

@@ -243,7 +243,7 @@ impl<L: Ledger> Assignments<L> {
             .iter()
             .find(|entry| self.runtime.publisher.topic_name(entry.topic) == partition.topic)
             .expect("only subscribed topics are assigned");
-        let worker = (topic.worker)(Arc::clone(&self.runtime), partition.clone(), position);
+        let worker = topic.worker(Arc::clone(&self.runtime), partition.clone(), position);
         let (queue, records) = mpsc::channel(self.settings.partition_queue);
         let stop = CancellationToken::new();
         let progress = Arc::new(Progress::default());

@@ -10,7 +10,10 @@ pub(super) fn errors(create: &CreateEvent, now: Timestamp) -> Vec<FieldError> {
         ("title", title(&create.title)),
         ("description", description(&create.description)),
         ("venue", line(&create.venue)),
-        ("starts_at", (create.starts_at <= now).then_some(("in-the-past", "The event must lie ahead."))),
+        (
+            "starts_at",
+            (create.starts_at <= now).then_some(("in-the-past", "The event must lie ahead.")),
+        ),
         (
             "ends_at",
             (create.ends_at <= create.starts_at).then_some(("before-start", "The event must end after it starts.")),
@@ -42,11 +45,19 @@ pub(super) fn reason_errors(reason: &str) -> Vec<FieldError> {
 }
 
 fn error(field: &str, code: &str, message: &str) -> FieldError {
-    FieldError { field: field.to_owned(), code: code.to_owned(), message: message.to_owned() }
+    FieldError {
+        field: field.to_owned(),
+        code: code.to_owned(),
+        message: message.to_owned(),
+    }
 }
 
 fn title(title: &str) -> Option<Fault> {
-    if title.trim().is_empty() { Some(("required", "A title is needed.")) } else { line(title) }
+    if title.trim().is_empty() {
+        Some(("required", "A title is needed."))
+    } else {
+        line(title)
+    }
 }
 
 fn line(text: &str) -> Option<Fault> {
@@ -77,7 +88,10 @@ fn is_unprintable(char: char) -> bool {
 /// Only the form of an IANA name: whether the zone exists is asked where the table is, at the gateway.
 fn time_zone(zone: &str) -> Option<Fault> {
     let is_part = |part: &str| {
-        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+-".contains(&byte))
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_+-".contains(&byte))
     };
     if zone.is_empty() {
         Some(("required", "A time zone is needed."))

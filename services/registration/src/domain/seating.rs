@@ -63,7 +63,13 @@ impl Seating {
 
     /// Adds a row.
     pub fn add(&mut self, registration: Registration) {
-        let Registration { id, event_id, user_id, place, position } = registration;
+        let Registration {
+            id,
+            event_id,
+            user_id,
+            place,
+            position,
+        } = registration;
         self.registrations.insert(id, registration);
         let lines = self.rosters.entry(event_id).or_default();
         match place {
@@ -102,18 +108,24 @@ impl Seating {
     /// Those who wait, in order.
     pub(super) fn first_waiting(&self, event: Uuid) -> impl Iterator<Item = &Registration> {
         let line = self.rosters.get(&event).map(|lines| &lines.waiting);
-        line.into_iter().flatten().filter_map(|(_, id)| self.registrations.get(id))
+        line.into_iter()
+            .flatten()
+            .filter_map(|(_, id)| self.registrations.get(id))
     }
 
     /// Those with a seat or waiting, in the order they came.
     pub(super) fn first_active(&self, event: Uuid) -> impl Iterator<Item = &Registration> {
         let line = self.rosters.get(&event).map(|lines| &lines.active);
-        line.into_iter().flatten().filter_map(|(_, id)| self.registrations.get(id))
+        line.into_iter()
+            .flatten()
+            .filter_map(|(_, id)| self.registrations.get(id))
     }
 
     /// Somebody who waits gets a seat, or a registration ends.
     pub(super) fn move_to(&mut self, registration: Uuid, place: Place) {
-        let Some(row) = self.registrations.get_mut(&registration) else { return };
+        let Some(row) = self.registrations.get_mut(&registration) else {
+            return;
+        };
         row.place = place;
         let lines = self.rosters.entry(row.event_id).or_default();
         lines.waiting.remove(&row.position);

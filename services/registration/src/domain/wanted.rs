@@ -38,10 +38,7 @@ impl Wanted {
     }
 
     /// With the limit of [`Seating::with_limit`](super::Seating::with_limit).
-    pub fn with_limit<'a>(
-        limit: usize,
-        commands: impl IntoIterator<Item = (Uuid, &'a RegistrationCommand)>,
-    ) -> Self {
+    pub fn with_limit<'a>(limit: usize, commands: impl IntoIterator<Item = (Uuid, &'a RegistrationCommand)>) -> Self {
         let mut wanted = Self::default();
         let mut leaving: BTreeMap<Uuid, usize> = BTreeMap::new();
         for (event, command) in commands {

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use contracts::CreateUser;
 use uuid::Uuid;
 
+use super::form;
+
 /// Which e-mails and usernames are taken, as far as one batch asks.
 ///
-/// A store fills it for a batch: a [`claim`](Self::claim) for every `CreateUser`, then the holders of just those
-/// e-mails and usernames ([`email_is_held`](Self::email_is_held), [`username_is_held`](Self::username_is_held)).
+/// A store fills it for a batch: a [`claim`](Self::claim) for every `CreateUser`, then the holders of what is
+/// [`claimed`](Self::claimed) ([`email_is_held`](Self::email_is_held), [`username_is_held`](Self::username_is_held)).
 ///
 /// A `UserCreated` takes an e-mail and a username, but says neither: domain events carry no personal data. So what a
 /// key asks for waits here from the beginning, and `evolve` finds it by the key. That is exact only while a key asks
@@ -27,7 +29,7 @@ struct Claim {
     username: String,
 }
 
-/// A batch holds two `CreateUser` for one key: take it one by one.
+/// One key asks twice in a batch: take it one by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClaimedTwice;
 
@@ -45,8 +47,12 @@ impl Accounts {
         }
     }
 
-    /// Notes what a `CreateUser` asks for, so that its `UserCreated` can take it.
+    /// Notes what a `CreateUser` asks for, so that its `UserCreated` can take it. What has no right form is refused
+    /// whoever holds it, and not noted.
     pub fn claim(&mut self, key: Uuid, create: &CreateUser) -> Result<(), ClaimedTwice> {
+        if !form::is_email(&create.email) || !form::is_username(&create.username) {
+            return Ok(());
+        }
         let claim = Claim {
             email: email_key(&create.email),
             username: create.username.clone(),
@@ -55,6 +61,11 @@ impl Accounts {
             None => Ok(()),
             Some(_) => Err(ClaimedTwice),
         }
+    }
+
+    /// What to look up: pairs of an [`email_key`] and a username.
+    pub fn claimed(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.claims.values().map(|claim| (&*claim.email, &*claim.username))
     }
 
     /// The user has this e-mail.

@@ -4,6 +4,8 @@ use contracts::{CreateUser, Date, FieldError};
 
 use super::Accounts;
 
+/// RFC 5321, 4.5.3.1.3, without the angle brackets.
+const MAX_EMAIL: usize = 254;
 const MIN_AGE: u32 = 13;
 /// Nobody was ever older; a date beyond it is a slip of the keyboard.
 const MAX_AGE: u32 = 130;
@@ -47,14 +49,26 @@ fn email(email: &str, accounts: &Accounts) -> Option<Fault> {
     if email.is_empty() {
         return Some(("required", "An e-mail is needed."));
     }
-    if email.len() > 254 {
+    if email.len() > MAX_EMAIL {
         return Some(("too-long", "At most 254 characters."));
     }
-    match email.rsplit_once('@') {
-        Some((local, domain)) if is_local_part(local) && is_host_name(domain) => (!accounts.allows_domain(domain))
-            .then_some(("domain-not-allowed", "E-mails of this domain can't be used here.")),
-        _ => Some(("malformed", "This is no e-mail address.")),
+    match parts(email) {
+        None => Some(("malformed", "This is no e-mail address.")),
+        Some((_, domain)) if !accounts.allows_domain(domain) => {
+            Some(("domain-not-allowed", "E-mails of this domain can't be used here."))
+        }
+        Some(_) => None,
     }
+}
+
+pub(super) fn is_email(email: &str) -> bool {
+    email.len() <= MAX_EMAIL && parts(email).is_some()
+}
+
+fn parts(email: &str) -> Option<(&str, &str)> {
+    email
+        .rsplit_once('@')
+        .filter(|(local, domain)| is_local_part(local) && is_host_name(domain))
 }
 
 fn is_local_part(local: &str) -> bool {
@@ -96,6 +110,10 @@ fn username(username: &str) -> Option<Fault> {
     } else {
         None
     }
+}
+
+pub(super) fn is_username(name: &str) -> bool {
+    username(name).is_none()
 }
 
 fn full_name(name: &str) -> Option<Fault> {

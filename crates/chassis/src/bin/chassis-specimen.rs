@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use chassis::Process;
 use chassis::settings::{Reader, Url, Value};
+use opentelemetry::trace::Tracer;
 
 fn main() -> ExitCode {
     chassis::main("specimen", "1.2.3", Config::from_settings, migrate, run)
@@ -28,6 +29,7 @@ async fn run(config: Config, process: Process) -> anyhow::Result<()> {
     let outputs = process.outputs_token();
     process.spawn_output("relay", async move {
         outputs.cancelled().await;
+        drop(opentelemetry::global::tracer("specimen").start("send"));
         tracing::info!("relay drained");
         Ok(())
     });

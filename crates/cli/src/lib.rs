@@ -1,0 +1,137 @@
+#![doc = include_str!("../README.md")]
+
+mod kafka;
+mod lag;
+mod output;
+mod parked;
+mod processes;
+mod schemas;
+mod status;
+mod topics;
+pub mod trace;
+
+use std::error::Error as StdError;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::output::Output;
+
+/// What `rollcall` is asked to do.
+#[derive(Debug, Parser)]
+#[command(name = "rollcall", version, about = "Looks at a Rollcall installation, and operates it.", after_help = AFTER_HELP)]
+pub struct Arguments {
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make the topics, or compare them with the table
+    #[command(subcommand)]
+    Topics(topics::Command),
+    /// Register the schemas, or compare the registry with them
+    #[command(subcommand)]
+    Schemas(schemas::Command),
+    /// Every process: version, readiness, lag, outbox
+    Status(status::Arguments),
+    /// How far each service is behind, by partition
+    Lag(lag::Arguments),
+    /// Keys whose messages wait for an operator
+    #[command(subcommand)]
+    Parked(parked::Command),
+    /// A trace as a tree
+    Trace(trace::Arguments),
+}
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0 yes, done   1 no: a difference, a refusal, or not found   64 the command line is wrong
+  69 Kafka, the schema registry, Jaeger or a service can't be reached
+
+In a checkout, `eval \"$(scripts/stack env)\"` sets the addresses.";
+
+/// What the answer was, where there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Yes, or done: exit code 0.
+    Yes,
+    /// No: there are differences, it was refused, or it is not there. Exit code 1.
+    No,
+}
+
+/// Why there is no answer. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line asks for what can't be: exit code 64.
+    #[error("{0}")]
+    Usage(String),
+    /// Something can't be reached or used: exit code 69.
+    #[error("{message}")]
+    Unavailable {
+        message: String,
+        source: Option<Box<dyn StdError + Send + Sync>>,
+    },
+}
+
+impl Error {
+    fn unavailable(message: impl Into<String>, source: impl StdError + Send + Sync + 'static) -> Self {
+        Self::Unavailable {
+            message: message.into(),
+            source: Some(Box::new(source)),
+        }
+    }
+
+    fn without_source(message: impl Into<String>) -> Self {
+        Self::Unavailable {
+            message: message.into(),
+            source: None,
+        }
+    }
+}
+
+/// Does what the arguments say. The answer is on standard output by then.
+pub async fn run(arguments: Arguments) -> Result<Outcome, Error> {
+    let output = Output { json: arguments.json };
+    match arguments.command {
+        Command::Topics(command) => topics::run(command, output).await,
+        Command::Schemas(command) => schemas::run(command, output).await,
+        Command::Status(arguments) => status::run(arguments, output).await,
+        Command::Lag(arguments) => lag::run(&arguments, output).await,
+        Command::Parked(command) => parked::run(command, output).await,
+        Command::Trace(arguments) => trace::run(&arguments, output).await,
+    }
+}
+
+/// The exit code, after an error was told on standard error with all that caused it.
+pub fn exit_code(result: &Result<Outcome, Error>) -> ExitCode {
+    match result {
+        Ok(Outcome::Yes) => ExitCode::SUCCESS,
+        Ok(Outcome::No) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("rollcall: {}", chain(error));
+            ExitCode::from(match error {
+                Error::Usage(_) => USAGE,
+                Error::Unavailable { .. } => UNAVAILABLE,
+            })
+        }
+    }
+}
+
+/// `EX_USAGE` of sysexits.h.
+pub const USAGE: u8 = 64;
+/// `EX_UNAVAILABLE` of sysexits.h.
+const UNAVAILABLE: u8 = 69;
+
+fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,92 @@
+//! How answers look: JSON for programs, tables and sentences for people.
+
+use std::fmt::Display;
+use std::io::Write;
+use std::time::Duration;
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    pub(crate) json: bool,
+}
+
+impl Output {
+    /// Prints the answer in one of its two forms.
+    pub(crate) fn answer(self, answer: &impl Serialize, text: impl FnOnce() -> String) {
+        if self.json {
+            print(serde_json::to_string_pretty(answer).expect("answers are plain data"));
+        } else {
+            print(text());
+        }
+    }
+
+    /// The same for one of many answers: JSON takes one line each.
+    pub(crate) fn one_of_many(self, answer: &impl Serialize, text: impl FnOnce() -> String) {
+        if self.json {
+            print(serde_json::to_string(answer).expect("answers are plain data"));
+        } else {
+            print(text());
+        }
+    }
+}
+
+fn print(text: impl Display) {
+    // A reader that has gone away, like `head`, has read enough.
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// A table without lines: it can be cut with `awk`. Columns named in `numbers` are aligned to the right.
+pub(crate) fn table(header: &[&str], numbers: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header).add_rows(rows);
+    for (column, name) in table.column_iter_mut().zip(header) {
+        column.set_padding((0, 2));
+        if numbers.contains(name) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.trim_fmt()
+}
+
+/// A length of time, to be read at a glance.
+pub(crate) fn human(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0 if time < Duration::from_millis(10) => format!("{:.2} ms", time.as_secs_f64() * 1e3),
+        0 => format!("{:.1} ms", time.as_secs_f64() * 1e3),
+        1..60 => format!("{:.1} s", time.as_secs_f64()),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..86_400 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// Milliseconds as messages have them. Less than none is none: clocks differ.
+pub(crate) fn human_millis(millis: i64) -> String {
+    match u64::try_from(millis) {
+        Ok(0) | Err(_) => "0".to_owned(),
+        Ok(millis) => human(Duration::from_millis(millis)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_as_exact_as_a_glance() {
+        let times = [
+            42_000,
+            12_345_678,
+            1_500_000_000,
+            61_000_000_000,
+            7_200_000_000_000,
+            180_000_000_000_000,
+        ];
+        let texts = times.map(|nanos| human(Duration::from_nanos(nanos)));
+        assert_eq!(texts, ["0.04 ms", "12.3 ms", "1.5 s", "1 min", "2 h", "2 d"]);
+        assert_eq!(human_millis(-3), "0");
+    }
+}

@@ -1,0 +1,64 @@
+use std::time::{Duration, Instant};
+
+use chassis::settings::Settings;
+use opentelemetry::trace::TraceContextExt as _;
+use tracing::Instrument as _;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use uuid::Uuid;
+
+use crate::rollcall::{Rollcall, env};
+
+#[tokio::test]
+async fn a_trace_is_shown_as_a_tree() {
+    let collector = env("OTEL_EXPORTER_OTLP_ENDPOINT");
+    let settings = Settings::from_map([("OTEL_EXPORTER_OTLP_ENDPOINT", collector.as_str()), ("RUST_LOG", "off")]);
+    let config = settings
+        .read(chassis::telemetry::Config::from_settings)
+        .expect("valid settings");
+    let telemetry = chassis::telemetry::init("cli-test", "0", Uuid::now_v7(), &config).expect("telemetry");
+    let outer = tracing::info_span!("outer");
+    let id = outer.context().span().span_context().trace_id().to_string();
+    async { tracing::info_span!("inner").in_scope(|| ()) }
+        .instrument(outer)
+        .await;
+    telemetry.shutdown(Duration::from_secs(10)).await;
+
+    let rollcall = Rollcall::new();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let text = loop {
+        let answer = rollcall.run(&["trace", &id]);
+        if answer.code == Some(0) || Instant::now() > deadline {
+            break answer.stdout;
+        }
+        assert_eq!(answer.code, Some(1), "{answer:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines[0].starts_with(&format!("{id}: 2 spans, 1 services, ")), "{text}");
+    assert!(
+        lines[2].starts_with("outer     cli-test") && lines[3].starts_with("└─ inner  cli-test"),
+        "{text}"
+    );
+
+    let spans = rollcall.run(&["trace", &id, "--json"]).json()["spans"].clone();
+    let named = |name: &str| {
+        spans
+            .as_array()
+            .expect("a list")
+            .iter()
+            .find(|span| span["operation"] == name)
+            .cloned()
+    };
+    let (outer, inner) = (named("outer").expect("outer"), named("inner").expect("inner"));
+    assert_eq!(
+        (&inner["parent"], &inner["service"]),
+        (&outer["id"], &serde_json::json!("cli-test"))
+    );
+}
+
+#[test]
+fn a_trace_that_is_not_there_is_a_no() {
+    let answer = Rollcall::new().run(&["trace", "0000000000000000000000000000c0de"]);
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert!(answer.stdout.starts_with("Jaeger has no trace"), "{answer:?}");
+}

@@ -1,0 +1,182 @@
+//! What the driver's errors mean to the pipeline.
+
+use std::fmt;
+
+use messaging::ledger::{CommitError, StoreError, StoreErrorKind};
+use mongodb::error::{
+    ErrorKind, RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT, WriteFailure,
+};
+
+const DUPLICATE_KEY: i32 = 11000;
+const WRITE_CONFLICT: i32 = 112;
+const NAMESPACE_EXISTS: i32 = 48;
+
+/// Codes that blame the data. Everything else waits: a statement that is wrong for every message must
+/// stop the partition, not bury what it holds.
+const DATA: [i32; 16] = [
+    2,     // BadValue
+    14,    // TypeMismatch
+    16,    // Overflow
+    22,    // InvalidBSON
+    28,    // PathNotViable
+    52,    // DollarPrefixedFieldName
+    53,    // InvalidIdField
+    55,    // InvalidDBRef
+    56,    // EmptyFieldName
+    57,    // DottedFieldName
+    66,    // ImmutableField
+    121,   // DocumentValidationFailure
+    10334, // BSONObjectTooLarge
+    17280, // KeyTooLong
+    17419, // the document after the update is too large
+    17420, // the upserted document is too large
+];
+
+/// Interruptions of a command that may have done its work.
+const INTERRUPTIONS: [i32; 8] = [
+    50,    // MaxTimeMSExpired
+    64,    // WriteConcernFailed
+    91,    // ShutdownInProgress
+    189,   // PrimarySteppedDown
+    262,   // ExceededTimeLimit
+    11600, // InterruptedAtShutdown
+    11601, // Interrupted
+    11602, // InterruptedDueToReplStateChange
+];
+
+/// A refusal by the server or the driver. Its text names codes and indexes, never values: the server
+/// repeats what was written in its messages, and that may be personal data.
+#[derive(Clone, thiserror::Error)]
+pub struct Error(mongodb::error::Error);
+
+impl Error {
+    /// The driver's error, with what the server said. Not for logs.
+    pub fn details(&self) -> &mongodb::error::Error {
+        &self.0
+    }
+
+    /// The unique index that was violated.
+    pub fn duplicate_index(&self) -> Option<&str> {
+        let message = match self.0.kind.as_ref() {
+            ErrorKind::Write(WriteFailure::WriteError(error)) => &error.message,
+            ErrorKind::InsertMany(failure) => &failure.write_errors.as_ref()?.first()?.message,
+            ErrorKind::Command(error) => &error.message,
+            _ => return None,
+        };
+        // E11000 duplicate key error collection: db.users index: email_1 dup key: { … }
+        let (_, rest) = message.split_once(" index: ")?;
+        rest.split_once(" dup key").map(|(name, _)| name)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (code(&self.0), self.0.kind.as_ref()) {
+            (Some(code), kind) => {
+                write!(f, "MongoDB answered {code}")?;
+                if let Some(name) = code_name(kind) {
+                    write!(f, " ({name})")?;
+                }
+                match self.duplicate_index() {
+                    Some(index) => write!(f, " for the index {index}"),
+                    None => Ok(()),
+                }
+            }
+            (None, kind @ (ErrorKind::Io(_) | ErrorKind::ServerSelection { .. } | ErrorKind::Transaction { .. })) => {
+                write!(f, "{kind}")
+            }
+            (None, kind) => {
+                // The variant's name.
+                let text = format!("{kind:?}");
+                let name = text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+                write!(f, "the MongoDB driver failed ({name})")
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What a failed statement means. A `TransientTransactionError` is `Unavailable`: the whole transaction is
+/// run again, reading everything anew. A duplicate key is `Conflict`: one by one, with a fresh look.
+pub fn store_error(error: mongodb::error::Error) -> StoreError {
+    StoreError::new(kind(&error), Error(error))
+}
+
+fn kind(error: &mongodb::error::Error) -> StoreErrorKind {
+    if error.contains_label(TRANSIENT_TRANSACTION_ERROR) || error.contains_label(RETRYABLE_WRITE_ERROR) {
+        return StoreErrorKind::Unavailable;
+    }
+    match (code(error), error.kind.as_ref()) {
+        (Some(code), _) => kind_of_code(code),
+        (None, ErrorKind::InvalidArgument { .. } | ErrorKind::Bson(_) | ErrorKind::InvalidTlsConfig { .. }) => {
+            StoreErrorKind::Broken
+        }
+        (None, _) => StoreErrorKind::Unavailable,
+    }
+}
+
+pub(crate) fn kind_of_code(code: i32) -> StoreErrorKind {
+    match code {
+        DUPLICATE_KEY => StoreErrorKind::Conflict,
+        code if DATA.contains(&code) => StoreErrorKind::Broken,
+        _ => StoreErrorKind::Unavailable,
+    }
+}
+
+/// What a failed commit means.
+pub(crate) fn commit_error(error: mongodb::error::Error) -> CommitError {
+    let refused = matches!(error.kind.as_ref(), ErrorKind::Command(command) if !INTERRUPTIONS.contains(&command.code));
+    let unknown =
+        error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT) || error.contains_label(RETRYABLE_WRITE_ERROR);
+    let rolled_back = error.contains_label(TRANSIENT_TRANSACTION_ERROR) || (refused && !unknown);
+    match rolled_back {
+        true => CommitError::RolledBack(store_error(error)),
+        false => CommitError::Unknown(store_error(error)),
+    }
+}
+
+pub(crate) fn is_duplicate_key(error: &mongodb::error::Error) -> bool {
+    code(error) == Some(DUPLICATE_KEY)
+}
+
+pub(crate) fn is_write_conflict(error: &mongodb::error::Error) -> bool {
+    code(error) == Some(WRITE_CONFLICT)
+}
+
+pub(crate) fn is_already_there(error: &mongodb::error::Error) -> bool {
+    code(error) == Some(NAMESPACE_EXISTS)
+}
+
+fn code(error: &mongodb::error::Error) -> Option<i32> {
+    match error.kind.as_ref() {
+        ErrorKind::Command(error) => Some(error.code),
+        ErrorKind::Write(WriteFailure::WriteError(error)) => Some(error.code),
+        ErrorKind::Write(WriteFailure::WriteConcernError(error)) => Some(error.code),
+        ErrorKind::InsertMany(failure) => {
+            let write = failure.write_errors.iter().flatten().next().map(|error| error.code);
+            write.or_else(|| failure.write_concern_error.as_ref().map(|error| error.code))
+        }
+        _ => None,
+    }
+}
+
+fn code_name(kind: &ErrorKind) -> Option<&str> {
+    match kind {
+        ErrorKind::Command(error) => Some(error.code_name.as_str()),
+        ErrorKind::Write(WriteFailure::WriteError(error)) => error.code_name.as_deref(),
+        ErrorKind::Write(WriteFailure::WriteConcernError(error)) => Some(error.code_name.as_str()),
+        ErrorKind::InsertMany(failure) => failure
+            .write_errors
+            .iter()
+            .flatten()
+            .next()
+            .and_then(|error| error.code_name.as_deref()),
+        _ => None,
+    }
+    .filter(|name| !name.is_empty())
+}

@@ -1,0 +1,105 @@
+//! The collections and their indexes, and what a server must be to keep the promise.
+
+use std::collections::HashSet;
+
+use messaging::ledger::StoreError;
+use mongodb::IndexModel;
+use mongodb::bson::{Document, doc};
+use mongodb::options::IndexOptions;
+
+use crate::error::is_already_there;
+use crate::{Mongo, inbox, outbox, position, relay, sequences, store_error};
+
+pub(crate) const DEAD_LETTERS: &str = "dead_letters";
+pub(crate) const SCHEMAS: &str = "schemas";
+
+/// MongoDB 6.0, the oldest that this was tried with.
+const WIRE_VERSION: i32 = 17;
+
+impl Mongo {
+    /// Makes the collections and indexes of the bookkeeping. May be repeated.
+    ///
+    /// A collection can't be made inside a transaction that reads a snapshot, so this comes first.
+    pub async fn prepare(&self) -> Result<(), StoreError> {
+        for (name, indexes) in bookkeeping() {
+            self.prepare_collection(name, indexes).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes a collection and its indexes, for a service's own data. May be repeated.
+    pub async fn prepare_collection(&self, name: &str, indexes: Vec<IndexModel>) -> Result<(), StoreError> {
+        match self.database().create_collection(name).await {
+            Err(error) if !is_already_there(&error) => return Err(store_error(error)),
+            _ => {}
+        }
+        if !indexes.is_empty() {
+            let collection = self.collection::<Document>(name);
+            collection.create_indexes(indexes).await.map_err(store_error)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn problems(&self) -> Result<Vec<String>, StoreError> {
+        let hello = self
+            .database()
+            .run_command(doc! { "hello": 1 })
+            .await
+            .map_err(store_error)?;
+        let mut problems = Vec::new();
+        if !hello.contains_key("setName") {
+            problems.push(
+                "MongoDB is no replica set, and without one it has no transactions: start mongod with --replSet \
+                 and run rs.initiate() once; one member is enough"
+                    .to_owned(),
+            );
+            return Ok(problems);
+        }
+        if hello.get_i32("maxWireVersion").unwrap_or(0) < WIRE_VERSION {
+            problems.push("MongoDB is older than 6.0: upgrade it".to_owned());
+        }
+        let there: HashSet<_> = self
+            .database()
+            .list_collection_names()
+            .await
+            .map_err(store_error)?
+            .into_iter()
+            .collect();
+        let missing: Vec<_> = bookkeeping()
+            .into_iter()
+            .map(|(name, _)| name)
+            .filter(|name| !there.contains(*name))
+            .collect();
+        if !missing.is_empty() {
+            problems.push(format!(
+                "the database {} lacks the collections {}: run `migrate`",
+                self.database().name(),
+                missing.join(", ")
+            ));
+        }
+        Ok(problems)
+    }
+}
+
+/// An index over these fields, in order.
+pub fn index(keys: Document, unique: bool) -> IndexModel {
+    let options = IndexOptions::builder().unique(unique).build();
+    IndexModel::builder().keys(keys).options(options).build()
+}
+
+fn bookkeeping() -> Vec<(&'static str, Vec<IndexModel>)> {
+    vec![
+        (position::CONSUMED, vec![]),
+        (inbox::INBOX, vec![index(doc! { "since": 1 }, false)]),
+        (sequences::SEQUENCES, vec![sequences::poisoned()]),
+        (
+            sequences::PARKED,
+            vec![index(doc! { "_id.topic": 1, "_id.key": 1, "_id.sequence": 1 }, false)],
+        ),
+        (DEAD_LETTERS, vec![]),
+        (outbox::OUTBOX, vec![index(outbox::order(), false)]),
+        (relay::LEASES, vec![]),
+        (relay::OFFSETS, vec![]),
+        (SCHEMAS, vec![]),
+    ]
+}

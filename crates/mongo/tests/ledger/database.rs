@@ -1,0 +1,149 @@
+//! A database of one's own, dropped at the end.
+
+use std::future::Future;
+use std::time::Duration;
+
+use contracts::Timestamp;
+use messaging::ledger::{Ledger, OutboxMessage, StoreError, StoreErrorKind};
+use messaging::{Headers, Record, TopicPartition};
+use mongo::Mongo;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+pub(crate) struct TestDatabase {
+    pub(crate) store: Mongo,
+    name: String,
+}
+
+impl TestDatabase {
+    pub(crate) async fn new() -> Self {
+        let database = Self::bare().await;
+        database.store.prepare().await.expect("the bookkeeping can be made");
+        database
+    }
+
+    /// Without collections.
+    pub(crate) async fn bare() -> Self {
+        let name = format!("test_{}", Uuid::new_v4().simple());
+        let store = Mongo::connect(&url(&name)).await.expect("MongoDB answers");
+        Self { store, name }
+    }
+
+    /// Another process's connection to the same database.
+    pub(crate) async fn another(&self) -> Mongo {
+        Mongo::connect(&url(&self.name)).await.expect("MongoDB answers")
+    }
+
+    /// The same database behind another address.
+    pub(crate) fn url_at(&self, address: std::net::SocketAddr) -> String {
+        format!("mongodb://{address}/{}?directConnection=true", self.name)
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let name = self.name.clone();
+        // The test's runtime may be single-threaded, or on its way out.
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let client = mongodb::Client::with_uri_str(url(&name)).await?;
+                client.database(&name).drop().await?;
+                client.shutdown().await;
+                Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+            })
+        })
+        .join();
+        match dropped {
+            Ok(Ok(())) => {}
+            problem if std::thread::panicking() => eprintln!("the database {} is left: {problem:?}", self.name),
+            problem => panic!("the database {} is left: {problem:?}", self.name),
+        }
+    }
+}
+
+fn server() -> String {
+    std::env::var("MONGODB_URL").expect("MONGODB_URL is set: eval \"$(scripts/stack env)\"")
+}
+
+/// Where the server listens.
+pub(crate) fn server_address() -> String {
+    let server = server();
+    let (_, rest) = server.split_once("://").expect("a URL");
+    rest.split(['/', '?']).next().expect("a host").to_owned()
+}
+
+fn url(database: &str) -> String {
+    match server().split_once("/?") {
+        Some((host, options)) => format!("{host}/{database}?{options}"),
+        None => format!("{}/{database}", server().trim_end_matches('/')),
+    }
+}
+
+/// Tries until it works, or ten seconds are over.
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut attempt: impl FnMut() -> F) -> T {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(value) = attempt().await {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Runs `body` in a transaction of its own and commits it.
+pub(crate) async fn committed<T>(
+    store: &Mongo,
+    body: impl AsyncFnOnce(&mut mongo::Tx) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let mut tx = store.begin().await?;
+    match body(&mut tx).await {
+        Ok(value) => {
+            store.commit(tx).await.expect("nobody is in the way of this commit");
+            Ok(value)
+        }
+        Err(error) => {
+            store.rollback(tx).await;
+            Err(error)
+        }
+    }
+}
+
+#[track_caller]
+pub(crate) fn kind<T: std::fmt::Debug>(result: Result<T, StoreError>) -> StoreErrorKind {
+    result.expect_err("it is refused").kind
+}
+
+pub(crate) fn partition() -> TopicPartition {
+    TopicPartition::new("users", 3)
+}
+
+pub(crate) fn headers() -> Headers {
+    Headers(vec![
+        ("ce_id".to_owned(), "1".to_owned()),
+        ("Ümlaut.with$dots".to_owned(), String::new()),
+        ("ce_id".to_owned(), "again".to_owned()),
+    ])
+}
+
+pub(crate) fn record() -> Record {
+    Record {
+        partition: partition(),
+        offset: 41,
+        timestamp: Timestamp::from_micros(1_700_000_000_123_456).expect("in range"),
+        key: Some(bytes::Bytes::from_static(b"key")),
+        value: Some(bytes::Bytes::from_static(&[0, 0xff, 0xfe])),
+        headers: headers(),
+    }
+}
+
+pub(crate) fn message() -> OutboxMessage {
+    OutboxMessage {
+        topic: "users".to_owned(),
+        key: Uuid::now_v7(),
+        value: Some(bytes::Bytes::from_static(&[0, 0xff, 0xfe])),
+        headers: headers(),
+        due_at: None,
+    }
+}

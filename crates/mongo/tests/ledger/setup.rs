@@ -1,0 +1,154 @@
+//! Preparing, boot checks, schemas, and what errors say.
+
+use std::error::Error as _;
+
+use messaging::Ledger;
+use messaging::ledger::{DeadLetter, StoreErrorKind, StoredSchema};
+use mongodb::bson::{Document, doc};
+use uuid::Uuid;
+
+use crate::database::{TestDatabase, committed, record};
+
+#[tokio::test]
+async fn a_database_that_was_not_prepared_is_named() {
+    let database = TestDatabase::bare().await;
+    let store = &database.store;
+    let problems = store.boot_problems().await.expect("the server answers");
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(
+        problems[0].contains("consumed") && problems[0].contains("migrate"),
+        "{problems:?}"
+    );
+    store.prepare().await.expect("made");
+    store.prepare().await.expect("may be repeated");
+    assert_eq!(
+        store.boot_problems().await.expect("the server answers"),
+        Vec::<String>::new()
+    );
+}
+
+#[tokio::test]
+async fn schemas_are_kept_by_id_the_last_one_counts() {
+    let database = TestDatabase::new().await;
+    let store = &database.store;
+    let schema = |id, schema: &str| StoredSchema {
+        id,
+        schema: schema.to_owned(),
+    };
+    store.save_schemas(&[]).await.expect("nothing to do");
+    store
+        .save_schemas(&[schema(1, "old"), schema(7, "{}")])
+        .await
+        .expect("the server answers");
+    store
+        .save_schemas(&[schema(1, "new")])
+        .await
+        .expect("the server answers");
+    let mut kept = store.schemas().await.expect("the server answers");
+    kept.sort_unstable_by_key(|schema| schema.id);
+    assert_eq!(kept, [schema(1, "new"), schema(7, "{}")]);
+}
+
+#[tokio::test]
+async fn a_dead_letter_keeps_its_bytes() {
+    let database = TestDatabase::new().await;
+    let store = &database.store;
+    let letter = DeadLetter {
+        id: Uuid::now_v7(),
+        reason: contracts::dead_letters::DeadLetterReason::Undecodable,
+        detail: "it can't be read".to_owned(),
+        record: record(),
+    };
+    committed(store, async |tx| store.bury(tx, std::slice::from_ref(&letter)).await)
+        .await
+        .expect("free");
+    let kept = store.collection::<Document>("dead_letters").find_one(doc! {}).await;
+    let kept = kept.expect("the server answers").expect("it is there");
+    assert_eq!(kept.get_str("reason").ok(), Some("UNDECODABLE"));
+    let stored = kept.get_document("record").expect("the record");
+    assert_eq!(
+        stored.get_binary_generic("value").expect("bytes").as_slice(),
+        &[0, 0xff, 0xfe]
+    );
+    assert_eq!(stored.get_i64("offset").ok(), Some(41));
+}
+
+#[tokio::test]
+async fn a_duplicate_key_is_a_conflict_and_its_text_holds_no_value() {
+    let database = TestDatabase::new().await;
+    let store = &database.store;
+    let unique = vec![mongo::index(doc! { "email": 1 }, true)];
+    store.prepare_collection("people", unique).await.expect("made");
+    let person = doc! { "email": "ada@example.org" };
+    let refused = committed(store, async |tx| {
+        let people = tx.collection::<Document>("people");
+        people
+            .insert_many([&person, &person])
+            .session(tx.session())
+            .await
+            .map_err(mongo::store_error)?;
+        Ok(())
+    })
+    .await
+    .expect_err("there is one already");
+    assert_eq!(refused.kind, StoreErrorKind::Conflict);
+    let source = refused.source().expect("the driver's error");
+    let error = refused.source.downcast_ref::<mongo::Error>().expect("of this crate");
+    assert_eq!(error.duplicate_index(), Some("email_1"));
+    for text in [source.to_string(), format!("{source:?}"), format!("{refused:?}")] {
+        assert!(text.contains("11000") && text.contains("email_1"), "{text}");
+        assert!(!text.contains("ada@"), "{text}");
+    }
+    let mut chain = refused.source();
+    while let Some(error) = chain {
+        assert!(!error.to_string().contains("ada@"), "{error}");
+        chain = error.source();
+    }
+}
+
+#[tokio::test]
+async fn a_document_that_is_too_large_is_broken() {
+    let database = TestDatabase::new().await;
+    let store = &database.store;
+    store.prepare_collection("large", vec![]).await.expect("made");
+    let refused = committed(store, async |tx| {
+        let large = doc! { "text": "x".repeat(17 * 1024 * 1024) };
+        let collection = tx.collection::<Document>("large");
+        collection
+            .insert_one(large)
+            .session(tx.session())
+            .await
+            .map_err(mongo::store_error)?;
+        Ok(())
+    })
+    .await
+    .expect_err("16 MiB are the most");
+    assert_eq!(refused.kind, StoreErrorKind::Broken, "{refused:?}");
+}
+
+#[tokio::test]
+async fn many_updates_are_one_statement() {
+    let database = TestDatabase::new().await;
+    let store = &database.store;
+    store.prepare_collection("counters", vec![]).await.expect("made");
+    let count = async |tx: &mut mongo::Tx| {
+        let updates = [1, 2, 1].map(|id| mongo::Update {
+            filter: doc! { "_id": id },
+            change: doc! { "$inc": { "n": 1_i64 } },
+            upsert: true,
+        });
+        tx.update_each("counters", updates).await
+    };
+    assert_eq!(committed(store, count).await.expect("free"), 3);
+    let wrong = committed(store, async |tx| {
+        let update = mongo::Update {
+            filter: doc! { "_id": 1 },
+            change: doc! { "$set": { "_id": 5 } },
+            upsert: false,
+        };
+        tx.update_each("counters", [update]).await
+    })
+    .await
+    .expect_err("an _id never changes");
+    assert_eq!(wrong.kind, StoreErrorKind::Broken, "{wrong:?}");
+}

@@ -1,0 +1,407 @@
+//! The service that the suite tests with: a counter that commands add to, and notes of whatever else arrives.
+
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use contracts::aggregate::Rejected;
+use contracts::replies::CommandAccepted;
+use contracts::{
+    DeactivateUser, EventCancelled, EventEvent, FieldError, NotificationFact, Timestamp, UserCommand, UserDeactivated,
+    UserEvent, UserProfileState, topics,
+};
+use messaging::kafka::Settings;
+use messaging::ledger::{Ledger, StoreError};
+use messaging::{Failure, Handler, Outgoing, Received, Subscriptions, Unit};
+use uuid::Uuid;
+
+use crate::bench::Bench;
+use crate::faulty::{Faults, FaultyLedger};
+use crate::inside::Inside;
+
+/// A store under test, with the rows of the suite's own service.
+pub trait Store: Clone + Send + Sync + 'static {
+    type Ledger: Ledger + Inside;
+
+    /// A database of its own.
+    fn fresh() -> impl Future<Output = Self> + Send;
+
+    fn ledger(&self) -> Self::Ledger;
+
+    /// The version that the journal of `key` has; 0 where there is none.
+    fn version(&self, tx: &mut Tx<Self>, key: Uuid) -> impl Future<Output = Result<i64, StoreError>> + Send;
+
+    /// Adds to the journal. A (key, version) that is there already is a conflict.
+    fn journal(&self, tx: &mut Tx<Self>, entry: Entry) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Takes a name. One that is taken is a conflict.
+    fn claim(&self, tx: &mut Tx<Self>, name: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    fn is_claimed(&self, tx: &mut Tx<Self>, name: &str) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Notes an effect.
+    fn note(&self, tx: &mut Tx<Self>, entry: Entry) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// What was committed, by key and version.
+    fn journaled(&self) -> impl Future<Output = Vec<Entry>> + Send;
+
+    /// What was committed, in the order in which it was noted.
+    fn noted(&self) -> impl Future<Output = Vec<Entry>> + Send;
+}
+
+/// The store's own transaction.
+pub type Tx<S> = <<S as Store>::Ledger as Ledger>::Tx;
+
+/// A message that took effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    pub key: Uuid,
+    /// Its version or sequence; 0 for what has none.
+    pub number: i64,
+    /// Its `ce_id`.
+    pub id: Uuid,
+}
+
+/// A process of the service.
+pub struct Service<S: Store> {
+    pub store: S,
+    pub faults: Faults,
+    pub hooks: Hooks,
+    bench: Bench<FaultyLedger<S::Ledger>>,
+}
+
+impl<S: Store> Deref for Service<S> {
+    type Target = Bench<FaultyLedger<S::Ledger>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.bench
+    }
+}
+
+impl<S: Store> Service<S> {
+    pub async fn start() -> Self {
+        Self::over(S::fresh().await, |_| {})
+    }
+
+    pub async fn with_partitions(count: i32) -> Self {
+        let mut service = Self::start().await;
+        service.bench = service.bench.partitions(count);
+        service
+    }
+
+    /// A process over a store that may have been used, and a log that is empty.
+    pub fn over(store: S, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings::new("nowhere.invalid:9092");
+        settings.topic_prefix = "conformance.".to_owned();
+        change(&mut settings);
+        let (ledger, hooks) = (FaultyLedger::new(store.ledger()), Hooks::default());
+        let subscriptions = subscriptions(&store, &hooks);
+        Self {
+            faults: ledger.faults().clone(),
+            bench: Bench::with_settings("conformance", settings, ledger, store.ledger(), subscriptions),
+            store,
+            hooks,
+        }
+    }
+
+    /// A second process over the same store and log, with faults and hooks of its own.
+    pub fn another(&self) -> Self {
+        let (ledger, hooks) = (FaultyLedger::new(self.store.ledger()), Hooks::default());
+        let subscriptions = subscriptions(&self.store, &hooks);
+        Self {
+            store: self.store.clone(),
+            faults: ledger.faults().clone(),
+            bench: self.bench.another(ledger, subscriptions),
+            hooks,
+        }
+    }
+
+    /// Everything that was said about users so far, as (sequence, what).
+    pub async fn users(&self) -> Vec<(i64, String)> {
+        let said = self.said::<UserEvent>().await.into_iter();
+        said.map(|message| match &message.body {
+            UserEvent::UserDeactivated(event) => (message.envelope.sequence.unwrap_or(0), event.reason.clone()),
+            other @ UserEvent::UserCreated(_) => panic!("the service says no {other:?}"),
+        })
+        .collect()
+    }
+
+    /// The numbers of the effects on one key, in order.
+    pub async fn numbers(&self, key: Uuid) -> Vec<i64> {
+        let noted = self.store.noted().await.into_iter();
+        noted.filter(|entry| entry.key == key).map(|entry| entry.number).collect()
+    }
+
+    /// The versions in the journal of one key.
+    pub async fn versions(&self, key: Uuid) -> Vec<i64> {
+        let journaled = self.store.journaled().await.into_iter();
+        journaled
+            .filter(|entry| entry.key == key)
+            .map(|entry| entry.number)
+            .collect()
+    }
+}
+
+/// Everything the service listens to.
+pub fn subscriptions<S: Store>(store: &S, hooks: &Hooks) -> Subscriptions<FaultyLedger<S::Ledger>> {
+    let (counter, events, facts, states) = (store.clone(), store.clone(), store.clone(), store.clone());
+    let (counter_hooks, event_hooks, fact_hooks) = (hooks.clone(), hooks.clone(), hooks.clone());
+    Subscriptions::new()
+        .handle(move || Counter {
+            store: counter.clone(),
+            hooks: counter_hooks.clone(),
+            versions: HashMap::new(),
+        })
+        .handle(move || Events {
+            store: events.clone(),
+            hooks: event_hooks.clone(),
+        })
+        .handle(move || Facts {
+            store: facts.clone(),
+            hooks: fact_hooks.clone(),
+        })
+        .handle(move || States { store: states.clone() })
+}
+
+/// Where a test meets the handlers of one process.
+#[derive(Clone, Default)]
+pub struct Hooks(Arc<Mutex<Seen>>);
+
+#[derive(Default)]
+struct Seen {
+    mended: HashSet<String>,
+    batches: Vec<Vec<Uuid>>,
+}
+
+impl Hooks {
+    /// From now on `poison:<name>` works.
+    pub fn mend(&self, name: &str) {
+        self.seen().mended.insert(name.to_owned());
+    }
+
+    /// The ids of the messages that handlers were called with, call by call.
+    pub fn batches(&self) -> Vec<Vec<Uuid>> {
+        std::mem::take(&mut self.seen().batches)
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn called<M>(&self, messages: &[&Received<M>]) {
+        let ids = messages.iter().map(|message| message.envelope.id).collect();
+        self.seen().batches.push(ids);
+    }
+
+    /// Orders that handlers of every kind understand. Answers whether it was one.
+    fn obey(&self, order: &str) -> Result<bool, Failure> {
+        let (word, name) = order.split_once(':').unwrap_or((order, ""));
+        match word {
+            "poison" if self.seen().mended.contains(name) => Ok(true),
+            "poison" => Err(Failure::poison(format!("{name} is not mended"))),
+            "reject" => Err(Failure::Reject(Rejected::new("refused", "the order says so"))),
+            "too-early" => Err(Failure::Defer(Rejected::new("too-early", "the order says so"))),
+            "panic" => panic!("the order says so"),
+            _ => Ok(false),
+        }
+    }
+}
+
+/// A command to the counter of `key`.
+///
+/// `add` · `at-least:n` adds where n are there, else it is rejected · `from:n` the same, but deferred · `claim:name`
+/// adds where the name is free, else it is rejected · `later` says `add` to itself, for later · `big:n` says a message
+/// of n bytes · `poison:name`, `reject`, `too-early`, `panic`.
+pub fn order(key: Uuid, order: &str) -> Outgoing<UserCommand> {
+    Outgoing::new(key, DeactivateUser { reason: order.to_owned() })
+}
+
+/// A domain event that is noted; or `poison:name`, `reject`, `too-early`, `panic`.
+pub fn happened(key: Uuid, sequence: i64, order: &str) -> Outgoing<EventEvent> {
+    let event = EventCancelled {
+        reason: order.to_owned(),
+        cancelled_at: Timestamp::now(),
+    };
+    Outgoing::new(key, event).sequence(sequence)
+}
+
+/// The aggregate of the suite: its state is its version, cached as long as the pipeline lets it.
+struct Counter<S> {
+    store: S,
+    hooks: Hooks,
+    versions: HashMap<Uuid, i64>,
+}
+
+impl<S: Store> Handler<FaultyLedger<S::Ledger>> for Counter<S> {
+    type Message = UserCommand;
+
+    async fn handle(
+        &mut self,
+        unit: &mut Unit<FaultyLedger<S::Ledger>>,
+        messages: &[&Received<UserCommand>],
+    ) -> Result<(), Failure> {
+        self.hooks.called(messages);
+        for command in messages {
+            let UserCommand::DeactivateUser(body) = &command.body else {
+                return Err(Failure::poison("the counter does not know this command"));
+            };
+            self.execute(unit, command, &body.reason).await?;
+        }
+        Ok(())
+    }
+}
+
+impl<S: Store> Counter<S> {
+    async fn execute(
+        &mut self,
+        unit: &mut Unit<FaultyLedger<S::Ledger>>,
+        command: &Received<UserCommand>,
+        order: &str,
+    ) -> Result<(), Failure> {
+        let key = command.envelope.key;
+        let version = match self.versions.get(&key) {
+            Some(version) => *version,
+            None => self.store.version(unit.tx().inner(), key).await?,
+        };
+        self.versions.insert(key, version);
+        let (word, argument) = order.split_once(':').unwrap_or((order, ""));
+        let number = || argument.parse().expect("this order has a number");
+        match word {
+            "at-least" if version < number() => {
+                return Ok(unit.reject(command, &Rejected::new("too-few", format!("only {version}")))?);
+            }
+            "from" if version < number() => {
+                return Ok(unit.defer(command, &Rejected::new("never-enough", format!("only {version}")))?);
+            }
+            "claim" => {
+                if self.store.is_claimed(unit.tx().inner(), argument).await? {
+                    let errors = vec![FieldError {
+                        field: "name".to_owned(),
+                        code: "taken".to_owned(),
+                        message: "The name is taken.".to_owned(),
+                    }];
+                    let taken = Rejected {
+                        errors,
+                        ..Rejected::new("taken", "the name is taken")
+                    };
+                    return Ok(unit.reject(command, &taken)?);
+                }
+                self.store.claim(unit.tx().inner(), argument).await?;
+            }
+            "later" => {
+                let later = self::order(key, "add").due_at(Timestamp::now() + Duration::from_secs(3_600));
+                unit.say(&command.cause(), later)?;
+            }
+            "big" => {
+                let big = UserDeactivated {
+                    reason: "x".repeat(number() as usize),
+                    deactivated_at: Timestamp::now(),
+                };
+                unit.say(&command.cause(), Outgoing::<UserEvent>::new(key, big))?;
+            }
+            _ => {
+                self.hooks.obey(order)?;
+            }
+        }
+        let event = UserDeactivated {
+            reason: order.to_owned(),
+            deactivated_at: Timestamp::now(),
+        };
+        let event = Outgoing::<UserEvent>::new(key, event).sequence(version + 1);
+        let entry = Entry {
+            key,
+            number: version + 1,
+            id: command.envelope.id,
+        };
+        self.store.journal(unit.tx().inner(), entry).await?;
+        unit.say(&command.cause(), event)?;
+        self.versions.insert(key, version + 1);
+        let accepted = CommandAccepted {
+            command_id: command.envelope.id,
+            version: version + 1,
+            effects: vec![contracts::Effect {
+                topic: topics::USERS.name.to_owned(),
+                key,
+                sequence: version + 1,
+            }],
+            result: None,
+        };
+        Ok(unit.accept(command, accepted)?)
+    }
+}
+
+struct Events<S> {
+    store: S,
+    hooks: Hooks,
+}
+
+impl<S: Store> Handler<FaultyLedger<S::Ledger>> for Events<S> {
+    type Message = EventEvent;
+
+    async fn handle(
+        &mut self,
+        unit: &mut Unit<FaultyLedger<S::Ledger>>,
+        messages: &[&Received<EventEvent>],
+    ) -> Result<(), Failure> {
+        self.hooks.called(messages);
+        for message in messages {
+            if let EventEvent::EventCancelled(event) = &message.body {
+                self.hooks.obey(&event.reason)?;
+            }
+            self.store.note(unit.tx().inner(), entry(message)).await?;
+        }
+        Ok(())
+    }
+}
+
+struct Facts<S> {
+    store: S,
+    hooks: Hooks,
+}
+
+impl<S: Store> Handler<FaultyLedger<S::Ledger>> for Facts<S> {
+    type Message = NotificationFact;
+
+    async fn handle(
+        &mut self,
+        unit: &mut Unit<FaultyLedger<S::Ledger>>,
+        messages: &[&Received<NotificationFact>],
+    ) -> Result<(), Failure> {
+        for message in messages {
+            if let NotificationFact::NotificationFailed(fact) = &message.body {
+                self.hooks.obey(&fact.reason)?;
+            }
+            self.store.note(unit.tx().inner(), entry(message)).await?;
+        }
+        Ok(())
+    }
+}
+
+struct States<S> {
+    store: S,
+}
+
+impl<S: Store> Handler<FaultyLedger<S::Ledger>> for States<S> {
+    type Message = UserProfileState;
+
+    async fn handle(
+        &mut self,
+        unit: &mut Unit<FaultyLedger<S::Ledger>>,
+        messages: &[&Received<UserProfileState>],
+    ) -> Result<(), Failure> {
+        for message in messages {
+            self.store.note(unit.tx().inner(), entry(message)).await?;
+        }
+        Ok(())
+    }
+}
+
+fn entry<M>(message: &Received<M>) -> Entry {
+    Entry {
+        key: message.envelope.key,
+        number: message.envelope.sequence.unwrap_or(0),
+        id: message.envelope.id,
+    }
+}

@@ -1,0 +1,441 @@
+//! A ledger that fails where a test says.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use messaging::TopicPartition;
+use messaging::ledger::{
+    CommitError, DeadLetter, InboxEntry, Ledger, OutboxGauge, OutboxMessage, OutboxRow, Parked, ParkedKey, Sequence,
+    StoreError, StoreErrorKind, StoredSchema,
+};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+/// A ledger in front of another one, which does as it is told and else passes everything on.
+///
+/// Two of them over the same store are two processes: each has its own faults.
+#[derive(Clone)]
+pub struct FaultyLedger<L> {
+    inner: L,
+    faults: Faults,
+}
+
+/// A transaction of a [`FaultyLedger`].
+pub struct FaultyTx<L: Ledger> {
+    inner: L::Tx,
+    statements: usize,
+}
+
+impl<L: Ledger> FaultyTx<L> {
+    /// The store's own transaction.
+    pub fn inner(&mut self) -> &mut L::Tx {
+        &mut self.inner
+    }
+}
+
+/// How the next commit ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitFault {
+    /// It is rolled back, and this is known.
+    RolledBack,
+    /// Nobody knows, and it is there.
+    UnknownCommitted,
+    /// Nobody knows, and it is not there.
+    UnknownRolledBack,
+}
+
+/// What a [`FaultyLedger`] is told. Calls are named like the [`Ledger`]'s methods.
+#[derive(Clone, Default)]
+pub struct Faults(Arc<Mutex<Orders>>);
+
+#[derive(Default)]
+struct Orders {
+    down: bool,
+    calls: Vec<(&'static str, StoreErrorKind)>,
+    statement: Option<(usize, StoreErrorKind)>,
+    commits: Vec<CommitFault>,
+    late: Vec<(Gate, Arc<Semaphore>)>,
+    pauses: Vec<(&'static str, Gate)>,
+    seen: Vec<&'static str>,
+}
+
+#[derive(Clone)]
+struct Gate {
+    reached: Arc<Semaphore>,
+    open: Arc<Semaphore>,
+}
+
+impl Gate {
+    fn new() -> Self {
+        Self {
+            reached: Arc::new(Semaphore::new(0)),
+            open: Arc::new(Semaphore::new(0)),
+        }
+    }
+
+    async fn pass(&self) {
+        self.reached.add_permits(1);
+        // Closed means open for good.
+        let _ = self.open.acquire().await;
+    }
+}
+
+/// A call that waits. It goes on at the latest when this is dropped.
+#[must_use = "dropping it lets the call go on"]
+pub struct Pause(Gate);
+
+impl Pause {
+    /// Until somebody has got to the call.
+    pub async fn reached(&self) {
+        let permit = self.0.reached.acquire().await.expect("nobody closes it");
+        permit.forget();
+    }
+
+    /// Lets the call go on.
+    pub fn go_on(self) {}
+}
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        self.0.open.close();
+    }
+}
+
+/// A commit whose outcome nobody knows, because it has not happened yet.
+#[must_use = "dropping it lets the commit happen"]
+pub struct LateCommit {
+    gate: Gate,
+    done: Arc<Semaphore>,
+}
+
+impl LateCommit {
+    /// Until the commit was asked for.
+    pub async fn asked(&self) {
+        let permit = self.gate.reached.acquire().await.expect("nobody closes it");
+        permit.forget();
+    }
+
+    /// Lets it happen, and waits until it has.
+    pub async fn happen(self) {
+        self.gate.open.close();
+        let permit = self.done.acquire().await.expect("nobody closes it");
+        permit.forget();
+    }
+}
+
+impl Drop for LateCommit {
+    fn drop(&mut self) {
+        self.gate.open.close();
+    }
+}
+
+impl Faults {
+    fn orders(&self) -> MutexGuard<'_, Orders> {
+        self.0.lock().expect("nobody panics while holding the orders")
+    }
+
+    /// Every call finds nobody, until the store is up again.
+    pub fn down(&self, down: bool) {
+        self.orders().down = down;
+    }
+
+    /// The next call of that name fails so. Several are used up in order.
+    pub fn fail(&self, call: &'static str, kind: StoreErrorKind) {
+        self.orders().calls.push((call, kind));
+    }
+
+    /// The next transaction that gets as far as its `n`-th statement (1 is the first) fails there.
+    pub fn fail_statement(&self, n: usize, kind: StoreErrorKind) {
+        self.orders().statement = Some((n, kind));
+    }
+
+    /// How the next commit ends. Several are used up in order.
+    pub fn commit(&self, fault: CommitFault) {
+        self.orders().commits.push(fault);
+    }
+
+    /// The next commit is of unknown outcome, and happens when the test says.
+    pub fn commit_late(&self) -> LateCommit {
+        let (gate, done) = (Gate::new(), Arc::new(Semaphore::new(0)));
+        self.orders().late.push((gate.clone(), Arc::clone(&done)));
+        LateCommit { gate, done }
+    }
+
+    /// The next call of that name waits until the test lets it go on.
+    pub fn pause_before(&self, call: &'static str) -> Pause {
+        let gate = Gate::new();
+        self.orders().pauses.push((call, gate.clone()));
+        Pause(gate)
+    }
+
+    /// The calls since this was asked last, in order.
+    pub fn calls(&self) -> Vec<&'static str> {
+        std::mem::take(&mut self.orders().seen)
+    }
+
+    async fn at(&self, call: &'static str) -> Result<(), StoreError> {
+        let pause = {
+            let mut orders = self.orders();
+            orders.seen.push(call);
+            let place = orders.pauses.iter().position(|(name, _)| *name == call);
+            place.map(|place| orders.pauses.remove(place).1)
+        };
+        if let Some(gate) = pause {
+            gate.pass().await;
+        }
+        let mut orders = self.orders();
+        if orders.down {
+            return Err(fault(StoreErrorKind::Unavailable));
+        }
+        match orders.calls.iter().position(|(name, _)| *name == call) {
+            Some(place) => Err(fault(orders.calls.remove(place).1)),
+            None => Ok(()),
+        }
+    }
+
+    async fn at_statement(&self, call: &'static str, number: &mut usize) -> Result<(), StoreError> {
+        self.at(call).await?;
+        *number += 1;
+        let mut orders = self.orders();
+        match orders.statement.take_if(|(n, _)| *n == *number) {
+            Some((_, kind)) => Err(fault(kind)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn fault(kind: StoreErrorKind) -> StoreError {
+    StoreError::new(kind, "a test ordered this")
+}
+
+impl<L: Ledger> FaultyLedger<L> {
+    pub fn new(inner: L) -> Self {
+        Self {
+            inner,
+            faults: Faults::default(),
+        }
+    }
+
+    /// Where a test says what fails.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+}
+
+impl<L: Ledger> Ledger for FaultyLedger<L> {
+    type Tx = FaultyTx<L>;
+    type RowId = L::RowId;
+
+    async fn begin(&self) -> Result<FaultyTx<L>, StoreError> {
+        self.faults.at("begin").await?;
+        Ok(FaultyTx {
+            inner: self.inner.begin().await?,
+            statements: 0,
+        })
+    }
+
+    async fn commit(&self, tx: FaultyTx<L>) -> Result<(), CommitError> {
+        if let Err(error) = self.faults.at("commit").await {
+            self.inner.rollback(tx.inner).await;
+            return Err(CommitError::RolledBack(error));
+        }
+        let unknown = || CommitError::Unknown(fault(StoreErrorKind::Unavailable));
+        let (late, ordered) = {
+            let mut orders = self.faults.orders();
+            let late = (!orders.late.is_empty()).then(|| orders.late.remove(0));
+            let ordered = (late.is_none() && !orders.commits.is_empty()).then(|| orders.commits.remove(0));
+            (late, ordered)
+        };
+        if let Some((gate, done)) = late {
+            let ledger = self.inner.clone();
+            tokio::spawn(async move {
+                gate.pass().await;
+                // What becomes of it is what the test is about.
+                let _ = ledger.commit(tx.inner).await;
+                done.add_permits(1);
+            });
+            return Err(unknown());
+        }
+        match ordered {
+            None => self.inner.commit(tx.inner).await,
+            Some(CommitFault::RolledBack) => {
+                self.inner.rollback(tx.inner).await;
+                Err(CommitError::RolledBack(fault(StoreErrorKind::Unavailable)))
+            }
+            Some(CommitFault::UnknownRolledBack) => {
+                self.inner.rollback(tx.inner).await;
+                Err(unknown())
+            }
+            Some(CommitFault::UnknownCommitted) => {
+                self.inner.commit(tx.inner).await?;
+                Err(unknown())
+            }
+        }
+    }
+
+    async fn rollback(&self, tx: FaultyTx<L>) {
+        // It can't fail, but it is a call like any other.
+        let _ = self.faults.at("rollback").await;
+        self.inner.rollback(tx.inner).await;
+    }
+
+    async fn positions(&self, partitions: &[TopicPartition]) -> Result<HashMap<TopicPartition, i64>, StoreError> {
+        self.faults.at("positions").await?;
+        self.inner.positions(partitions).await
+    }
+
+    async fn advance(
+        &self,
+        tx: &mut FaultyTx<L>,
+        partition: &TopicPartition,
+        from: Option<i64>,
+        to: i64,
+    ) -> Result<bool, StoreError> {
+        self.faults.at_statement("advance", &mut tx.statements).await?;
+        self.inner.advance(&mut tx.inner, partition, from, to).await
+    }
+
+    async fn lock_position(&self, tx: &mut FaultyTx<L>, partition: &TopicPartition) -> Result<(), StoreError> {
+        self.faults.at_statement("lock_position", &mut tx.statements).await?;
+        self.inner.lock_position(&mut tx.inner, partition).await
+    }
+
+    async fn remember(
+        &self,
+        tx: &mut FaultyTx<L>,
+        messages: &[InboxEntry],
+    ) -> Result<HashSet<(Uuid, i32)>, StoreError> {
+        self.faults.at_statement("remember", &mut tx.statements).await?;
+        self.inner.remember(&mut tx.inner, messages).await
+    }
+
+    async fn sequences(
+        &self,
+        tx: &mut FaultyTx<L>,
+        topic: &str,
+        keys: &[Uuid],
+    ) -> Result<HashMap<Uuid, Sequence>, StoreError> {
+        self.faults.at_statement("sequences", &mut tx.statements).await?;
+        self.inner.sequences(&mut tx.inner, topic, keys).await
+    }
+
+    async fn set_sequences(
+        &self,
+        tx: &mut FaultyTx<L>,
+        topic: &str,
+        new: &[(Uuid, Sequence)],
+        changed: &[(Uuid, Sequence)],
+    ) -> Result<(), StoreError> {
+        self.faults.at_statement("set_sequences", &mut tx.statements).await?;
+        self.inner.set_sequences(&mut tx.inner, topic, new, changed).await
+    }
+
+    async fn parked(&self, tx: &mut FaultyTx<L>, topic: &str, keys: &[Uuid]) -> Result<Vec<Parked>, StoreError> {
+        self.faults.at_statement("parked", &mut tx.statements).await?;
+        self.inner.parked(&mut tx.inner, topic, keys).await
+    }
+
+    async fn park(&self, tx: &mut FaultyTx<L>, topic: &str, rows: &[Parked]) -> Result<(), StoreError> {
+        self.faults.at_statement("park", &mut tx.statements).await?;
+        self.inner.park(&mut tx.inner, topic, rows).await
+    }
+
+    async fn unpark(&self, tx: &mut FaultyTx<L>, topic: &str, rows: &[(Uuid, i64)]) -> Result<(), StoreError> {
+        self.faults.at_statement("unpark", &mut tx.statements).await?;
+        self.inner.unpark(&mut tx.inner, topic, rows).await
+    }
+
+    async fn bury(&self, tx: &mut FaultyTx<L>, letters: &[DeadLetter]) -> Result<(), StoreError> {
+        self.faults.at_statement("bury", &mut tx.statements).await?;
+        self.inner.bury(&mut tx.inner, letters).await
+    }
+
+    async fn append(
+        &self,
+        tx: &mut FaultyTx<L>,
+        owner: Uuid,
+        messages: &[OutboxMessage],
+    ) -> Result<Vec<L::RowId>, StoreError> {
+        self.faults.at_statement("append", &mut tx.statements).await?;
+        self.inner.append(&mut tx.inner, owner, messages).await
+    }
+
+    async fn acknowledge(
+        &self,
+        rows: &[(L::RowId, Uuid)],
+        offsets: &[(TopicPartition, i64)],
+    ) -> Result<(), StoreError> {
+        self.faults.at("acknowledge").await?;
+        self.inner.acknowledge(rows, offsets).await
+    }
+
+    async fn sweep(&self, owner: Uuid, min_age: Duration, limit: i64) -> Result<Vec<OutboxRow<L::RowId>>, StoreError> {
+        self.faults.at("sweep").await?;
+        self.inner.sweep(owner, min_age, limit).await
+    }
+
+    async fn take_due(
+        &self,
+        owner: Uuid,
+        limit: i64,
+    ) -> Result<(Vec<OutboxRow<L::RowId>>, Option<Duration>), StoreError> {
+        self.faults.at("take_due").await?;
+        self.inner.take_due(owner, limit).await
+    }
+
+    async fn adopt(&self, owner: Uuid, limit: i64) -> Result<Vec<OutboxRow<L::RowId>>, StoreError> {
+        self.faults.at("adopt").await?;
+        self.inner.adopt(owner, limit).await
+    }
+
+    async fn take_lease(&self, owner: Uuid, length: Duration) -> Result<(), StoreError> {
+        self.faults.at("take_lease").await?;
+        self.inner.take_lease(owner, length).await
+    }
+
+    async fn renew_lease(&self, owner: Uuid, length: Duration) -> Result<bool, StoreError> {
+        self.faults.at("renew_lease").await?;
+        self.inner.renew_lease(owner, length).await
+    }
+
+    async fn drop_lease(&self, owner: Uuid) -> Result<(), StoreError> {
+        self.faults.at("drop_lease").await?;
+        self.inner.drop_lease(owner).await
+    }
+
+    async fn outbox_gauge(&self) -> Result<OutboxGauge, StoreError> {
+        self.faults.at("outbox_gauge").await?;
+        self.inner.outbox_gauge().await
+    }
+
+    async fn parked_keys(&self) -> Result<Vec<ParkedKey>, StoreError> {
+        self.faults.at("parked_keys").await?;
+        self.inner.parked_keys().await
+    }
+
+    async fn schemas(&self) -> Result<Vec<StoredSchema>, StoreError> {
+        self.faults.at("schemas").await?;
+        self.inner.schemas().await
+    }
+
+    async fn save_schemas(&self, schemas: &[StoredSchema]) -> Result<(), StoreError> {
+        self.faults.at("save_schemas").await?;
+        self.inner.save_schemas(schemas).await
+    }
+
+    async fn housekeeping(&self, inbox_retention: Duration) -> Result<(), StoreError> {
+        self.faults.at("housekeeping").await?;
+        self.inner.housekeeping(inbox_retention).await
+    }
+
+    async fn boot_problems(&self) -> Result<Vec<String>, StoreError> {
+        self.faults.at("boot_problems").await?;
+        self.inner.boot_problems().await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.faults.at("ping").await?;
+        self.inner.ping().await
+    }
+}

@@ -1,0 +1,306 @@
+//! A Postgres database of one test's own, copied from a template.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use contracts::{DeadLetterReason, Timestamp};
+use futures::future::BoxFuture;
+use messaging::ledger::{DeadLetter, OutboxMessage, Parked};
+use messaging::{Headers, Record, TopicPartition};
+use postgres::Postgres;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+use crate::inside::Inside;
+use crate::{env, janitor};
+
+const PREFIX: &str = "rollcall_test_";
+/// What a test process that was killed left behind is dropped by a later one.
+const STALE: Duration = Duration::from_secs(60 * 60);
+/// Enough for two workers, a release and a look inside at the same time.
+const CONNECTIONS: u32 = 6;
+
+/// A migrated database, dropped with this value.
+pub struct PostgresDatabase {
+    name: String,
+    ledger: Postgres,
+}
+
+/// A new database with the ledger's tables and the service's own.
+pub async fn postgres(migrations: &Migrator) -> PostgresDatabase {
+    env(); // what is missing is said by the test, not by the janitor
+    let template = Template::of(migrations);
+    let name = format!("{PREFIX}{}", Uuid::now_v7().simple());
+    let copy = name.clone();
+    janitor::run(async move { template.copy(&copy).await }).await;
+    let ledger = Postgres::connect(url(&name).as_str(), CONNECTIONS)
+        .await
+        .expect("the new database answers");
+    PostgresDatabase { name, ledger }
+}
+
+impl PostgresDatabase {
+    /// The ledger, with connections of its own to share.
+    pub fn ledger(&self) -> Postgres {
+        self.ledger.clone()
+    }
+
+    pub fn pool(&self) -> &PgPool {
+        self.ledger.pool()
+    }
+
+    /// For what connects by itself.
+    pub fn url(&self) -> String {
+        url(&self.name)
+    }
+}
+
+impl Drop for PostgresDatabase {
+    fn drop(&mut self) {
+        let name = self.name.clone();
+        janitor::run_blocking(async move { drop_database(admin().await, &name).await });
+    }
+}
+
+/// The database that others are copied from. Its name holds the migrations, so that a changed set is another template.
+struct Template {
+    name: String,
+    migrations: Migrator,
+}
+
+impl Template {
+    fn of(migrations: &Migrator) -> Self {
+        let all = Postgres::ledger_migrations().iter().chain(migrations.iter());
+        // FNV-1a over the checksums: stable from run to run.
+        let hash = all
+            .flat_map(|migration| migration.checksum.iter())
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+        Self {
+            name: format!("rollcall_template_{hash:016x}"),
+            migrations: Migrator {
+                migrations: migrations.migrations.clone(),
+                ..Migrator::DEFAULT
+            },
+        }
+    }
+
+    async fn copy(&self, name: &str) {
+        let admin = admin().await;
+        let statement = format!("CREATE DATABASE {name} TEMPLATE {}", self.name);
+        match admin.execute(statement.as_str()).await {
+            Ok(_) => return,
+            // invalid_catalog_name: the first test with these migrations makes the template.
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("3D000") => {}
+            Err(error) => panic!("no database for the test: {error}"),
+        }
+        self.make().await;
+        admin
+            .execute(statement.as_str())
+            .await
+            .expect("a database is copied from the template");
+    }
+
+    /// Tests of several processes may want it at once: one makes it, under another name until it is complete.
+    async fn make(&self) {
+        let mut admin = admin_options()
+            .connect()
+            .await
+            .expect("POSTGRES_ADMIN_URL answers");
+        let lock = "SELECT pg_advisory_lock(hashtext('rollcall.template'))";
+        admin.execute(lock).await.expect("a lock can be taken");
+        let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM pg_database WHERE datname = $1)")
+            .bind(&self.name)
+            .fetch_one(&mut admin)
+            .await
+            .expect("the catalogue can be read");
+        if !exists {
+            let unfinished = format!("{}_unfinished", self.name);
+            let drop = format!("DROP DATABASE IF EXISTS {unfinished} WITH (FORCE)");
+            admin.execute(drop.as_str()).await.expect("an unfinished template can be dropped");
+            let create = format!("CREATE DATABASE {unfinished}");
+            admin.execute(create.as_str()).await.expect("POSTGRES_ADMIN_URL may make databases");
+            let ledger = Postgres::connect(&url(&unfinished), 1)
+                .await
+                .expect("the new template answers");
+            ledger
+                .migrate(&self.migrations)
+                .await
+                .unwrap_or_else(|error| panic!("the migrations do not run: {error:?}"));
+            // A template with connections can't be copied.
+            ledger.pool().close().await;
+            let rename = format!("ALTER DATABASE {unfinished} RENAME TO {}", self.name);
+            admin.execute(rename.as_str()).await.expect("the template gets its name");
+        }
+        // Also gives the lock back.
+        admin.close().await.expect("a connection can be closed");
+    }
+}
+
+fn admin_options() -> PgConnectOptions {
+    env().postgres_admin_url.parse().expect("POSTGRES_ADMIN_URL is an address of Postgres")
+}
+
+fn url(database: &str) -> String {
+    admin_options().database(database).to_url_lossy().to_string()
+}
+
+/// The janitor's connections. The first one also drops what was left behind.
+async fn admin() -> &'static PgPool {
+    static ADMIN: OnceCell<PgPool> = OnceCell::const_new();
+    ADMIN
+        .get_or_init(|| async {
+            let pool = PgPoolOptions::new()
+                .max_connections(4)
+                .connect_with(admin_options())
+                .await
+                .unwrap_or_else(|error| panic!("POSTGRES_ADMIN_URL does not answer: {error}"));
+            drop_stale(&pool).await;
+            pool
+        })
+        .await
+}
+
+async fn drop_stale(admin: &PgPool) {
+    let names: Vec<String> = sqlx::query_scalar("SELECT datname::text FROM pg_database WHERE starts_with(datname, $1)")
+        .bind(PREFIX)
+        .fetch_all(admin)
+        .await
+        .expect("the catalogue can be read");
+    for name in names {
+        if crate::is_stale(&name[PREFIX.len()..], STALE) {
+            drop_database(admin, &name).await;
+        }
+    }
+}
+
+async fn drop_database(admin: &PgPool, name: &str) {
+    let statement = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+    if let Err(error) = admin.execute(statement.as_str()).await {
+        eprintln!("the test database {name} stays: {error}");
+    }
+}
+
+impl Inside for Postgres {
+    fn parked(&self) -> BoxFuture<'_, Vec<Parked>> {
+        Box::pin(async {
+            let rows = fetch(self, "SELECT * FROM parked ORDER BY topic, key, sequence").await;
+            rows.iter()
+                .map(|row| Parked {
+                    key: row.get("key"),
+                    sequence: row.get("sequence"),
+                    id: row.get("message_id"),
+                    record: record(row, Some(row.get::<Uuid, _>("key").to_string().into())),
+                    error: row.get("error"),
+                })
+                .collect()
+        })
+    }
+
+    fn dead_letters(&self) -> BoxFuture<'_, Vec<DeadLetter>> {
+        Box::pin(async {
+            let rows = fetch(self, "SELECT * FROM dead_letters ORDER BY id").await;
+            rows.iter()
+                .map(|row| DeadLetter {
+                    id: row.get("id"),
+                    reason: reason(row.get("reason")),
+                    detail: row.get("detail"),
+                    record: record(row, row.get::<Option<Vec<u8>>, _>("key").map(Bytes::from)),
+                })
+                .collect()
+        })
+    }
+
+    fn delayed(&self) -> BoxFuture<'_, Vec<OutboxMessage>> {
+        Box::pin(async {
+            let rows = fetch(self, "SELECT * FROM delayed ORDER BY due_at, id").await;
+            rows.iter().map(outbox_message).collect()
+        })
+    }
+
+    fn take_delayed(&self) -> BoxFuture<'_, Vec<OutboxMessage>> {
+        Box::pin(async {
+            let statement = "WITH taken AS (DELETE FROM delayed RETURNING *) SELECT * FROM taken ORDER BY due_at, id";
+            let rows = fetch(self, statement).await;
+            rows.iter().map(outbox_message).collect()
+        })
+    }
+
+    fn outbox(&self) -> BoxFuture<'_, Vec<(Uuid, OutboxMessage)>> {
+        Box::pin(async {
+            let rows = fetch(self, "SELECT *, NULL::timestamptz AS due_at FROM outbox ORDER BY id").await;
+            rows.iter().map(|row| (row.get("owner"), outbox_message(row))).collect()
+        })
+    }
+
+    fn remembered(&self) -> BoxFuture<'_, i64> {
+        Box::pin(async { fetch(self, "SELECT count(*) FROM inbox").await[0].get(0) })
+    }
+
+    fn acknowledged(&self) -> BoxFuture<'_, Vec<(TopicPartition, i64)>> {
+        Box::pin(async {
+            let rows = fetch(self, "SELECT * FROM relay_offsets ORDER BY topic, partition").await;
+            rows.iter().map(|row| (partition(row), row.get("offset"))).collect()
+        })
+    }
+}
+
+async fn fetch(ledger: &Postgres, statement: &str) -> Vec<PgRow> {
+    sqlx::query(statement)
+        .fetch_all(ledger.pool())
+        .await
+        .expect("the ledger's tables can be read")
+}
+
+fn partition(row: &PgRow) -> TopicPartition {
+    TopicPartition::new(row.get::<String, _>("topic"), row.get("partition"))
+}
+
+fn record(row: &PgRow, key: Option<Bytes>) -> Record {
+    Record {
+        partition: partition(row),
+        offset: row.get("offset"),
+        timestamp: Timestamp::from_micros(row.get::<chrono::DateTime<chrono::Utc>, _>("said_at").timestamp_micros())
+            .expect("it was written from a timestamp"),
+        key,
+        value: row.get::<Option<Vec<u8>>, _>("value").map(Bytes::from),
+        headers: headers(row),
+    }
+}
+
+fn headers(row: &PgRow) -> Headers {
+    Headers::from_json(row.get("headers")).expect("it was written from headers")
+}
+
+fn outbox_message(row: &PgRow) -> OutboxMessage {
+    OutboxMessage {
+        topic: row.get("topic"),
+        key: row.get("key"),
+        value: row.get::<Option<Vec<u8>>, _>("value").map(Bytes::from),
+        headers: headers(row),
+        due_at: row
+            .get::<Option<chrono::DateTime<chrono::Utc>>, _>("due_at")
+            .map(|time| Timestamp::from_micros(time.timestamp_micros()).expect("it was written from a timestamp")),
+    }
+}
+
+/// The reason as it was stored.
+pub(crate) fn reason(text: &str) -> DeadLetterReason {
+    const ALL: [DeadLetterReason; 8] = [
+        DeadLetterReason::Undecodable,
+        DeadLetterReason::UnknownType,
+        DeadLetterReason::WrongKey,
+        DeadLetterReason::Poison,
+        DeadLetterReason::Expired,
+        DeadLetterReason::MalformedEnvelope,
+        DeadLetterReason::Fork,
+        DeadLetterReason::Unknown,
+    ];
+    ALL.into_iter()
+        .find(|reason| format!("{reason:?}") == text)
+        .unwrap_or_else(|| panic!("{text} is no reason"))
+}

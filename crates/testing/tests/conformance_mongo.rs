@@ -1,0 +1,1 @@
+testing::conformance!(testing::conformance::OnMongo);

@@ -1,0 +1,34 @@
+//! What an event's decisions write beside the journal: nothing but a command to itself.
+
+use contracts::{Command, EndEvent, EventCommand, EventEvent};
+use messaging::ledger::StoreError;
+use messaging::{Failure, Outgoing, Unit};
+use postgres::{Decided, Postgres, Store, Tx};
+
+use crate::domain::{Event, SELF};
+
+#[derive(Debug, Clone, Copy)]
+pub struct EventStore;
+
+impl Store<Event> for EventStore {
+    async fn context(&self, _: &mut Tx, _: &[Command<EventCommand>]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn write(&self, unit: &mut Unit<Postgres>, decisions: &mut [Decided<'_, Event>]) -> Result<(), Failure> {
+        for decided in decisions {
+            for (_, event) in &decided.domain_events {
+                match event {
+                    EventEvent::EventPublished(published) => {
+                        let ends_at = published.ends_at;
+                        let end = Outgoing::<EventCommand>::new(decided.command.key, EndEvent {});
+                        let end = end.actor(SELF).time(ends_at).due_at(ends_at);
+                        unit.say(&decided.received.cause(), end)?;
+                    }
+                    EventEvent::EventCreated(_) | EventEvent::EventCancelled(_) | EventEvent::EventEnded(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}

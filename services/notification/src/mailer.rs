@@ -1,0 +1,368 @@
+//! Works mails off: two lanes of senders, and one recorder that writes what came of them.
+
+mod breaker;
+mod recorder;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use messaging::Publisher;
+use messaging::ledger::StoreError;
+use mongo::Mongo;
+use mongodb::bson;
+use opentelemetry::trace::{SpanBuilder, SpanKind, Status, TraceContextExt, Tracer};
+use opentelemetry::{Context, KeyValue, global};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::breaker::{Breaker, Pass};
+use crate::copies::Copies;
+use crate::letter::{About, Letters};
+use crate::mail::{self, Lane, Lanes, Mail, Missing};
+use crate::metrics::Metrics;
+use crate::server::{MailServer, NotSent};
+
+/// What came of mails, on the way to the recorder.
+const RESULTS: usize = 256;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Sends what is due, for one process. Several may run: a mail is claimed before it is sent.
+pub struct Mailer<S>(Arc<Shared<S>>);
+
+/// How many, how often, how long.
+#[derive(Debug, Clone)]
+pub struct Working {
+    /// Letters that are sent at a time, in each lane.
+    pub senders: usize,
+    /// Before the second attempt after a temporary refusal; then twice as long each time.
+    pub first_wait: Duration,
+    pub longest_wait: Duration,
+    /// Before something that is missing is looked for again, should its arrival go unnoticed; then twice as
+    /// long each time.
+    pub first_look: Duration,
+    pub longest_look: Duration,
+    /// A mail that is older is given up.
+    pub give_up: Duration,
+    /// For how long a process claims a mail. Longer than sending one can take: otherwise it is sent twice.
+    pub claim: Duration,
+    /// How often a lane looks for mails that nobody woke it for: another process's.
+    pub scan: Duration,
+}
+
+impl Default for Working {
+    fn default() -> Self {
+        Self {
+            senders: 4,
+            first_wait: Duration::from_secs(1),
+            longest_wait: Duration::from_secs(15 * 60),
+            first_look: Duration::from_millis(250),
+            longest_look: Duration::from_secs(60),
+            give_up: Duration::from_secs(24 * 60 * 60),
+            claim: Duration::from_secs(60),
+            scan: Duration::from_secs(5),
+        }
+    }
+}
+
+struct Shared<S> {
+    mongo: Mongo,
+    publisher: Publisher<Mongo>,
+    letters: Letters,
+    server: S,
+    lanes: Lanes,
+    breaker: Arc<Breaker>,
+    metrics: Metrics,
+    working: Working,
+}
+
+/// One mail, taken in hand.
+struct Attempt {
+    mail: Mail,
+    claimed: Instant,
+    outcome: Outcome,
+    /// The span of the sending; the mail's parent where nothing was sent.
+    trace: Context,
+}
+
+enum Outcome {
+    Sent,
+    /// Never will be.
+    Failed(String),
+    /// The server refused it for the time being.
+    Later(String),
+    /// It is not its fault: it goes back to where it was.
+    Released(String),
+    Missing(Missing),
+}
+
+/// What a lane does next.
+enum Next {
+    GoOn,
+    /// Nothing is due for so long.
+    Wait(Duration),
+}
+
+impl<S: MailServer> Mailer<S> {
+    pub fn new(
+        mongo: Mongo,
+        publisher: Publisher<Mongo>,
+        letters: Letters,
+        server: S,
+        lanes: Lanes,
+        metrics: Metrics,
+        working: Working,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            breaker: Breaker::new(working.first_wait, metrics.reachable.clone()),
+            mongo,
+            publisher,
+            letters,
+            server,
+            lanes,
+            metrics,
+            working,
+        }))
+    }
+
+    /// Sends until `stop`; returns when what was under way is recorded.
+    pub async fn run(self, stop: CancellationToken) {
+        let (results, attempts) = mpsc::channel(RESULTS);
+        let lanes = Lane::ALL.map(|lane| Arc::clone(&self.0).work_off(lane, results.clone(), stop.clone()));
+        drop(results);
+        let recorder = recorder::run(&self.0, attempts, stop);
+        tokio::join!(join_all(lanes), recorder);
+    }
+}
+
+impl<S: MailServer> Shared<S> {
+    async fn work_off(self: Arc<Self>, lane: Lane, results: mpsc::Sender<Attempt>, stop: CancellationToken) {
+        let slots = Arc::new(Semaphore::new(self.working.senders));
+        let mut pause = FIRST_PAUSE;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                slot = slots.acquire() => drop(slot),
+            }
+            // Not cut short: what is claimed is sent.
+            let next = self.turn(lane, &slots, &results, &stop).await;
+            let wait = match next {
+                Ok(Next::GoOn) => {
+                    pause = FIRST_PAUSE;
+                    continue;
+                }
+                Ok(Next::Wait(wait)) => wait.min(self.working.scan),
+                Err(error) => {
+                    tracing::warn!(lane = lane.name(), error = chain(&error), "mails wait for the store");
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    pause
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = self.lanes.get(lane).notified() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+        // Letters under way are waited for: each takes no longer than the server's time limit.
+        let all = u32::try_from(self.working.senders).unwrap_or(u32::MAX);
+        drop(slots.acquire_many(all).await);
+    }
+
+    /// Takes as many due mails in hand as there are free slots.
+    async fn turn(
+        self: &Arc<Self>,
+        lane: Lane,
+        slots: &Arc<Semaphore>,
+        results: &mpsc::Sender<Attempt>,
+        stop: &CancellationToken,
+    ) -> Result<Next, StoreError> {
+        let room = slots.available_permits();
+        let due = mail::due(&self.mongo, lane, room + 1).await?;
+        let (old, due_now): (Vec<_>, Vec<_>) = due.mails.into_iter().partition(|(_, age)| *age >= self.working.give_up);
+        if !old.is_empty() {
+            self.give_up(&ids(&old), results).await?;
+            return Ok(Next::GoOn);
+        }
+        if due_now.is_empty() {
+            return Ok(Next::Wait(due.next.unwrap_or(self.working.scan)));
+        }
+        let pass = tokio::select! {
+            pass = self.breaker.pass() => pass,
+            // While the server is away, old mails are still given up.
+            () = tokio::time::sleep(self.working.scan) => return Ok(Next::GoOn),
+            () = stop.cancelled() => return Ok(Next::GoOn),
+        };
+        let limit = if pass.is_probe() { 1 } else { room };
+        let ids = ids(&due_now[..due_now.len().min(limit)]);
+        let mails = mail::claim(&self.mongo, &ids, self.working.claim).await?;
+        self.send_all(mails, pass, slots, results).await;
+        Ok(Next::GoOn)
+    }
+
+    async fn give_up(&self, ids: &[bson::Uuid], results: &mpsc::Sender<Attempt>) -> Result<(), StoreError> {
+        for mail in mail::claim(&self.mongo, ids, self.working.claim).await? {
+            let attempt = Attempt {
+                trace: mail.trace(),
+                claimed: Instant::now(),
+                outcome: Outcome::Failed("given up: it could not be sent in time".to_owned()),
+                mail,
+            };
+            hand_over(attempt, results).await;
+        }
+        Ok(())
+    }
+
+    async fn send_all(
+        self: &Arc<Self>,
+        mails: Vec<Mail>,
+        pass: Pass,
+        slots: &Arc<Semaphore>,
+        results: &mpsc::Sender<Attempt>,
+    ) {
+        let claimed = Instant::now();
+        let users: Vec<_> = mails.iter().map(Mail::user).collect();
+        let events: Vec<_> = mails
+            .iter()
+            .filter_map(Mail::registration)
+            .map(|(event, _)| event)
+            .collect();
+        let copies = match Copies::load(&self.mongo, &users, &events).await {
+            Ok(copies) => Arc::new(copies),
+            Err(error) => {
+                for mail in mails {
+                    let attempt = Attempt {
+                        trace: mail.trace(),
+                        claimed,
+                        outcome: Outcome::Released(chain(&error)),
+                        mail,
+                    };
+                    hand_over(attempt, results).await;
+                }
+                return;
+            }
+        };
+        let mut pass = Some(pass);
+        for mail in mails {
+            let slot = Arc::clone(slots)
+                .acquire_owned()
+                .await
+                .expect("the slots are never closed");
+            let pass = match pass.take() {
+                Some(first) if first.is_probe() => first,
+                Some(first) => {
+                    let another = first.another();
+                    pass = Some(first);
+                    another
+                }
+                // A probe claims one mail.
+                None => return,
+            };
+            let (shared, copies, results) = (Arc::clone(self), Arc::clone(&copies), results.clone());
+            tokio::spawn(async move {
+                let attempt = shared.attempt(mail, claimed, &copies, pass).await;
+                hand_over(attempt, &results).await;
+                drop(slot);
+            });
+        }
+    }
+
+    async fn attempt(&self, mail: Mail, claimed: Instant, copies: &Copies, mut pass: Pass) -> Attempt {
+        let (outcome, trace) = self.deliver(&mail, copies, &mut pass).await;
+        let too_old = mail.age() + claimed.elapsed() >= self.working.give_up;
+        let outcome = match outcome {
+            Outcome::Later(reason) | Outcome::Released(reason) if too_old => {
+                Outcome::Failed(format!("given up: {reason}"))
+            }
+            Outcome::Missing(missing) if too_old => {
+                Outcome::Failed(format!("given up: no {} was known", missing.name()))
+            }
+            outcome => outcome,
+        };
+        Attempt {
+            mail,
+            claimed,
+            outcome,
+            trace,
+        }
+    }
+
+    async fn deliver(&self, mail: &Mail, copies: &Copies, pass: &mut Pass) -> (Outcome, Context) {
+        let parent = mail.trace();
+        if copies.is_closed(mail.user()) {
+            return (Outcome::Failed("the account is closed".to_owned()), parent);
+        }
+        let Some(profile) = copies.profile(mail.user()) else {
+            return (Outcome::Missing(Missing::Profile), parent);
+        };
+        let registration = match mail.registration() {
+            None => None,
+            Some((event, registration)) => match copies.event(event) {
+                Some(event) => Some((event, registration)),
+                None => return (Outcome::Missing(Missing::Event), parent),
+            },
+        };
+        let about = About {
+            kind: mail.kind,
+            mail_id: mail.id(),
+            profile,
+            registration,
+        };
+        let letter = match self.letters.write(&about) {
+            Ok(letter) => letter,
+            Err(error) => {
+                tracing::error!(mail = %mail.id(), error = chain(&error), "a letter can't be written");
+                return (Outcome::Later("the letter can't be written".to_owned()), parent);
+            }
+        };
+        let span = span(mail, &parent);
+        let sent = self.server.send(&letter).await;
+        if let Err(error) = &sent {
+            span.span().set_status(Status::error(error.to_string()));
+        }
+        span.span().end();
+        let outcome = match sent {
+            Ok(()) => Outcome::Sent,
+            Err(NotSent::Refused(reason)) => Outcome::Failed(reason),
+            Err(NotSent::Later(reason)) => Outcome::Later(reason),
+            Err(NotSent::Unreachable(reason)) => {
+                pass.unreachable(&reason);
+                return (Outcome::Released(reason), span);
+            }
+        };
+        pass.reached();
+        (outcome, span)
+    }
+}
+
+/// Nothing is lost where the recorder is gone: the claim runs out.
+async fn hand_over(attempt: Attempt, results: &mpsc::Sender<Attempt>) {
+    let _ = results.send(attempt).await;
+}
+
+fn ids(mails: &[(bson::Uuid, Duration)]) -> Vec<bson::Uuid> {
+    mails.iter().map(|(id, _)| *id).collect()
+}
+
+/// A child of the span in which the message that caused the mail was handled.
+fn span(mail: &Mail, parent: &Context) -> Context {
+    let builder = SpanBuilder::from_name("send mail")
+        .with_kind(SpanKind::Client)
+        .with_attributes([
+            KeyValue::new("rollcall.notification.id", mail.id().to_string()),
+            KeyValue::new("rollcall.notification.kind", mail.label()),
+            KeyValue::new("rollcall.notification.attempt", i64::from(mail.refusals) + 1),
+        ]);
+    let span = global::tracer("rollcall.notification").build_with_context(builder, parent);
+    parent.with_span(span)
+}
+
+/// An error with its sources, in one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(Some(error), |error| error.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}

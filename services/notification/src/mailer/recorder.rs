@@ -1,0 +1,228 @@
+//! Writes what came of mails: the state and the fact that tells of it, in one transaction.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use contracts::{NotificationFact, NotificationFailed, NotificationSent, Timestamp};
+use futures::TryStreamExt;
+use messaging::ledger::StoreError;
+use messaging::{AppendError, Outgoing, Unit};
+use mongo::{Mongo, Update, from_bson, store_error};
+use mongodb::bson::{self, Document, doc};
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Attempt, FIRST_PAUSE, LONGEST_PAUSE, Outcome, Shared, chain};
+use crate::mail::{MAILS, Mail, State};
+
+/// Mails in one transaction, at most.
+const BATCH: usize = 100;
+/// How long the drain waits for a store that is away.
+const LAST_TRIES: Duration = Duration::from_secs(5);
+
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("what came of mails was not recorded")]
+    Store(#[from] StoreError),
+    #[error("what came of a mail can't be said")]
+    Append(#[from] AppendError),
+    #[error("what came of mails was not recorded")]
+    Commit(#[from] messaging::ledger::CommitError),
+}
+
+/// Takes what is waiting, and gets it written, however long the store is away.
+pub(super) async fn run<S>(shared: &Shared<S>, mut attempts: mpsc::Receiver<Attempt>, stop: CancellationToken) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while attempts.recv_many(&mut batch, BATCH).await > 0 {
+        let mut pause = FIRST_PAUSE;
+        let mut patience = LAST_TRIES;
+        while let Err(error) = record(shared, &batch).await {
+            // After a commit of unknown outcome the next look tells.
+            tracing::warn!(mails = batch.len(), error = chain(&error), "trying again");
+            if stop.is_cancelled() {
+                if patience.is_zero() {
+                    tracing::error!(
+                        mails = batch.len(),
+                        "the process ends before it could record what it sent: these mails are sent again, under the same Message-ID"
+                    );
+                    break;
+                }
+                patience = patience.saturating_sub(pause);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        count(shared, &batch);
+        batch.clear();
+    }
+}
+
+async fn record<S>(shared: &Shared<S>, attempts: &[Attempt]) -> Result<(), Error> {
+    let mut unit = Unit::begin(&shared.mongo, &shared.publisher).await?;
+    match write(shared, &mut unit, attempts).await {
+        Ok(()) => Ok(unit.commit().await?),
+        Err(error) => {
+            unit.rollback().await;
+            Err(error)
+        }
+    }
+}
+
+async fn write<S>(shared: &Shared<S>, unit: &mut Unit<Mongo>, attempts: &[Attempt]) -> Result<(), Error> {
+    let mut pending = pending(unit, attempts).await?;
+    let mut updates = Vec::with_capacity(attempts.len());
+    let now = Timestamp::now();
+    for attempt in attempts {
+        let mail = &attempt.mail;
+        let is_final = matches!(attempt.outcome, Outcome::Sent | Outcome::Failed(_));
+        // Another process took over when the claim ran out, and was faster. What is said is said once.
+        if is_final && !pending.remove(&mail.id()) {
+            continue;
+        }
+        let fact: Option<NotificationFact> = match &attempt.outcome {
+            Outcome::Sent => Some(sent(mail, now).into()),
+            Outcome::Failed(reason) => Some(failed(mail, reason, now).into()),
+            Outcome::Later(_) | Outcome::Released(_) | Outcome::Missing(_) => None,
+        };
+        if let Some(fact) = fact {
+            let cause = mail.cause(attempt.trace.clone());
+            unit.say(&cause, Outgoing::<NotificationFact>::new(mail.user(), fact).time(now))?;
+        }
+        updates.push(update(shared, attempt, now));
+    }
+    unit.tx().update_each(MAILS, updates).await?;
+    Ok(())
+}
+
+/// Those that are neither sent nor given up.
+async fn pending(unit: &mut Unit<Mongo>, attempts: &[Attempt]) -> Result<HashSet<Uuid>, StoreError> {
+    #[derive(Deserialize)]
+    struct Row {
+        _id: bson::Uuid,
+    }
+    let ids: Vec<_> = attempts
+        .iter()
+        .map(|attempt| mongo::to_bson(attempt.mail.id()))
+        .collect();
+    let filter = doc! { "_id": { "$in": ids }, "state": State::Pending.name() };
+    let tx = unit.tx();
+    let mut rows = tx
+        .collection::<Row>(MAILS)
+        .find(filter)
+        .projection(doc! { "_id": 1 })
+        .session(tx.session())
+        .await
+        .map_err(store_error)?;
+    let rows = rows.stream(tx.session()).map_ok(|row| from_bson(row._id));
+    rows.try_collect().await.map_err(store_error)
+}
+
+fn update<S>(shared: &Shared<S>, attempt: &Attempt, now: Timestamp) -> Update {
+    let (mail, working) = (&attempt.mail, &shared.working);
+    let done = |state: State, mut fields: Document| {
+        fields.insert("state", state.name());
+        fields.insert("finished_at", crate::copies::time(now));
+        let change = doc! { "$set": fields, "$unset": { "claim": "", "claimed_at": "" } };
+        (mail.while_pending(), change)
+    };
+    // From the database's time at the claim: its clock alone says what is due.
+    let again = |wait: Duration, mut fields: Document| {
+        let millis = i64::try_from((attempt.claimed.elapsed() + wait).as_millis()).unwrap_or(i64::MAX);
+        let at = mail.claimed_at().timestamp_millis().saturating_add(millis);
+        fields.insert("next_attempt_at", bson::DateTime::from_millis(at));
+        let change = doc! { "$set": fields, "$unset": { "claim": "", "claimed_at": "" } };
+        (mail.while_claimed(), change)
+    };
+    let (filter, change) = match &attempt.outcome {
+        Outcome::Sent => done(State::Sent, Document::new()),
+        Outcome::Failed(reason) => done(State::Failed, doc! { "reason": reason }),
+        Outcome::Later(reason) => {
+            let wait = doubled(working.first_wait, mail.refusals, working.longest_wait);
+            let refusals = i64::from(mail.refusals) + 1;
+            again(wait, doc! { "reason": reason, "refusals": refusals })
+        }
+        Outcome::Released(reason) => again(Duration::ZERO, doc! { "reason": reason }),
+        Outcome::Missing(missing) => {
+            let wait = doubled(working.first_look, mail.waits, working.longest_look);
+            let waits = i64::from(mail.waits) + 1;
+            again(wait, doc! { "missing": missing.name(), "waits": waits })
+        }
+    };
+    Update {
+        filter,
+        change,
+        upsert: false,
+    }
+}
+
+/// `first`, twice as long each time, up to `longest`.
+fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
+    first.saturating_mul(2_u32.saturating_pow(times)).min(longest)
+}
+
+fn sent(mail: &Mail, now: Timestamp) -> NotificationSent {
+    NotificationSent {
+        notification_id: mail.id(),
+        kind: mail.kind,
+        cause_id: mail.cause_id(),
+        sent_at: now,
+    }
+}
+
+fn failed(mail: &Mail, reason: &str, now: Timestamp) -> NotificationFailed {
+    NotificationFailed {
+        notification_id: mail.id(),
+        kind: mail.kind,
+        cause_id: mail.cause_id(),
+        reason: reason.to_owned(),
+        failed_at: now,
+    }
+}
+
+fn count<S>(shared: &Shared<S>, attempts: &[Attempt]) {
+    for attempt in attempts {
+        let (mail, id) = (&attempt.mail, attempt.mail.id());
+        let outcome = match &attempt.outcome {
+            Outcome::Sent => {
+                let delay = mail.age() + attempt.claimed.elapsed();
+                shared
+                    .metrics
+                    .delay
+                    .with_label_values(&[mail.label()])
+                    .observe(delay.as_secs_f64());
+                tracing::debug!(mail = %id, kind = mail.label(), "mail {id} was sent");
+                "sent"
+            }
+            Outcome::Failed(reason) => {
+                tracing::warn!(mail = %id, kind = mail.label(), reason, "mail {id} is given up");
+                "failed"
+            }
+            Outcome::Later(reason) => {
+                tracing::info!(mail = %id, kind = mail.label(), reason, "mail {id} is tried again later");
+                "later"
+            }
+            Outcome::Released(_) => "released",
+            Outcome::Missing(missing) => {
+                tracing::debug!(mail = %id, missing = missing.name(), "mail {id} waits");
+                "waiting"
+            }
+        };
+        shared.metrics.mails.with_label_values(&[mail.label(), outcome]).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_doubles_up_to_a_limit() {
+        let (first, longest) = (Duration::from_secs(1), Duration::from_secs(900));
+        let waits: Vec<_> = [0, 1, 2, 3, 9, 10, 40]
+            .map(|times| doubled(first, times, longest).as_secs())
+            .to_vec();
+        assert_eq!(waits, [1, 2, 4, 8, 512, 900, 900]);
+    }
+}

@@ -1,0 +1,212 @@
+//! Which mails there are.
+
+use contracts::{
+    CancelReason, EventCancelled, EventEvent, NotificationFact, NotificationKind, NotificationSent,
+    RegistrationCancelled, RegistrationEvent, SeatPromoted, SeatWaitlisted, UserDeactivated, UserEvent,
+};
+use messaging::Outgoing;
+use notification::id_of;
+use testing::eventually;
+use uuid::Uuid;
+
+use crate::app::{App, DEADLINE, confirmed, created, profile, signed_up};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_member_is_welcomed_once() {
+    let app = App::with_mailer().await;
+    let ada = app.has_user("Ada").await;
+
+    let sign_up = signed_up(ada).time(crate::app::now());
+    let cause = app.bench.deliver(sign_up).await;
+    app.bench.deliver_again().await;
+    app.is_done().await;
+
+    let letters = app.server.taken();
+    assert_eq!(letters.len(), 1, "one mail for one cause");
+    assert_eq!(letters[0].to_address, "ada@example.org");
+    assert_eq!(letters[0].subject, "Welcome to Rollcall");
+    assert_eq!(letters[0].message_id, id_of(cause, ada));
+    let said = app.bench.said::<NotificationFact>().await;
+    assert_eq!(said.len(), 1, "it is said once that it was sent");
+    let envelope = &said[0].envelope;
+    assert_eq!((envelope.key, envelope.causation_id), (ada, Some(cause)));
+    let NotificationFact::NotificationSent(sent) = &said[0].body else {
+        panic!("{said:?}");
+    };
+    let expected = NotificationSent {
+        notification_id: id_of(cause, ada),
+        kind: NotificationKind::Welcome,
+        cause_id: cause,
+        sent_at: sent.sent_at,
+    };
+    assert_eq!(*sent, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_that_happens_to_a_registration_is_told_once() {
+    let app = App::with_mailer().await;
+    let (ada, ball) = (app.has_user("Ada").await, app.has_event("Ball").await);
+    let registration_id = Uuid::now_v7();
+    let waitlisted = SeatWaitlisted {
+        registration_id,
+        user_id: ada,
+    };
+    let promoted = SeatPromoted {
+        registration_id,
+        user_id: ada,
+    };
+    let cancelled = RegistrationCancelled {
+        registration_id,
+        user_id: ada,
+        reason: CancelReason::ByOrganizer,
+        had_seat: true,
+    };
+    let again = confirmed(ball, ada);
+
+    app.bench
+        .deliver_all([
+            Outgoing::<RegistrationEvent>::new(ball, waitlisted),
+            Outgoing::new(ball, promoted),
+            Outgoing::new(ball, cancelled),
+            again,
+        ])
+        .await;
+    app.bench.deliver_again().await;
+    app.is_done().await;
+
+    let expected = [
+        "A seat came free, and it is yours: Ball",
+        "You are on the waiting list: Ball",
+        "You have a seat: Ball",
+        "Your registration was cancelled: Ball",
+    ];
+    assert_eq!(app.server.subjects(), expected);
+    assert!(
+        app.server.taken()[0]
+            .text
+            .contains("Friday, 3 July 2026, 18:00 (Europe/Berlin)")
+    );
+    assert_eq!(app.facts().await.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_event_is_one_mail_to_each_who_was_registered() {
+    let app = App::with_mailer().await;
+    let (ada, bob) = (app.has_user("Ada").await, app.has_user("Bob").await);
+    let ball = app.has_event("Ball").await;
+    let reason = "The hall burned down".to_owned();
+    let cancelled_at = crate::app::now();
+    let cancelled = Outgoing::<EventEvent>::new(ball, EventCancelled { reason, cancelled_at });
+
+    app.bench.deliver(cancelled).await;
+    let ends = [ada, bob].map(|user_id| {
+        let ended = RegistrationCancelled {
+            registration_id: Uuid::now_v7(),
+            user_id,
+            reason: CancelReason::EventCancelled,
+            had_seat: true,
+        };
+        Outgoing::<RegistrationEvent>::new(ball, ended)
+    });
+    app.bench.deliver_all(ends).await;
+    app.bench.deliver_again().await;
+    app.is_done().await;
+
+    assert_eq!(app.server.subjects(), ["Cancelled: Ball", "Cancelled: Ball"]);
+    let letters = app.server.taken();
+    assert!(
+        letters
+            .iter()
+            .all(|letter| letter.text.contains("The organizer writes: The hall burned down"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_waits_for_the_address_and_goes_out_when_it_comes() {
+    let app = App::with_mailer().await;
+    let ada = Uuid::now_v7();
+
+    app.bench.deliver(signed_up(ada)).await;
+    eventually("the mail waits", DEADLINE, || async {
+        let mails = app.mails().await;
+        (mails[0].get_str("missing").ok() == Some("profile")).then_some(())
+    })
+    .await;
+    assert!(app.server.tried().is_empty());
+    // The next look would be in a minute.
+    app.bench.deliver(profile(ada, "Ada")).await;
+    app.bench.deliver_again().await;
+    app.is_done().await;
+
+    assert_eq!(app.server.subjects(), ["Welcome to Rollcall"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_waits_for_the_event_it_tells_of() {
+    let app = App::with_mailer().await;
+    let (ada, ball) = (app.has_user("Ada").await, Uuid::now_v7());
+
+    app.bench.deliver(confirmed(ball, ada)).await;
+    eventually("the mail waits", DEADLINE, || async {
+        let mails = app.mails().await;
+        (mails[0].get_str("missing").ok() == Some("event")).then_some(())
+    })
+    .await;
+    app.bench.deliver(created(ball, "Ball")).await;
+    app.bench.deliver_again().await;
+    app.is_done().await;
+
+    assert_eq!(app.server.subjects(), ["You have a seat: Ball"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_address_counts() {
+    let app = App::start().await;
+    let ada = app.has_user("Ada").await;
+    app.bench.deliver(signed_up(ada)).await;
+    app.bench.deliver(profile(ada, "Augusta")).await;
+    app.bench.deliver_again().await;
+
+    app.run_mailer(app.server.clone(), crate::app::quick());
+    app.is_done().await;
+
+    assert_eq!(app.server.taken()[0].to_address, "augusta@example.org");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_account_is_not_written_to_any_more() {
+    let app = App::start().await;
+    let (ada, ball) = (app.has_user("Ada").await, app.has_event("Ball").await);
+    let reason = "on request".to_owned();
+    let deactivated_at = crate::app::now();
+    app.bench.deliver(confirmed(ball, ada)).await;
+    app.bench.deliver(signed_up(ada)).await;
+    let deactivated = UserDeactivated { reason, deactivated_at };
+    app.bench.deliver(Outgoing::<UserEvent>::new(ada, deactivated)).await;
+    app.bench.deliver_again().await;
+
+    app.run_mailer(app.server.clone(), crate::app::quick());
+    app.is_done().await;
+
+    assert!(app.server.tried().is_empty());
+    let facts = app.facts().await;
+    assert_eq!(facts.len(), 2);
+    for fact in facts {
+        let NotificationFact::NotificationFailed(failed) = fact else {
+            panic!("{fact:?}");
+        };
+        assert_eq!(failed.reason, "the account is closed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_mail_holds_personal_data() {
+    let app = App::start().await;
+    let (ada, ball) = (app.has_user("Ada").await, app.has_event("Ball").await);
+    app.bench.deliver(signed_up(ada)).await;
+    app.bench.deliver(confirmed(ball, ada)).await;
+
+    let mails = format!("{:?}", app.mails().await).to_lowercase();
+    assert!(mails.contains("seat_confirmed"), "{mails}");
+    assert!(!mails.contains("ada") && !mails.contains("example.org"), "{mails}");
+}

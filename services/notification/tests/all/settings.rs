@@ -1,0 +1,24 @@
+use chassis::Settings;
+use chassis::settings::describe;
+use notification::config::Config;
+
+#[test]
+fn the_readme_names_every_setting() {
+    let readme = include_str!("../../README.md");
+    for setting in describe(Config::from_settings) {
+        assert!(readme.contains(&format!("`{}`", setting.name)), "{}", setting.name);
+    }
+}
+
+#[test]
+fn a_mail_server_that_is_none_is_a_problem_at_boot() {
+    let settings = Settings::from_map([
+        ("DATABASE_URL", "mongodb://127.0.0.1/notification"),
+        ("SCHEMA_REGISTRY_URL", "http://127.0.0.1:8081"),
+        ("KAFKA_BROKERS", "127.0.0.1:9092"),
+        ("SMTP_URL", "http://127.0.0.1:1025"),
+        ("MAIL_FROM", "nobody"),
+    ]);
+    let problems = settings.read(Config::from_settings).expect_err("two are wrong");
+    assert_eq!(problems.names().collect::<Vec<_>>(), ["MAIL_FROM", "SMTP_URL"]);
+}

@@ -1,0 +1,110 @@
+//! What others' domain events lead to here: rows of members, and commands to ourselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use contracts::{
+    CancelReason, CancelRegistration, EventEvent, EventPublished, EventStatus, FollowEvent, RegistrationCommand, Terms,
+    UserEvent,
+};
+use messaging::{Failure, Handler, Outgoing, Received, Unit};
+use postgres::{Postgres, store_error};
+use uuid::Uuid;
+
+use crate::domain::SELF;
+use crate::store;
+
+/// Brings an event's roster to what the event says.
+#[derive(Debug, Clone, Copy)]
+pub struct FollowEvents;
+
+/// Notes who has an account, and cancels the registrations of those who have none any more.
+#[derive(Debug, Clone, Copy)]
+pub struct ReleaseSeats;
+
+impl Handler<Postgres> for FollowEvents {
+    type Message = EventEvent;
+
+    async fn handle(&mut self, unit: &mut Unit<Postgres>, messages: &[&Received<EventEvent>]) -> Result<(), Failure> {
+        for message in messages {
+            let (status, terms) = match &message.body {
+                EventEvent::EventCreated(_) => continue,
+                EventEvent::EventPublished(published) => (EventStatus::Published, Some(terms(published))),
+                EventEvent::EventCancelled(_) => (EventStatus::Cancelled, None),
+                EventEvent::EventEnded(_) => (EventStatus::Ended, None),
+            };
+            let event_sequence = message.envelope.sequence.expect("a domain event has a sequence");
+            let follow = FollowEvent {
+                event_sequence,
+                status,
+                terms,
+            };
+            say(unit, message, message.envelope.key, follow)?;
+        }
+        Ok(())
+    }
+}
+
+impl Handler<Postgres> for ReleaseSeats {
+    type Message = UserEvent;
+
+    async fn handle(&mut self, unit: &mut Unit<Postgres>, messages: &[&Received<UserEvent>]) -> Result<(), Failure> {
+        let mut members = BTreeSet::new();
+        let mut deactivated = BTreeMap::new();
+        for message in messages {
+            let user = message.envelope.key;
+            match &message.body {
+                UserEvent::UserCreated(_) => {
+                    members.insert(user);
+                }
+                UserEvent::UserDeactivated(_) => {
+                    deactivated.insert(user, *message);
+                }
+            }
+        }
+        store::add_members(unit.tx(), &members).await.map_err(store_error)?;
+        let users: Vec<Uuid> = deactivated.keys().copied().collect();
+        if users.is_empty() {
+            return Ok(());
+        }
+        // In this order: whoever is registering now is seen, and whoever registers later sees it.
+        store::deactivate_members(unit.tx(), &users)
+            .await
+            .map_err(store_error)?;
+        for registration in store::active_registrations(unit.tx(), &users)
+            .await
+            .map_err(store_error)?
+        {
+            let cancel = CancelRegistration {
+                registration_id: registration.id,
+                reason: CancelReason::UserDeactivated,
+            };
+            say(unit, deactivated[&registration.user_id], registration.event_id, cancel)?;
+        }
+        Ok(())
+    }
+}
+
+/// Says a command to ourselves, on our own behalf.
+fn say<M>(
+    unit: &mut Unit<Postgres>,
+    because: &Received<M>,
+    event: Uuid,
+    command: impl Into<RegistrationCommand>,
+) -> Result<(), Failure> {
+    unit.say(
+        &because.cause(),
+        Outgoing::<RegistrationCommand>::new(event, command).actor(SELF),
+    )?;
+    Ok(())
+}
+
+fn terms(published: &EventPublished) -> Terms {
+    Terms {
+        organizer_id: published.organizer_id,
+        capacity: published.capacity,
+        waiting_list: published.waiting_list,
+        registration_closes_at: published.registration_closes_at,
+        starts_at: published.starts_at,
+        ends_at: published.ends_at,
+    }
+}

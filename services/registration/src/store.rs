@@ -1,0 +1,262 @@
+//! What a roster's decisions read and write beside the journal: registrations, and the members who hold them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use contracts::{
+    Command, ContinueClosing, RegistrationCancelled, RegistrationCommand, RegistrationEvent, SeatConfirmed,
+    SeatPromoted, SeatWaitlisted,
+};
+use messaging::ledger::{StoreError, StoreErrorKind};
+use messaging::{Failure, Outgoing, Unit};
+use postgres::{Decided, Postgres, Store, Tx, store_error};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use crate::domain::{Place, Registration, Roster, SELF, Seating, Wanted, must_go_on};
+
+#[derive(Debug, Clone, Copy)]
+pub struct RosterStore;
+
+impl Store<Roster> for RosterStore {
+    async fn context(&self, tx: &mut Tx, commands: &[Command<RegistrationCommand>]) -> Result<Seating, StoreError> {
+        let wanted = Wanted::by(commands.iter().map(|command| (command.key, &command.body)));
+        let mut seating = Seating::default();
+        // First the members' locks: what is read after them stays true until the commit.
+        for user in lock_members(tx, &wanted.users).await.map_err(store_error)? {
+            seating.add_deactivated(user);
+        }
+        for registration in find(tx, &wanted).await.map_err(store_error)? {
+            seating.add(registration);
+        }
+        Ok(seating)
+    }
+
+    async fn write(&self, unit: &mut Unit<Postgres>, decisions: &mut [Decided<'_, Roster>]) -> Result<(), Failure> {
+        let mut changes = Changes::default();
+        for decided in decisions.iter() {
+            for (version, event) in &decided.domain_events {
+                changes.note(decided.command.key, *version, event);
+            }
+            if must_go_on(&decided.command.body, decided.domain_events.len()) {
+                let go_on = Outgoing::<RegistrationCommand>::new(decided.command.key, ContinueClosing {}).actor(SELF);
+                unit.say(&decided.received.cause(), go_on)?;
+            }
+        }
+        changes.write(unit.tx()).await?;
+        Ok(())
+    }
+}
+
+/// What a batch changes, each row once, by id.
+#[derive(Default)]
+struct Changes {
+    new: BTreeMap<Uuid, Registration>,
+    moved: BTreeMap<Uuid, Place>,
+}
+
+impl Changes {
+    fn note(&mut self, event_id: Uuid, version: i64, event: &RegistrationEvent) {
+        let newcomer = |id, user_id, place| Registration {
+            id,
+            event_id,
+            user_id,
+            place,
+            position: version,
+        };
+        match event {
+            RegistrationEvent::SeatConfirmed(SeatConfirmed {
+                registration_id: id,
+                user_id,
+            }) => {
+                self.new.insert(*id, newcomer(*id, *user_id, Place::Seat));
+            }
+            RegistrationEvent::SeatWaitlisted(SeatWaitlisted {
+                registration_id: id,
+                user_id,
+            }) => {
+                self.new.insert(*id, newcomer(*id, *user_id, Place::Waiting));
+            }
+            RegistrationEvent::SeatPromoted(SeatPromoted { registration_id, .. }) => {
+                self.move_to(*registration_id, Place::Seat);
+            }
+            RegistrationEvent::RegistrationCancelled(RegistrationCancelled { registration_id, .. }) => {
+                self.move_to(*registration_id, Place::Cancelled);
+            }
+            RegistrationEvent::RosterOpened(_)
+            | RegistrationEvent::RosterChanged(_)
+            | RegistrationEvent::RosterClosed(_) => {}
+        }
+    }
+
+    fn move_to(&mut self, registration: Uuid, place: Place) {
+        match self.new.get_mut(&registration) {
+            Some(new) => new.place = place,
+            None => {
+                self.moved.insert(registration, place);
+            }
+        }
+    }
+
+    /// Moves first: who left may have come again.
+    async fn write(&self, tx: &mut Tx) -> Result<(), StoreError> {
+        if !self.moved.is_empty() {
+            let moved = sqlx::query(
+                "UPDATE registrations r SET place = n.place FROM UNNEST($1::uuid[], $2::text[]) AS n (id, place)
+                 WHERE r.id = n.id",
+            )
+            .bind(self.moved.keys().copied().collect::<Vec<_>>())
+            .bind(self.moved.values().copied().map(text).collect::<Vec<_>>())
+            .execute(&mut **tx)
+            .await
+            .map_err(store_error)?;
+            if moved.rows_affected() != self.moved.len() as u64 {
+                return Err(StoreError::new(
+                    StoreErrorKind::Broken,
+                    "a registration that moves has no row",
+                ));
+            }
+        }
+        if !self.new.is_empty() {
+            let new: Vec<&Registration> = self.new.values().collect();
+            sqlx::query(
+                "INSERT INTO registrations (id, event_id, user_id, place, position)
+                 SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[])",
+            )
+            .bind(new.iter().map(|row| row.id).collect::<Vec<_>>())
+            .bind(new.iter().map(|row| row.event_id).collect::<Vec<_>>())
+            .bind(new.iter().map(|row| row.user_id).collect::<Vec<_>>())
+            .bind(new.iter().map(|row| text(row.place)).collect::<Vec<_>>())
+            .bind(new.iter().map(|row| row.position).collect::<Vec<_>>())
+            .execute(&mut **tx)
+            .await
+            .map_err(store_error)?;
+        }
+        Ok(())
+    }
+}
+
+/// Locks the members' rows until the commit, and answers who of them has no account any more. Who was not heard of
+/// yet gets a row, because only a row can be locked.
+async fn lock_members(tx: &mut Tx, users: &BTreeSet<Uuid>) -> Result<Vec<Uuid>, sqlx::Error> {
+    let mut missing = users.clone();
+    let mut deactivated = Vec::new();
+    while !missing.is_empty() {
+        let rows: Vec<(Uuid, bool)> = sqlx::query_as(
+            "SELECT user_id, deactivated FROM members WHERE user_id = ANY($1) ORDER BY user_id FOR SHARE",
+        )
+        .bind(missing.iter().copied().collect::<Vec<_>>())
+        .fetch_all(&mut **tx)
+        .await?;
+        for (user, is_deactivated) in rows {
+            missing.remove(&user);
+            deactivated.extend(is_deactivated.then_some(user));
+        }
+        add_members(tx, &missing).await?;
+    }
+    Ok(deactivated)
+}
+
+/// Gives members a row, where they have none.
+pub(crate) async fn add_members(tx: &mut Tx, users: &BTreeSet<Uuid>) -> Result<(), sqlx::Error> {
+    if users.is_empty() {
+        return Ok(());
+    }
+    sqlx::query("INSERT INTO members (user_id) SELECT * FROM UNNEST($1::uuid[]) ON CONFLICT DO NOTHING")
+        .bind(users.iter().copied().collect::<Vec<_>>())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Notes that these have no account any more; waits for whoever is registering one of them. `users` is sorted.
+pub(crate) async fn deactivate_members(tx: &mut Tx, users: &[Uuid]) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO members (user_id, deactivated) SELECT u, true FROM UNNEST($1::uuid[]) AS n (u)
+         ON CONFLICT (user_id) DO UPDATE SET deactivated = true",
+    )
+    .bind(users)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// The seats and places in line that these hold, at all events.
+pub(crate) async fn active_registrations(tx: &mut Tx, users: &[Uuid]) -> Result<Vec<Registration>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT id, event_id, user_id, place, position FROM registrations
+         WHERE user_id = ANY($1) AND place <> 'cancelled' ORDER BY id",
+    )
+    .bind(users)
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(rows.iter().map(registration).collect())
+}
+
+/// What a batch wants; a row may come more than once. The lines are looked up by event, so that each is a walk along
+/// its index that ends at the limit.
+async fn find(tx: &mut Tx, wanted: &Wanted) -> Result<Vec<Registration>, sqlx::Error> {
+    let (events, users): (Vec<_>, Vec<_>) = wanted.attendances.iter().copied().unzip();
+    let (waiting, waiting_limits) = limits(&wanted.waiting);
+    let (active, active_limits) = limits(&wanted.active);
+    let rows = sqlx::query(
+        "SELECT id, event_id, user_id, place, position FROM registrations WHERE id = ANY($1)
+         UNION ALL
+         SELECT r.* FROM UNNEST($2::uuid[], $3::uuid[]) AS a (event_id, user_id)
+         CROSS JOIN LATERAL (
+             SELECT id, event_id, user_id, place, position FROM registrations
+             WHERE user_id = a.user_id AND event_id = a.event_id AND place <> 'cancelled' LIMIT 1
+         ) r
+         UNION ALL
+         SELECT r.* FROM UNNEST($4::uuid[], $5::bigint[]) AS w (event_id, most)
+         CROSS JOIN LATERAL (
+             SELECT id, event_id, user_id, place, position FROM registrations
+             WHERE event_id = w.event_id AND place = 'waiting' ORDER BY position LIMIT w.most
+         ) r
+         UNION ALL
+         SELECT r.* FROM UNNEST($6::uuid[], $7::bigint[]) AS w (event_id, most)
+         CROSS JOIN LATERAL (
+             SELECT id, event_id, user_id, place, position FROM registrations
+             WHERE event_id = w.event_id AND place <> 'cancelled' ORDER BY position LIMIT w.most
+         ) r",
+    )
+    .bind(wanted.registrations.iter().copied().collect::<Vec<_>>())
+    .bind(events)
+    .bind(users)
+    .bind(waiting)
+    .bind(waiting_limits)
+    .bind(active)
+    .bind(active_limits)
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(rows.iter().map(registration).collect())
+}
+
+fn limits(of_events: &BTreeMap<Uuid, usize>) -> (Vec<Uuid>, Vec<i64>) {
+    of_events
+        .iter()
+        .map(|(event, most)| (*event, i64::try_from(*most).unwrap_or(i64::MAX)))
+        .unzip()
+}
+
+fn registration(row: &PgRow) -> Registration {
+    Registration {
+        id: row.get("id"),
+        event_id: row.get("event_id"),
+        user_id: row.get("user_id"),
+        place: match row.get("place") {
+            "seat" => Place::Seat,
+            "waiting" => Place::Waiting,
+            _ => Place::Cancelled,
+        },
+        position: row.get("position"),
+    }
+}
+
+fn text(place: Place) -> &'static str {
+    match place {
+        Place::Seat => "seat",
+        Place::Waiting => "waiting",
+        Place::Cancelled => "cancelled",
+    }
+}

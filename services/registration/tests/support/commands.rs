@@ -1,0 +1,171 @@
+//! Commands to two rosters from a handful of people: few enough to meet often.
+
+use std::time::Duration;
+
+use contracts::{
+    Actor, CancelReason, CancelRegistration, Command, ContinueClosing, EventStatus, FollowEvent, Register,
+    RegistrationCommand, Terms, Timestamp,
+};
+use proptest::prelude::*;
+use registration::domain::SELF;
+use uuid::Uuid;
+
+pub const EVENTS: u128 = 2;
+pub const USERS: u128 = 7;
+pub const REGISTRATIONS: u128 = 14;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+pub fn event(n: u128) -> Uuid {
+    Uuid::from_u128(100 + n)
+}
+
+pub fn user(n: u128) -> Uuid {
+    Uuid::from_u128(200 + n)
+}
+
+pub fn registration(n: u128) -> Uuid {
+    Uuid::from_u128(300 + n)
+}
+
+fn organizer() -> Uuid {
+    Uuid::from_u128(400)
+}
+
+pub fn morning() -> Timestamp {
+    Timestamp::parse("2026-03-01T08:00:00Z").expect("a valid time")
+}
+
+pub fn command(
+    key: Uuid,
+    actor: Actor,
+    time: Timestamp,
+    body: impl Into<RegistrationCommand>,
+) -> Command<RegistrationCommand> {
+    Command {
+        id: Uuid::nil(),
+        key,
+        actor: Some(actor),
+        time,
+        expected_version: None,
+        last_attempt: false,
+        body: body.into(),
+    }
+}
+
+fn any_user() -> impl Strategy<Value = Uuid> {
+    (0..USERS).prop_map(user)
+}
+
+fn any_actor() -> impl Strategy<Value = Actor> {
+    prop_oneof![
+        6 => Just(Actor::service("gateway")),
+        2 => Just(SELF),
+        2 => any_user().prop_map(Actor::User),
+        1 => Just(Actor::User(organizer())),
+    ]
+}
+
+fn any_terms() -> impl Strategy<Value = Terms> {
+    (0..6_i32, prop::bool::weighted(0.8), 2..6_u32).prop_map(|(capacity, waiting_list, starts_in)| Terms {
+        organizer_id: organizer(),
+        capacity,
+        waiting_list,
+        registration_closes_at: morning() + (starts_in - 1) * HOUR,
+        starts_at: morning() + starts_in * HOUR,
+        ends_at: morning() + 9 * HOUR,
+    })
+}
+
+fn any_follow() -> impl Strategy<Value = FollowEvent> {
+    let status = prop_oneof![12 => Just(EventStatus::Published), 1 => Just(EventStatus::Cancelled), 1 => Just(EventStatus::Ended)];
+    (1..12_i64, status, any_terms()).prop_map(|(event_sequence, status, terms)| FollowEvent {
+        event_sequence,
+        status,
+        terms: (status == EventStatus::Published).then_some(terms),
+    })
+}
+
+/// A registration and, nearly always, the event that it is for: commands that find nothing say little.
+fn any_registration() -> impl Strategy<Value = (Uuid, Uuid)> {
+    (0..REGISTRATIONS, prop::bool::weighted(0.05))
+        .prop_map(|(n, elsewhere)| (event((n + u128::from(elsewhere)) % EVENTS), registration(n)))
+}
+
+fn any_command(latest: u32) -> impl Strategy<Value = Command<RegistrationCommand>> {
+    let about = prop_oneof![
+        3 => (0..EVENTS, any_follow()).prop_map(|(n, follow)| (event(n), SELF, follow.into())).boxed(),
+        10 => (any_registration(), any_actor(), any_user())
+            .prop_map(|((event, registration_id), actor, user_id)| {
+                (event, actor, RegistrationCommand::from(Register { registration_id, user_id }))
+            })
+            .boxed(),
+        8 => (any_registration(), any_actor())
+            .prop_map(|((event, registration_id), actor)| {
+                (event, actor, CancelRegistration { registration_id, reason: CancelReason::ByOrganizer }.into())
+            })
+            .boxed(),
+        1 => (0..EVENTS).prop_map(|n| (event(n), SELF, ContinueClosing {}.into())).boxed(),
+    ];
+    (0..=latest, about).prop_map(|(hour, (event, actor, body))| command(event, actor, morning() + hour * HOUR, body))
+}
+
+/// Some leave, the event is cancelled, the rest is ended.
+pub fn any_ending() -> impl Strategy<Value = Vec<Command<RegistrationCommand>>> {
+    (prop::collection::vec(0..USERS, 0..4), 0..3_usize).prop_map(|(leaving, pieces)| {
+        let leaving = leaving.into_iter().map(|n| {
+            let cancel = CancelRegistration {
+                registration_id: registration(n),
+                reason: CancelReason::UserDeactivated,
+            };
+            RegistrationCommand::from(cancel)
+        });
+        let cancelled = FollowEvent {
+            event_sequence: 99,
+            status: EventStatus::Cancelled,
+            terms: None,
+        };
+        let pieces = std::iter::repeat_n(ContinueClosing {}.into(), pieces);
+        let bodies = leaving.chain([cancelled.into()]).chain(pieces);
+        bodies.map(|body| command(event(0), SELF, morning(), body)).collect()
+    })
+}
+
+/// Commands as they come: rosters are opened first in most runs, otherwise most commands would be deferred.
+pub fn any_commands(latest: u32) -> impl Strategy<Value = Vec<Command<RegistrationCommand>>> {
+    let opening = prop::collection::vec((0..EVENTS, any_terms()), 0..3).prop_map(|rosters| {
+        let published = |terms| FollowEvent {
+            event_sequence: 1,
+            status: EventStatus::Published,
+            terms: Some(terms),
+        };
+        rosters
+            .into_iter()
+            .map(|(n, terms)| command(event(n), SELF, morning(), published(terms)))
+            .collect::<Vec<_>>()
+    });
+    (opening, prop::collection::vec(any_command(latest), 0..60))
+        .prop_map(|(opening, rest)| opening.into_iter().chain(rest).collect())
+}
+
+/// Everybody has registered for the event.
+pub fn any_crowd() -> impl Strategy<Value = Vec<Command<RegistrationCommand>>> {
+    any_terms().prop_map(|terms| {
+        let published = FollowEvent {
+            event_sequence: 1,
+            status: EventStatus::Published,
+            terms: Some(terms),
+        };
+        let registering = (0..USERS).map(|n| {
+            Register {
+                registration_id: registration(n),
+                user_id: user(n),
+            }
+            .into()
+        });
+        let bodies = [published.into()].into_iter().chain(registering);
+        bodies
+            .map(|body: RegistrationCommand| command(event(0), SELF, morning(), body))
+            .collect()
+    })
+}

@@ -1,0 +1,387 @@
+//! The service with its real store and pipeline.
+
+use contracts::{
+    Actor, CommandRejected, CreateUser, Date, DeactivateUser, Effect, Reply, UserCommand, UserEvent, UserProfileState,
+    topics,
+};
+use messaging::Outgoing;
+use postgres::Postgres;
+use testing::{Bench, PostgresDatabase};
+use user::store::UserStore;
+use user::{MIGRATIONS, subscriptions};
+use uuid::Uuid;
+
+const ADA: Uuid = Uuid::from_u128(1);
+const BOB: Uuid = Uuid::from_u128(2);
+
+struct App {
+    bench: Bench<Postgres>,
+    database: PostgresDatabase,
+}
+
+impl App {
+    async fn start() -> Self {
+        Self::start_with([]).await
+    }
+
+    async fn start_with(allowed_domains: impl IntoIterator<Item = &str>) -> Self {
+        let database = testing::postgres(&MIGRATIONS).await;
+        let ledger = database.ledger();
+        let store = UserStore::new(allowed_domains.into_iter().map(str::to_owned));
+        Self {
+            bench: Bench::new("user", ledger.clone(), ledger, subscriptions(store)),
+            database,
+        }
+    }
+
+    /// How a sign-up or deactivation went: the version, or the code of the no.
+    async fn outcome(&self, command: Uuid) -> Result<i64, String> {
+        match self.bench.reply(command).await {
+            Reply::CommandAccepted(accepted) => Ok(accepted.version),
+            Reply::CommandRejected(rejected) => Err(rejected.code),
+            Reply::CommandFailed(failed) => panic!("{failed:?}"),
+        }
+    }
+
+    async fn ask(&self, command: Outgoing<UserCommand>) -> Result<i64, String> {
+        let id = self.bench.deliver(command).await;
+        self.outcome(id).await
+    }
+
+    /// All in one batch.
+    async fn ask_all(&self, commands: impl IntoIterator<Item = Outgoing<UserCommand>>) -> Vec<Result<i64, String>> {
+        let commands: Vec<_> = commands.into_iter().collect();
+        let ids: Vec<_> = commands.iter().map(|command| command.id).collect();
+        self.bench.deliver_all(commands).await;
+        let mut outcomes = Vec::new();
+        for id in ids {
+            outcomes.push(self.outcome(id).await);
+        }
+        outcomes
+    }
+
+    /// Kind, name and holder of what is taken.
+    async fn names(&self) -> Vec<(String, String, Uuid)> {
+        sqlx::query_as("SELECT kind, name, user_id FROM names ORDER BY kind, name")
+            .fetch_all(self.database.pool())
+            .await
+            .expect("names can be read")
+    }
+}
+
+fn sign_up(username: &str) -> CreateUser {
+    CreateUser {
+        email: format!("{username}@example.com"),
+        username: username.into(),
+        full_name: "Ada Lovelace".into(),
+        date_of_birth: Date::parse("1990-12-10").expect("a valid date"),
+        time_zone: "Europe/London".into(),
+    }
+}
+
+fn create(key: Uuid, body: CreateUser) -> Outgoing<UserCommand> {
+    Outgoing::new(key, body)
+}
+
+fn deactivate(key: Uuid) -> Outgoing<UserCommand> {
+    Outgoing::new(
+        key,
+        DeactivateUser {
+            reason: "on request".into(),
+        },
+    )
+    .actor(Actor::User(key))
+}
+
+fn taken(name: &str) -> Result<i64, String> {
+    Err(format!("{name}-taken"))
+}
+
+#[tokio::test]
+async fn a_sign_up_makes_an_account_and_a_profile() {
+    let app = App::start().await;
+    let reply = app.bench.request(create(ADA, sign_up("ada"))).await;
+    app.bench.deliver_again().await;
+
+    let Reply::CommandAccepted(accepted) = reply else {
+        panic!("{reply:?}")
+    };
+    let effect = |topic: &str| Effect {
+        topic: topic.into(),
+        key: ADA,
+        sequence: 1,
+    };
+    assert_eq!(accepted.version, 1);
+    assert!(accepted.effects.contains(&effect(topics::USERS.name)), "{accepted:?}");
+    assert!(
+        accepted.effects.contains(&effect(topics::USERS_PROFILES.name)),
+        "{accepted:?}"
+    );
+
+    let created = app.bench.published::<UserEvent>().await;
+    assert!(matches!(created[..], [UserEvent::UserCreated(_)]), "{created:?}");
+    let profiles = app.bench.said::<UserProfileState>().await;
+    assert_eq!(profiles.len(), 1);
+    assert_eq!(
+        (profiles[0].envelope.key, profiles[0].envelope.sequence),
+        (ADA, Some(1))
+    );
+    let UserProfileState::UserProfile(profile) = &profiles[0].body;
+    assert_eq!((&*profile.email, &*profile.username), ("ada@example.com", "ada"));
+}
+
+#[tokio::test]
+async fn nothing_personal_gets_into_the_journal() {
+    let app = App::start().await;
+    app.ask(create(ADA, sign_up("ada_canary"))).await.expect("accepted");
+    app.ask(deactivate(ADA)).await.expect("accepted");
+    let journal: Vec<(Vec<u8>, String)> =
+        sqlx::query_as("SELECT payload, type || coalesce(actor, '') FROM domain_events ORDER BY version")
+            .fetch_all(app.database.pool())
+            .await
+            .expect("the journal can be read");
+    assert_eq!(journal.len(), 2);
+    for (payload, text) in journal {
+        let payload = String::from_utf8_lossy(&payload).into_owned() + &text;
+        for personal in ["canary", "example.com", "Lovelace"] {
+            assert!(!payload.contains(personal), "{personal}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_sign_up_is_refused_with_every_fault() {
+    let app = App::start_with(["Example.ORG"]).await;
+    // A zero byte fits into no text column; it must not get that far.
+    let faulty = CreateUser {
+        full_name: "Ada\0".into(),
+        ..sign_up("ada")
+    };
+    let reply = app.bench.request(create(ADA, faulty)).await;
+    let Reply::CommandRejected(CommandRejected { code, errors, .. }) = reply else {
+        panic!("{reply:?}")
+    };
+    assert_eq!(code, "invalid");
+    let errors: Vec<_> = errors.iter().map(|error| (&*error.field, &*error.code)).collect();
+    assert_eq!(errors, [("email", "domain-not-allowed"), ("full_name", "malformed")]);
+
+    let zero = CreateUser {
+        email: "ada\0@example.org".into(),
+        username: "a\0da".into(),
+        ..sign_up("ada")
+    };
+    assert_eq!(app.ask(create(ADA, zero)).await, Err("invalid".into()));
+    let allowed = CreateUser {
+        email: "ada@EXAMPLE.org".into(),
+        ..sign_up("ada")
+    };
+    assert_eq!(app.ask(create(ADA, allowed)).await, Ok(1));
+    assert_eq!(app.ask(create(ADA, sign_up("ada"))).await, Err("already-exists".into()));
+}
+
+#[tokio::test]
+async fn same_email_in_one_batch() {
+    let app = App::start().await;
+    let other_case = CreateUser {
+        email: "ADA@Example.com".into(),
+        ..sign_up("bob")
+    };
+    let outcomes = app
+        .ask_all([create(ADA, sign_up("ada")), create(BOB, other_case)])
+        .await;
+    assert_eq!(outcomes, [Ok(1), taken("email")]);
+    app.bench.deliver_again().await;
+    assert_eq!(app.bench.published::<UserEvent>().await.len(), 1);
+}
+
+#[tokio::test]
+async fn same_email_at_two_workers() {
+    let App { bench, database } = App::start().await;
+    let app = App {
+        bench: bench.partitions(2),
+        database,
+    };
+    for round in 0..20 {
+        let (even, odd) = (Uuid::from_u128(100 + 2 * round), Uuid::from_u128(101 + 2 * round));
+        let same = |username: String| CreateUser {
+            email: format!("ada{round}@example.com"),
+            ..sign_up(&username)
+        };
+        let batch = [
+            create(even, same(format!("even{round}"))),
+            create(odd, same(format!("odd{round}"))),
+        ];
+        let mut outcomes = app.ask_all(batch).await;
+        outcomes.sort();
+        assert_eq!(outcomes, [Ok(1), taken("email")]);
+    }
+}
+
+#[tokio::test]
+async fn names_crosswise_at_two_workers() {
+    let App { bench, database } = App::start().await;
+    let app = App {
+        bench: bench.partitions(2),
+        database,
+    };
+    for round in 0..20 {
+        let key = |n: u128| Uuid::from_u128(100 + 4 * round + n);
+        let names = |email: &str, username: &str| CreateUser {
+            email: format!("{email}{round}@example.com"),
+            ..sign_up(&format!("{username}{round}"))
+        };
+        let batch = [
+            create(key(0), names("a", "second")),
+            create(key(2), names("b", "first")),
+            create(key(1), names("c", "first")),
+            create(key(3), names("d", "second")),
+        ];
+        let accepted = app
+            .ask_all(batch)
+            .await
+            .iter()
+            .filter(|outcome| outcome.is_ok())
+            .count();
+        assert_eq!(accepted, 2, "each username goes to one");
+    }
+}
+
+#[tokio::test]
+async fn a_closed_account_frees_its_email_but_not_its_username() {
+    let app = App::start().await;
+    app.ask(create(ADA, sign_up("ada"))).await.expect("accepted");
+    assert_eq!(
+        app.ask(create(
+            BOB,
+            CreateUser {
+                username: "bob".into(),
+                ..sign_up("ada")
+            }
+        ))
+        .await,
+        taken("email")
+    );
+
+    assert_eq!(app.ask(deactivate(ADA)).await, Ok(2));
+    app.bench.deliver_again().await;
+
+    assert_eq!(app.ask(create(BOB, sign_up("ada"))).await, taken("username"));
+    assert_eq!(
+        app.ask(create(
+            BOB,
+            CreateUser {
+                username: "bob".into(),
+                ..sign_up("ada")
+            }
+        ))
+        .await,
+        Ok(1)
+    );
+    let held = |kind: &str, name: &str, by| (kind.to_owned(), name.to_owned(), by);
+    let expected = [
+        held("email", "ada@example.com", BOB),
+        held("username", "ada", ADA),
+        held("username", "bob", BOB),
+    ];
+    assert_eq!(app.names().await, expected);
+}
+
+#[tokio::test]
+async fn an_email_changes_hands_within_one_batch() {
+    let app = App::start().await;
+    let third = Uuid::from_u128(3);
+    let same = |username: &str| CreateUser {
+        email: "Same@example.com".into(),
+        ..sign_up(username)
+    };
+    app.ask(create(ADA, same("ada"))).await.expect("accepted");
+    let batch = [
+        deactivate(ADA),
+        create(BOB, same("bob")),
+        deactivate(BOB),
+        create(third, same("third")),
+    ];
+    assert_eq!(app.ask_all(batch).await, [Ok(2), Ok(1), Ok(2), Ok(1)]);
+    let emails: Vec<_> = app
+        .names()
+        .await
+        .into_iter()
+        .filter(|(kind, ..)| kind == "email")
+        .collect();
+    assert_eq!(emails, [("email".to_owned(), "same@example.com".to_owned(), third)]);
+}
+
+#[tokio::test]
+async fn two_sign_ups_for_one_key_in_one_batch() {
+    let app = App::start().await;
+    app.ask(create(ADA, sign_up("ada"))).await.expect("accepted");
+    let third = Uuid::from_u128(3);
+    let taken_email = CreateUser {
+        username: "bob".into(),
+        ..sign_up("ada")
+    };
+    let other_email = CreateUser {
+        email: "bob@example.com".into(),
+        ..sign_up("carl")
+    };
+    let batch = [
+        create(BOB, taken_email),
+        create(BOB, sign_up("bob")),
+        create(BOB, sign_up("bob")),
+        create(third, other_email),
+        deactivate(BOB),
+    ];
+    let outcomes = app.ask_all(batch).await;
+    assert_eq!(
+        outcomes,
+        [
+            taken("email"),
+            Ok(1),
+            Err("already-exists".into()),
+            taken("email"),
+            Ok(2)
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_stale_version_is_refused() {
+    let app = App::start().await;
+    app.ask(create(ADA, sign_up("ada"))).await.expect("accepted");
+    assert_eq!(
+        app.ask(deactivate(ADA).expected_version(Some(7))).await,
+        Err("version-conflict".into())
+    );
+    assert_eq!(app.ask(deactivate(ADA).expected_version(Some(1))).await, Ok(2));
+}
+
+#[tokio::test]
+async fn a_new_process_knows_what_the_old_one_knew() {
+    let app = App::start().await;
+    app.ask(create(ADA, sign_up("ada"))).await.expect("accepted");
+    app.bench.restart();
+    assert_eq!(
+        app.ask(create(ADA, sign_up("other"))).await,
+        Err("already-exists".into())
+    );
+    assert_eq!(
+        app.ask(create(
+            BOB,
+            CreateUser {
+                username: "bob".into(),
+                ..sign_up("ada")
+            }
+        ))
+        .await,
+        taken("email")
+    );
+    assert_eq!(app.ask(deactivate(ADA)).await, Ok(2));
+}
+
+#[test]
+fn the_readme_names_every_setting() {
+    let readme = include_str!("../README.md");
+    for setting in chassis::settings::describe(user::config::Config::from_settings) {
+        assert!(readme.contains(&format!("`{}`", setting.name)), "{}", setting.name);
+    }
+}

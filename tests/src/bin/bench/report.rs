@@ -1,0 +1,146 @@
+//! The table: medians, spreads and ratios, with the machine they were measured on.
+
+use std::fmt;
+
+use anyhow::Result;
+use serde::Serialize;
+
+/// Repeated measurements of one thing.
+#[derive(Debug, Clone, Serialize)]
+pub struct Samples {
+    pub unit: &'static str,
+    pub values: Vec<f64>,
+}
+
+impl Samples {
+    pub fn new(unit: &'static str) -> Self {
+        Self { unit, values: Vec::new() }
+    }
+
+    pub fn push(&mut self, value: f64) {
+        self.values.push(value);
+    }
+
+    pub fn median(&self) -> f64 {
+        let mut sorted = self.values.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+
+    fn spread(&self) -> (f64, f64) {
+        let low = self.values.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = self.values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        (low, high)
+    }
+}
+
+impl fmt::Display for Samples {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (low, high) = self.spread();
+        let digits = if self.median() < 100.0 { 1 } else { 0 };
+        write!(f, "{:.digits$} {} ({low:.digits$} to {high:.digits$})", self.median(), self.unit)
+    }
+}
+
+/// One row of the targets.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    pub id: &'static str,
+    pub what: &'static str,
+    pub measured: Samples,
+    pub against: Samples,
+    pub against_what: &'static str,
+    pub must: String,
+    pub met: bool,
+    /// What was measured exactly, and what limits it.
+    pub note: String,
+}
+
+impl Row {
+    /// The median of the ratios, repeat by repeat.
+    pub fn ratio(measured: &Samples, against: &Samples) -> f64 {
+        let mut ratios = Samples::new("x");
+        for (measured, against) in measured.values.iter().zip(&against.values) {
+            ratios.push(measured / against);
+        }
+        ratios.median()
+    }
+}
+
+/// Where it was measured.
+#[derive(Debug, Serialize)]
+pub struct Machine {
+    pub cores: usize,
+    pub cpu: String,
+    pub memory_gib: u64,
+    pub kernel: String,
+}
+
+impl Machine {
+    pub fn this() -> Result<Self> {
+        let field = |text: &str, name: &str| {
+            text.lines()
+                .find(|line| line.starts_with(name))
+                .and_then(|line| line.split(':').nth(1))
+                .map(|value| value.trim().to_owned())
+        };
+        let memory = std::fs::read_to_string("/proc/meminfo")?;
+        let kib = field(&memory, "MemTotal")
+            .and_then(|text| text.split_whitespace().next().and_then(|number| number.parse::<u64>().ok()));
+        Ok(Self {
+            cores: std::thread::available_parallelism()?.get(),
+            cpu: field(&std::fs::read_to_string("/proc/cpuinfo")?, "model name").unwrap_or_else(|| "unknown".to_owned()),
+            memory_gib: kib.unwrap_or(0) / 1024 / 1024,
+            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
+        })
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub struct Report {
+    pub machine: Machine,
+    pub rows: Vec<Row>,
+}
+
+impl Report {
+    /// As `docs/performance.md`.
+    pub fn markdown(&self) -> String {
+        let machine = &self.machine;
+        let mut text = format!(
+            "# Performance\n\nMeasured by `scripts/bench` on {} cores ({}), {} GiB, Linux {}, release build, the servers of \
+             `scripts/stack` on the same cores. Absolute figures mean little on a shared machine; the ratios are repeat by \
+             repeat, both sides interleaved. Medians, with the lowest and the highest of the repeats.\n\n\
+             | # | what | measured | against | must | met |\n|---|---|---|---|---|---|\n",
+            machine.cores, machine.cpu, machine.memory_gib, machine.kernel
+        );
+        for row in &self.rows {
+            text += &format!(
+                "| {} | {} | {} | {}: {} | {} | {} |\n",
+                row.id,
+                row.what,
+                row.measured,
+                row.against_what,
+                row.against,
+                row.must,
+                if row.met { "yes" } else { "**no**" }
+            );
+        }
+        text += "\n## What was measured, and what limits it\n";
+        for row in &self.rows {
+            text += &format!("\n**{}.** {}\n", row.id, row.note);
+        }
+        text
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for row in &self.rows {
+            writeln!(f, "{}  {}", row.id, row.what)?;
+            writeln!(f, "    measured  {}", row.measured)?;
+            writeln!(f, "    against   {} ({})", row.against, row.against_what)?;
+            writeln!(f, "    must      {}: {}", row.must, if row.met { "met" } else { "NOT met" })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,44 @@
+//! The SMTP catcher: what mails arrived.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use serde_json::Value;
+
+/// A mail that arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mail {
+    pub to: String,
+    pub subject: String,
+    pub message_id: String,
+}
+
+/// The mails to one of these addresses, in the order of their arrival.
+pub async fn to(maildev: &str, addresses: &[String]) -> Result<Vec<Mail>> {
+    let mails: Vec<Value> = reqwest::get(format!("{maildev}/email")).await?.json().await?;
+    let text = |mail: &Value, pointer: &str| mail.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    Ok(mails
+        .iter()
+        .map(|mail| Mail {
+            to: text(mail, "/to/0/address"),
+            subject: text(mail, "/subject"),
+            message_id: text(mail, "/messageId"),
+        })
+        .filter(|mail| addresses.contains(&mail.to))
+        .collect())
+}
+
+/// Waits until `count` mails have arrived.
+pub async fn arrived(maildev: &str, addresses: &[String], count: usize, within: Duration) -> Result<Vec<Mail>> {
+    let deadline = Instant::now() + within;
+    loop {
+        let mails = to(maildev, addresses).await?;
+        if mails.len() >= count {
+            return Ok(mails);
+        }
+        if Instant::now() > deadline {
+            bail!("{} of {count} mails arrived within {within:?}: {mails:?}", mails.len());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
