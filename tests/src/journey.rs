@@ -71,7 +71,7 @@ impl<'a> Journey<'a> {
         let second = self.sign_up("cleo").await?;
         let event = self.publish_event(&organizer).await?;
         let (seat, registration_trace) = self.register(&first, &event, "confirmed").await?;
-        let (waiting, _) = self.register(&second, &event, "waiting").await?;
+        let (waiting, _) = self.register(&second, &event, "waitlisted").await?;
         self.cancel(&first, &seat).await?;
         self.promoted(&second, &waiting).await?;
         Ok(Outcome { organizer, first, second, event, registration_trace })
@@ -101,7 +101,8 @@ impl<'a> Journey<'a> {
     /// The administrator grants the role; the organizer signs in again to have it.
     pub async fn make_organizer(&mut self, system: &System, person: Person) -> Result<Person> {
         let begun = Instant::now();
-        let admin = self.anonymous.sign_in(&system.admin.email, &system.admin.password).await?;
+        let secrets = system.secrets();
+        let admin = self.anonymous.sign_in(&secrets.admin_email, &secrets.admin_password).await?;
         let roles = json!({ "roles": ["member", "organizer", "auditor"] });
         admin.put(&format!("/v1/users/{}/roles", person.id), roles).await?.expect(StatusCode::OK)?;
         let client = self.anonymous.sign_in(&person.email, PASSWORD).await?;
@@ -230,8 +231,8 @@ fn created(answer: Answer, collection: &str) -> Result<String> {
         StatusCode::CREATED => answer.text("id"),
         StatusCode::OK => {
             ensure!(answer.body["status"] == "succeeded", "the operation ended so: {}", answer.body);
-            let location = answer.text("location")?;
-            let id = location.strip_prefix(&format!("/v1/{collection}/")).context("the location names the resource")?;
+            let location = answer.text("resource")?;
+            let id = location.strip_prefix(&format!("/v1/{collection}/")).context("`resource` names what was made")?;
             Ok(id.to_owned())
         }
         status => anyhow::bail!("expected 201, got {status}: {}", answer.body),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use contracts::topics;
+use serde::{Deserialize, Serialize};
 use tokio::process::{Child, Command};
 use uuid::Uuid;
 
@@ -20,10 +21,43 @@ pub const SERVICES: [&str; 6] = ["user", "event", "registration", "notification"
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 
-/// The administrator that the gateway makes at its first start.
-pub struct Admin {
-    pub email: String,
-    pub password: String,
+/// What nobody else may know: made once, and kept in a file of its owner's where a system lives on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Secrets {
+    pub admin_email: String,
+    pub admin_password: String,
+    fingerprint_key: String,
+}
+
+impl Secrets {
+    pub fn new() -> Self {
+        let random = || format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+        Self {
+            admin_email: "admin@rollcall.example".to_owned(),
+            admin_password: random()[..24].to_owned(),
+            fingerprint_key: random(),
+        }
+    }
+
+    /// Those of an earlier run, or new ones.
+    pub fn kept_in(file: &Path) -> Result<Self> {
+        if let Ok(text) = std::fs::read_to_string(file) {
+            return serde_json::from_str(&text).with_context(|| format!("{} can't be read", file.display()));
+        }
+        let secrets = Self::new();
+        let mut options = File::options();
+        let mut kept = std::os::unix::fs::OpenOptionsExt::mode(options.create_new(true).write(true), 0o600)
+            .open(file)
+            .with_context(|| format!("{} can't be written", file.display()))?;
+        serde_json::to_writer(&mut kept, &secrets)?;
+        Ok(secrets)
+    }
+}
+
+impl Default for Secrets {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// How a system is set up.
@@ -34,13 +68,37 @@ pub struct Options {
     pub replicas: HashMap<&'static str, usize>,
     /// Settings of single services, beyond what every one needs.
     pub settings: Vec<(&'static str, String, String)>,
+    pub secrets: Secrets,
     pub logs: PathBuf,
+}
+
+impl Options {
+    /// Databases and topics of its own, one process of each service.
+    pub fn isolated(logs: impl Into<PathBuf>) -> Self {
+        Self {
+            isolated: true,
+            replicas: HashMap::new(),
+            settings: Vec::new(),
+            secrets: Secrets::new(),
+            logs: logs.into(),
+        }
+    }
+
+    /// On the stack's own databases and topics.
+    pub fn of_the_stack(logs: impl Into<PathBuf>, secrets: Secrets) -> Self {
+        Self { isolated: false, secrets, ..Self::isolated(logs) }
+    }
+
+    #[must_use]
+    pub fn replicas(mut self, service: &'static str, count: usize) -> Self {
+        self.replicas.insert(service, count);
+        self
+    }
 }
 
 /// Running processes.
 pub struct System {
     pub servers: Servers,
-    pub admin: Admin,
     pub topic_prefix: String,
     options: Options,
     databases: HashMap<&'static str, String>,
@@ -71,7 +129,6 @@ impl System {
         };
         std::fs::create_dir_all(&options.logs).context("the folder for logs can't be made")?;
         let mut system = Self {
-            admin: Admin { email: format!("admin-{run}@rollcall.example"), password: format!("admin-{run}-password") },
             servers,
             topic_prefix,
             options,
@@ -143,7 +200,7 @@ impl System {
             command.env("RUST_LOG", filter);
         }
         if let Some(otlp) = &self.servers.otlp {
-            command.env("OTEL_EXPORTER_OTLP_ENDPOINT", otlp);
+            command.env("OTEL_EXPORTER_OTLP_ENDPOINT", otlp).env("OTEL_TRACES_SAMPLER_ARG", "1");
         }
         match service {
             "notification" => {
@@ -152,8 +209,9 @@ impl System {
             "gateway" => {
                 command
                     .env("LISTEN", format!("127.0.0.1:{}", port.unwrap_or(0)))
-                    .env("GATEWAY_BOOTSTRAP_ADMIN_EMAIL", &self.admin.email)
-                    .env("GATEWAY_BOOTSTRAP_ADMIN_PASSWORD", &self.admin.password);
+                    .env("GATEWAY_BOOTSTRAP_ADMIN_EMAIL", &self.options.secrets.admin_email)
+                    .env("GATEWAY_BOOTSTRAP_ADMIN_PASSWORD", &self.options.secrets.admin_password)
+                    .env("FINGERPRINT_KEY", &self.options.secrets.fingerprint_key);
             }
             _ => {}
         }
@@ -202,6 +260,10 @@ impl System {
 
     fn log_of(&self, index: usize) -> String {
         self.log(self.name_of(index)).display().to_string()
+    }
+
+    pub fn secrets(&self) -> &Secrets {
+        &self.options.secrets
     }
 
     pub fn processes(&self) -> &[Process] {

@@ -180,3 +180,88 @@ fn code_name(kind: &ErrorKind) -> Option<&str> {
     }
     .filter(|name| !name.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson::{Document, deserialize_from_document, doc};
+    use mongodb::error::{CommandError, InsertManyError, WriteConcernError};
+
+    use super::*;
+
+    fn command(code: i32) -> mongodb::error::Error {
+        let document = doc! { "code": code, "codeName": "SomeName", "errmsg": "value: ada@example.org" };
+        let error: CommandError = deserialize_from_document(document).expect("a command error");
+        ErrorKind::Command(error).into()
+    }
+
+    /// The only kind whose labels can be made from outside of the driver.
+    fn labelled(label: &str) -> mongodb::error::Error {
+        let document = doc! { "code": 64, "errmsg": "", "errorLabels": [label] };
+        let error: WriteConcernError = deserialize_from_document(document).expect("a write concern error");
+        ErrorKind::Write(WriteFailure::WriteConcernError(error)).into()
+    }
+
+    fn insert(answer: Document) -> mongodb::error::Error {
+        let error: InsertManyError = deserialize_from_document(answer).expect("an insert error");
+        ErrorKind::InsertMany(error).into()
+    }
+
+    fn lost() -> mongodb::error::Error {
+        std::io::Error::from(std::io::ErrorKind::ConnectionReset).into()
+    }
+
+    #[test]
+    fn what_another_transaction_wrote_first_runs_the_whole_body_again() {
+        assert_eq!(
+            kind(&labelled(TRANSIENT_TRANSACTION_ERROR)),
+            StoreErrorKind::Unavailable
+        );
+        assert_eq!(kind(&command(WRITE_CONFLICT)), StoreErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn infrastructure_waits() {
+        assert_eq!(kind(&lost()), StoreErrorKind::Unavailable);
+        // NotWritablePrimary, Unauthorized, CommandNotFound: no message is to blame.
+        for code in [10107, 13, 59] {
+            assert_eq!(kind(&command(code)), StoreErrorKind::Unavailable, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_duplicate_key_is_looked_at_again_one_by_one() {
+        let message =
+            "E11000 duplicate key error collection: db.people index: email_1 dup key: { email: \"ada@example.org\" }";
+        let error = insert(doc! { "writeErrors": [{ "index": 3, "code": 11000, "errmsg": message }] });
+        assert_eq!(kind(&error), StoreErrorKind::Conflict);
+        let error = Error(error);
+        assert_eq!(error.duplicate_index(), Some("email_1"));
+        assert_eq!(error.to_string(), "MongoDB answered 11000 for the index email_1");
+    }
+
+    #[test]
+    fn data_that_the_server_refuses_is_broken() {
+        let error = insert(doc! { "writeErrors": [{ "index": 0, "code": 121, "errmsg": "" }] });
+        assert_eq!(kind(&error), StoreErrorKind::Broken);
+        assert_eq!(kind(&command(10334)), StoreErrorKind::Broken);
+    }
+
+    #[test]
+    fn no_text_holds_a_value() {
+        assert_eq!(Error(command(2)).to_string(), "MongoDB answered 2 (SomeName)");
+        assert_eq!(format!("{:?}", Error(command(2))), "MongoDB answered 2 (SomeName)");
+    }
+
+    #[test]
+    fn a_commit_is_rolled_back_only_where_the_server_says_so() {
+        let rolled_back = |error| matches!(commit_error(error), CommitError::RolledBack(_));
+        assert!(rolled_back(labelled(TRANSIENT_TRANSACTION_ERROR)));
+        // A refusal of the commit itself.
+        assert!(rolled_back(command(13)));
+        assert!(!rolled_back(labelled(UNKNOWN_TRANSACTION_COMMIT_RESULT)));
+        assert!(!rolled_back(lost()));
+        for code in INTERRUPTIONS {
+            assert!(!rolled_back(command(code)), "{code}");
+        }
+    }
+}

@@ -27,6 +27,8 @@ pub use transaction::{Tx, Update};
 const SERVER_SELECTION: Duration = Duration::from_secs(3);
 /// A server that answers no heartbeat for this long, twice, is given up; statements that wait for it fail.
 const HEARTBEAT: Duration = Duration::from_secs(2);
+/// How long a write waits for its majority. Later it may be there or not, as after a lost connection.
+const MAJORITY: Duration = Duration::from_secs(10);
 const CONNECTIONS: u32 = 16;
 
 /// One service's database. Cheap to clone.
@@ -43,7 +45,10 @@ impl Mongo {
     /// `Unavailable` where no server answers, `Broken` where the URL can't be used.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let broken = |source| StoreError::new(StoreErrorKind::Broken, source);
-        let mut options = ClientOptions::parse(url).await.map_err(store_error)?;
+        // The parser's own message may repeat a part of the password.
+        let mut options = ClientOptions::parse(url)
+            .await
+            .map_err(|_| broken("the URL must be mongodb://user:password@host/database"))?;
         let name = options
             .default_database
             .clone()
@@ -91,6 +96,7 @@ fn durable() -> WriteConcern {
     WriteConcern::builder()
         .w(Acknowledgment::Majority)
         .journal(true)
+        .w_timeout(MAJORITY)
         .build()
 }
 

@@ -1,7 +1,7 @@
 //! The outbox: appended to in the business transaction, emptied by relays.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -153,20 +153,13 @@ impl Mongo {
         owned.push(to_bson(owner).into());
         owned.push(bson::Bson::Null);
         let found = self.find(doc! { "owner": { "$nin": owned } }, limit).await?;
-        let mut by_owner: HashMap<bson::Uuid, Vec<bson::Uuid>> = HashMap::new();
-        for row in &found {
-            if let Some(dead) = row.owner {
-                by_owner.entry(dead).or_default().push(row.id);
-            }
-        }
-        let mut rows = Vec::with_capacity(found.len());
-        for (dead, ids) in by_owner {
-            rows.extend(self.claim(owner, &ids, dead.into()).await?);
-        }
-        Ok(rows)
+        let ids: Vec<_> = found.iter().map(|row| row.id).collect();
+        let dead: HashSet<_> = found.iter().filter_map(|row| row.owner).collect();
+        let dead: Vec<_> = dead.into_iter().collect();
+        self.claim(owner, &ids, doc! { "$in": dead }.into()).await
     }
 
-    /// Makes rows one's own that still belong to `from`; answers those that now are. Who comes second finds
+    /// Makes rows one's own whose owner is still `from`; answers those that now are. Who comes second finds
     /// none. That they are read again says that they are majority-committed.
     async fn claim(
         &self,

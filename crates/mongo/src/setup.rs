@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use futures::future::try_join_all;
 use messaging::ledger::StoreError;
 use mongodb::IndexModel;
 use mongodb::bson::{Document, doc};
@@ -21,22 +22,25 @@ impl Mongo {
     ///
     /// A collection can't be made inside a transaction that reads a snapshot, so this comes first.
     pub async fn prepare(&self) -> Result<(), StoreError> {
-        for (name, indexes) in bookkeeping() {
-            self.prepare_collection(name, indexes).await?;
-        }
+        // Side by side: each waits for the journal.
+        let made = bookkeeping()
+            .into_iter()
+            .map(|(name, indexes)| self.prepare_collection(name, indexes));
+        try_join_all(made).await?;
         Ok(())
     }
 
     /// Makes a collection and its indexes, for a service's own data. May be repeated.
     pub async fn prepare_collection(&self, name: &str, indexes: Vec<IndexModel>) -> Result<(), StoreError> {
-        match self.database().create_collection(name).await {
-            Err(error) if !is_already_there(&error) => return Err(store_error(error)),
-            _ => {}
+        if indexes.is_empty() {
+            return match self.database().create_collection(name).await {
+                Err(error) if !is_already_there(&error) => Err(store_error(error)),
+                _ => Ok(()),
+            };
         }
-        if !indexes.is_empty() {
-            let collection = self.collection::<Document>(name);
-            collection.create_indexes(indexes).await.map_err(store_error)?;
-        }
+        // Makes the collection too.
+        let collection = self.collection::<Document>(name);
+        collection.create_indexes(indexes).await.map_err(store_error)?;
         Ok(())
     }
 

@@ -73,7 +73,9 @@ impl Mongo {
             return Ok(0);
         };
         // A command takes no write concern from the client.
-        command.insert("writeConcern", doc! { "w": "majority", "j": true });
+        let concern = mongodb::bson::serialize_to_document(&durable())
+            .map_err(|error| StoreError::new(StoreErrorKind::Broken, error))?;
+        command.insert("writeConcern", concern);
         matched(&self.database().run_command(command).await.map_err(store_error)?)
     }
 

@@ -154,7 +154,7 @@ impl<L: Ledger> Bench<L> {
 
     /// The same with records that no producer of ours would write.
     pub async fn deliver_records(&self, records: Vec<Record>) {
-        self.log.append_new(records);
+        self.append_records(records);
         self.catch_up().await;
     }
 
@@ -173,9 +173,19 @@ impl<L: Ledger> Bench<L> {
     /// Appends to the log, and lets nobody read yet.
     pub fn append<M: Message>(&self, message: Outgoing<M>) -> Uuid {
         let id = message.id;
-        let record = self.record(message);
-        self.log.append_new(vec![record]);
+        self.append_records(vec![self.record(message)]);
         id
+    }
+
+    /// The same with raw records.
+    pub fn append_records(&self, records: Vec<Record>) {
+        self.log.append_new(records);
+    }
+
+    /// One partition's worker alone applies what it has not read yet.
+    pub async fn catch_up_on(&self, topic: &'static Topic, partition: i32) {
+        self.work(topic, partition).await;
+        self.look_aside().await;
     }
 
     /// Has the workers apply what they have not read yet: one batch a partition.

@@ -69,13 +69,17 @@ fn a_server_that_does_not_answer_is_69_and_says_which() {
         ),
         (trace.to_vec(), "JAEGER_QUERY_URL"),
     ];
-    for (arguments, says) in runs {
-        let answer = Rollcall::new().run(&arguments);
-        assert_eq!(answer.code, Some(69), "{arguments:?}: {answer:?}");
-        assert!(answer.stdout.is_empty(), "{answer:?}");
-        assert!(
-            answer.stderr.starts_with("rollcall: ") && answer.stderr.contains(says),
-            "{answer:?}"
-        );
-    }
+    std::thread::scope(|scope| {
+        for (arguments, says) in runs {
+            scope.spawn(move || {
+                let answer = Rollcall::new().run(&arguments);
+                assert_eq!(answer.code, Some(69), "{arguments:?}: {answer:?}");
+                assert!(answer.stdout.is_empty(), "{answer:?}");
+                assert!(
+                    answer.stderr.starts_with("rollcall: ") && answer.stderr.contains(says),
+                    "{answer:?}"
+                );
+            });
+        }
+    });
 }

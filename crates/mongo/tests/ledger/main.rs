@@ -10,3 +10,4 @@ mod position;
 mod proxy;
 mod sequences;
 mod setup;
+mod timing;

@@ -8,6 +8,7 @@ use messaging::MAX_VALUE_BYTES;
 use messaging::ledger::{Ledger as _, StoreErrorKind};
 use uuid::Uuid;
 
+use super::race;
 use super::service::{Service, Store, order};
 use crate::faulty::CommitFault;
 use crate::inside::Inside as _;
@@ -139,18 +140,7 @@ pub async fn first_position_insert_race<S: Store>() {
     first.append(order(key, "add"));
     first.append(order(key, "at-least:1"));
 
-    let (commit, insert) = (
-        first.faults.pause_before("commit"),
-        second.faults.pause_before("advance"),
-    );
-    let race = async {
-        commit.reached().await;
-        insert.reached().await;
-        insert.go_on();
-        soon().await;
-        commit.go_on();
-    };
-    tokio::join!(first.catch_up(), second.catch_up(), race);
+    race(&first.faults, first.catch_up(), &second.faults, second.catch_up()).await;
 
     assert_eq!(first.versions(key).await, [1, 2]);
     assert_eq!(first.users().await.len(), 2);
@@ -302,11 +292,4 @@ pub async fn oversized_message_fails_at_append<S: Store>() {
     assert_eq!(service.users().await.len(), 2);
     assert!(matches!(service.reply(big).await, Reply::CommandFailed(_)));
     assert_eq!(service.dead_letters().await.len(), 1);
-}
-
-/// Lets the other side get to where it has to wait. Every order of events is right; this makes the usual one the race.
-pub(super) async fn soon() {
-    for _ in 0..200 {
-        tokio::task::yield_now().await;
-    }
 }

@@ -23,11 +23,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
-pub struct App {
-    pub bench: Bench<Mongo>,
-    pub server: Recording,
+pub(crate) struct App {
+    pub(crate) bench: Bench<Mongo>,
+    pub(crate) server: Recording,
     lanes: Lanes,
     stop: CancellationToken,
     // Last: what is above uses it.
@@ -36,7 +36,7 @@ pub struct App {
 
 impl App {
     /// The handlers alone.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let database = testing::mongo().await;
         let mongo = database.ledger();
         store::prepare(&mongo).await.expect("collections can be made");
@@ -51,19 +51,19 @@ impl App {
     }
 
     /// With a mailer that works as in production, but for waits that a test has time for.
-    pub async fn with_mailer() -> Self {
+    pub(crate) async fn with_mailer() -> Self {
         let app = Self::start().await;
         app.run_mailer(app.server.clone(), quick());
         app
     }
 
     /// One more mailer, woken by the handlers of this process.
-    pub fn run_mailer<S: MailServer>(&self, server: S, working: Working) -> JoinHandle<()> {
+    pub(crate) fn run_mailer<S: MailServer>(&self, server: S, working: Working) -> JoinHandle<()> {
         self.run_mailer_woken_by(&self.lanes, server, working)
     }
 
     /// A mailer of another process: nobody wakes it.
-    pub fn run_remote_mailer<S: MailServer>(&self, server: S, working: Working) -> JoinHandle<()> {
+    pub(crate) fn run_remote_mailer<S: MailServer>(&self, server: S, working: Working) -> JoinHandle<()> {
         self.run_mailer_woken_by(&Lanes::default(), server, working)
     }
 
@@ -81,19 +81,19 @@ impl App {
     }
 
     /// A user who signed up, with an address.
-    pub async fn has_user(&self, name: &str) -> Uuid {
+    pub(crate) async fn has_user(&self, name: &str) -> Uuid {
         let user = Uuid::now_v7();
         self.bench.deliver(profile(user, name)).await;
         user
     }
 
-    pub async fn has_event(&self, title: &str) -> Uuid {
+    pub(crate) async fn has_event(&self, title: &str) -> Uuid {
         let event = Uuid::now_v7();
         self.bench.deliver(created(event, title)).await;
         event
     }
 
-    pub async fn mails(&self) -> Vec<Document> {
+    pub(crate) async fn mails(&self) -> Vec<Document> {
         let mails = self.database.ledger().collection::<Document>(MAILS);
         mails
             .find(doc! {})
@@ -104,7 +104,7 @@ impl App {
             .expect("mails can be read")
     }
 
-    pub async fn change_mails(&self, change: Document) {
+    pub(crate) async fn change_mails(&self, change: Document) {
         let mails = self.database.ledger().collection::<Document>(MAILS);
         mails
             .update_many(doc! {}, doc! { "$set": change })
@@ -113,7 +113,7 @@ impl App {
     }
 
     /// Waits until no mail is pending.
-    pub async fn is_done(&self) {
+    pub(crate) async fn is_done(&self) {
         eventually("no mail is pending", DEADLINE, || async {
             let mails = self.mails().await;
             mails
@@ -124,11 +124,11 @@ impl App {
         .await;
     }
 
-    pub fn stop_mailers(&self) {
+    pub(crate) fn stop_mailers(&self) {
         self.stop.cancel();
     }
 
-    pub async fn facts(&self) -> Vec<NotificationFact> {
+    pub(crate) async fn facts(&self) -> Vec<NotificationFact> {
         self.bench.published().await
     }
 }
@@ -140,7 +140,7 @@ impl Drop for App {
 }
 
 /// As in production, but for waits that a test has time for.
-pub fn quick() -> Working {
+pub(crate) fn quick() -> Working {
     Working {
         first_wait: Duration::from_millis(20),
         first_look: Duration::from_secs(60),
@@ -152,7 +152,7 @@ pub fn quick() -> Working {
 
 /// A mail server that keeps what it takes. It answers what the test put in line, then yes.
 #[derive(Clone, Default)]
-pub struct Recording(Arc<Recorded>);
+pub(crate) struct Recording(Arc<Recorded>);
 
 #[derive(Default)]
 struct Recorded {
@@ -164,23 +164,23 @@ struct Recorded {
 }
 
 impl Recording {
-    pub fn answers(&self, answers: impl IntoIterator<Item = NotSent>) {
+    pub(crate) fn answers(&self, answers: impl IntoIterator<Item = NotSent>) {
         self.0.answers.lock().expect("nobody panics").extend(answers);
     }
 
-    pub fn is_down(&self, down: bool) {
+    pub(crate) fn is_down(&self, down: bool) {
         self.0.down.send_replace(down);
     }
 
-    pub fn tried(&self) -> Vec<Letter> {
+    pub(crate) fn tried(&self) -> Vec<Letter> {
         self.0.tried.lock().expect("nobody panics").clone()
     }
 
-    pub fn taken(&self) -> Vec<Letter> {
+    pub(crate) fn taken(&self) -> Vec<Letter> {
         self.0.taken.lock().expect("nobody panics").clone()
     }
 
-    pub fn subjects(&self) -> Vec<String> {
+    pub(crate) fn subjects(&self) -> Vec<String> {
         let mut subjects: Vec<_> = self.taken().into_iter().map(|letter| letter.subject).collect();
         subjects.sort();
         subjects
@@ -201,15 +201,15 @@ impl MailServer for Recording {
     }
 }
 
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }
 
-pub fn signed_up(user: Uuid) -> Outgoing<UserEvent> {
+pub(crate) fn signed_up(user: Uuid) -> Outgoing<UserEvent> {
     Outgoing::new(user, UserCreated { created_at: now() })
 }
 
-pub fn profile(user: Uuid, name: &str) -> Outgoing<UserProfileState> {
+pub(crate) fn profile(user: Uuid, name: &str) -> Outgoing<UserProfileState> {
     let profile = UserProfile {
         email: format!("{}@example.org", name.to_lowercase()),
         username: name.to_lowercase(),
@@ -220,7 +220,7 @@ pub fn profile(user: Uuid, name: &str) -> Outgoing<UserProfileState> {
     Outgoing::new(user, profile)
 }
 
-pub fn created(event: Uuid, title: &str) -> Outgoing<EventEvent> {
+pub(crate) fn created(event: Uuid, title: &str) -> Outgoing<EventEvent> {
     let at = |text: &str| Timestamp::parse(text).expect("a time");
     let created = EventCreated {
         organizer_id: Uuid::from_u128(1),
@@ -237,7 +237,7 @@ pub fn created(event: Uuid, title: &str) -> Outgoing<EventEvent> {
     Outgoing::new(event, created)
 }
 
-pub fn confirmed(event: Uuid, user: Uuid) -> Outgoing<RegistrationEvent> {
+pub(crate) fn confirmed(event: Uuid, user: Uuid) -> Outgoing<RegistrationEvent> {
     let confirmed = SeatConfirmed {
         registration_id: Uuid::now_v7(),
         user_id: user,

@@ -10,21 +10,21 @@ use proptest::prelude::*;
 use registration::domain::SELF;
 use uuid::Uuid;
 
-pub const EVENTS: u128 = 2;
-pub const USERS: u128 = 7;
-pub const REGISTRATIONS: u128 = 14;
+pub(crate) const EVENTS: u128 = 2;
+pub(crate) const USERS: u128 = 7;
+pub(crate) const REGISTRATIONS: u128 = 14;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-pub fn event(n: u128) -> Uuid {
+pub(crate) fn event(n: u128) -> Uuid {
     Uuid::from_u128(100 + n)
 }
 
-pub fn user(n: u128) -> Uuid {
+pub(crate) fn user(n: u128) -> Uuid {
     Uuid::from_u128(200 + n)
 }
 
-pub fn registration(n: u128) -> Uuid {
+pub(crate) fn registration(n: u128) -> Uuid {
     Uuid::from_u128(300 + n)
 }
 
@@ -32,11 +32,11 @@ fn organizer() -> Uuid {
     Uuid::from_u128(400)
 }
 
-pub fn morning() -> Timestamp {
+pub(crate) fn morning() -> Timestamp {
     Timestamp::parse("2026-03-01T08:00:00Z").expect("a valid time")
 }
 
-pub fn command(
+pub(crate) fn command(
     key: Uuid,
     actor: Actor,
     time: Timestamp,
@@ -111,7 +111,7 @@ fn any_command(latest: u32) -> impl Strategy<Value = Command<RegistrationCommand
 }
 
 /// Some leave, the event is cancelled, the rest is ended.
-pub fn any_ending() -> impl Strategy<Value = Vec<Command<RegistrationCommand>>> {
+pub(crate) fn any_ending() -> impl Strategy<Value = Vec<Command<RegistrationCommand>>> {
     (prop::collection::vec(0..USERS, 0..4), 0..3_usize).prop_map(|(leaving, pieces)| {
         let leaving = leaving.into_iter().map(|n| {
             let cancel = CancelRegistration {
@@ -132,7 +132,7 @@ pub fn any_ending() -> impl Strategy<Value = Vec<Command<RegistrationCommand>>> 
 }
 
 /// Commands as they come: rosters are opened first in most runs, otherwise most commands would be deferred.
-pub fn any_commands(latest: u32) -> impl Strategy<Value = Vec<Command<RegistrationCommand>>> {
+pub(crate) fn any_commands(latest: u32) -> impl Strategy<Value = Vec<Command<RegistrationCommand>>> {
     let opening = prop::collection::vec((0..EVENTS, any_terms()), 0..3).prop_map(|rosters| {
         let published = |terms| FollowEvent {
             event_sequence: 1,
@@ -149,7 +149,7 @@ pub fn any_commands(latest: u32) -> impl Strategy<Value = Vec<Command<Registrati
 }
 
 /// Everybody has registered for the event.
-pub fn any_crowd() -> impl Strategy<Value = Vec<Command<RegistrationCommand>>> {
+pub(crate) fn any_crowd() -> impl Strategy<Value = Vec<Command<RegistrationCommand>>> {
     any_terms().prop_map(|terms| {
         let published = FollowEvent {
             event_sequence: 1,

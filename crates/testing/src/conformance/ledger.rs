@@ -1,0 +1,429 @@
+//! What a ledger promises by itself, without the pipeline.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use contracts::{DeadLetterReason, Timestamp};
+use messaging::ledger::{
+    CommitError, DeadLetter, InboxEntry, Ledger, OutboxMessage, Parked, Sequence, StoreError, StoreErrorKind,
+    StoredSchema,
+};
+use messaging::{Headers, Record, TopicPartition};
+use uuid::Uuid;
+
+use super::service::{Entry, Store};
+use crate::eventually;
+use crate::inside::Inside as _;
+
+const LEASE: Duration = Duration::from_secs(60);
+
+type Result = std::result::Result<(), StoreError>;
+
+/// Runs statements in a transaction, and commits it.
+macro_rules! committed {
+    ($ledger:expr, $tx:ident => $body:expr) => {{
+        let mut $tx = $ledger.begin().await.expect("a transaction begins");
+        let result = $body;
+        $ledger.commit($tx).await.expect("the transaction is committed");
+        result
+    }};
+}
+
+pub async fn positions_move_by_compare_and_set<S: Store>() {
+    let store = S::fresh().await;
+    let ledger = store.ledger();
+    let (one, two) = (TopicPartition::new("a", 0), TopicPartition::new("a", 1));
+    let other = TopicPartition::new("b", 0);
+    for (from, to, moved) in [(None, 5, true), (None, 6, false), (Some(4), 6, false), (Some(5), 9, true)] {
+        let mut tx = ledger.begin().await.expect("a transaction begins");
+        assert_eq!(ledger.advance(&mut tx, &one, from, to).await.expect("an answer"), moved, "{from:?} {to}");
+        match moved {
+            true => ledger.commit(tx).await.expect("committed"),
+            false => ledger.rollback(tx).await,
+        }
+    }
+    let mut tx = ledger.begin().await.expect("a transaction begins");
+    assert!(!ledger.advance(&mut tx, &two, Some(0), 1).await.expect("an answer"), "there is none to move");
+    ledger.rollback(tx).await;
+    let mut tx = ledger.begin().await.expect("a transaction begins");
+    assert!(ledger.advance(&mut tx, &two, None, 1).await.expect("an answer"));
+    ledger.rollback(tx).await;
+    committed!(ledger, tx => assert!(ledger.advance(&mut tx, &other, None, 3).await.expect("an answer")));
+    committed!(ledger, tx => ledger.lock_position(&mut tx, &one).await.expect("locked"));
+    committed!(ledger, tx => ledger.lock_position(&mut tx, &two).await.expect("nothing to lock is no error"));
+
+    let positions = ledger.positions(&[one.clone(), two, other.clone()]).await.expect("positions");
+    assert_eq!(positions, HashMap::from([(one, 9), (other, 3)]));
+    assert_eq!(ledger.positions(&[]).await.expect("positions"), HashMap::new());
+}
+
+pub async fn inbox_answers_what_is_new<S: Store>() {
+    let store = S::fresh().await;
+    let ledger = store.ledger();
+    let entry = |id, attempt, since| InboxEntry { id, attempt, since };
+    let (id, now) = (Uuid::now_v7(), Timestamp::now());
+    let odd = [Timestamp::EPOCH, Timestamp::now() + Duration::from_secs(400 * 86_400)];
+    let odd = odd.map(|since| entry(Uuid::now_v7(), 0, since));
+
+    let first = [entry(id, 0, now), entry(id, 0, now), entry(id, 1, now), odd[0], odd[1]];
+    let fresh = committed!(ledger, tx => ledger.remember(&mut tx, &first).await.expect("entered"));
+    assert_eq!(fresh, HashSet::from([(id, 0), (id, 1), (odd[0].id, 0), (odd[1].id, 0)]));
+    let second = [entry(id, 1, now), entry(id, 2, now), odd[0], odd[1]];
+    let fresh = committed!(ledger, tx => ledger.remember(&mut tx, &second).await.expect("entered"));
+    assert_eq!(fresh, HashSet::from([(id, 2)]));
+    let none = committed!(ledger, tx => ledger.remember(&mut tx, &[]).await.expect("nothing to enter"));
+    assert!(none.is_empty());
+
+    // Rolled back is never entered.
+    let other = [entry(Uuid::now_v7(), 0, now)];
+    for _ in 0..2 {
+        let mut tx = ledger.begin().await.expect("a transaction begins");
+        assert_eq!(ledger.remember(&mut tx, &other).await.expect("entered").len(), 1);
+        ledger.rollback(tx).await;
+    }
+    assert_eq!(ledger.remembered().await, 5);
+}
+
+pub async fn housekeeping_forgets_only_what_is_old<S: Store>() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let store = S::fresh().await;
+    let ledger = store.ledger();
+    let ages = [Duration::ZERO, 3 * DAY, 9 * DAY, 10 * DAY - Duration::from_secs(1), 13 * DAY, 400 * DAY];
+    let entries = ages.map(|age| InboxEntry {
+        id: Uuid::now_v7(),
+        attempt: 0,
+        since: Timestamp::now() - age,
+    });
+    committed!(ledger, tx => ledger.remember(&mut tx, &entries[..3]).await.expect("entered"));
+    ledger.housekeeping(10 * DAY).await.expect("tidied");
+    committed!(ledger, tx => ledger.remember(&mut tx, &entries[3..]).await.expect("entered"));
+    let both = tokio::join!(ledger.housekeeping(10 * DAY), ledger.housekeeping(10 * DAY));
+    both.0.and(both.1).expect("two processes tidy at once");
+
+    let fresh = committed!(ledger, tx => ledger.remember(&mut tx, &entries).await.expect("entered"));
+    let forgotten = entries[4..].iter().map(|entry| (entry.id, 0)).collect();
+    assert_eq!(fresh, forgotten, "what is younger than the retention is remembered");
+}
+
+pub async fn sequences_are_kept_by_topic_and_key<S: Store>() {
+    let store = S::fresh().await;
+    let ledger = store.ledger();
+    let (one, two) = (Uuid::now_v7(), Uuid::now_v7());
+    let plain = Sequence {
+        last: 7,
+        last_id: Some(Uuid::now_v7()),
+        ..Sequence::default()
+    };
+    let held = Sequence {
+        poisoned_at: Some(1),
+        has_parked: true,
+        ..Sequence::default()
+    };
+    committed!(ledger, tx => {
+        let none = ledger.sequences(&mut tx, "a", &[one, two]).await.expect("read");
+        assert!(none.is_empty());
+        ledger.set_sequences(&mut tx, "a", &[(one, plain), (two, held)], &[]).await.expect("written");
+        ledger.set_sequences(&mut tx, "b", &[(one, held)], &[]).await.expect("written");
+    });
+    committed!(ledger, tx => {
+        let rows = ledger.sequences(&mut tx, "a", &[one, two, Uuid::now_v7()]).await.expect("read");
+        assert_eq!(rows, HashMap::from([(one, plain), (two, held)]));
+        assert!(ledger.sequences(&mut tx, "a", &[]).await.expect("read").is_empty());
+        ledger.set_sequences(&mut tx, "a", &[], &[(one, held), (two, plain)]).await.expect("written");
+        ledger.set_sequences(&mut tx, "a", &[], &[]).await.expect("nothing to write");
+    });
+    committed!(ledger, tx => {
+        let rows = ledger.sequences(&mut tx, "a", &[one, two]).await.expect("read");
+        assert_eq!(rows, HashMap::from([(one, held), (two, plain)]));
+    });
+    let held_keys = ledger.parked_keys().await.expect("keys");
+    let held_keys: Vec<_> = held_keys.iter().map(|key| (key.topic.as_str(), key.key, key.poisoned_at)).collect();
+    assert_eq!(held_keys, [("a", one, 1), ("b", one, 1)]);
+
+    // Somebody else made the row meanwhile.
+    let mut tx = ledger.begin().await.expect("a transaction begins");
+    let made = ledger.set_sequences(&mut tx, "a", &[(one, plain)], &[]).await;
+    assert_eq!(made.expect_err("it is there").kind, StoreErrorKind::Conflict);
+    ledger.rollback(tx).await;
+}
+
+pub async fn parked_records_come_back_as_they_were<S: Store>() {
+    let store = S::fresh().await;
+    let ledger = store.ledger();
+    let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    let row = |key: Uuid, sequence, error: &str| Parked {
+        key,
+        sequence,
+        id: Uuid::now_v7(),
+        record: Record {
+            key: Some(Bytes::from(key.to_string())),
+            ..record(sequence)
+        },
+        error: error.to_owned(),
+    };
+    let rows = [row(two, 10, ""), row(one, 9, "why\0not"), row(one, 10, "")];
+    committed!(ledger, tx => ledger.park(&mut tx, "a", &rows).await.expect("parked"));
+    committed!(ledger, tx => {
+        let again = [row(one, 9, "another"), row(one, 11, "")];
+        ledger.park(&mut tx, "a", &again).await.expect("what is parked stays");
+        ledger.park(&mut tx, "a", &[]).await.expect("nothing to park");
+        ledger.park(&mut tx, "b", &[row(one, 9, "")]).await.expect("another topic's");
+    });
+    committed!(ledger, tx => {
+        let parked = ledger.parked(&mut tx, "a", &[two, one]).await.expect("read");
+        let places: Vec<_> = parked.iter().map(|row| (row.key, row.sequence)).collect();
+        assert_eq!(places, [(one, 9), (one, 10), (one, 11), (two, 10)]);
+        assert_eq!((parked[0].id, &parked[0].record), (rows[1].id, &rows[1].record));
+        assert!(parked[0].error.starts_with("why"));
+        assert_eq!(parked[1], rows[2]);
+        ledger.unpark(&mut tx, "a", &[(one, 9), (one, 12)]).await.expect("taken out");
+        ledger.unpark(&mut tx, "a", &[]).await.expect("nothing to take out");
+        // Put back in the same transaction, as a key that fails again is.
+        ledger.unpark(&mut tx, "a", &[(one, 10)]).await.expect("taken out");
+        ledger.park(&mut tx, "a", &[row(one, 10, "it failed")]).await.expect("parked");
+    });
+    committed!(ledger, tx => {
+        let parked = ledger.parked(&mut tx, "a", &[one]).await.expect("read");
+        let places: Vec<_> = parked.iter().map(|row| (row.sequence, row.error.as_str())).collect();
+        assert_eq!(places, [(10, "it failed"), (11, "")]);
+        assert!(ledger.parked(&mut tx, "a", &[]).await.expect("read").is_empty());
+    });
+}
+
+pub async fn dead_letters_keep_their_bytes<S: Store>() {
+    let store = S::fresh().await;
+    let ledger = store.ledger();
+    let letter = |record, detail: &str| DeadLetter {
+        id: Uuid::now_v7(),
+        reason: DeadLetterReason::MalformedEnvelope,
+        detail: detail.to_owned(),
+        record,
+    };
+    let mut odd = record(4);
+    odd.key = Some(Bytes::from_static(&[0xff, 0]));
+    odd.value = None;
+    let letters = [letter(record(3), "no time"), letter(odd, "no text")];
+    let nul = letter(
+        Record {
+            headers: Headers(vec![("a\0".to_owned(), "\0b".to_owned())]),
+            ..record(5)
+        },
+        "a\0b",
+    );
+    committed!(ledger, tx => {
+        ledger.bury(&mut tx, &letters).await.expect("buried");
+        ledger.bury(&mut tx, &[nul.clone()]).await.expect("NUL stops nobody");
+        ledger.bury(&mut tx, &[]).await.expect("nothing to bury");
+    });
+    let kept = ledger.dead_letters().await;
+    assert_eq!(kept[..2], letters);
+    assert_eq!((kept[2].id, &kept[2].record.value), (nul.id, &nul.record.value));
+}
+
+pub async fn outbox_rows_leave_in_order<S: Store>() {
+    let store = S::fresh().await;
+    let ledger = store.ledger();
+    let (owner, other) = (Uuid::now_v7(), Uuid::now_v7());
+    let later = OutboxMessage {
+        due_at: Some(Timestamp::now() + LEASE),
+        ..message("later")
+    };
+    let tombstone = OutboxMessage {
+        value: None,
+        ..message("tombstone")
+    };
+    let said = [message("1"), later.clone(), tombstone.clone(), message("2"), message("3")];
+    let ids = committed!(ledger, tx => {
+        assert!(ledger.append(&mut tx, owner, &[]).await.expect("nothing to append").is_empty());
+        let ids = ledger.append(&mut tx, owner, &said).await.expect("appended");
+        ledger.append(&mut tx, other, &[message("other")]).await.expect("appended");
+        ids
+    });
+    assert_eq!(ids.len(), said.len());
+    // Not there before the commit, and not after a rollback.
+    let mut tx = ledger.begin().await.expect("a transaction begins");
+    ledger.append(&mut tx, owner, &[message("never")]).await.expect("appended");
+    let rows = ledger.sweep(owner, Duration::ZERO, 100).await.expect("rows");
+    ledger.rollback(tx).await;
+
+    let messages: Vec<_> = rows.iter().map(|row| row.message.clone()).collect();
+    assert_eq!(messages, [message("1"), tombstone, message("2"), message("3")]);
+    assert!(rows.iter().all(|row| row.owner == owner));
+    assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), [ids[0], ids[2], ids[3], ids[4]]);
+    assert_eq!(ledger.delayed().await, [later]);
+    assert_eq!(ledger.sweep(owner, Duration::ZERO, 2).await.expect("rows").len(), 2);
+    assert!(ledger.sweep(owner, LEASE, 100).await.expect("rows").is_empty(), "none is that old");
+
+    // Deleting is guarded by the owner.
+    ledger.acknowledge(&[(rows[0].id, other)], &[]).await.expect("no error");
+    assert_eq!(ledger.sweep(owner, Duration::ZERO, 100).await.expect("rows").len(), 4);
+    let partition = TopicPartition::new("a", 3);
+    let done: Vec<_> = rows[..2].iter().map(|row| (row.id, row.owner)).collect();
+    ledger.acknowledge(&done, &[(partition.clone(), 9)]).await.expect("acknowledged");
+    ledger.acknowledge(&done, &[(partition.clone(), 8)]).await.expect("it may be repeated");
+    ledger.acknowledge(&[], &[]).await.expect("nothing to acknowledge");
+    assert_eq!(ledger.acknowledged().await, [(partition, 9)], "the newest is kept");
+    let left = ledger.sweep(owner, Duration::ZERO, 100).await.expect("rows");
+    assert_eq!(left.iter().map(|row| row.id).collect::<Vec<_>>(), [ids[3], ids[4]]);
+
+    let gauge = ledger.outbox_gauge().await.expect("measured");
+    assert!(gauge.rows >= 3, "{gauge:?}");
+    assert!(gauge.oldest_age < LEASE, "a row that is not due has no age: {gauge:?}");
+}
+
+pub async fn rows_without_a_live_lease_are_adopted<S: Store>() {
+    let store = S::fresh().await;
+    let ledger = store.ledger();
+    let [living, expired, unknown, heir, second] = [(); 5].map(|()| Uuid::now_v7());
+    for owner in [living, expired, unknown, heir] {
+        let said = [message("1"), message("2")];
+        committed!(ledger, tx => ledger.append(&mut tx, owner, &said).await.expect("appended"));
+    }
+    ledger.take_lease(living, LEASE).await.expect("leased");
+    ledger.take_lease(expired, Duration::from_millis(1)).await.expect("leased");
+    eventually("the lease runs out", LEASE, || async {
+        let live = ledger.renew_lease(expired, Duration::from_millis(1)).await.expect("an answer");
+        (!live).then_some(())
+    })
+    .await;
+
+    let some = ledger.adopt(heir, 1).await.expect("rows");
+    assert_eq!(some.len(), 1);
+    let rest = ledger.adopt(heir, 100).await.expect("rows");
+    assert_eq!(rest.len(), 3, "whether or not there is a lease row");
+    assert!(some.iter().chain(&rest).all(|row| row.owner == heir));
+    assert!(ledger.adopt(heir, 100).await.expect("rows").is_empty(), "own rows are not adopted again");
+    assert_eq!(ledger.sweep(heir, Duration::ZERO, 100).await.expect("rows").len(), 6);
+    assert_eq!(ledger.sweep(living, Duration::ZERO, 100).await.expect("rows").len(), 2);
+
+    // A lease that was ended is none.
+    ledger.drop_lease(living).await.expect("ended");
+    assert!(!ledger.renew_lease(living, LEASE).await.expect("an answer"));
+    ledger.take_lease(heir, LEASE).await.expect("leased");
+    assert_eq!(ledger.adopt(second, 100).await.expect("rows").len(), 2);
+    ledger.take_lease(second, LEASE).await.expect("leased");
+    assert!(ledger.renew_lease(second, LEASE).await.expect("an answer"));
+    ledger.drop_lease(Uuid::now_v7()).await.expect("nobody's lease is no error");
+}
+
+/// A process was given up, and then its commit came.
+pub async fn commit_after_adoption_is_adopted<S: Store>() {
+    let store = S::fresh().await;
+    let ledger = store.ledger();
+    let (slow, heir) = (Uuid::now_v7(), Uuid::now_v7());
+    ledger.take_lease(heir, LEASE).await.expect("leased");
+    committed!(ledger, tx => ledger.append(&mut tx, slow, &[message("1")]).await.expect("appended"));
+    let mut tx = ledger.begin().await.expect("a transaction begins");
+    ledger.append(&mut tx, slow, &[message("2")]).await.expect("appended");
+
+    assert_eq!(ledger.adopt(heir, 100).await.expect("rows").len(), 1);
+    ledger.housekeeping(LEASE).await.expect("tidied");
+    assert!(ledger.adopt(heir, 100).await.expect("rows").is_empty());
+    ledger.commit(tx).await.expect("committed");
+
+    let rows = ledger.adopt(heir, 100).await.expect("rows");
+    assert_eq!(rows.iter().map(|row| row.message.clone()).collect::<Vec<_>>(), [message("2")]);
+}
+
+pub async fn due_rows_are_taken_by_one<S: Store>() {
+    let store = S::fresh().await;
+    let ledger = store.ledger();
+    let (one, two, writer) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
+    assert_eq!(ledger.take_due(one, 10).await.expect("rows").1, None);
+    let at = |text, due_at| OutboxMessage {
+        due_at: Some(due_at),
+        ..message(text)
+    };
+    let past = Timestamp::now() - Duration::from_secs(10);
+    let mut said: Vec<_> = (0..20).map(|index| at("due", past + Duration::from_millis(index))).collect();
+    said.push(at("later", Timestamp::now() + Duration::from_secs(1_800)));
+    committed!(ledger, tx => ledger.append(&mut tx, writer, &said).await.expect("appended"));
+    assert!(ledger.sweep(writer, Duration::ZERO, 100).await.expect("rows").is_empty(), "they belong to nobody");
+    assert!(ledger.adopt(one, 100).await.expect("rows").is_empty(), "and can't be adopted");
+
+    let (few, next) = ledger.take_due(one, 4).await.expect("rows");
+    assert_eq!((few.len(), next), (4, Some(Duration::ZERO)));
+    let (first, second) = tokio::join!(ledger.take_due(one, 100), ledger.take_due(two, 100));
+    let (first, second) = (first.expect("rows").0, second.expect("rows").0);
+    assert_eq!(first.len() + second.len(), 16, "each by one of them");
+    assert!(first.iter().all(|row| row.owner == one) && second.iter().all(|row| row.owner == two));
+    let (none, next) = ledger.take_due(one, 100).await.expect("rows");
+    let next = next.expect("there is one more");
+    assert!(none.is_empty() && next > Duration::from_secs(1_700) && next <= Duration::from_secs(1_800), "{next:?}");
+
+    // From here on they are rows like any other.
+    let taken = few.len() + first.len();
+    assert_eq!(ledger.sweep(one, Duration::ZERO, 100).await.expect("rows").len(), taken);
+    let heir = Uuid::now_v7();
+    assert_eq!(ledger.adopt(heir, 100).await.expect("rows").len(), 20);
+}
+
+pub async fn schemas_are_kept<S: Store>() {
+    let store = S::fresh().await;
+    let ledger = store.ledger();
+    let schema = |id, text: &str| StoredSchema {
+        id,
+        schema: text.to_owned(),
+    };
+    ledger.save_schemas(&[]).await.expect("nothing to save");
+    ledger.save_schemas(&[schema(1, "one"), schema(7, "seven")]).await.expect("saved");
+    ledger.save_schemas(&[schema(7, "SEVEN"), schema(8, "eight")]).await.expect("saved");
+    let mut schemas = ledger.schemas().await.expect("schemas");
+    schemas.sort_by_key(|schema| schema.id);
+    assert_eq!(schemas, [schema(1, "one"), schema(7, "SEVEN"), schema(8, "eight")]);
+}
+
+pub async fn the_stack_keeps_the_promise<S: Store>() {
+    let store = S::fresh().await;
+    store.ledger().ping().await.expect("it answers");
+    assert_eq!(store.ledger().boot_problems().await.expect("checked"), Vec::<String>::new());
+}
+
+/// Postgres answers `COMMIT` of a failed transaction with a rollback, and no error. Whoever takes that for a commit
+/// publishes what never happened.
+pub async fn failed_statement_can_not_be_committed<S: Store>() {
+    let store = S::fresh().await;
+    let ledger = store.ledger();
+    let entry = Entry {
+        key: Uuid::now_v7(),
+        number: 1,
+        id: Uuid::now_v7(),
+    };
+    committed!(ledger, tx => store.journal(&mut tx, entry).await.expect("journaled"));
+    let mut tx = ledger.begin().await.expect("a transaction begins");
+    let other = Entry {
+        key: Uuid::now_v7(),
+        ..entry
+    };
+    store.journal(&mut tx, other).await.expect("journaled");
+    let failed: Result = store.journal(&mut tx, entry).await;
+    assert_eq!(failed.expect_err("it is there").kind, StoreErrorKind::Conflict);
+    // A handler that takes no notice of the error.
+    match ledger.commit(tx).await {
+        Err(CommitError::RolledBack(_)) => {}
+        other => panic!("this is no commit: {other:?}"),
+    }
+    assert_eq!(store.journaled().await, [entry]);
+}
+
+fn message(text: &str) -> OutboxMessage {
+    OutboxMessage {
+        topic: "a".to_owned(),
+        key: Uuid::from_u128(7),
+        value: Some(Bytes::from(text.to_owned())),
+        headers: Headers(vec![("ce_id".to_owned(), text.to_owned()), ("umlaut".to_owned(), "ä\"\\".to_owned())]),
+        due_at: None,
+    }
+}
+
+fn record(offset: i64) -> Record {
+    Record {
+        partition: TopicPartition::new("a", 5),
+        offset,
+        timestamp: Timestamp::from_micros(1_700_000_000_000_000).expect("a time of the calendar"),
+        key: Some(Bytes::from_static(b"key")),
+        value: Some(Bytes::from_static(&[0, 1, 0xff])),
+        headers: Headers(vec![("a".to_owned(), "ä".to_owned()), ("a".to_owned(), "twice".to_owned())]),
+    }
+}

@@ -1,0 +1,318 @@
+//! What holds for every kind of message.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use contracts::replies::Reply;
+use contracts::{
+    DeadLetterReason, EventEvent, NotificationFact, NotificationFailed, NotificationKind, Timestamp, UserCommand,
+    UserProfile, UserProfileState, topics,
+};
+use messaging::ledger::StoreErrorKind;
+use messaging::{Outgoing, Record, header};
+use uuid::Uuid;
+
+use super::service::{Entry, Service, Store, happened, order};
+use crate::inside::Inside as _;
+
+/// A batch through the pipeline writes what the same messages write one by one.
+pub async fn batch_equals_one_by_one<S: Store>() {
+    let keys: Vec<_> = (0..3).map(|_| Uuid::now_v7()).collect();
+    let words = [
+        "add", "at-least:2", "claim:ada", "claim:ada", "add", "from:9", "at-least:1", "claim:bob", "later", "reject",
+        "add", "claim:bob", "poison:well", "at-least:4", "add",
+    ];
+    // The second time without what makes a batch fall apart.
+    for takes in [words.len(), 9] {
+        let commands: Vec<_> = words[..takes]
+            .iter()
+            .enumerate()
+            .map(|(index, word)| order(keys[index * 7 % 3], word))
+            .collect();
+        // Some of them twice, as Kafka may.
+        let batch: Vec<_> = commands.iter().flat_map(|command| [command.clone(), command.clone()]).collect();
+        let batch = || batch.iter().enumerate().filter(|(index, _)| index % 4 != 1).map(|(_, command)| command.clone());
+
+        let (together, single) = (Service::<S>::start().await, Service::<S>::start().await);
+        together.deliver_all(batch()).await;
+        for command in batch() {
+            single.deliver(command).await;
+        }
+        assert_eq!(outcome(&together, &commands).await, outcome(&single, &commands).await);
+        assert!(together.hooks.batches()[0].len() > 5, "it was one batch");
+    }
+}
+
+type Outcome = (Vec<Entry>, Vec<(i64, String)>, Vec<String>, Vec<(Uuid, i32)>, Vec<DeadLetterReason>);
+
+async fn outcome<S: Store>(service: &Service<S>, commands: &[Outgoing<UserCommand>]) -> Outcome {
+    let mut replies = Vec::new();
+    for command in commands {
+        for reply in service.replies(command.id).await {
+            replies.push(match reply {
+                Reply::CommandAccepted(reply) => format!("accepted {} {:?}", reply.version, reply.effects),
+                Reply::CommandRejected(reply) => format!("rejected {} {:?}", reply.code, reply.errors),
+                Reply::CommandFailed(reply) => format!("failed {}", reply.code),
+            });
+        }
+    }
+    let delayed = service.delayed::<UserCommand>().await.into_iter();
+    let mut delayed: Vec<_> = delayed.map(|message| (message.envelope.key, message.envelope.attempt)).collect();
+    delayed.sort_unstable();
+    let letters = service.dead_letters().await;
+    (
+        service.store.journaled().await,
+        service.users().await,
+        replies,
+        delayed,
+        letters.into_iter().map(|letter| letter.reason).collect(),
+    )
+}
+
+/// Its row lock makes every later read current.
+pub async fn position_is_the_first_statement<S: Store>() {
+    let service = Service::<S>::start().await;
+    service.deliver(order(Uuid::now_v7(), "add")).await;
+    service.deliver(happened(Uuid::now_v7(), 2, "")).await;
+    service.deliver(profile(Uuid::now_v7(), 1)).await;
+    service.parked().await;
+    let calls = service.faults.calls();
+    let begun: Vec<_> = calls.iter().enumerate().filter(|(_, call)| **call == "begin").collect();
+    assert_eq!(begun.len(), 3);
+    for (place, _) in begun {
+        assert_eq!(calls[place + 1], "advance", "{calls:?}");
+    }
+}
+
+/// Wherever the store goes away in a transaction, the batch is taken again, and takes effect once.
+pub async fn every_statement_may_fail<S: Store>() {
+    let service = Service::<S>::start().await;
+    let key = Uuid::now_v7();
+    let (mut number, mut names) = (0, 0);
+    for kind in [StoreErrorKind::Unavailable, StoreErrorKind::Conflict, StoreErrorKind::Broken] {
+        for statement in 1..=6 {
+            service.faults.fail_statement(statement, kind);
+            names += 1;
+            service.append(order(key, &format!("claim:{names}")));
+            service.append(happened(key, number + 2, ""));
+            service.append(happened(key, number + 1, ""));
+            number += 2;
+            service.catch_up().await;
+        }
+    }
+    assert_eq!(service.versions(key).await, (1..=names).collect::<Vec<_>>());
+    assert_eq!(service.numbers(key).await, (1..=number).collect::<Vec<_>>());
+    assert_eq!(service.users().await.len() as i64, names);
+    assert_eq!(service.inside().dead_letters().await, []);
+}
+
+/// A name that was free when it was looked up is taken when it is claimed: one by one, with a fresh look.
+pub async fn conflict_is_decided_anew<S: Store>() {
+    let service = Service::<S>::with_partitions(2).await;
+    let other = service.another();
+    let [one, two] = [Uuid::from_u128(2), Uuid::from_u128(3)]; // on different partitions
+    let (first, second) = (order(one, "claim:ada"), order(two, "claim:ada"));
+    let ids = [first.id, second.id];
+    service.append(first);
+    service.append(second);
+    super::race(
+        &service.faults,
+        service.catch_up_on(&topics::USERS_COMMANDS, 0),
+        &other.faults,
+        other.catch_up_on(&topics::USERS_COMMANDS, 1),
+    )
+    .await;
+    assert!(matches!(service.reply(ids[0]).await, Reply::CommandAccepted(_)));
+    assert!(matches!(service.reply(ids[1]).await, Reply::CommandRejected(reply) if reply.code == "taken"));
+}
+
+/// A handler that panics has met a message that will never work. Neighbours and the process go on.
+pub async fn panic_is_poison<S: Store>() {
+    let service = Service::<S>::start().await;
+    let key = Uuid::now_v7();
+    let (before, bad, after) = (order(key, "add"), order(key, "panic"), order(key, "add"));
+    let ids = [before.id, bad.id, after.id];
+    service.deliver_all([before, bad, after]).await;
+    service.deliver_all([happened(key, 1, "panic"), happened(key, 2, "")]).await;
+
+    assert_eq!(service.versions(key).await, [1, 2]);
+    assert!(matches!(service.reply(ids[1]).await, Reply::CommandFailed(_)));
+    assert_eq!(service.dead_letters().await.len(), 1);
+    assert_eq!(service.parked().await.len(), 2);
+}
+
+/// Facts are applied once each, in any order. A fact can't be refused or put off: that is a dead letter, not silence.
+pub async fn facts_are_applied_once<S: Store>() {
+    let service = Service::<S>::start().await;
+    let key = Uuid::now_v7();
+    let fact = fact(key, "");
+    service.deliver_all([fact.clone(), fact.clone()]).await;
+    service.deliver_again().await;
+    assert_eq!(service.numbers(key).await, [0]);
+
+    let mut unknown = service.record(self::fact(key, ""));
+    unknown.headers.set(header::TYPE, "rollcall.notifications.NotificationRead");
+    service.deliver_records(vec![unknown]).await;
+    assert_eq!(service.inside().dead_letters().await, [], "an unknown fact is skipped");
+
+    for word in ["reject", "too-early", "poison:well"] {
+        service.deliver(self::fact(key, word)).await;
+        service.deliver_again().await;
+    }
+    let letters = service.dead_letters().await;
+    assert_eq!(letters.len(), 3);
+    assert!(letters.iter().all(|letter| letter.reason == DeadLetterReason::Poison));
+    assert_eq!(service.numbers(key).await, [0]);
+    assert!(service.published::<NotificationFact>().await.is_empty());
+}
+
+/// Of a state message the newest wins, whatever order and however often.
+pub async fn newest_state_wins<S: Store>() {
+    let service = Service::<S>::start().await;
+    let key = Uuid::now_v7();
+    service.deliver(profile(key, 5)).await;
+    service.deliver_again().await;
+    service.deliver(profile(key, 3)).await;
+    service.deliver_all([profile(key, 9), profile(key, 7), profile(key, 12)]).await;
+    service.deliver(profile(key, 11)).await;
+    assert_eq!(service.numbers(key).await, [5, 9, 12]);
+
+    let mut bad = service.record(profile(key, 13));
+    bad.value = Some(Bytes::from_static(b"junk"));
+    service.deliver_records(vec![bad]).await;
+    assert_eq!(service.dead_letters().await.len(), 1);
+    service.deliver(profile(key, 14)).await;
+    assert_eq!(service.numbers(key).await, [5, 9, 12, 14]);
+}
+
+/// A command that this process does not know is closed; it is not left to one that might.
+pub async fn unknown_command_is_a_dead_letter<S: Store>() {
+    let service = Service::<S>::start().await;
+    let key = Uuid::now_v7();
+    let command = order(key, "add");
+    let id = command.id;
+    let mut record = service.record(command);
+    record.headers.set(header::TYPE, "rollcall.users.commands.RenameUser");
+    service.deliver_records(vec![record]).await;
+    service.deliver_again().await;
+    let letters = service.dead_letters().await;
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].reason, DeadLetterReason::UnknownType);
+    assert!(matches!(service.reply(id).await, Reply::CommandFailed(_)));
+}
+
+/// Whatever stands on a topic, no partition stops at it, and nothing of it gets into the outbox that could not be
+/// published.
+pub async fn hostile_records_stop_nobody<S: Store>() {
+    type Break = fn(&mut Record);
+    let broken: [(&str, Break); 24] = [
+        ("no key", |record| record.key = None),
+        ("a key that is no UUID", |record| record.key = Some(Bytes::from_static(b"ada"))),
+        ("a key that is no text", |record| record.key = Some(Bytes::from_static(&[0xff, 0, 0xfe]))),
+        ("another subject", |record| record.headers.set(header::SUBJECT, Uuid::nil().to_string())),
+        ("no headers", |record| record.headers.0.clear()),
+        ("NUL in the type", |record| record.headers.set(header::TYPE, "a\0b")),
+        ("a long type", |record| record.headers.set(header::TYPE, "x".repeat(950 * 1024))),
+        ("a long actor", |record| record.headers.set(header::ACTOR, format!("service:{}", "x".repeat(950 * 1024)))),
+        ("NUL in a foreign header", |record| record.headers.set("x-\0", "\0")),
+        ("NUL in the trace", |record| record.headers.set(header::TRACE_PARENT, "\0")),
+        ("a long trace state", |record| record.headers.set(header::TRACE_STATE, "x".repeat(1024 * 1024))),
+        ("NUL in the actor", |record| record.headers.set(header::ACTOR, "service:\0")),
+        ("no number", |record| record.headers.set(header::SEQUENCE, "one")),
+        ("a negative number", |record| record.headers.set(header::SEQUENCE, "-1")),
+        ("number nought", |record| record.headers.set(header::SEQUENCE, "0")),
+        ("the last number", |record| record.headers.set(header::SEQUENCE, i64::MAX.to_string())),
+        ("too large a number", |record| record.headers.set(header::SEQUENCE, "9".repeat(30))),
+        ("the last attempt", |record| record.headers.set(header::ATTEMPT, i32::MAX.to_string())),
+        ("a negative attempt", |record| record.headers.set(header::ATTEMPT, i32::MIN.to_string())),
+        ("long ago", |record| record.headers.set(header::TIME, "0001-01-01T00:00:00Z")),
+        ("far away", |record| record.headers.set(header::DUE_AT, "9999-12-31T23:59:59Z")),
+        ("a reply to nowhere", |record| record.headers.set(header::REPLY_TO, "no-such-topic")),
+        ("a reply with NUL", |record| record.headers.set(header::REPLY_TO, "a\0b")),
+        ("no value", |record| record.value = None),
+    ];
+    let service = Service::<S>::start().await;
+    for (what, break_it) in broken {
+        let mut records = vec![
+            service.record(order(Uuid::now_v7(), "from:1")),
+            service.record(order(Uuid::now_v7(), "reject")),
+            service.record(order(Uuid::now_v7(), "add")),
+            service.record(happened(Uuid::now_v7(), 1, "")),
+            service.record(fact(Uuid::now_v7(), "")),
+            service.record(profile(Uuid::now_v7(), 1)),
+        ];
+        for record in &mut records {
+            break_it(record);
+        }
+        let delivered = service.deliver_records(records);
+        let in_time = tokio::time::timeout(Duration::from_secs(5), delivered).await;
+        assert!(in_time.is_ok(), "{what} stops a partition");
+        let topics: Vec<_> = topics::ALL.iter().map(|topic| service.topic_name(topic)).collect();
+        for (_, message) in service.inside().outbox().await {
+            assert!(topics.contains(&message.topic), "{what}: nobody can publish to {:?}", message.topic);
+            let headers: usize = message.headers.0.iter().map(|(name, value)| name.len() + value.len()).sum();
+            assert!(headers < 64 * 1024, "{what}: {headers} bytes of headers to {}", message.topic);
+        }
+    }
+    let key = Uuid::now_v7();
+    service.deliver(order(key, "add")).await;
+    service.deliver(happened(key, 1, "")).await;
+    assert_eq!((service.versions(key).await, service.numbers(key).await), (vec![1], vec![1]));
+    service.parked().await;
+    service.dead_letters().await;
+}
+
+/// Their process ended in the middle; the next one reads from the stored position and repeats nothing.
+pub async fn crash_anywhere_loses_nothing<S: Store>() {
+    let service = Service::<S>::start().await;
+    let key = Uuid::now_v7();
+    for (number, call) in (1..).zip(["begin", "advance", "remember", "append", "commit", "sequences", "set_sequences"]) {
+        service.append(order(key, "add"));
+        service.append(happened(key, number, ""));
+        let pause = service.faults.pause_before(call);
+        tokio::select! {
+            () = service.catch_up() => panic!("{call} comes in both"),
+            () = pause.reached() => {} // and the rest of it never happens
+        }
+        drop(pause);
+        service.restart();
+        service.catch_up().await;
+        let all: Vec<_> = (1..=number).collect();
+        assert_eq!(service.versions(key).await, all, "{call}");
+        assert_eq!(service.numbers(key).await, all, "{call}");
+    }
+    assert_eq!(service.users().await.len(), 7);
+}
+
+/// A stream is replayed years later.
+pub async fn old_domain_event_is_applied<S: Store>() {
+    let service = Service::<S>::start().await;
+    let key = Uuid::now_v7();
+    let old = happened(key, 1, "").time(Timestamp::EPOCH);
+    service.deliver(old).await;
+    service.deliver_again().await;
+    assert_eq!(service.numbers(key).await, [1], "the age of a domain event matters to nobody");
+    assert!(service.published::<EventEvent>().await.is_empty());
+}
+
+fn fact(key: Uuid, word: &str) -> Outgoing<NotificationFact> {
+    let failed = NotificationFailed {
+        notification_id: Uuid::now_v7(),
+        kind: NotificationKind::Welcome,
+        cause_id: Uuid::now_v7(),
+        reason: word.to_owned(),
+        failed_at: Timestamp::now(),
+    };
+    Outgoing::new(key, failed)
+}
+
+fn profile(key: Uuid, version: i64) -> Outgoing<UserProfileState> {
+    let profile = UserProfile {
+        email: "ada@example.org".to_owned(),
+        username: "ada".to_owned(),
+        full_name: "Ada Lovelace".to_owned(),
+        date_of_birth: contracts::Date::from_ymd(1815, 12, 10).expect("a day of the calendar"),
+        time_zone: "Europe/London".to_owned(),
+    };
+    Outgoing::new(key, profile).sequence(version)
+}

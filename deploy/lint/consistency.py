@@ -1,0 +1,232 @@
+"""What no schema knows: that docker-compose.yml, k8s/ and the code say the same.
+
+consistency.py ROOT COMPOSE K8S
+
+ROOT is the checkout; COMPOSE is what `docker compose config --format json` prints, K8S what `kubectl kustomize` prints.
+Prints every contradiction; exit code 1 if there is one.
+"""
+
+import json
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import yaml
+
+CLI = "cli"
+LOOPBACK = "127.0.0.1"
+# What the templates of server.properties have and the containers have another way; docker-compose.yml says which.
+KAFKA_DIFFERS = {"listeners", "controller.quorum.voters", "log.dirs"}
+
+problems = []
+
+
+def problem(where, what):
+    problems.append(f"{where}: {what}")
+
+
+# --- What the code reads ----------------------------------------------------------------------------------------------
+
+# read.required("NAME", …), read.or::<T>("NAME", …), read.optional(NAME, …), also over several lines
+READ = re.compile(r'\.\s*(required|or|optional)\s*(?:::<[^()]*>)?\s*\(\s*(?:"([A-Z][A-Z0-9_]*)"|([A-Z][A-Z0-9_]*)\s*,)')
+CONSTANT = re.compile(r'const\s+([A-Z0-9_]+)\s*:\s*&(?:\'static\s+)?str\s*=\s*"([A-Z0-9_]+)"')
+CLAP = re.compile(r'\benv\s*=\s*"([A-Z][A-Z0-9_]*)"')
+
+
+def sources(folder):
+    """The code of a crate that goes into its library and its service: no tests, no comments."""
+    for path in sorted((folder / "src").rglob("*.rs")):
+        if {"bin", "tests"} & set(path.relative_to(folder).parts) or path.name == "tests.rs":
+            continue
+        code = path.read_text().split("#[cfg(test)]\nmod tests {")[0]
+        yield "\n".join(line for line in code.splitlines() if not line.lstrip().startswith("//"))
+
+
+def settings(root, folder):
+    """The variables that a package and the workspace's crates below it read: name -> is it required?"""
+    found = {}
+    crates = {path.parent.name: path.parent for path in root.glob("crates/*/Cargo.toml")}
+    todo, seen = [folder], set()
+    while todo:
+        package = todo.pop()
+        if package in seen:
+            continue
+        seen.add(package)
+        dependencies = tomllib.loads((package / "Cargo.toml").read_text()).get("dependencies", {})
+        todo += [crates[name] for name in dependencies if name in crates]
+        for code in sources(package):
+            constants = dict(CONSTANT.findall(code))
+            for kind, name, constant in READ.findall(code):
+                name = name or constants.get(constant)
+                if name:
+                    found[name] = found.get(name, False) or kind == "required"
+    return found
+
+
+def arguments(folder):
+    """The variables that a command takes for arguments. Which of them it needs depends on the subcommand."""
+    return {name: False for code in sources(folder) for name in CLAP.findall(code)}
+
+
+def check_variables(where, given, known):
+    """`given`: name -> value, or None where only the cluster knows it."""
+    for name in sorted(set(given) - set(known)):
+        problem(where, f"sets {name}, which nothing reads")
+    for name in sorted(name for name, required in known.items() if required):
+        if name not in given or given[name] == "":
+            problem(where, f"does not set {name}, which is required")
+
+
+def seconds(text):
+    """Compose's durations, as `docker compose config` writes them: 2m0s."""
+    units = {"h": 3600, "m": 60, "s": 1}
+    return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)([hms])", text))
+
+
+# --- docker-compose.yml -----------------------------------------------------------------------------------------------
+
+
+def ours(image):
+    """The service in an image of ours, or None."""
+    name = image.split(":")[0]
+    return name.removeprefix("rollcall/") if name.startswith("rollcall/") else None
+
+
+def check_compose(root, compose, packages, image_env, shutdown):
+    services = compose["services"]
+    for name, service in services.items():
+        where = f"docker-compose.yml, {name}"
+        package = ours(service["image"])
+        if "container_name" in service:
+            problem(where, "has a container_name, so it can't be scaled")
+        for port in service.get("ports", []):
+            if port.get("host_ip") != LOOPBACK:
+                problem(where, f"publishes port {port['target']} beyond {LOOPBACK}")
+        for volume in service.get("volumes", []):
+            if volume["type"] == "bind" and not Path(volume["source"]).is_file():
+                problem(where, f"mounts {volume['source']}, which is not there")
+        if not package:
+            if service["image"].partition(":")[2] in ("", "latest"):
+                problem(where, f"takes {service['image']}, whatever version that is")
+            if "healthcheck" not in service:
+                problem(where, "has no health check")
+            continue
+        if service.get("build", {}).get("args", {}).get("SERVICE") != package:
+            problem(where, f"the build's SERVICE is not {package}")
+        if package not in packages:
+            problem(where, f"there is no {package}")
+            continue
+        if package == CLI:
+            check_variables(where, service.get("environment", {}), packages[CLI])
+        else:
+            check_variables(where, image_env | service.get("environment", {}), packages[package])
+            if seconds(service.get("stop_grace_period", "10s")) <= shutdown:
+                problem(where, f"the grace period is not longer than the drain, {shutdown} s")
+    for package in packages:
+        for name in [package, f"{package}-migrate"] if package != CLI else ["init"]:
+            if name not in services:
+                problem("docker-compose.yml", f"there is no {name}")
+    check_kafka(root, services["kafka"]["environment"])
+    scraped = yaml.safe_load((root / "deploy/compose/prometheus.yml").read_text())["scrape_configs"][0]
+    names = set(scraped["dns_sd_configs"][0]["names"])
+    if names != set(packages) - {CLI}:
+        problem("deploy/compose/prometheus.yml", f"scrapes {sorted(names)}, which are not the services")
+
+
+def check_kafka(root, environment):
+    template = {}
+    for line in (root / "deploy/kafka/server.properties.template").read_text().splitlines():
+        if "=" in line and not line.startswith("#"):
+            name, value = line.split("=", 1)
+            template[name] = value
+    for name in sorted(set(template) - KAFKA_DIFFERS):
+        variable = "KAFKA_" + name.upper().replace(".", "_")
+        if environment.get(variable) != template[name]:
+            problem("docker-compose.yml, kafka", f"{variable} is not {template[name]}, as in server.properties.template")
+
+
+# --- k8s/ -------------------------------------------------------------------------------------------------------------
+
+
+def check_k8s(objects, packages, image_env, shutdown, readme):
+    maps = {o["metadata"]["name"]: o["data"] for o in objects if o["kind"] == "ConfigMap"}
+    names = {kind: {o["metadata"]["name"] for o in objects if o["kind"] == kind} for kind in {o["kind"] for o in objects}}
+    for package in set(packages) - {CLI}:
+        for kind in ["Deployment", "Service", "PodDisruptionBudget"]:
+            if package not in names.get(kind, ()):
+                problem("k8s", f"there is no {kind} {package}")
+    for o in objects:
+        if o["kind"] not in ("Deployment", "Job"):
+            continue
+        where = f"k8s, {o['kind']} {o['metadata']['name']}"
+        pod = o["spec"]["template"]["spec"]
+        security = pod.get("securityContext", {})
+        if security.get("runAsNonRoot") is not True or security.get("seccompProfile") != {"type": "RuntimeDefault"}:
+            problem(where, "the pod is not restricted")
+        if o["kind"] == "Deployment" and pod.get("terminationGracePeriodSeconds", 30) <= shutdown:
+            problem(where, f"the grace period is not longer than the drain, {shutdown} s")
+        for container in pod.get("initContainers", []) + pod["containers"]:
+            check_container(f"{where}, {container['name']}", container, packages, maps, image_env)
+            for variable in container.get("env", []):
+                secret = variable.get("valueFrom", {}).get("secretKeyRef")
+                if secret and f"| `{secret['name']}` | `{secret['key']}` |" not in readme:
+                    problem(where, f"k8s/README.md has no row for {secret['key']} of the secret {secret['name']}")
+        if o["kind"] == "Deployment":
+            for probe in ["startupProbe", "livenessProbe", "readinessProbe"]:
+                if probe not in pod["containers"][0]:
+                    problem(where, f"has no {probe}")
+
+
+def check_container(where, container, packages, maps, image_env):
+    security = container.get("securityContext", {})
+    if (
+        security.get("allowPrivilegeEscalation") is not False
+        or security.get("readOnlyRootFilesystem") is not True
+        or security.get("capabilities") != {"drop": ["ALL"]}
+    ):
+        problem(where, "is not restricted")
+    if not {"requests", "limits"} <= set(container.get("resources", {})):
+        problem(where, "has no resources")
+    package = ours(container["image"])
+    if package not in packages:
+        problem(where, f"runs {container['image']}, which is no image of ours")
+        return
+    given = {}
+    for source in container.get("envFrom", []):
+        name = source["configMapRef"]["name"]
+        if name not in maps:
+            problem(where, f"there is no ConfigMap {name}")
+        given |= maps.get(name, {})
+    for variable in container.get("env", []):
+        value = variable.get("value")
+        source = variable.get("valueFrom", {}).get("configMapKeyRef")
+        if source:
+            value = maps.get(source["name"], {}).get(source["key"])
+            if value is None:
+                problem(where, f"there is no {source['key']} in the ConfigMap {source['name']}")
+        given[variable["name"]] = value
+    check_variables(where, given if package == CLI else image_env | given, packages[package])
+
+
+# --- All of it --------------------------------------------------------------------------------------------------------
+
+
+def main():
+    root = Path(sys.argv[1])
+    compose = json.loads(Path(sys.argv[2]).read_text())
+    objects = [o for o in yaml.safe_load_all(Path(sys.argv[3]).read_text()) if o]
+    packages = {path.parent.name: settings(root, path.parent) for path in sorted(root.glob("services/*/Cargo.toml"))}
+    packages[CLI] = arguments(root / "crates" / CLI)
+    dockerfile = (root / "Dockerfile").read_text()
+    image_env = dict(re.findall(r"^ENV ([A-Z_]+)=(\S+)", dockerfile, re.MULTILINE))
+    chassis = "\n".join(sources(root / "crates/chassis"))
+    shutdown = int(re.search(r'"SHUTDOWN_TIMEOUT_MS",\s*"(\d+)"', chassis)[1]) / 1000
+    check_compose(root, compose, packages, image_env, shutdown)
+    check_k8s(objects, packages, image_env, shutdown, (root / "k8s/README.md").read_text())
+    print("\n".join(problems) or f"{len(packages)} images, {len(compose['services'])} containers, {len(objects)} objects")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,25 @@
+//! What the service reads from its environment.
+
+use chassis::settings::{Reader, Url};
+use messaging::kafka;
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub database: Url,
+    pub registry: Url,
+    pub kafka: kafka::Settings,
+}
+
+impl Config {
+    pub fn from_settings(read: &mut Reader) -> Self {
+        Self {
+            database: read.required(
+                "DATABASE_URL",
+                "mongodb://127.0.0.1/audit?replicaSet=rs0",
+                "this service's own database",
+            ),
+            registry: read.required("SCHEMA_REGISTRY_URL", "http://127.0.0.1:8081", "where the schema registry is"),
+            kafka: kafka::Settings::from_settings(read),
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! Entries: what the log keeps of a record. Pure: a record in, an entry and its findings out.
+
+use contracts::{CommandAccepted, Codec, Kind, Record as _, Timestamp, Topic, codec, topics};
+use messaging::{Envelope, Headers, Record, header};
+use mongo::to_bson;
+use mongodb::bson::{self, Binary, spec::BinarySubtype};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::finding::{Finding, FindingKind};
+
+/// Where a record stands in the log, which names it: no two records have the same place.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Place {
+    /// Without prefix.
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+}
+
+impl Place {
+    pub(crate) fn of(topic: &Topic, record: &Record) -> Self {
+        Self {
+            topic: topic.name.to_owned(),
+            partition: record.partition.partition,
+            offset: record.offset,
+        }
+    }
+
+    /// Reads what [`Display`](std::fmt::Display) wrote: `users.commands-3-17`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.rsplitn(3, '-');
+        let (offset, partition, topic) = (parts.next()?, parts.next()?, parts.next()?);
+        Some(Self {
+            topic: topic.to_owned(),
+            partition: partition.parse().ok()?,
+            offset: offset.parse().ok()?,
+        })
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}-{}", self.topic, self.partition, self.offset)
+    }
+}
+
+/// One record, as it is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    #[serde(rename = "_id")]
+    pub place: Place,
+    /// When the message was said (`ce_time`), or where that can't be read, when the broker took it. Micros.
+    pub time: i64,
+    /// The broker's time. Micros.
+    pub timestamp: i64,
+    pub recorded_at: bson::DateTime,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub type_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<bson::Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<bson::Uuid>,
+    /// A key that is no UUID, as hexadecimal text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub foreign_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<bson::Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub causation_id: Option<bson::Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    /// All of them, in their order.
+    pub headers: Headers,
+    /// The value as JSON text, as it was when it was recorded; without personal fields.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+    /// SHA-256 of the value; none for a record without a value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Binary>,
+    /// The value itself, where nothing in it is personal, or the answer to a question to this log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<Binary>,
+}
+
+/// What is kept of a value.
+struct Kept {
+    content: Option<Json>,
+    keep_bytes: bool,
+    finding: Option<(FindingKind, String)>,
+}
+
+impl Entry {
+    /// What the log keeps of a record, and what is strange about it.
+    pub fn of(topic: &'static Topic, record: &Record, codec: &Codec) -> (Self, Vec<Finding>) {
+        let headers = &record.headers;
+        let id = |name| header::<Uuid>(headers, name).map(to_bson);
+        let key = record.key.as_deref();
+        let uuid = key.and_then(|key| Uuid::try_parse(std::str::from_utf8(key).ok()?).ok());
+        let place = Place::of(topic, record);
+        let mut strange = Vec::new();
+        if let Err(error) = Envelope::of(record) {
+            strange.push((FindingKind::MalformedEnvelope, error.to_string()));
+        }
+        let value = record.value.as_deref();
+        let kept = value.map(|value| keep(topic, headers, value, codec));
+        let (content, keep_bytes) = match kept {
+            Some(kept) => {
+                strange.extend(kept.finding);
+                (kept.content, kept.keep_bytes)
+            }
+            None => (None, false),
+        };
+        let entry = Self {
+            time: header::<Timestamp>(headers, header::TIME).unwrap_or(record.timestamp).as_micros(),
+            timestamp: record.timestamp.as_micros(),
+            recorded_at: bson::DateTime::now(),
+            type_name: header(headers, header::TYPE),
+            message_id: id(header::ID),
+            source: header(headers, header::SOURCE),
+            key: uuid.map(to_bson),
+            foreign_key: key.filter(|_| uuid.is_none()).map(hex),
+            sequence: header(headers, header::SEQUENCE),
+            correlation_id: id(header::CORRELATION_ID),
+            causation_id: id(header::CAUSATION_ID),
+            actor: header(headers, header::ACTOR),
+            headers: headers.clone(),
+            content: content.map(|content| content.to_string()),
+            sha256: value.map(|value| binary(&Sha256::digest(value))),
+            value: value.filter(|_| keep_bytes).map(binary),
+            place,
+        };
+        let findings = strange.into_iter().map(|(kind, detail)| entry.finding(kind, detail)).collect();
+        (entry, findings)
+    }
+
+    pub(crate) fn finding(&self, kind: FindingKind, detail: impl Into<String>) -> Finding {
+        Finding::new(self.place.clone(), kind, self.key, self.sequence, detail.into())
+    }
+}
+
+fn keep(topic: &Topic, headers: &Headers, value: &[u8], codec: &Codec) -> Kept {
+    let own = is_own(headers);
+    let (name, mut content) = match codec.to_json_without_personal(value) {
+        Ok(decoded) => decoded,
+        Err(error) => {
+            let kind = match error {
+                codec::Error::UnknownSchema(_) => FindingKind::UnknownSchema,
+                _ => FindingKind::Undecodable,
+            };
+            return Kept {
+                content: None,
+                // What can't be read may be personal, where personal fields are allowed.
+                keep_bytes: topic.kind != Kind::Commands && !own,
+                finding: Some((kind, error.to_string())),
+            };
+        }
+    };
+    let is_personal = !matches!(codec.to_json(value), Ok((_, whole)) if whole == content);
+    let is_answer = own && name == CommandAccepted::NAME && topic.name == topics::GATEWAY_REPLIES.name;
+    if is_answer {
+        hash_result(&mut content);
+    }
+    let named = headers.get(header::TYPE);
+    Kept {
+        content: Some(content),
+        keep_bytes: !is_personal && !is_answer,
+        finding: named
+            .filter(|named| *named != name)
+            .map(|_| (FindingKind::WrongType, format!("the value is a {name}"))),
+    }
+}
+
+/// Whether this service said it.
+fn is_own(headers: &Headers) -> bool {
+    headers.get(header::SOURCE) == Some(concat!("/rollcall/", env!("CARGO_PKG_NAME")))
+}
+
+/// Of the answer to a question to this log, what is in the log already is not kept again.
+fn hash_result(content: &mut Json) {
+    let Some(reply) = content.as_object_mut() else {
+        return;
+    };
+    if let Some(Json::String(result)) = reply.remove("result") {
+        reply.insert("result_sha256".to_owned(), hex(&Sha256::digest(result)).into());
+    }
+}
+
+/// A header, where it is there and can be read. What is wrong with it is a finding of its own.
+fn header<T: std::str::FromStr>(headers: &Headers, name: &str) -> Option<T> {
+    headers.get(name)?.parse().ok()
+}
+
+pub(crate) fn hex(bytes: impl AsRef<[u8]>) -> String {
+    bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn binary(bytes: &[u8]) -> Binary {
+    Binary {
+        subtype: BinarySubtype::Generic,
+        bytes: bytes.to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use contracts::{CreateUser, Date, DeactivateUser, Message, Reply, UserCommand, UserCreated, UserEvent};
+    use messaging::TopicPartition;
+
+    use super::*;
+
+    const KEY: Uuid = Uuid::from_u128(1);
+
+    fn codec() -> Codec {
+        Codec::local()
+    }
+
+    fn record<M: Message>(source: &str, message: M) -> Record {
+        let envelope = Envelope {
+            id: Uuid::from_u128(2),
+            source: source.to_owned(),
+            type_name: message.type_name().to_owned(),
+            time: Timestamp::parse("2026-03-01T12:00:00.123456Z").expect("a time"),
+            key: KEY,
+            sequence: Some(1),
+            correlation_id: Uuid::from_u128(3),
+            causation_id: Some(Uuid::from_u128(4)),
+            actor: Some(contracts::Actor::User(KEY)),
+            attempt: 0,
+            due_at: None,
+            expected_version: None,
+            reply_to: None,
+            trace_parent: None,
+            trace_state: None,
+        };
+        Record {
+            partition: TopicPartition::new(format!("test.{}", M::TOPIC.name), 3),
+            offset: 17,
+            timestamp: Timestamp::parse("2026-03-01T12:00:01Z").expect("a time"),
+            key: Some(Bytes::from(KEY.to_string())),
+            value: Some(message.encode(&codec()).expect("it can be encoded").into()),
+            headers: envelope.to_headers(None),
+        }
+    }
+
+    fn user_created() -> Record {
+        record("/rollcall/user", UserEvent::from(UserCreated { created_at: Timestamp::EPOCH }))
+    }
+
+    fn create_user() -> Record {
+        let command = CreateUser {
+            email: "ada@example.org".to_owned(),
+            username: "ada_1815".to_owned(),
+            full_name: "Ada Lovelace".to_owned(),
+            date_of_birth: Date::parse("1990-12-10").expect("a date"),
+            time_zone: "Europe/London".to_owned(),
+        };
+        record("/rollcall/gateway", UserCommand::from(command))
+    }
+
+    fn kinds(findings: &[Finding]) -> Vec<FindingKind> {
+        findings.iter().map(Finding::kind).collect()
+    }
+
+    #[test]
+    fn a_record_is_kept_with_its_envelope_content_and_bytes() {
+        let record = user_created();
+        let (entry, findings) = Entry::of(&topics::USERS, &record, &codec());
+
+        assert!(findings.is_empty(), "{findings:?}");
+        assert_eq!(entry.place.to_string(), "users-3-17");
+        assert_eq!(entry.type_name.as_deref(), Some(UserCreated::NAME));
+        assert_eq!(entry.actor.as_deref(), Some("user:00000000-0000-0000-0000-000000000001"));
+        assert_eq!(entry.key, Some(to_bson(KEY)));
+        assert_eq!(entry.sequence, Some(1));
+        assert_eq!(entry.time % 1_000_000, 123_456, "to the microsecond");
+        assert_eq!(entry.headers, record.headers);
+        assert_eq!(entry.content.as_deref(), Some(r#"{"created_at":"1970-01-01T00:00:00Z"}"#));
+        let value = record.value.expect("it has one");
+        assert_eq!(entry.value.map(|value| value.bytes), Some(value.to_vec()));
+        assert_eq!(entry.sha256.map(|hash| hash.bytes), Some(Sha256::digest(value).to_vec()));
+    }
+
+    #[test]
+    fn of_personal_fields_only_the_hash_of_the_bytes_is_kept() {
+        let record = create_user();
+        let (entry, findings) = Entry::of(&topics::USERS_COMMANDS, &record, &codec());
+
+        assert!(findings.is_empty(), "{findings:?}");
+        assert_eq!(entry.content.as_deref(), Some(r#"{"time_zone":"Europe/London"}"#));
+        assert_eq!(entry.value, None);
+        assert!(entry.sha256.is_some());
+        let kept = format!("{:?}", bson::serialize_to_document(&entry).expect("a document"));
+        for personal in ["ada", "Ada", "Lovelace", "1990"] {
+            assert!(!kept.contains(personal), "{kept}");
+        }
+    }
+
+    #[test]
+    fn a_command_without_personal_fields_is_kept_with_its_bytes() {
+        let reason = "on request".to_owned();
+        let record = record("/rollcall/gateway", UserCommand::from(DeactivateUser { reason }));
+        let (entry, _) = Entry::of(&topics::USERS_COMMANDS, &record, &codec());
+        assert!(entry.value.is_some());
+    }
+
+    #[test]
+    fn of_the_logs_own_answers_only_the_hash_of_the_result_is_kept() {
+        let accepted = CommandAccepted {
+            command_id: Uuid::from_u128(5),
+            version: 0,
+            effects: Vec::new(),
+            result: Some(r#"{"entries":["a secret"]}"#.to_owned()),
+        };
+        let own = record("/rollcall/audit", Reply::from(accepted.clone()));
+        let (entry, findings) = Entry::of(&topics::GATEWAY_REPLIES, &own, &codec());
+        assert!(findings.is_empty(), "{findings:?}");
+        assert_eq!(entry.value, None);
+        let content: Json = serde_json::from_str(&entry.content.expect("it has one")).expect("JSON");
+        assert_eq!(content.get("result"), None);
+        assert_eq!(content["result_sha256"], hex(Sha256::digest(r#"{"entries":["a secret"]}"#)));
+
+        let others = record("/rollcall/event", Reply::from(accepted));
+        let (entry, _) = Entry::of(&topics::GATEWAY_REPLIES, &others, &codec());
+        assert!(entry.value.is_some() && entry.content.is_some_and(|content| content.contains("a secret")));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_kept_raw_unless_it_may_be_personal() {
+        let garbage = Some(Bytes::from_static(&[0, 0, 0, 0, 1, 0xff]));
+        let mut fact = user_created();
+        fact.value.clone_from(&garbage);
+        let (entry, findings) = Entry::of(&topics::USERS, &fact, &codec());
+        assert_eq!(kinds(&findings), [FindingKind::Undecodable]);
+        assert!(entry.value.is_some() && entry.content.is_none());
+
+        let mut command = create_user();
+        command.value = garbage;
+        let (entry, findings) = Entry::of(&topics::USERS_COMMANDS, &command, &codec());
+        assert_eq!(kinds(&findings), [FindingKind::Undecodable]);
+        assert!(entry.value.is_none() && entry.content.is_none() && entry.sha256.is_some());
+    }
+
+    #[test]
+    fn a_schema_that_nobody_knows_is_a_finding() {
+        let mut record = user_created();
+        record.value = Some(Bytes::from_static(&[0, 0, 1, 0, 0, 7]));
+        let (_, findings) = Entry::of(&topics::USERS, &record, &codec());
+        assert_eq!(kinds(&findings), [FindingKind::UnknownSchema]);
+    }
+
+    #[test]
+    fn a_foreign_record_is_kept_with_what_it_has() {
+        let record = Record {
+            key: Some(Bytes::from_static(b"ada")),
+            value: None,
+            headers: Headers(vec![("x-origin".to_owned(), "elsewhere".to_owned())]),
+            ..user_created()
+        };
+        let (entry, findings) = Entry::of(&topics::USERS, &record, &codec());
+        assert_eq!(kinds(&findings), [FindingKind::MalformedEnvelope]);
+        assert_eq!((entry.key, entry.foreign_key.as_deref()), (None, Some("616461")));
+        assert_eq!(entry.time, entry.timestamp);
+        assert_eq!((entry.value, entry.sha256, entry.content), (None, None, None));
+    }
+
+    #[test]
+    fn a_value_of_another_type_than_the_envelope_says_is_a_finding() {
+        let mut record = user_created();
+        record.headers.set(header::TYPE, "rollcall.users.UserDeactivated");
+        let (_, findings) = Entry::of(&topics::USERS, &record, &codec());
+        assert_eq!(kinds(&findings), [FindingKind::WrongType]);
+    }
+
+    #[test]
+    fn a_place_survives_its_text() {
+        for topic in topics::ALL {
+            let place = Place {
+                topic: topic.name.to_owned(),
+                partition: 11,
+                offset: 1_234_567_890_123,
+            };
+            assert_eq!(Place::parse(&place.to_string()), Some(place));
+        }
+        for text in ["", "users", "users-1", "users-1-x", "users-x-1"] {
+            assert_eq!(Place::parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! How a write is answered: with the resource, with a problem, or with where to ask later.
+
+use axum::Json;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::extract::{Call, PREFERENCE_APPLIED};
+use super::operations::OperationView;
+use crate::app::App;
+use crate::error::Error;
+use crate::store::operations::{Kind, Operation, Refusal, Status};
+use crate::store::{events, registrations, users};
+
+/// What became of a write. `viewer`: whom the resource is shown to.
+pub(super) async fn answer(app: &App, call: &Call, viewer: Uuid, operation: Operation) -> Result<Response, Error> {
+    let mut response = match operation.status {
+        Status::Pending => later(operation),
+        Status::Succeeded => done(app, viewer, operation).await?,
+        Status::Rejected => {
+            return Err(Error::Rejected {
+                operation: operation.id,
+                refusal: refusal(operation),
+            });
+        }
+        Status::Failed => {
+            return Err(Error::Failed {
+                operation: operation.id,
+                refusal: refusal(operation),
+            });
+        }
+    };
+    if let Some(wait) = call.asked_wait {
+        let applied = format!("wait={}", wait.as_secs());
+        set(response.headers_mut(), HeaderName::from_static(PREFERENCE_APPLIED), &applied);
+    }
+    Ok(response)
+}
+
+/// Where the thing is that an operation is about.
+pub(super) fn location(kind: Kind, resource: Uuid) -> Option<String> {
+    match kind {
+        Kind::CreateUser | Kind::DeactivateUser | Kind::BootstrapAdmin => Some(format!("/v1/users/{resource}")),
+        Kind::SetRoles => Some(format!("/v1/users/{resource}/roles")),
+        Kind::CreateEvent | Kind::PublishEvent | Kind::CancelEvent => Some(format!("/v1/events/{resource}")),
+        Kind::Register | Kind::CancelRegistration => Some(format!("/v1/registrations/{resource}")),
+        Kind::FindAuditEntries => None,
+    }
+}
+
+/// A resource with its version as `ETag`.
+pub(super) fn versioned(version: i64, resource: impl Serialize) -> Response {
+    let mut response = Json(resource).into_response();
+    set(response.headers_mut(), header::ETAG, &format!("\"{version}\""));
+    response
+}
+
+async fn done(app: &App, viewer: Uuid, operation: Operation) -> Result<Response, Error> {
+    let (pool, id) = (app.pool(), operation.resource_id);
+    let found = match operation.kind {
+        Kind::CreateUser | Kind::DeactivateUser | Kind::BootstrapAdmin | Kind::SetRoles => {
+            let user = users::find(pool, id).await?;
+            user.map(|user| versioned(user.version, user))
+        }
+        Kind::CreateEvent | Kind::PublishEvent | Kind::CancelEvent => {
+            let event = events::find(pool, id, Some(viewer)).await?;
+            event.map(|event| versioned(event.version, event))
+        }
+        Kind::Register | Kind::CancelRegistration => {
+            let registration = registrations::find(pool, id, viewer).await?;
+            registration.map(|registration| Json(registration).into_response())
+        }
+        Kind::FindAuditEntries => None,
+    };
+    let created = matches!(operation.kind, Kind::CreateUser | Kind::CreateEvent | Kind::Register);
+    let location = location(operation.kind, id).filter(|_| created);
+    // It was there, or its effects could not be seen; by now it is gone again.
+    let mut response = found.unwrap_or_else(|| Json(OperationView::from(operation)).into_response());
+    if let Some(location) = location {
+        *response.status_mut() = StatusCode::CREATED;
+        set(response.headers_mut(), header::LOCATION, &location);
+    }
+    Ok(response)
+}
+
+fn later(operation: Operation) -> Response {
+    let location = format!("/v1/operations/{}", operation.id);
+    let mut response = (StatusCode::ACCEPTED, Json(OperationView::from(operation))).into_response();
+    let headers = response.headers_mut();
+    set(headers, header::LOCATION, &location);
+    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+pub(super) fn refusal(operation: Operation) -> Refusal {
+    operation.refusal.unwrap_or_else(|| Refusal {
+        code: "not-executable".to_owned(),
+        detail: "No reason was given.".to_owned(),
+        errors: Vec::new(),
+    })
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}

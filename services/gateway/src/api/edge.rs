@@ -1,0 +1,108 @@
+//! What every answer has, whatever it is: a request id, a problem that names it, security headers, an end.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use opentelemetry::trace::{SpanContext, TraceContextExt};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use uuid::Uuid;
+
+use super::MAX_BODY_BYTES;
+use crate::app::App;
+use crate::error::Error;
+use crate::problem::{self, Problem};
+
+pub(super) const REQUEST_ID: &str = "x-request-id";
+/// W3C Trace Context, level 2 (draft): the trace that the request became part of.
+pub(super) const TRACE_RESPONSE: &str = "traceresponse";
+
+/// A browser does nothing with an answer but show it.
+const NO_CONTENT: &str = "default-src 'none'; frame-ancestors 'none'";
+/// Swagger UI: own scripts, and styles that it makes up as it goes.
+const DOCUMENTATION: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+                             frame-ancestors 'none'";
+
+const SECURITY: [(HeaderName, &str); 5] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::STRICT_TRANSPORT_SECURITY, "max-age=31536000; includeSubDomains"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-site"),
+];
+
+pub(super) async fn edge(State(app): State<App>, request: Request, next: Next) -> Response {
+    let request_id = request_id(request.headers());
+    let documentation = request.uri().path().starts_with("/docs");
+    let trace = tracing::Span::current().context().span().span_context().clone();
+    let response = if declares_too_much(request.headers()) {
+        Error::BodyTooLarge.into_response()
+    } else {
+        let answered = tokio::time::timeout(app.http().request_timeout, next.run(request)).await;
+        answered.unwrap_or_else(|_| Error::TimedOut.into_response())
+    };
+    let mut response = render(response, request_id, &trace);
+    let headers = response.headers_mut();
+    for (name, value) in SECURITY {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    let policy = if documentation { DOCUMENTATION } else { NO_CONTENT };
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    // What people may see differs, and changes.
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    set(headers, REQUEST_ID, &request_id.to_string());
+    if trace.is_valid() {
+        let (trace_id, span_id, flags) = (trace.trace_id(), trace.span_id(), trace.trace_flags());
+        set(headers, TRACE_RESPONSE, &format!("00-{trace_id}-{span_id}-{flags:02x}"));
+    }
+    response
+}
+
+/// A client's own id, if it is a UUID: anything else would be its text in our logs.
+fn request_id(headers: &HeaderMap) -> Uuid {
+    let given = headers.get(REQUEST_ID).and_then(|value| Uuid::try_parse_ascii(value.as_bytes()).ok());
+    given.unwrap_or_else(Uuid::now_v7)
+}
+
+/// Refused before it is sent; a body without a declared length is cut off where it is read.
+fn declares_too_much(headers: &HeaderMap) -> bool {
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    declared.is_some_and(|length: u64| length > MAX_BODY_BYTES as u64)
+}
+
+/// Writes the problem that an [`Error`] left beside its status.
+fn render(mut response: Response, request_id: Uuid, trace: &SpanContext) -> Response {
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else {
+        return response;
+    };
+    let status = problem.status();
+    if let Some(cause) = &problem.cause {
+        tracing::error!(http.request.id = %request_id, code = problem.code, error = cause, "a request failed: {cause}");
+    }
+    // Where no traces are collected, the request's id is what the log is searched for.
+    let trace_id = match trace.is_valid() {
+        true => trace.trace_id().to_string(),
+        false => request_id.simple().to_string(),
+    };
+    let mut rendered = (status, Json(problem.body(Some(request_id), Some(trace_id)))).into_response();
+    let headers = rendered.headers_mut();
+    headers.extend(response.headers_mut().drain());
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
+    headers.remove(header::CONTENT_LENGTH);
+    if status == axum::http::StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if let Some(seconds) = problem.retry_after {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    rendered
+}
+
+fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+}

@@ -1,0 +1,368 @@
+//! Requests, read strictly: what is unknown, missing or too much is an error that says so.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, OriginalUri, Path, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use contracts::FieldError;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use super::form::fault;
+use crate::app::App;
+use crate::error::Error;
+use crate::store::operations::Idempotency;
+use crate::store::page::{self, Cut, Place};
+
+pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+pub(super) const PREFER: &str = "prefer";
+pub(super) const PREFERENCE_APPLIED: &str = "preference-applied";
+
+/// How long a write waits for its outcome if the client does not say.
+const DEFAULT_WAIT: Duration = Duration::from_secs(2);
+const LONGEST_WAIT: Duration = Duration::from_secs(25);
+const LONGEST_KEY: usize = 255;
+
+const DEFAULT_LIMIT: u16 = 50;
+const LARGEST_LIMIT: u16 = 200;
+
+/// The id in the path. A text that is none names nothing.
+pub(super) struct Id(pub(super) Uuid);
+
+/// The query, with no more than is known.
+pub(super) struct Asked<T>(pub(super) T);
+
+/// The body of a write, and how it is to be answered.
+pub(super) struct Write<T> {
+    pub(super) body: T,
+    pub(super) call: Call,
+}
+
+/// How a write is to be answered.
+pub(super) struct Call {
+    /// `Prefer: wait=n`.
+    pub(super) asked_wait: Option<Duration>,
+    /// The version in `If-Match`.
+    pub(super) expected_version: Option<i64>,
+    method_and_path: String,
+    key: Option<(String, [u8; 32])>,
+}
+
+/// Of writes that need nothing said: an empty body, or `{}`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+/// Headers of every write.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "says in the document what `Write` reads")]
+pub(super) struct WriteHeaders {
+    /// Makes it safe to send the request again: the same key with the same request is answered with the outcome of
+    /// the first. Kept for 24 hours.
+    #[param(rename = "Idempotency-Key", max_length = 255)]
+    idempotency_key: Option<String>,
+    /// `wait=n`: wait so many seconds for the outcome, at most 25; else 2.
+    #[param(rename = "Prefer", example = "wait=10")]
+    prefer: Option<String>,
+}
+
+/// A page of a list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Paging {
+    /// `next` of the page before.
+    pub(super) cursor: Option<String>,
+    /// Items on a page, from 1 to 200; else 50.
+    #[param(minimum = 1, maximum = 200)]
+    pub(super) limit: Option<u16>,
+}
+
+impl Paging {
+    pub(super) fn cut<P: Place>(&self) -> Result<Cut<P>, Error> {
+        let limit = limit(self.limit)?;
+        let after = match &self.cursor {
+            None => None,
+            Some(cursor) => Some(page::decode(cursor).ok_or_else(|| {
+                let message = "Give it as it was in `next`, to the same list.";
+                Error::Invalid(vec![fault("cursor", "malformed", message)])
+            })?),
+        };
+        Ok(Cut { after, limit })
+    }
+}
+
+pub(super) fn limit(asked: Option<u16>) -> Result<u16, Error> {
+    let limit = asked.unwrap_or(DEFAULT_LIMIT);
+    match (1..=LARGEST_LIMIT).contains(&limit) {
+        true => Ok(limit),
+        false => Err(Error::Invalid(vec![fault("limit", "out-of-range", "From 1 to 200.")])),
+    }
+}
+
+impl Call {
+    /// How long to wait for the outcome.
+    pub(super) fn wait(&self) -> Duration {
+        self.asked_wait.unwrap_or(DEFAULT_WAIT)
+    }
+
+    /// The key's scope is the principal; of those who are not signed in, the request itself.
+    pub(super) fn idempotency(&self, principal: Option<Uuid>) -> Option<Idempotency> {
+        let (key, fingerprint) = self.key.clone()?;
+        let scope = match principal {
+            Some(user) => format!("user:{user}"),
+            None => {
+                let fingerprint = Uuid::from_slice(&fingerprint[..16]).expect("16 bytes are a UUID");
+                format!("anonymous:{}:{}", self.method_and_path, fingerprint.simple())
+            }
+        };
+        Some(Idempotency {
+            scope,
+            key,
+            fingerprint,
+        })
+    }
+
+    fn of(parts: &Parts, app: &App, body: &[u8]) -> Result<Self, Error> {
+        let method = parts.method.as_str();
+        let path = match parts.extensions.get::<OriginalUri>() {
+            Some(uri) => uri.path(),
+            None => parts.uri.path(),
+        };
+        let key = match idempotency_key(&parts.headers)? {
+            None => None,
+            Some(key) => {
+                // It was read already, so it can be.
+                let body: Value = match body.is_empty() {
+                    true => Value::Object(serde_json::Map::new()),
+                    false => serde_json::from_slice(body).map_err(|_| unreadable())?,
+                };
+                Some((key, app.fingerprints().of(method, path, &body)))
+            }
+        };
+        Ok(Self {
+            asked_wait: asked_wait(&parts.headers),
+            expected_version: expected_version(&parts.headers)?,
+            method_and_path: format!("{method} {path}"),
+            key,
+        })
+    }
+}
+
+impl FromRequestParts<App> for Id {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
+        let id = Path::<Uuid>::from_request_parts(parts, app).await;
+        id.map(|Path(id)| Self(id)).map_err(|_| Error::NotFound)
+    }
+}
+
+impl<T: DeserializeOwned> FromRequestParts<App> for Asked<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Error> {
+        match Query::<T>::try_from_uri(&parts.uri) {
+            Ok(Query(asked)) => Ok(Self(asked)),
+            Err(rejection) => Err(Error::Invalid(vec![structural("", &rejection.body_text())])),
+        }
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<App> for Write<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Error> {
+        let (parts, body) = request.into_parts();
+        let headers = parts.headers.clone();
+        let request = Request::from_parts(parts.clone(), body);
+        let bytes = Bytes::from_request(request, app).await.map_err(|rejection| {
+            match rejection.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => Error::BodyTooLarge,
+                _ => Error::Malformed("The body did not arrive whole.".to_owned()),
+            }
+        })?;
+        if !bytes.is_empty() && !is_json(&headers) {
+            return Err(Error::MediaType);
+        }
+        Ok(Self {
+            body: read(&bytes)?,
+            call: Call::of(&parts, app, &bytes)?,
+        })
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
+    media_type.trim().eq_ignore_ascii_case("application/json")
+}
+
+/// Strict JSON; no body at all is an object without members.
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    let bytes = if bytes.is_empty() { b"{}" } else { bytes };
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let body = serde_path_to_error::deserialize(&mut json).map_err(|error| match error.inner().classify() {
+        serde_json::error::Category::Data => {
+            Error::Invalid(vec![structural(&error.path().to_string(), &error.inner().to_string())])
+        }
+        _ => unreadable(),
+    })?;
+    json.end().map_err(|_| unreadable())?;
+    Ok(body)
+}
+
+fn unreadable() -> Error {
+    Error::Malformed("The body is not valid JSON.".to_owned())
+}
+
+/// What serde has against a body, without what the client sent: that may be a password.
+fn structural(path: &str, message: &str) -> FieldError {
+    let named = |intro: &str| Some(message.split_once(intro)?.1.split('`').next()?.to_owned());
+    if let Some(field) = named("unknown field `") {
+        return fault(&field, "unknown", "There is no such field.");
+    }
+    if let Some(field) = named("missing field `") {
+        return fault(&field, "required", "This field is needed.");
+    }
+    if let Some(field) = named("duplicate field `") {
+        return fault(&field, "duplicate", "This field is there twice.");
+    }
+    // "invalid type: string "…", expected i32 at line 1 column 12"
+    let expected = message.rsplit_once("expected ").map(|(_, expected)| {
+        let expected = expected.split(" at line ").next().unwrap_or(expected);
+        format!("Expected {expected}.")
+    });
+    let path = if path == "." { "" } else { path };
+    fault(path, "malformed", &expected.unwrap_or_else(|| "This can't be read.".to_owned()))
+}
+
+/// RFC 7240. What is not understood is ignored, as it says.
+pub(super) fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
+    let preferences = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
+    let mut asynchronous = None;
+    for preference in preferences.flat_map(|value| value.split([',', ';'])).map(str::trim) {
+        match preference.split_once('=') {
+            Some((name, value)) if name.trim().eq_ignore_ascii_case("wait") => {
+                let seconds = value.trim().trim_matches('"').parse().ok();
+                if let Some(seconds) = seconds {
+                    return Some(Duration::from_secs(seconds).min(LONGEST_WAIT));
+                }
+            }
+            None if preference.eq_ignore_ascii_case("respond-async") => asynchronous = Some(Duration::ZERO),
+            _ => {}
+        }
+    }
+    asynchronous
+}
+
+/// draft-ietf-httpapi-idempotency-key-header; with or without its quotation marks.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Error> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
+        return Ok(None);
+    };
+    let key = value.to_str().unwrap_or_default().trim();
+    let key = key.strip_prefix('"').and_then(|key| key.strip_suffix('"')).unwrap_or(key);
+    match (1..=LONGEST_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+        true => Ok(Some(key.to_owned())),
+        false => Err(Error::Malformed(
+            "An Idempotency-Key has 1 to 255 printable ASCII characters.".to_owned(),
+        )),
+    }
+}
+
+/// An ETag is the version in quotation marks.
+fn expected_version(headers: &HeaderMap) -> Result<Option<i64>, Error> {
+    let Some(value) = headers.get(header::IF_MATCH) else {
+        return Ok(None);
+    };
+    let text = value.to_str().unwrap_or_default().trim();
+    if text == "*" {
+        return Ok(None);
+    }
+    let version = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')?.parse().ok());
+    match version {
+        Some(version) => Ok(Some(version)),
+        None => Err(Error::Malformed("If-Match holds one ETag, as it was given.".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Pair {
+        name: String,
+        seats: i32,
+    }
+
+    fn faults(body: &str) -> Vec<(String, String, String)> {
+        match read::<Pair>(body.as_bytes()) {
+            Err(Error::Invalid(errors)) => errors.into_iter().map(|e| (e.field, e.code, e.message)).collect(),
+            other => panic!("{body}: {other:?}"),
+        }
+    }
+
+    fn says(field: &str, code: &str, message: &str) -> Vec<(String, String, String)> {
+        vec![(field.to_owned(), code.to_owned(), message.to_owned())]
+    }
+
+    #[test]
+    fn a_structural_fault_names_its_field_and_never_what_was_sent() {
+        let seats = "Expected i32.";
+        assert_eq!(faults(r#"{"name":"a","seats":"s3cret"}"#), says("seats", "malformed", seats));
+        assert_eq!(faults(r#"{"name":"a","seats":3000000000}"#), says("seats", "malformed", seats));
+        assert_eq!(faults(r#"{"name":"a","seats":1,"x":1}"#), says("x", "unknown", "There is no such field."));
+        assert_eq!(faults(r#"{"name":"a"}"#), says("seats", "required", "This field is needed."));
+        assert_eq!(faults(""), says("name", "required", "This field is needed."));
+        assert_eq!(faults(r#"{"name":"a","name":"b"}"#), says("name", "duplicate", "This field is there twice."));
+        assert_eq!(faults("[]").len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_json_is_malformed() {
+        for body in ["{", "nul", r#"{"name":"a","seats":1} x"#, "\u{feff}{}", &"[".repeat(100_000)] {
+            assert!(matches!(read::<Pair>(body.as_bytes()), Err(Error::Malformed(_))), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_wait_is_understood_wherever_it_stands_and_has_a_limit() {
+        let wait = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(PREFER, HeaderValue::from_static(value));
+            asked_wait(&headers).map(|wait| wait.as_secs())
+        };
+        assert_eq!(wait("wait=10"), Some(10));
+        assert_eq!(wait("respond-async, wait=7"), Some(7));
+        assert_eq!(wait("handling=lenient; Wait=\"3\""), Some(3));
+        assert_eq!(wait("wait=600"), Some(25));
+        assert_eq!(wait("respond-async"), Some(0));
+        assert_eq!(wait("wait=soon"), None);
+        assert_eq!(wait("return=minimal"), None);
+    }
+
+    #[test]
+    fn an_etag_is_a_version() {
+        let version = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::IF_MATCH, HeaderValue::from_static(value));
+            expected_version(&headers)
+        };
+        assert!(matches!(version("\"3\""), Ok(Some(3))));
+        assert!(matches!(version("*"), Ok(None)));
+        for value in ["3", "W/\"3\"", "\"x\"", "\"1\", \"2\"", ""] {
+            assert!(version(value).is_err(), "{value}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What is wrong with a request, field by field.
+
+use std::str::FromStr;
+
+use contracts::{Date, FieldError, Timestamp};
+
+use crate::error::Error;
+
+/// Collects faults, so that a client hears of all of them at once.
+#[derive(Debug, Default)]
+pub(super) struct Form {
+    errors: Vec<FieldError>,
+}
+
+pub(super) fn fault(field: &str, code: &str, message: &str) -> FieldError {
+    FieldError {
+        field: field.to_owned(),
+        code: code.to_owned(),
+        message: message.to_owned(),
+    }
+}
+
+impl Form {
+    pub(super) fn add(&mut self, error: FieldError) {
+        self.errors.push(error);
+    }
+
+    pub(super) fn check(&mut self, is_right: bool, field: &str, code: &str, message: &str) {
+        if !is_right {
+            self.add(fault(field, code, message));
+        }
+    }
+
+    /// A time, as RFC 3339 text. What can't be read is noted, and the beginning of time stands in.
+    pub(super) fn time(&mut self, field: &str, text: &str) -> Timestamp {
+        Timestamp::parse(text).unwrap_or_else(|_| {
+            self.add(fault(field, "malformed", "A time like 2026-03-01T18:00:00Z."));
+            Timestamp::EPOCH
+        })
+    }
+
+    /// A calendar date.
+    pub(super) fn date(&mut self, field: &str, text: &str) -> Date {
+        Date::parse(text).unwrap_or_else(|_| {
+            self.add(fault(field, "malformed", "A date like 2001-03-01."));
+            Timestamp::EPOCH.date()
+        })
+    }
+
+    /// The name of a time zone that there is.
+    pub(super) fn time_zone(&mut self, field: &str, name: &str) {
+        let is_there = chrono_tz::Tz::from_str(name).is_ok();
+        self.check(is_there, field, "unknown", "An IANA time zone like Europe/Berlin.");
+    }
+
+    pub(super) fn finish(self) -> Result<(), Error> {
+        match self.errors.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Invalid(self.errors)),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The settings, read once.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use chassis::settings::{Reader, Secret, Url};
+use messaging::kafka;
+
+use crate::passwords::Password;
+
+/// What the gateway needs to know to run.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub database: Url,
+    pub connections: u32,
+    pub kafka: kafka::Settings,
+    pub registry: Url,
+    pub listen: SocketAddr,
+    pub http: Http,
+    /// Keys the fingerprints of requests; the same in every gateway process.
+    pub fingerprint_key: Secret,
+    pub tokens: Tokens,
+    pub passwords: Passwords,
+    pub operations: Retention,
+    pub bootstrap_admin: Option<BootstrapAdmin>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Http {
+    /// Origins whose pages may call the API; `*` for all.
+    pub cors_origins: Vec<String>,
+    pub request_timeout: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    /// PKCS#8 PEM of an Ed25519 key; without it, one is made and kept in the database.
+    pub signing_key: Option<Secret>,
+    pub issuer: String,
+    pub lifetime: Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Passwords {
+    /// Passwords that are hashed at once.
+    pub hashers: usize,
+    /// Passwords that wait for a hasher; more are refused.
+    pub queue: usize,
+}
+
+/// How long operations are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    pub idempotency_keys: Duration,
+    pub operations: Duration,
+}
+
+/// The first admin, made where there is none.
+#[derive(Debug, Clone)]
+pub struct BootstrapAdmin {
+    pub email: String,
+    pub username: String,
+    pub password: Password,
+}
+
+/// Shorter keys could be guessed, and with them the passwords in the fingerprinted bodies.
+const SHORTEST_KEY: usize = 32;
+
+impl Config {
+    pub fn from_settings(read: &mut Reader) -> Self {
+        Self {
+            database: read.required(
+                "DATABASE_URL",
+                "postgres://gateway@127.0.0.1/gateway",
+                "the gateway's own database",
+            ),
+            connections: read
+                .or::<NonZeroU32>("DATABASE_CONNECTIONS", "20", "most connections to the database")
+                .get(),
+            kafka: kafka::Settings::from_settings(read),
+            registry: read.required(
+                "SCHEMA_REGISTRY_URL",
+                "http://127.0.0.1:8081/apis/ccompat/v7",
+                "the schema registry's Confluent API",
+            ),
+            listen: read.or("LISTEN", "127.0.0.1:8080", "where the public API is served"),
+            http: Http {
+                cors_origins: read.or(
+                    "CORS_ALLOWED_ORIGINS",
+                    "",
+                    "origins whose pages may call the API; * for all",
+                ),
+                request_timeout: read.or("REQUEST_TIMEOUT_SECONDS", "30", "how long a request may take"),
+            },
+            fingerprint_key: fingerprint_key(read),
+            tokens: Tokens {
+                signing_key: read.optional(
+                    "JWT_SIGNING_KEY",
+                    "-----BEGIN PRIVATE KEY----- …",
+                    "Ed25519 key (PKCS#8 PEM) that signs access tokens; else one is made and kept in the database",
+                ),
+                issuer: read.or("JWT_ISSUER", "rollcall", "`iss` and `aud` of access tokens"),
+                lifetime: read.or("ACCESS_TOKEN_MINUTES", "15", "how long an access token is valid"),
+            },
+            passwords: Passwords {
+                hashers: read
+                    .optional::<NonZeroUsize>("PASSWORD_HASHERS", "1", "passwords hashed at once; else half of the cores")
+                    .map_or_else(half_of_the_cores, NonZeroUsize::get),
+                queue: read.or(
+                    "PASSWORD_QUEUE",
+                    "16",
+                    "passwords that wait for a hasher; more are answered 503",
+                ),
+            },
+            operations: Retention {
+                idempotency_keys: read.or("IDEMPOTENCY_KEY_HOURS", "24", "how long an Idempotency-Key is known"),
+                operations: read.or("OPERATIONS_DAYS", "30", "how long operations are kept"),
+            },
+            bootstrap_admin: bootstrap_admin(read),
+        }
+    }
+}
+
+fn fingerprint_key(read: &mut Reader) -> Secret {
+    let key: Secret = read.required(
+        "FINGERPRINT_KEY",
+        "32-or-more-random-characters-here",
+        "keys the fingerprints of requests with an Idempotency-Key; the same in every process",
+    );
+    if key.expose().len() < SHORTEST_KEY {
+        read.problem("FINGERPRINT_KEY", "must have at least 32 characters");
+    }
+    key
+}
+
+fn bootstrap_admin(read: &mut Reader) -> Option<BootstrapAdmin> {
+    const EMAIL: &str = "GATEWAY_BOOTSTRAP_ADMIN_EMAIL";
+    const PASSWORD: &str = "GATEWAY_BOOTSTRAP_ADMIN_PASSWORD";
+    let email: Option<String> = read.optional(EMAIL, "admin@example.org", "the first admin, made where there is none");
+    let username = read.or(
+        "GATEWAY_BOOTSTRAP_ADMIN_USERNAME",
+        "admin",
+        "the first admin's username",
+    );
+    let password: Option<Secret> = read.optional(PASSWORD, "a-long-passphrase-of-yours", "the first admin's password");
+    let (email, password) = match (email, password) {
+        (Some(email), Some(password)) => (email, password),
+        (None, None) => return None,
+        (Some(_), None) => {
+            read.problem(PASSWORD, "is not set, but GATEWAY_BOOTSTRAP_ADMIN_EMAIL is");
+            return None;
+        }
+        (None, Some(_)) => {
+            read.problem(EMAIL, "is not set, but GATEWAY_BOOTSTRAP_ADMIN_PASSWORD is");
+            return None;
+        }
+    };
+    match Password::new(password.expose().to_owned()) {
+        Ok(password) => Some(BootstrapAdmin {
+            email,
+            username,
+            password,
+        }),
+        Err(fault) => {
+            read.problem(PASSWORD, format_args!("can't be used: {}", fault.message()));
+            None
+        }
+    }
+}
+
+fn half_of_the_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use chassis::settings::{self, Settings};
+
+    use super::*;
+
+    const NEEDED: [(&str, &str); 4] = [
+        ("DATABASE_URL", "postgres://gateway@db/gateway"),
+        ("KAFKA_BROKERS", "one:9092,two:9092"),
+        ("SCHEMA_REGISTRY_URL", "http://registry/apis/ccompat/v7"),
+        ("FINGERPRINT_KEY", "0123456789abcdef0123456789abcdef"),
+    ];
+
+    fn read(more: &[(&'static str, &'static str)]) -> Result<Config, settings::Error> {
+        Settings::from_map(NEEDED.iter().chain(more).copied()).read(Config::from_settings)
+    }
+
+    #[test]
+    fn four_settings_are_enough() {
+        let config = read(&[]).expect("valid");
+        assert_eq!(config.kafka.brokers, "one:9092,two:9092");
+        assert_eq!(config.tokens.lifetime, Duration::from_secs(15 * 60));
+        assert!(config.bootstrap_admin.is_none());
+    }
+
+    #[test]
+    fn every_wrong_setting_is_named() {
+        let wrong = read(&[
+            ("FINGERPRINT_KEY", "short"),
+            ("KAFKA_GROUP_PROTOCOL", "carrier-pigeon"),
+            ("GATEWAY_BOOTSTRAP_ADMIN_EMAIL", "admin@example.org"),
+        ]);
+        let names: Vec<_> = wrong.expect_err("three are wrong").names().collect();
+        assert_eq!(
+            names,
+            ["KAFKA_GROUP_PROTOCOL", "FINGERPRINT_KEY", "GATEWAY_BOOTSTRAP_ADMIN_PASSWORD"]
+        );
+    }
+
+    #[test]
+    fn the_first_admin_needs_a_good_password_too() {
+        let admin = |password| {
+            read(&[
+                ("GATEWAY_BOOTSTRAP_ADMIN_EMAIL", "admin@example.org"),
+                ("GATEWAY_BOOTSTRAP_ADMIN_PASSWORD", password),
+            ])
+        };
+        let wrong = admin("password1234").expect_err("too common");
+        assert_eq!(wrong.names().collect::<Vec<_>>(), ["GATEWAY_BOOTSTRAP_ADMIN_PASSWORD"]);
+        assert!(admin("correct horse battery").expect("valid").bootstrap_admin.is_some());
+    }
+
+    #[test]
+    fn the_readme_lists_every_setting() {
+        let readme = include_str!("../README.md");
+        for setting in settings::describe(Config::from_settings) {
+            let row = format!("| `{}` |", setting.name);
+            assert!(readme.contains(&row), "README.md has no row {row}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+use std::collections::HashMap;
+
+use contracts::NotificationFact;
+use messaging::{Failure, Handler, Received, Unit};
+use postgres::Postgres;
+use uuid::Uuid;
+
+use super::failed;
+use crate::store::notifications::{NotificationRow, NotificationStatus, save};
+
+/// Keeps what became of e-mails.
+pub struct Notifications;
+
+impl Handler<Postgres> for Notifications {
+    type Message = NotificationFact;
+
+    async fn handle(
+        &mut self,
+        unit: &mut Unit<Postgres>,
+        messages: &[&Received<NotificationFact>],
+    ) -> Result<(), Failure> {
+        let mut rows: HashMap<Uuid, NotificationRow> = HashMap::new();
+        for message in messages {
+            let row = row(message.envelope.key, &message.body);
+            // What was sent stays sent.
+            let sent = rows.get(&row.id).is_some_and(|known| known.status == NotificationStatus::Sent);
+            if !sent {
+                rows.insert(row.id, row);
+            }
+        }
+        let rows: Vec<NotificationRow> = rows.into_values().collect();
+        save(unit.tx(), &rows).await.map_err(failed)
+    }
+}
+
+fn row(user_id: Uuid, fact: &NotificationFact) -> NotificationRow {
+    match fact {
+        NotificationFact::NotificationSent(sent) => NotificationRow {
+            id: sent.notification_id,
+            user_id,
+            kind: sent.kind.into(),
+            status: NotificationStatus::Sent,
+            cause_id: sent.cause_id,
+            reason: None,
+            at: sent.sent_at.to_utc(),
+        },
+        NotificationFact::NotificationFailed(failed) => NotificationRow {
+            id: failed.notification_id,
+            user_id,
+            kind: failed.kind.into(),
+            status: NotificationStatus::Failed,
+            cause_id: failed.cause_id,
+            reason: Some(failed.reason.clone()),
+            at: failed.failed_at.to_utc(),
+        },
+    }
+}

@@ -1,0 +1,54 @@
+use std::collections::HashMap;
+
+use contracts::UserEvent;
+use messaging::{Failure, Handler, Received, Unit};
+use postgres::Postgres;
+use uuid::Uuid;
+
+use super::{failed, sequence, wake};
+use crate::operations::Wakes;
+use crate::store::accounts;
+use crate::store::users::{UserRow, save};
+
+/// Keeps users. A deactivated one can't sign in any more, and has no roles.
+pub struct Users {
+    wakes: Wakes,
+}
+
+impl Users {
+    pub fn new(wakes: Wakes) -> Self {
+        Self { wakes }
+    }
+}
+
+impl Handler<Postgres> for Users {
+    type Message = UserEvent;
+
+    async fn handle(&mut self, unit: &mut Unit<Postgres>, messages: &[&Received<UserEvent>]) -> Result<(), Failure> {
+        let mut rows: HashMap<Uuid, UserRow> = HashMap::new();
+        for message in messages {
+            let id = message.envelope.key;
+            let row = rows.entry(id).or_insert(UserRow {
+                id,
+                created_at: None,
+                deactivated_at: None,
+                version: 0,
+            });
+            row.version = sequence(message);
+            match &message.body {
+                UserEvent::UserCreated(created) => row.created_at = Some(created.created_at.to_utc()),
+                UserEvent::UserDeactivated(deactivated) => {
+                    row.deactivated_at = Some(deactivated.deactivated_at.to_utc());
+                }
+            }
+        }
+        let rows: Vec<UserRow> = rows.into_values().collect();
+        save(unit.tx(), &rows).await.map_err(failed)?;
+        let gone: Vec<Uuid> = rows.iter().filter(|row| row.deactivated_at.is_some()).map(|row| row.id).collect();
+        if !gone.is_empty() {
+            accounts::close(unit.tx(), &gone).await.map_err(failed)?;
+        }
+        wake(&self.wakes, messages);
+        Ok(())
+    }
+}

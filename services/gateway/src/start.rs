@@ -1,0 +1,93 @@
+//! The gateway from its settings to its running tasks: what a process does, and what a test may do several times.
+
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use axum::serve::ListenerExt;
+use chassis::Process;
+use messaging::{Connected, Identity, Metrics};
+use postgres::Postgres;
+use sqlx::migrate::Migrator;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::bootstrap::first_admin;
+use crate::config::Config;
+use crate::api;
+
+/// The gateway's own migrations; the ledger's come from `postgres`.
+pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+
+/// Brings the database up to date.
+pub async fn migrate(config: Config) -> anyhow::Result<()> {
+    let ledger = Postgres::connect(config.database.as_str(), 1).await?;
+    ledger.migrate(&MIGRATIONS).await?;
+    Ok(())
+}
+
+/// Starts everything, and answers the address of the public API.
+pub async fn start(config: Config, process: &Process) -> anyhow::Result<SocketAddr> {
+    let ledger = Postgres::connect(config.database.as_str(), config.connections)
+        .await
+        .context("can't reach the database")?;
+    ledger.check_migrations(&MIGRATIONS).await?;
+    ledger.register_metrics(process.metrics())?;
+
+    let identity = Identity {
+        service: process.name(),
+        instance: process.instance(),
+        version: process.version(),
+    };
+    let metrics = Metrics::register(process.metrics())?;
+    let connected = Connected::connect(identity, config.kafka.clone(), config.registry.as_str(), ledger.clone(), metrics)
+        .await
+        .context("the schemas are not known")?;
+    let publisher = connected.publisher().clone();
+
+    let (app, tasks) = App::new(&config, ledger.clone(), publisher.clone(), process.inputs_token()).await?;
+    let parts = connected
+        .listen(app.subscriptions(), process.health())
+        .await
+        .context("can't listen")?;
+    let (relay, listening) = parts.relay();
+    if let Some(admin) = &config.bootstrap_admin {
+        first_admin(admin, &ledger, &publisher, app.hasher())
+            .await
+            .context("the first admin can't be made")?;
+    }
+    let router = api::router(app, process.metrics())?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("can't listen on {}, LISTEN", config.listen))?;
+    let address = listener.local_addr()?;
+
+    // Inputs end first. What they have begun still needs the operations to be written and the relay to publish them.
+    let inputs = process.inputs_token();
+    process.spawn_input("api", serve(listener, router, inputs.clone()));
+    process.spawn_input("consumer", async move { Ok(listening.run(inputs).await?) });
+    let outputs = process.outputs_token();
+    process.spawn_output("operations", {
+        let stop = outputs.clone();
+        async move {
+            tasks.run(stop).await;
+            Ok(())
+        }
+    });
+    process.spawn_output("relay", async move { Ok(relay.run(outputs).await?) });
+    tracing::info!(%address, "the API is served on {address}");
+    Ok(address)
+}
+
+async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken) -> anyhow::Result<()> {
+    let listener = listener.tap_io(|stream| {
+        // Answers are small, and waiting to fill a segment costs 40 ms.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps its delay");
+        }
+    });
+    axum::serve(listener, router)
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! The gateway's own database: SQL, in functions on a connection or a transaction.
+
+pub mod accounts;
+pub mod events;
+pub mod notifications;
+pub mod operations;
+pub mod page;
+pub mod processes;
+pub mod registrations;
+pub mod users;

@@ -1,0 +1,108 @@
+//! E-mails that were sent to users, as the notification service says.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::page::{Cut, Page, TimeAndId};
+use super::users::column;
+use crate::text::text;
+
+text! {
+    pub enum NotificationKind {
+        Welcome => "welcome",
+        SeatConfirmed => "seat-confirmed",
+        SeatWaitlisted => "seat-waitlisted",
+        SeatPromoted => "seat-promoted",
+        RegistrationCancelled => "registration-cancelled",
+        EventCancelled => "event-cancelled",
+        Other => "other",
+    }
+}
+
+text! {
+    pub enum NotificationStatus {
+        /// The mail server took it.
+        Sent => "sent",
+        /// It was given up.
+        Failed => "failed",
+    }
+}
+
+impl From<contracts::NotificationKind> for NotificationKind {
+    fn from(kind: contracts::NotificationKind) -> Self {
+        match kind {
+            contracts::NotificationKind::Welcome => Self::Welcome,
+            contracts::NotificationKind::SeatConfirmed => Self::SeatConfirmed,
+            contracts::NotificationKind::SeatWaitlisted => Self::SeatWaitlisted,
+            contracts::NotificationKind::SeatPromoted => Self::SeatPromoted,
+            contracts::NotificationKind::RegistrationCancelled => Self::RegistrationCancelled,
+            contracts::NotificationKind::EventCancelled => Self::EventCancelled,
+            contracts::NotificationKind::Unknown => Self::Other,
+        }
+    }
+}
+
+/// An e-mail to a user.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema, sqlx::FromRow)]
+pub struct Notification {
+    pub id: Uuid,
+    pub kind: NotificationKind,
+    pub status: NotificationStatus,
+    /// When it was sent, or given up.
+    pub at: DateTime<Utc>,
+    /// Why it was given up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+pub struct NotificationRow {
+    pub id: Uuid,
+    pub user_id: Uuid,
+    pub kind: NotificationKind,
+    pub status: NotificationStatus,
+    pub cause_id: Uuid,
+    pub reason: Option<String>,
+    pub at: DateTime<Utc>,
+}
+
+/// A person's own, the newest first.
+pub async fn of_user(pool: &PgPool, user: Uuid, cut: Cut<TimeAndId>) -> sqlx::Result<Page<Notification>> {
+    let rows = sqlx::query_as(
+        "SELECT id, kind, status, at, reason FROM notifications
+         WHERE user_id = $1 AND ($2::timestamptz IS NULL OR (at, id) < ($2, $3))
+         ORDER BY at DESC, id DESC LIMIT $4",
+    )
+    .bind(user)
+    .bind(cut.after.map(|place| place.time))
+    .bind(cut.after.map(|place| place.id))
+    .bind(cut.rows())
+    .fetch_all(pool)
+    .await?;
+    Ok(cut.page(rows, |row: &Notification| TimeAndId {
+        time: row.at,
+        id: row.id,
+    }))
+}
+
+/// Each notification at most once. One that was sent after all stays sent.
+pub async fn save(tx: &mut postgres::Tx, rows: &[NotificationRow]) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO notifications AS o (id, user_id, kind, status, cause_id, reason, at)
+         SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::text[], $7::timestamptz[])
+         ON CONFLICT (id) DO UPDATE SET status = EXCLUDED.status, reason = EXCLUDED.reason, at = EXCLUDED.at
+         WHERE o.status = 'failed'",
+    )
+    .bind(column(rows, |row| row.id))
+    .bind(column(rows, |row| row.user_id))
+    .bind(column(rows, |row| row.kind.as_str()))
+    .bind(column(rows, |row| row.status.as_str()))
+    .bind(column(rows, |row| row.cause_id))
+    .bind(column(rows, |row| row.reason.clone()))
+    .bind(column(rows, |row| row.at))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,396 @@
+//! Operations: what was asked of other services, and what became of it.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use contracts::FieldError;
+use messaging::ledger::OutboxMessage;
+use serde::{Deserialize, Serialize};
+use sqlx::postgres::PgRow;
+use sqlx::types::Json;
+use sqlx::{PgExecutor, PgPool, Row};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::page::{Cut, Page};
+use super::users::column;
+use crate::text::text;
+
+text! {
+    /// What was asked.
+    pub enum Kind {
+        CreateUser => "create-user",
+        DeactivateUser => "deactivate-user",
+        SetRoles => "set-roles",
+        /// The first admin, by configuration.
+        BootstrapAdmin => "bootstrap-admin",
+        CreateEvent => "create-event",
+        PublishEvent => "publish-event",
+        CancelEvent => "cancel-event",
+        Register => "register",
+        CancelRegistration => "cancel-registration",
+        /// A question: not listed among a user's operations, and soon forgotten.
+        FindAuditEntries => "find-audit-entries",
+    }
+}
+
+text! {
+    pub enum Status {
+        Pending => "pending",
+        /// Done, and whoever reads sees it.
+        Succeeded => "succeeded",
+        /// Refused; nothing changed.
+        Rejected => "rejected",
+        /// It could not be carried out, and will not be tried again.
+        Failed => "failed",
+    }
+}
+
+/// An operation before it is written.
+#[derive(Debug, Clone)]
+pub struct New {
+    pub id: Uuid,
+    pub kind: Kind,
+    /// The user who asks.
+    pub principal: Option<Uuid>,
+    pub resource_id: Uuid,
+    pub idempotency: Option<Idempotency>,
+    /// How long the request will wait for the outcome.
+    pub held: Duration,
+    /// Of a sign-up: the hash of the password, to be pending until the reply.
+    pub password_hash: Option<String>,
+}
+
+/// A request that may be repeated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Idempotency {
+    /// Whose key it is.
+    pub scope: String,
+    pub key: String,
+    pub fingerprint: [u8; 32],
+}
+
+/// An operation, as it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Operation {
+    pub id: Uuid,
+    pub kind: Kind,
+    pub principal: Option<Uuid>,
+    pub resource_id: Uuid,
+    pub status: Status,
+    /// Whether the request that began it may still wait.
+    pub held: bool,
+    pub fingerprint: Option<Vec<u8>>,
+    /// The answer to a question.
+    pub result: Option<String>,
+    /// Why it was refused, or failed.
+    pub refusal: Option<Refusal>,
+    pub created_at: DateTime<Utc>,
+    pub completed_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refusal {
+    pub code: String,
+    pub detail: String,
+    pub errors: Vec<FieldError>,
+}
+
+/// What a reply says of an operation.
+#[derive(Debug, Clone)]
+pub struct Completion {
+    pub id: Uuid,
+    pub outcome: Outcome,
+}
+
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    Accepted {
+        effects: Vec<Effect>,
+        result: Option<String>,
+    },
+    Rejected(Refusal),
+    Failed(Refusal),
+}
+
+/// A message that a reader must have seen.
+#[derive(Debug, Clone, Serialize)]
+pub struct Effect {
+    /// With prefix.
+    pub topic: String,
+    pub key: Uuid,
+    pub sequence: i64,
+}
+
+/// `visible`: the read models hold every effect. `sequences` only grows, so what was visible stays so.
+const COLUMNS: &str = "
+    SELECT o.id, o.kind, o.principal, o.resource_id, o.state, o.fingerprint, o.result, o.code, o.detail, o.errors,
+           o.created_at, o.completed_at, coalesce(o.held_until > clock_timestamp(), false) AS held,
+           o.state = 'accepted' AND NOT EXISTS (
+               SELECT FROM jsonb_to_recordset(o.effects) AS e (topic text, key uuid, sequence bigint)
+               LEFT JOIN sequences s ON s.topic = e.topic AND s.key = e.key
+               WHERE coalesce(s.last, 0) < e.sequence) AS visible
+    FROM operations o";
+
+pub async fn find(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<Operation>> {
+    sqlx::query(&format!("{COLUMNS} WHERE o.id = $1"))
+        .bind(id)
+        .fetch_optional(pool)
+        .await?
+        .map(|row| operation(&row))
+        .transpose()
+}
+
+/// The operation that this request, or one like it, began.
+pub async fn find_repeated(
+    executor: impl PgExecutor<'_>,
+    idempotency: &Idempotency,
+) -> sqlx::Result<Option<Operation>> {
+    sqlx::query(&format!("{COLUMNS} WHERE o.scope = $1 AND o.idempotency_key = $2"))
+        .bind(&idempotency.scope)
+        .bind(&idempotency.key)
+        .fetch_optional(executor)
+        .await?
+        .map(|row| operation(&row))
+        .transpose()
+}
+
+/// Those of these operations that are done: one look for all who wait.
+pub async fn settled(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<Operation>> {
+    let rows = sqlx::query(&format!("{COLUMNS} WHERE o.id = ANY ($1) AND o.state <> 'pending'"))
+        .bind(ids)
+        .fetch_all(pool)
+        .await?;
+    let mut operations: Vec<Operation> = rows.iter().map(operation).collect::<sqlx::Result<_>>()?;
+    operations.retain(|operation| operation.status != Status::Pending);
+    Ok(operations)
+}
+
+/// A user's own, the newest first, without questions.
+pub async fn of_user(pool: &PgPool, user: Uuid, cut: Cut<Uuid>) -> sqlx::Result<Page<Operation>> {
+    let rows = sqlx::query(&format!(
+        "{COLUMNS} WHERE o.principal = $1 AND o.kind <> $4 AND ($2::uuid IS NULL OR o.id < $2)
+         ORDER BY o.id DESC LIMIT $3"
+    ))
+    .bind(user)
+    .bind(cut.after)
+    .bind(cut.rows())
+    .bind(Kind::FindAuditEntries.as_str())
+    .fetch_all(pool)
+    .await?;
+    let operations = rows.iter().map(operation).collect::<sqlx::Result<_>>()?;
+    Ok(cut.page(operations, |operation: &Operation| operation.id))
+}
+
+/// Writes operations, their messages and their pending credentials, in one statement. Answers, for those that are
+/// new, the place in `asked` and the id of the outbox row; the others repeat an Idempotency-Key.
+pub async fn begin(pool: &PgPool, owner: Uuid, asked: &[(New, OutboxMessage)]) -> sqlx::Result<Vec<(usize, i64)>> {
+    // Both inserts take their rows by `place`, and the outbox numbers its rows in the order in which they come.
+    let (places, rows): (Vec<i64>, Vec<i64>) = sqlx::query_as(
+        "WITH asked AS (
+             SELECT * FROM UNNEST(
+                 $1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::bytea[], $8::float8[],
+                 $9::text[], $10::text[], $11::uuid[], $12::bytea[], $13::text[]) WITH ORDINALITY
+                 AS n (id, kind, principal, resource_id, scope, idempotency_key, fingerprint, held, password_hash,
+                       topic, key, value, headers, place)),
+         begun AS (
+             INSERT INTO operations (
+                 id, kind, principal, resource_id, scope, idempotency_key, fingerprint, held_until)
+             SELECT id, kind, principal, resource_id, scope, idempotency_key, fingerprint,
+                    clock_timestamp() + make_interval(secs => held)
+             FROM asked ORDER BY place
+             ON CONFLICT (scope, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+             RETURNING id),
+         pending AS (
+             INSERT INTO credentials (user_id, password_hash, operation_id)
+             SELECT resource_id, password_hash, id FROM asked JOIN begun USING (id)
+             WHERE password_hash IS NOT NULL),
+         said AS (
+             INSERT INTO outbox (owner, topic, key, value, headers)
+             SELECT $14, topic, key, value, headers FROM asked JOIN begun USING (id) ORDER BY place
+             RETURNING id)
+         SELECT ARRAY (SELECT place FROM asked JOIN begun USING (id) ORDER BY place),
+                ARRAY (SELECT id FROM said ORDER BY id)",
+    )
+    .bind(column(asked, |(new, _)| new.id))
+    .bind(column(asked, |(new, _)| new.kind.as_str()))
+    .bind(column(asked, |(new, _)| new.principal))
+    .bind(column(asked, |(new, _)| new.resource_id))
+    .bind(column(asked, |(new, _)| scope(new)))
+    .bind(column(asked, |(new, _)| key(new)))
+    .bind(column(asked, |(new, _)| fingerprint(new)))
+    .bind(column(asked, |(new, _)| new.held.as_secs_f64()))
+    .bind(column(asked, |(new, _)| new.password_hash.clone()))
+    .bind(column(asked, |(_, message)| message.topic.clone()))
+    .bind(column(asked, |(_, message)| message.key))
+    .bind(column(asked, |(_, message)| message.value.as_ref().map(|value| value.to_vec())))
+    .bind(column(asked, |(_, message)| message.headers.to_json()))
+    .bind(owner)
+    .fetch_one(pool)
+    .await?;
+    Ok(places
+        .into_iter()
+        .map(|place| usize::try_from(place - 1).unwrap_or(usize::MAX))
+        .zip(rows)
+        .collect())
+}
+
+/// Writes an operation that the gateway itself carries out, in this transaction. `false`: it is repeated.
+pub async fn carry_out(tx: &mut postgres::Tx, new: &New) -> sqlx::Result<bool> {
+    let result = sqlx::query(
+        "INSERT INTO operations (
+             id, kind, principal, resource_id, scope, idempotency_key, fingerprint, state, completed_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 'accepted', clock_timestamp())
+         ON CONFLICT (scope, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING",
+    )
+    .bind(new.id)
+    .bind(new.kind.as_str())
+    .bind(new.principal)
+    .bind(new.resource_id)
+    .bind(scope(new))
+    .bind(key(new))
+    .bind(fingerprint(new))
+    .execute(&mut **tx)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
+/// Writes an operation whose message and credentials the caller writes, in this transaction.
+pub async fn begin_in(tx: &mut postgres::Tx, new: &New) -> sqlx::Result<()> {
+    sqlx::query("INSERT INTO operations (id, kind, principal, resource_id) VALUES ($1, $2, $3, $4)")
+        .bind(new.id)
+        .bind(new.kind.as_str())
+        .bind(new.principal)
+        .bind(new.resource_id)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// The request went away: from now on a repetition of it needs not wait for it.
+pub async fn let_go(pool: &PgPool, id: Uuid) -> sqlx::Result<()> {
+    sqlx::query("UPDATE operations SET held_until = NULL WHERE id = $1")
+        .bind(id)
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
+/// Completes those of these operations that were pending, and answers them with their kinds. Each at most once.
+pub async fn complete(tx: &mut postgres::Tx, completions: &[Completion]) -> sqlx::Result<Vec<(Uuid, Kind)>> {
+    let refusal = |completion: &Completion| match &completion.outcome {
+        Outcome::Accepted { .. } => None,
+        Outcome::Rejected(refusal) | Outcome::Failed(refusal) => Some(refusal.clone()),
+    };
+    let states = column(completions, |completion| match &completion.outcome {
+        Outcome::Accepted { .. } => "accepted",
+        Outcome::Rejected(_) => "rejected",
+        Outcome::Failed(_) => "failed",
+    });
+    let effects = column(completions, |completion| match &completion.outcome {
+        Outcome::Accepted { effects, .. } => Some(Json(effects.clone())),
+        Outcome::Rejected(_) | Outcome::Failed(_) => None,
+    });
+    let results = column(completions, |completion| match &completion.outcome {
+        Outcome::Accepted { result, .. } => result.clone(),
+        Outcome::Rejected(_) | Outcome::Failed(_) => None,
+    });
+    sqlx::query_as(
+        "UPDATE operations o SET
+             state = n.state, effects = n.effects, result = n.result, code = n.code, detail = n.detail,
+             errors = n.errors, completed_at = clock_timestamp()
+         FROM UNNEST($1::uuid[], $2::text[], $3::jsonb[], $4::text[], $5::text[], $6::text[], $7::jsonb[])
+              AS n (id, state, effects, result, code, detail, errors)
+         WHERE o.id = n.id AND o.state = 'pending'
+         RETURNING o.id, o.kind",
+    )
+    .bind(column(completions, |completion| completion.id))
+    .bind(states)
+    .bind(effects)
+    .bind(results)
+    .bind(column(completions, |completion| refusal(completion).map(|refusal| refusal.code)))
+    .bind(column(completions, |completion| refusal(completion).map(|refusal| refusal.detail)))
+    .bind(column(completions, |completion| refusal(completion).map(|refusal| Json(refusal.errors))))
+    .fetch_all(&mut **tx)
+    .await
+}
+
+/// Forgets Idempotency-Keys, operations, and answers to questions that are old enough.
+pub async fn clean_up(pool: &PgPool, keys: Duration, operations: Duration) -> sqlx::Result<()> {
+    sqlx::query(
+        "UPDATE operations SET idempotency_key = NULL, scope = NULL, fingerprint = NULL
+         WHERE idempotency_key IS NOT NULL AND created_at < clock_timestamp() - make_interval(secs => $1)",
+    )
+    .bind(keys.as_secs_f64())
+    .execute(pool)
+    .await?;
+    sqlx::query(
+        "DELETE FROM operations
+         WHERE created_at < clock_timestamp() - make_interval(secs => $1)
+            OR (kind = $2 AND created_at < clock_timestamp() - interval '1 hour')",
+    )
+    .bind(operations.as_secs_f64())
+    .bind(Kind::FindAuditEntries.as_str())
+    .execute(pool)
+    .await?;
+    // Their sign-up's reply can't come any more.
+    sqlx::query(
+        "DELETE FROM credentials c WHERE NOT active
+         AND created_at < clock_timestamp() - make_interval(secs => $1)
+         AND NOT EXISTS (SELECT FROM operations o WHERE o.id = c.operation_id)",
+    )
+    .bind(operations.as_secs_f64())
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+fn scope(new: &New) -> Option<String> {
+    new.idempotency.as_ref().map(|idempotency| idempotency.scope.clone())
+}
+
+fn key(new: &New) -> Option<String> {
+    new.idempotency.as_ref().map(|idempotency| idempotency.key.clone())
+}
+
+fn fingerprint(new: &New) -> Option<Vec<u8>> {
+    new.idempotency.as_ref().map(|idempotency| idempotency.fingerprint.to_vec())
+}
+
+fn operation(row: &PgRow) -> sqlx::Result<Operation> {
+    let state: &str = row.try_get("state")?;
+    let status = match state {
+        "accepted" if row.try_get("visible")? => Status::Succeeded,
+        "pending" | "accepted" => Status::Pending,
+        "rejected" => Status::Rejected,
+        _ => Status::Failed,
+    };
+    let code: Option<String> = row.try_get("code")?;
+    let refusal = match code {
+        Some(code) => Some(Refusal {
+            code,
+            detail: row.try_get::<Option<_>, _>("detail")?.unwrap_or_default(),
+            errors: row
+                .try_get::<Option<Json<Vec<FieldError>>>, _>("errors")?
+                .map_or_else(Vec::new, |errors| errors.0),
+        }),
+        None => None,
+    };
+    Ok(Operation {
+        id: row.try_get("id")?,
+        kind: row.try_get("kind")?,
+        principal: row.try_get("principal")?,
+        resource_id: row.try_get("resource_id")?,
+        status,
+        held: row.try_get("held")?,
+        fingerprint: row.try_get("fingerprint")?,
+        result: row.try_get("result")?,
+        refusal,
+        created_at: row.try_get("created_at")?,
+        // An outcome that can't be seen yet is none.
+        completed_at: match status {
+            Status::Pending => None,
+            Status::Succeeded | Status::Rejected | Status::Failed => row.try_get("completed_at")?,
+        },
+    })
+}

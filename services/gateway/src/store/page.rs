@@ -1,0 +1,129 @@
+//! Lists, a page at a time.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// Give it as `cursor` to get the next page; not there on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// The place in a list after which a page begins: what its last row is sorted by.
+pub trait Place: Sized {
+    fn to_text(&self) -> String;
+    fn from_text(text: &str) -> Option<Self>;
+}
+
+/// In order of a time, then of an id.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TimeAndId {
+    pub time: DateTime<Utc>,
+    pub id: Uuid,
+}
+
+/// Which page to read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cut<P> {
+    /// `None`: the first page.
+    pub after: Option<P>,
+    pub limit: u16,
+}
+
+impl<P: Place> Cut<P> {
+    /// Rows to ask the database for: one more shows whether there is a next page.
+    pub fn rows(&self) -> i64 {
+        i64::from(self.limit) + 1
+    }
+
+    /// A page of the rows that were found.
+    pub fn page<T>(&self, mut rows: Vec<T>, place: impl Fn(&T) -> P) -> Page<T> {
+        let more = rows.len() > usize::from(self.limit);
+        rows.truncate(usize::from(self.limit));
+        let next = rows.last().filter(|_| more).map(|last| encode(&place(last)));
+        Page { items: rows, next }
+    }
+}
+
+/// As clients see it: nothing to read anything from.
+pub fn encode(place: &impl Place) -> String {
+    URL_SAFE_NO_PAD.encode(place.to_text())
+}
+
+/// `None`: this is no cursor of such a list.
+pub fn decode<P: Place>(cursor: &str) -> Option<P> {
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
+    P::from_text(std::str::from_utf8(&bytes).ok()?)
+}
+
+impl Place for Uuid {
+    fn to_text(&self) -> String {
+        self.simple().to_string()
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        Self::try_parse(text).ok()
+    }
+}
+
+impl Place for i64 {
+    fn to_text(&self) -> String {
+        self.to_string()
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+impl Place for TimeAndId {
+    fn to_text(&self) -> String {
+        format!("{} {}", self.time.timestamp_micros(), self.id.simple())
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        let (time, id) = text.split_once(' ')?;
+        Some(Self {
+            time: contracts::Timestamp::from_micros(time.parse().ok()?).ok()?.to_utc(),
+            id: Uuid::try_parse(id).ok()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_leads_back_to_its_place() {
+        let place = TimeAndId {
+            time: DateTime::from_timestamp_micros(1_772_388_000_250_000).expect("valid"),
+            id: Uuid::from_u128(7),
+        };
+        assert_eq!(decode(&encode(&place)), Some(place));
+        assert_eq!(decode(&encode(&Uuid::from_u128(7))), Some(Uuid::from_u128(7)));
+        assert_eq!(decode(&encode(&-3_i64)), Some(-3));
+    }
+
+    #[test]
+    fn anything_else_is_no_cursor() {
+        for text in ["", "x", "!!!", "MTIz", &encode(&i64::MAX), &"A".repeat(10_000)] {
+            assert_eq!(decode::<TimeAndId>(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_last_page_has_no_next() {
+        let cut = Cut { after: None, limit: 2 };
+        assert_eq!(cut.page(vec![1, 2], |row| *row).next, None);
+        let page = cut.page(vec![1, 2, 3], |row| *row);
+        assert_eq!((page.items, page.next), (vec![1, 2], Some(encode(&2))));
+    }
+}

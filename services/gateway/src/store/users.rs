@@ -1,0 +1,141 @@
+//! Users and their profiles, as the user service says.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::accounts::email_key;
+use crate::roles::Role;
+use crate::text::text;
+
+text! {
+    pub enum UserStatus {
+        Active => "active",
+        Deactivated => "deactivated",
+    }
+}
+
+/// A user, as only that user sees it.
+#[derive(Clone, Serialize, ToSchema, sqlx::FromRow)]
+pub struct User {
+    pub id: Uuid,
+    #[schema(format = Email)]
+    pub email: String,
+    pub username: String,
+    pub full_name: String,
+    pub date_of_birth: NaiveDate,
+    /// IANA name.
+    #[schema(examples("Europe/Berlin"))]
+    pub time_zone: String,
+    pub status: UserStatus,
+    pub roles: Vec<Role>,
+    pub created_at: DateTime<Utc>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deactivated_at: Option<DateTime<Utc>>,
+    /// Counts the account's changes; also its `ETag`.
+    pub version: i64,
+}
+
+/// A `UserCreated` or `UserDeactivated`, for the read model.
+pub struct UserRow {
+    pub id: Uuid,
+    /// `None`: the row is there already.
+    pub created_at: Option<DateTime<Utc>>,
+    pub deactivated_at: Option<DateTime<Utc>>,
+    pub version: i64,
+}
+
+pub struct ProfileRow {
+    pub user_id: Uuid,
+    pub email: String,
+    pub username: String,
+    pub full_name: String,
+    pub date_of_birth: NaiveDate,
+    pub time_zone: String,
+    pub version: i64,
+}
+
+/// `None`: no such user, or the account or the profile was not heard of yet, or the profile was erased.
+pub async fn find(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<User>> {
+    sqlx::query_as(
+        "SELECT u.id, p.email, p.username, p.full_name, p.date_of_birth, p.time_zone,
+                CASE WHEN u.deactivated_at IS NULL THEN 'active' ELSE 'deactivated' END AS status,
+                ARRAY ['member'] || ARRAY (SELECT role FROM roles r WHERE r.user_id = u.id ORDER BY role) AS roles,
+                u.created_at, u.deactivated_at, u.version
+         FROM users u JOIN profiles p ON p.user_id = u.id
+         WHERE u.id = $1",
+    )
+    .bind(id)
+    .fetch_optional(pool)
+    .await
+}
+
+pub async fn exists(tx: &mut postgres::Tx, id: Uuid) -> sqlx::Result<bool> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM users WHERE id = $1 AND deactivated_at IS NULL)")
+        .bind(id)
+        .fetch_one(&mut **tx)
+        .await
+}
+
+/// Each user at most once.
+pub async fn save(tx: &mut postgres::Tx, rows: &[UserRow]) -> sqlx::Result<()> {
+    let (new, changed): (Vec<&UserRow>, Vec<&UserRow>) = rows.iter().partition(|row| row.created_at.is_some());
+    if !new.is_empty() {
+        sqlx::query(
+            "INSERT INTO users (id, created_at, deactivated_at, version)
+             SELECT * FROM UNNEST($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::bigint[])
+             ON CONFLICT (id) DO UPDATE SET
+                 created_at = EXCLUDED.created_at, deactivated_at = EXCLUDED.deactivated_at, version = EXCLUDED.version",
+        )
+        .bind(column(&new, |row| row.id))
+        .bind(column(&new, |row| row.created_at))
+        .bind(column(&new, |row| row.deactivated_at))
+        .bind(column(&new, |row| row.version))
+        .execute(&mut **tx)
+        .await?;
+    }
+    if !changed.is_empty() {
+        sqlx::query(
+            "UPDATE users u SET deactivated_at = coalesce(n.deactivated_at, u.deactivated_at), version = n.version
+             FROM UNNEST($1::uuid[], $2::timestamptz[], $3::bigint[]) AS n (id, deactivated_at, version)
+             WHERE u.id = n.id",
+        )
+        .bind(column(&changed, |row| row.id))
+        .bind(column(&changed, |row| row.deactivated_at))
+        .bind(column(&changed, |row| row.version))
+        .execute(&mut **tx)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Each user at most once.
+pub async fn save_profiles(tx: &mut postgres::Tx, rows: &[ProfileRow]) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO profiles (user_id, email, email_key, username, full_name, date_of_birth, time_zone, version)
+         SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::date[], $7::text[],
+                              $8::bigint[])
+         ON CONFLICT (user_id) DO UPDATE SET
+             email = EXCLUDED.email, email_key = EXCLUDED.email_key, username = EXCLUDED.username,
+             full_name = EXCLUDED.full_name, date_of_birth = EXCLUDED.date_of_birth,
+             time_zone = EXCLUDED.time_zone, version = EXCLUDED.version",
+    )
+    .bind(column(rows, |row| row.user_id))
+    .bind(column(rows, |row| row.email.clone()))
+    .bind(column(rows, |row| email_key(&row.email)))
+    .bind(column(rows, |row| row.username.clone()))
+    .bind(column(rows, |row| row.full_name.clone()))
+    .bind(column(rows, |row| row.date_of_birth))
+    .bind(column(rows, |row| row.time_zone.clone()))
+    .bind(column(rows, |row| row.version))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// One column of many rows, for `UNNEST`.
+pub(super) fn column<R, T>(rows: &[R], value: impl Fn(&R) -> T) -> Vec<T> {
+    rows.iter().map(value).collect()
+}
