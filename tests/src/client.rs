@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
+use uuid::Uuid;
 
 /// Somebody who calls the gateway, signed in or not.
 #[derive(Clone)]
@@ -12,6 +13,8 @@ pub struct Client {
     http: reqwest::Client,
     base: String,
     token: Option<String>,
+    /// How long a gateway that does not answer is asked again, with the same Idempotency-Key.
+    patience: Duration,
 }
 
 /// What the gateway answered.
@@ -29,13 +32,19 @@ impl Client {
             .timeout(Duration::from_secs(30))
             .build()
             .expect("a client without TLS can always be made");
-        Self { http, base: gateway.to_owned(), token: None }
+        Self { http, base: gateway.to_owned(), token: None, patience: Duration::ZERO }
     }
 
     /// The same person at another gateway process.
     #[must_use]
     pub fn at(&self, gateway: &str) -> Self {
         Self { base: gateway.to_owned(), ..self.clone() }
+    }
+
+    /// A client that asks again while the gateway is being started again.
+    #[must_use]
+    pub fn patient(&self, patience: Duration) -> Self {
+        Self { patience, ..self.clone() }
     }
 
     /// Signs in; what is called afterwards is called as this person.
@@ -62,8 +71,38 @@ impl Client {
         self.send(Method::DELETE, path, None, &[]).await
     }
 
-    /// Sends one request with further headers.
+    /// Sends a request with further headers. Writes carry an Idempotency-Key, so that asking again is safe.
     pub async fn send(&self, method: Method, path: &str, body: Option<Value>, headers: &[(&str, &str)]) -> Result<Answer> {
+        let key = Uuid::new_v4().to_string();
+        let mut headers = headers.to_vec();
+        let takes_a_key = method != Method::GET && path != "/v1/sessions";
+        if takes_a_key && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("idempotency-key")) {
+            headers.push(("idempotency-key", &key));
+        }
+        let deadline = Instant::now() + self.patience;
+        loop {
+            let answer = self.send_once(&method, path, body.as_ref(), &headers).await;
+            let again = match &answer {
+                Err(_) => true,
+                Ok(answer) => {
+                    answer.status == StatusCode::SERVICE_UNAVAILABLE
+                        || (answer.status == StatusCode::CONFLICT && answer.body["code"] == "operation-in-progress")
+                }
+            };
+            if !again || Instant::now() > deadline {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn send_once(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&Value>,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer> {
         let mut request = self.http.request(method.clone(), format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
@@ -71,7 +110,7 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        if let Some(body) = &body {
+        if let Some(body) = body {
             request = request.json(body);
         }
         let answer = request.send().await.with_context(|| format!("{method} {path} got no answer"))?;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::client::{Answer, Client};
 use crate::mails::{self, Mail};
-use crate::system::System;
+use crate::system::{Secrets, System};
 
 /// How long one step may take, however slow the machine is and whoever was just killed.
 const STEP: Duration = Duration::from_secs(60);
@@ -63,10 +63,22 @@ impl<'a> Journey<'a> {
         }
     }
 
+    /// Goes on while services are killed and started again.
+    #[must_use]
+    pub fn patient(mut self) -> Self {
+        self.anonymous = self.anonymous.patient(STEP);
+        self
+    }
+
     /// All of it.
     pub async fn play(&mut self, system: &System) -> Result<Outcome> {
+        self.play_as(system.secrets()).await
+    }
+
+    /// The same, where the system itself is in other hands.
+    pub async fn play_as(&mut self, secrets: &Secrets) -> Result<Outcome> {
         let organizer = self.sign_up("ada").await?;
-        let organizer = self.make_organizer(system, organizer).await?;
+        let organizer = self.make_organizer(secrets, organizer).await?;
         let first = self.sign_up("ben").await?;
         let second = self.sign_up("cleo").await?;
         let event = self.publish_event(&organizer).await?;
@@ -99,9 +111,8 @@ impl<'a> Journey<'a> {
     }
 
     /// The administrator grants the role; the organizer signs in again to have it.
-    pub async fn make_organizer(&mut self, system: &System, person: Person) -> Result<Person> {
+    pub async fn make_organizer(&mut self, secrets: &Secrets, person: Person) -> Result<Person> {
         let begun = Instant::now();
-        let secrets = system.secrets();
         let admin = self.anonymous.sign_in(&secrets.admin_email, &secrets.admin_password).await?;
         let roles = json!({ "roles": ["member", "organizer", "auditor"] });
         admin.put(&format!("/v1/users/{}/roles", person.id), roles).await?.expect(StatusCode::OK)?;
@@ -180,11 +191,7 @@ impl<'a> Journey<'a> {
         let people = [&outcome.organizer, &outcome.first, &outcome.second];
         let addresses = people.map(|person| person.email.clone());
         let mails = mails::arrived(maildev, &addresses, MAILS, STEP).await?;
-        let mut distinct: Vec<_> = mails.iter().map(|mail| &mail.message_id).collect();
-        distinct.sort();
-        distinct.dedup();
-        ensure!(distinct.len() == MAILS, "{MAILS} different mails were expected: {mails:#?}");
-        ensure!(mails.len() == MAILS, "a mail came twice: {mails:#?}");
+        mails::each_once(&mails, MAILS)?;
         self.done(format!("{MAILS} mails arrived, each once"), begun, None);
         Ok(mails)
     }

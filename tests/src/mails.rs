@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 
 /// A mail that arrived.
@@ -41,4 +41,14 @@ pub async fn arrived(maildev: &str, addresses: &[String], count: usize, within: 
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Checks that there are `count` mails, and none of them twice.
+pub fn each_once(mails: &[Mail], count: usize) -> Result<()> {
+    let mut distinct: Vec<_> = mails.iter().map(|mail| &mail.message_id).collect();
+    distinct.sort();
+    distinct.dedup();
+    ensure!(distinct.len() == count, "{count} different mails were expected: {mails:#?}");
+    ensure!(mails.len() == count, "a mail came twice: {mails:#?}");
+    Ok(())
 }

@@ -50,6 +50,14 @@ pub(crate) fn table(header: &[&str], numbers: &[&str], rows: impl IntoIterator<I
     table.trim_fmt()
 }
 
+/// `1 span`, `2 spans`.
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        count => format!("{count} {noun}s"),
+    }
+}
+
 /// A length of time, to be read at a glance.
 pub(crate) fn human(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -88,5 +96,6 @@ mod tests {
         let texts = times.map(|nanos| human(Duration::from_nanos(nanos)));
         assert_eq!(texts, ["0.04 ms", "12.3 ms", "1.5 s", "1 min", "2 h", "2 d"]);
         assert_eq!(human_millis(-3), "0");
+        assert_eq!([counted(0, "span"), counted(1, "span")], ["0 spans", "1 span"]);
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::kafka::Reader;
-use crate::output::Output;
+use crate::output::{Output, counted};
 use crate::processes::{Processes, Sources, is_live};
 use crate::schemas::Schemas;
 use crate::{Error, Outcome};
@@ -53,7 +53,7 @@ struct Answer {
 /// The service's account, in the reply.
 #[derive(Debug, Serialize, serde::Deserialize)]
 struct Released {
-    applied: u64,
+    applied: usize,
     /// Where it stopped again, if it did.
     poisoned_at: Option<i64>,
 }
@@ -208,14 +208,18 @@ fn text(release: &Release, answer: &Answer) -> String {
             applied,
             poisoned_at: None,
         }) => {
-            format!("{service} applied {applied} parked messages of {topic} for {key}")
+            format!(
+                "{service} applied {} of {topic} for {key}",
+                counted(*applied, "parked message")
+            )
         }
         Some(Released {
             applied,
             poisoned_at: Some(sequence),
         }) => format!(
-            "{service} applied {applied} parked messages of {topic} for {key}, and stopped at sequence {sequence}, \
-             which can't be applied either: the key stays parked from there"
+            "{service} applied {} of {topic} for {key}, and stopped at sequence {sequence}, \
+             which can't be applied either: the key stays parked from there",
+            counted(*applied, "parked message")
         ),
         None => {
             let reason = answer.detail.as_deref().unwrap_or("without a word");

@@ -10,7 +10,7 @@ use rdkafka::client::DefaultClientContext;
 use serde::Serialize;
 
 use crate::kafka::Kafka;
-use crate::output::Output;
+use crate::output::{Output, counted};
 use crate::{Error, Outcome};
 
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -75,7 +75,7 @@ async fn apply(kafka: &Kafka, replication: i32, output: Output) -> Result<Outcom
     let answer = serde_json::json!({ "made": made, "differences": rows });
     output.answer(&answer, || {
         let there = topics::ALL.len() - made.len();
-        let mut lines = vec![format!("{} topics made, {there} were there", made.len())];
+        let mut lines = vec![format!("{} made, {there} were there", counted(made.len(), "topic"))];
         lines.extend(made.iter().map(|topic| format!("  {topic}")));
         lines.extend(rows.iter().map(ToString::to_string));
         lines.join("\n")

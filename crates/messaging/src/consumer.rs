@@ -40,6 +40,8 @@ pub enum Error {
     Fatal(#[source] KafkaError),
     #[error("the poll thread ended")]
     Thread,
+    #[error("the worker of {0} ended, and nobody asked it to")]
+    Worker(TopicPartition),
 }
 
 /// A snapshot of one assigned partition.
@@ -127,6 +129,11 @@ fn poll<L: Ledger>(assignments: &Arc<Assignments<L>>, stop: &CancellationToken) 
         if Instant::now() >= next_commit {
             next_commit = Instant::now() + COMMIT_EVERY;
             commit(assignments, &consumer, CommitMode::Async);
+            // Its partition would stand still, and nothing would show it.
+            if let Some(partition) = assignments.ended() {
+                result = Err(Error::Worker(partition));
+                break;
+            }
         }
     }
     // Draining: every worker finishes the transaction under way, then the group is left.

@@ -32,6 +32,10 @@ pub mod header {
 
 pub const CONTENT_TYPE: &str = "application/avro";
 
+/// Bytes of one header's text, at most: what is passed on must fit into the next message. W3C asks for room for a
+/// `tracestate` of 512.
+const LONGEST_HEADER: usize = 512;
+
 /// What travels beside the value of every message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Envelope {
@@ -99,8 +103,9 @@ impl Envelope {
             due_at: optional(headers, header::DUE_AT)?,
             expected_version: optional(headers, header::EXPECTED_VERSION)?,
             reply_to: optional(headers, header::REPLY_TO)?,
-            trace_parent: optional(headers, header::TRACE_PARENT)?,
-            trace_state: optional(headers, header::TRACE_STATE)?,
+            // A trace that can't be followed is no reason to lose a message.
+            trace_parent: optional(headers, header::TRACE_PARENT).unwrap_or(None),
+            trace_state: optional(headers, header::TRACE_STATE).unwrap_or(None),
         })
     }
 
@@ -158,6 +163,32 @@ impl Envelope {
     }
 }
 
+/// Where a record stands in its key's order.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) key: Uuid,
+    pub(crate) sequence: i64,
+    /// Nil where it can't be read.
+    pub(crate) id: Uuid,
+}
+
+impl Place {
+    /// What is left of the envelope where the rest can't be read: enough to hold the key back.
+    pub(crate) fn of(record: &Record) -> Option<Self> {
+        let key = key_of(record)?;
+        let headers = &record.headers;
+        if required::<Uuid>(headers, header::SUBJECT).is_ok_and(|subject| subject != key) {
+            return None;
+        }
+        let sequence = required(headers, header::SEQUENCE).ok().filter(|sequence| *sequence > 0)?;
+        Some(Self {
+            key,
+            sequence,
+            id: required(headers, header::ID).unwrap_or_default(),
+        })
+    }
+}
+
 /// The record's key as the UUID text it must be.
 fn key_of(record: &Record) -> Option<Uuid> {
     let key = record.key.as_deref()?;
@@ -171,6 +202,9 @@ fn required<T: std::str::FromStr>(headers: &Headers, name: &'static str) -> Resu
 fn optional<T: std::str::FromStr>(headers: &Headers, name: &'static str) -> Result<Option<T>, EnvelopeError> {
     headers
         .get(name)
-        .map(|text| text.parse().map_err(|_| EnvelopeError::Unreadable(name)))
+        .map(|text| match text.len() <= LONGEST_HEADER && !text.contains(char::is_control) {
+            true => text.parse().map_err(|_| EnvelopeError::Unreadable(name)),
+            false => Err(EnvelopeError::Unreadable(name)),
+        })
         .transpose()
 }

@@ -53,7 +53,7 @@ impl<C: Message> Received<C> {
             actor: self.envelope.actor.clone(),
             time: self.envelope.time,
             expected_version: self.envelope.expected_version,
-            last_attempt: deferral::wait_before(self.envelope.attempt + 1).is_none(),
+            last_attempt: deferral::wait_before(self.envelope.attempt.saturating_add(1)).is_none(),
             body: self.body.clone(),
         }
     }

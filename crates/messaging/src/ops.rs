@@ -8,7 +8,7 @@ use chassis::Health;
 use contracts::aggregate::{Actor, Rejected};
 use contracts::ops::{Assignment, OpsCommand, ProcessStatus, ProcessStatusState, ReleaseKey};
 use contracts::replies::CommandAccepted;
-use contracts::{Timestamp, topics};
+use contracts::Timestamp;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -63,9 +63,11 @@ impl<L: Ledger> Operations<L> {
             let detail = format!("nothing of {} is parked for this key", command.topic);
             return Ok(unit.reject(message, &Rejected::new("not-parked", detail))?);
         };
-        let released = release(Arc::clone(&self.runtime), partition, command.parked_key)
-            .await
-            .map_err(Failure::retry)?;
+        let released = match release(Arc::clone(&self.runtime), partition, command.parked_key).await {
+            Ok(released) => released,
+            // Said, not tried for ever: other operations wait behind this one, and it may be repeated.
+            Err(error) => return Ok(unit.reject(message, &Rejected::new("not-released", error.to_string()))?),
+        };
         let accepted = CommandAccepted {
             command_id: message.envelope.id,
             version: 0,
@@ -144,12 +146,12 @@ impl<L: Ledger> Reporter<L> {
     }
 
     fn assignments(&self) -> Vec<Assignment> {
-        let prefix = self.runtime.publisher.topic_name(&topics::USERS).len() - topics::USERS.name.len();
+        let publisher = &self.runtime.publisher;
         self.consumer
             .lags()
             .into_iter()
             .map(|lag| Assignment {
-                topic: lag.partition.topic[prefix..].to_owned(),
+                topic: publisher.without_prefix(&lag.partition.topic).to_owned(),
                 partition: lag.partition.partition,
                 position: lag.position,
                 lag: lag.lag,

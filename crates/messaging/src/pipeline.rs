@@ -2,16 +2,18 @@
 //! duplicates are dropped, domain events put in order, the handler called, the rest parked or buried.
 
 use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use contracts::aggregate::Rejected;
 use contracts::dead_letters::{DeadLetterFact, DeadLetterReason, MessageDeadLettered};
 use contracts::{Kind, Message, Timestamp};
+use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::envelope::{Envelope, EnvelopeError};
-use crate::handler::Handler;
+use crate::envelope::{Envelope, EnvelopeError, Place};
+use crate::handler::{Failure, Handler};
 use crate::ledger::{DeadLetter, InboxEntry, Ledger, Parked, Sequence};
 use crate::message::{Cause, Outgoing, Received};
 use crate::record::Record;
@@ -31,8 +33,8 @@ enum Content<M> {
     Message(Received<M>),
     /// Of a type that this service does not handle; it still has its number.
     Unhandled(Envelope),
-    /// A domain event whose bytes can't be read: it holds its key back.
-    Unreadable(Envelope, String),
+    /// A domain event that can't be read, but whose place can: it holds its key back.
+    Unreadable(Place, String),
     /// Nobody will ever apply it.
     Dead {
         reason: DeadLetterReason,
@@ -45,9 +47,25 @@ impl<M> Arrival<M> {
     fn envelope(&self) -> Option<&Envelope> {
         match &self.content {
             Content::Message(message) => Some(&message.envelope),
-            Content::Unhandled(envelope) | Content::Unreadable(envelope, _) => Some(envelope),
+            Content::Unhandled(envelope) => Some(envelope),
+            Content::Unreadable(..) => None,
             Content::Dead { envelope, .. } => envelope.as_ref(),
         }
+    }
+
+    /// Where it stands in its key's order; `None` for what has no place there.
+    fn place(&self) -> Option<Place> {
+        let envelope = match &self.content {
+            Content::Message(message) => &message.envelope,
+            Content::Unhandled(envelope) => envelope,
+            Content::Unreadable(place, _) => return Some(*place),
+            Content::Dead { .. } => return None,
+        };
+        Some(Place {
+            key: envelope.key,
+            sequence: envelope.sequence?,
+            id: envelope.id,
+        })
     }
 
     fn message(&self) -> Option<&Received<M>> {
@@ -198,13 +216,8 @@ impl<H> Messages<H> {
         let mut apply = Vec::with_capacity(items.len());
         for item in items {
             match &item.content {
-                Content::Unhandled(_) => {}
-                Content::Unreadable(envelope, error) => {
-                    if first(envelope) {
-                        let reason = DeadLetterReason::Undecodable;
-                        self.bury(runtime, unit, item, reason, error).await?;
-                    }
-                }
+                // Only domain events are `Unreadable`.
+                Content::Unhandled(_) | Content::Unreadable(..) => {}
                 Content::Dead {
                     reason,
                     detail,
@@ -228,8 +241,14 @@ impl<H> Messages<H> {
                             let reason = DeadLetterReason::Poison;
                             self.bury(runtime, unit, item, reason, error).await?;
                         }
-                        Some(Verdict::Defer(then)) => unit.defer(message, then)?,
-                        Some(Verdict::Reject(rejected)) => unit.reject(message, rejected)?,
+                        Some(Verdict::Defer(then)) if self.kind == Kind::Commands => unit.defer(message, then)?,
+                        Some(Verdict::Reject(rejected)) if self.kind == Kind::Commands => {
+                            unit.reject(message, rejected)?;
+                        }
+                        Some(Verdict::Defer(_) | Verdict::Reject(_)) => {
+                            let error = error_of(item, envelope.id, verdicts);
+                            self.bury(runtime, unit, item, DeadLetterReason::Poison, &error).await?;
+                        }
                     }
                 }
             }
@@ -260,12 +279,7 @@ impl<H> Messages<H> {
         for item in items {
             let message = match &item.content {
                 Content::Message(message) => message,
-                Content::Unhandled(_) => continue,
-                Content::Unreadable(_, detail) => {
-                    self.bury(runtime, unit, item, DeadLetterReason::Undecodable, detail)
-                        .await?;
-                    continue;
-                }
+                Content::Unhandled(_) | Content::Unreadable(..) => continue,
                 Content::Dead { reason, detail, .. } => {
                     self.bury(runtime, unit, item, *reason, detail).await?;
                     continue;
@@ -343,7 +357,7 @@ impl<H> Messages<H> {
         self.seen.forks += plan.forks.len();
         for fork in &plan.forks {
             // Consumers hold another domain event under this number than the producer's journal.
-            tracing::error!(topic, key = %fork.key, sequence = fork.sequence, message = %fork.id,
+            tracing::error!(topic, key = %fork.key, sequence = fork.sequence, message_id = %fork.id,
                 "the same sequence under another id: was the producer restored from a backup?");
             runtime.metrics.forks.with_label_values(&[&topic]).inc();
             let detail = format!("sequence {} was applied under another id", fork.sequence);
@@ -391,11 +405,11 @@ impl<H> Messages<H> {
                 "this key is parked until it is released");
         }
         let (ledger, tx) = unit.parts();
-        if !park.is_empty() {
-            ledger.park(tx, topic, &park).await?;
-        }
         if !plan.unpark.is_empty() {
             ledger.unpark(tx, topic, &plan.unpark).await?;
+        }
+        if !park.is_empty() {
+            ledger.park(tx, topic, &park).await?;
         }
         set_sequences(unit, topic, stored, plan.sequences).await
     }
@@ -415,14 +429,13 @@ impl<H> Messages<H> {
         self.seen.applied += messages.len();
         let handler = self.handler.get_or_insert_with(|| (self.make)());
         match taking {
-            Taking::Together => handler.handle(unit, messages).await.map_err(|failure| Setback::Failed {
+            Taking::Together => call(handler, unit, messages).await.map_err(|failure| Setback::Failed {
                 message: (messages.len() == 1).then(|| messages[0].envelope.id),
                 failure,
             }),
             Taking::OneByOne => {
                 for message in messages {
-                    handler
-                        .handle(unit, std::slice::from_ref(message))
+                    call(handler, unit, std::slice::from_ref(message))
                         .await
                         .map_err(|failure| Setback::Failed {
                             message: Some(message.envelope.id),
@@ -448,10 +461,11 @@ impl<H> Messages<H> {
         let id = Uuid::now_v7();
         tracing::error!(partition = %record.partition, offset = record.offset, ?reason, detail, dead_letter = %id,
             "a record is a dead letter");
+        let detail = text(detail);
         let letter = DeadLetter {
             id,
             reason,
-            detail: detail.to_owned(),
+            detail: detail.clone(),
             record: record.clone(),
         };
         let (ledger, tx) = unit.parts();
@@ -462,13 +476,13 @@ impl<H> Messages<H> {
         };
         let announcement = MessageDeadLettered {
             service: runtime.service.to_owned(),
-            topic: record.partition.topic.clone(),
+            topic: runtime.publisher.without_prefix(&record.partition.topic).to_owned(),
             partition: record.partition.partition,
             offset: record.offset,
             message_id: envelope.map(|envelope| envelope.id),
             message_type: envelope.map(|envelope| envelope.type_name.clone()),
             reason,
-            detail: detail.to_owned(),
+            detail,
             dead_lettered_at: Timestamp::now(),
         };
         unit.say(&cause, Outgoing::<DeadLetterFact>::new(id, announcement))?;
@@ -561,11 +575,32 @@ async fn load_parked<L: Ledger, H: Handler<L>>(
     }
     let (ledger, tx) = unit.parts();
     let rows = ledger.parked(tx, topic, keys).await?;
-    // Schemas of parked messages were met when they arrived; one that is unknown still parks its key.
-    Ok(rows
-        .into_iter()
-        .map(|row| decode_known(kind, runtime, row.record).unwrap_or_else(|(arrival, _)| arrival))
-        .collect())
+    let mut arrivals = Vec::with_capacity(rows.len());
+    for row in rows {
+        let arrival = match decode_known(kind, runtime, row.record) {
+            Ok(arrival) => arrival,
+            // Met when the message arrived, but perhaps by another process.
+            Err((arrival, schema)) => match runtime.try_to_learn(schema).await {
+                Ok(true) => decode_known(kind, runtime, arrival.record).unwrap_or_else(|(arrival, _)| arrival),
+                Ok(false) => arrival,
+                Err(error) => return Err(Failure::retry(error).into()),
+            },
+        };
+        arrivals.push(arrival);
+    }
+    Ok(arrivals)
+}
+
+/// Calls a handler. One that panics has met a message that will never work: the message is to blame, not the process
+/// or the message's neighbours.
+async fn call<L: Ledger, H: Handler<L>>(
+    handler: &mut H,
+    unit: &mut Unit<L>,
+    messages: &[&Received<H::Message>],
+) -> Result<(), Failure> {
+    // What it may have left half done, its own cache and the transaction, is thrown away.
+    let handled = AssertUnwindSafe(handler.handle(unit, messages)).catch_unwind().await;
+    handled.unwrap_or_else(|_| Err(Failure::poison("the handler panicked")))
 }
 
 /// A message's place in its key's order; `None` for what has none.
@@ -576,11 +611,11 @@ fn numbered<M>(item: &Arrival<M>, index: usize, verdicts: &Verdicts) -> Option<N
         Content::Unhandled(_) => false,
         Content::Message(message) => verdicts.contains_key(&message.envelope.id),
     };
-    let envelope = item.envelope()?;
+    let place = item.place()?;
     Some(Numbered {
-        key: envelope.key,
-        sequence: envelope.sequence?,
-        id: envelope.id,
+        key: place.key,
+        sequence: place.sequence,
+        id: place.id,
         poison,
         item: index,
     })
@@ -589,19 +624,24 @@ fn numbered<M>(item: &Arrival<M>, index: usize, verdicts: &Verdicts) -> Option<N
 /// What went wrong with a message; empty for one that merely waits.
 fn error_of<M>(item: &Arrival<M>, id: Uuid, verdicts: &Verdicts) -> String {
     match (&item.content, verdicts.get(&id)) {
-        (Content::Unreadable(_, error), _) => error.clone(),
-        (_, Some(Verdict::Poison(error))) => error.clone(),
+        (Content::Unreadable(_, error), _) | (_, Some(Verdict::Poison(error))) => text(error),
         (_, Some(Verdict::Defer(Rejected { code, .. }) | Verdict::Reject(Rejected { code, .. }))) => {
-            format!("a domain event can't be rejected or deferred ({code})")
+            format!("only commands can be rejected or deferred ({code})")
         }
         (_, None) => String::new(),
     }
 }
 
+/// An error's text, as every store can keep it: short, and without NUL.
+fn text(error: &str) -> String {
+    const LONGEST: usize = 2_000;
+    error.chars().filter(|c| *c != '\0').take(LONGEST).collect()
+}
+
 fn keys<M>(items: &[Arrival<M>]) -> Vec<Uuid> {
     let mut keys: Vec<_> = items
         .iter()
-        .filter_map(|item| item.envelope().map(|envelope| envelope.key))
+        .filter_map(|item| item.place().map(|place| place.key))
         .collect::<HashSet<_>>()
         .into_iter()
         .collect();
@@ -645,6 +685,10 @@ fn decode_known<L: Ledger, M: Message>(
     let envelope = match Envelope::of(&record) {
         Ok(envelope) => envelope,
         Err(error) => {
+            if let (Kind::DomainEvents, Some(place)) = (kind, Place::of(&record)) {
+                let content = Content::Unreadable(place, error.to_string());
+                return Ok(Arrival { record, content });
+            }
             let reason = match error {
                 EnvelopeError::WrongKey => DeadLetterReason::WrongKey,
                 EnvelopeError::Missing(_) | EnvelopeError::Unreadable(_) => DeadLetterReason::MalformedEnvelope,
@@ -664,7 +708,8 @@ fn decode_known<L: Ledger, M: Message>(
     }
     let body = match &record.value {
         Some(value) => M::decode(runtime.codec(), &envelope.type_name, value),
-        None => Ok(M::tombstone()),
+        None if kind == Kind::State => Ok(M::tombstone()),
+        None => Err(contracts::codec::Error::NotFramed("there is no value")),
     };
     match body {
         Ok(Some(body)) => {
@@ -688,11 +733,13 @@ fn decode_known<L: Ledger, M: Message>(
                 _ => None,
             };
             let detail = crate::worker::chain(&error);
-            let arrival = match kind {
-                Kind::DomainEvents => Arrival {
-                    record,
-                    content: Content::Unreadable(envelope, detail),
-                },
+            let arrival = match (kind, envelope.sequence) {
+                (Kind::DomainEvents, Some(sequence)) => {
+                    let (key, id) = (envelope.key, envelope.id);
+                    let place = Place { key, sequence, id };
+                    let content = Content::Unreadable(place, detail);
+                    Arrival { record, content }
+                }
                 _ => dead(record, DeadLetterReason::Undecodable, detail, Some(envelope)),
             };
             match missing {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, RwLock};
 
 use bytes::Bytes;
-use contracts::{Codec, Message};
+use contracts::{Codec, Kind, Message, topics};
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
@@ -88,6 +88,17 @@ impl<L: Ledger> Publisher<L> {
     /// A topic's name on this broker.
     pub fn topic_name(&self, topic: &contracts::Topic) -> String {
         topic.full_name(&self.shared.topic_prefix)
+    }
+
+    /// A topic's name in the topic table.
+    pub(crate) fn without_prefix<'a>(&self, topic: &'a str) -> &'a str {
+        topic.strip_prefix(&self.shared.topic_prefix).unwrap_or(topic)
+    }
+
+    pub(crate) fn is_for_replies(&self, topic: &str) -> bool {
+        topics::ALL
+            .iter()
+            .any(|known| known.kind == Kind::Replies && self.topic_name(known) == topic)
     }
 
     /// Encodes a message with its envelope, once. Appending is what OpenTelemetry calls `create`: the

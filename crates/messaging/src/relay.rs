@@ -5,7 +5,8 @@
 
 mod producer;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -53,10 +54,16 @@ pub struct Relay<L: Ledger> {
     keeper: Option<Keeper<L>>,
     deliveries: mpsc::UnboundedReceiver<Delivery<L::RowId>>,
     producer: Producer<L::RowId>,
-    in_flight: HashSet<L::RowId>,
+    /// Rows that were published or are about to be, and are not deleted yet, with their owner: deleting is guarded by
+    /// it, and it changes when this process adopts what it had published under a lease that ran out.
+    in_flight: HashMap<L::RowId, Uuid>,
     acknowledged: Acknowledged<L::RowId>,
     /// Rows may be in the store that nobody handed over.
     behind: Option<Behind>,
+    /// Not before this time.
+    next_sweep: Instant,
+    /// Something was not delivered, so the producer may have failed for good.
+    producer_in_doubt: bool,
 }
 
 /// What the next sweep looks for.
@@ -108,9 +115,11 @@ impl<L: Ledger> Relay<L> {
             keeper: Some(keeper),
             deliveries,
             producer,
-            in_flight: HashSet::new(),
+            in_flight: HashMap::new(),
             acknowledged: Acknowledged::default(),
             behind: None,
+            next_sweep: Instant::now(),
+            producer_in_doubt: false,
         })
     }
 
@@ -125,38 +134,38 @@ impl<L: Ledger> Relay<L> {
 
     async fn publish_until(&mut self, stop: &CancellationToken) -> Result<(), Error> {
         let mut slow_sweep = ticks(SLOW_SWEEP);
-        let mut next_sweep = Instant::now();
         let mut rows = Vec::new();
         let mut deliveries = Vec::new();
         let mut deletion: Option<Deletion<L::RowId>> = None;
         loop {
             let room = self.in_flight.len() < IN_FLIGHT;
+            // While behind, the store has older rows of the same keys: they go first. Not those that just failed:
+            // all others would have to wait for them.
+            let hand_over = room && (self.behind.is_none() || Instant::now() < self.next_sweep);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 count = self.deliveries.recv_many(&mut deliveries, 4_096) => {
                     debug_assert!(count > 0, "the producer holds a sender");
-                    self.settle(&mut deliveries)?;
+                    self.settle(&mut deliveries);
                 }
                 (batch, result) = async { deletion.as_mut().expect("checked").await }, if deletion.is_some() => {
                     deletion = None;
                     self.deleted(batch, result);
                 }
-                // While behind, the store has older rows of the same keys: they go first.
-                _ = self.rows.recv_many(&mut rows, 64), if room && self.behind.is_none() => {
+                _ = self.rows.recv_many(&mut rows, 64), if hand_over => {
                     self.publish_all(rows.drain(..).flatten());
                 }
                 Some(found) = self.found.recv(), if room => self.publish_all(found.into_iter()),
                 () = self.publisher.sweep_requested() => self.behind = Some(Behind::All),
-                () = tokio::time::sleep_until(next_sweep), if room && self.behind.is_some() => {
-                    if !self.sweep().await {
-                        next_sweep = Instant::now() + RETRY_PAUSE;
-                    }
-                }
+                () = tokio::time::sleep_until(self.next_sweep), if room && self.behind.is_some() => self.sweep().await,
                 _ = slow_sweep.tick() => self.behind = self.behind.or(Some(Behind::Settled)),
             }
             if deletion.is_none() && !self.acknowledged.rows.is_empty() {
                 deletion = Some(self.start_deletion());
+            }
+            if std::mem::take(&mut self.producer_in_doubt) && self.producer.is_fatal() {
+                self.replace_producer()?;
             }
             if !room {
                 // What workers hand over now is left to the sweep, so that memory stays bounded.
@@ -185,7 +194,7 @@ impl<L: Ledger> Relay<L> {
                 if tokio::time::timeout_at(deadline, received).await.is_err() {
                     break;
                 }
-                self.settle(&mut deliveries)?;
+                self.settle(&mut deliveries);
             }
             let (batch, result) = self.start_deletion().await;
             let deleted = result.is_ok();
@@ -207,9 +216,13 @@ impl<L: Ledger> Relay<L> {
     fn publish_all(&mut self, rows: impl Iterator<Item = OutboxRow<L::RowId>>) {
         let mut sent: HashMap<String, Vec<_>> = HashMap::new();
         for row in rows {
-            if !self.in_flight.insert(row.id) {
-                continue;
-            }
+            match self.in_flight.entry(row.id) {
+                Entry::Occupied(mut owner) => {
+                    owner.insert(row.owner);
+                    continue;
+                }
+                Entry::Vacant(place) => place.insert(row.owner),
+            };
             if row.message.headers.get(header::TRACE_PARENT).is_some() {
                 sent.entry(row.message.topic.clone()).or_default().push((
                     row.message.headers.get(header::TRACE_PARENT).map(str::to_owned),
@@ -217,9 +230,8 @@ impl<L: Ledger> Relay<L> {
                 ));
             }
             if let Err(error) = self.producer.send(&row) {
-                self.in_flight.remove(&row.id);
-                self.behind = Some(Behind::All);
                 tracing::warn!(%error, "a message was not taken by the Kafka client; its row stays");
+                self.not_delivered(&row.id);
             }
         }
         for (topic, contexts) in sent {
@@ -232,9 +244,20 @@ impl<L: Ledger> Relay<L> {
         }
     }
 
+    /// The row stays, and is published again after a pause: not hotly, whatever is wrong with it.
+    fn not_delivered(&mut self, row: &L::RowId) {
+        self.in_flight.remove(row);
+        self.behind = Some(Behind::All);
+        self.producer_in_doubt = true;
+        let now = Instant::now();
+        // A pause that has begun is not prolonged: others may fail all the time.
+        if self.next_sweep <= now {
+            self.next_sweep = now + RETRY_PAUSE;
+        }
+    }
+
     /// Takes note of what became of deliveries.
-    fn settle(&mut self, deliveries: &mut Vec<Delivery<L::RowId>>) -> Result<(), Error> {
-        let mut fatal = false;
+    fn settle(&mut self, deliveries: &mut Vec<Delivery<L::RowId>>) {
         for delivery in deliveries.drain(..) {
             let topic = delivery.partition.topic.as_str();
             match delivery.outcome {
@@ -251,16 +274,10 @@ impl<L: Ledger> Relay<L> {
                 Outcome::Failed(error) => {
                     self.metrics.relay_published.with_label_values(&[topic, "failed"]).inc();
                     tracing::warn!(topic, %error, "a delivery failed; its row stays and is published again");
-                    self.in_flight.remove(&delivery.id);
-                    self.behind = Some(Behind::All);
-                    fatal |= self.producer.is_fatal();
+                    self.not_delivered(&delivery.id);
                 }
             }
         }
-        if fatal {
-            self.replace_producer()?;
-        }
-        Ok(())
     }
 
     /// A producer with a fatal error never works again. What it had on its way is published by a new one.
@@ -274,7 +291,10 @@ impl<L: Ledger> Relay<L> {
     }
 
     fn start_deletion(&mut self) -> Deletion<L::RowId> {
-        let batch = std::mem::take(&mut self.acknowledged);
+        let mut batch = std::mem::take(&mut self.acknowledged);
+        for (id, owner) in &mut batch.rows {
+            *owner = self.in_flight.get(id).copied().unwrap_or(*owner);
+        }
         let ledger = self.ledger.clone();
         Box::pin(async move {
             let offsets: Vec<_> = batch
@@ -306,10 +326,10 @@ impl<L: Ledger> Relay<L> {
         }
     }
 
-    /// Publishes own rows from the store. `false`: the store did not answer.
-    async fn sweep(&mut self) -> bool {
+    /// Publishes own rows from the store.
+    async fn sweep(&mut self) {
         let min_age = match self.behind {
-            None => return true,
+            None => return,
             Some(Behind::All) => Duration::ZERO,
             Some(Behind::Settled) => SETTLING,
         };
@@ -320,17 +340,16 @@ impl<L: Ledger> Relay<L> {
                 let complete = (rows.len() as i64) < limit;
                 let fresh = rows
                     .into_iter()
-                    .filter(|row| !self.in_flight.contains(&row.id))
+                    .filter(|row| !self.in_flight.contains_key(&row.id))
                     .collect::<Vec<_>>();
                 if complete {
                     self.behind = None;
                 }
                 self.publish_all(fresh.into_iter());
-                true
             }
             Err(error) => {
                 tell("the outbox was not swept", &error);
-                false
+                self.next_sweep = Instant::now() + RETRY_PAUSE;
             }
         }
     }
@@ -348,7 +367,8 @@ struct Keeper<L: Ledger> {
 
 impl<L: Ledger> Keeper<L> {
     async fn run(mut self, stop: CancellationToken) {
-        self.take_lease().await;
+        // Rows may have been appended already, under the owner that there is.
+        self.take_lease(self.publisher.owner()).await;
         let mut renewal = ticks(self.lease / 3);
         let mut adoption = ticks(ADOPTION_SCAN);
         let mut next_due = Instant::now();
@@ -406,8 +426,7 @@ impl<L: Ledger> Keeper<L> {
         }
     }
 
-    async fn take_lease(&mut self) {
-        let owner = Uuid::now_v7();
+    async fn take_lease(&mut self, owner: Uuid) {
         // Before the lease is there, rows of this owner may be adopted: a duplicate, no loss.
         self.publisher.set_owner(owner);
         match self.ledger.take_lease(owner, self.lease).await {
@@ -422,13 +441,13 @@ impl<L: Ledger> Keeper<L> {
     /// A process whose lease ran out takes a new owner id and goes on: others may hold its rows now.
     async fn renew_lease(&mut self) {
         if !self.leased {
-            return self.take_lease().await;
+            return self.take_lease(Uuid::now_v7()).await;
         }
         match self.ledger.renew_lease(self.publisher.owner(), self.lease).await {
             Ok(true) => {}
             Ok(false) => {
                 tracing::warn!("the relay's lease ran out; going on under a new one");
-                self.take_lease().await;
+                self.take_lease(Uuid::now_v7()).await;
             }
             Err(error) => tell("the lease was not renewed", &error),
         }

@@ -39,18 +39,20 @@ pub(crate) async fn run<L: Ledger, H: Handler<L>>(
                     "a parked key was released");
                 return Ok(released);
             }
-            // Known from now on: the next attempt stops in front of it.
-            Err(Setback::Failed {
-                message: Some(id),
-                failure: Failure::Poison(error),
-            }) => {
-                verdicts.insert(id, Verdict::Poison(chain(error.as_ref())));
-            }
-            Err(Setback::Failed { failure, .. }) => {
-                last = chain(&failure);
-                tokio::time::sleep(back_off).await;
-                back_off = (back_off * 2).min(Duration::from_secs(1));
-            }
+            Err(Setback::Failed { message, failure }) => match (message, failure) {
+                // Known from now on: the next attempt stops in front of it.
+                (Some(id), Failure::Poison(error)) => {
+                    verdicts.insert(id, Verdict::Poison(chain(error.as_ref())));
+                }
+                (Some(id), Failure::Reject(rejected) | Failure::Defer(rejected)) => {
+                    verdicts.insert(id, Verdict::Reject(rejected));
+                }
+                (_, failure) => {
+                    last = chain(&failure);
+                    tokio::time::sleep(back_off).await;
+                    back_off = (back_off * 2).min(Duration::from_secs(1));
+                }
+            },
             Err(Setback::OutOfDate) => {}
         }
     }

@@ -37,30 +37,37 @@ impl<L: Ledger> Runtime<L> {
     /// Fetches a schema that was met on the wire; waits while the registry is down. `false`: the registry
     /// does not know it either, or it can't be used.
     pub(crate) async fn learn(&self, id: i32, stop: &CancellationToken) -> Result<bool, Stopped> {
-        let Some(registry) = &self.registry else {
-            return Ok(false);
-        };
         let mut back_off = Duration::from_millis(100);
         loop {
-            let schema = match registry.schema(id).await {
-                Ok(schema) => schema,
-                Err(contracts::registry::Error::NotFound { .. }) => return Ok(false),
+            match self.try_to_learn(id).await {
+                Ok(learned) => return Ok(learned),
                 Err(error) => {
                     tracing::warn!(id, error = chain(&error), "waiting for the schema registry");
                     wait_or_stop(&mut back_off, stop).await?;
-                    continue;
                 }
-            };
-            if let Err(error) = self.codec().learn(id, &schema) {
-                tracing::error!(id, error = chain(&error), "the registry's schema can't be used");
-                return Ok(false);
             }
-            let learned = StoredSchema { id, schema };
-            if let Err(error) = self.ledger.save_schemas(&[learned]).await {
-                // Known in this process; the next one asks the registry again.
-                tracing::warn!(id, error = chain(&error), "a schema was not kept");
-            }
-            return Ok(true);
         }
+    }
+
+    /// The same, without waiting for a registry that is down.
+    pub(crate) async fn try_to_learn(&self, id: i32) -> Result<bool, contracts::registry::Error> {
+        let Some(registry) = &self.registry else {
+            return Ok(false);
+        };
+        let schema = match registry.schema(id).await {
+            Ok(schema) => schema,
+            Err(contracts::registry::Error::NotFound { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if let Err(error) = self.codec().learn(id, &schema) {
+            tracing::error!(id, error = chain(&error), "the registry's schema can't be used");
+            return Ok(false);
+        }
+        let learned = StoredSchema { id, schema };
+        if let Err(error) = self.ledger.save_schemas(&[learned]).await {
+            // Known in this process; the next one asks the registry again.
+            tracing::warn!(id, error = chain(&error), "a schema was not kept");
+        }
+        Ok(true)
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Plan<T> {
     /// In the order to apply them.
     pub(crate) apply: Vec<Numbered<T>>,
     pub(crate) park: Vec<Numbered<T>>,
-    /// Applied from `parked`: their rows go.
+    /// Applied from `parked`, or parked anew: their rows go, before rows are parked.
     pub(crate) unpark: Vec<(Uuid, i64)>,
     /// The rows that changed.
     pub(crate) sequences: Vec<(Uuid, Sequence)>,
@@ -155,7 +155,11 @@ fn drain<T: Copy>(key: &mut Key<T>, plan: &mut Plan<T>) {
         };
         if message.poison {
             key.state.poisoned_at = Some(next);
-            key.waiting.insert(next, (message, stored));
+            // Parked anew, so that its row says what is wrong with it.
+            if stored == Stored::Yes {
+                plan.unpark.push((message.key, next));
+            }
+            key.waiting.insert(next, (message, Stored::No));
             return;
         }
         if stored == Stored::Yes {

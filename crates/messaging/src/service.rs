@@ -114,10 +114,11 @@ impl<L: Ledger> Connected<L> {
             .housekeeping(self.settings.inbox_retention)
             .await
             .map_err(boot::Error::Store)?;
-        self.parts(subscriptions, health).map_err(boot::Error::Relay)
+        self.unchecked(subscriptions, health).map_err(boot::Error::Relay)
     }
 
-    fn parts(self, subscriptions: Subscriptions<L>, health: Health) -> Result<Parts<L>, relay::Error> {
+    /// Without the boot checks: for tests, whose broker has fewer partitions than the table says.
+    pub fn unchecked(self, subscriptions: Subscriptions<L>, health: Health) -> Result<Parts<L>, relay::Error> {
         let runtime = self.runtime;
         let metrics = runtime.metrics.clone();
         let ledger = runtime.ledger.clone();
@@ -221,10 +222,17 @@ impl<L: Ledger> Listening<L> {
     /// Consumes until `stop`.
     pub async fn run(self, stop: CancellationToken) -> Result<(), crate::consumer::Error> {
         let health = self.reporter.health.clone();
-        let reports = self.reporter.run(stop.clone());
-        let housekeeping = housekeeping(self.ledger.clone(), self.settings.inbox_retention, stop.clone());
-        let watch = watch::run(self.ledger, self.settings, health, stop.clone());
-        let (consumed, (), (), ()) = tokio::join!(self.consumer.run(stop), reports, housekeeping, watch);
+        // The rest ends with the consumer, also where that fails: else nobody would hear of it.
+        let end = stop.child_token();
+        let reports = self.reporter.run(end.clone());
+        let housekeeping = housekeeping(self.ledger.clone(), self.settings.inbox_retention, end.clone());
+        let watch = watch::run(self.ledger, self.settings, health, end.clone());
+        let consume = async {
+            let consumed = self.consumer.run(stop).await;
+            end.cancel();
+            consumed
+        };
+        let (consumed, (), (), ()) = tokio::join!(consume, reports, housekeeping, watch);
         consumed
     }
 }

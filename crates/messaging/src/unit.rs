@@ -99,6 +99,11 @@ impl<L: Ledger> Unit<L> {
         let Some(topic) = &command.reply_to else {
             return Ok(());
         };
+        // A reply to a topic that is not there could never be published, and its row would stay for ever.
+        if !self.publisher.is_for_replies(topic) {
+            tracing::warn!(command_id = %command.id, topic, "a command asks for its reply on a topic that is for none");
+            return Ok(());
+        }
         let reply = Outgoing::<Reply>::new(command.correlation_id, reply).topic(topic.clone());
         self.say(cause, reply)
     }
@@ -106,7 +111,7 @@ impl<L: Ledger> Unit<L> {
     /// Sends a command that came too early back to its own topic, to be due a little later: the same
     /// `ce_id` with the next attempt. Where that was the last time, it is rejected instead.
     pub fn defer<C: Message>(&mut self, command: &Received<C>, then: &Rejected) -> Result<(), AppendError> {
-        let Some(wait) = deferral::wait_before(command.envelope.attempt + 1) else {
+        let Some(wait) = deferral::wait_before(command.envelope.attempt.saturating_add(1)) else {
             return self.reject(command, then);
         };
         let envelope = &command.envelope;

@@ -48,6 +48,12 @@ impl From<StoreError> for Setback {
     }
 }
 
+impl From<Failure> for Setback {
+    fn from(failure: Failure) -> Self {
+        Self::Failed { message: None, failure }
+    }
+}
+
 impl From<crate::publisher::AppendError> for Setback {
     fn from(error: crate::publisher::AppendError) -> Self {
         Self::Failed {
@@ -96,7 +102,8 @@ pub(crate) trait Body<L: Ledger>: Send + 'static {
     fn forget(&mut self);
 }
 
-/// The partition was taken away, or the process drains.
+/// The partition was taken away, or the process drains. Where nobody asked for it, what the worker has in hand is no
+/// longer what comes next, and the partition must be assigned anew.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stopped;
 
@@ -158,6 +165,9 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
             }
         }
         for item in items {
+            if stop.is_cancelled() {
+                return Err(Stopped);
+            }
             self.apply_one(std::slice::from_ref(&item), stop).await?;
         }
         Ok(())
@@ -183,7 +193,7 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
                     }
                     (Some(id), Failure::Poison(error)) => {
                         tracing::error!(
-                            partition = %self.partition, offset = B::record(&item[0]).offset, message = %id,
+                            partition = %self.partition, offset = B::record(&item[0]).offset, message_id = %id,
                             error = chain(error.as_ref()), "this message can't be applied"
                         );
                         verdicts.insert(id, Verdict::Poison(chain(error.as_ref())));
@@ -249,6 +259,12 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
             {
                 Ok(positions) => {
                     let stored = positions.get(&self.partition).copied();
+                    // A position only grows. Going on would pass over the records between, which are not in hand.
+                    if stored < self.position {
+                        tracing::error!(partition = %self.partition, known = ?self.position, ?stored,
+                            "the stored position went back: was the store restored? The partition is given up");
+                        return Err(Stopped);
+                    }
                     tracing::info!(partition = %self.partition, known = ?self.position, ?stored,
                         "going on from the stored position");
                     self.position = stored;

@@ -50,18 +50,7 @@ impl Mongo {
             .run_command(doc! { "hello": 1 })
             .await
             .map_err(store_error)?;
-        let mut problems = Vec::new();
-        if !hello.contains_key("setName") {
-            problems.push(
-                "MongoDB is no replica set, and without one it has no transactions: start mongod with --replSet \
-                 and run rs.initiate() once; one member is enough"
-                    .to_owned(),
-            );
-            return Ok(problems);
-        }
-        if hello.get_i32("maxWireVersion").unwrap_or(0) < WIRE_VERSION {
-            problems.push("MongoDB is older than 6.0: upgrade it".to_owned());
-        }
+        let mut problems = server_problems(&hello);
         let there: HashSet<_> = self
             .database()
             .list_collection_names()
@@ -85,6 +74,21 @@ impl Mongo {
     }
 }
 
+fn server_problems(hello: &Document) -> Vec<String> {
+    let mut problems = Vec::new();
+    if !hello.contains_key("setName") {
+        problems.push(
+            "MongoDB is no replica set, and without one it has no transactions: start mongod with --replSet \
+             and run rs.initiate() once; one member is enough"
+                .to_owned(),
+        );
+    }
+    if hello.get_i32("maxWireVersion").unwrap_or(0) < WIRE_VERSION {
+        problems.push("MongoDB is older than 6.0: upgrade it".to_owned());
+    }
+    problems
+}
+
 /// An index over these fields, in order.
 pub fn index(keys: Document, unique: bool) -> IndexModel {
     let options = IndexOptions::builder().unique(unique).build();
@@ -106,4 +110,28 @@ fn bookkeeping() -> Vec<(&'static str, Vec<IndexModel>)> {
         (relay::OFFSETS, vec![]),
         (SCHEMAS, vec![]),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_server_is_no_replica_set() {
+        let problems = server_problems(&doc! { "maxWireVersion": WIRE_VERSION });
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].contains("--replSet"), "{problems:?}");
+    }
+
+    #[test]
+    fn an_old_server_is_named() {
+        let problems = server_problems(&doc! { "setName": "rs0", "maxWireVersion": 13 });
+        assert_eq!(problems, ["MongoDB is older than 6.0: upgrade it"]);
+    }
+
+    #[test]
+    fn a_replica_set_is_fine() {
+        let problems = server_problems(&doc! { "setName": "rs0", "maxWireVersion": 21 });
+        assert_eq!(problems, [] as [&str; 0]);
+    }
 }

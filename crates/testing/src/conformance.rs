@@ -3,23 +3,76 @@
 //! The tests are functions over a [`Store`]; [`conformance!`](crate::conformance!) makes `#[tokio::test]`s of them
 //! for one store.
 
+mod commands;
+mod consumer;
+mod ledger;
 mod mongo;
+mod pipeline;
 mod postgres;
+mod process;
+mod relay;
+mod sequences;
 mod service;
 
+pub use commands::*;
+pub use consumer::*;
+pub use ledger::*;
 pub use mongo::OnMongo;
+pub use pipeline::*;
 pub use postgres::OnPostgres;
+pub use relay::*;
+pub use sequences::*;
 pub use service::{Entry, Hooks, Service, Store, Tx, happened, order, subscriptions};
 
-mod commands;
+use std::time::Duration;
 
-pub use commands::*;
+use crate::faulty::Faults;
+
+/// Runs `second` while `first` stands before its commit; then both go on.
+///
+/// `second` either has to wait for `first`, or gets to its own commit on its own: in both cases the outcome must be
+/// right.
+async fn race(
+    first_faults: &Faults,
+    first: impl Future<Output = ()>,
+    second_faults: &Faults,
+    second: impl Future<Output = ()>,
+) {
+    // How long somebody who need not wait takes for a few statements.
+    const FREE_RUN: Duration = Duration::from_millis(100);
+    let (first_commit, second_commit) = (first_faults.pause_before("commit"), second_faults.pause_before("commit"));
+    let referee = async {
+        first_commit.reached().await;
+        let open = async {
+            let _ = tokio::time::timeout(FREE_RUN, second_commit.reached()).await;
+            first_commit.go_on();
+            second_commit.go_on();
+        };
+        tokio::join!(second, open);
+    };
+    tokio::join!(first, referee);
+}
 
 /// Makes a `#[tokio::test]` of every test of the suite, for one [`Store`](conformance::Store).
 #[macro_export]
 macro_rules! conformance {
     ($store:ty) => {
         $crate::conformance_tests! { $store:
+            // The ledger by itself.
+            positions_move_by_compare_and_set
+            inbox_answers_what_is_new
+            housekeeping_forgets_only_what_is_old
+            sequences_are_kept_by_topic_and_key
+            parked_records_come_back_as_they_were
+            dead_letters_keep_their_bytes
+            outbox_rows_leave_in_order
+            rows_without_a_live_lease_are_adopted
+            commit_after_adoption_is_adopted
+            due_rows_are_taken_by_one
+            schemas_are_kept
+            the_stack_keeps_the_promise
+            failed_statement_can_not_be_committed
+            // Commands.
             commit_outcome_unknown_then_continues
             rollback_leaves_no_version_gap
             stale_cache_cannot_reject
@@ -27,11 +80,62 @@ macro_rules! conformance {
             zombie_mismatch_reads_position_anew
             first_position_insert_race
             retry_never_skips_a_batch
+            restored_store_is_read_again
             defer_then_duplicate_of_the_original
             defer_exhausted_has_one_outcome
             dead_command_is_final
             late_duplicate_after_inbox_purge
             oversized_message_fails_at_append
+            // Domain events.
+            unhandled_type_advances_sequence
+            park_and_apply_race_on_one_key
+            release_races_with_arrival
+            release_hits_a_second_poison
+            failed_release_changes_nothing
+            undecodable_domain_event_parks_its_key
+            parked_duplicate_is_one_row
+            same_sequence_other_id_alarms
+            parked_message_that_fails_keeps_its_error
+            domain_event_that_is_refused_parks_its_key
+            any_order_any_batches
+            // Every kind of message.
+            batch_equals_one_by_one
+            position_is_the_first_statement
+            every_statement_may_fail
+            conflict_is_decided_anew
+            panic_is_poison
+            facts_are_applied_once
+            newest_state_wins
+            unknown_command_is_a_dead_letter
+            hostile_records_stop_nobody
+            crash_anywhere_loses_nothing
+            old_domain_event_is_applied
+        }
+    };
+}
+
+/// The part of the suite that needs the broker itself.
+#[macro_export]
+macro_rules! conformance_on_kafka {
+    ($store:ty) => {
+        $crate::conformance_tests! { $store:
+            // The relay.
+            first_of_three_times_out
+            fatal_producer_error_makes_a_new_producer
+            lost_lease_of_a_single_process_recovers
+            due_row_survives_a_restart
+            rows_of_a_dead_process_are_published
+            unknown_commit_is_swept
+            acknowledgement_is_repeated
+            drain_publishes_what_was_said
+            undeliverable_row_is_in_nobodys_way
+            largest_message_is_published
+            // The consumer.
+            records_of_an_old_assignment_are_discarded
+            position_outside_the_log_stops
+            full_queue_loses_nothing
+            worker_that_ends_ends_the_process
+            process_answers_a_command
         }
     };
 }

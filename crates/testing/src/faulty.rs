@@ -57,6 +57,7 @@ struct Orders {
     commits: Vec<CommitFault>,
     late: Vec<(Gate, Arc<Semaphore>)>,
     pauses: Vec<(&'static str, Gate)>,
+    panics: Vec<&'static str>,
     seen: Vec<&'static str>,
 }
 
@@ -169,6 +170,11 @@ impl Faults {
         Pause(gate)
     }
 
+    /// The next call of that name panics.
+    pub fn panic_at(&self, call: &'static str) {
+        self.orders().panics.push(call);
+    }
+
     /// The calls since this was asked last, in order.
     pub fn calls(&self) -> Vec<&'static str> {
         std::mem::take(&mut self.orders().seen)
@@ -179,7 +185,13 @@ impl Faults {
             let mut orders = self.orders();
             orders.seen.push(call);
             let place = orders.pauses.iter().position(|(name, _)| *name == call);
-            place.map(|place| orders.pauses.remove(place).1)
+            let pause = place.map(|place| orders.pauses.remove(place).1);
+            if let Some(place) = orders.panics.iter().position(|name| *name == call) {
+                orders.panics.remove(place);
+                drop(orders);
+                panic!("a test ordered this");
+            }
+            pause
         };
         if let Some(gate) = pause {
             gate.pass().await;

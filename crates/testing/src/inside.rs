@@ -5,7 +5,7 @@ use uuid::Uuid;
 /// What a store holds that its ledger has no reason to tell, for tests that look inside.
 pub trait Inside: Send + Sync + 'static {
     /// Records that wait, by topic, key and sequence.
-    fn parked(&self) -> BoxFuture<'_, Vec<Parked>>;
+    fn parked_records(&self) -> BoxFuture<'_, Vec<Parked>>;
 
     /// In the order in which they were buried.
     fn dead_letters(&self) -> BoxFuture<'_, Vec<DeadLetter>>;

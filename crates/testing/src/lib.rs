@@ -7,6 +7,7 @@ mod eventually;
 mod faulty;
 mod inside;
 mod janitor;
+mod kafka;
 mod mongo;
 mod postgres;
 
@@ -15,6 +16,7 @@ pub use env::{Env, env};
 pub use eventually::eventually;
 pub use faulty::{CommitFault, Faults, FaultyLedger, FaultyTx, LateCommit, Pause};
 pub use inside::Inside;
+pub use kafka::KafkaTopics;
 pub use mongo::{MongoDatabase, mongo};
 pub use postgres::{PostgresDatabase, postgres};
 

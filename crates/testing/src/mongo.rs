@@ -95,7 +95,7 @@ async fn drop_database(client: &Client, name: &str) {
 }
 
 impl Inside for Mongo {
-    fn parked(&self) -> BoxFuture<'_, Vec<Parked>> {
+    fn parked_records(&self) -> BoxFuture<'_, Vec<Parked>> {
         Box::pin(async {
             let documents = find(self, "parked", doc! {}, doc! { "_id": 1 }).await;
             documents

@@ -186,7 +186,7 @@ async fn drop_database(admin: &PgPool, name: &str) {
 }
 
 impl Inside for Postgres {
-    fn parked(&self) -> BoxFuture<'_, Vec<Parked>> {
+    fn parked_records(&self) -> BoxFuture<'_, Vec<Parked>> {
         Box::pin(async {
             let rows = fetch(self, "SELECT * FROM parked ORDER BY topic, key, sequence").await;
             rows.iter()

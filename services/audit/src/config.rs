@@ -18,7 +18,11 @@ impl Config {
                 "mongodb://127.0.0.1/audit?replicaSet=rs0",
                 "this service's own database",
             ),
-            registry: read.required("SCHEMA_REGISTRY_URL", "http://127.0.0.1:8081", "where the schema registry is"),
+            registry: read.required(
+                "SCHEMA_REGISTRY_URL",
+                "http://127.0.0.1:8081",
+                "where the schema registry is",
+            ),
             kafka: kafka::Settings::from_settings(read),
         }
     }

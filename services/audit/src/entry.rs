@@ -1,6 +1,6 @@
 //! Entries: what the log keeps of a record. Pure: a record in, an entry and its findings out.
 
-use contracts::{CommandAccepted, Codec, Kind, Record as _, Timestamp, Topic, codec, topics};
+use contracts::{Codec, CommandAccepted, Kind, Record as _, Timestamp, Topic, codec, topics};
 use messaging::{Envelope, Headers, Record, header};
 use mongo::to_bson;
 use mongodb::bson::{self, Binary, spec::BinarySubtype};
@@ -76,7 +76,8 @@ pub struct Entry {
     pub causation_id: Option<bson::Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
-    /// All of them, in their order.
+    /// All of them, in their order. A page is read without them.
+    #[serde(default)]
     pub headers: Headers,
     /// The value as JSON text, as it was when it was recorded; without personal fields.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,7 +119,9 @@ impl Entry {
             None => (None, false),
         };
         let entry = Self {
-            time: header::<Timestamp>(headers, header::TIME).unwrap_or(record.timestamp).as_micros(),
+            time: header::<Timestamp>(headers, header::TIME)
+                .unwrap_or(record.timestamp)
+                .as_micros(),
             timestamp: record.timestamp.as_micros(),
             recorded_at: bson::DateTime::now(),
             type_name: header(headers, header::TYPE),
@@ -136,7 +139,10 @@ impl Entry {
             value: value.filter(|_| keep_bytes).map(binary),
             place,
         };
-        let findings = strange.into_iter().map(|(kind, detail)| entry.finding(kind, detail)).collect();
+        let findings = strange
+            .into_iter()
+            .map(|(kind, detail)| entry.finding(kind, detail))
+            .collect();
         (entry, findings)
     }
 
@@ -188,7 +194,7 @@ fn hash_result(content: &mut Json) {
         return;
     };
     if let Some(Json::String(result)) = reply.remove("result") {
-        reply.insert("result_sha256".to_owned(), hex(&Sha256::digest(result)).into());
+        reply.insert("result_sha256".to_owned(), hex(Sha256::digest(result)).into());
     }
 }
 
@@ -251,7 +257,12 @@ mod tests {
     }
 
     fn user_created() -> Record {
-        record("/rollcall/user", UserEvent::from(UserCreated { created_at: Timestamp::EPOCH }))
+        record(
+            "/rollcall/user",
+            UserEvent::from(UserCreated {
+                created_at: Timestamp::EPOCH,
+            }),
+        )
     }
 
     fn create_user() -> Record {
@@ -277,15 +288,24 @@ mod tests {
         assert!(findings.is_empty(), "{findings:?}");
         assert_eq!(entry.place.to_string(), "users-3-17");
         assert_eq!(entry.type_name.as_deref(), Some(UserCreated::NAME));
-        assert_eq!(entry.actor.as_deref(), Some("user:00000000-0000-0000-0000-000000000001"));
+        assert_eq!(
+            entry.actor.as_deref(),
+            Some("user:00000000-0000-0000-0000-000000000001")
+        );
         assert_eq!(entry.key, Some(to_bson(KEY)));
         assert_eq!(entry.sequence, Some(1));
         assert_eq!(entry.time % 1_000_000, 123_456, "to the microsecond");
         assert_eq!(entry.headers, record.headers);
-        assert_eq!(entry.content.as_deref(), Some(r#"{"created_at":"1970-01-01T00:00:00Z"}"#));
+        assert_eq!(
+            entry.content.as_deref(),
+            Some(r#"{"created_at":"1970-01-01T00:00:00Z"}"#)
+        );
         let value = record.value.expect("it has one");
         assert_eq!(entry.value.map(|value| value.bytes), Some(value.to_vec()));
-        assert_eq!(entry.sha256.map(|hash| hash.bytes), Some(Sha256::digest(value).to_vec()));
+        assert_eq!(
+            entry.sha256.map(|hash| hash.bytes),
+            Some(Sha256::digest(value).to_vec())
+        );
     }
 
     #[test]
@@ -325,7 +345,10 @@ mod tests {
         assert_eq!(entry.value, None);
         let content: Json = serde_json::from_str(&entry.content.expect("it has one")).expect("JSON");
         assert_eq!(content.get("result"), None);
-        assert_eq!(content["result_sha256"], hex(Sha256::digest(r#"{"entries":["a secret"]}"#)));
+        assert_eq!(
+            content["result_sha256"],
+            hex(Sha256::digest(r#"{"entries":["a secret"]}"#))
+        );
 
         let others = record("/rollcall/event", Reply::from(accepted));
         let (entry, _) = Entry::of(&topics::GATEWAY_REPLIES, &others, &codec());

@@ -28,7 +28,10 @@ async fn run(config: Config, process: Process) -> anyhow::Result<()> {
     let messaging = Metrics::register(process.metrics())?;
     let findings = metrics::Metrics::register(process.metrics())?;
     let connected = Connected::connect(identity, config.kafka, config.registry.as_str(), mongo, messaging).await?;
-    let (relay, listening) = connected.listen(subscriptions(&findings), process.health()).await?.relay();
+    let (relay, listening) = connected
+        .listen(subscriptions(&findings), process.health())
+        .await?
+        .relay();
 
     // The relay drains last: what the consumer committed is still published.
     let (inputs, outputs) = (process.inputs_token(), process.outputs_token());

@@ -76,7 +76,10 @@ impl Search {
         let mut filter = Document::new();
         let equal = [
             ("key", question.aggregate_id.map(|id| Bson::from(to_bson(id)))),
-            ("correlation_id", question.correlation_id.map(|id| Bson::from(to_bson(id)))),
+            (
+                "correlation_id",
+                question.correlation_id.map(|id| Bson::from(to_bson(id))),
+            ),
             ("actor", question.actor.clone().map(Bson::from)),
             ("type", question.message_type.clone().map(Bson::from)),
         ];
@@ -197,7 +200,11 @@ fn page(found: &[Entry], limit: usize, room: usize) -> String {
         entries.push(text);
     }
     let has_more = entries.len() < found.len();
-    let next = entries.len().checked_sub(1).filter(|_| has_more).map(|last| Cursor::of(&found[last]).to_string());
+    let next = entries
+        .len()
+        .checked_sub(1)
+        .filter(|_| has_more)
+        .map(|last| Cursor::of(&found[last]).to_string());
     format!(r#"{{"entries":[{}],"next_cursor":{}}}"#, entries.join(","), json!(next))
 }
 
@@ -289,7 +296,10 @@ mod tests {
         let part = parsed(&page(&found, 2, 10_000));
         assert_eq!(part["entries"].as_array().map(Vec::len), Some(2));
         assert_eq!(part["next_cursor"], json!("999.users-3-1"));
-        assert_eq!(parsed(&page(&[], 2, 10_000)), json!({ "entries": [], "next_cursor": null }));
+        assert_eq!(
+            parsed(&page(&[], 2, 10_000)),
+            json!({ "entries": [], "next_cursor": null })
+        );
     }
 
     #[test]

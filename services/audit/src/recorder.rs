@@ -46,7 +46,11 @@ impl LogHandler<Mongo> for Recorder {
         let (entries, mut findings) = self.only_new(tx, made.collect()).await?;
         if !entries.is_empty() {
             let collection = tx.collection::<Entry>(ENTRIES);
-            collection.insert_many(&entries).session(tx.session()).await.map_err(store_error)?;
+            collection
+                .insert_many(&entries)
+                .session(tx.session())
+                .await
+                .map_err(store_error)?;
         }
         if self.topic.kind == Kind::DomainEvents {
             findings.extend(self.follow(tx, &entries).await?);
@@ -131,7 +135,10 @@ impl Recorder {
             findings.push(entry.finding(kind, detail));
         }
         let updates = streams.into_iter().map(|(key, Stream { last, missing })| {
-            let missing: Vec<_> = missing.into_iter().map(|(from, to)| Bson::from(vec![from, to])).collect();
+            let missing: Vec<_> = missing
+                .into_iter()
+                .map(|(from, to)| Bson::from(vec![from, to]))
+                .collect();
             Update {
                 filter: doc! { "_id": stream_id(self.topic, to_bson(key)) },
                 change: doc! { "$set": { "last": last, "missing": missing } },
@@ -154,7 +161,9 @@ impl Recorder {
             .session(tx.session())
             .await
             .map_err(store_error)?;
-        let rows = rows.stream(tx.session()).map_ok(|row| (mongo::from_bson(row.id.key), row.stream));
+        let rows = rows
+            .stream(tx.session())
+            .map_ok(|row| (mongo::from_bson(row.id.key), row.stream));
         rows.try_collect().await.map_err(store_error)
     }
 
@@ -194,8 +203,16 @@ impl Recorder {
             *counts.entry(finding.kind()).or_default() += 1;
         }
         for (kind, count) in counts {
-            tracing::warn!(topic = self.topic.name, kind = kind.name(), count, "the log has findings");
-            self.metrics.findings.with_label_values(&[self.topic.name, kind.name()]).inc_by(count);
+            tracing::warn!(
+                topic = self.topic.name,
+                kind = kind.name(),
+                count,
+                "the log has findings"
+            );
+            self.metrics
+                .findings
+                .with_label_values(&[self.topic.name, kind.name()])
+                .inc_by(count);
         }
         let updates = findings.iter().map(|finding| {
             let mut document = bson::serialize_to_document(finding).expect("a finding is a document");

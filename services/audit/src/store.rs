@@ -25,7 +25,13 @@ fn collections() -> Vec<(&'static str, Vec<IndexModel>)> {
     ];
     vec![
         (ENTRIES, entries),
-        (FINDINGS, vec![index(doc! { "found_at": 1 }, false), index(doc! { "_id.kind": 1, "found_at": 1 }, false)]),
+        (
+            FINDINGS,
+            vec![
+                index(doc! { "found_at": 1 }, false),
+                index(doc! { "_id.kind": 1, "found_at": 1 }, false),
+            ],
+        ),
         (STREAMS, vec![]),
     ]
 }
@@ -41,7 +47,11 @@ pub async fn prepare(mongo: &Mongo) -> Result<(), StoreError> {
 
 /// Whether [`prepare`] was run by this version.
 pub async fn check(mongo: &Mongo) -> anyhow::Result<()> {
-    let there = mongo.database().list_collection_names().await.context("the store does not answer")?;
+    let there = mongo
+        .database()
+        .list_collection_names()
+        .await
+        .context("the store does not answer")?;
     for (name, _) in collections() {
         ensure!(
             there.iter().any(|known| known == name),

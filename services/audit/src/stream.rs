@@ -17,7 +17,9 @@ pub struct Stream {
 pub enum Noted {
     Next,
     /// The numbers from here to the one before it are missing.
-    Ahead { from: i64 },
+    Ahead {
+        from: i64,
+    },
     /// It was missing.
     Late,
     /// It was there before.
@@ -35,13 +37,17 @@ impl Stream {
             self.missing.push((from, sequence - 1));
             return Noted::Ahead { from };
         }
-        let range = self.missing.iter().position(|(from, to)| (*from..=*to).contains(&sequence));
+        let range = self
+            .missing
+            .iter()
+            .position(|(from, to)| (*from..=*to).contains(&sequence));
         let Some(index) = range else {
             return Noted::Again;
         };
         let (from, to) = self.missing[index];
         let rest = [(from, sequence - 1), (sequence + 1, to)];
-        self.missing.splice(index..=index, rest.into_iter().filter(|(from, to)| from <= to));
+        self.missing
+            .splice(index..=index, rest.into_iter().filter(|(from, to)| from <= to));
         Noted::Late
     }
 }
@@ -65,7 +71,10 @@ mod tests {
 
     #[test]
     fn a_repeated_number_is_noted() {
-        assert_eq!(noted(&[1, 1, 2, 1]).1, [Noted::Next, Noted::Again, Noted::Next, Noted::Again]);
+        assert_eq!(
+            noted(&[1, 1, 2, 1]).1,
+            [Noted::Next, Noted::Again, Noted::Next, Noted::Again]
+        );
     }
 
     #[test]
@@ -76,7 +85,10 @@ mod tests {
     #[test]
     fn what_was_missing_is_late_and_then_there() {
         let (stream, notes) = noted(&[1, 5, 3, 3]);
-        assert_eq!(notes, [Noted::Next, Noted::Ahead { from: 2 }, Noted::Late, Noted::Again]);
+        assert_eq!(
+            notes,
+            [Noted::Next, Noted::Ahead { from: 2 }, Noted::Late, Noted::Again]
+        );
         assert_eq!(stream.missing, [(2, 2), (4, 4)]);
 
         let (stream, _) = noted(&[1, 5, 3, 2, 4]);

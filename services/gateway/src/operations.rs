@@ -119,7 +119,6 @@ impl Operations {
             .id(id)
             .expected_version(intent.expected_version)
             .reply_to(self.inner.publisher.topic_name(&topics::GATEWAY_REPLIES));
-        // What a command of a chain inherits as its cause is the message before it; this one is the first.
         let message = self.inner.publisher.frame(&cause, command)?;
         let new = New {
             id,

@@ -15,8 +15,8 @@ CREATE UNIQUE INDEX registrations_active ON registrations (event_id, position) W
 -- The waiting list.
 CREATE UNIQUE INDEX registrations_waiting ON registrations (event_id, position) WHERE place = 'waiting';
 
--- Who may hold seats. A registration locks its person's row FOR SHARE, and whoever closes the account updates it
--- before looking for seats: so no seat slips between.
+-- Who has registered before, or has no account any more. A registration locks its person's row FOR SHARE, and whoever
+-- closes the account updates it before looking for seats: so no seat slips between.
 CREATE TABLE members (
     user_id     uuid    PRIMARY KEY,
     deactivated boolean NOT NULL DEFAULT false

@@ -1,6 +1,6 @@
-//! What others' domain events lead to here: rows of members, and commands to ourselves.
+//! What others' domain events lead to here: commands to ourselves.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use contracts::{
     CancelReason, CancelRegistration, EventEvent, EventPublished, EventStatus, FollowEvent, RegistrationCommand, Terms,
@@ -17,7 +17,7 @@ use crate::store;
 #[derive(Debug, Clone, Copy)]
 pub struct FollowEvents;
 
-/// Notes who has an account, and cancels the registrations of those who have none any more.
+/// Notes who has no account any more, and cancels their registrations.
 #[derive(Debug, Clone, Copy)]
 pub struct ReleaseSeats;
 
@@ -48,20 +48,16 @@ impl Handler<Postgres> for ReleaseSeats {
     type Message = UserEvent;
 
     async fn handle(&mut self, unit: &mut Unit<Postgres>, messages: &[&Received<UserEvent>]) -> Result<(), Failure> {
-        let mut members = BTreeSet::new();
         let mut deactivated = BTreeMap::new();
         for message in messages {
-            let user = message.envelope.key;
             match &message.body {
-                UserEvent::UserCreated(_) => {
-                    members.insert(user);
-                }
+                // Members get their rows when they register: rows made here would hold up who is registering just then.
+                UserEvent::UserCreated(_) => {}
                 UserEvent::UserDeactivated(_) => {
-                    deactivated.insert(user, *message);
+                    deactivated.insert(message.envelope.key, *message);
                 }
             }
         }
-        store::add_members(unit.tx(), &members).await.map_err(store_error)?;
         let users: Vec<Uuid> = deactivated.keys().copied().collect();
         if users.is_empty() {
             return Ok(());

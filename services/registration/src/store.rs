@@ -136,8 +136,8 @@ impl Changes {
     }
 }
 
-/// Locks the members' rows until the commit, and answers who of them has no account any more. Who was not heard of
-/// yet gets a row, because only a row can be locked.
+/// Locks the members' rows until the commit, and answers who of them has no account any more. Who registers for the
+/// first time gets a row, because only a row can be locked.
 async fn lock_members(tx: &mut Tx, users: &BTreeSet<Uuid>) -> Result<Vec<Uuid>, sqlx::Error> {
     let mut missing = users.clone();
     let mut deactivated = Vec::new();
@@ -152,21 +152,25 @@ async fn lock_members(tx: &mut Tx, users: &BTreeSet<Uuid>) -> Result<Vec<Uuid>, 
             missing.remove(&user);
             deactivated.extend(is_deactivated.then_some(user));
         }
-        add_members(tx, &missing).await?;
+        // Who is not among the answers got a row from somebody else just now: once more.
+        for user in add_members(tx, &missing).await? {
+            missing.remove(&user);
+        }
     }
     Ok(deactivated)
 }
 
-/// Gives members a row, where they have none.
-pub(crate) async fn add_members(tx: &mut Tx, users: &BTreeSet<Uuid>) -> Result<(), sqlx::Error> {
+/// Gives members a row, where they have none, and answers those: they are locked like that.
+async fn add_members(tx: &mut Tx, users: &BTreeSet<Uuid>) -> Result<Vec<Uuid>, sqlx::Error> {
     if users.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    sqlx::query("INSERT INTO members (user_id) SELECT * FROM UNNEST($1::uuid[]) ON CONFLICT DO NOTHING")
-        .bind(users.iter().copied().collect::<Vec<_>>())
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
+    sqlx::query_scalar(
+        "INSERT INTO members (user_id) SELECT * FROM UNNEST($1::uuid[]) ON CONFLICT DO NOTHING RETURNING user_id",
+    )
+    .bind(users.iter().copied().collect::<Vec<_>>())
+    .fetch_all(&mut **tx)
+    .await
 }
 
 /// Notes that these have no account any more; waits for whoever is registering one of them. `users` is sorted.

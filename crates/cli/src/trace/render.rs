@@ -2,7 +2,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::{Span, Trace};
-use crate::output::human;
+use crate::output::{counted, human};
 
 /// Narrower ones show nothing.
 const NARROWEST_BAR: usize = 12;
@@ -51,10 +51,10 @@ pub fn render(trace: &Trace, width: usize) -> String {
     let services: BTreeSet<_> = trace.spans.iter().map(|span| &span.service).collect();
     let whole = end - start;
     let heading = format!(
-        "{}: {} spans, {} services, {}",
+        "{}: {}, {}, {}",
         trace.id,
-        trace.spans.len(),
-        services.len(),
+        counted(trace.spans.len(), "span"),
+        counted(services.len(), "service"),
         human(whole)
     );
 
@@ -263,7 +263,7 @@ mod tests {
         );
         assert_eq!(
             text,
-            "t: 1 spans, 1 services, 7.00 ms\n\nan operation with a ver…  s  7.00 ms"
+            "t: 1 span, 1 service, 7.00 ms\n\nan operation with a ver…  s  7.00 ms"
         );
     }
 

@@ -34,7 +34,7 @@ async fn a_trace_is_shown_as_a_tree() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
     let lines: Vec<_> = text.lines().collect();
-    assert!(lines[0].starts_with(&format!("{id}: 2 spans, 1 services, ")), "{text}");
+    assert!(lines[0].starts_with(&format!("{id}: 2 spans, 1 service, ")), "{text}");
     assert!(
         lines[2].starts_with("outer     cli-test") && lines[3].starts_with("└─ inner  cli-test"),
         "{text}"

@@ -1,6 +1,6 @@
 //! Which partitions this process has, their queues and workers, and what a rebalance does with them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -45,6 +45,8 @@ pub(super) struct Assignments<L: Ledger> {
     partitions: Mutex<HashMap<TopicPartition, Assigned>>,
     /// Workers of partitions that were taken away, finishing their transaction.
     leaving: Mutex<Vec<JoinHandle<()>>>,
+    /// Assigned partitions whose position lies outside the log.
+    outside: Mutex<HashSet<TopicPartition>>,
 }
 
 struct Assigned {
@@ -81,6 +83,7 @@ impl<L: Ledger> Assignments<L> {
             tokio,
             partitions: Mutex::default(),
             leaving: Mutex::default(),
+            outside: Mutex::default(),
         }
     }
 
@@ -228,7 +231,7 @@ impl<L: Ledger> Assignments<L> {
             tracing::error!(%error, "the assignment was refused; waiting for the next one");
         }
         if !outside.is_empty() {
-            self.runtime.metrics.stopped_partitions.add(outside.len() as i64);
+            self.count_outside(|stopped| stopped.extend(outside.iter().cloned()));
             // Nothing of them is fetched; records that are under way find no worker.
             if let Err(error) = consumer.pause(&list(&outside)) {
                 tracing::warn!(%error, "a stopped partition is still fetched; its records are discarded");
@@ -278,7 +281,25 @@ impl<L: Ledger> Assignments<L> {
                 self.let_go(assigned);
             }
             self.runtime.metrics.no_lag(&partition.topic, partition.partition);
+            self.count_outside(|stopped| {
+                stopped.remove(&partition);
+            });
         }
+    }
+
+    /// Changes which partitions are stopped, and shows how many.
+    fn count_outside(&self, change: impl FnOnce(&mut HashSet<TopicPartition>)) {
+        let mut outside = self.outside.lock().expect("nobody panics while holding the list");
+        change(&mut outside);
+        self.runtime.metrics.stopped_partitions.set(outside.len() as i64);
+    }
+
+    /// A partition whose worker ended although nobody stopped it: it panicked, or gave up.
+    pub(super) fn ended(&self) -> Option<TopicPartition> {
+        self.partitions()
+            .iter()
+            .find(|(_, assigned)| assigned.worker.is_finished() && !assigned.stop.is_cancelled())
+            .map(|(partition, _)| partition.clone())
     }
 
     fn let_go(&self, assigned: Assigned) {
@@ -345,7 +366,9 @@ impl<L: Ledger> Assignments<L> {
             if position < low || position > high {
                 tracing::error!(%partition, position, low, high,
                     "the stored position is outside the log; the partition is stopped until an operator mends it");
-                self.runtime.metrics.stopped_partitions.inc();
+                self.count_outside(|stopped| {
+                    stopped.insert(partition.clone());
+                });
                 if let Some(assigned) = self.partitions().remove(&partition) {
                     self.let_go(assigned);
                 }

@@ -10,4 +10,3 @@ mod position;
 mod proxy;
 mod sequences;
 mod setup;
-mod timing;

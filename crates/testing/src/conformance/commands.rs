@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use contracts::replies::Reply;
 use contracts::{DeadLetterFact, DeadLetterReason, Timestamp, UserCommand, topics};
-use messaging::MAX_VALUE_BYTES;
-use messaging::ledger::{Ledger as _, StoreErrorKind};
+use messaging::ledger::{Ledger as _, Sequence, StoreErrorKind};
+use messaging::{MAX_VALUE_BYTES, TopicPartition};
 use uuid::Uuid;
 
 use super::race;
-use super::service::{Service, Store, order};
+use super::service::{Service, Store, happened, order};
 use crate::faulty::CommitFault;
 use crate::inside::Inside as _;
 
@@ -175,6 +175,27 @@ pub async fn retry_never_skips_a_batch<S: Store>() {
 
     let journaled = service.store.journaled().await;
     assert_eq!(journaled.iter().map(|entry| entry.id).collect::<Vec<_>>(), ids);
+}
+
+/// The store was set back by a restore while the process ran: what it holds in hand is not what comes next.
+pub async fn restored_store_is_read_again<S: Store>() {
+    let service = Service::<S>::start().await;
+    let key = Uuid::now_v7();
+    service.deliver_all((1..=5).map(|number| happened(key, number, ""))).await;
+    let ledger = service.store.ledger();
+    let mut tx = ledger.begin().await.expect("a transaction begins");
+    let partition = TopicPartition::new(service.topic_name(&topics::EVENTS), 0);
+    assert!(ledger.advance(&mut tx, &partition, Some(5), 2).await.expect("moved"));
+    let last = Sequence {
+        last: 2,
+        ..Sequence::default()
+    };
+    let (topic, rows) = (&partition.topic, [(key, last)]);
+    ledger.set_sequences(&mut tx, topic, &[], &rows).await.expect("set");
+    ledger.commit(tx).await.expect("committed");
+
+    service.deliver(happened(key, 6, "")).await;
+    assert_eq!(service.numbers(key).await, [1, 2, 3, 4, 5, 3, 4, 5, 6]);
 }
 
 /// Too early: its attempt is recorded, so that a copy of the original does not come back as a second one.

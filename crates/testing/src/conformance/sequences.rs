@@ -8,7 +8,6 @@ use uuid::Uuid;
 use super::race;
 use super::service::{Service, Store, happened};
 use crate::faulty::CommitFault;
-use crate::inside::Inside as _;
 
 /// A type that this process does not know takes its turn, and is skipped: that is how new types roll out.
 pub async fn unhandled_type_advances_sequence<S: Store>() {
@@ -50,7 +49,7 @@ pub async fn park_and_apply_race_on_one_key<S: Store>() {
 
             let all: Vec<_> = (1..=before + 2).collect();
             assert_eq!(parking.numbers(key).await, all, "{before} before, parks first: {parks_first}");
-            assert_eq!(parking.inside().parked().await, []);
+            assert_eq!(parking.parked().await, []);
         }
     }
 }
@@ -73,7 +72,9 @@ pub async fn release_races_with_arrival<S: Store>() {
         other.hooks.mend("well");
 
         service.append(happened(key, 3, ""));
-        let release = async { drop(other.release(&topics::EVENTS, key).await) };
+        let release = async {
+            other.release(&topics::EVENTS, key).await;
+        };
         let arrive = service.catch_up();
         match release_first {
             true => race(&other.faults, release, &service.faults, arrive).await,
@@ -81,7 +82,7 @@ pub async fn release_races_with_arrival<S: Store>() {
         }
 
         assert_eq!(service.numbers(key).await, [1, 2, 3], "release first: {release_first}");
-        assert_eq!(service.inside().parked().await, []);
+        assert_eq!(service.parked().await, []);
         service.deliver(happened(key, 4, "")).await;
         assert_eq!(service.numbers(key).await, [1, 2, 3, 4]);
     }
@@ -124,7 +125,7 @@ pub async fn failed_release_changes_nothing<S: Store>() {
         service.faults.commit(fault);
         service.release(&topics::EVENTS, key).await;
         assert_eq!(service.numbers(key).await, [1, 2], "{fault:?}");
-        assert_eq!(service.inside().parked().await, []);
+        assert_eq!(service.inside().parked_records().await, []);
     }
 }
 
@@ -263,7 +264,7 @@ pub async fn any_order_any_batches<S: Store>() {
     assert_eq!(service.numbers(key).await, (1..=9).collect::<Vec<_>>());
     let ids: Vec<_> = service.store.noted().await.iter().map(|entry| entry.id).collect();
     assert_eq!(ids, events.iter().map(|event| event.id).collect::<Vec<_>>());
-    assert_eq!(service.inside().parked().await, []);
+    assert_eq!(service.inside().parked_records().await, []);
 }
 
 fn numbers_of(parked: &[messaging::ledger::Parked]) -> Vec<i64> {

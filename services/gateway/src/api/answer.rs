@@ -42,10 +42,9 @@ pub(super) async fn answer(app: &App, call: &Call, viewer: Uuid, operation: Oper
 pub(super) fn location(kind: Kind, resource: Uuid) -> Option<String> {
     match kind {
         Kind::CreateUser | Kind::DeactivateUser | Kind::BootstrapAdmin => Some(format!("/v1/users/{resource}")),
-        Kind::SetRoles => Some(format!("/v1/users/{resource}/roles")),
         Kind::CreateEvent | Kind::PublishEvent | Kind::CancelEvent => Some(format!("/v1/events/{resource}")),
         Kind::Register | Kind::CancelRegistration => Some(format!("/v1/registrations/{resource}")),
-        Kind::FindAuditEntries => None,
+        Kind::SetRoles | Kind::FindAuditEntries => None,
     }
 }
 
@@ -59,7 +58,7 @@ pub(super) fn versioned(version: i64, resource: impl Serialize) -> Response {
 async fn done(app: &App, viewer: Uuid, operation: Operation) -> Result<Response, Error> {
     let (pool, id) = (app.pool(), operation.resource_id);
     let found = match operation.kind {
-        Kind::CreateUser | Kind::DeactivateUser | Kind::BootstrapAdmin | Kind::SetRoles => {
+        Kind::CreateUser | Kind::DeactivateUser | Kind::BootstrapAdmin => {
             let user = users::find(pool, id).await?;
             user.map(|user| versioned(user.version, user))
         }
@@ -71,7 +70,7 @@ async fn done(app: &App, viewer: Uuid, operation: Operation) -> Result<Response,
             let registration = registrations::find(pool, id, viewer).await?;
             registration.map(|registration| Json(registration).into_response())
         }
-        Kind::FindAuditEntries => None,
+        Kind::SetRoles | Kind::FindAuditEntries => None,
     };
     let created = matches!(operation.kind, Kind::CreateUser | Kind::CreateEvent | Kind::Register);
     let location = location(operation.kind, id).filter(|_| created);

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::Json;
-use contracts::{AuditQuery, FindAuditEntries, Timestamp};
+use contracts::{AuditQuery, FindAuditEntries};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -31,11 +31,11 @@ const WAIT: Duration = Duration::from_secs(10);
 #[into_params(parameter_in = Query)]
 pub(super) struct Question {
     /// Key of the records: a user, an event.
-    #[serde(default, deserialize_with = "uuid")]
-    aggregate_id: Option<Uuid>,
+    #[param(format = Uuid)]
+    aggregate_id: Option<String>,
     /// The operation that they belong to.
-    #[serde(default, deserialize_with = "uuid")]
-    correlation_id: Option<Uuid>,
+    #[param(format = Uuid)]
+    correlation_id: Option<String>,
     /// On whose behalf: `user:` and an id, or `service:` and a name.
     actor: Option<String>,
     /// Full name of the records.
@@ -52,13 +52,6 @@ pub(super) struct Question {
     /// Entries on a page, from 1 to 200; else 50.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u16>,
-}
-
-/// serde_urlencoded hands an option over as a text.
-fn uuid<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Uuid>, D::Error> {
-    let text = Option::<String>::deserialize(deserializer)?;
-    let expected = |_| serde::de::Error::custom("expected a UUID");
-    text.map(|text| Uuid::try_parse(&text).map_err(expected)).transpose()
 }
 
 /// A page of the audit log.
@@ -82,13 +75,14 @@ struct Answer {
 fn parse(question: Question) -> Result<FindAuditEntries, Error> {
     let limit = limit(question.limit)?;
     let mut form = Form::default();
-    let mut time = |field, text: Option<String>| -> Option<Timestamp> { text.map(|text| form.time(field, &text)) };
-    let from = time("from", question.from);
-    let until = time("until", question.until);
+    let aggregate_id = question.aggregate_id.map(|text| form.uuid("aggregate_id", &text));
+    let correlation_id = question.correlation_id.map(|text| form.uuid("correlation_id", &text));
+    let from = question.from.map(|text| form.time("from", &text));
+    let until = question.until.map(|text| form.time("until", &text));
     form.finish()?;
     Ok(FindAuditEntries {
-        aggregate_id: question.aggregate_id,
-        correlation_id: question.correlation_id,
+        aggregate_id,
+        correlation_id,
         actor: question.actor,
         message_type: question.message_type,
         from,

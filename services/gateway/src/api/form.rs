@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use contracts::{Date, FieldError, Timestamp};
+use uuid::Uuid;
 
 use crate::error::Error;
 
@@ -44,6 +45,13 @@ impl Form {
         Date::parse(text).unwrap_or_else(|_| {
             self.add(fault(field, "malformed", "A date like 2001-03-01."));
             Timestamp::EPOCH.date()
+        })
+    }
+
+    pub(super) fn uuid(&mut self, field: &str, text: &str) -> Uuid {
+        Uuid::try_parse(text).unwrap_or_else(|_| {
+            self.add(fault(field, "malformed", "A UUID."));
+            Uuid::nil()
         })
     }
 

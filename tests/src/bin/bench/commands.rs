@@ -21,7 +21,7 @@ const BATCH: usize = 500;
 const BATCHES: usize = 30;
 const NAIVE_SECONDS: u32 = 4;
 
-pub async fn measure(servers: &Servers, repeats: usize) -> Result<Row> {
+pub(crate) async fn measure(servers: &Servers, repeats: usize) -> Result<Row> {
     let mut measured = Samples::new("commands/s");
     let mut against = Samples::new("transactions/s");
     for repeat in 0..=repeats {
@@ -100,7 +100,7 @@ async fn feed(mut worker: Box<dyn PartitionWorker>, batches: Vec<Vec<Record>>) -
 }
 
 /// A command as it stands in the log.
-pub fn sign_up(codec: &Codec, partition: i32, offset: i64) -> Result<Record> {
+pub(crate) fn sign_up(codec: &Codec, partition: i32, offset: i64) -> Result<Record> {
     let key = Uuid::now_v7();
     let id = Uuid::now_v7();
     let unique = key.simple().to_string();

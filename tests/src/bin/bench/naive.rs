@@ -12,7 +12,7 @@ COMMIT;
 ";
 
 /// Transactions a second, on a database of its own.
-pub async fn transactions_per_second(database: &str, seconds: u32) -> Result<f64> {
+pub(crate) async fn transactions_per_second(database: &str, seconds: u32) -> Result<f64> {
     let pool = sqlx::PgPool::connect(database).await?;
     for statement in [
         "DROP TABLE IF EXISTS naive_domain_events, naive_outbox",

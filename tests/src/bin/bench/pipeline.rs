@@ -1,4 +1,176 @@
-use anyhow::Result;
+//! P2: the whole pipeline on the same cores: command topic → commit → relay → topic → projection committed.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use contracts::{Codec, UserEvent, topics};
+use messaging::kafka::Settings;
+use messaging::{Connected, Failure, Handler, Identity, Metrics, Received, Subscriptions, Unit};
+use postgres::{Postgres, store_error};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 use rollcall::servers::Servers;
-use crate::report::Row;
-pub async fn measure(_: &Servers, _: usize) -> Result<Row> { anyhow::bail!("not yet") }
+use rollcall::system::Database;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::commands::sign_up;
+use crate::naive;
+use crate::report::{Row, Samples};
+
+const COMMANDS: usize = 60_000;
+const NAIVE_SECONDS: u32 = 4;
+const WITHIN: Duration = Duration::from_secs(120);
+
+pub(crate) async fn measure(servers: &Servers, repeats: usize) -> Result<Row> {
+    let mut measured = Samples::new("commands/s");
+    let mut against = Samples::new("transactions/s");
+    for repeat in 0..=repeats {
+        let naive = {
+            let database = Database::create(servers, "bench_naive").await?;
+            let rate = naive::transactions_per_second(&database.url, NAIVE_SECONDS).await?;
+            database.drop().await?;
+            rate
+        };
+        let ours = one_run(servers).await?;
+        if repeat > 0 {
+            against.push(naive);
+            measured.push(ours);
+        }
+        eprintln!("P2 repeat {repeat}: {ours:.0} commands/s, naive {naive:.0}/s");
+    }
+    let ratio = Row::ratio(&measured, &against);
+    Ok(Row {
+        id: "P2",
+        what: "whole pipeline: command topic → commit → relay → topic → projection committed",
+        measured,
+        against,
+        against_what: "T4, pgbench: BEGIN, 2 INSERTs, COMMIT at 32 clients",
+        must: format!("1 x; it is {ratio:.2} x"),
+        met: ratio >= 1.0,
+        note: format!(
+            "{COMMANDS} CreateUser wait on users.commands; the user service and a projection of `users` into a second \
+             database run in the bench's process, from the first projected row to the last. Audit and notification do not \
+             run beside it. Each command also publishes a profile and a reply, so three messages pass the relay for each \
+             projected one. Limited by the CPU that Postgres, Kafka and the service share."
+        ),
+    })
+}
+
+/// Inserts one row a user.
+struct Projection;
+
+impl Handler<Postgres> for Projection {
+    type Message = UserEvent;
+
+    async fn handle(&mut self, unit: &mut Unit<Postgres>, messages: &[&Received<UserEvent>]) -> Result<(), Failure> {
+        sqlx::query("INSERT INTO projected (user_id) SELECT * FROM UNNEST($1::uuid[])")
+            .bind(messages.iter().map(|message| message.envelope.key).collect::<Vec<_>>())
+            .execute(&mut **unit.tx())
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+}
+
+async fn one_run(servers: &Servers) -> Result<f64> {
+    let mut settings = Settings::new(&servers.kafka);
+    let run = Uuid::now_v7().simple().to_string();
+    settings.topic_prefix = format!("bench-{}.", &run[run.len() - 10..]);
+    messaging::topics::apply(&settings, topics::ALL, 1).await?;
+    let codec = Codec::local();
+    fill(&settings, &codec)?;
+
+    let service = Database::create(servers, "bench_user").await?;
+    let reader = Database::create(servers, "bench_projection").await?;
+    let users = Postgres::connect(&service.url, 8).await?;
+    users.migrate(&user::MIGRATIONS).await?;
+    let projected = Postgres::connect(&reader.url, 8).await?;
+    projected.migrate(&sqlx::migrate::Migrator::DEFAULT).await?;
+    sqlx::query("CREATE TABLE projected (user_id uuid PRIMARY KEY)").execute(projected.pool()).await?;
+
+    let stop = CancellationToken::new();
+    let subscriptions = user::subscriptions(user::store::UserStore::new([]));
+    let running = [
+        start("user", &settings, &codec, users.clone(), subscriptions, &stop).await?,
+        start("projection", &settings, &codec, projected.clone(), Subscriptions::new().handle(|| Projection), &stop)
+            .await?,
+    ];
+    let rate = watch(&projected).await;
+    stop.cancel();
+    for task in running {
+        task.await??;
+    }
+    users.pool().close().await;
+    projected.pool().close().await;
+    service.drop().await?;
+    reader.drop().await?;
+    messaging::topics::delete(&settings, topics::ALL).await?;
+    rate
+}
+
+/// Runs relay and consumer of one service until `stop`.
+pub(crate) async fn start(
+    service: &'static str,
+    settings: &Settings,
+    codec: &Codec,
+    ledger: Postgres,
+    subscriptions: Subscriptions<Postgres>,
+    stop: &CancellationToken,
+) -> Result<tokio::task::JoinHandle<Result<()>>> {
+    let identity = Identity { service, instance: Uuid::now_v7(), version: "bench" };
+    let metrics = Metrics::register(&prometheus::Registry::new())?;
+    let connected = Connected::with_codec(identity, settings.clone(), ledger, metrics, codec.clone(), None);
+    let (relay, listening) = connected.listen(subscriptions, chassis::Health::new()).await?.relay();
+    let (inputs, outputs) = (stop.clone(), CancellationToken::new());
+    Ok(tokio::spawn(async move {
+        let relay = tokio::spawn(relay.run(outputs.clone()));
+        listening.run(inputs).await?;
+        outputs.cancel();
+        relay.await??;
+        Ok(())
+    }))
+}
+
+/// Rows a second, from the first to the last.
+async fn watch(projected: &Postgres) -> Result<f64> {
+    let begun = Instant::now();
+    let mut first: Option<(Instant, i64)> = None;
+    loop {
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM projected").fetch_one(projected.pool()).await?;
+        if count > 0 {
+            let (since, from) = *first.get_or_insert((Instant::now(), count));
+            if count >= COMMANDS as i64 {
+                return Ok((count - from) as f64 / since.elapsed().as_secs_f64());
+            }
+        }
+        if begun.elapsed() > WITHIN {
+            bail!("{count} of {COMMANDS} rows were projected within {WITHIN:?}");
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Puts the commands onto their topic.
+fn fill(settings: &Settings, codec: &Codec) -> Result<()> {
+    let producer: ThreadedProducer<DefaultProducerContext> = settings
+        .client()
+        .set("partitioner", "murmur2_random")
+        .set("queue.buffering.max.messages", "200000")
+        .set("linger.ms", "20")
+        .create()?;
+    let topic = topics::USERS_COMMANDS.full_name(&settings.topic_prefix);
+    for _ in 0..COMMANDS {
+        let command = sign_up(codec, 0, 0)?;
+        let headers = command.headers.0.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+            let value = if key == "reply-to" { format!("{}{value}", settings.topic_prefix) } else { value.clone() };
+            headers.insert(Header { key, value: Some(&value) })
+        });
+        let key = command.key.context("a command has a key")?;
+        let value = command.value.context("a command has a value")?;
+        let record = BaseRecord::to(&topic).key(&key[..]).payload(&value[..]).headers(headers);
+        producer.send(record).map_err(|(error, _)| error)?;
+    }
+    producer.flush(Duration::from_secs(60))?;
+    Ok(())
+}

@@ -7,21 +7,21 @@ use serde::Serialize;
 
 /// Repeated measurements of one thing.
 #[derive(Debug, Clone, Serialize)]
-pub struct Samples {
-    pub unit: &'static str,
-    pub values: Vec<f64>,
+pub(crate) struct Samples {
+    pub(crate) unit: &'static str,
+    pub(crate) values: Vec<f64>,
 }
 
 impl Samples {
-    pub fn new(unit: &'static str) -> Self {
+    pub(crate) fn new(unit: &'static str) -> Self {
         Self { unit, values: Vec::new() }
     }
 
-    pub fn push(&mut self, value: f64) {
+    pub(crate) fn push(&mut self, value: f64) {
         self.values.push(value);
     }
 
-    pub fn median(&self) -> f64 {
+    pub(crate) fn median(&self) -> f64 {
         let mut sorted = self.values.clone();
         sorted.sort_by(f64::total_cmp);
         sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
@@ -44,21 +44,21 @@ impl fmt::Display for Samples {
 
 /// One row of the targets.
 #[derive(Debug, Serialize)]
-pub struct Row {
-    pub id: &'static str,
-    pub what: &'static str,
-    pub measured: Samples,
-    pub against: Samples,
-    pub against_what: &'static str,
-    pub must: String,
-    pub met: bool,
+pub(crate) struct Row {
+    pub(crate) id: &'static str,
+    pub(crate) what: &'static str,
+    pub(crate) measured: Samples,
+    pub(crate) against: Samples,
+    pub(crate) against_what: &'static str,
+    pub(crate) must: String,
+    pub(crate) met: bool,
     /// What was measured exactly, and what limits it.
-    pub note: String,
+    pub(crate) note: String,
 }
 
 impl Row {
     /// The median of the ratios, repeat by repeat.
-    pub fn ratio(measured: &Samples, against: &Samples) -> f64 {
+    pub(crate) fn ratio(measured: &Samples, against: &Samples) -> f64 {
         let mut ratios = Samples::new("x");
         for (measured, against) in measured.values.iter().zip(&against.values) {
             ratios.push(measured / against);
@@ -69,15 +69,15 @@ impl Row {
 
 /// Where it was measured.
 #[derive(Debug, Serialize)]
-pub struct Machine {
-    pub cores: usize,
-    pub cpu: String,
-    pub memory_gib: u64,
-    pub kernel: String,
+pub(crate) struct Machine {
+    pub(crate) cores: usize,
+    pub(crate) cpu: String,
+    pub(crate) memory_gib: u64,
+    pub(crate) kernel: String,
 }
 
 impl Machine {
-    pub fn this() -> Result<Self> {
+    pub(crate) fn this() -> Result<Self> {
         let field = |text: &str, name: &str| {
             text.lines()
                 .find(|line| line.starts_with(name))
@@ -97,14 +97,14 @@ impl Machine {
 }
 
 #[derive(Debug, Serialize)]
-pub struct Report {
-    pub machine: Machine,
-    pub rows: Vec<Row>,
+pub(crate) struct Report {
+    pub(crate) machine: Machine,
+    pub(crate) rows: Vec<Row>,
 }
 
 impl Report {
     /// As `docs/performance.md`.
-    pub fn markdown(&self) -> String {
+    pub(crate) fn markdown(&self) -> String {
         let machine = &self.machine;
         let mut text = format!(
             "# Performance\n\nMeasured by `scripts/bench` on {} cores ({}), {} GiB, Linux {}, release build, the servers of \

@@ -1,0 +1,174 @@
+//! The consumer on the real broker: assignments, positions, queues.
+
+use std::collections::HashSet;
+
+use contracts::topics;
+use messaging::ledger::Ledger as _;
+use messaging::{Record, TopicPartition};
+use uuid::Uuid;
+
+use super::process::{DEADLINE, Process, effects_are_there, framer};
+use super::service::{Service, Store, happened, order};
+use crate::eventually;
+use crate::faulty::FaultyLedger;
+use crate::kafka::KafkaTopics;
+
+/// First numbers of `count` keys, all on one partition.
+fn records<S: Store>(framer: &Service<S>, partition: i32, count: usize) -> Vec<Record> {
+    let mut records: Vec<_> = (0..count).map(|_| framer.record(happened(Uuid::now_v7(), 1, ""))).collect();
+    for record in &mut records {
+        record.partition.partition = partition;
+    }
+    records
+}
+
+/// A partition is taken away while its worker waits with a batch in hand and more in its queue: whoever has it now
+/// applies all of it, and the old worker nothing.
+pub async fn records_of_an_old_assignment_are_discarded<S: Store>() {
+    const EACH: usize = 30;
+    let kafka = KafkaTopics::create(2).await;
+    let store = S::fresh().await;
+    let framer = framer(&store, &kafka.settings());
+    let of_partition = [records(&framer, 0, EACH), records(&framer, 1, EACH)];
+    let ids = of_partition.each_ref().map(|records| records.iter().map(id).collect::<HashSet<_>>());
+    kafka.produce(&of_partition.concat()).await;
+    let mut settings = kafka.settings();
+    settings.batch = 5;
+
+    let ledger = FaultyLedger::new(store.ledger());
+    let pauses = [ledger.faults().pause_before("advance"), ledger.faults().pause_before("advance")];
+    let first = Process::armed(&store, settings.clone(), ledger);
+    for pause in &pauses {
+        pause.reached().await; // one of each partition
+    }
+    let second = Process::whole(&store, settings.clone());
+    let name = kafka.name(&topics::EVENTS);
+    let moved = eventually("one partition moves, and is applied", DEADLINE, || async {
+        let assigned = second.assigned();
+        let events = assigned.iter().find(|(topic, ..)| *topic == name);
+        events.filter(|(.., position)| *position == EACH as i64).map(|(_, partition, _)| *partition as usize)
+    })
+    .await;
+    drop(pauses);
+    effects_are_there(&store, 2 * EACH).await;
+
+    let noted: Vec<_> = store.noted().await.iter().map(|entry| entry.id).collect();
+    assert_eq!(noted.len(), 2 * EACH);
+    assert_eq!(noted.iter().collect::<HashSet<_>>().len(), 2 * EACH, "each once");
+    let handled: Vec<_> = first.hooks.batches().concat();
+    assert!(handled.iter().all(|id| !ids[moved].contains(id)), "the old worker handled none of them");
+
+    // And back again.
+    second.stop().await;
+    kafka.produce(&records(&framer, moved as i32, 3)).await;
+    effects_are_there(&store, 2 * EACH + 3).await;
+    assert_eq!(store.noted().await.len(), 2 * EACH + 3);
+    first.stop().await;
+}
+
+fn id(record: &Record) -> Uuid {
+    let id = record.headers.get(messaging::header::ID).expect("ours have an id");
+    id.parse().expect("ours have an id")
+}
+
+/// Records that were never read are gone, or the topic is not the one it was: this partition stops, and somebody is
+/// told. The others go on.
+pub async fn position_outside_the_log_stops<S: Store>() {
+    let kafka = KafkaTopics::create(3).await;
+    let store = S::fresh().await;
+    let framer = framer(&store, &kafka.settings());
+    for partition in 0..3 {
+        kafka.produce(&records(&framer, partition, 5)).await;
+    }
+    let name = kafka.name(&topics::EVENTS);
+    store_position(&store, &name, 0, 100).await;
+    store_position(&store, &name, 1, 2).await;
+    kafka.delete_records(&topics::EVENTS, 1, 4).await;
+
+    let mut settings = kafka.settings();
+    settings.batch = 1;
+    settings.partition_queue = 1;
+    let process = Process::whole(&store, settings);
+    effects_are_there(&store, 5).await;
+    process.metric_reaches("rollcall_stopped_partitions", "", 2.0).await;
+    let positions = store.ledger().positions(&[TopicPartition::new(&name, 0), TopicPartition::new(&name, 1)]).await;
+    let mut positions: Vec<_> = positions.expect("positions").into_values().collect();
+    positions.sort_unstable();
+    assert_eq!(positions, [2, 100]);
+
+    // The same while it runs: what it has not fetched yet is deleted.
+    let pause = process.faults.pause_before("advance");
+    kafka.produce(&records(&framer, 2, 40)).await;
+    pause.reached().await;
+    kafka.delete_records(&topics::EVENTS, 2, 45).await;
+    pause.go_on();
+    process.metric_reaches("rollcall_stopped_partitions", "", 3.0).await;
+    assert!(store.noted().await.len() < 45, "what is lost was not passed over");
+    process.stop().await;
+}
+
+async fn store_position<S: Store>(store: &S, topic: &str, partition: i32, position: i64) {
+    let ledger = store.ledger();
+    let mut tx = ledger.begin().await.expect("a transaction begins");
+    let partition = TopicPartition::new(topic, partition);
+    assert!(ledger.advance(&mut tx, &partition, None, position).await.expect("moved"));
+    ledger.commit(tx).await.expect("committed");
+}
+
+/// More than a queue holds: Kafka is told to wait, and nothing is lost, doubled or turned round.
+pub async fn full_queue_loses_nothing<S: Store>() {
+    let kafka = KafkaTopics::create(1).await;
+    let store = S::fresh().await;
+    let framer = framer(&store, &kafka.settings());
+    let key = Uuid::now_v7();
+    let records: Vec<_> = (1..=150).map(|number| framer.record(happened(key, number, ""))).collect();
+    kafka.produce(&records).await;
+    let mut settings = kafka.settings();
+    settings.batch = 20;
+    settings.partition_queue = 10;
+    let process = Process::whole(&store, settings);
+    effects_are_there(&store, records.len()).await;
+    let noted: Vec<_> = store.noted().await.iter().map(|entry| entry.number).collect();
+    assert_eq!(noted, (1..=150).collect::<Vec<_>>());
+    let gaps = process.metric("rollcall_gaps_total", "");
+    assert!(gaps == 0.0, "{gaps} came out of order");
+    process.stop().await;
+}
+
+/// A worker that ends by itself leaves its partition to nobody: the process must not go on as if nothing were.
+pub async fn worker_that_ends_ends_the_process<S: Store>() {
+    let kafka = KafkaTopics::create(1).await;
+    let store = S::fresh().await;
+    let framer = framer(&store, &kafka.settings());
+    let ledger = FaultyLedger::new(store.ledger());
+    ledger.faults().panic_at("advance");
+    let mut process = Process::armed(&store, kafka.settings(), ledger);
+    kafka.produce(&records(&framer, 0, 1)).await;
+    process.listening_ends().await.expect_err("its worker is gone");
+    drop(process);
+
+    let next = Process::whole(&store, kafka.settings());
+    effects_are_there(&store, 1).await;
+    next.stop().await;
+}
+
+/// A command's way through a whole process: decided, answered, said, and drained.
+pub async fn process_answers_a_command<S: Store>() {
+    let kafka = KafkaTopics::create(2).await;
+    let store = S::fresh().await;
+    let framer = framer(&store, &kafka.settings());
+    let process = Process::whole(&store, kafka.settings());
+    let key = Uuid::now_v7();
+    let commands: Vec<_> = (0..20).map(|_| framer.record(order(key, "add"))).collect();
+    kafka.produce(&commands).await;
+    kafka.produce(&commands[3..7]).await;
+    eventually("they are decided", DEADLINE, || async {
+        (store.journaled().await.len() == 20).then_some(())
+    })
+    .await;
+    process.stop().await;
+    let users = kafka.records(&topics::USERS).await;
+    assert_eq!(users.len(), 20, "a drained process leaves nothing to publish");
+    assert_eq!(kafka.records(&topics::GATEWAY_REPLIES).await.len(), 20);
+    assert_eq!(store.journaled().await.len(), 20);
+}

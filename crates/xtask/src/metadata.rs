@@ -1,0 +1,87 @@
+//! What Cargo says about the workspace.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Metadata {
+    pub(crate) packages: Vec<Package>,
+    pub(crate) target_directory: PathBuf,
+    workspace_root: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Package {
+    pub(crate) name: String,
+    manifest_path: PathBuf,
+    pub(crate) dependencies: Vec<Dependency>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Dependency {
+    pub(crate) name: String,
+    pub(crate) kind: Option<Kind>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Kind {
+    Dev,
+    Build,
+}
+
+/// A package of a test: its folder, and what it depends on.
+#[cfg(test)]
+pub(crate) type Given<'a> = (&'a str, &'a [(&'a str, Option<Kind>)]);
+
+impl Metadata {
+    /// Reads manifests only: works offline, and in a moment.
+    pub(crate) fn read() -> anyhow::Result<Self> {
+        let output = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
+            .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+            .current_dir(crate::tree::root()?)
+            .output()
+            .context("cargo can't be run")?;
+        if !output.status.success() {
+            bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        serde_json::from_slice(&output.stdout).context("cargo metadata says something else")
+    }
+
+    /// A package's folder, from the root.
+    pub(crate) fn folder(&self, package: &Package) -> String {
+        let folder = package.manifest_path.parent().expect("a manifest is in a folder");
+        let folder = folder.strip_prefix(&self.workspace_root).unwrap_or(folder);
+        folder.to_string_lossy().into_owned()
+    }
+
+    /// The packages under `services/`.
+    pub(crate) fn services(&self) -> impl Iterator<Item = &Package> {
+        self.packages
+            .iter()
+            .filter(|package| self.folder(package).starts_with("services/"))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(packages: &[Given<'_>]) -> Self {
+        let package = |(folder, dependencies): &Given<'_>| Package {
+            name: folder.rsplit('/').next().unwrap_or_default().to_owned(),
+            manifest_path: PathBuf::from(format!("/r/{folder}/Cargo.toml")),
+            dependencies: dependencies
+                .iter()
+                .map(|(name, kind)| Dependency {
+                    name: (*name).to_owned(),
+                    kind: *kind,
+                })
+                .collect(),
+        };
+        Self {
+            packages: packages.iter().map(package).collect(),
+            target_directory: PathBuf::from("/r/target"),
+            workspace_root: PathBuf::from("/r"),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! `cargo xtask tidy`: rules with a reason each. `docs/conventions` and the architecture say more.
+
+mod adr;
+mod dependencies;
+mod domain;
+mod environment;
+mod layout;
+mod links;
+mod lock;
+mod places;
+mod schemas;
+
+use std::fmt;
+
+use crate::metadata::Metadata;
+use crate::tree::Tree;
+
+/// A place that breaks a rule, and why there is the rule.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Finding {
+    path: String,
+    /// 0: the whole file.
+    line: usize,
+    message: String,
+}
+
+impl Finding {
+    pub(crate) fn new(path: impl Into<String>, line: usize, message: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            line,
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => write!(f, "{}: {}", self.path, self.message),
+            line => write!(f, "{}:{line}: {}", self.path, self.message),
+        }
+    }
+}
+
+/// Everything that breaks a rule.
+pub(crate) fn findings() -> anyhow::Result<Vec<Finding>> {
+    let tree = Tree::read()?;
+    let mut findings = of_files(&Metadata::read()?, &tree);
+    findings.extend(lock::check(&tree));
+    findings.extend(schemas::check(&tree, &schemas::topics()));
+    findings.sort();
+    Ok(findings)
+}
+
+/// What can be held against a part of the tree too.
+pub(crate) fn of_files(metadata: &Metadata, tree: &Tree) -> Vec<Finding> {
+    [
+        dependencies::check(metadata, tree),
+        layout::check(metadata, tree),
+        domain::check(metadata, tree),
+        environment::check(tree),
+        places::check(tree),
+        adr::check(tree),
+        links::check(tree),
+    ]
+    .concat()
+}
+
+#[cfg(test)]
+fn messages(findings: &[Finding]) -> Vec<String> {
+    findings.iter().map(ToString::to_string).collect()
+}
+
+/// Each finding begins as expected, and there is no other one.
+#[cfg(test)]
+#[track_caller]
+pub(crate) fn assert_found(findings: &[Finding], expected: &[&str]) {
+    let messages = messages(findings);
+    let same = messages.len() == expected.len()
+        && messages
+            .iter()
+            .zip(expected)
+            .all(|(message, expected)| message.starts_with(expected));
+    assert!(same, "expected {expected:#?}, found {messages:#?}");
+}

@@ -1,0 +1,54 @@
+//! The environment is read once, by `chassis::settings`.
+
+use super::Finding;
+use crate::rust;
+use crate::tree::Tree;
+
+/// What runs in production, and finds its settings in a struct.
+const FOLDERS: [&str; 4] = [
+    "crates/contracts/src/",
+    "crates/messaging/src/",
+    "crates/mongo/src/",
+    "crates/postgres/src/",
+];
+const READS: [&str; 4] = ["var", "var_os", "vars", "vars_os"];
+
+pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for file in tree.rust() {
+        let is_service = file.path.starts_with("services/") && file.path.split('/').nth(2) == Some("src");
+        if !is_service && !FOLDERS.iter().any(|folder| file.path.starts_with(folder)) {
+            continue;
+        }
+        for (line, number) in rust::code(&file.text).lines().zip(1..) {
+            if rust::words(line).any(|(before, word, _)| before.ends_with("env::") && READS.contains(&word)) {
+                let message = "the environment is read once, through `chassis::settings`: so all that is wrong is said at \
+                               the start, and `settings` lists every variable";
+                findings.push(Finding::new(&file.path, number, message));
+            }
+        }
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tidy::assert_found;
+
+    #[test]
+    fn a_service_reads_no_variable_by_itself() {
+        let text = "// env::var\nlet x = std::env::var(\"X\");\nlet y = env!(\"CARGO_PKG_VERSION\");\n";
+        let files = [
+            ("services/user/src/config.rs", text),
+            ("crates/postgres/src/lib.rs", text),
+            ("services/user/tests/all.rs", text),
+            ("crates/testing/src/env.rs", text),
+        ];
+        let expected = [
+            "services/user/src/config.rs:2: the environment",
+            "crates/postgres/src/lib.rs:2: the environment",
+        ];
+        assert_found(&check(&Tree::of(&files)), &expected);
+    }
+}

@@ -1,0 +1,490 @@
+//! A gateway over a database of its own, and the words that tests speak about it.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use chassis::settings::Settings;
+use contracts::{
+    Codec, CommandAccepted, CommandFailed, CommandRejected, Effect, EventCommand, EventCreated, EventEvent,
+    EventPublished, FieldError, Message, RegistrationCommand, RegistrationEvent, Reply, RosterOpened, SeatConfirmed,
+    Timestamp, Topic, UserCommand, UserCreated, UserEvent, UserProfile, UserProfileState, topics,
+};
+use gateway::roles::Role;
+use gateway::{App, Config, MIGRATIONS, api};
+use messaging::{Connected, Identity, Metrics, Outgoing, Received, kafka};
+use postgres::Postgres;
+use serde_json::{Value, json};
+use testing::{Bench, PostgresDatabase, eventually};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tower::ServiceExt;
+use uuid::Uuid;
+
+pub(crate) const PASSWORD: &str = "correct horse battery";
+const SOON: Duration = Duration::from_secs(5);
+
+/// One gateway process without sockets: requests come by [`Call`].
+pub(crate) struct Gateway {
+    pub(crate) app: App,
+    router: Router,
+    // The publisher's other end.
+    _connected: Connected<Postgres>,
+    _stop: DropGuard,
+}
+
+/// A gateway, its handlers, and its database.
+pub(crate) struct TestApp {
+    pub(crate) bench: Bench<Postgres>,
+    pub(crate) gateway: Gateway,
+    pub(crate) database: PostgresDatabase,
+}
+
+/// Somebody who has signed up and in.
+#[derive(Debug, Clone)]
+pub(crate) struct Person {
+    pub(crate) id: Uuid,
+    pub(crate) name: String,
+    pub(crate) token: String,
+}
+
+/// A request on its way.
+pub(crate) struct Call<'a> {
+    gateway: &'a Gateway,
+    method: Method,
+    path: String,
+    headers: Vec<(String, String)>,
+    body: Option<Vec<u8>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Gateway {
+    pub(crate) async fn start(database: &PostgresDatabase, settings: &[(&str, &str)]) -> Self {
+        let ledger = Postgres::connect(&database.url(), 6).await.expect("the database answers");
+        let settings = Settings::from_map(
+            [
+                ("DATABASE_URL", database.url().as_str()),
+                ("KAFKA_BROKERS", "nowhere.invalid:9092"),
+                ("SCHEMA_REGISTRY_URL", "http://nowhere.invalid/apis/ccompat/v7"),
+                ("FINGERPRINT_KEY", "0123456789abcdef0123456789abcdef"),
+            ]
+            .iter()
+            .chain(settings)
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
+        let config = settings.read(Config::from_settings).expect("valid settings");
+        let registry = prometheus::Registry::new();
+        let identity = Identity {
+            service: "gateway",
+            instance: Uuid::now_v7(),
+            version: "test",
+        };
+        let mut kafka = kafka::Settings::new("nowhere.invalid:9092");
+        kafka.topic_prefix = "bench.".to_owned();
+        let metrics = Metrics::register(&registry).expect("the registry is empty");
+        let connected = Connected::with_codec(identity, kafka, ledger.clone(), metrics, Codec::local(), None);
+        let stop = CancellationToken::new();
+        let (app, tasks) = App::new(&config, ledger, connected.publisher().clone(), stop.child_token())
+            .await
+            .expect("the app is made");
+        tokio::spawn(tasks.run(stop.clone()));
+        Self {
+            router: api::router(app.clone(), &registry).expect("the registry is empty"),
+            app,
+            _connected: connected,
+            _stop: stop.drop_guard(),
+        }
+    }
+
+    pub(crate) fn call(&self, method: Method, path: impl Into<String>) -> Call<'_> {
+        Call {
+            gateway: self,
+            method,
+            path: path.into(),
+            headers: Vec::new(),
+            body: None,
+        }
+    }
+
+    pub(crate) fn get(&self, path: impl Into<String>) -> Call<'_> {
+        self.call(Method::GET, path)
+    }
+
+    pub(crate) fn post(&self, path: impl Into<String>) -> Call<'_> {
+        self.call(Method::POST, path)
+    }
+
+    pub(crate) fn put(&self, path: impl Into<String>) -> Call<'_> {
+        self.call(Method::PUT, path)
+    }
+
+    pub(crate) fn delete(&self, path: impl Into<String>) -> Call<'_> {
+        self.call(Method::DELETE, path)
+    }
+}
+
+impl Call<'_> {
+    pub(crate) fn header(mut self, name: &str, value: impl ToString) -> Self {
+        self.headers.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    pub(crate) fn by(self, person: &Person) -> Self {
+        self.header("authorization", format!("Bearer {}", person.token))
+    }
+
+    /// Waits that many seconds for the outcome.
+    pub(crate) fn wait(self, seconds: u64) -> Self {
+        self.header("prefer", format!("wait={seconds}"))
+    }
+
+    pub(crate) fn json(self, body: Value) -> Self {
+        self.raw("application/json", body.to_string())
+    }
+
+    pub(crate) fn raw(mut self, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
+        self.body = Some(body.into());
+        self.header("content-type", content_type)
+    }
+
+    pub(crate) async fn send(self) -> Answer {
+        let mut request = Request::builder().method(self.method).uri(self.path);
+        for (name, value) in self.headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(Body::from(self.body.unwrap_or_default())).expect("a valid request");
+        let response = self.gateway.router.clone().oneshot(request).await.expect("it never fails");
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.expect("the body is whole");
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body: serde_json::from_slice(&body).unwrap_or_else(|_| json!(String::from_utf8_lossy(&body))),
+        }
+    }
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {self:?}"));
+        value.to_str().expect("a text")
+    }
+
+    pub(crate) fn id(&self) -> Uuid {
+        uuid(&self.body["id"])
+    }
+
+    pub(crate) fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or_else(|| panic!("no problem: {self:?}"))
+    }
+
+    /// The fields that are at fault, with their codes.
+    pub(crate) fn faults(&self) -> Vec<(&str, &str)> {
+        let errors = self.body["errors"].as_array().unwrap_or_else(|| panic!("no errors: {self:?}"));
+        let text = |value: &'_ Value| -> &str { value.as_str().map_or("", |text| Box::leak(text.to_owned().into_boxed_str())) };
+        errors.iter().map(|error| (text(&error["field"]), text(&error["code"]))).collect()
+    }
+
+    pub(crate) fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status.as_u16(), status, "{}", self.body);
+        self
+    }
+}
+
+pub(crate) fn uuid(value: &Value) -> Uuid {
+    let text = value.as_str().unwrap_or_else(|| panic!("no UUID: {value}"));
+    text.parse().expect("a UUID")
+}
+
+pub(crate) fn sign_up(name: &str) -> Value {
+    json!({
+        "email": format!("{name}@example.org"),
+        "username": name,
+        "full_name": "Ada Lovelace",
+        "date_of_birth": "1990-12-10",
+        "password": PASSWORD,
+        "time_zone": "Europe/London",
+    })
+}
+
+pub(crate) fn draft() -> Value {
+    json!({
+        "title": "Analytical Engines",
+        "description": "An *evening* with punched cards.",
+        "venue": "Somerset House",
+        "starts_at": "2099-03-01T18:00:00Z",
+        "ends_at": "2099-03-01T21:00:00Z",
+        "time_zone": "Europe/London",
+        "capacity": 2,
+        "registration_closes_at": "2099-03-01T12:00:00Z",
+        "waiting_list": true,
+    })
+}
+
+pub(crate) fn event_created(organizer: Uuid) -> EventCreated {
+    let time = |text| Timestamp::parse(text).expect("a time");
+    EventCreated {
+        organizer_id: organizer,
+        title: "Analytical Engines".to_owned(),
+        description: "An *evening* with punched cards.".to_owned(),
+        venue: "Somerset House".to_owned(),
+        starts_at: time("2099-03-01T18:00:00Z"),
+        ends_at: time("2099-03-01T21:00:00Z"),
+        time_zone: "Europe/London".to_owned(),
+        capacity: 2,
+        registration_closes_at: time("2099-03-01T12:00:00Z"),
+        waiting_list: true,
+    }
+}
+
+pub(crate) fn event_published(organizer: Uuid) -> EventPublished {
+    let created = event_created(organizer);
+    EventPublished {
+        organizer_id: created.organizer_id,
+        title: created.title,
+        description: created.description,
+        venue: created.venue,
+        starts_at: created.starts_at,
+        ends_at: created.ends_at,
+        time_zone: created.time_zone,
+        capacity: created.capacity,
+        registration_closes_at: created.registration_closes_at,
+        waiting_list: created.waiting_list,
+    }
+}
+
+pub(crate) fn effect(topic: &Topic, key: Uuid, sequence: i64) -> Effect {
+    Effect {
+        topic: topic.name.to_owned(),
+        key,
+        sequence,
+    }
+}
+
+pub(crate) fn accepted(operation: Uuid, version: i64, effects: Vec<Effect>) -> Outgoing<Reply> {
+    let accepted = CommandAccepted {
+        command_id: operation,
+        version,
+        effects,
+        result: None,
+    };
+    Outgoing::new(operation, accepted)
+}
+
+pub(crate) fn answered(operation: Uuid, result: Value) -> Outgoing<Reply> {
+    let accepted = CommandAccepted {
+        command_id: operation,
+        version: 0,
+        effects: Vec::new(),
+        result: Some(result.to_string()),
+    };
+    Outgoing::new(operation, accepted)
+}
+
+pub(crate) fn rejected(operation: Uuid, code: &str, errors: &[(&str, &str)]) -> Outgoing<Reply> {
+    let errors = errors.iter().map(|(field, code)| FieldError {
+        field: (*field).to_owned(),
+        code: (*code).to_owned(),
+        message: "So it is.".to_owned(),
+    });
+    let rejected = CommandRejected {
+        command_id: operation,
+        code: code.to_owned(),
+        detail: "It is not to be.".to_owned(),
+        errors: errors.collect(),
+    };
+    Outgoing::new(operation, rejected)
+}
+
+pub(crate) fn failed(operation: Uuid, code: &str) -> Outgoing<Reply> {
+    let failed = CommandFailed {
+        command_id: operation,
+        code: code.to_owned(),
+        detail: "It could not be.".to_owned(),
+    };
+    Outgoing::new(operation, failed)
+}
+
+impl TestApp {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
+        let database = testing::postgres(&MIGRATIONS).await;
+        let gateway = Gateway::start(&database, settings).await;
+        let ledger = database.ledger();
+        Self {
+            bench: Bench::new("gateway", ledger.clone(), ledger, gateway.app.subscriptions()),
+            gateway,
+            database,
+        }
+    }
+
+    /// The commands that were said since this was asked last; waits for one.
+    pub(crate) async fn commands<M: Message>(&self) -> Vec<Received<M>> {
+        eventually("a command is said", SOON, || async {
+            let commands = self.bench.said::<M>().await;
+            (!commands.is_empty()).then_some(commands)
+        })
+        .await
+    }
+
+    /// The only command that was said.
+    pub(crate) async fn command<M: Message>(&self) -> Received<M> {
+        let mut commands = self.commands().await;
+        assert_eq!(commands.len(), 1, "{commands:?}");
+        commands.remove(0)
+    }
+
+    /// The user service says what it says of a new account.
+    pub(crate) async fn user_is_created(&self, id: Uuid, profile: UserProfile) {
+        let created_at = Timestamp::parse("2026-03-01T12:00:00Z").expect("a time");
+        self.bench.deliver(Outgoing::<UserEvent>::new(id, UserCreated { created_at })).await;
+        self.bench.deliver(Outgoing::<UserProfileState>::new(id, profile)).await;
+    }
+
+    /// The user service takes the next sign-up.
+    pub(crate) async fn users_accept(&self) {
+        let command = self.command::<UserCommand>().await;
+        let UserCommand::CreateUser(create) = &command.body else {
+            panic!("{command:?}");
+        };
+        let (operation, user) = (command.envelope.id, command.envelope.key);
+        let profile = UserProfile {
+            email: create.email.clone(),
+            username: create.username.clone(),
+            full_name: create.full_name.clone(),
+            date_of_birth: create.date_of_birth,
+            time_zone: create.time_zone.clone(),
+        };
+        let effects = vec![effect(&topics::USERS, user, 1), effect(&topics::USERS_PROFILES, user, 1)];
+        self.bench.deliver(accepted(operation, 1, effects)).await;
+        self.user_is_created(user, profile).await;
+    }
+
+    /// The event service takes the next command for what it says.
+    pub(crate) async fn events_accept(&self, version: i64) {
+        let command = self.command::<EventCommand>().await;
+        let (operation, event) = (command.envelope.id, command.envelope.key);
+        let organizer = command.envelope.actor.as_ref().and_then(contracts::Actor::user).expect("a person");
+        let fact: EventEvent = match &command.body {
+            EventCommand::CreateEvent(_) => event_created(organizer).into(),
+            EventCommand::PublishEvent(_) => event_published(organizer).into(),
+            EventCommand::CancelEvent(cancel) => contracts::EventCancelled {
+                reason: cancel.reason.clone(),
+                cancelled_at: command.envelope.time,
+            }
+            .into(),
+            EventCommand::EndEvent(_) => panic!("the gateway ends nothing"),
+        };
+        self.bench.deliver(Outgoing::<EventEvent>::new(event, fact).sequence(version)).await;
+        let effects = vec![effect(&topics::EVENTS, event, version)];
+        self.bench.deliver(accepted(operation, version, effects)).await;
+    }
+
+    /// The registration service gives the next one who registers a seat.
+    pub(crate) async fn registrations_confirm(&self, version: i64) {
+        let command = self.command::<RegistrationCommand>().await;
+        let RegistrationCommand::Register(register) = &command.body else {
+            panic!("{command:?}");
+        };
+        let (operation, event) = (command.envelope.id, command.envelope.key);
+        let seat = SeatConfirmed {
+            registration_id: register.registration_id,
+            user_id: register.user_id,
+        };
+        self.bench.deliver(Outgoing::<RegistrationEvent>::new(event, seat).sequence(version)).await;
+        let effects = vec![effect(&topics::REGISTRATIONS, event, version)];
+        self.bench.deliver(accepted(operation, version, effects)).await;
+    }
+
+    /// Signs somebody up and in.
+    pub(crate) async fn person(&self, name: &str) -> Person {
+        let (answer, ()) = tokio::join!(
+            self.gateway.post("/v1/users").wait(10).json(sign_up(name)).send(),
+            self.users_accept()
+        );
+        let id = answer.expect(201).id();
+        Person {
+            token: self.sign_in(name).await.expect(201).body["access_token"].as_str().expect("a token").to_owned(),
+            name: name.to_owned(),
+            id,
+        }
+    }
+
+    pub(crate) async fn sign_in(&self, name: &str) -> Answer {
+        let credentials = json!({ "email": format!("{name}@example.org"), "password": PASSWORD });
+        self.gateway.post("/v1/sessions").json(credentials).send().await
+    }
+
+    pub(crate) async fn grant(&self, person: &Person, role: Role) {
+        sqlx::query("INSERT INTO roles (user_id, role) VALUES ($1, $2)")
+            .bind(person.id)
+            .bind(role.as_str())
+            .execute(self.database.pool())
+            .await
+            .expect("the role is new");
+        self.gateway.app.members().forget(person.id);
+    }
+
+    pub(crate) async fn organizer(&self, name: &str) -> Person {
+        let person = self.person(name).await;
+        self.grant(&person, Role::Organizer).await;
+        person
+    }
+
+    /// An event as its organizer has drafted it.
+    pub(crate) async fn has_draft(&self, organizer: &Person) -> Uuid {
+        let (answer, ()) = tokio::join!(
+            self.gateway.post("/v1/events").by(organizer).wait(10).json(draft()).send(),
+            self.events_accept(1)
+        );
+        answer.expect(201).id()
+    }
+
+    /// A published event whose roster is open.
+    pub(crate) async fn has_event(&self, organizer: &Person) -> Uuid {
+        let event = self.has_draft(organizer).await;
+        let (answer, ()) = tokio::join!(
+            self.gateway.post(format!("/v1/events/{event}/publish")).by(organizer).wait(10).send(),
+            self.events_accept(2)
+        );
+        answer.expect(200);
+        self.bench.deliver(Outgoing::<RegistrationEvent>::new(event, roster_opened(organizer.id))).await;
+        event
+    }
+
+    /// A seat; `version` is the roster's.
+    pub(crate) async fn has_seat(&self, person: &Person, event: Uuid, version: i64) -> Uuid {
+        let (answer, ()) = tokio::join!(
+            self.gateway.post(format!("/v1/events/{event}/registrations")).by(person).wait(10).send(),
+            self.registrations_confirm(version)
+        );
+        answer.expect(201).id()
+    }
+
+    /// A number from the database.
+    pub(crate) async fn count(&self, query: &str) -> i64 {
+        sqlx::query_scalar(query).fetch_one(self.database.pool()).await.expect("a number")
+    }
+}
+
+pub(crate) fn roster_opened(organizer_id: Uuid) -> RosterOpened {
+    let created = event_created(organizer_id);
+    RosterOpened {
+        event_sequence: 2,
+        organizer_id,
+        capacity: created.capacity,
+        waiting_list: created.waiting_list,
+        registration_closes_at: created.registration_closes_at,
+        starts_at: created.starts_at,
+        ends_at: created.ends_at,
+    }
+}

@@ -1,0 +1,207 @@
+//! Events, as people see them.
+
+use contracts::{Actor, EventCancelled, EventCommand, EventEnded, EventEvent, RegistrationEvent, Timestamp};
+use messaging::Outgoing;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::app::{TestApp, draft, event_created, event_published, rejected, roster_opened, uuid};
+
+#[tokio::test]
+async fn a_draft_is_there_for_its_organizer_alone() {
+    let app = TestApp::start().await;
+    let (ada, bob) = (app.organizer("ada").await, app.organizer("bob").await);
+    let event = app.has_draft(&ada).await;
+    let path = format!("/v1/events/{event}");
+    let mine = app.gateway.get(&path).by(&ada).send().await.expect(200);
+    assert_eq!((&mine.body["status"], mine.header("etag")), (&json!("draft"), "\"1\""));
+    app.gateway.get(&path).by(&bob).send().await.expect(404);
+    app.gateway.get(&path).send().await.expect(404);
+    app.gateway.get(format!("{path}/availability")).send().await.expect(404);
+    assert_eq!(app.gateway.get("/v1/events").send().await.expect(200).body, json!({ "items": [] }));
+}
+
+#[tokio::test]
+async fn what_is_drafted_is_what_was_said() {
+    let app = TestApp::start().await;
+    let ada = app.organizer("ada").await;
+    let mut body = draft();
+    body.as_object_mut().expect("an object").remove("registration_closes_at");
+    app.gateway.post("/v1/events").by(&ada).wait(0).json(body).send().await.expect(202);
+    let command = app.command::<EventCommand>().await;
+    assert_eq!(command.envelope.actor, Some(Actor::User(ada.id)));
+    let EventCommand::CreateEvent(create) = &command.body else {
+        panic!("{command:?}");
+    };
+    assert_eq!(create.registration_closes_at, create.starts_at, "open until the start");
+    assert_eq!((create.title.as_str(), create.capacity), ("Analytical Engines", 2));
+}
+
+#[tokio::test]
+async fn a_published_event_is_there_for_everybody() {
+    let app = TestApp::start().await;
+    let ada = app.organizer("ada").await;
+    let event = app.has_event(&ada).await;
+    let shown = app.gateway.get(format!("/v1/events/{event}")).send().await.expect(200);
+    assert_eq!((&shown.body["status"], shown.header("etag")), (&json!("published"), "\"2\""));
+    let list = app.gateway.get("/v1/events").send().await.expect(200);
+    assert_eq!(list.body["items"], json!([shown.body]));
+    let seats = app.gateway.get(format!("/v1/events/{event}/availability")).send().await.expect(200);
+    let expected = json!({ "event_id": event, "capacity": 2, "taken": 0, "waiting": 0, "free": 2, "open": true });
+    assert_eq!(seats.body, expected);
+}
+
+#[tokio::test]
+async fn a_cancelled_event_says_why_and_is_not_listed() {
+    let app = TestApp::start().await;
+    let ada = app.organizer("ada").await;
+    let event = app.has_event(&ada).await;
+    let (answer, ()) = tokio::join!(
+        app.gateway
+            .post(format!("/v1/events/{event}/cancel"))
+            .by(&ada)
+            .wait(10)
+            .json(json!({ "reason": "The engine broke." }))
+            .send(),
+        app.events_accept(3)
+    );
+    let answer = answer.expect(200);
+    assert_eq!((&answer.body["status"], &answer.body["cancel_reason"]), (&json!("cancelled"), &json!("The engine broke.")));
+    app.gateway.get(format!("/v1/events/{event}")).send().await.expect(200);
+    assert_eq!(app.gateway.get("/v1/events").send().await.expect(200).body, json!({ "items": [] }));
+    let seats = app.gateway.get(format!("/v1/events/{event}/availability")).send().await.expect(200);
+    assert_eq!(seats.body["open"], false);
+}
+
+#[tokio::test]
+async fn only_an_organizer_drafts() {
+    let app = TestApp::start().await;
+    let bob = app.person("bob").await;
+    assert_eq!(app.gateway.post("/v1/events").json(draft()).send().await.expect(401).code(), "not-signed-in");
+    assert_eq!(app.gateway.post("/v1/events").by(&bob).json(draft()).send().await.expect(403).code(), "role-needed");
+    let publish = app.gateway.post(format!("/v1/events/{}/publish", Uuid::now_v7()));
+    publish.by(&bob).send().await.expect(403);
+    assert!(app.bench.said::<EventCommand>().await.is_empty());
+}
+
+#[tokio::test]
+async fn somebody_elses_event_is_not_there_to_be_changed() {
+    let app = TestApp::start().await;
+    let bob = app.organizer("bob").await;
+    let event = Uuid::now_v7();
+    let (answer, ()) = tokio::join!(
+        app.gateway.post(format!("/v1/events/{event}/publish")).by(&bob).wait(10).send(),
+        async {
+            let command = app.command::<EventCommand>().await;
+            app.bench.deliver(rejected(command.envelope.id, "event-unknown", &[])).await;
+        }
+    );
+    assert_eq!(answer.expect(404).code(), "event-unknown");
+}
+
+#[tokio::test]
+async fn a_version_that_is_out_of_date_is_412() {
+    let app = TestApp::start().await;
+    let ada = app.organizer("ada").await;
+    let event = app.has_draft(&ada).await;
+    let publish = app.gateway.post(format!("/v1/events/{event}/publish")).by(&ada).wait(10);
+    let (answer, ()) = tokio::join!(publish.header("if-match", "\"7\"").send(), async {
+        let command = app.command::<EventCommand>().await;
+        assert_eq!(command.envelope.expected_version, Some(7));
+        app.bench.deliver(rejected(command.envelope.id, "version-conflict", &[])).await;
+    });
+    assert_eq!(answer.expect(412).code(), "version-conflict");
+}
+
+#[tokio::test]
+async fn texts_that_are_no_times_are_told_at_once() {
+    let app = TestApp::start().await;
+    let ada = app.organizer("ada").await;
+    let mut body = draft();
+    body["starts_at"] = json!("tomorrow");
+    body["time_zone"] = json!("Middle/Earth");
+    body["registration_closes_at"] = json!("2099-03-01");
+    let answer = app.gateway.post("/v1/events").by(&ada).json(body).send().await.expect(422);
+    let faults = [("starts_at", "malformed"), ("time_zone", "unknown"), ("registration_closes_at", "malformed")];
+    assert_eq!(answer.faults(), faults);
+}
+
+#[tokio::test]
+async fn the_list_is_read_page_by_page_in_the_order_of_the_starts() {
+    let app = TestApp::start().await;
+    let organizer = Uuid::now_v7();
+    let mut expected = Vec::new();
+    for day in [3, 1, 5, 2, 4, 4] {
+        let event = Uuid::now_v7();
+        let mut published = event_published(organizer);
+        published.starts_at = Timestamp::parse(&format!("2098-03-0{day}T18:00:00Z")).expect("a time");
+        expected.push((published.starts_at, event));
+        let history = [
+            Outgoing::<EventEvent>::new(event, event_created(organizer)),
+            Outgoing::<EventEvent>::new(event, published),
+        ];
+        app.bench.deliver_all(history).await;
+        app.bench.deliver_again().await;
+    }
+    expected.sort();
+    let mut seen = Vec::new();
+    let mut path = "/v1/events?limit=2".to_owned();
+    for _ in 0..3 {
+        let page = app.gateway.get(&path).send().await.expect(200);
+        seen.extend(page.body["items"].as_array().expect("items").iter().map(|event| uuid(&event["id"])));
+        path = format!("/v1/events?limit=2&cursor={}", page.body["next"].as_str().unwrap_or_default());
+    }
+    assert!(path.ends_with("cursor="), "the third page is the last one");
+    assert_eq!(seen, expected.into_iter().map(|(_, event)| event).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_whole_life_in_one_batch_is_the_same_as_one_by_one() {
+    let app = TestApp::start().await;
+    let organizer = Uuid::now_v7();
+    let at = Timestamp::parse("2026-03-01T12:00:00Z").expect("a time");
+    let life = |event: Uuid| -> Vec<Outgoing<EventEvent>> {
+        let cancelled = EventCancelled {
+            reason: "rain".to_owned(),
+            cancelled_at: at,
+        };
+        [
+            event_created(organizer).into(),
+            event_published(organizer).into(),
+            EventEvent::from(cancelled),
+            EventEnded { ended_at: at }.into(),
+        ]
+        .map(|fact: EventEvent| Outgoing::<EventEvent>::new(event, fact).time(at))
+        .into()
+    };
+    let (together, one_by_one) = (Uuid::now_v7(), Uuid::now_v7());
+    app.bench.deliver_all(life(together)).await;
+    app.bench.deliver_again().await;
+    for fact in life(one_by_one) {
+        app.bench.deliver(fact).await;
+        app.bench.deliver_again().await;
+    }
+    let mut shown = Vec::new();
+    for event in [together, one_by_one] {
+        let mut answer = app.gateway.get(format!("/v1/events/{event}")).send().await.expect(200);
+        answer.body.as_object_mut().expect("an event").remove("id");
+        shown.push(answer.body);
+    }
+    assert_eq!(shown[0], shown[1]);
+    assert_eq!((&shown[0]["status"], &shown[0]["version"]), (&json!("ended"), &json!(4)));
+}
+
+#[tokio::test]
+async fn a_roster_without_its_event_shows_nothing_until_that_is_there() {
+    let app = TestApp::start().await;
+    let (organizer, event) = (Uuid::now_v7(), Uuid::now_v7());
+    app.bench.deliver(Outgoing::<RegistrationEvent>::new(event, roster_opened(organizer))).await;
+    let path = format!("/v1/events/{event}/availability");
+    app.gateway.get(&path).send().await.expect(404);
+    let history = [
+        Outgoing::<EventEvent>::new(event, event_created(organizer)),
+        Outgoing::<EventEvent>::new(event, event_published(organizer)),
+    ];
+    app.bench.deliver_all(history).await;
+    assert_eq!(app.gateway.get(&path).send().await.expect(200).body["capacity"], 2);
+}

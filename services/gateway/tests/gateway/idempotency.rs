@@ -1,0 +1,150 @@
+//! Requests that are sent again.
+
+use contracts::{EventCommand, UserCommand};
+use serde_json::json;
+
+use crate::app::{TestApp, draft, rejected, sign_up};
+
+const KEY: &str = "idempotency-key";
+
+#[tokio::test]
+async fn the_same_request_again_is_answered_with_the_first_ones_outcome() {
+    let app = TestApp::start().await;
+    let ada = app.organizer("ada").await;
+    let create = || app.gateway.post("/v1/events").by(&ada).header(KEY, "one").wait(10).json(draft());
+    let (first, ()) = tokio::join!(create().send(), app.events_accept(1));
+    let first = first.expect(201);
+    let again = create().send().await.expect(201);
+    assert_eq!(again.body, first.body);
+    assert_eq!(again.header("location"), first.header("location"));
+    // With its members in another order, it is the same.
+    let text = format!("{{ \"waiting_list\": true, {}", &draft().to_string().replace(",\"waiting_list\":true", "")[1..]);
+    let again = app.gateway.post("/v1/events").by(&ada).header(KEY, "\"one\"").raw("application/json", text);
+    assert_eq!(again.send().await.expect(201).body, first.body);
+    assert!(app.bench.said::<EventCommand>().await.is_empty(), "it was asked once");
+}
+
+#[tokio::test]
+async fn a_refusal_is_repeated_too() {
+    let app = TestApp::start().await;
+    let sign_up = || app.gateway.post("/v1/users").header(KEY, "one").wait(10).json(sign_up("ada"));
+    let (first, ()) = tokio::join!(sign_up().send(), async {
+        let command = app.command::<UserCommand>().await;
+        app.bench.deliver(rejected(command.envelope.id, "email-taken", &[("email", "taken")])).await;
+    });
+    let again = sign_up().send().await.expect(409);
+    assert_eq!(first.expect(409).body["instance"], again.body["instance"]);
+    assert_eq!(again.code(), "email-taken");
+    assert!(app.bench.said::<UserCommand>().await.is_empty());
+}
+
+#[tokio::test]
+async fn another_request_with_the_key_is_refused() {
+    let app = TestApp::start().await;
+    let ada = app.organizer("ada").await;
+    let create = |body| app.gateway.post("/v1/events").by(&ada).header(KEY, "one").wait(0).json(body);
+    let first = create(draft()).send().await.expect(202);
+    let mut other = draft();
+    other["capacity"] = json!(3);
+    let answer = create(other).send().await.expect(422);
+    assert_eq!(answer.code(), "idempotency-key-reused");
+    assert_eq!(answer.body["instance"], format!("/v1/operations/{}", first.id()));
+    // Also where it goes elsewhere.
+    let elsewhere = app.gateway.delete(format!("/v1/users/{}", ada.id)).by(&ada).header(KEY, "one").send().await;
+    assert_eq!(elsewhere.expect(422).code(), "idempotency-key-reused");
+    app.command::<EventCommand>().await;
+}
+
+#[tokio::test]
+async fn a_key_belongs_to_its_user_and_without_one_to_the_request() {
+    let app = TestApp::start().await;
+    let (ada, bob) = (app.organizer("ada").await, app.organizer("bob").await);
+    let mut operations = Vec::new();
+    for person in [&ada, &bob] {
+        let create = app.gateway.post("/v1/events").by(person).header(KEY, "one").wait(0).json(draft());
+        operations.push(create.send().await.expect(202).id());
+    }
+    for name in ["eve", "mallory"] {
+        let create = app.gateway.post("/v1/users").header(KEY, "one").wait(0).json(sign_up(name));
+        operations.push(create.send().await.expect(202).id());
+    }
+    operations.dedup();
+    assert_eq!(operations.len(), 4);
+    assert_eq!(app.commands::<EventCommand>().await.len(), 2);
+    assert_eq!(app.commands::<UserCommand>().await.len(), 2);
+}
+
+#[tokio::test]
+async fn it_is_a_conflict_only_while_the_first_request_is_held_open() {
+    let app = TestApp::start().await;
+    let ada = app.organizer("ada").await;
+    let create = |wait| app.gateway.post("/v1/events").by(&ada).header(KEY, "one").wait(wait).json(draft());
+    let mut held = Box::pin(create(20).send());
+    tokio::select! {
+        answer = &mut held => panic!("nobody decides: {answer:?}"),
+        _ = app.commands::<EventCommand>() => {
+            let again = create(20).send().await.expect(409);
+            assert_eq!(again.code(), "operation-in-progress");
+            assert_eq!(again.header("retry-after"), "1");
+        }
+    }
+    // Its client goes away, long before the 20 seconds are over.
+    drop(held);
+    testing::eventually("the operation is let go", std::time::Duration::from_secs(5), || async {
+        let again = create(20).send().await;
+        (again.status == 202).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_that_was_not_held_is_pending_when_it_is_repeated() {
+    let app = TestApp::start().await;
+    let ada = app.organizer("ada").await;
+    let create = || app.gateway.post("/v1/events").by(&ada).header(KEY, "one").wait(0).json(draft());
+    let first = create().send().await.expect(202);
+    let again = create().send().await.expect(202);
+    assert_eq!(again.id(), first.id());
+    app.command::<EventCommand>().await;
+}
+
+#[tokio::test]
+async fn of_many_at_once_with_one_key_one_is_carried_out() {
+    let app = TestApp::start().await;
+    let ada = app.organizer("ada").await;
+    let create = |_| app.gateway.post("/v1/events").by(&ada).header(KEY, "one").wait(0).json(draft()).send();
+    let answers = futures::future::join_all((0..20).map(create)).await;
+    let mut operations: Vec<_> = answers.into_iter().map(|answer| answer.expect(202).id()).collect();
+    operations.dedup();
+    assert_eq!(operations.len(), 1);
+    app.command::<EventCommand>().await;
+}
+
+#[tokio::test]
+async fn a_key_is_forgotten_after_its_time() {
+    let app = TestApp::start().await;
+    let ada = app.organizer("ada").await;
+    let create = || app.gateway.post("/v1/events").by(&ada).header(KEY, "one").wait(0).json(draft());
+    let first = create().send().await.expect(202);
+    sqlx::query("UPDATE operations SET created_at = created_at - interval '25 hours'")
+        .execute(app.database.pool())
+        .await
+        .expect("operations can be made older");
+    let (day, month) = (24 * 3_600, 30 * 24 * 3_600);
+    let [day, month] = [day, month].map(std::time::Duration::from_secs);
+    gateway::store::operations::clean_up(app.database.pool(), day, month).await.expect("cleaned up");
+    let second = create().send().await.expect(202);
+    assert_ne!(second.id(), first.id());
+    // The operation itself is kept longer.
+    app.gateway.get(first.header("location")).by(&ada).send().await.expect(200);
+    assert_eq!(app.commands::<EventCommand>().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_key_that_is_none_is_malformed() {
+    let app = TestApp::start().await;
+    for key in ["", "\"\"", "ключ", &"k".repeat(256)] {
+        let answer = app.gateway.post("/v1/users").header(KEY, key).json(sign_up("ada")).send().await;
+        assert_eq!(answer.expect(400).code(), "malformed", "{key}");
+    }
+}

@@ -1,0 +1,85 @@
+//! The trace goes on into the mail. Alone in its process: the tracer provider is the process's.
+
+use contracts::{NotificationFact, Timestamp, UserCreated, UserEvent, UserProfile, UserProfileState};
+use messaging::{Outgoing, header};
+use notification::letter::{Letter, Letters};
+use notification::mailer::{Mailer, Working};
+use notification::metrics::Metrics;
+use notification::server::{MailServer, NotSent};
+use notification::{Lanes, store, subscriptions};
+use opentelemetry::global;
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
+use std::time::Duration;
+use testing::{Bench, eventually};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Takes everything.
+struct Agreeable;
+
+impl MailServer for Agreeable {
+    async fn send(&self, _: &Letter) -> Result<(), NotSent> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_is_sent_in_the_trace_of_its_cause() {
+    let spans = InMemorySpanExporter::default();
+    global::set_tracer_provider(SdkTracerProvider::builder().with_simple_exporter(spans.clone()).build());
+    let database = testing::mongo().await;
+    let mongo = database.ledger();
+    store::prepare(&mongo).await.expect("collections can be made");
+    let lanes = Lanes::default();
+    let bench = Bench::new("notification", mongo.clone(), mongo.clone(), subscriptions(&lanes));
+    let mailer = Mailer::new(
+        mongo,
+        bench.publisher(),
+        Letters::new("https://rollcall.example"),
+        Agreeable,
+        lanes,
+        Metrics::register(&prometheus::Registry::new()).expect("the registry is empty"),
+        Working::default(),
+    );
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(mailer.run(stop.clone()));
+    let ada = Uuid::now_v7();
+    let profile = UserProfile {
+        email: "ada@example.org".to_owned(),
+        username: "ada_1815".to_owned(),
+        full_name: "Ada Lovelace".to_owned(),
+        date_of_birth: contracts::Date::parse("1990-12-10").expect("a date"),
+        time_zone: "Europe/London".to_owned(),
+    };
+    bench.deliver(Outgoing::<UserProfileState>::new(ada, profile)).await;
+
+    let created_at = Timestamp::EPOCH;
+    let mut record = bench.record(Outgoing::<UserEvent>::new(ada, UserCreated { created_at }));
+    let (trace, create) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+    record
+        .headers
+        .set(header::TRACE_PARENT, format!("00-{trace}-{create}-01"));
+    bench.deliver_records(vec![record]).await;
+    let said = eventually("it is said", Duration::from_secs(20), || async {
+        bench.said::<NotificationFact>().await.pop()
+    })
+    .await;
+    stop.cancel();
+    running.await.expect("the mailer ends");
+
+    let spans = spans.get_finished_spans().expect("spans are kept");
+    let find = |name: &str| -> &SpanData {
+        let mut named = spans.iter().filter(|span| span.name.starts_with(name));
+        named.next().unwrap_or_else(|| panic!("{name} is a span: {spans:?}"))
+    };
+    let process = find("process bench.users");
+    assert_eq!(process.span_context.trace_id().to_string(), trace);
+    assert_eq!(process.parent_span_id.to_string(), create);
+    let mail = find("send mail");
+    assert_eq!(mail.span_context.trace_id().to_string(), trace);
+    assert_eq!(mail.parent_span_id, process.span_context.span_id());
+    let fact = find("create bench.notifications");
+    assert_eq!(fact.parent_span_id, mail.span_context.span_id());
+    let carried = said.envelope.trace_parent.expect("it carries its context");
+    assert!(carried.contains(&fact.span_context.span_id().to_string()), "{carried}");
+}

@@ -1,0 +1,461 @@
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.IOException;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.time.OffsetDateTime;
+import java.time.format.DateTimeParseException;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Properties;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.TreeSet;
+import java.util.UUID;
+import java.util.concurrent.TimeUnit;
+import java.util.stream.Collectors;
+import org.apache.avro.AvroRuntimeException;
+import org.apache.avro.Conversions;
+import org.apache.avro.Schema;
+import org.apache.avro.data.TimeConversions;
+import org.apache.avro.generic.GenericData;
+import org.apache.avro.generic.GenericDatumReader;
+import org.apache.avro.generic.GenericRecord;
+import org.apache.avro.io.BinaryDecoder;
+import org.apache.avro.io.DecoderFactory;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.header.Header;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+import org.apache.kafka.common.utils.Utils;
+
+/**
+ * Reads every record of Rollcall's topics with nothing of Rollcall's: Kafka's own client, Avro's own library, and the schemas
+ * that the registry has.
+ *
+ * <pre>java -cp JARS Decode.java [--prefix P]</pre>
+ *
+ * KAFKA_BROKERS and SCHEMA_REGISTRY_URL say where; exit code 1 if a record is not as promised. To be run from the root of the
+ * repository, of which it uses only the folder names of schemas/: they are the names of the topics. decode.py does the same;
+ * they share no code, so that neither can hide a mistake of the other.
+ */
+final class Decode {
+    /** Their records are numbered for each key, without a gap. */
+    private static final Set<String> DOMAIN_EVENTS = Set.of("users", "events", "registrations");
+    private static final int ERRORS_SHOWN = 20;
+    /** For an answer of the broker or the registry. */
+    private static final Duration TIMEOUT = Duration.ofSeconds(30);
+    /** More than any record has: bytes that aren't Avro must not make the decoder ask for gigabytes. */
+    private static final String LONGEST = String.valueOf(16 << 20);
+
+    public static void main(String[] arguments) throws Exception {
+        for (var what : List.of("bytes", "string", "collectionItems")) {
+            System.setProperty("org.apache.avro.limits." + what + ".maxLength", LONGEST);
+        }
+        try {
+            System.exit(run(prefix(arguments)) ? 0 : 1);
+        } catch (Unusable failure) {
+            System.err.println("Decode.java: " + failure.getMessage());
+            System.exit(1);
+        }
+    }
+
+    private static String prefix(String[] arguments) {
+        if (arguments.length == 0) {
+            return "";
+        }
+        if (arguments.length == 2 && arguments[0].equals("--prefix")) {
+            return arguments[1];
+        }
+        if (arguments.length == 1 && arguments[0].startsWith("--prefix=")) {
+            return arguments[0].substring("--prefix=".length());
+        }
+        System.err.println("usage: Decode.java [--prefix P]");
+        System.exit(2);
+        throw new AssertionError();
+    }
+
+    private static boolean run(String prefix) throws Exception {
+        var known = topicsOfSchemas();
+        var brokers = new Properties();
+        brokers.put("bootstrap.servers", setting("KAFKA_BROKERS"));
+        brokers.put("default.api.timeout.ms", String.valueOf(TIMEOUT.toMillis()));
+        var registry = new Registry(setting("SCHEMA_REGISTRY_URL"));
+        // No group: nothing is committed.
+        var settings = new Properties();
+        settings.putAll(brokers);
+        settings.put("auto.offset.reset", "none");
+        settings.put("enable.auto.commit", "false");
+
+        var topics = new ArrayList<Topic>();
+        try (var admin = Admin.create(brokers);
+                var consumer = new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+            for (var found : new TreeMap<>(consumer.listTopics()).entrySet()) {
+                var name = found.getKey();
+                if (belongs(name, prefix, known)) {
+                    var knownAs = name.substring(prefix.length());
+                    var topic = new Topic(name, knownAs, found.getValue().size(), isCompacted(admin, name));
+                    topics.add(topic);
+                    read(consumer, topic, registry);
+                    System.out.println(topic);
+                }
+            }
+        }
+
+        var errors = topics.stream().flatMap(topic -> topic.errors.stream()).collect(Collectors.toCollection(ArrayList::new));
+        var records = topics.stream().mapToLong(topic -> topic.records).sum();
+        if (records == 0) {
+            errors.add("there is no record on any topic whose name begins with \"" + prefix + "\": nothing is proven");
+        }
+        errors.stream().limit(ERRORS_SHOWN).forEach(error -> System.out.println("ERROR " + error));
+        if (errors.size() > ERRORS_SHOWN) {
+            System.out.println("… and " + (errors.size() - ERRORS_SHOWN) + " more");
+        }
+        var absent = new TreeSet<>(known);
+        topics.forEach(topic -> absent.remove(topic.name.substring(prefix.length())));
+        System.out.println("Java: " + topics.size() + " topics, " + records + " records, " + registry.known() + " schemas, "
+                + errors.size() + " errors" + (absent.isEmpty() ? "" : "; no such topic: " + String.join(", ", absent)));
+        return errors.isEmpty();
+    }
+
+    private static String setting(String name) {
+        var value = System.getenv(name);
+        if (value == null || value.isEmpty()) {
+            throw new Unusable(name + " is not set");
+        }
+        return value;
+    }
+
+    private static Set<String> topicsOfSchemas() throws IOException {
+        var schemas = Path.of("schemas");
+        if (!Files.isDirectory(schemas)) {
+            throw new Unusable("there is no folder schemas/ here: it is to be run from the root of the repository");
+        }
+        try (var folders = Files.list(schemas)) {
+            return folders.filter(Files::isDirectory).map(folder -> folder.getFileName().toString()).collect(Collectors.toSet());
+        }
+    }
+
+    /** Whether a topic is of that prefix, and not of a longer one: another run's. */
+    private static boolean belongs(String name, String prefix, Set<String> known) {
+        if (name.startsWith("__") || !name.startsWith(prefix)) {
+            return false;
+        }
+        var rest = name.substring(prefix.length());
+        return known.contains(rest) || known.stream().noneMatch(rest::endsWith);
+    }
+
+    private static boolean isCompacted(Admin admin, String topic) throws Exception {
+        var resource = new ConfigResource(ConfigResource.Type.TOPIC, topic);
+        var config = admin.describeConfigs(List.of(resource)).all().get(TIMEOUT.toSeconds(), TimeUnit.SECONDS).get(resource);
+        return config.get("cleanup.policy").value().contains("compact");
+    }
+
+    /** From the beginning to where the topic ends now. */
+    private static void read(KafkaConsumer<byte[], byte[]> consumer, Topic topic, Registry registry) throws Exception {
+        var partitions = new ArrayList<TopicPartition>();
+        for (int partition = 0; partition < topic.partitions; partition++) {
+            partitions.add(new TopicPartition(topic.name, partition));
+        }
+        var ends = new HashMap<>(consumer.endOffsets(partitions));
+        var starts = consumer.beginningOffsets(partitions);
+        ends.keySet().removeIf(partition -> ends.get(partition).equals(starts.get(partition)));
+        consumer.assign(ends.keySet());
+        ends.keySet().forEach(partition -> consumer.seek(partition, starts.get(partition)));
+        var progress = System.nanoTime();
+        while (!ends.isEmpty()) {
+            var records = consumer.poll(Duration.ofSeconds(1));
+            for (var record : records) {
+                var end = ends.get(new TopicPartition(record.topic(), record.partition()));
+                if (end != null && record.offset() < end) {
+                    topic.take(record, registry);
+                }
+            }
+            // The position also passes what is not for readers, or was compacted away.
+            if (ends.entrySet().removeIf(end -> consumer.position(end.getKey()) >= end.getValue()) || !records.isEmpty()) {
+                progress = System.nanoTime();
+            } else if (System.nanoTime() - progress > TIMEOUT.toNanos()) {
+                throw new Unusable(topic.name + ": no record came for " + TIMEOUT.toSeconds() + " s, but it does not end here");
+            }
+        }
+        topic.finish();
+    }
+
+    /** Why nothing could be read. */
+    private static final class Unusable extends RuntimeException {
+        Unusable(String message) {
+            super(message);
+        }
+    }
+
+    /** What is wrong with a record. */
+    private static final class Problem extends Exception {
+        Problem(String message) {
+            super(message);
+        }
+    }
+
+    /** Schemas by id. An id never changes its meaning, so each is asked for once. */
+    private static final class Registry {
+        private final String url;
+        private final HttpClient http = HttpClient.newBuilder().connectTimeout(TIMEOUT).build();
+        private final Map<Integer, Schema> schemas = new HashMap<>();
+        private final Map<Integer, String> unusable = new HashMap<>();
+
+        Registry(String url) {
+            this.url = url.endsWith("/") ? url.substring(0, url.length() - 1) : url;
+        }
+
+        int known() {
+            return schemas.size();
+        }
+
+        Schema schema(int id) throws Problem, IOException, InterruptedException {
+            if (!schemas.containsKey(id) && !unusable.containsKey(id)) {
+                fetch(id);
+            }
+            if (unusable.containsKey(id)) {
+                throw new Problem(unusable.get(id));
+            }
+            return schemas.get(id);
+        }
+
+        private void fetch(int id) throws IOException, InterruptedException {
+            var request = HttpRequest.newBuilder(URI.create(url + "/schemas/ids/" + Integer.toUnsignedString(id)));
+            var answer = http.send(request.timeout(TIMEOUT).build(), HttpResponse.BodyHandlers.ofString());
+            if (answer.statusCode() == 404) {
+                unusable.put(id, "the registry has no schema " + Integer.toUnsignedString(id));
+                return;
+            }
+            if (answer.statusCode() != 200) {
+                throw new Unusable("the registry answers " + answer.statusCode() + " when asked for schema " + id);
+            }
+            try {
+                schemas.put(id, new Schema.Parser().parse(new ObjectMapper().readTree(answer.body()).get("schema").asText()));
+            } catch (AvroRuntimeException error) {
+                unusable.put(id, "schema " + id + " can't be read: " + error.getMessage());
+            }
+        }
+    }
+
+    /** What was found on a topic. */
+    private static final class Topic {
+        final String name;
+        final int partitions;
+        final boolean compacted;
+        final boolean numbered;
+        final Map<String, Integer> types = new TreeMap<>();
+        final Set<String> sent = new HashSet<>();
+        /** Of a key: id by number. */
+        final Map<String, TreeMap<Long, String>> sequences = new HashMap<>();
+        final List<String> errors = new ArrayList<>();
+        long records;
+        long tombstones;
+        long duplicates;
+
+        Topic(String name, String knownAs, int partitions, boolean compacted) {
+            this.name = name;
+            this.partitions = partitions;
+            this.compacted = compacted;
+            this.numbered = DOMAIN_EVENTS.contains(knownAs);
+        }
+
+        /** Notes all that is wrong with a record, not only the first. */
+        void take(ConsumerRecord<byte[], byte[]> record, Registry registry) throws IOException, InterruptedException {
+            records++;
+            var place = name + "[" + record.partition() + "]@" + record.offset() + ": ";
+            var headers = new HashMap<String, byte[]>();
+            for (Header header : record.headers()) {
+                if (headers.put(header.key(), header.value()) != null) {
+                    errors.add(place + "the header " + header.key() + " is there more than once");
+                }
+            }
+
+            Schema schema = null;
+            if (record.value() == null) {
+                tombstones++;
+                if (!compacted) {
+                    errors.add(place + "no value, on a topic that is not compacted");
+                }
+            } else {
+                try {
+                    schema = decode(record.value(), registry);
+                } catch (Problem problem) {
+                    errors.add(place + problem.getMessage());
+                }
+                types.merge(schema == null ? "?" : schema.getName(), 1, Integer::sum);
+            }
+
+            var key = uuidText(record.key());
+            if (key == null) {
+                errors.add(place + "the key is not the text of a UUID");
+            }
+            if (record.key() != null) {
+                var expected = Utils.toPositive(Utils.murmur2(record.key())) % partitions;
+                if (record.partition() != expected) {
+                    errors.add(place + "the key belongs into partition " + expected + " of " + partitions);
+                }
+            }
+            var wrong = envelope(headers, key, schema, schema == null ? 0 : ByteBuffer.wrap(record.value(), 1, 4).getInt());
+            if (!wrong.isEmpty()) {
+                errors.add(place + String.join("; ", wrong));
+            }
+            var id = uuidText(headers.get("ce_id"));
+            if (id == null) {
+                errors.add(place + "ce_id is not the text of a UUID");
+            } else if (!sent.add(id + " " + text(headers.get("ce_attempt")))) {
+                duplicates++;
+            }
+            var sequence = sequence(headers.get("ce_sequence"), place);
+            if (numbered && key != null && id != null && sequence > 0) {
+                var first = sequences.computeIfAbsent(key, unseen -> new TreeMap<>()).putIfAbsent(sequence, id);
+                if (first != null && !first.equals(id)) {
+                    errors.add(place + "ce_sequence " + sequence + " of " + key + " is " + first + " and " + id);
+                }
+            }
+        }
+
+        /** 0 if there is none. */
+        private long sequence(byte[] header, String place) {
+            if (header == null) {
+                if (numbered) {
+                    errors.add(place + "ce_sequence is missing");
+                }
+                return 0;
+            }
+            var text = text(header);
+            // 19 nines are more than a long holds.
+            if (text.matches("[0-9]{19}") && text.compareTo(String.valueOf(Long.MAX_VALUE)) <= 0 && Long.parseLong(text) > 0) {
+                return Long.parseLong(text);
+            }
+            errors.add(place + "ce_sequence is not a positive number of 19 digits");
+            return 0;
+        }
+
+        /** What can be seen only at the end: a gap. */
+        void finish() {
+            sequences.forEach((key, ids) -> {
+                long missing = ids.lastKey() - ids.size();
+                if (missing > 0) {
+                    long first = 1;
+                    while (ids.containsKey(first)) {
+                        first++;
+                    }
+                    errors.add(name + ": ce_sequence " + first + " of " + key + " is missing (" + missing + " in all)");
+                }
+                if (new HashSet<>(ids.values()).size() < ids.size()) {
+                    errors.add(name + ": one ce_id has several values of ce_sequence for " + key);
+                }
+            });
+        }
+
+        @Override
+        public String toString() {
+            var each = types.entrySet().stream().map(type -> type.getKey() + " " + type.getValue()).toList();
+            return name + ": " + records + " records, " + types.size() + " types"
+                    + (each.isEmpty() ? "" : " (" + String.join(", ", each) + ")")
+                    + (tombstones == 0 ? "" : ", " + tombstones + " tombstones") + ", " + duplicates + " duplicates"
+                    + (errors.isEmpty() ? "" : ", " + errors.size() + " ERRORS");
+        }
+    }
+
+    private static final GenericData DATA = new GenericData();
+
+    static {
+        // Decoded into UUIDs, dates and instants, as a reader would want them: a text that is no UUID fails here.
+        DATA.addLogicalTypeConversion(new Conversions.UUIDConversion());
+        DATA.addLogicalTypeConversion(new TimeConversions.DateConversion());
+        DATA.addLogicalTypeConversion(new TimeConversions.TimestampMicrosConversion());
+    }
+
+    /** The schema by which the value could be read to its last byte. */
+    private static Schema decode(byte[] value, Registry registry) throws Problem, IOException, InterruptedException {
+        if (value.length < 5 || value[0] != 0) {
+            throw new Problem("the value does not begin with a zero byte and a schema id");
+        }
+        int id = ByteBuffer.wrap(value, 1, 4).getInt();
+        var schema = registry.schema(id);
+        var what = schema.getFullName() + " (schema " + id + ")";
+        BinaryDecoder decoder = DecoderFactory.get().binaryDecoder(value, 5, value.length - 5, null);
+        try {
+            new GenericDatumReader<GenericRecord>(schema, schema, DATA).read(null, decoder);
+            if (!decoder.isEnd()) {
+                throw new Problem("bytes are left after a " + what);
+            }
+        } catch (IOException | RuntimeException error) {
+            // Whatever a decoder may throw on bytes that aren't Avro.
+            throw new Problem("not a " + what + ": " + error);
+        }
+        return schema;
+    }
+
+    /** CloudEvents in Kafka's binary mode: what is wrong with it. */
+    private static List<String> envelope(Map<String, byte[]> headers, String key, Schema schema, int schemaId) {
+        var expected = new LinkedHashMap<String, String>();
+        expected.put("ce_specversion", "1.0");
+        if (key != null) {
+            expected.put("ce_subject", key);
+        }
+        if (schema != null) {
+            expected.put("content-type", "application/avro");
+            expected.put("ce_type", schema.getFullName());
+            expected.put("ce_dataschema", "urn:rollcall:schema:" + schemaId);
+        }
+        var wrong = new ArrayList<String>();
+        expected.forEach((name, value) -> {
+            var header = headers.get(name);
+            if (header == null) {
+                wrong.add(name + " is missing");
+            } else if (!Arrays.equals(header, value.getBytes(StandardCharsets.UTF_8))) {
+                wrong.add(name + " is '" + text(header) + "', not '" + value + "'");
+            }
+        });
+        for (var name : List.of("ce_source", "ce_time", "ce_type")) {
+            if (!expected.containsKey(name) && text(headers.get(name)).isEmpty()) {
+                wrong.add(name + " is missing");
+            }
+        }
+        var time = text(headers.get("ce_time"));
+        if (!time.isEmpty() && !isTime(time)) {
+            wrong.add("ce_time is not a time of RFC 3339");
+        }
+        return wrong;
+    }
+
+    private static boolean isTime(String text) {
+        try {
+            OffsetDateTime.parse(text);
+            return true;
+        } catch (DateTimeParseException notOne) {
+            return false;
+        }
+    }
+
+    private static String text(byte[] data) {
+        return data == null ? "" : new String(data, StandardCharsets.UTF_8);
+    }
+
+    /** The text of a UUID in its usual form (36 characters, lower case), or null. */
+    private static String uuidText(byte[] data) {
+        var text = text(data);
+        try {
+            return UUID.fromString(text).toString().equals(text) ? text : null;
+        } catch (IllegalArgumentException notOne) {
+            return null;
+        }
+    }
+}

@@ -1,0 +1,323 @@
+"""Reads every record of Rollcall's topics with nothing of Rollcall's: a Kafka client, an Avro library, and the schemas
+that the registry has.
+
+decode.py [--prefix P]   KAFKA_BROKERS and SCHEMA_REGISTRY_URL say where; exit code 1 if a record is not as promised
+
+Of this repository it uses only the folder names of schemas/, which are the names of the topics. Decode.java does the same;
+they share no code, so that neither can hide a mistake of the other.
+"""
+
+import argparse
+import io
+import json
+import os
+import re
+import sys
+import urllib.error
+import urllib.request
+import uuid
+from collections import Counter, defaultdict
+from datetime import datetime
+from pathlib import Path
+
+import fastavro
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource
+
+TOPICS = sorted(folder.name for folder in (Path(__file__).parents[2] / "schemas").iterdir() if folder.is_dir())
+# Their records are numbered for each key, without a gap.
+DOMAIN_EVENTS = {"users", "events", "registrations"}
+ERRORS_SHOWN = 20
+TIMEOUT = 30  # seconds, for an answer of the broker or the registry
+
+
+class Problem(Exception):
+    """What is wrong with a record."""
+
+
+def murmur2(data):
+    """The hash of Kafka's Java client, by which a key finds its partition."""
+    m, mask = 0x5BD1E995, 0xFFFFFFFF
+    h = 0x9747B28C ^ len(data)
+    whole = len(data) & ~3
+    for at in range(0, whole, 4):
+        k = int.from_bytes(data[at : at + 4], "little") * m & mask
+        k = (k ^ k >> 24) * m & mask
+        h = h * m & mask ^ k
+    if whole < len(data):
+        h = (h ^ int.from_bytes(data[whole:], "little")) * m & mask
+    h = (h ^ h >> 13) * m & mask
+    return h ^ h >> 15
+
+
+def partition_of(key, partitions):
+    return (murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+class Registry:
+    """Schemas by id. An id never changes its meaning, so each is asked for once."""
+
+    def __init__(self, url):
+        self.url = url.rstrip("/")
+        self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self.schemas = {}
+
+    def schema(self, schema_id):
+        if schema_id not in self.schemas:
+            self.schemas[schema_id] = self.fetch(schema_id)
+        schema = self.schemas[schema_id]
+        if isinstance(schema, Problem):
+            raise schema
+        return schema
+
+    def fetch(self, schema_id):
+        try:
+            with self.opener.open(f"{self.url}/schemas/ids/{schema_id}", timeout=TIMEOUT) as answer:
+                return fastavro.parse_schema(json.loads(json.load(answer)["schema"]))
+        except urllib.error.HTTPError as error:
+            if error.code != 404:
+                raise
+            return Problem(f"the registry has no schema {schema_id}")
+        except fastavro.schema.SchemaParseException as error:
+            return Problem(f"schema {schema_id} can't be read: {error}")
+
+
+def uuid_text(data, what):
+    """The text of a UUID in its usual form: 36 characters, lower case."""
+    try:
+        text = data.decode()
+        if str(uuid.UUID(text)) == text:
+            return text
+    except (AttributeError, ValueError):
+        pass
+    raise Problem(f"{what} is not the text of a UUID")
+
+
+class Topic:
+    """What was found on a topic."""
+
+    def __init__(self, name, known_as, partitions, compacted):
+        self.name = name
+        self.partitions = partitions
+        self.compacted = compacted
+        self.numbered = known_as in DOMAIN_EVENTS
+        self.types = Counter()
+        self.tombstones = 0
+        self.duplicates = 0
+        self.sent = set()  # (id, attempt)
+        self.sequences = defaultdict(dict)  # of a key: id by number
+        self.errors = []
+
+    def records(self):
+        return self.types.total() + self.tombstones
+
+    def take(self, message, registry):
+        """Notes all that is wrong with a record, not only the first."""
+        place = f"{self.name}[{message.partition()}]@{message.offset()}"
+        headers = dict(message.headers() or [])
+        type_name = schema_id = None
+
+        def checked(check, *arguments):
+            try:
+                return check(*arguments)
+            except Problem as problem:
+                self.errors.append(f"{place}: {problem}")
+                return None
+
+        if message.value() is None:
+            self.tombstones += 1
+            checked(self.may_delete)
+        else:
+            schema_id, type_name = checked(decode, message.value(), registry) or (None, None)
+            self.types[type_name or "?"] += 1
+        for name, count in Counter(name for name, _ in message.headers() or []).items():
+            if count > 1:
+                self.errors.append(f"{place}: the header {name} is there {count} times")
+        key = checked(uuid_text, message.key(), "the key")
+        if message.key() is not None:
+            checked(self.is_in_place, message)
+        checked(envelope, headers, key, type_name, schema_id)
+        id_ = checked(uuid_text, headers.get("ce_id"), "ce_id")
+        sequence = checked(self.sequence, headers)
+        if id_ is not None:
+            copy = (id_, headers.get("ce_attempt"))
+            self.duplicates += copy in self.sent
+            self.sent.add(copy)
+        if self.numbered and None not in (key, id_, sequence):
+            first = self.sequences[key].setdefault(sequence, id_)
+            if first != id_:
+                self.errors.append(f"{place}: ce_sequence {sequence} of {key} is {first} and {id_}")
+
+    def may_delete(self):
+        if not self.compacted:
+            raise Problem("no value, on a topic that is not compacted")
+
+    def is_in_place(self, message):
+        expected = partition_of(message.key(), self.partitions)
+        if message.partition() != expected:
+            raise Problem(f"the key belongs into partition {expected} of {self.partitions}")
+
+    def sequence(self, headers):
+        data = headers.get("ce_sequence")
+        if data is None:
+            if self.numbered:
+                raise Problem("ce_sequence is missing")
+            return None
+        if not re.fullmatch(rb"[0-9]{19}", data) or int(data) < 1:
+            raise Problem("ce_sequence is not a positive number of 19 digits")
+        return int(data)
+
+    def finish(self):
+        """What can be seen only at the end: a gap."""
+        for key, ids in self.sequences.items():
+            missing = [number for number in range(1, max(ids) + 1) if number not in ids]
+            if missing:
+                self.errors.append(f"{self.name}: ce_sequence {missing[0]} of {key} is missing ({len(missing)} in all)")
+            if len(set(ids.values())) < len(ids):
+                self.errors.append(f"{self.name}: one ce_id has several values of ce_sequence for {key}")
+
+    def __str__(self):
+        types = ", ".join(f"{name.rpartition('.')[2]} {count}" for name, count in sorted(self.types.items()))
+        types = f" ({types})" if types else ""
+        tombstones = f", {self.tombstones} tombstones" if self.tombstones else ""
+        verdict = f", {len(self.errors)} ERRORS" if self.errors else ""
+        return (
+            f"{self.name}: {self.records()} records, {len(self.types)} types{types}{tombstones}, "
+            f"{self.duplicates} duplicates{verdict}"
+        )
+
+
+def decode(value, registry):
+    """The schema's id and full name; raises what is wrong with the bytes."""
+    if len(value) < 5 or value[0] != 0:
+        raise Problem("the value does not begin with a zero byte and a schema id")
+    schema_id = int.from_bytes(value[1:5], "big")
+    schema = registry.schema(schema_id)
+    datum = io.BytesIO(value[5:])
+    try:
+        fastavro.schemaless_reader(datum, schema, None)
+    except Exception as error:  # whatever a decoder may raise on bytes that aren't Avro
+        raise Problem(f"not a {schema['name']} (schema {schema_id}): {type(error).__name__}: {error}") from error
+    left = len(value) - 5 - datum.tell()
+    if left:
+        raise Problem(f"{left} bytes are left after a {schema['name']} (schema {schema_id})")
+    return schema_id, schema["name"]
+
+
+def envelope(headers, key, type_name, schema_id):
+    """CloudEvents in Kafka's binary mode."""
+    expected = {"ce_specversion": "1.0", "ce_subject": key}
+    if type_name is not None:
+        expected |= {
+            "content-type": "application/avro",
+            "ce_type": type_name,
+            "ce_dataschema": f"urn:rollcall:schema:{schema_id}",
+        }
+    wrong = [
+        f"{name} is {'missing' if name not in headers else f'{headers[name]!r}, not {value!r}'}"
+        for name, value in expected.items()
+        if value is not None and headers.get(name) != value.encode()
+    ]
+    others = {"ce_type", "ce_source", "ce_time"} - expected.keys()
+    wrong += [f"{name} is missing" for name in sorted(others) if not headers.get(name)]
+    if headers.get("ce_time") and not is_time(headers["ce_time"]):
+        wrong.append("ce_time is not a time of RFC 3339")
+    if wrong:
+        raise Problem("; ".join(wrong))
+
+
+def is_time(data):
+    try:
+        return datetime.fromisoformat(data.decode()).tzinfo is not None
+    except ValueError:
+        return False
+
+
+def belongs(name, prefix):
+    """Whether a topic is of that prefix, and not of a longer one: another run's."""
+    if name.startswith("__") or not name.startswith(prefix):
+        return False
+    rest = name.removeprefix(prefix)
+    return rest in TOPICS or not rest.endswith(tuple(TOPICS))
+
+
+def read(consumer, topic, registry):
+    """From the beginning to where the topic ends now."""
+    ends = {}
+    for partition in range(topic.partitions):
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic.name, partition), timeout=TIMEOUT)
+        if low < high:
+            ends[partition] = high
+    consumer.assign([TopicPartition(topic.name, partition, OFFSET_BEGINNING) for partition in ends])
+    while ends:
+        messages = consumer.consume(num_messages=1000, timeout=TIMEOUT)
+        if not messages:
+            raise TimeoutError(f"{topic.name}: no record came for {TIMEOUT} s, but it does not end here")
+        for message in messages:
+            end = ends.get(message.partition())
+            if message.error():
+                if message.error().code() != KafkaError._PARTITION_EOF:
+                    raise KafkaException(message.error())
+                # After a record that is not for readers, or that was compacted away.
+                ends.pop(message.partition(), None)
+            elif end is not None:
+                if message.offset() < end:
+                    topic.take(message, registry)
+                if message.offset() + 1 >= end:
+                    del ends[message.partition()]
+    topic.finish()
+
+
+def is_compacted(admin, name):
+    resource = ConfigResource(ConfigResource.Type.TOPIC, name)
+    configs = admin.describe_configs([resource], request_timeout=TIMEOUT)[resource].result()
+    return "compact" in configs["cleanup.policy"].value
+
+
+def main():
+    arguments = argparse.ArgumentParser(description="Decodes every record of Rollcall's topics.")
+    arguments.add_argument("--prefix", default="", help="what the topics' names begin with")
+    prefix = arguments.parse_args().prefix
+    unset = [name for name in ("KAFKA_BROKERS", "SCHEMA_REGISTRY_URL") if not os.environ.get(name)]
+    if unset:
+        sys.exit(f"decode.py: not set: {', '.join(unset)}")
+    brokers = {"bootstrap.servers": os.environ["KAFKA_BROKERS"]}
+    registry = Registry(os.environ["SCHEMA_REGISTRY_URL"])
+    admin = AdminClient(brokers)
+    # The group is never joined, and nothing is committed.
+    settings = {"group.id": "foreign-python", "enable.auto.commit": False, "enable.partition.eof": True}
+    consumer = Consumer(brokers | settings)
+    topics = []
+    try:
+        for name, found in sorted(admin.list_topics(timeout=TIMEOUT).topics.items()):
+            if belongs(name, prefix):
+                compacted = is_compacted(admin, name)
+                topic = Topic(name, name.removeprefix(prefix), len(found.partitions), compacted)
+                topics.append(topic)
+                read(consumer, topic, registry)
+                print(topic, flush=True)
+    finally:
+        consumer.close()
+
+    errors = [error for topic in topics for error in topic.errors]
+    records = sum(topic.records() for topic in topics)
+    schemas = sum(not isinstance(schema, Problem) for schema in registry.schemas.values())
+    if not records:
+        errors.append(f"there is no record on any topic whose name begins with {prefix!r}: nothing is proven")
+    for error in errors[:ERRORS_SHOWN]:
+        print(f"ERROR {error}")
+    if len(errors) > ERRORS_SHOWN:
+        print(f"… and {len(errors) - ERRORS_SHOWN} more")
+    absent = sorted(set(TOPICS) - {topic.name.removeprefix(prefix) for topic in topics})
+    print(
+        f"Python: {len(topics)} topics, {records} records, {schemas} schemas, {len(errors)} errors"
+        + (f"; no such topic: {', '.join(absent)}" if absent else "")
+    )
+    return 1 if errors else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (KafkaException, OSError) as failure:  # TimeoutError and what urllib raises are OSErrors
+        sys.exit(f"decode.py: {failure}")
