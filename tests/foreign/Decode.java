@@ -23,7 +23,9 @@ import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.UUID;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import java.util.stream.Collectors;
 import org.apache.avro.AvroRuntimeException;
 import org.apache.avro.Conversions;
@@ -35,8 +37,10 @@ import org.apache.avro.generic.GenericRecord;
 import org.apache.avro.io.BinaryDecoder;
 import org.apache.avro.io.DecoderFactory;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.header.Header;
@@ -44,18 +48,19 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.utils.Utils;
 
 /**
- * Reads every record of Rollcall's topics with nothing of Rollcall's: Kafka's own client, Avro's own library, and the schemas
- * that the registry has.
+ * Reads every record of Rollcall's topics with nothing of Rollcall's: Kafka's own client, Avro's own library, and the
+ * schemas that the registry has.
  *
  * <pre>java -cp JARS Decode.java [--prefix P]</pre>
  *
- * KAFKA_BROKERS and SCHEMA_REGISTRY_URL say where; exit code 1 if a record is not as promised. To be run from the root of the
- * repository, of which it uses only the folder names of schemas/: they are the names of the topics. decode.py does the same;
- * they share no code, so that neither can hide a mistake of the other.
+ * KAFKA_BROKERS and SCHEMA_REGISTRY_URL say where; exit code 1 if a record is not as promised. To be run from the root
+ * of the repository, of which it uses only the folder names of schemas/: they are the names of the topics. decode.py
+ * does the same; they share no code, so that neither can hide a mistake of the other.
  */
 final class Decode {
     /** Their records are numbered for each key, without a gap. */
     private static final Set<String> DOMAIN_EVENTS = Set.of("users", "events", "registrations");
+    private static final ByteArrayDeserializer BYTES = new ByteArrayDeserializer();
     private static final int ERRORS_SHOWN = 20;
     /** For an answer of the broker or the registry. */
     private static final Duration TIMEOUT = Duration.ofSeconds(30);
@@ -68,8 +73,8 @@ final class Decode {
         }
         try {
             System.exit(run(prefix(arguments)) ? 0 : 1);
-        } catch (Unusable failure) {
-            System.err.println("Decode.java: " + failure.getMessage());
+        } catch (Unusable | IOException | KafkaException | ExecutionException | TimeoutException failure) {
+            System.err.println("Decode.java: " + failure);
             System.exit(1);
         }
     }
@@ -100,23 +105,26 @@ final class Decode {
         settings.putAll(brokers);
         settings.put("auto.offset.reset", "none");
         settings.put("enable.auto.commit", "false");
+        // Many topics are short: waiting for more records would be most of the time.
+        settings.put("fetch.max.wait.ms", "10");
 
         var topics = new ArrayList<Topic>();
         try (var admin = Admin.create(brokers);
-                var consumer = new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+                var consumer = new KafkaConsumer<>(settings, BYTES, BYTES)) {
             for (var found : new TreeMap<>(consumer.listTopics()).entrySet()) {
                 var name = found.getKey();
                 if (belongs(name, prefix, known)) {
                     var knownAs = name.substring(prefix.length());
                     var topic = new Topic(name, knownAs, found.getValue().size(), isCompacted(admin, name));
                     topics.add(topic);
-                    read(consumer, topic, registry);
+                    read(admin, consumer, topic, registry);
                     System.out.println(topic);
                 }
             }
         }
 
-        var errors = topics.stream().flatMap(topic -> topic.errors.stream()).collect(Collectors.toCollection(ArrayList::new));
+        var errors = new ArrayList<String>();
+        topics.forEach(topic -> errors.addAll(topic.errors));
         var records = topics.stream().mapToLong(topic -> topic.records).sum();
         if (records == 0) {
             errors.add("there is no record on any topic whose name begins with \"" + prefix + "\": nothing is proven");
@@ -127,8 +135,9 @@ final class Decode {
         }
         var absent = new TreeSet<>(known);
         topics.forEach(topic -> absent.remove(topic.name.substring(prefix.length())));
-        System.out.println("Java: " + topics.size() + " topics, " + records + " records, " + registry.known() + " schemas, "
-                + errors.size() + " errors" + (absent.isEmpty() ? "" : "; no such topic: " + String.join(", ", absent)));
+        System.out.println("Java: " + topics.size() + " topics, " + records + " records, " + registry.known()
+                + " schemas, " + errors.size() + " errors"
+                + (absent.isEmpty() ? "" : "; no such topic: " + String.join(", ", absent)));
         return errors.isEmpty();
     }
 
@@ -146,7 +155,9 @@ final class Decode {
             throw new Unusable("there is no folder schemas/ here: it is to be run from the root of the repository");
         }
         try (var folders = Files.list(schemas)) {
-            return folders.filter(Files::isDirectory).map(folder -> folder.getFileName().toString()).collect(Collectors.toSet());
+            return folders.filter(Files::isDirectory)
+                    .map(folder -> folder.getFileName().toString())
+                    .collect(Collectors.toSet());
         }
     }
 
@@ -161,18 +172,28 @@ final class Decode {
 
     private static boolean isCompacted(Admin admin, String topic) throws Exception {
         var resource = new ConfigResource(ConfigResource.Type.TOPIC, topic);
-        var config = admin.describeConfigs(List.of(resource)).all().get(TIMEOUT.toSeconds(), TimeUnit.SECONDS).get(resource);
-        return config.get("cleanup.policy").value().contains("compact");
+        var configs = admin.describeConfigs(List.of(resource)).all().get(TIMEOUT.toSeconds(), TimeUnit.SECONDS);
+        return configs.get(resource).get("cleanup.policy").value().contains("compact");
+    }
+
+    private static Map<TopicPartition, Long> offsets(Admin admin, List<TopicPartition> partitions, OffsetSpec where)
+            throws Exception {
+        var question = partitions.stream().collect(Collectors.toMap(partition -> partition, partition -> where));
+        var offsets = new HashMap<TopicPartition, Long>();
+        admin.listOffsets(question).all().get(TIMEOUT.toSeconds(), TimeUnit.SECONDS)
+                .forEach((partition, answer) -> offsets.put(partition, answer.offset()));
+        return offsets;
     }
 
     /** From the beginning to where the topic ends now. */
-    private static void read(KafkaConsumer<byte[], byte[]> consumer, Topic topic, Registry registry) throws Exception {
+    private static void read(Admin admin, KafkaConsumer<byte[], byte[]> consumer, Topic topic, Registry registry)
+            throws Exception {
         var partitions = new ArrayList<TopicPartition>();
         for (int partition = 0; partition < topic.partitions; partition++) {
             partitions.add(new TopicPartition(topic.name, partition));
         }
-        var ends = new HashMap<>(consumer.endOffsets(partitions));
-        var starts = consumer.beginningOffsets(partitions);
+        var starts = offsets(admin, partitions, OffsetSpec.earliest());
+        var ends = offsets(admin, partitions, OffsetSpec.latest());
         ends.keySet().removeIf(partition -> ends.get(partition).equals(starts.get(partition)));
         consumer.assign(ends.keySet());
         ends.keySet().forEach(partition -> consumer.seek(partition, starts.get(partition)));
@@ -186,10 +207,12 @@ final class Decode {
                 }
             }
             // The position also passes what is not for readers, or was compacted away.
-            if (ends.entrySet().removeIf(end -> consumer.position(end.getKey()) >= end.getValue()) || !records.isEmpty()) {
+            var ended = ends.entrySet().removeIf(end -> consumer.position(end.getKey()) >= end.getValue());
+            if (ended || !records.isEmpty()) {
                 progress = System.nanoTime();
             } else if (System.nanoTime() - progress > TIMEOUT.toNanos()) {
-                throw new Unusable(topic.name + ": no record came for " + TIMEOUT.toSeconds() + " s, but it does not end here");
+                throw new Unusable("no record came for " + TIMEOUT.toSeconds() + " s, but there must be more in "
+                        + ends.keySet());
             }
         }
         topic.finish();
@@ -199,6 +222,11 @@ final class Decode {
     private static final class Unusable extends RuntimeException {
         Unusable(String message) {
             super(message);
+        }
+
+        @Override
+        public String toString() {
+            return getMessage();
         }
     }
 
@@ -242,10 +270,11 @@ final class Decode {
                 return;
             }
             if (answer.statusCode() != 200) {
-                throw new Unusable("the registry answers " + answer.statusCode() + " when asked for schema " + id);
+                throw new Unusable("the registry answers " + answer.statusCode() + ", asked for schema " + id);
             }
             try {
-                schemas.put(id, new Schema.Parser().parse(new ObjectMapper().readTree(answer.body()).get("schema").asText()));
+                var text = new ObjectMapper().readTree(answer.body()).get("schema").asText();
+                schemas.put(id, new Schema.Parser().parse(text));
             } catch (AvroRuntimeException error) {
                 unusable.put(id, "schema " + id + " can't be read: " + error.getMessage());
             }
@@ -310,7 +339,7 @@ final class Decode {
                     errors.add(place + "the key belongs into partition " + expected + " of " + partitions);
                 }
             }
-            var wrong = envelope(headers, key, schema, schema == null ? 0 : ByteBuffer.wrap(record.value(), 1, 4).getInt());
+            var wrong = envelope(headers, key, schema, schema == null ? 0 : schemaId(record.value()));
             if (!wrong.isEmpty()) {
                 errors.add(place + String.join("; ", wrong));
             }
@@ -339,8 +368,11 @@ final class Decode {
             }
             var text = text(header);
             // 19 nines are more than a long holds.
-            if (text.matches("[0-9]{19}") && text.compareTo(String.valueOf(Long.MAX_VALUE)) <= 0 && Long.parseLong(text) > 0) {
-                return Long.parseLong(text);
+            if (text.matches("[0-9]{19}") && text.compareTo(String.valueOf(Long.MAX_VALUE)) <= 0) {
+                var number = Long.parseLong(text);
+                if (number > 0) {
+                    return number;
+                }
             }
             errors.add(place + "ce_sequence is not a positive number of 19 digits");
             return 0;
@@ -382,12 +414,16 @@ final class Decode {
         DATA.addLogicalTypeConversion(new TimeConversions.TimestampMicrosConversion());
     }
 
+    private static int schemaId(byte[] value) {
+        return ByteBuffer.wrap(value, 1, 4).getInt();
+    }
+
     /** The schema by which the value could be read to its last byte. */
     private static Schema decode(byte[] value, Registry registry) throws Problem, IOException, InterruptedException {
         if (value.length < 5 || value[0] != 0) {
             throw new Problem("the value does not begin with a zero byte and a schema id");
         }
-        int id = ByteBuffer.wrap(value, 1, 4).getInt();
+        int id = schemaId(value);
         var schema = registry.schema(id);
         var what = schema.getFullName() + " (schema " + id + ")";
         BinaryDecoder decoder = DecoderFactory.get().binaryDecoder(value, 5, value.length - 5, null);

@@ -3,8 +3,8 @@ that the registry has.
 
 decode.py [--prefix P]   KAFKA_BROKERS and SCHEMA_REGISTRY_URL say where; exit code 1 if a record is not as promised
 
-Of this repository it uses only the folder names of schemas/, which are the names of the topics. Decode.java does the same;
-they share no code, so that neither can hide a mistake of the other.
+Of this repository it uses only the folder names of schemas/, which are the names of the topics. Decode.java does the
+same; they share no code, so that neither can hide a mistake of the other.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from datetime import datetime
 from pathlib import Path
 
 import fastavro
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec
 
 TOPICS = sorted(folder.name for folder in (Path(__file__).parents[2] / "schemas").iterdir() if folder.is_dir())
 # Their records are numbered for each key, without a gap.
@@ -163,7 +163,7 @@ class Topic:
             if self.numbered:
                 raise Problem("ce_sequence is missing")
             return None
-        if not re.fullmatch(rb"[0-9]{19}", data) or int(data) < 1:
+        if not re.fullmatch(rb"[0-9]{19}", data) or not 0 < int(data) < 1 << 63:
             raise Problem("ce_sequence is not a positive number of 19 digits")
         return int(data)
 
@@ -241,31 +241,35 @@ def belongs(name, prefix):
     return rest in TOPICS or not rest.endswith(tuple(TOPICS))
 
 
-def read(consumer, topic, registry):
-    """From the beginning to where the topic ends now."""
-    ends = {}
-    for partition in range(topic.partitions):
-        low, high = consumer.get_watermark_offsets(TopicPartition(topic.name, partition), timeout=TIMEOUT)
-        if low < high:
-            ends[partition] = high
-    consumer.assign([TopicPartition(topic.name, partition, OFFSET_BEGINNING) for partition in ends])
+def offsets(admin, topics, where):
+    """By topic and partition."""
+    places = [(topic.name, partition) for topic in topics.values() for partition in range(topic.partitions)]
+    answers = admin.list_offsets({TopicPartition(*place): where for place in places}, request_timeout=TIMEOUT)
+    return {(place.topic, place.partition): answer.result().offset for place, answer in answers.items()}
+
+
+def read(admin, consumer, topics, registry):
+    """From the beginning to where the topics end now."""
+    starts = offsets(admin, topics, OffsetSpec.earliest())
+    ends = {place: end for place, end in offsets(admin, topics, OffsetSpec.latest()).items() if end > starts[place]}
+    # All at once: the client needs a second to find the leaders of partitions that it is assigned.
+    consumer.assign([TopicPartition(*place, starts[place]) for place in ends])
     while ends:
-        messages = consumer.consume(num_messages=1000, timeout=TIMEOUT)
-        if not messages:
-            raise TimeoutError(f"{topic.name}: no record came for {TIMEOUT} s, but it does not end here")
-        for message in messages:
-            end = ends.get(message.partition())
-            if message.error():
-                if message.error().code() != KafkaError._PARTITION_EOF:
-                    raise KafkaException(message.error())
-                # After a record that is not for readers, or that was compacted away.
-                ends.pop(message.partition(), None)
-            elif end is not None:
-                if message.offset() < end:
-                    topic.take(message, registry)
-                if message.offset() + 1 >= end:
-                    del ends[message.partition()]
-    topic.finish()
+        message = consumer.poll(TIMEOUT)
+        if message is None:
+            raise TimeoutError(f"no record came for {TIMEOUT} s, but there must be more in {sorted(ends)}")
+        place = message.topic(), message.partition()
+        end = ends.get(place)
+        if message.error():
+            if message.error().code() != KafkaError._PARTITION_EOF:
+                raise KafkaException(message.error())
+            # After a record that is not for readers, or that was compacted away.
+            ends.pop(place, None)
+        elif end is not None:
+            if message.offset() < end:
+                topics[message.topic()].take(message, registry)
+            if message.offset() + 1 >= end:
+                del ends[place]
 
 
 def is_compacted(admin, name):
@@ -281,26 +285,35 @@ def main():
     unset = [name for name in ("KAFKA_BROKERS", "SCHEMA_REGISTRY_URL") if not os.environ.get(name)]
     if unset:
         sys.exit(f"decode.py: not set: {', '.join(unset)}")
-    brokers = {"bootstrap.servers": os.environ["KAFKA_BROKERS"]}
+    # It would log each of a thousand attempts to reach a broker that is down; what comes of them is raised.
+    brokers = {"bootstrap.servers": os.environ["KAFKA_BROKERS"], "log_level": 2}
     registry = Registry(os.environ["SCHEMA_REGISTRY_URL"])
     admin = AdminClient(brokers)
     # The group is never joined, and nothing is committed.
-    settings = {"group.id": "foreign-python", "enable.auto.commit": False, "enable.partition.eof": True}
+    settings = {
+        "group.id": "foreign-python",
+        "enable.auto.commit": False,
+        "auto.offset.reset": "error",
+        "enable.partition.eof": True,
+        "fetch.wait.max.ms": 10,  # many topics are short: waiting for more records would be most of the time
+    }
     consumer = Consumer(brokers | settings)
-    topics = []
     try:
-        for name, found in sorted(admin.list_topics(timeout=TIMEOUT).topics.items()):
-            if belongs(name, prefix):
-                compacted = is_compacted(admin, name)
-                topic = Topic(name, name.removeprefix(prefix), len(found.partitions), compacted)
-                topics.append(topic)
-                read(consumer, topic, registry)
-                print(topic, flush=True)
+        topics = {
+            name: Topic(name, name.removeprefix(prefix), len(found.partitions), is_compacted(admin, name))
+            for name, found in sorted(admin.list_topics(timeout=TIMEOUT).topics.items())
+            if belongs(name, prefix)
+        }
+        if topics:
+            read(admin, consumer, topics, registry)
     finally:
         consumer.close()
+    for topic in topics.values():
+        topic.finish()
+        print(topic)
 
-    errors = [error for topic in topics for error in topic.errors]
-    records = sum(topic.records() for topic in topics)
+    errors = [error for topic in topics.values() for error in topic.errors]
+    records = sum(topic.records() for topic in topics.values())
     schemas = sum(not isinstance(schema, Problem) for schema in registry.schemas.values())
     if not records:
         errors.append(f"there is no record on any topic whose name begins with {prefix!r}: nothing is proven")
@@ -308,7 +321,7 @@ def main():
         print(f"ERROR {error}")
     if len(errors) > ERRORS_SHOWN:
         print(f"… and {len(errors) - ERRORS_SHOWN} more")
-    absent = sorted(set(TOPICS) - {topic.name.removeprefix(prefix) for topic in topics})
+    absent = sorted(set(TOPICS) - {name.removeprefix(prefix) for name in topics})
     print(
         f"Python: {len(topics)} topics, {records} records, {schemas} schemas, {len(errors)} errors"
         + (f"; no such topic: {', '.join(absent)}" if absent else "")

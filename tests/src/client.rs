@@ -32,27 +32,46 @@ impl Client {
             .timeout(Duration::from_secs(30))
             .build()
             .expect("a client without TLS can always be made");
-        Self { http, base: gateway.to_owned(), token: None, patience: Duration::ZERO }
+        Self {
+            http,
+            base: gateway.to_owned(),
+            token: None,
+            patience: Duration::ZERO,
+        }
     }
 
     /// The same person at another gateway process.
     #[must_use]
     pub fn at(&self, gateway: &str) -> Self {
-        Self { base: gateway.to_owned(), ..self.clone() }
+        Self {
+            base: gateway.to_owned(),
+            ..self.clone()
+        }
     }
 
     /// A client that asks again while the gateway is being started again.
     #[must_use]
     pub fn patient(&self, patience: Duration) -> Self {
-        Self { patience, ..self.clone() }
+        Self {
+            patience,
+            ..self.clone()
+        }
     }
 
     /// Signs in; what is called afterwards is called as this person.
     pub async fn sign_in(&self, email: &str, password: &str) -> Result<Self> {
         let credentials = serde_json::json!({ "email": email, "password": password });
-        let answer = self.post("/v1/sessions", credentials).await?.expect(StatusCode::CREATED)?;
-        let token = answer.body["access_token"].as_str().context("the answer has no access_token")?;
-        Ok(Self { token: Some(token.to_owned()), ..self.clone() })
+        let answer = self
+            .post("/v1/sessions", credentials)
+            .await?
+            .expect(StatusCode::CREATED)?;
+        let token = answer.body["access_token"]
+            .as_str()
+            .context("the answer has no access_token")?;
+        Ok(Self {
+            token: Some(token.to_owned()),
+            ..self.clone()
+        })
     }
 
     pub async fn get(&self, path: &str) -> Result<Answer> {
@@ -72,11 +91,21 @@ impl Client {
     }
 
     /// Sends a request with further headers. Writes carry an Idempotency-Key, so that asking again is safe.
-    pub async fn send(&self, method: Method, path: &str, body: Option<Value>, headers: &[(&str, &str)]) -> Result<Answer> {
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer> {
         let key = Uuid::new_v4().to_string();
         let mut headers = headers.to_vec();
         let takes_a_key = method != Method::GET && path != "/v1/sessions";
-        if takes_a_key && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("idempotency-key")) {
+        if takes_a_key
+            && !headers
+                .iter()
+                .any(|(name, _)| name.eq_ignore_ascii_case("idempotency-key"))
+        {
             headers.push(("idempotency-key", &key));
         }
         let deadline = Instant::now() + self.patience;
@@ -113,8 +142,17 @@ impl Client {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let answer = request.send().await.with_context(|| format!("{method} {path} got no answer"))?;
-        let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let answer = request
+            .send()
+            .await
+            .with_context(|| format!("{method} {path} got no answer"))?;
+        let header = |name: &str| {
+            answer
+                .headers()
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+                .map(str::to_owned)
+        };
         let location = header("location");
         let trace_id = header("traceresponse").and_then(|text| text.split('-').nth(1).map(str::to_owned));
         let status = answer.status();
@@ -124,7 +162,12 @@ impl Client {
         } else {
             serde_json::from_str(&text).unwrap_or(Value::String(text))
         };
-        Ok(Answer { status, location, trace_id, body })
+        Ok(Answer {
+            status,
+            location,
+            trace_id,
+            body,
+        })
     }
 
     /// Follows an operation that was answered 202 until it has an outcome.
@@ -151,13 +194,20 @@ impl Client {
 impl Answer {
     /// The answer, if it has this status; else an error with what it says.
     pub fn expect(self, status: StatusCode) -> Result<Self> {
-        ensure!(self.status == status, "expected {status}, got {}: {}", self.status, self.body);
+        ensure!(
+            self.status == status,
+            "expected {status}, got {}: {}",
+            self.status,
+            self.body
+        );
         Ok(self)
     }
 
     /// A text of the body.
     pub fn text(&self, field: &str) -> Result<String> {
-        let value = self.body[field].as_str().with_context(|| format!("no text {field:?} in {}", self.body))?;
+        let value = self.body[field]
+            .as_str()
+            .with_context(|| format!("no text {field:?} in {}", self.body))?;
         Ok(value.to_owned())
     }
 }

@@ -86,7 +86,13 @@ impl<'a> Journey<'a> {
         let (waiting, _) = self.register(&second, &event, "waitlisted").await?;
         self.cancel(&first, &seat).await?;
         self.promoted(&second, &waiting).await?;
-        Ok(Outcome { organizer, first, second, event, registration_trace })
+        Ok(Outcome {
+            organizer,
+            first,
+            second,
+            event,
+            registration_trace,
+        })
     }
 
     pub async fn sign_up(&mut self, name: &'static str) -> Result<Person> {
@@ -107,15 +113,26 @@ impl<'a> Journey<'a> {
         let begun = Instant::now();
         let client = self.anonymous.sign_in(&email, PASSWORD).await?;
         self.done(format!("{name} signed in"), begun, None);
-        Ok(Person { name, email, id, client })
+        Ok(Person {
+            name,
+            email,
+            id,
+            client,
+        })
     }
 
     /// The administrator grants the role; the organizer signs in again to have it.
     pub async fn make_organizer(&mut self, secrets: &Secrets, person: Person) -> Result<Person> {
         let begun = Instant::now();
-        let admin = self.anonymous.sign_in(&secrets.admin_email, &secrets.admin_password).await?;
+        let admin = self
+            .anonymous
+            .sign_in(&secrets.admin_email, &secrets.admin_password)
+            .await?;
         let roles = json!({ "roles": ["member", "organizer", "auditor"] });
-        admin.put(&format!("/v1/users/{}/roles", person.id), roles).await?.expect(StatusCode::OK)?;
+        admin
+            .put(&format!("/v1/users/{}/roles", person.id), roles)
+            .await?
+            .expect(StatusCode::OK)?;
         let client = self.anonymous.sign_in(&person.email, PASSWORD).await?;
         self.done(format!("{} may organize and audit", person.name), begun, None);
         Ok(Person { client, ..person })
@@ -140,9 +157,16 @@ impl<'a> Journey<'a> {
         let answer = organizer.client.post("/v1/events", body).await?;
         let trace_id = answer.trace_id.clone();
         let event = self.outcome_of(organizer, answer, "events").await?;
-        self.done(format!("{} drafted an event with one seat", organizer.name), begun, trace_id);
+        self.done(
+            format!("{} drafted an event with one seat", organizer.name),
+            begun,
+            trace_id,
+        );
         let begun = Instant::now();
-        let answer = organizer.client.post(&format!("/v1/events/{event}/publish"), json!({})).await?;
+        let answer = organizer
+            .client
+            .post(&format!("/v1/events/{event}/publish"), json!({}))
+            .await?;
         let trace_id = answer.trace_id.clone();
         self.settle(organizer, answer).await?;
         self.done(format!("{} published it", organizer.name), begun, trace_id);
@@ -152,18 +176,33 @@ impl<'a> Journey<'a> {
     /// Registers, and expects this status. Answers the registration's id and the trace.
     pub async fn register(&mut self, person: &Person, event: &str, status: &str) -> Result<(String, Option<String>)> {
         let begun = Instant::now();
-        let answer = person.client.post(&format!("/v1/events/{event}/registrations"), json!({})).await?;
+        let answer = person
+            .client
+            .post(&format!("/v1/events/{event}/registrations"), json!({}))
+            .await?;
         let trace_id = answer.trace_id.clone();
         let id = self.outcome_of(person, answer, "registrations").await?;
-        let registration = person.client.get(&format!("/v1/registrations/{id}")).await?.expect(StatusCode::OK)?;
-        ensure!(registration.text("status")? == status, "{} is {}, not {status}", person.name, registration.body);
+        let registration = person
+            .client
+            .get(&format!("/v1/registrations/{id}"))
+            .await?
+            .expect(StatusCode::OK)?;
+        ensure!(
+            registration.text("status")? == status,
+            "{} is {}, not {status}",
+            person.name,
+            registration.body
+        );
         self.done(format!("{} registered: {status}", person.name), begun, trace_id.clone());
         Ok((id, trace_id))
     }
 
     pub async fn cancel(&mut self, person: &Person, registration: &str) -> Result<()> {
         let begun = Instant::now();
-        let answer = person.client.delete(&format!("/v1/registrations/{registration}")).await?;
+        let answer = person
+            .client
+            .delete(&format!("/v1/registrations/{registration}"))
+            .await?;
         let trace_id = answer.trace_id.clone();
         self.settle(person, answer).await?;
         self.done(format!("{} cancelled", person.name), begun, trace_id);
@@ -178,7 +217,12 @@ impl<'a> Journey<'a> {
             if answer.status == StatusCode::OK && answer.body["status"] == "confirmed" {
                 break;
             }
-            ensure!(begun.elapsed() < STEP, "{} was not promoted: {}", person.name, answer.body);
+            ensure!(
+                begun.elapsed() < STEP,
+                "{} was not promoted: {}",
+                person.name,
+                answer.body
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         self.done(format!("{} moved up from the waiting list", person.name), begun, None);
@@ -203,11 +247,21 @@ impl<'a> Journey<'a> {
         loop {
             let answer = outcome.organizer.client.get(&path).await?.expect(StatusCode::OK)?;
             let entries = answer.body["items"].as_array().context("the answer has items")?.clone();
-            if entries.iter().any(|entry| entry["type"] == "rollcall.registrations.SeatPromoted") {
-                self.done(format!("the audit trail has {} entries of the event", entries.len()), begun, None);
+            if entries
+                .iter()
+                .any(|entry| entry["type"] == "rollcall.registrations.SeatPromoted")
+            {
+                self.done(
+                    format!("the audit trail has {} entries of the event", entries.len()),
+                    begun,
+                    None,
+                );
                 return Ok(entries);
             }
-            ensure!(begun.elapsed() < STEP, "the audit trail lacks the promotion: {entries:#?}");
+            ensure!(
+                begun.elapsed() < STEP,
+                "the audit trail lacks the promotion: {entries:#?}"
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -223,12 +277,20 @@ impl<'a> Journey<'a> {
     async fn settle(&self, person: &Person, answer: Answer) -> Result<()> {
         let answer = person.client.settled(answer, STEP).await?.expect(StatusCode::OK)?;
         let status = answer.body["status"].as_str().unwrap_or_default();
-        ensure!(!["rejected", "failed"].contains(&status), "the operation was refused: {}", answer.body);
+        ensure!(
+            !["rejected", "failed"].contains(&status),
+            "the operation was refused: {}",
+            answer.body
+        );
         Ok(())
     }
 
     fn done(&mut self, what: String, begun: Instant, trace_id: Option<String>) {
-        (self.report)(Step { what, took: begun.elapsed(), trace_id });
+        (self.report)(Step {
+            what,
+            took: begun.elapsed(),
+            trace_id,
+        });
     }
 }
 
@@ -237,9 +299,15 @@ fn created(answer: Answer, collection: &str) -> Result<String> {
     match answer.status {
         StatusCode::CREATED => answer.text("id"),
         StatusCode::OK => {
-            ensure!(answer.body["status"] == "succeeded", "the operation ended so: {}", answer.body);
+            ensure!(
+                answer.body["status"] == "succeeded",
+                "the operation ended so: {}",
+                answer.body
+            );
             let location = answer.text("resource")?;
-            let id = location.strip_prefix(&format!("/v1/{collection}/")).context("`resource` names what was made")?;
+            let id = location
+                .strip_prefix(&format!("/v1/{collection}/"))
+                .context("`resource` names what was made")?;
             Ok(id.to_owned())
         }
         status => anyhow::bail!("expected 201, got {status}: {}", answer.body),

@@ -16,6 +16,9 @@ use std::path::PathBuf;
 /// Where a test's processes write their logs: beside the build, so that nothing is left in the checkout.
 pub fn log_folder(test: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap_or_default();
-    let target = own.ancestors().find(|folder| folder.ends_with("debug")).map_or_else(std::env::temp_dir, PathBuf::from);
+    let target = own
+        .ancestors()
+        .find(|folder| folder.ends_with("debug"))
+        .map_or_else(std::env::temp_dir, PathBuf::from);
     target.join("end-to-end-logs").join(test)
 }

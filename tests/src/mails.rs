@@ -16,7 +16,12 @@ pub struct Mail {
 /// The mails to one of these addresses, in the order of their arrival.
 pub async fn to(maildev: &str, addresses: &[String]) -> Result<Vec<Mail>> {
     let mails: Vec<Value> = reqwest::get(format!("{maildev}/email")).await?.json().await?;
-    let text = |mail: &Value, pointer: &str| mail.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |mail: &Value, pointer: &str| {
+        mail.pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     Ok(mails
         .iter()
         .map(|mail| Mail {
@@ -48,7 +53,10 @@ pub fn each_once(mails: &[Mail], count: usize) -> Result<()> {
     let mut distinct: Vec<_> = mails.iter().map(|mail| &mail.message_id).collect();
     distinct.sort();
     distinct.dedup();
-    ensure!(distinct.len() == count, "{count} different mails were expected: {mails:#?}");
+    ensure!(
+        distinct.len() == count,
+        "{count} different mails were expected: {mails:#?}"
+    );
     ensure!(mails.len() == count, "a mail came twice: {mails:#?}");
     Ok(())
 }

@@ -86,7 +86,11 @@ impl Options {
 
     /// On the stack's own databases and topics.
     pub fn of_the_stack(logs: impl Into<PathBuf>, secrets: Secrets) -> Self {
-        Self { isolated: false, secrets, ..Self::isolated(logs) }
+        Self {
+            isolated: false,
+            secrets,
+            ..Self::isolated(logs)
+        }
     }
 
     #[must_use]
@@ -121,7 +125,11 @@ impl System {
     pub async fn start(servers: Servers, options: Options, mut progress: impl FnMut(&str)) -> Result<Self> {
         let run = Uuid::now_v7().simple().to_string();
         let run = &run[run.len() - 10..];
-        let topic_prefix = if options.isolated { format!("e2e-{run}.") } else { String::new() };
+        let topic_prefix = if options.isolated {
+            format!("e2e-{run}.")
+        } else {
+            String::new()
+        };
         let databases = if options.isolated {
             isolated_databases(&servers, run).await?
         } else {
@@ -161,10 +169,19 @@ impl System {
     async fn prepare(&mut self, progress: &mut impl FnMut(&str)) -> Result<()> {
         let mut settings = messaging::kafka::Settings::new(&self.servers.kafka);
         settings.topic_prefix.clone_from(&self.topic_prefix);
-        let made = messaging::topics::apply(&settings, topics::ALL, 1).await.context("the topics were not made")?;
-        progress(&format!("{} topics made, {} there", made.len(), topics::ALL.len() - made.len()));
+        let made = messaging::topics::apply(&settings, topics::ALL, 1)
+            .await
+            .context("the topics were not made")?;
+        progress(&format!(
+            "{} topics made, {} there",
+            made.len(),
+            topics::ALL.len() - made.len()
+        ));
         let registry = contracts::Registry::new(&self.servers.registry);
-        let ids = registry.register_all(topics::ALL, "").await.context("the schemas were not registered")?;
+        let ids = registry
+            .register_all(topics::ALL, "")
+            .await
+            .context("the schemas were not registered")?;
         progress(&format!("{} schemas registered", ids.len()));
         let migrations = SERVICES.map(|service| {
             let mut command = self.command(service, free_port().unwrap_or(0), None);
@@ -200,7 +217,9 @@ impl System {
             command.env("RUST_LOG", filter);
         }
         if let Some(otlp) = &self.servers.otlp {
-            command.env("OTEL_EXPORTER_OTLP_ENDPOINT", otlp).env("OTEL_TRACES_SAMPLER_ARG", "1");
+            command
+                .env("OTEL_EXPORTER_OTLP_ENDPOINT", otlp)
+                .env("OTEL_TRACES_SAMPLER_ARG", "1");
         }
         match service {
             "notification" => {
@@ -240,9 +259,16 @@ impl System {
         let url = format!("http://127.0.0.1:{}/ready", self.processes[index].admin_port);
         let mut said = String::new();
         while Instant::now() < deadline {
-            let child = self.processes[index].child.as_mut().context("only a started process gets ready")?;
+            let child = self.processes[index]
+                .child
+                .as_mut()
+                .context("only a started process gets ready")?;
             if let Some(status) = child.try_wait()? {
-                bail!("{} ended with {status}; see {}", self.name_of(index), self.log_of(index));
+                bail!(
+                    "{} ended with {status}; see {}",
+                    self.name_of(index),
+                    self.log_of(index)
+                );
             }
             match self.http.get(&url).send().await {
                 Ok(answer) if answer.status().is_success() => return Ok(()),
@@ -251,7 +277,11 @@ impl System {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        bail!("{} is not ready: {said}; see {}", self.name_of(index), self.log_of(index))
+        bail!(
+            "{} is not ready: {said}; see {}",
+            self.name_of(index),
+            self.log_of(index)
+        )
     }
 
     fn name_of(&self, index: usize) -> &str {
@@ -272,7 +302,11 @@ impl System {
 
     /// The public address of each gateway process.
     pub fn gateways(&self) -> Vec<String> {
-        self.processes.iter().filter_map(|process| process.port).map(|port| format!("http://127.0.0.1:{port}")).collect()
+        self.processes
+            .iter()
+            .filter_map(|process| process.port)
+            .map(|port| format!("http://127.0.0.1:{port}"))
+            .collect()
     }
 
     pub fn log(&self, process: &str) -> PathBuf {
@@ -309,11 +343,16 @@ impl System {
         for process in &self.processes {
             if let Some(pid) = process.child.as_ref().and_then(Child::id) {
                 // A process that is gone already answers with an error, which wait() tells below.
-                let _ = std::process::Command::new("kill").arg("-TERM").arg(pid.to_string()).status();
+                let _ = std::process::Command::new("kill")
+                    .arg("-TERM")
+                    .arg(pid.to_string())
+                    .status();
             }
         }
         for process in &mut self.processes {
-            let Some(mut child) = process.child.take() else { continue };
+            let Some(mut child) = process.child.take() else {
+                continue;
+            };
             match tokio::time::timeout(DRAIN_WITHIN, child.wait()).await {
                 Ok(Ok(status)) if status.success() => {}
                 Ok(Ok(status)) => wrong.push(format!("{} ended with {status}", process.name)),
@@ -338,7 +377,9 @@ impl System {
             if url.starts_with("mongodb") {
                 mongo.database(name).drop().await?;
             } else {
-                sqlx::query(&format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)")).execute(&postgres).await?;
+                sqlx::query(&format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)"))
+                    .execute(&postgres)
+                    .await?;
             }
         }
         Ok(())
@@ -373,8 +414,14 @@ impl Database {
             .connect(&servers.postgres_admin)
             .await
             .context("Postgres does not answer")?;
-        sqlx::query(&format!("CREATE DATABASE \"{name}\"")).execute(&admin).await?;
-        Ok(Self { url: with_database(&servers.postgres_admin, &name), admin, name })
+        sqlx::query(&format!("CREATE DATABASE \"{name}\""))
+            .execute(&admin)
+            .await?;
+        Ok(Self {
+            url: with_database(&servers.postgres_admin, &name),
+            admin,
+            name,
+        })
     }
 
     pub async fn drop(self) -> Result<()> {
@@ -403,14 +450,18 @@ pub fn samples<'a>(text: &'a str, metric: &'a str) -> impl Iterator<Item = (Hash
 
 /// Databases that belong to one run.
 async fn isolated_databases(servers: &Servers, run: &str) -> Result<HashMap<&'static str, String>> {
-    let admin = sqlx::PgPool::connect(&servers.postgres_admin).await.context("Postgres does not answer")?;
+    let admin = sqlx::PgPool::connect(&servers.postgres_admin)
+        .await
+        .context("Postgres does not answer")?;
     let mut databases = HashMap::new();
     for service in SERVICES {
         let name = format!("e2e_{service}_{run}");
         let base = match service {
             "notification" | "audit" => &servers.mongodb,
             _ => {
-                sqlx::query(&format!("CREATE DATABASE \"{name}\"")).execute(&admin).await?;
+                sqlx::query(&format!("CREATE DATABASE \"{name}\""))
+                    .execute(&admin)
+                    .await?;
                 &servers.postgres_admin
             }
         };
@@ -431,9 +482,13 @@ fn databases_of_the_stack() -> Result<HashMap<&'static str, String>> {
 }
 
 fn with_database(url: &str, name: &str) -> String {
-    let (base, query) = url.split_once('?').map_or((url, None), |(base, query)| (base, Some(query)));
+    let (base, query) = url
+        .split_once('?')
+        .map_or((url, None), |(base, query)| (base, Some(query)));
     let authority_end = base.find("://").map_or(0, |at| at + 3);
-    let path = base[authority_end..].find('/').map_or(base.len(), |at| authority_end + at);
+    let path = base[authority_end..]
+        .find('/')
+        .map_or(base.len(), |at| authority_end + at);
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();
     format!("{}/{name}{query}", &base[..path])
 }
@@ -447,12 +502,19 @@ fn database_name(url: &str) -> &str {
 fn binary(service: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap_or_default();
     let folder = own.parent().unwrap_or(Path::new("."));
-    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
+    let folder = if folder.ends_with("deps") {
+        folder.parent().unwrap_or(folder)
+    } else {
+        folder
+    };
     folder.join(service)
 }
 
 fn missing_binary(service: &str) -> String {
-    format!("{} can't be started; run `cargo build --workspace` first", binary(service).display())
+    format!(
+        "{} can't be started; run `cargo build --workspace` first",
+        binary(service).display()
+    )
 }
 
 fn free_port() -> Result<u16> {
@@ -465,8 +527,14 @@ mod tests {
 
     #[test]
     fn a_database_replaces_the_one_of_the_url() {
-        assert_eq!(with_database("postgres://u:p@h:1/postgres", "x"), "postgres://u:p@h:1/x");
-        assert_eq!(with_database("mongodb://h:1/?replicaSet=rs0", "x"), "mongodb://h:1/x?replicaSet=rs0");
+        assert_eq!(
+            with_database("postgres://u:p@h:1/postgres", "x"),
+            "postgres://u:p@h:1/x"
+        );
+        assert_eq!(
+            with_database("mongodb://h:1/?replicaSet=rs0", "x"),
+            "mongodb://h:1/x?replicaSet=rs0"
+        );
         assert_eq!(database_name("mongodb://h:1/x?replicaSet=rs0"), "x");
     }
 
@@ -475,7 +543,10 @@ mod tests {
         let text = "# HELP lag x\nlag{topic=\"users\",partition=\"3\"} 7\nlag_other 2\nplain 4\n";
         let read: Vec<_> = samples(text, "lag").collect();
         assert_eq!(read.len(), 1);
-        assert_eq!((read[0].0["topic"], read[0].0["partition"], read[0].1), ("users", "3", 7.0));
+        assert_eq!(
+            (read[0].0["topic"], read[0].0["partition"], read[0].1),
+            ("users", "3", 7.0)
+        );
         assert_eq!(samples(text, "plain").next().map(|(_, value)| value), Some(4.0));
     }
 }

@@ -34,7 +34,10 @@ fn read(servers: &Servers, prefix: &str) -> Result<Vec<DomainEvent>> {
         .create()?;
     let mut list = TopicPartitionList::new();
     let mut expected = 0;
-    for topic in contracts::topics::ALL.iter().filter(|topic| topic.kind == contracts::Kind::DomainEvents) {
+    for topic in contracts::topics::ALL
+        .iter()
+        .filter(|topic| topic.kind == contracts::Kind::DomainEvents)
+    {
         let name = topic.full_name(prefix);
         for partition in 0..topic.partitions {
             let (low, high) = consumer.fetch_watermarks(&name, partition, WITHIN)?;
@@ -49,12 +52,19 @@ fn read(servers: &Servers, prefix: &str) -> Result<Vec<DomainEvent>> {
         if Instant::now() > deadline {
             bail!("read {} of {expected} records within {WITHIN:?}", events.len());
         }
-        let Some(message) = consumer.poll(Duration::from_millis(200)) else { continue };
+        let Some(message) = consumer.poll(Duration::from_millis(200)) else {
+            continue;
+        };
         let message = message?;
         let header = |name: &str| {
             message
                 .headers()
-                .and_then(|headers| headers.iter().find(|header| header.key == name).and_then(|header| header.value))
+                .and_then(|headers| {
+                    headers
+                        .iter()
+                        .find(|header| header.key == name)
+                        .and_then(|header| header.value)
+                })
                 .and_then(|value| std::str::from_utf8(value).ok().map(str::to_owned))
                 .with_context(|| format!("a record of {} has no {name}", message.topic()))
         };

@@ -44,7 +44,10 @@ async fn killing_any_service_loses_and_doubles_nothing() -> Result<()> {
         // SMTP knows no transactions: a mail that was accepted when its sender was killed comes again, and has
         // the same Message-ID, by which mail programs know it.
         let distinct: std::collections::BTreeSet<_> = arrived.iter().map(|mail| &mail.message_id).collect();
-        ensure!(distinct.len() == MAILS, "{MAILS} different mails were expected: {arrived:#?}");
+        ensure!(
+            distinct.len() == MAILS,
+            "{MAILS} different mails were expected: {arrived:#?}"
+        );
         journey.audit(&outcome).await?;
     }
     let events = topics::domain_events(&system.servers, &system.topic_prefix).await?;
@@ -61,7 +64,13 @@ fn sequences_are_complete(events: &[DomainEvent]) -> Result<()> {
     for event in events {
         let numbers = keys.entry((event.topic.as_str(), event.key.as_str())).or_default();
         let known = numbers.entry(event.sequence).or_insert(event.id.as_str());
-        ensure!(*known == event.id, "{} {} has two messages {}", event.topic, event.key, event.sequence);
+        ensure!(
+            *known == event.id,
+            "{} {} has two messages {}",
+            event.topic,
+            event.key,
+            event.sequence
+        );
     }
     for ((topic, key), numbers) in keys {
         for sequence in 1..=numbers.len() as i64 {

@@ -29,15 +29,31 @@ async fn three_gateways_read_your_writes() -> Result<()> {
             "starts_at": "2099-06-01T10:00:00Z", "ends_at": "2099-06-01T18:00:00Z",
             "registration_closes_at": "2099-06-01T09:00:00Z", "capacity": 5, "waiting_list": true,
         });
-        let made = here.send(reqwest::Method::POST, "/v1/events", Some(draft), &wait).await?;
+        let made = here
+            .send(reqwest::Method::POST, "/v1/events", Some(draft), &wait)
+            .await?;
         let event = made.expect(StatusCode::CREATED)?.text("id")?;
-        let seen = there.get(&format!("/v1/events/{event}")).await?.expect(StatusCode::OK)?;
-        ensure!(seen.body["title"] == format!("Round {round}"), "another gateway shows {}", seen.body);
+        let seen = there
+            .get(&format!("/v1/events/{event}"))
+            .await?
+            .expect(StatusCode::OK)?;
+        ensure!(
+            seen.body["title"] == format!("Round {round}"),
+            "another gateway shows {}",
+            seen.body
+        );
 
         let publish = format!("/v1/events/{event}/publish");
-        there.send(reqwest::Method::POST, &publish, Some(json!({})), &wait).await?.expect(StatusCode::OK)?;
+        there
+            .send(reqwest::Method::POST, &publish, Some(json!({})), &wait)
+            .await?
+            .expect(StatusCode::OK)?;
         let seen = here.get(&format!("/v1/events/{event}")).await?.expect(StatusCode::OK)?;
-        ensure!(seen.body["status"] == "published", "the first gateway shows {}", seen.body);
+        ensure!(
+            seen.body["status"] == "published",
+            "the first gateway shows {}",
+            seen.body
+        );
     }
 
     drop(journey);

@@ -31,9 +31,22 @@ async fn the_main_job_from_sign_up_to_the_audit_trail() -> Result<()> {
     ] {
         ensure!(types.contains(&expected), "the audit trail lacks {expected}: {types:?}");
     }
-    let jaeger = system.servers.jaeger.as_deref().context("the journey's trace needs Jaeger")?;
-    let trace = outcome.registration_trace.as_deref().context("an answer names its trace")?;
-    traces::complete(jaeger, trace, &["gateway", "registration", "notification"], Duration::from_secs(30)).await?;
+    let jaeger = system
+        .servers
+        .jaeger
+        .as_deref()
+        .context("the journey's trace needs Jaeger")?;
+    let trace = outcome
+        .registration_trace
+        .as_deref()
+        .context("an answer names its trace")?;
+    traces::complete(
+        jaeger,
+        trace,
+        &["gateway", "registration", "notification"],
+        Duration::from_secs(30),
+    )
+    .await?;
 
     drop(journey);
     let wrong = system.stop().await?;

@@ -2,6 +2,7 @@
 //!
 //! Attribute names follow the OpenTelemetry semantic conventions, [`SEMCONV_VERSION`].
 
+mod asked;
 mod export;
 mod json;
 
@@ -15,7 +16,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use tracing::{Level, Metadata, Subscriber};
-use tracing_subscriber::filter::{EnvFilter, filter_fn};
+use tracing_subscriber::filter::{EnvFilter, dynamic_filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -157,7 +158,7 @@ pub fn init(service: &'static str, version: &'static str, instance: Uuid, config
             .with_tracer(provider.tracer_with_scope(scope.build()))
             .with_threads(false)
             .with_location(false)
-            .with_filter(filter_fn(exported))
+            .with_filter(dynamic_filter_fn(|metadata, _| exported(metadata)))
     });
     let subscriber = tracing_subscriber::registry().with(spans).with(lines(config, service));
     if subscriber.try_init().is_err() {
@@ -219,7 +220,7 @@ fn lines<S>(config: &Config, service: &'static str) -> Box<dyn Layer<S> + Send +
 where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
 {
-    let filter = config.filter.build();
+    let filter = asked::Asked(config.filter.build());
     let lines = fmt::layer().with_writer(std::io::stderr);
     match config.format {
         LogFormat::Json => {

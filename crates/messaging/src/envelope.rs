@@ -180,7 +180,9 @@ impl Place {
         if required::<Uuid>(headers, header::SUBJECT).is_ok_and(|subject| subject != key) {
             return None;
         }
-        let sequence = required(headers, header::SEQUENCE).ok().filter(|sequence| *sequence > 0)?;
+        let sequence = required(headers, header::SEQUENCE)
+            .ok()
+            .filter(|sequence| *sequence > 0)?;
         Some(Self {
             key,
             sequence,
@@ -202,9 +204,11 @@ fn required<T: std::str::FromStr>(headers: &Headers, name: &'static str) -> Resu
 fn optional<T: std::str::FromStr>(headers: &Headers, name: &'static str) -> Result<Option<T>, EnvelopeError> {
     headers
         .get(name)
-        .map(|text| match text.len() <= LONGEST_HEADER && !text.contains(char::is_control) {
-            true => text.parse().map_err(|_| EnvelopeError::Unreadable(name)),
-            false => Err(EnvelopeError::Unreadable(name)),
-        })
+        .map(
+            |text| match text.len() <= LONGEST_HEADER && !text.contains(char::is_control) {
+                true => text.parse().map_err(|_| EnvelopeError::Unreadable(name)),
+                false => Err(EnvelopeError::Unreadable(name)),
+            },
+        )
         .transpose()
 }

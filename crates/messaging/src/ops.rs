@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::Health;
+use contracts::Timestamp;
 use contracts::aggregate::{Actor, Rejected};
 use contracts::ops::{Assignment, OpsCommand, ProcessStatus, ProcessStatusState, ReleaseKey};
 use contracts::replies::CommandAccepted;
-use contracts::Timestamp;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 

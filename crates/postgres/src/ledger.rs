@@ -12,10 +12,10 @@ use messaging::ledger::{
 };
 use messaging::{Headers, Record, TopicPartition};
 use sqlx::Row;
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgDatabaseError, PgRow, PgSeverity};
 use uuid::Uuid;
 
-use crate::{Postgres, Tx, store_error};
+use crate::{Postgres, Tx, outbox, store_error};
 
 /// Inbox partitions that are made ahead, in days: for clocks that are a little fast, and a night without housekeeping.
 const DAYS_AHEAD: i64 = 3;
@@ -36,11 +36,17 @@ impl Ledger for Postgres {
         self.pool().begin().await.map_err(store_error)
     }
 
-    async fn commit(&self, tx: Tx) -> Result<(), CommitError> {
+    async fn commit(&self, mut tx: Tx) -> Result<(), CommitError> {
+        // COMMIT of a transaction in which a statement failed is a rollback, and no error. This statement is one
+        // there: nobody may take that for a commit, and publish what never happened.
+        if let Err(error) = sqlx::query("SELECT 1").execute(&mut *tx).await {
+            self.rollback(tx).await;
+            return Err(CommitError::RolledBack(store_error(error)));
+        }
         match tx.commit().await {
             Ok(()) => Ok(()),
             // The server said no: it has rolled back.
-            Err(error @ sqlx::Error::Database(_)) => Err(CommitError::RolledBack(store_error(error))),
+            Err(error) if said_no(&error) => Err(CommitError::RolledBack(store_error(error))),
             Err(error) => Err(CommitError::Unknown(store_error(error))),
         }
     }
@@ -279,202 +285,39 @@ impl Ledger for Postgres {
     }
 
     async fn append(&self, tx: &mut Tx, owner: Uuid, messages: &[OutboxMessage]) -> Result<Vec<i64>, StoreError> {
-        const READY: &str = "INSERT INTO outbox (owner, topic, key, value, headers)
-             SELECT $1, topic, key, value, headers
-             FROM UNNEST($2::text[], $3::uuid[], $4::bytea[], $5::text[]) WITH ORDINALITY
-                  AS n (topic, key, value, headers, place)
-             ORDER BY place RETURNING id";
-        const DELAYED: &str = "INSERT INTO delayed (due_at, topic, key, value, headers)
-             SELECT due_at, topic, key, value, headers
-             FROM UNNEST($1::timestamptz[], $2::text[], $3::uuid[], $4::bytea[], $5::text[]) WITH ORDINALITY
-                  AS n (due_at, topic, key, value, headers, place)
-             ORDER BY place RETURNING id";
-        let (ready, delayed): (Vec<&OutboxMessage>, Vec<&OutboxMessage>) =
-            messages.iter().partition(|message| message.due_at.is_none());
-        let mut ids = Vec::new();
-        if !ready.is_empty() {
-            let query = sqlx::query_scalar(READY).bind(owner);
-            ids = bind_messages(query, &ready)
-                .fetch_all(&mut **tx)
-                .await
-                .map_err(store_error)?;
-        }
-        let mut delayed_ids = Vec::new();
-        if !delayed.is_empty() {
-            let due: Vec<_> = delayed
-                .iter()
-                .map(|message| message.due_at.map(Timestamp::to_utc))
-                .collect();
-            let query = sqlx::query_scalar(DELAYED).bind(due);
-            delayed_ids = bind_messages(query, &delayed)
-                .fetch_all(&mut **tx)
-                .await
-                .map_err(store_error)?;
-        }
-        let (mut ids, mut delayed_ids) = (ids.into_iter(), delayed_ids.into_iter());
-        Ok(messages
-            .iter()
-            .filter_map(|message| {
-                if message.due_at.is_none() {
-                    ids.next()
-                } else {
-                    delayed_ids.next()
-                }
-            })
-            .collect())
+        outbox::append(tx, owner, messages).await
     }
 
     async fn acknowledge(&self, rows: &[(i64, Uuid)], offsets: &[(TopicPartition, i64)]) -> Result<(), StoreError> {
-        let (ids, owners): (Vec<i64>, Vec<Uuid>) = rows.iter().copied().unzip();
-        let (partitions, newest): (Vec<_>, Vec<i64>) = offsets
-            .iter()
-            .map(|(partition, offset)| (partition.clone(), *offset))
-            .unzip();
-        let (topics, numbers) = columns(&partitions);
-        let mut tx = self.begin().await?;
-        // A deletion that is lost is a message that is published twice: not worth waiting for the disk.
-        sqlx::query("SET LOCAL synchronous_commit = off")
-            .execute(&mut *tx)
-            .await
-            .map_err(store_error)?;
-        sqlx::query("DELETE FROM outbox WHERE (owner, id) IN (SELECT * FROM UNNEST($1::uuid[], $2::bigint[]))")
-            .bind(owners)
-            .bind(ids)
-            .execute(&mut *tx)
-            .await
-            .map_err(store_error)?;
-        sqlx::query(
-            r#"INSERT INTO relay_offsets (topic, partition, "offset")
-               SELECT * FROM UNNEST($1::text[], $2::int[], $3::bigint[]) AS n (topic, partition, "offset")
-               ORDER BY topic, partition
-               ON CONFLICT (topic, partition)
-               DO UPDATE SET "offset" = GREATEST(relay_offsets."offset", EXCLUDED."offset")"#,
-        )
-        .bind(topics)
-        .bind(numbers)
-        .bind(newest)
-        .execute(&mut *tx)
-        .await
-        .map_err(store_error)?;
-        tx.commit().await.map_err(store_error)
+        outbox::acknowledge(self.pool(), rows, offsets).await
     }
 
     async fn sweep(&self, owner: Uuid, min_age: Duration, limit: i64) -> Result<Vec<OutboxRow<i64>>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT owner, id, topic, key, value, headers FROM outbox
-             WHERE owner = $1 AND appended_at <= clock_timestamp() - make_interval(secs => $2)
-             ORDER BY id LIMIT $3",
-        )
-        .bind(owner)
-        .bind(min_age.as_secs_f64())
-        .bind(limit)
-        .fetch_all(self.pool())
-        .await
-        .map_err(store_error)?;
-        outbox_rows(rows)
+        outbox::sweep(self.pool(), owner, min_age, limit).await
     }
 
     async fn take_due(&self, owner: Uuid, limit: i64) -> Result<(Vec<OutboxRow<i64>>, Option<Duration>), StoreError> {
-        let rows = sqlx::query(
-            "WITH due AS (
-                 DELETE FROM delayed WHERE id IN (
-                     SELECT id FROM delayed WHERE due_at <= clock_timestamp()
-                     ORDER BY due_at, id LIMIT $2 FOR UPDATE SKIP LOCKED)
-                 RETURNING *)
-             INSERT INTO outbox (owner, topic, key, value, headers)
-             SELECT $1, topic, key, value, headers FROM due ORDER BY due_at, id
-             RETURNING owner, id, topic, key, value, headers",
-        )
-        .bind(owner)
-        .bind(limit)
-        .fetch_all(self.pool())
-        .await
-        .map_err(store_error)?;
-        let next: Option<f64> =
-            sqlx::query_scalar("SELECT EXTRACT(EPOCH FROM min(due_at) - clock_timestamp())::float8 FROM delayed")
-                .fetch_one(self.pool())
-                .await
-                .map_err(store_error)?;
-        Ok((
-            outbox_rows(rows)?,
-            next.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 3600.0))),
-        ))
+        outbox::take_due(self.pool(), owner, limit).await
     }
 
     async fn adopt(&self, owner: Uuid, limit: i64) -> Result<Vec<OutboxRow<i64>>, StoreError> {
-        // The owners are found by skipping through the index, so that a long outbox costs nothing.
-        let rows = sqlx::query(
-            "WITH RECURSIVE owners AS (
-                 (SELECT owner FROM outbox ORDER BY owner LIMIT 1)
-                 UNION ALL
-                 SELECT (SELECT o.owner FROM outbox o WHERE o.owner > owners.owner ORDER BY o.owner LIMIT 1)
-                 FROM owners WHERE owners.owner IS NOT NULL),
-             dead AS (
-                 SELECT owner FROM owners WHERE owner IS NOT NULL AND owner <> $1 AND NOT EXISTS (
-                     SELECT 1 FROM relay_leases l
-                     WHERE l.owner = owners.owner AND l.expires_at > clock_timestamp())),
-             taken AS (
-                 SELECT o.owner, o.id FROM outbox o JOIN dead USING (owner)
-                 ORDER BY o.id LIMIT $2 FOR UPDATE OF o SKIP LOCKED)
-             UPDATE outbox SET owner = $1 FROM taken
-             WHERE outbox.owner = taken.owner AND outbox.id = taken.id
-             RETURNING outbox.owner, outbox.id, outbox.topic, outbox.key, outbox.value, outbox.headers",
-        )
-        .bind(owner)
-        .bind(limit)
-        .fetch_all(self.pool())
-        .await
-        .map_err(store_error)?;
-        outbox_rows(rows)
+        outbox::adopt(self.pool(), owner, limit).await
     }
 
     async fn take_lease(&self, owner: Uuid, length: Duration) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO relay_leases (owner, expires_at)
-             VALUES ($1, clock_timestamp() + make_interval(secs => $2))
-             ON CONFLICT (owner) DO UPDATE SET expires_at = EXCLUDED.expires_at",
-        )
-        .bind(owner)
-        .bind(length.as_secs_f64())
-        .execute(self.pool())
-        .await
-        .map_err(store_error)?;
-        Ok(())
+        outbox::take_lease(self.pool(), owner, length).await
     }
 
     async fn renew_lease(&self, owner: Uuid, length: Duration) -> Result<bool, StoreError> {
-        let result = sqlx::query(
-            "UPDATE relay_leases SET expires_at = clock_timestamp() + make_interval(secs => $2)
-             WHERE owner = $1 AND expires_at > clock_timestamp()",
-        )
-        .bind(owner)
-        .bind(length.as_secs_f64())
-        .execute(self.pool())
-        .await
-        .map_err(store_error)?;
-        Ok(result.rows_affected() == 1)
+        outbox::renew_lease(self.pool(), owner, length).await
     }
 
     async fn drop_lease(&self, owner: Uuid) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM relay_leases WHERE owner = $1")
-            .bind(owner)
-            .execute(self.pool())
-            .await
-            .map_err(store_error)?;
-        Ok(())
+        outbox::drop_lease(self.pool(), owner).await
     }
 
     async fn outbox_gauge(&self) -> Result<OutboxGauge, StoreError> {
-        let (rows, oldest_age): (i64, f64) = sqlx::query_as(
-            "SELECT count(*), coalesce(EXTRACT(EPOCH FROM clock_timestamp() - min(appended_at)), 0)::float8 FROM outbox",
-        )
-        .fetch_one(self.pool())
-        .await
-        .map_err(store_error)?;
-        Ok(OutboxGauge {
-            rows,
-            oldest_age: Duration::from_secs_f64(oldest_age.max(0.0)),
-        })
+        outbox::gauge(self.pool()).await
     }
 
     async fn parked_keys(&self) -> Result<Vec<ParkedKey>, StoreError> {
@@ -603,32 +446,15 @@ impl Ledger for Postgres {
     }
 }
 
-type Scalar<'q> = sqlx::query::QueryScalar<'q, sqlx::Postgres, i64, sqlx::postgres::PgArguments>;
-
-fn bind_messages<'q>(query: Scalar<'q>, messages: &[&'q OutboxMessage]) -> Scalar<'q> {
-    query
-        .bind(
-            messages
-                .iter()
-                .map(|message| message.topic.as_str())
-                .collect::<Vec<_>>(),
-        )
-        .bind(messages.iter().map(|message| message.key).collect::<Vec<_>>())
-        .bind(
-            messages
-                .iter()
-                .map(|message| message.value.as_deref())
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            messages
-                .iter()
-                .map(|message| message.headers.to_json())
-                .collect::<Vec<_>>(),
-        )
+/// Whether the server refused a commit. What ends the connection may come after the commit itself.
+fn said_no(error: &sqlx::Error) -> bool {
+    let refusal = error
+        .as_database_error()
+        .and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    refusal.is_some_and(|error| error.severity() == PgSeverity::Error && error.code() != "40003")
 }
 
-fn columns(partitions: &[TopicPartition]) -> (Vec<String>, Vec<i32>) {
+pub(crate) fn columns(partitions: &[TopicPartition]) -> (Vec<String>, Vec<i32>) {
     partitions
         .iter()
         .map(|partition| (partition.topic.clone(), partition.partition))
@@ -639,37 +465,15 @@ fn partition(row: &PgRow) -> TopicPartition {
     TopicPartition::new(row.get::<String, _>("topic"), row.get("partition"))
 }
 
-fn value(row: &PgRow) -> Option<Bytes> {
+pub(crate) fn value(row: &PgRow) -> Option<Bytes> {
     row.get::<Option<Vec<u8>>, _>("value").map(Bytes::from)
 }
 
-fn headers(row: &PgRow) -> Result<Headers, StoreError> {
+pub(crate) fn headers(row: &PgRow) -> Result<Headers, StoreError> {
     Headers::from_json(row.get("headers")).map_err(|error| StoreError::new(StoreErrorKind::Broken, error))
 }
 
 /// Columns that were written from a [`Timestamp`] fit into one.
 fn timestamp(time: DateTime<Utc>) -> Timestamp {
     Timestamp::from_micros(time.timestamp_micros()).unwrap_or_else(|_| Timestamp::now())
-}
-
-/// In the order in which they were said.
-fn outbox_rows(rows: Vec<PgRow>) -> Result<Vec<OutboxRow<i64>>, StoreError> {
-    let mut rows = rows
-        .iter()
-        .map(|row| {
-            Ok(OutboxRow {
-                id: row.get("id"),
-                owner: row.get("owner"),
-                message: OutboxMessage {
-                    topic: row.get("topic"),
-                    key: row.get("key"),
-                    value: value(row),
-                    headers: headers(row)?,
-                    due_at: None,
-                },
-            })
-        })
-        .collect::<Result<Vec<_>, StoreError>>()?;
-    rows.sort_unstable_by_key(|row| row.id);
-    Ok(rows)
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use contracts::replies::Reply;
-use contracts::{Codec, Kind, Message, Topic, topics};
+use contracts::{Codec, Kind, Message, Registry, Topic, topics};
 use futures::future::join_all;
 use messaging::kafka::Settings;
 use messaging::ledger::{DeadLetter, Ledger, Parked};
@@ -32,6 +32,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 pub struct Bench<L: Ledger> {
     service: &'static str,
     settings: Settings,
+    schemas: Schemas,
     ledger: L,
     inside: Arc<dyn Inside>,
     subscriptions: Arc<Subscriptions<L>>,
@@ -39,6 +40,13 @@ pub struct Bench<L: Ledger> {
     workers: Mutex<HashMap<(&'static str, i32), Arc<tokio::sync::Mutex<Assigned>>>>,
     log: Arc<Log>,
     left: Mutex<Left>,
+}
+
+/// Where a process has its codec from: new ones know nothing that others have learned.
+#[derive(Clone)]
+struct Schemas {
+    codec: fn() -> Codec,
+    registry: Option<Registry>,
 }
 
 /// One partition's worker, as on an assignment.
@@ -75,10 +83,15 @@ impl<L: Ledger> Bench<L> {
         inside: impl Inside,
         subscriptions: Subscriptions<L>,
     ) -> Self {
+        let schemas = Schemas {
+            codec: Codec::local,
+            registry: None,
+        };
         Self {
             service,
-            connected: RwLock::new(Arc::new(connect(service, &settings, &ledger))),
+            connected: RwLock::new(Arc::new(connect(service, &settings, &schemas, &ledger))),
             settings,
+            schemas,
             ledger,
             inside: Arc::new(inside),
             subscriptions: Arc::new(subscriptions),
@@ -93,7 +106,8 @@ impl<L: Ledger> Bench<L> {
         Self {
             service: self.service,
             settings: self.settings.clone(),
-            connected: RwLock::new(Arc::new(connect(self.service, &self.settings, &ledger))),
+            schemas: self.schemas.clone(),
+            connected: RwLock::new(Arc::new(connect(self.service, &self.settings, &self.schemas, &ledger))),
             ledger,
             inside: Arc::clone(&self.inside),
             subscriptions: Arc::new(subscriptions),
@@ -106,6 +120,16 @@ impl<L: Ledger> Bench<L> {
     /// Keys are spread over so many partitions; one, where nothing is said.
     pub fn partitions(self, count: i32) -> Self {
         self.log.set_partitions(count);
+        self
+    }
+
+    /// Schemas that are met on the wire are fetched from a registry. `codec` has other ids than the registry.
+    pub fn with_registry(mut self, codec: fn() -> Codec, registry: Registry) -> Self {
+        self.schemas = Schemas {
+            codec,
+            registry: Some(registry),
+        };
+        self.restart();
         self
     }
 
@@ -196,7 +220,12 @@ impl<L: Ledger> Bench<L> {
             .into_iter()
             .filter(|(topic, _)| self.subscriptions.topics().any(|known| known.name == topic.name))
             .collect();
-        join_all(assigned.into_iter().map(|(topic, partition)| self.work(topic, partition))).await;
+        join_all(
+            assigned
+                .into_iter()
+                .map(|(topic, partition)| self.work(topic, partition)),
+        )
+        .await;
         self.look_aside().await;
     }
 
@@ -214,7 +243,10 @@ impl<L: Ledger> Bench<L> {
             let stop = CancellationToken::new();
             assigned.interrupted = true;
             let processed = tokio::time::timeout(DEADLINE, assigned.worker.process(records, &stop)).await;
-            if processed.unwrap_or_else(|_| panic!("{name} still waits after {DEADLINE:?}")).is_ok() {
+            if processed
+                .unwrap_or_else(|_| panic!("{name} still waits after {DEADLINE:?}"))
+                .is_ok()
+            {
                 assigned.interrupted = false;
                 assigned.fetch = next;
                 return;
@@ -265,7 +297,7 @@ impl<L: Ledger> Bench<L> {
 
     /// A new process in place of the old one, which ended at once: nothing in memory is left.
     pub fn restart(&self) {
-        let connected = Arc::new(connect(self.service, &self.settings, &self.ledger));
+        let connected = Arc::new(connect(self.service, &self.settings, &self.schemas, &self.ledger));
         *self.connected.write().unwrap_or_else(PoisonError::into_inner) = connected;
         self.lock(&self.workers).clear();
     }
@@ -302,7 +334,10 @@ impl<L: Ledger> Bench<L> {
     /// Releases a key that a poison message holds back.
     pub async fn release(&self, topic: &'static Topic, key: Uuid) -> Released {
         let partition = self.log.partition_of(key);
-        let released = self.connected().release(&self.subscriptions, topic, partition, key).await;
+        let released = self
+            .connected()
+            .release(&self.subscriptions, topic, partition, key)
+            .await;
         self.look_aside().await;
         released.expect("the key is released")
     }
@@ -434,7 +469,11 @@ impl<L: Ledger> Drop for Bench<L> {
         }
         let left = self.lock(&self.left);
         let parked: Vec<_> = left.parked.difference(&left.known_parked).collect();
-        let dead: Vec<_> = left.dead.iter().filter(|(id, _)| !left.known_dead.contains(id)).collect();
+        let dead: Vec<_> = left
+            .dead
+            .iter()
+            .filter(|(id, _)| !left.known_dead.contains(id))
+            .collect();
         assert!(
             parked.is_empty() && dead.is_empty(),
             "the test did not ask for these: parked {parked:?}, dead letters {dead:?}"
@@ -442,14 +481,15 @@ impl<L: Ledger> Drop for Bench<L> {
     }
 }
 
-fn connect<L: Ledger>(service: &'static str, settings: &Settings, ledger: &L) -> Connected<L> {
+fn connect<L: Ledger>(service: &'static str, settings: &Settings, schemas: &Schemas, ledger: &L) -> Connected<L> {
     let metrics = Metrics::register(&prometheus::Registry::new()).expect("the registry is empty");
     let identity = Identity {
         service,
         instance: Uuid::now_v7(),
         version: "test",
     };
-    Connected::with_codec(identity, settings.clone(), ledger.clone(), metrics, Codec::local(), None)
+    let (codec, registry) = ((schemas.codec)(), schemas.registry.clone());
+    Connected::with_codec(identity, settings.clone(), ledger.clone(), metrics, codec, registry)
 }
 
 /// A message of ours, as its reader sees it.
@@ -474,4 +514,3 @@ fn command_of(reply: &Reply) -> Uuid {
         Reply::CommandFailed(reply) => reply.command_id,
     }
 }
-

@@ -40,7 +40,10 @@ async fn race(
 ) {
     // How long somebody who need not wait takes for a few statements.
     const FREE_RUN: Duration = Duration::from_millis(100);
-    let (first_commit, second_commit) = (first_faults.pause_before("commit"), second_faults.pause_before("commit"));
+    let (first_commit, second_commit) = (
+        first_faults.pause_before("commit"),
+        second_faults.pause_before("commit"),
+    );
     let referee = async {
         first_commit.reached().await;
         let open = async {
@@ -97,6 +100,7 @@ macro_rules! conformance {
             same_sequence_other_id_alarms
             parked_message_that_fails_keeps_its_error
             domain_event_that_is_refused_parks_its_key
+            parked_message_of_a_newer_schema_is_read
             any_order_any_batches
             // Every kind of message.
             batch_equals_one_by_one
@@ -135,6 +139,7 @@ macro_rules! conformance_on_kafka {
             position_outside_the_log_stops
             full_queue_loses_nothing
             worker_that_ends_ends_the_process
+            key_is_released_by_command
             process_answers_a_command
         }
     };

@@ -50,6 +50,7 @@ fn start<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> o
     let job = async move {
         let _ = sender.send(work.await);
     };
-    JOBS.send(Box::pin(job)).expect("the janitor works as long as the process");
+    JOBS.send(Box::pin(job))
+        .expect("the janitor works as long as the process");
     result
 }

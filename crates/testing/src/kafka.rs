@@ -79,18 +79,31 @@ impl KafkaTopics {
     /// Writes records as they are, each to the partition that it names, in order.
     pub async fn produce(&self, records: &[Record]) {
         let mut config = self.settings().client();
-        let producer: FutureProducer = config.set("linger.ms", "0").create().expect("KAFKA_BROKERS can be used");
+        let producer: FutureProducer = config
+            .set("linger.ms", "0")
+            .create()
+            .expect("KAFKA_BROKERS can be used");
         let queued: Vec<_> = (records.iter())
             .map(|record| {
-                let headers = record.headers.0.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
-                    headers.insert(Header { key, value: Some(value) })
-                });
+                let headers = record
+                    .headers
+                    .0
+                    .iter()
+                    .fold(OwnedHeaders::new(), |headers, (key, value)| {
+                        headers.insert(Header {
+                            key,
+                            value: Some(value),
+                        })
+                    });
                 let mut out: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(&record.partition.topic)
                     .partition(record.partition.partition)
                     .headers(headers);
                 out.key = record.key.as_deref();
                 out.payload = record.value.as_deref();
-                producer.send_result(out).map_err(|(error, _)| error).expect("the record is queued")
+                producer
+                    .send_result(out)
+                    .map_err(|(error, _)| error)
+                    .expect("the record is queued")
             })
             .collect();
         for delivery in queued {

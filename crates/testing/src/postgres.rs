@@ -107,10 +107,7 @@ impl Template {
 
     /// Tests of several processes may want it at once: one makes it, under another name until it is complete.
     async fn make(&self) {
-        let mut admin = admin_options()
-            .connect()
-            .await
-            .expect("POSTGRES_ADMIN_URL answers");
+        let mut admin = admin_options().connect().await.expect("POSTGRES_ADMIN_URL answers");
         let lock = "SELECT pg_advisory_lock(hashtext('rollcall.template'))";
         admin.execute(lock).await.expect("a lock can be taken");
         let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM pg_database WHERE datname = $1)")
@@ -121,9 +118,15 @@ impl Template {
         if !exists {
             let unfinished = format!("{}_unfinished", self.name);
             let drop = format!("DROP DATABASE IF EXISTS {unfinished} WITH (FORCE)");
-            admin.execute(drop.as_str()).await.expect("an unfinished template can be dropped");
+            admin
+                .execute(drop.as_str())
+                .await
+                .expect("an unfinished template can be dropped");
             let create = format!("CREATE DATABASE {unfinished}");
-            admin.execute(create.as_str()).await.expect("POSTGRES_ADMIN_URL may make databases");
+            admin
+                .execute(create.as_str())
+                .await
+                .expect("POSTGRES_ADMIN_URL may make databases");
             let ledger = Postgres::connect(&url(&unfinished), 1)
                 .await
                 .expect("the new template answers");
@@ -134,7 +137,10 @@ impl Template {
             // A template with connections can't be copied.
             ledger.pool().close().await;
             let rename = format!("ALTER DATABASE {unfinished} RENAME TO {}", self.name);
-            admin.execute(rename.as_str()).await.expect("the template gets its name");
+            admin
+                .execute(rename.as_str())
+                .await
+                .expect("the template gets its name");
         }
         // Also gives the lock back.
         admin.close().await.expect("a connection can be closed");
@@ -142,7 +148,10 @@ impl Template {
 }
 
 fn admin_options() -> PgConnectOptions {
-    env().postgres_admin_url.parse().expect("POSTGRES_ADMIN_URL is an address of Postgres")
+    env()
+        .postgres_admin_url
+        .parse()
+        .expect("POSTGRES_ADMIN_URL is an address of Postgres")
 }
 
 fn url(database: &str) -> String {
@@ -264,8 +273,11 @@ fn record(row: &PgRow, key: Option<Bytes>) -> Record {
     Record {
         partition: partition(row),
         offset: row.get("offset"),
-        timestamp: Timestamp::from_micros(row.get::<chrono::DateTime<chrono::Utc>, _>("said_at").timestamp_micros())
-            .expect("it was written from a timestamp"),
+        timestamp: Timestamp::from_micros(
+            row.get::<chrono::DateTime<chrono::Utc>, _>("said_at")
+                .timestamp_micros(),
+        )
+        .expect("it was written from a timestamp"),
         key,
         value: row.get::<Option<Vec<u8>>, _>("value").map(Bytes::from),
         headers: headers(row),

@@ -83,7 +83,10 @@ pub fn document() -> utoipa::openapi::OpenApi {
 
 fn routes() -> OpenApiRouter<App> {
     let mut document = Document::openapi();
-    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("JWT")
+        .build();
     document
         .components
         .get_or_insert_default()

@@ -21,7 +21,9 @@ pub async fn first_admin(
     publisher: &Publisher<Postgres>,
     hasher: &Hasher,
 ) -> anyhow::Result<()> {
-    let mut unit = Unit::begin(ledger, publisher).await.context("the database does not answer")?;
+    let mut unit = Unit::begin(ledger, publisher)
+        .await
+        .context("the database does not answer")?;
     // Locked: gateways that start together make one.
     if accounts::has_admin(unit.tx()).await? {
         unit.rollback().await;

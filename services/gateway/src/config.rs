@@ -105,7 +105,11 @@ impl Config {
             },
             passwords: Passwords {
                 hashers: read
-                    .optional::<NonZeroUsize>("PASSWORD_HASHERS", "1", "passwords hashed at once; else half of the cores")
+                    .optional::<NonZeroUsize>(
+                        "PASSWORD_HASHERS",
+                        "1",
+                        "passwords hashed at once; else half of the cores",
+                    )
                     .map_or_else(half_of_the_cores, NonZeroUsize::get),
                 queue: read.or(
                     "PASSWORD_QUEUE",
@@ -208,7 +212,11 @@ mod tests {
         let names: Vec<_> = wrong.expect_err("three are wrong").names().collect();
         assert_eq!(
             names,
-            ["KAFKA_GROUP_PROTOCOL", "FINGERPRINT_KEY", "GATEWAY_BOOTSTRAP_ADMIN_PASSWORD"]
+            [
+                "KAFKA_GROUP_PROTOCOL",
+                "FINGERPRINT_KEY",
+                "GATEWAY_BOOTSTRAP_ADMIN_PASSWORD"
+            ]
         );
     }
 

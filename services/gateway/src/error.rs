@@ -94,13 +94,19 @@ impl Error {
             Self::NotSignedIn => new("not-signed-in", "Send `Authorization: Bearer` and an access token."),
             Self::Token(Refused::Expired) => new("token-expired", "Sign in again."),
             Self::Token(Refused::Invalid) => new("token-invalid", "Sign in again."),
-            Self::WrongCredentials => new("wrong-credentials", "There is no account with this e-mail and password."),
+            Self::WrongCredentials => new(
+                "wrong-credentials",
+                "There is no account with this e-mail and password.",
+            ),
             Self::RoleNeeded(role) => new("role-needed", &format!("Only for the role {}.", role.as_str())),
             Self::OwnAdminRole => new("own-admin-role", "Another admin can do this."),
             Self::StillHeld { operation } => Problem {
                 operation: Some(*operation),
                 retry_after: Some(1),
-                ..new("operation-in-progress", "The first request with this Idempotency-Key is still open.")
+                ..new(
+                    "operation-in-progress",
+                    "The first request with this Idempotency-Key is still open.",
+                )
             },
             Self::KeyReused { operation } => Problem {
                 operation: Some(*operation),
@@ -122,7 +128,10 @@ impl Error {
             },
             Self::TimedOut => Problem {
                 retry_after: Some(1),
-                ..new("timeout", "It may have been done all the same. An Idempotency-Key makes it safe to try again.")
+                ..new(
+                    "timeout",
+                    "It may have been done all the same. An Idempotency-Key makes it safe to try again.",
+                )
             },
             Self::Store(error) => match error.kind {
                 StoreErrorKind::Unavailable | StoreErrorKind::Conflict => Problem {

@@ -31,7 +31,12 @@ impl Members {
 
     /// `None`: this user can't do anything (any more).
     pub async fn roles(&self, user: Uuid) -> sqlx::Result<Option<Roles>> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&user).copied();
+        let known = self
+            .known
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&user)
+            .copied();
         if let Some((since, roles)) = known
             && since.elapsed() < BELIEVED
         {

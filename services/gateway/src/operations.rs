@@ -58,6 +58,8 @@ pub struct Tasks {
 
 /// What to ask of another service.
 pub struct Intent<M> {
+    /// The operation's, a new one: also the correlation id, the command's id and the reply's key.
+    pub id: Uuid,
     pub kind: Kind,
     /// The user who asks; `None`: nobody who is signed in.
     pub principal: Option<Uuid>,
@@ -112,7 +114,7 @@ impl Operations {
     /// Makes the intent durable, and waits for what becomes of it. What is answered may still be pending.
     pub async fn perform<M: Message>(&self, intent: Intent<M>) -> Result<Operation, Error> {
         let begun = Instant::now();
-        let id = Uuid::now_v7();
+        let id = intent.id;
         let actor = intent.principal.map_or(GATEWAY, Actor::User);
         let cause = Cause::origin(id, Some(actor), tracing::Span::current().context());
         let command = Outgoing::<M>::new(intent.key, intent.command)
@@ -192,10 +194,14 @@ impl Operations {
 /// The present outcome, for a request that asks the same again.
 pub fn repetition(operation: Operation, idempotency: &Idempotency) -> Result<Operation, Error> {
     if operation.fingerprint.as_deref() != Some(&idempotency.fingerprint) {
-        return Err(Error::KeyReused { operation: operation.id });
+        return Err(Error::KeyReused {
+            operation: operation.id,
+        });
     }
     if operation.status == Status::Pending && operation.held {
-        return Err(Error::StillHeld { operation: operation.id });
+        return Err(Error::StillHeld {
+            operation: operation.id,
+        });
     }
     Ok(operation)
 }

@@ -138,7 +138,10 @@ impl Hasher {
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Pool) -> T + Send + 'static) -> Result<T, Overloaded> {
         let place = Arc::clone(&self.0.places).try_acquire_owned().map_err(|_| Overloaded)?;
-        let hasher = Arc::clone(&self.0.hashers).acquire_owned().await.map_err(|_| Overloaded)?;
+        let hasher = Arc::clone(&self.0.hashers)
+            .acquire_owned()
+            .await
+            .map_err(|_| Overloaded)?;
         let pool = Arc::clone(&self.0);
         let permits: [OwnedSemaphorePermit; 2] = [place, hasher];
         tokio::task::spawn_blocking(move || {
@@ -201,7 +204,10 @@ mod tests {
     #[tokio::test]
     async fn a_hash_is_of_its_password_alone() {
         let hasher = hasher(1, 1);
-        let hash = hasher.hash(password("correct horse battery")).await.expect("there is room");
+        let hash = hasher
+            .hash(password("correct horse battery"))
+            .await
+            .expect("there is room");
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
         let verify = async |text: &str, hash| hasher.verify(text.to_owned(), hash).await.expect("there is room");
         assert!(verify("correct horse battery", Some(hash.clone())).await);

@@ -62,35 +62,79 @@ const CODES: &[(&str, StatusCode, &str)] = &[
     // The request.
     ("malformed", StatusCode::BAD_REQUEST, "The request can't be read"),
     ("invalid", StatusCode::UNPROCESSABLE_ENTITY, "Some of it is not valid"),
-    ("media-type", StatusCode::UNSUPPORTED_MEDIA_TYPE, "Only JSON is understood"),
+    (
+        "media-type",
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "Only JSON is understood",
+    ),
     ("too-large", StatusCode::PAYLOAD_TOO_LARGE, "The request is too large"),
     ("not-found", StatusCode::NOT_FOUND, "There is nothing here"),
     ("method", StatusCode::METHOD_NOT_ALLOWED, "This can't be done here"),
     // The principal.
     ("not-signed-in", StatusCode::UNAUTHORIZED, "You must sign in first"),
-    ("token-expired", StatusCode::UNAUTHORIZED, "Your access token has expired"),
-    ("token-invalid", StatusCode::UNAUTHORIZED, "Your access token is not valid"),
-    ("wrong-credentials", StatusCode::UNAUTHORIZED, "E-mail or password is wrong"),
+    (
+        "token-expired",
+        StatusCode::UNAUTHORIZED,
+        "Your access token has expired",
+    ),
+    (
+        "token-invalid",
+        StatusCode::UNAUTHORIZED,
+        "Your access token is not valid",
+    ),
+    (
+        "wrong-credentials",
+        StatusCode::UNAUTHORIZED,
+        "E-mail or password is wrong",
+    ),
     ("role-needed", StatusCode::FORBIDDEN, "You lack a role"),
-    ("own-admin-role", StatusCode::CONFLICT, "Admins can't stop being one by themselves"),
+    (
+        "own-admin-role",
+        StatusCode::CONFLICT,
+        "Admins can't stop being one by themselves",
+    ),
     // Idempotency-Key.
-    ("operation-in-progress", StatusCode::CONFLICT, "The same request is being answered"),
-    ("idempotency-key-reused", StatusCode::UNPROCESSABLE_ENTITY, "The Idempotency-Key is another request's"),
+    (
+        "operation-in-progress",
+        StatusCode::CONFLICT,
+        "The same request is being answered",
+    ),
+    (
+        "idempotency-key-reused",
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "The Idempotency-Key is another request's",
+    ),
     // The gateway.
     ("overloaded", StatusCode::SERVICE_UNAVAILABLE, "There is too much to do"),
-    ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "The service is not available"),
-    ("no-answer", StatusCode::SERVICE_UNAVAILABLE, "The answer did not come in time"),
+    (
+        "unavailable",
+        StatusCode::SERVICE_UNAVAILABLE,
+        "The service is not available",
+    ),
+    (
+        "no-answer",
+        StatusCode::SERVICE_UNAVAILABLE,
+        "The answer did not come in time",
+    ),
     ("timeout", StatusCode::SERVICE_UNAVAILABLE, "The request took too long"),
     ("internal", StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong"),
     // Any aggregate.
-    ("version-conflict", StatusCode::PRECONDITION_FAILED, "It was changed meanwhile"),
+    (
+        "version-conflict",
+        StatusCode::PRECONDITION_FAILED,
+        "It was changed meanwhile",
+    ),
     ("already-exists", StatusCode::CONFLICT, "It exists already"),
     // Users.
     ("email-taken", StatusCode::CONFLICT, "The e-mail is taken"),
     ("username-taken", StatusCode::CONFLICT, "The username is taken"),
     ("user-unknown", StatusCode::NOT_FOUND, "There is no such user"),
     // Events.
-    ("organizer-required", StatusCode::FORBIDDEN, "Only a person can organize an event"),
+    (
+        "organizer-required",
+        StatusCode::FORBIDDEN,
+        "Only a person can organize an event",
+    ),
     ("event-unknown", StatusCode::NOT_FOUND, "There is no such event"),
     ("event-started", StatusCode::CONFLICT, "The event has started"),
     ("event-cancelled", StatusCode::CONFLICT, "The event is cancelled"),
@@ -100,12 +144,34 @@ const CODES: &[(&str, StatusCode, &str)] = &[
     ("event-full", StatusCode::CONFLICT, "All seats are taken"),
     ("user-deactivated", StatusCode::CONFLICT, "The account is closed"),
     ("already-registered", StatusCode::CONFLICT, "You are registered already"),
-    ("registration-unknown", StatusCode::NOT_FOUND, "There is no such registration"),
+    (
+        "registration-unknown",
+        StatusCode::NOT_FOUND,
+        "There is no such registration",
+    ),
     ("forbidden", StatusCode::FORBIDDEN, "This is not yours to do"),
-    ("unsupported", StatusCode::NOT_IMPLEMENTED, "A service is older than this request"),
+    (
+        "unsupported",
+        StatusCode::NOT_IMPLEMENTED,
+        "A service is older than this request",
+    ),
+    // Audit.
+    (
+        "too-slow",
+        StatusCode::SERVICE_UNAVAILABLE,
+        "The question takes too long",
+    ),
     // Commands that failed.
-    ("expired", StatusCode::SERVICE_UNAVAILABLE, "It came too late to be carried out"),
-    ("not-executable", StatusCode::INTERNAL_SERVER_ERROR, "It could not be carried out"),
+    (
+        "expired",
+        StatusCode::SERVICE_UNAVAILABLE,
+        "It came too late to be carried out",
+    ),
+    (
+        "not-executable",
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "It could not be carried out",
+    ),
 ];
 
 impl Problem {
@@ -161,6 +227,9 @@ mod tests {
     fn a_code_that_is_not_known_here_is_a_conflict() {
         let problem = Problem::new("check-in-too-early", "Two hours before the start.");
         assert_eq!(problem.status(), StatusCode::CONFLICT);
-        assert_eq!(problem.body(None, None).type_uri, "urn:rollcall:problem:check-in-too-early");
+        assert_eq!(
+            problem.body(None, None).type_uri,
+            "urn:rollcall:problem:check-in-too-early"
+        );
     }
 }

@@ -66,7 +66,10 @@ mod tests {
     fn an_admin_may_all_and_everybody_is_a_member() {
         let may = |granted: &[Role]| {
             let roles: Roles = granted.iter().copied().collect();
-            Role::ALL.into_iter().filter(|role| roles.include(*role)).collect::<Vec<_>>()
+            Role::ALL
+                .into_iter()
+                .filter(|role| roles.include(*role))
+                .collect::<Vec<_>>()
         };
         assert_eq!(may(&[]), [Role::Member]);
         assert_eq!(may(&[Role::Auditor]), [Role::Member, Role::Auditor]);

@@ -11,10 +11,10 @@ use sqlx::migrate::Migrator;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::api;
 use crate::app::App;
 use crate::bootstrap::first_admin;
 use crate::config::Config;
-use crate::api;
 
 /// The gateway's own migrations; the ledger's come from `postgres`.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -40,9 +40,15 @@ pub async fn start(config: Config, process: &Process) -> anyhow::Result<SocketAd
         version: process.version(),
     };
     let metrics = Metrics::register(process.metrics())?;
-    let connected = Connected::connect(identity, config.kafka.clone(), config.registry.as_str(), ledger.clone(), metrics)
-        .await
-        .context("the schemas are not known")?;
+    let connected = Connected::connect(
+        identity,
+        config.kafka.clone(),
+        config.registry.as_str(),
+        ledger.clone(),
+        metrics,
+    )
+    .await
+    .context("the schemas are not known")?;
     let publisher = connected.publisher().clone();
 
     let (app, tasks) = App::new(&config, ledger.clone(), publisher.clone(), process.inputs_token()).await?;

@@ -151,13 +151,22 @@ impl Tokens {
     /// Whose token this is.
     pub fn verify(&self, token: &str) -> Result<Uuid, Refused> {
         let digest: [u8; 32] = Sha256::digest(token).into();
-        let known = self.0.verified.read().unwrap_or_else(PoisonError::into_inner).get(&digest).copied();
+        let known = self
+            .0
+            .verified
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&digest)
+            .copied();
         if let Some(known) = known {
             let live = seconds(Timestamp::now()) < known.expires + LEEWAY_SECONDS;
             return live.then_some(known.user).ok_or(Refused::Expired);
         }
         let header = jsonwebtoken::decode_header(token).map_err(|_| Refused::Invalid)?;
-        let key = header.kid.and_then(|kid| self.0.verifying.get(&kid)).ok_or(Refused::Invalid)?;
+        let key = header
+            .kid
+            .and_then(|kid| self.0.verifying.get(&kid))
+            .ok_or(Refused::Invalid)?;
         let claims = jsonwebtoken::decode::<Claims>(token, key, &self.0.validation)
             .map_err(|error| match error.kind() {
                 jsonwebtoken::errors::ErrorKind::ExpiredSignature => Refused::Expired,
@@ -270,7 +279,9 @@ mod tests {
         let token = tokens.issue(Uuid::from_u128(7), Roles::default()).text;
         assert!(tokens.verify(&token).is_ok(), "within the leeway");
         let mut verified = tokens.0.verified.write().expect("not poisoned");
-        verified.values_mut().for_each(|known| known.expires -= LEEWAY_SECONDS + 1);
+        verified
+            .values_mut()
+            .for_each(|known| known.expires -= LEEWAY_SECONDS + 1);
         drop(verified);
         assert_eq!(tokens.verify(&token), Err(Refused::Expired));
     }

@@ -30,14 +30,18 @@ async fn main() -> ExitCode {
 
 async fn demo(exit: bool) -> Result<()> {
     let servers = Servers::from_env()?;
-    let folder = PathBuf::from(std::env::var("ROLLCALL_DEMO_DIR").context("ROLLCALL_DEMO_DIR is not set; run scripts/demo")?);
+    let folder =
+        PathBuf::from(std::env::var("ROLLCALL_DEMO_DIR").context("ROLLCALL_DEMO_DIR is not set; run scripts/demo")?);
     std::fs::create_dir_all(&folder).with_context(|| format!("{} can't be made", folder.display()))?;
     let secrets = Secrets::kept_in(&folder.join("secrets.json"))?;
 
     title("Starting the services");
     let begun = Instant::now();
     let options = Options::of_the_stack(folder.join("logs"), secrets);
-    let system = System::start(servers, options, |what| println!("  {:>7}  {what}", seconds(begun.elapsed()))).await?;
+    let system = System::start(servers, options, |what| {
+        println!("  {:>7}  {what}", seconds(begun.elapsed()))
+    })
+    .await?;
     let targets = write_targets(&system)?;
     let played = play(&system).await;
     if played.is_ok() {
@@ -90,9 +94,14 @@ async fn show_trace(system: &System, outcome: &Outcome) -> Result<()> {
         return Ok(());
     };
     title("The trace of the first registration");
-    let id = outcome.registration_trace.as_deref().context("the registration's answer names its trace")?;
+    let id = outcome
+        .registration_trace
+        .as_deref()
+        .context("the registration's answer names its trace")?;
     traces::complete(jaeger, id, &TRACED, Duration::from_secs(30)).await?;
-    let trace = cli::trace::fetch(jaeger, id).await?.context("Jaeger had the trace a moment ago")?;
+    let trace = cli::trace::fetch(jaeger, id)
+        .await?
+        .context("Jaeger had the trace a moment ago")?;
     for line in cli::trace::render(&trace, 110).lines() {
         println!("  {line}");
     }
@@ -122,9 +131,16 @@ async fn show_lag(system: &System) -> Result<()> {
             add("rollcall_consumer_lag_seconds", true);
         }
         // Statuses and audit's own log keep coming; a handful is always on its way.
-        let behind: f64 = lags.iter().filter(|((_, topic), _)| !topic.contains("ops.")).map(|(_, row)| row.0).sum();
+        let behind: f64 = lags
+            .iter()
+            .filter(|((_, topic), _)| !topic.contains("ops."))
+            .map(|(_, row)| row.0)
+            .sum();
         if behind < 1.0 || begun.elapsed() > Duration::from_secs(20) {
-            println!("           {:<14} {:<24} {:>9} {:>9}", "service", "topic", "messages", "seconds");
+            println!(
+                "           {:<14} {:<24} {:>9} {:>9}",
+                "service", "topic", "messages", "seconds"
+            );
             for ((service, topic), (messages, age)) in &lags {
                 println!("           {service:<14} {topic:<24} {messages:>9} {age:>9.1}");
             }
@@ -146,7 +162,14 @@ fn where_to_look(system: &System, folder: &Path) {
     };
     row("API docs", format!("{gateway}/docs"));
     row("OpenAPI", format!("{gateway}/openapi.json"));
-    row("admin", format!("{} / the password is in {}", system.secrets().admin_email, folder.join("secrets.json").display()));
+    row(
+        "admin",
+        format!(
+            "{} / the password is in {}",
+            system.secrets().admin_email,
+            folder.join("secrets.json").display()
+        ),
+    );
     row("mails", servers.maildev.clone());
     if let Some(jaeger) = &servers.jaeger {
         row("Jaeger", jaeger.clone());
@@ -155,7 +178,14 @@ fn where_to_look(system: &System, folder: &Path) {
         row("Prometheus", prometheus.clone());
     }
     for process in system.processes() {
-        row(process.service, format!("http://127.0.0.1:{}/metrics  {}", process.admin_port, system.log(&process.name).display()));
+        row(
+            process.service,
+            format!(
+                "http://127.0.0.1:{}/metrics  {}",
+                process.admin_port,
+                system.log(&process.name).display()
+            ),
+        );
     }
     print!("{text}");
 }

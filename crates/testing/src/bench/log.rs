@@ -91,7 +91,10 @@ impl Log {
             .records
             .keys()
             .map(|partition| {
-                let name = partition.topic.strip_prefix(prefix).expect("every topic has the prefix");
+                let name = partition
+                    .topic
+                    .strip_prefix(prefix)
+                    .expect("every topic has the prefix");
                 let topic = topics::by_name(name).unwrap_or_else(|| panic!("{name} is a topic"));
                 (topic, partition.partition)
             })
@@ -112,7 +115,10 @@ impl Log {
     pub(super) fn published(&self, topic: &str) -> Vec<Record> {
         let content = self.content();
         let records = content.published.iter();
-        records.filter(|record| record.partition.topic == topic).cloned().collect()
+        records
+            .filter(|record| record.partition.topic == topic)
+            .cloned()
+            .collect()
     }
 
     /// The same since it was taken last.

@@ -130,7 +130,11 @@ pub async fn zombie_mismatch_reads_position_anew<S: Store>() {
     assert!(matches!(zombie.reply(command).await, Reply::CommandAccepted(reply) if reply.version == 5));
     let calls = zombie.faults.calls();
     assert_eq!(calls[..5], ["begin", "advance", "rollback", "positions", "begin"]);
-    assert_eq!(zombie.hooks.batches().last().map(Vec::len), Some(1), "only the new one was handled");
+    assert_eq!(
+        zombie.hooks.batches().last().map(Vec::len),
+        Some(1),
+        "only the new one was handled"
+    );
 }
 
 /// Two processes take a partition's first batch at the same time.
@@ -181,7 +185,9 @@ pub async fn retry_never_skips_a_batch<S: Store>() {
 pub async fn restored_store_is_read_again<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
-    service.deliver_all((1..=5).map(|number| happened(key, number, ""))).await;
+    service
+        .deliver_all((1..=5).map(|number| happened(key, number, "")))
+        .await;
     let ledger = service.store.ledger();
     let mut tx = ledger.begin().await.expect("a transaction begins");
     let partition = TopicPartition::new(service.topic_name(&topics::EVENTS), 0);
@@ -233,7 +239,10 @@ pub async fn defer_exhausted_has_one_outcome<S: Store>() {
         }
         service.deliver_again().await;
 
-        assert!(matches!(service.reply(command).await, Reply::CommandRejected(_)), "{word}");
+        assert!(
+            matches!(service.reply(command).await, Reply::CommandRejected(_)),
+            "{word}"
+        );
         assert_eq!(service.versions(key).await, [0; 0]);
         assert!(attempts > 3, "it was tried {attempts} times");
     }
@@ -253,7 +262,11 @@ pub async fn dead_command_is_final<S: Store>() {
     let letters = service.dead_letters().await;
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].reason, DeadLetterReason::Poison);
-    assert!(letters[0].detail.contains("well is not mended"), "{}", letters[0].detail);
+    assert!(
+        letters[0].detail.contains("well is not mended"),
+        "{}",
+        letters[0].detail
+    );
     assert!(matches!(service.reply(command).await, Reply::CommandFailed(reply) if reply.code == "not-executable"));
     for neighbour in [before, after] {
         assert!(matches!(service.reply(neighbour).await, Reply::CommandAccepted(_)));

@@ -2,20 +2,24 @@
 
 use std::collections::HashSet;
 
-use contracts::topics;
+use contracts::replies::Reply;
+use contracts::{OpsCommand, ReleaseKey, topics};
 use messaging::ledger::Ledger as _;
-use messaging::{Record, TopicPartition};
+use messaging::{Outgoing, Record, TopicPartition};
 use uuid::Uuid;
 
 use super::process::{DEADLINE, Process, effects_are_there, framer};
 use super::service::{Service, Store, happened, order};
 use crate::eventually;
 use crate::faulty::FaultyLedger;
+use crate::inside::Inside as _;
 use crate::kafka::KafkaTopics;
 
 /// First numbers of `count` keys, all on one partition.
 fn records<S: Store>(framer: &Service<S>, partition: i32, count: usize) -> Vec<Record> {
-    let mut records: Vec<_> = (0..count).map(|_| framer.record(happened(Uuid::now_v7(), 1, ""))).collect();
+    let mut records: Vec<_> = (0..count)
+        .map(|_| framer.record(happened(Uuid::now_v7(), 1, "")))
+        .collect();
     for record in &mut records {
         record.partition.partition = partition;
     }
@@ -30,13 +34,18 @@ pub async fn records_of_an_old_assignment_are_discarded<S: Store>() {
     let store = S::fresh().await;
     let framer = framer(&store, &kafka.settings());
     let of_partition = [records(&framer, 0, EACH), records(&framer, 1, EACH)];
-    let ids = of_partition.each_ref().map(|records| records.iter().map(id).collect::<HashSet<_>>());
+    let ids = of_partition
+        .each_ref()
+        .map(|records| records.iter().map(id).collect::<HashSet<_>>());
     kafka.produce(&of_partition.concat()).await;
     let mut settings = kafka.settings();
     settings.batch = 5;
 
     let ledger = FaultyLedger::new(store.ledger());
-    let pauses = [ledger.faults().pause_before("advance"), ledger.faults().pause_before("advance")];
+    let pauses = [
+        ledger.faults().pause_before("advance"),
+        ledger.faults().pause_before("advance"),
+    ];
     let first = Process::armed(&store, settings.clone(), ledger);
     for pause in &pauses {
         pause.reached().await; // one of each partition
@@ -46,7 +55,9 @@ pub async fn records_of_an_old_assignment_are_discarded<S: Store>() {
     let moved = eventually("one partition moves, and is applied", DEADLINE, || async {
         let assigned = second.assigned();
         let events = assigned.iter().find(|(topic, ..)| *topic == name);
-        events.filter(|(.., position)| *position == EACH as i64).map(|(_, partition, _)| *partition as usize)
+        events
+            .filter(|(.., position)| *position == EACH as i64)
+            .map(|(_, partition, _)| *partition as usize)
     })
     .await;
     drop(pauses);
@@ -56,7 +67,10 @@ pub async fn records_of_an_old_assignment_are_discarded<S: Store>() {
     assert_eq!(noted.len(), 2 * EACH);
     assert_eq!(noted.iter().collect::<HashSet<_>>().len(), 2 * EACH, "each once");
     let handled: Vec<_> = first.hooks.batches().concat();
-    assert!(handled.iter().all(|id| !ids[moved].contains(id)), "the old worker handled none of them");
+    assert!(
+        handled.iter().all(|id| !ids[moved].contains(id)),
+        "the old worker handled none of them"
+    );
 
     // And back again.
     second.stop().await;
@@ -91,7 +105,10 @@ pub async fn position_outside_the_log_stops<S: Store>() {
     let process = Process::whole(&store, settings);
     effects_are_there(&store, 5).await;
     process.metric_reaches("rollcall_stopped_partitions", "", 2.0).await;
-    let positions = store.ledger().positions(&[TopicPartition::new(&name, 0), TopicPartition::new(&name, 1)]).await;
+    let positions = store
+        .ledger()
+        .positions(&[TopicPartition::new(&name, 0), TopicPartition::new(&name, 1)])
+        .await;
     let mut positions: Vec<_> = positions.expect("positions").into_values().collect();
     positions.sort_unstable();
     assert_eq!(positions, [2, 100]);
@@ -111,7 +128,12 @@ async fn store_position<S: Store>(store: &S, topic: &str, partition: i32, positi
     let ledger = store.ledger();
     let mut tx = ledger.begin().await.expect("a transaction begins");
     let partition = TopicPartition::new(topic, partition);
-    assert!(ledger.advance(&mut tx, &partition, None, position).await.expect("moved"));
+    assert!(
+        ledger
+            .advance(&mut tx, &partition, None, position)
+            .await
+            .expect("moved")
+    );
     ledger.commit(tx).await.expect("committed");
 }
 
@@ -121,7 +143,9 @@ pub async fn full_queue_loses_nothing<S: Store>() {
     let store = S::fresh().await;
     let framer = framer(&store, &kafka.settings());
     let key = Uuid::now_v7();
-    let records: Vec<_> = (1..=150).map(|number| framer.record(happened(key, number, ""))).collect();
+    let records: Vec<_> = (1..=150)
+        .map(|number| framer.record(happened(key, number, "")))
+        .collect();
     kafka.produce(&records).await;
     let mut settings = kafka.settings();
     settings.batch = 20;
@@ -150,6 +174,69 @@ pub async fn worker_that_ends_ends_the_process<S: Store>() {
     let next = Process::whole(&store, kafka.settings());
     effects_are_there(&store, 1).await;
     next.stop().await;
+}
+
+/// An operator's command, through Kafka: whatever is parked is applied, and the operator is told.
+pub async fn key_is_released_by_command<S: Store>() {
+    let kafka = KafkaTopics::create(2).await;
+    let store = S::fresh().await;
+    let framer = framer(&store, &kafka.settings());
+    let process = Process::whole(&store, kafka.settings());
+    let key = Uuid::now_v7();
+    let parked = [happened(key, 1, "poison:well"), happened(key, 2, "")].map(|event| framer.record(event));
+    kafka.produce(&parked).await;
+    eventually("they are parked", DEADLINE, || async {
+        (store.ledger().parked_records().await.len() == 2).then_some(())
+    })
+    .await;
+    process.hooks.mend("well");
+    let release = |service: &str, topic: &str| {
+        let release = ReleaseKey {
+            service: service.to_owned(),
+            topic: topic.to_owned(),
+            parked_key: key,
+        };
+        Outgoing::<OpsCommand>::new(Uuid::now_v7(), release)
+    };
+    let [others, unknown, ours, again] = [
+        release("somebody-else", "events"),
+        release("conformance", "no-topic"),
+        release("conformance", "events"),
+        release("conformance", "events"),
+    ];
+    let ids = [others.id, unknown.id, ours.id, again.id];
+    let commands = [others, unknown, ours, again].map(|command| {
+        let mut record = framer.record(command);
+        record.partition.partition = 0; // there is one
+        record
+    });
+    let replies = kafka.name(&topics::GATEWAY_REPLIES);
+    kafka.produce(&commands[..3]).await;
+    process
+        .metric_reaches("rollcall_relay_published_total", &replies, 2.0)
+        .await;
+    kafka.produce(&commands[3..]).await;
+    process
+        .metric_reaches("rollcall_relay_published_total", &replies, 3.0)
+        .await;
+    process.stop().await;
+
+    assert_eq!(framer.numbers(key).await, [1, 2]);
+    let replies = kafka.records(&topics::GATEWAY_REPLIES).await;
+    let outcome = |id: Uuid| {
+        let mut replies = replies
+            .iter()
+            .map(|record| crate::bench::decode::<Reply>(&framer.codec(), record).body);
+        replies.find_map(|reply| match reply {
+            Reply::CommandAccepted(reply) if reply.command_id == id => reply.result,
+            Reply::CommandRejected(reply) if reply.command_id == id => Some(reply.code),
+            _ => None,
+        })
+    };
+    assert_eq!(outcome(ids[0]), None, "that one is for another service");
+    assert_eq!(outcome(ids[1]).as_deref(), Some("topic-unknown"));
+    assert_eq!(outcome(ids[2]).as_deref(), Some(r#"{"applied":2,"poisoned_at":null}"#));
+    assert_eq!(outcome(ids[3]).as_deref(), Some("not-parked"));
 }
 
 /// A command's way through a whole process: decided, answered, said, and drained.

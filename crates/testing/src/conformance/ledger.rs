@@ -35,16 +35,28 @@ pub async fn positions_move_by_compare_and_set<S: Store>() {
     let ledger = store.ledger();
     let (one, two) = (TopicPartition::new("a", 0), TopicPartition::new("a", 1));
     let other = TopicPartition::new("b", 0);
-    for (from, to, moved) in [(None, 5, true), (None, 6, false), (Some(4), 6, false), (Some(5), 9, true)] {
+    for (from, to, moved) in [
+        (None, 5, true),
+        (None, 6, false),
+        (Some(4), 6, false),
+        (Some(5), 9, true),
+    ] {
         let mut tx = ledger.begin().await.expect("a transaction begins");
-        assert_eq!(ledger.advance(&mut tx, &one, from, to).await.expect("an answer"), moved, "{from:?} {to}");
+        assert_eq!(
+            ledger.advance(&mut tx, &one, from, to).await.expect("an answer"),
+            moved,
+            "{from:?} {to}"
+        );
         match moved {
             true => ledger.commit(tx).await.expect("committed"),
             false => ledger.rollback(tx).await,
         }
     }
     let mut tx = ledger.begin().await.expect("a transaction begins");
-    assert!(!ledger.advance(&mut tx, &two, Some(0), 1).await.expect("an answer"), "there is none to move");
+    assert!(
+        !ledger.advance(&mut tx, &two, Some(0), 1).await.expect("an answer"),
+        "there is none to move"
+    );
     ledger.rollback(tx).await;
     let mut tx = ledger.begin().await.expect("a transaction begins");
     assert!(ledger.advance(&mut tx, &two, None, 1).await.expect("an answer"));
@@ -53,7 +65,10 @@ pub async fn positions_move_by_compare_and_set<S: Store>() {
     committed!(ledger, tx => ledger.lock_position(&mut tx, &one).await.expect("locked"));
     committed!(ledger, tx => ledger.lock_position(&mut tx, &two).await.expect("nothing to lock is no error"));
 
-    let positions = ledger.positions(&[one.clone(), two, other.clone()]).await.expect("positions");
+    let positions = ledger
+        .positions(&[one.clone(), two, other.clone()])
+        .await
+        .expect("positions");
     assert_eq!(positions, HashMap::from([(one, 9), (other, 3)]));
     assert_eq!(ledger.positions(&[]).await.expect("positions"), HashMap::new());
 }
@@ -89,7 +104,14 @@ pub async fn housekeeping_forgets_only_what_is_old<S: Store>() {
     const DAY: Duration = Duration::from_secs(86_400);
     let store = S::fresh().await;
     let ledger = store.ledger();
-    let ages = [Duration::ZERO, 3 * DAY, 9 * DAY, 10 * DAY - Duration::from_secs(1), 13 * DAY, 400 * DAY];
+    let ages = [
+        Duration::ZERO,
+        3 * DAY,
+        9 * DAY,
+        10 * DAY - Duration::from_secs(1),
+        13 * DAY,
+        400 * DAY,
+    ];
     let entries = ages.map(|age| InboxEntry {
         id: Uuid::now_v7(),
         attempt: 0,
@@ -138,7 +160,10 @@ pub async fn sequences_are_kept_by_topic_and_key<S: Store>() {
         assert_eq!(rows, HashMap::from([(one, held), (two, plain)]));
     });
     let held_keys = ledger.parked_keys().await.expect("keys");
-    let held_keys: Vec<_> = held_keys.iter().map(|key| (key.topic.as_str(), key.key, key.poisoned_at)).collect();
+    let held_keys: Vec<_> = held_keys
+        .iter()
+        .map(|key| (key.topic.as_str(), key.key, key.poisoned_at))
+        .collect();
     assert_eq!(held_keys, [("a", one, 1), ("b", one, 1)]);
 
     // Somebody else made the row meanwhile.
@@ -231,7 +256,13 @@ pub async fn outbox_rows_leave_in_order<S: Store>() {
         value: None,
         ..message("tombstone")
     };
-    let said = [message("1"), later.clone(), tombstone.clone(), message("2"), message("3")];
+    let said = [
+        message("1"),
+        later.clone(),
+        tombstone.clone(),
+        message("2"),
+        message("3"),
+    ];
     let ids = committed!(ledger, tx => {
         assert!(ledger.append(&mut tx, owner, &[]).await.expect("nothing to append").is_empty());
         let ids = ledger.append(&mut tx, owner, &said).await.expect("appended");
@@ -241,25 +272,40 @@ pub async fn outbox_rows_leave_in_order<S: Store>() {
     assert_eq!(ids.len(), said.len());
     // Not there before the commit, and not after a rollback.
     let mut tx = ledger.begin().await.expect("a transaction begins");
-    ledger.append(&mut tx, owner, &[message("never")]).await.expect("appended");
+    ledger
+        .append(&mut tx, owner, &[message("never")])
+        .await
+        .expect("appended");
     let rows = ledger.sweep(owner, Duration::ZERO, 100).await.expect("rows");
     ledger.rollback(tx).await;
 
     let messages: Vec<_> = rows.iter().map(|row| row.message.clone()).collect();
     assert_eq!(messages, [message("1"), tombstone, message("2"), message("3")]);
     assert!(rows.iter().all(|row| row.owner == owner));
-    assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), [ids[0], ids[2], ids[3], ids[4]]);
+    assert_eq!(
+        rows.iter().map(|row| row.id).collect::<Vec<_>>(),
+        [ids[0], ids[2], ids[3], ids[4]]
+    );
     assert_eq!(ledger.delayed().await, [later]);
     assert_eq!(ledger.sweep(owner, Duration::ZERO, 2).await.expect("rows").len(), 2);
-    assert!(ledger.sweep(owner, LEASE, 100).await.expect("rows").is_empty(), "none is that old");
+    assert!(
+        ledger.sweep(owner, LEASE, 100).await.expect("rows").is_empty(),
+        "none is that old"
+    );
 
     // Deleting is guarded by the owner.
     ledger.acknowledge(&[(rows[0].id, other)], &[]).await.expect("no error");
     assert_eq!(ledger.sweep(owner, Duration::ZERO, 100).await.expect("rows").len(), 4);
     let partition = TopicPartition::new("a", 3);
     let done: Vec<_> = rows[..2].iter().map(|row| (row.id, row.owner)).collect();
-    ledger.acknowledge(&done, &[(partition.clone(), 9)]).await.expect("acknowledged");
-    ledger.acknowledge(&done, &[(partition.clone(), 8)]).await.expect("it may be repeated");
+    ledger
+        .acknowledge(&done, &[(partition.clone(), 9)])
+        .await
+        .expect("acknowledged");
+    ledger
+        .acknowledge(&done, &[(partition.clone(), 8)])
+        .await
+        .expect("it may be repeated");
     ledger.acknowledge(&[], &[]).await.expect("nothing to acknowledge");
     assert_eq!(ledger.acknowledged().await, [(partition, 9)], "the newest is kept");
     let left = ledger.sweep(owner, Duration::ZERO, 100).await.expect("rows");
@@ -279,9 +325,15 @@ pub async fn rows_without_a_live_lease_are_adopted<S: Store>() {
         committed!(ledger, tx => ledger.append(&mut tx, owner, &said).await.expect("appended"));
     }
     ledger.take_lease(living, LEASE).await.expect("leased");
-    ledger.take_lease(expired, Duration::from_millis(1)).await.expect("leased");
+    ledger
+        .take_lease(expired, Duration::from_millis(1))
+        .await
+        .expect("leased");
     eventually("the lease runs out", LEASE, || async {
-        let live = ledger.renew_lease(expired, Duration::from_millis(1)).await.expect("an answer");
+        let live = ledger
+            .renew_lease(expired, Duration::from_millis(1))
+            .await
+            .expect("an answer");
         (!live).then_some(())
     })
     .await;
@@ -291,7 +343,10 @@ pub async fn rows_without_a_live_lease_are_adopted<S: Store>() {
     let rest = ledger.adopt(heir, 100).await.expect("rows");
     assert_eq!(rest.len(), 3, "whether or not there is a lease row");
     assert!(some.iter().chain(&rest).all(|row| row.owner == heir));
-    assert!(ledger.adopt(heir, 100).await.expect("rows").is_empty(), "own rows are not adopted again");
+    assert!(
+        ledger.adopt(heir, 100).await.expect("rows").is_empty(),
+        "own rows are not adopted again"
+    );
     assert_eq!(ledger.sweep(heir, Duration::ZERO, 100).await.expect("rows").len(), 6);
     assert_eq!(ledger.sweep(living, Duration::ZERO, 100).await.expect("rows").len(), 2);
 
@@ -302,7 +357,10 @@ pub async fn rows_without_a_live_lease_are_adopted<S: Store>() {
     assert_eq!(ledger.adopt(second, 100).await.expect("rows").len(), 2);
     ledger.take_lease(second, LEASE).await.expect("leased");
     assert!(ledger.renew_lease(second, LEASE).await.expect("an answer"));
-    ledger.drop_lease(Uuid::now_v7()).await.expect("nobody's lease is no error");
+    ledger
+        .drop_lease(Uuid::now_v7())
+        .await
+        .expect("nobody's lease is no error");
 }
 
 /// A process was given up, and then its commit came.
@@ -321,7 +379,10 @@ pub async fn commit_after_adoption_is_adopted<S: Store>() {
     ledger.commit(tx).await.expect("committed");
 
     let rows = ledger.adopt(heir, 100).await.expect("rows");
-    assert_eq!(rows.iter().map(|row| row.message.clone()).collect::<Vec<_>>(), [message("2")]);
+    assert_eq!(
+        rows.iter().map(|row| row.message.clone()).collect::<Vec<_>>(),
+        [message("2")]
+    );
 }
 
 pub async fn due_rows_are_taken_by_one<S: Store>() {
@@ -334,11 +395,23 @@ pub async fn due_rows_are_taken_by_one<S: Store>() {
         ..message(text)
     };
     let past = Timestamp::now() - Duration::from_secs(10);
-    let mut said: Vec<_> = (0..20).map(|index| at("due", past + Duration::from_millis(index))).collect();
+    let mut said: Vec<_> = (0..20)
+        .map(|index| at("due", past + Duration::from_millis(index)))
+        .collect();
     said.push(at("later", Timestamp::now() + Duration::from_secs(1_800)));
     committed!(ledger, tx => ledger.append(&mut tx, writer, &said).await.expect("appended"));
-    assert!(ledger.sweep(writer, Duration::ZERO, 100).await.expect("rows").is_empty(), "they belong to nobody");
-    assert!(ledger.adopt(one, 100).await.expect("rows").is_empty(), "and can't be adopted");
+    assert!(
+        ledger
+            .sweep(writer, Duration::ZERO, 100)
+            .await
+            .expect("rows")
+            .is_empty(),
+        "they belong to nobody"
+    );
+    assert!(
+        ledger.adopt(one, 100).await.expect("rows").is_empty(),
+        "and can't be adopted"
+    );
 
     let (few, next) = ledger.take_due(one, 4).await.expect("rows");
     assert_eq!((few.len(), next), (4, Some(Duration::ZERO)));
@@ -348,7 +421,10 @@ pub async fn due_rows_are_taken_by_one<S: Store>() {
     assert!(first.iter().all(|row| row.owner == one) && second.iter().all(|row| row.owner == two));
     let (none, next) = ledger.take_due(one, 100).await.expect("rows");
     let next = next.expect("there is one more");
-    assert!(none.is_empty() && next > Duration::from_secs(1_700) && next <= Duration::from_secs(1_800), "{next:?}");
+    assert!(
+        none.is_empty() && next > Duration::from_secs(1_700) && next <= Duration::from_secs(1_800),
+        "{next:?}"
+    );
 
     // From here on they are rows like any other.
     let taken = few.len() + first.len();
@@ -365,8 +441,14 @@ pub async fn schemas_are_kept<S: Store>() {
         schema: text.to_owned(),
     };
     ledger.save_schemas(&[]).await.expect("nothing to save");
-    ledger.save_schemas(&[schema(1, "one"), schema(7, "seven")]).await.expect("saved");
-    ledger.save_schemas(&[schema(7, "SEVEN"), schema(8, "eight")]).await.expect("saved");
+    ledger
+        .save_schemas(&[schema(1, "one"), schema(7, "seven")])
+        .await
+        .expect("saved");
+    ledger
+        .save_schemas(&[schema(7, "SEVEN"), schema(8, "eight")])
+        .await
+        .expect("saved");
     let mut schemas = ledger.schemas().await.expect("schemas");
     schemas.sort_by_key(|schema| schema.id);
     assert_eq!(schemas, [schema(1, "one"), schema(7, "SEVEN"), schema(8, "eight")]);
@@ -375,7 +457,10 @@ pub async fn schemas_are_kept<S: Store>() {
 pub async fn the_stack_keeps_the_promise<S: Store>() {
     let store = S::fresh().await;
     store.ledger().ping().await.expect("it answers");
-    assert_eq!(store.ledger().boot_problems().await.expect("checked"), Vec::<String>::new());
+    assert_eq!(
+        store.ledger().boot_problems().await.expect("checked"),
+        Vec::<String>::new()
+    );
 }
 
 /// Postgres answers `COMMIT` of a failed transaction with a rollback, and no error. Whoever takes that for a commit
@@ -410,7 +495,10 @@ fn message(text: &str) -> OutboxMessage {
         topic: "a".to_owned(),
         key: Uuid::from_u128(7),
         value: Some(Bytes::from(text.to_owned())),
-        headers: Headers(vec![("ce_id".to_owned(), text.to_owned()), ("umlaut".to_owned(), "ä\"\\".to_owned())]),
+        headers: Headers(vec![
+            ("ce_id".to_owned(), text.to_owned()),
+            ("umlaut".to_owned(), "ä\"\\".to_owned()),
+        ]),
         due_at: None,
     }
 }
@@ -422,6 +510,9 @@ fn record(offset: i64) -> Record {
         timestamp: Timestamp::from_micros(1_700_000_000_000_000).expect("a time of the calendar"),
         key: Some(Bytes::from_static(b"key")),
         value: Some(Bytes::from_static(&[0, 1, 0xff])),
-        headers: Headers(vec![("a".to_owned(), "ä".to_owned()), ("a".to_owned(), "twice".to_owned())]),
+        headers: Headers(vec![
+            ("a".to_owned(), "ä".to_owned()),
+            ("a".to_owned(), "twice".to_owned()),
+        ]),
     }
 }

@@ -18,7 +18,16 @@ use super::service::{Entry, Service, Store, happened, order};
 pub async fn batch_equals_one_by_one<S: Store>() {
     let keys: Vec<_> = (0..3).map(|_| Uuid::now_v7()).collect();
     let words = [
-        "add", "at-least:2", "claim:ada", "claim:ada", "from:9", "at-least:1", "later", "reject", "poison:well", "add",
+        "add",
+        "at-least:2",
+        "claim:ada",
+        "claim:ada",
+        "from:9",
+        "at-least:1",
+        "later",
+        "reject",
+        "poison:well",
+        "add",
     ];
     // The second time without what makes a batch fall apart.
     for takes in [words.len(), 7] {
@@ -28,8 +37,17 @@ pub async fn batch_equals_one_by_one<S: Store>() {
             .map(|(index, word)| order(keys[index * 7 % 3], word))
             .collect();
         // Some of them twice, as Kafka may.
-        let batch: Vec<_> = commands.iter().flat_map(|command| [command.clone(), command.clone()]).collect();
-        let batch = || batch.iter().enumerate().filter(|(index, _)| index % 4 != 1).map(|(_, command)| command.clone());
+        let batch: Vec<_> = commands
+            .iter()
+            .flat_map(|command| [command.clone(), command.clone()])
+            .collect();
+        let batch = || {
+            batch
+                .iter()
+                .enumerate()
+                .filter(|(index, _)| index % 4 != 1)
+                .map(|(_, command)| command.clone())
+        };
 
         let (together, single) = (Service::<S>::start().await, Service::<S>::start().await);
         together.deliver_all(batch()).await;
@@ -41,7 +59,13 @@ pub async fn batch_equals_one_by_one<S: Store>() {
     }
 }
 
-type Outcome = (Vec<Entry>, Vec<(i64, String)>, Vec<String>, Vec<(Uuid, i32)>, Vec<DeadLetterReason>);
+type Outcome = (
+    Vec<Entry>,
+    Vec<(i64, String)>,
+    Vec<String>,
+    Vec<(Uuid, i32)>,
+    Vec<DeadLetterReason>,
+);
 
 async fn outcome<S: Store>(service: &Service<S>, commands: &[Outgoing<UserCommand>]) -> Outcome {
     let mut replies = Vec::new();
@@ -55,7 +79,9 @@ async fn outcome<S: Store>(service: &Service<S>, commands: &[Outgoing<UserComman
         }
     }
     let delayed = service.delayed::<UserCommand>().await.into_iter();
-    let mut delayed: Vec<_> = delayed.map(|message| (message.envelope.key, message.envelope.attempt)).collect();
+    let mut delayed: Vec<_> = delayed
+        .map(|message| (message.envelope.key, message.envelope.attempt))
+        .collect();
     delayed.sort_unstable();
     let letters = service.dead_letters().await;
     (
@@ -87,7 +113,11 @@ pub async fn every_statement_may_fail<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
     let (mut number, mut names) = (0, 0);
-    for kind in [StoreErrorKind::Unavailable, StoreErrorKind::Conflict, StoreErrorKind::Broken] {
+    for kind in [
+        StoreErrorKind::Unavailable,
+        StoreErrorKind::Conflict,
+        StoreErrorKind::Broken,
+    ] {
         for statement in 1..=6 {
             service.faults.fail_statement(statement, kind);
             names += 1;
@@ -131,7 +161,9 @@ pub async fn panic_is_poison<S: Store>() {
     let (before, bad, after) = (order(key, "add"), order(key, "panic"), order(key, "add"));
     let ids = [before.id, bad.id, after.id];
     service.deliver_all([before, bad, after]).await;
-    service.deliver_all([happened(key, 1, "panic"), happened(key, 2, "")]).await;
+    service
+        .deliver_all([happened(key, 1, "panic"), happened(key, 2, "")])
+        .await;
 
     assert_eq!(service.versions(key).await, [1, 2]);
     assert!(matches!(service.reply(ids[1]).await, Reply::CommandFailed(_)));
@@ -149,7 +181,9 @@ pub async fn facts_are_applied_once<S: Store>() {
     assert_eq!(service.numbers(key).await, [0]);
 
     let mut unknown = service.record(self::fact(key, ""));
-    unknown.headers.set(header::TYPE, "rollcall.notifications.NotificationRead");
+    unknown
+        .headers
+        .set(header::TYPE, "rollcall.notifications.NotificationRead");
     service.deliver_records(vec![unknown]).await;
     assert_eq!(service.inside().dead_letters().await, [], "an unknown fact is skipped");
 
@@ -171,7 +205,9 @@ pub async fn newest_state_wins<S: Store>() {
     service.deliver(profile(key, 5)).await;
     service.deliver_again().await;
     service.deliver(profile(key, 3)).await;
-    service.deliver_all([profile(key, 9), profile(key, 7), profile(key, 12)]).await;
+    service
+        .deliver_all([profile(key, 9), profile(key, 7), profile(key, 12)])
+        .await;
     service.deliver(profile(key, 11)).await;
     assert_eq!(service.numbers(key).await, [5, 9, 12]);
 
@@ -205,28 +241,62 @@ pub async fn hostile_records_stop_nobody<S: Store>() {
     type Break = fn(&mut Record);
     let broken: [(&str, Break); 24] = [
         ("no key", |record| record.key = None),
-        ("a key that is no UUID", |record| record.key = Some(Bytes::from_static(b"ada"))),
-        ("a key that is no text", |record| record.key = Some(Bytes::from_static(&[0xff, 0, 0xfe]))),
-        ("another subject", |record| record.headers.set(header::SUBJECT, Uuid::nil().to_string())),
+        ("a key that is no UUID", |record| {
+            record.key = Some(Bytes::from_static(b"ada"))
+        }),
+        ("a key that is no text", |record| {
+            record.key = Some(Bytes::from_static(&[0xff, 0, 0xfe]))
+        }),
+        ("another subject", |record| {
+            record.headers.set(header::SUBJECT, Uuid::nil().to_string())
+        }),
         ("no headers", |record| record.headers.0.clear()),
         ("NUL in the type", |record| record.headers.set(header::TYPE, "a\0b")),
-        ("a long type", |record| record.headers.set(header::TYPE, "x".repeat(950 * 1024))),
-        ("a long actor", |record| record.headers.set(header::ACTOR, format!("service:{}", "x".repeat(950 * 1024)))),
+        ("a long type", |record| {
+            record.headers.set(header::TYPE, "x".repeat(950 * 1024))
+        }),
+        ("a long actor", |record| {
+            record
+                .headers
+                .set(header::ACTOR, format!("service:{}", "x".repeat(950 * 1024)))
+        }),
         ("NUL in a foreign header", |record| record.headers.set("x-\0", "\0")),
-        ("NUL in the trace", |record| record.headers.set(header::TRACE_PARENT, "\0")),
-        ("a long trace state", |record| record.headers.set(header::TRACE_STATE, "x".repeat(1024 * 1024))),
-        ("NUL in the actor", |record| record.headers.set(header::ACTOR, "service:\0")),
+        ("NUL in the trace", |record| {
+            record.headers.set(header::TRACE_PARENT, "\0")
+        }),
+        ("a long trace state", |record| {
+            record.headers.set(header::TRACE_STATE, "x".repeat(1024 * 1024))
+        }),
+        ("NUL in the actor", |record| {
+            record.headers.set(header::ACTOR, "service:\0")
+        }),
         ("no number", |record| record.headers.set(header::SEQUENCE, "one")),
         ("a negative number", |record| record.headers.set(header::SEQUENCE, "-1")),
         ("number nought", |record| record.headers.set(header::SEQUENCE, "0")),
-        ("the last number", |record| record.headers.set(header::SEQUENCE, i64::MAX.to_string())),
-        ("too large a number", |record| record.headers.set(header::SEQUENCE, "9".repeat(30))),
-        ("the last attempt", |record| record.headers.set(header::ATTEMPT, i32::MAX.to_string())),
-        ("a negative attempt", |record| record.headers.set(header::ATTEMPT, i32::MIN.to_string())),
-        ("long ago", |record| record.headers.set(header::TIME, "0001-01-01T00:00:00Z")),
-        ("far away", |record| record.headers.set(header::DUE_AT, "9999-12-31T23:59:59Z")),
-        ("a reply to nowhere", |record| record.headers.set(header::REPLY_TO, "no-such-topic")),
-        ("a reply with NUL", |record| record.headers.set(header::REPLY_TO, "a\0b")),
+        ("the last number", |record| {
+            record.headers.set(header::SEQUENCE, i64::MAX.to_string())
+        }),
+        ("too large a number", |record| {
+            record.headers.set(header::SEQUENCE, "9".repeat(30))
+        }),
+        ("the last attempt", |record| {
+            record.headers.set(header::ATTEMPT, i32::MAX.to_string())
+        }),
+        ("a negative attempt", |record| {
+            record.headers.set(header::ATTEMPT, i32::MIN.to_string())
+        }),
+        ("long ago", |record| {
+            record.headers.set(header::TIME, "0001-01-01T00:00:00Z")
+        }),
+        ("far away", |record| {
+            record.headers.set(header::DUE_AT, "9999-12-31T23:59:59Z")
+        }),
+        ("a reply to nowhere", |record| {
+            record.headers.set(header::REPLY_TO, "no-such-topic")
+        }),
+        ("a reply with NUL", |record| {
+            record.headers.set(header::REPLY_TO, "a\0b")
+        }),
         ("no value", |record| record.value = None),
     ];
     let service = Service::<S>::start().await;
@@ -247,15 +317,31 @@ pub async fn hostile_records_stop_nobody<S: Store>() {
         assert!(in_time.is_ok(), "{what} stops a partition");
         let topics: Vec<_> = topics::ALL.iter().map(|topic| service.topic_name(topic)).collect();
         for (_, message) in service.inside().outbox().await {
-            assert!(topics.contains(&message.topic), "{what}: nobody can publish to {:?}", message.topic);
-            let headers: usize = message.headers.0.iter().map(|(name, value)| name.len() + value.len()).sum();
-            assert!(headers < 64 * 1024, "{what}: {headers} bytes of headers to {}", message.topic);
+            assert!(
+                topics.contains(&message.topic),
+                "{what}: nobody can publish to {:?}",
+                message.topic
+            );
+            let headers: usize = message
+                .headers
+                .0
+                .iter()
+                .map(|(name, value)| name.len() + value.len())
+                .sum();
+            assert!(
+                headers < 64 * 1024,
+                "{what}: {headers} bytes of headers to {}",
+                message.topic
+            );
         }
     }
     let key = Uuid::now_v7();
     service.deliver(order(key, "add")).await;
     service.deliver(happened(key, 1, "")).await;
-    assert_eq!((service.versions(key).await, service.numbers(key).await), (vec![1], vec![1]));
+    assert_eq!(
+        (service.versions(key).await, service.numbers(key).await),
+        (vec![1], vec![1])
+    );
     service.parked().await;
     service.dead_letters().await;
 }
@@ -264,7 +350,15 @@ pub async fn hostile_records_stop_nobody<S: Store>() {
 pub async fn crash_anywhere_loses_nothing<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
-    for (number, call) in (1..).zip(["begin", "advance", "remember", "append", "commit", "sequences", "set_sequences"]) {
+    for (number, call) in (1..).zip([
+        "begin",
+        "advance",
+        "remember",
+        "append",
+        "commit",
+        "sequences",
+        "set_sequences",
+    ]) {
         service.append(order(key, "add"));
         service.append(happened(key, number, ""));
         let pause = service.faults.pause_before(call);
@@ -289,7 +383,11 @@ pub async fn old_domain_event_is_applied<S: Store>() {
     let old = happened(key, 1, "").time(Timestamp::EPOCH);
     service.deliver(old).await;
     service.deliver_again().await;
-    assert_eq!(service.numbers(key).await, [1], "the age of a domain event matters to nobody");
+    assert_eq!(
+        service.numbers(key).await,
+        [1],
+        "the age of a domain event matters to nobody"
+    );
     assert!(service.published::<EventEvent>().await.is_empty());
 }
 

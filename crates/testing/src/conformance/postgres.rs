@@ -77,7 +77,8 @@ impl Store for OnPostgres {
     }
 
     async fn journaled(&self) -> Vec<Entry> {
-        self.entries("SELECT key, number, id FROM journal ORDER BY key, number").await
+        self.entries("SELECT key, number, id FROM journal ORDER BY key, number")
+            .await
     }
 
     async fn noted(&self) -> Vec<Entry> {
@@ -93,7 +94,10 @@ impl OnPostgres {
             number: row.get("number"),
             id: row.get("id"),
         };
-        rows.expect("the suite's tables can be read").iter().map(entry).collect()
+        rows.expect("the suite's tables can be read")
+            .iter()
+            .map(entry)
+            .collect()
     }
 }
 

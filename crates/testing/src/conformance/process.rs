@@ -70,7 +70,9 @@ impl<S: Store> Process<S> {
         let (relay, listening, consumer, hooks) = match listen {
             None => (connected.into_relay().expect("a relay"), None, None, Hooks::default()),
             Some((subscriptions, hooks)) => {
-                let parts = connected.unchecked(subscriptions, chassis::Health::new()).expect("the parts");
+                let parts = connected
+                    .unchecked(subscriptions, chassis::Health::new())
+                    .expect("the parts");
                 let (relay, listening) = parts.relay();
                 let consumer = listening.consumer();
                 let listening = tokio::spawn(listening.run(inputs.clone()));
@@ -98,7 +100,9 @@ impl<S: Store> Process<S> {
     /// Says messages in a transaction of its own.
     pub(super) async fn say<M: Message>(&self, messages: impl IntoIterator<Item = Outgoing<M>>) {
         let cause = Cause::origin(Uuid::now_v7(), None, opentelemetry::Context::new());
-        let mut unit = Unit::begin(&self.ledger, &self.publisher).await.expect("a transaction begins");
+        let mut unit = Unit::begin(&self.ledger, &self.publisher)
+            .await
+            .expect("a transaction begins");
         for message in messages {
             unit.say(&cause, message).expect("the message can be appended");
         }
@@ -121,7 +125,10 @@ impl<S: Store> Process<S> {
 
     pub(super) async fn metric_reaches(&self, name: &str, label: &str, value: f64) {
         let what = format!("{name} {label} reaches {value}");
-        eventually(&what, DEADLINE, || async { (self.metric(name, label) >= value).then_some(()) }).await;
+        eventually(&what, DEADLINE, || async {
+            (self.metric(name, label) >= value).then_some(())
+        })
+        .await;
     }
 
     /// The stored positions of the partitions it has, by topic and partition.

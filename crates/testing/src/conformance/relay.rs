@@ -87,7 +87,12 @@ pub async fn lost_lease_of_a_single_process_recovers<S: Store>() {
 
     store.ledger().drop_lease(lost).await.expect("its lease is over");
     process.say([happened(key, 2, "")]).await;
-    append(&store, lost, process.publisher.frame(&cause(), happened(key, 3, "")).expect("framed")).await;
+    append(
+        &store,
+        lost,
+        process.publisher.frame(&cause(), happened(key, 3, "")).expect("framed"),
+    )
+    .await;
     outbox_is_empty(&store).await;
     eventually("it has another lease", DEADLINE, || async {
         let owner = process.publisher.owner();
@@ -95,7 +100,12 @@ pub async fn lost_lease_of_a_single_process_recovers<S: Store>() {
         (owner != lost && live).then_some(())
     })
     .await;
-    let mut numbers: Vec<_> = kafka.records(&topics::EVENTS).await.iter().map(|record| number(&record.headers)).collect();
+    let mut numbers: Vec<_> = kafka
+        .records(&topics::EVENTS)
+        .await
+        .iter()
+        .map(|record| number(&record.headers))
+        .collect();
     numbers.sort_unstable();
     numbers.dedup();
     assert_eq!(numbers, [1, 2, 3]);
@@ -116,7 +126,10 @@ pub async fn due_row_survives_a_restart<S: Store>() {
     outbox_is_empty(&store).await;
     let records = kafka.records(&topics::EVENTS).await;
     assert_eq!(records.len(), 1);
-    assert!(records[0].timestamp >= due_at - Duration::from_millis(50), "not before its time");
+    assert!(
+        records[0].timestamp >= due_at - Duration::from_millis(50),
+        "not before its time"
+    );
 }
 
 /// A dead process's rows, those it had committed and one that is committed after it was given up.
@@ -125,7 +138,12 @@ pub async fn rows_of_a_dead_process_are_published<S: Store>() {
     let store = S::fresh().await;
     let (dead, ledger, key) = (Uuid::now_v7(), store.ledger(), Uuid::now_v7());
     let process = Process::relay(&store, kafka.settings());
-    let frame = |sequence| process.publisher.frame(&cause(), happened(key, sequence, "")).expect("framed");
+    let frame = |sequence| {
+        process
+            .publisher
+            .frame(&cause(), happened(key, sequence, ""))
+            .expect("framed")
+    };
     let mut late = ledger.begin().await.expect("a transaction begins");
     ledger.append(&mut late, dead, &[frame(2)]).await.expect("appended");
     append(&store, dead, frame(1)).await;
@@ -144,7 +162,9 @@ pub async fn unknown_commit_is_swept<S: Store>() {
     process.say([happened(key, 1, "")]).await;
     outbox_is_empty(&store).await;
     process.faults.commit(crate::CommitFault::UnknownCommitted);
-    let mut unit = messaging::Unit::begin(process.ledger(), &process.publisher).await.expect("begun");
+    let mut unit = messaging::Unit::begin(process.ledger(), &process.publisher)
+        .await
+        .expect("begun");
     unit.say(&cause(), happened(key, 2, "")).expect("said");
     unit.commit().await.expect_err("nobody knows");
     let before = Instant::now();
@@ -182,7 +202,12 @@ pub async fn drain_publishes_what_was_said<S: Store>() {
     assert_eq!(store.ledger().outbox().await, []);
     let renewed = store.ledger().renew_lease(owner, Duration::from_secs(1)).await;
     assert!(!renewed.expect("an answer"), "its lease is over");
-    let numbers: Vec<_> = kafka.records(&topics::EVENTS).await.iter().map(|record| number(&record.headers)).collect();
+    let numbers: Vec<_> = kafka
+        .records(&topics::EVENTS)
+        .await
+        .iter()
+        .map(|record| number(&record.headers))
+        .collect();
     assert_eq!(numbers, (1..=20).collect::<Vec<_>>());
 }
 
@@ -191,7 +216,10 @@ pub async fn undeliverable_row_is_in_nobodys_way<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;
     let process = Process::relay(&store, kafka.settings());
-    let mut nowhere = process.publisher.frame(&cause(), happened(Uuid::now_v7(), 1, "")).expect("framed");
+    let mut nowhere = process
+        .publisher
+        .frame(&cause(), happened(Uuid::now_v7(), 1, ""))
+        .expect("framed");
     nowhere.topic = format!("{}nowhere", kafka.prefix());
     append(&store, process.publisher.owner(), nowhere).await;
     process.publisher.request_sweep();
@@ -204,7 +232,12 @@ pub async fn undeliverable_row_is_in_nobodys_way<S: Store>() {
         process.say([happened(Uuid::now_v7(), 1, "")]).await;
         process.metric_reaches(DELIVERIES, "delivered", f64::from(count)).await;
     }
-    let sweeps = process.faults.calls().into_iter().filter(|call| *call == "sweep").count();
+    let sweeps = process
+        .faults
+        .calls()
+        .into_iter()
+        .filter(|call| *call == "sweep")
+        .count();
     assert!(sweeps < 20, "{sweeps} sweeps in a second");
     assert!(count > 3, "only {count} messages came through in a second");
 }
@@ -221,14 +254,23 @@ pub async fn largest_message_is_published<S: Store>() {
         };
         Outgoing::<EventEvent>::new(Uuid::now_v7(), event).sequence(1)
     };
-    let framed = process.publisher.frame(&cause(), of(MAX_VALUE_BYTES - 100)).expect("framed");
+    let framed = process
+        .publisher
+        .frame(&cause(), of(MAX_VALUE_BYTES - 100))
+        .expect("framed");
     let rest = MAX_VALUE_BYTES - framed.value.expect("it has a value").len();
     let largest = of(MAX_VALUE_BYTES - 100 + rest);
-    process.publisher.frame(&cause(), of(MAX_VALUE_BYTES - 99 + rest)).expect_err("one byte too many");
+    process
+        .publisher
+        .frame(&cause(), of(MAX_VALUE_BYTES - 99 + rest))
+        .expect_err("one byte too many");
     process.say([largest]).await;
     outbox_is_empty(&store).await;
     let records = kafka.records(&topics::EVENTS).await;
-    let sizes: Vec<_> = records.iter().map(|record| record.value.as_ref().map(bytes::Bytes::len)).collect();
+    let sizes: Vec<_> = records
+        .iter()
+        .map(|record| record.value.as_ref().map(bytes::Bytes::len))
+        .collect();
     assert_eq!(sizes, [Some(MAX_VALUE_BYTES)]);
 }
 

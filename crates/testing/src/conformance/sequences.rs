@@ -1,7 +1,7 @@
 //! Domain events are applied completely and in order, per key.
 
 use bytes::Bytes;
-use contracts::{DeadLetterReason, EventEvent, topics};
+use contracts::{DeadLetterReason, EventCancelled, EventEvent, Record as _, Registry, topics};
 use messaging::{Outgoing, Record, Released, header};
 use uuid::Uuid;
 
@@ -13,7 +13,14 @@ use crate::faulty::CommitFault;
 pub async fn unhandled_type_advances_sequence<S: Store>() {
     let service = Service::<S>::start().await;
     let (in_order, ahead) = (Uuid::now_v7(), Uuid::now_v7());
-    for key_and_number in [(in_order, 1), (in_order, 2), (in_order, 3), (ahead, 3), (ahead, 2), (ahead, 1)] {
+    for key_and_number in [
+        (in_order, 1),
+        (in_order, 2),
+        (in_order, 3),
+        (ahead, 3),
+        (ahead, 2),
+        (ahead, 1),
+    ] {
         let (key, number) = key_and_number;
         let mut record = service.record(happened(key, number, ""));
         if number == 2 {
@@ -48,7 +55,11 @@ pub async fn park_and_apply_race_on_one_key<S: Store>() {
             }
 
             let all: Vec<_> = (1..=before + 2).collect();
-            assert_eq!(parking.numbers(key).await, all, "{before} before, parks first: {parks_first}");
+            assert_eq!(
+                parking.numbers(key).await,
+                all,
+                "{before} before, parks first: {parks_first}"
+            );
             assert_eq!(parking.parked().await, []);
         }
     }
@@ -99,27 +110,53 @@ pub async fn release_hits_a_second_poison<S: Store>() {
 
     service.hooks.mend("first");
     let released = service.release(&topics::EVENTS, key).await;
-    assert_eq!(released, Released { applied: 2, poisoned_at: Some(3) });
+    assert_eq!(
+        released,
+        Released {
+            applied: 2,
+            poisoned_at: Some(3)
+        }
+    );
     service.deliver(happened(key, 5, "")).await;
     assert_eq!(service.numbers(key).await, [1, 2]);
     let parked = service.parked().await;
     assert_eq!(numbers_of(&parked), [3, 4, 5]);
-    assert!(parked[0].error.contains("second is not mended"), "why it waits: {}", parked[0].error);
+    assert!(
+        parked[0].error.contains("second is not mended"),
+        "why it waits: {}",
+        parked[0].error
+    );
 
     service.hooks.mend("second");
     let released = service.release(&topics::EVENTS, key).await;
-    assert_eq!(released, Released { applied: 3, poisoned_at: None });
-    assert_eq!(service.release(&topics::EVENTS, key).await, Released::default(), "nothing is left to release");
+    assert_eq!(
+        released,
+        Released {
+            applied: 3,
+            poisoned_at: None
+        }
+    );
+    assert_eq!(
+        service.release(&topics::EVENTS, key).await,
+        Released::default(),
+        "nothing is left to release"
+    );
     service.deliver(happened(key, 6, "")).await;
     assert_eq!(service.numbers(key).await, [1, 2, 3, 4, 5, 6]);
 }
 
 /// A release that fails on the way leaves everything as it was, and can be repeated.
 pub async fn failed_release_changes_nothing<S: Store>() {
-    for fault in [CommitFault::RolledBack, CommitFault::UnknownCommitted, CommitFault::UnknownRolledBack] {
+    for fault in [
+        CommitFault::RolledBack,
+        CommitFault::UnknownCommitted,
+        CommitFault::UnknownRolledBack,
+    ] {
         let service = Service::<S>::start().await;
         let key = Uuid::now_v7();
-        service.deliver_all([happened(key, 1, "poison:well"), happened(key, 2, "")]).await;
+        service
+            .deliver_all([happened(key, 1, "poison:well"), happened(key, 2, "")])
+            .await;
         service.parked().await;
         service.hooks.mend("well");
         service.faults.commit(fault);
@@ -134,14 +171,20 @@ pub async fn undecodable_domain_event_parks_its_key<S: Store>() {
     type Break = fn(&mut Record);
     let broken: [(&str, Break); 7] = [
         ("not framed", |record| record.value = Some(Bytes::from_static(b"junk"))),
-        ("another record", |record| record.value = Some(Bytes::from_static(b"\0\0\0\0\x01junk"))),
+        ("another record", |record| {
+            record.value = Some(Bytes::from_static(b"\0\0\0\0\x01junk"))
+        }),
         ("cut off", |record| {
             let value = record.value.take().expect("it had a value");
             record.value = Some(value.slice(..value.len() - 1));
         }),
         ("no value", |record| record.value = None),
-        ("no time", |record| record.headers.0.retain(|(name, _)| name != header::TIME)),
-        ("no type", |record| record.headers.0.retain(|(name, _)| name != header::TYPE)),
+        ("no time", |record| {
+            record.headers.0.retain(|(name, _)| name != header::TIME)
+        }),
+        ("no type", |record| {
+            record.headers.0.retain(|(name, _)| name != header::TYPE)
+        }),
         ("no id", |record| record.headers.set(header::ID, "nobody")),
     ];
     let service = Service::<S>::start().await;
@@ -152,16 +195,29 @@ pub async fn undecodable_domain_event_parks_its_key<S: Store>() {
         service.deliver(happened(key, 1, "")).await;
         service.deliver_records(vec![bad]).await;
         service.deliver_again().await;
-        service.deliver_all([happened(key, 3, ""), happened(neighbour, 1, "")]).await;
+        service
+            .deliver_all([happened(key, 3, ""), happened(neighbour, 1, "")])
+            .await;
 
         assert_eq!(service.numbers(key).await, [1], "{what}");
         assert_eq!(service.numbers(neighbour).await, [1], "{what}");
         let parked = service.parked().await;
         let parked: Vec<_> = parked.iter().filter(|row| row.key == key).collect();
-        assert_eq!(parked.iter().map(|row| row.sequence).collect::<Vec<_>>(), [2, 3], "{what}");
+        assert_eq!(
+            parked.iter().map(|row| row.sequence).collect::<Vec<_>>(),
+            [2, 3],
+            "{what}"
+        );
         assert!(!parked[0].error.is_empty() && parked[1].error.is_empty(), "{what}");
         let released = service.release(&topics::EVENTS, key).await;
-        assert_eq!(released, Released { applied: 0, poisoned_at: Some(2) }, "{what}");
+        assert_eq!(
+            released,
+            Released {
+                applied: 0,
+                poisoned_at: Some(2)
+            },
+            "{what}"
+        );
     }
     assert_eq!(service.dead_letters().await, []);
 }
@@ -177,14 +233,18 @@ pub async fn parked_duplicate_is_one_row<S: Store>() {
     assert_eq!(numbers_of(&service.parked().await), [3]);
     service.deliver_all([happened(key, 1, ""), ahead.clone()]).await;
     assert_eq!(numbers_of(&service.parked().await), [3]);
-    service.deliver_all([ahead.clone(), happened(key, 2, ""), ahead.clone()]).await;
+    service
+        .deliver_all([ahead.clone(), happened(key, 2, ""), ahead.clone()])
+        .await;
     service.deliver(ahead).await;
     assert_eq!(service.numbers(key).await, [1, 2, 3]);
 
     // Behind a poison message too.
     let poison = happened(key, 4, "poison:well");
     let behind = happened(key, 5, "");
-    service.deliver_all([poison.clone(), behind.clone(), behind.clone(), poison.clone()]).await;
+    service
+        .deliver_all([poison.clone(), behind.clone(), behind.clone(), poison.clone()])
+        .await;
     service.deliver_all([poison, behind]).await;
     assert_eq!(numbers_of(&service.parked().await), [4, 5]);
     service.hooks.mend("well");
@@ -222,7 +282,9 @@ fn header_id(record: &Record) -> Uuid {
 pub async fn parked_message_that_fails_keeps_its_error<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
-    service.deliver_all([happened(key, 2, "poison:well"), happened(key, 3, "")]).await;
+    service
+        .deliver_all([happened(key, 2, "poison:well"), happened(key, 3, "")])
+        .await;
     service.deliver(happened(key, 1, "")).await;
 
     assert_eq!(service.numbers(key).await, [1]);
@@ -240,12 +302,51 @@ pub async fn domain_event_that_is_refused_parks_its_key<S: Store>() {
     for word in ["reject", "too-early"] {
         let service = Service::<S>::start().await;
         let key = Uuid::now_v7();
-        service.deliver_all([happened(key, 1, word), happened(key, 2, "")]).await;
+        service
+            .deliver_all([happened(key, 1, word), happened(key, 2, "")])
+            .await;
         assert_eq!(numbers_of(&service.parked().await), [1, 2], "{word}");
         let released = service.release(&topics::EVENTS, key).await;
-        assert_eq!(released, Released { applied: 0, poisoned_at: Some(1) }, "{word}");
+        assert_eq!(
+            released,
+            Released {
+                applied: 0,
+                poisoned_at: Some(1)
+            },
+            "{word}"
+        );
         assert_eq!(service.numbers(key).await, [0; 0]);
     }
+}
+
+/// A newer producer's message waits behind a gap; the process that met its schema is not the one that applies it.
+pub async fn parked_message_of_a_newer_schema_is_read<S: Store>() {
+    let met = Service::<S>::with_registry().await;
+    let applies = met.another();
+    let key = Uuid::now_v7();
+    let newer = EventCancelled::SCHEMA.replacen(
+        "\"fields\": [",
+        r#""fields": [{ "name": "refund", "type": "string", "default": "" },"#,
+        1,
+    );
+    let subject = format!("testing-{key}");
+    let registry = Registry::new(&crate::env().schema_registry_url);
+    let id = registry
+        .register(&subject, &newer)
+        .await
+        .expect("the registry takes it");
+    let mut record = met.record(happened(key, 2, ""));
+    let old = record.value.take().expect("it has a value");
+    // The new field comes first: an empty text is one byte, its length.
+    let value = [&[0], &id.to_be_bytes()[..], &[0], &old[5..]].concat();
+    record.value = Some(Bytes::from(value));
+
+    met.deliver_records(vec![record]).await;
+    assert_eq!(numbers_of(&met.parked().await), [2]);
+    applies.assign_now(&topics::EVENTS).await;
+    applies.deliver(happened(key, 1, "")).await;
+    assert_eq!(met.numbers(key).await, [1, 2]);
+    assert_eq!(met.parked().await, []);
 }
 
 /// A burst of one key, in any order and with copies, over any cut into batches.
@@ -258,7 +359,9 @@ pub async fn any_order_any_batches<S: Store>() {
     for size in [1, 4, 2, 3, 3] {
         let (batch, after) = rest.split_at(size);
         rest = after;
-        service.deliver_all(batch.iter().map(|number| events[number - 1].clone())).await;
+        service
+            .deliver_all(batch.iter().map(|number| events[number - 1].clone()))
+            .await;
         service.parked().await;
     }
     assert_eq!(service.numbers(key).await, (1..=9).collect::<Vec<_>>());

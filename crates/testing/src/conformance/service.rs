@@ -9,8 +9,8 @@ use std::time::Duration;
 use contracts::aggregate::Rejected;
 use contracts::replies::CommandAccepted;
 use contracts::{
-    DeactivateUser, EventCancelled, EventEvent, FieldError, NotificationFact, Timestamp, UserCommand, UserDeactivated,
-    UserEvent, UserProfileState, topics,
+    Codec, DeactivateUser, EventCancelled, EventEvent, FieldError, NotificationFact, Registry, Timestamp, UserCommand,
+    UserDeactivated, UserEvent, UserProfileState, topics,
 };
 use messaging::kafka::Settings;
 use messaging::ledger::{Ledger, StoreError};
@@ -91,6 +91,14 @@ impl<S: Store> Service<S> {
         service
     }
 
+    /// A process that asks the real registry for what it does not know.
+    pub async fn with_registry() -> Self {
+        let mut service = Self::start().await;
+        let registry = Registry::new(&crate::env().schema_registry_url);
+        service.bench = service.bench.with_registry(codec_of_its_own, registry);
+        service
+    }
+
     /// A process over a store that may have been used, and a log that is empty.
     pub fn over(store: S, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::new("nowhere.invalid:9092");
@@ -131,7 +139,10 @@ impl<S: Store> Service<S> {
     /// The numbers of the effects on one key, in order.
     pub async fn numbers(&self, key: Uuid) -> Vec<i64> {
         let noted = self.store.noted().await.into_iter();
-        noted.filter(|entry| entry.key == key).map(|entry| entry.number).collect()
+        noted
+            .filter(|entry| entry.key == key)
+            .map(|entry| entry.number)
+            .collect()
     }
 
     /// The versions in the journal of one key.
@@ -142,6 +153,12 @@ impl<S: Store> Service<S> {
             .map(|entry| entry.number)
             .collect()
     }
+}
+
+/// With ids far above those that the registry gives.
+fn codec_of_its_own() -> Codec {
+    let records = topics::ALL.iter().flat_map(|topic| topic.records);
+    Codec::with_ids(records.map(|record| record.name).zip(1_000_000_000..)).expect("every record has an id")
 }
 
 /// Everything the service listens to.
@@ -215,7 +232,12 @@ impl Hooks {
 /// adds where the name is free, else it is rejected · `later` says `add` to itself, for later · `big:n` says a message
 /// of n bytes · `poison:name`, `reject`, `too-early`, `panic`.
 pub fn order(key: Uuid, order: &str) -> Outgoing<UserCommand> {
-    Outgoing::new(key, DeactivateUser { reason: order.to_owned() })
+    Outgoing::new(
+        key,
+        DeactivateUser {
+            reason: order.to_owned(),
+        },
+    )
 }
 
 /// A domain event that is noted; or `poison:name`, `reject`, `too-early`, `panic`.

@@ -33,7 +33,11 @@ pub(super) async fn answer(app: &App, call: &Call, viewer: Uuid, operation: Oper
     };
     if let Some(wait) = call.asked_wait {
         let applied = format!("wait={}", wait.as_secs());
-        set(response.headers_mut(), HeaderName::from_static(PREFERENCE_APPLIED), &applied);
+        set(
+            response.headers_mut(),
+            HeaderName::from_static(PREFERENCE_APPLIED),
+            &applied,
+        );
     }
     Ok(response)
 }

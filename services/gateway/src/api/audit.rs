@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use contracts::{AuditQuery, FindAuditEntries};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -110,6 +110,7 @@ pub(super) async fn entries(
 ) -> Result<Response, Error> {
     let id = Uuid::now_v7();
     let intent = Intent::<AuditQuery> {
+        id,
         kind: Kind::FindAuditEntries,
         principal: Some(auditor.id),
         key: id,

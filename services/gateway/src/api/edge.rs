@@ -63,13 +63,17 @@ pub(super) async fn edge(State(app): State<App>, request: Request, next: Next) -
 
 /// A client's own id, if it is a UUID: anything else would be its text in our logs.
 fn request_id(headers: &HeaderMap) -> Uuid {
-    let given = headers.get(REQUEST_ID).and_then(|value| Uuid::try_parse_ascii(value.as_bytes()).ok());
+    let given = headers
+        .get(REQUEST_ID)
+        .and_then(|value| Uuid::try_parse_ascii(value.as_bytes()).ok());
     given.unwrap_or_else(Uuid::now_v7)
 }
 
 /// Refused before it is sent; a body without a declared length is cut off where it is read.
 fn declares_too_much(headers: &HeaderMap) -> bool {
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let declared = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
     declared.is_some_and(|length: u64| length > MAX_BODY_BYTES as u64)
 }
 

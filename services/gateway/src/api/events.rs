@@ -94,7 +94,15 @@ pub(super) async fn create(
     Write { body, call }: Write<NewEvent>,
 ) -> Result<Response, Error> {
     let create = parse(body)?;
-    command(&app, &call, organizer.id, Kind::CreateEvent, Uuid::now_v7(), create.into()).await
+    command(
+        &app,
+        &call,
+        organizer.id,
+        Kind::CreateEvent,
+        Uuid::now_v7(),
+        create.into(),
+    )
+    .await
 }
 
 /// Published events, by their start.
@@ -126,7 +134,9 @@ pub(super) async fn list(
     ),
 )]
 pub(super) async fn show(State(app): State<App>, anyone: Anyone, Id(id): Id) -> Result<Response, Error> {
-    let event = events::find(app.pool(), id, anyone.id()).await?.ok_or(Error::NotFound)?;
+    let event = events::find(app.pool(), id, anyone.id())
+        .await?
+        .ok_or(Error::NotFound)?;
     Ok(versioned(event.version, event))
 }
 
@@ -147,7 +157,15 @@ pub(super) async fn publish(
     Id(id): Id,
     Write { call, .. }: Write<Nothing>,
 ) -> Result<Response, Error> {
-    command(&app, &call, organizer.id, Kind::PublishEvent, id, PublishEvent {}.into()).await
+    command(
+        &app,
+        &call,
+        organizer.id,
+        Kind::PublishEvent,
+        id,
+        PublishEvent {}.into(),
+    )
+    .await
 }
 
 /// Why an event is cancelled.
@@ -211,6 +229,7 @@ async fn command(
     command: EventCommand,
 ) -> Result<Response, Error> {
     let intent = Intent {
+        id: Uuid::now_v7(),
         kind,
         principal: Some(organizer),
         key: id,

@@ -173,7 +173,9 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Asked<T> {
             Err(rejection) => {
                 // "Failed to deserialize query string: limit: invalid digit found in string"
                 let text = rejection.body_text();
-                let text = text.split_once("query string: ").map_or(text.as_str(), |(_, text)| text);
+                let text = text
+                    .split_once("query string: ")
+                    .map_or(text.as_str(), |(_, text)| text);
                 let (path, message) = text.split_once(": ").unwrap_or(("", text));
                 Err(Error::Invalid(vec![structural(path, message)]))
             }
@@ -188,12 +190,12 @@ impl<T: DeserializeOwned> FromRequest<App> for Write<T> {
         let (parts, body) = request.into_parts();
         let headers = parts.headers.clone();
         let request = Request::from_parts(parts.clone(), body);
-        let bytes = Bytes::from_request(request, app).await.map_err(|rejection| {
-            match rejection.status() {
+        let bytes = Bytes::from_request(request, app)
+            .await
+            .map_err(|rejection| match rejection.status() {
                 StatusCode::PAYLOAD_TOO_LARGE => Error::BodyTooLarge,
                 _ => Error::Malformed("The body did not arrive whole.".to_owned()),
-            }
-        })?;
+            })?;
         if !bytes.is_empty() && !is_json(&headers) {
             return Err(Error::MediaType);
         }
@@ -206,7 +208,9 @@ impl<T: DeserializeOwned> FromRequest<App> for Write<T> {
 
 fn is_json(headers: &HeaderMap) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let media_type = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
+    let media_type = content_type
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default();
     media_type.trim().eq_ignore_ascii_case("application/json")
 }
 
@@ -246,7 +250,11 @@ fn structural(path: &str, message: &str) -> FieldError {
         format!("Expected {expected}.")
     });
     let path = if path == "." { "" } else { path };
-    fault(path, "malformed", &expected.unwrap_or_else(|| "This can't be read.".to_owned()))
+    fault(
+        path,
+        "malformed",
+        &expected.unwrap_or_else(|| "This can't be read.".to_owned()),
+    )
 }
 
 /// RFC 7240. What is not understood is ignored, as it says.
@@ -274,7 +282,10 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Error> {
         return Ok(None);
     };
     let key = value.to_str().unwrap_or_default().trim();
-    let key = key.strip_prefix('"').and_then(|key| key.strip_suffix('"')).unwrap_or(key);
+    let key = key
+        .strip_prefix('"')
+        .and_then(|key| key.strip_suffix('"'))
+        .unwrap_or(key);
     match (1..=LONGEST_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
         true => Ok(Some(key.to_owned())),
         false => Err(Error::Malformed(
@@ -292,7 +303,9 @@ fn expected_version(headers: &HeaderMap) -> Result<Option<i64>, Error> {
     if text == "*" {
         return Ok(None);
     }
-    let version = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')?.parse().ok());
+    let version = text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"')?.parse().ok());
     match version {
         Some(version) => Ok(Some(version)),
         None => Err(Error::Malformed("If-Match holds one ETag, as it was given.".to_owned())),
@@ -326,19 +339,37 @@ mod tests {
     #[test]
     fn a_structural_fault_names_its_field_and_never_what_was_sent() {
         let seats = "Expected i32.";
-        assert_eq!(faults(r#"{"name":"a","seats":"s3cret"}"#), says("seats", "malformed", seats));
-        assert_eq!(faults(r#"{"name":"a","seats":3000000000}"#), says("seats", "malformed", seats));
-        assert_eq!(faults(r#"{"name":"a","seats":1,"x":1}"#), says("x", "unknown", "There is no such field."));
-        assert_eq!(faults(r#"{"name":"a"}"#), says("seats", "required", "This field is needed."));
+        assert_eq!(
+            faults(r#"{"name":"a","seats":"s3cret"}"#),
+            says("seats", "malformed", seats)
+        );
+        assert_eq!(
+            faults(r#"{"name":"a","seats":3000000000}"#),
+            says("seats", "malformed", seats)
+        );
+        assert_eq!(
+            faults(r#"{"name":"a","seats":1,"x":1}"#),
+            says("x", "unknown", "There is no such field.")
+        );
+        assert_eq!(
+            faults(r#"{"name":"a"}"#),
+            says("seats", "required", "This field is needed.")
+        );
         assert_eq!(faults(""), says("name", "required", "This field is needed."));
-        assert_eq!(faults(r#"{"name":"a","name":"b"}"#), says("name", "duplicate", "This field is there twice."));
+        assert_eq!(
+            faults(r#"{"name":"a","name":"b"}"#),
+            says("name", "duplicate", "This field is there twice.")
+        );
         assert_eq!(faults("[]").len(), 1);
     }
 
     #[test]
     fn what_is_no_json_is_malformed() {
         for body in ["{", "nul", r#"{"name":"a","seats":1} x"#, "\u{feff}{}"] {
-            assert!(matches!(read::<Pair>(body.as_bytes()), Err(Error::Malformed(_))), "{body}");
+            assert!(
+                matches!(read::<Pair>(body.as_bytes()), Err(Error::Malformed(_))),
+                "{body}"
+            );
         }
         let deep = "[".repeat(60_000);
         assert!(matches!(read::<Value>(deep.as_bytes()), Err(Error::Malformed(_))));

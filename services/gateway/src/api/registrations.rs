@@ -42,6 +42,7 @@ pub(super) async fn register(
         user_id: member.id,
     };
     let intent = Intent::<RegistrationCommand> {
+        id: Uuid::now_v7(),
         kind: Kind::Register,
         principal: Some(member.id),
         key: event_id,
@@ -113,7 +114,9 @@ pub(super) async fn cancel(
     Id(id): Id,
     Write { call, .. }: Write<Nothing>,
 ) -> Result<Response, Error> {
-    let registration = registrations::find(app.pool(), id, member.id).await?.ok_or(Error::NotFound)?;
+    let registration = registrations::find(app.pool(), id, member.id)
+        .await?
+        .ok_or(Error::NotFound)?;
     let reason = match registration.user_id == member.id {
         true => CancelReason::ByAttendee,
         false => CancelReason::ByOrganizer,
@@ -123,6 +126,7 @@ pub(super) async fn cancel(
         reason,
     };
     let intent = Intent::<RegistrationCommand> {
+        id: Uuid::now_v7(),
         kind: Kind::CancelRegistration,
         principal: Some(member.id),
         key: registration.event_id,

@@ -57,7 +57,9 @@ pub(super) async fn sign_in(
     let is_right = app.hasher().verify(body.password, hash).await?;
     let user = user.filter(|_| is_right).ok_or(Error::WrongCredentials)?;
     // Closed while the password was being hashed.
-    let roles = accounts::roles(app.pool(), user).await?.ok_or(Error::WrongCredentials)?;
+    let roles = accounts::roles(app.pool(), user)
+        .await?
+        .ok_or(Error::WrongCredentials)?;
     let token = app.tokens().issue(user, roles);
     let session = Session {
         access_token: token.text,

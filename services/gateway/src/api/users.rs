@@ -58,8 +58,15 @@ fn parse(new: NewUser) -> Result<(CreateUser, Password), Error> {
     form.check(looks_like_one, "email", "malformed", "This is no e-mail address.");
     let username = new.username.as_bytes();
     let is_short_word = (3..=30).contains(&username.len())
-        && username.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'_');
-    form.check(is_short_word, "username", "malformed", "3 to 30 of a to z, 0 to 9 and _.");
+        && username
+            .iter()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'_');
+    form.check(
+        is_short_word,
+        "username",
+        "malformed",
+        "3 to 30 of a to z, 0 to 9 and _.",
+    );
     let date_of_birth = form.date("date_of_birth", &new.date_of_birth);
     form.time_zone("time_zone", &new.time_zone);
     let password = Password::new(new.password);
@@ -87,10 +94,7 @@ fn parse(new: NewUser) -> Result<(CreateUser, Password), Error> {
         (status = "default", description = "A problem", body = problem::Body, content_type = "application/problem+json"),
     ),
 )]
-pub(super) async fn sign_up(
-    State(app): State<App>,
-    Write { body, call }: Write<NewUser>,
-) -> Result<Response, Error> {
+pub(super) async fn sign_up(State(app): State<App>, Write { body, call }: Write<NewUser>) -> Result<Response, Error> {
     let (create, password) = parse(body)?;
     let idempotency = call.idempotency(None);
     // A repetition need not be hashed again.
@@ -103,6 +107,7 @@ pub(super) async fn sign_up(
     let password_hash = app.hasher().hash(password).await?;
     let id = Uuid::now_v7();
     let intent = Intent::<UserCommand> {
+        id: Uuid::now_v7(),
         kind: Kind::CreateUser,
         principal: None,
         key: id,
@@ -174,6 +179,7 @@ pub(super) async fn deactivate(
         return Err(Error::NotFound);
     }
     let intent = Intent::<UserCommand> {
+        id: Uuid::now_v7(),
         kind: Kind::DeactivateUser,
         principal: Some(member.id),
         key: id,

@@ -23,7 +23,9 @@ impl Handler<Postgres> for Notifications {
         for message in messages {
             let row = row(message.envelope.key, &message.body);
             // What was sent stays sent.
-            let sent = rows.get(&row.id).is_some_and(|known| known.status == NotificationStatus::Sent);
+            let sent = rows
+                .get(&row.id)
+                .is_some_and(|known| known.status == NotificationStatus::Sent);
             if !sent {
                 rows.insert(row.id, row);
             }

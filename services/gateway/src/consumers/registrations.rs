@@ -8,9 +8,7 @@ use uuid::Uuid;
 
 use super::{failed, sequence, wake};
 use crate::operations::Wakes;
-use crate::store::registrations::{
-    Begun, RegistrationChange, RegistrationStatus, RosterChange, save, save_rosters,
-};
+use crate::store::registrations::{Begun, RegistrationChange, RegistrationStatus, RosterChange, save, save_rosters};
 
 /// Keeps registrations, and counts the seats of each event.
 pub struct Registrations {
@@ -82,7 +80,11 @@ impl Changes {
                 change.confirmed_at = Some(at);
             }
             RegistrationEvent::RegistrationCancelled(cancelled) => {
-                *(if cancelled.had_seat { &mut roster.taken } else { &mut roster.waiting }) -= 1;
+                *(if cancelled.had_seat {
+                    &mut roster.taken
+                } else {
+                    &mut roster.waiting
+                }) -= 1;
                 let change = self.registration(cancelled.registration_id, version, RegistrationStatus::Cancelled);
                 change.cancelled_at = Some(at);
                 change.cancel_reason = Some(cancelled.reason.into());

@@ -39,7 +39,9 @@ impl Handler<Postgres> for Replies {
             let (command, outcome) = outcome(&message.body, |topic| unit.publisher().topic_name(topic));
             // What a command led to further on is not this operation's answer.
             if command == message.envelope.key {
-                completions.entry(command).or_insert(Completion { id: command, outcome });
+                completions
+                    .entry(command)
+                    .or_insert(Completion { id: command, outcome });
             }
         }
         let completions: Vec<Completion> = completions.into_values().collect();

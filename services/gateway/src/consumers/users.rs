@@ -44,7 +44,11 @@ impl Handler<Postgres> for Users {
         }
         let rows: Vec<UserRow> = rows.into_values().collect();
         save(unit.tx(), &rows).await.map_err(failed)?;
-        let gone: Vec<Uuid> = rows.iter().filter(|row| row.deactivated_at.is_some()).map(|row| row.id).collect();
+        let gone: Vec<Uuid> = rows
+            .iter()
+            .filter(|row| row.deactivated_at.is_some())
+            .map(|row| row.id)
+            .collect();
         if !gone.is_empty() {
             accounts::close(unit.tx(), &gone).await.map_err(failed)?;
         }

@@ -172,8 +172,12 @@ pub async fn save(tx: &mut postgres::Tx, changes: &[(Uuid, EventChange)]) -> sql
         .bind(column(&whole, |(.., details)| details.capacity))
         .bind(column(&whole, |(.., details)| details.registration_closes_at.to_utc()))
         .bind(column(&whole, |(.., details)| details.waiting_list))
-        .bind(column(&whole, |(_, change, _)| change.status.unwrap_or(EventStatus::Draft).as_str()))
-        .bind(column(&whole, |(_, change, _)| change.created_at.or(change.published_at)))
+        .bind(column(&whole, |(_, change, _)| {
+            change.status.unwrap_or(EventStatus::Draft).as_str()
+        }))
+        .bind(column(&whole, |(_, change, _)| {
+            change.created_at.or(change.published_at)
+        }))
         .bind(column(&whole, |(_, change, _)| change.published_at))
         .bind(column(&whole, |(_, change, _)| change.cancelled_at))
         .bind(column(&whole, |(_, change, _)| change.cancel_reason.as_deref()))

@@ -223,7 +223,9 @@ pub async fn begin(pool: &PgPool, owner: Uuid, asked: &[(New, OutboxMessage)]) -
     .bind(column(asked, |(new, _)| new.password_hash.clone()))
     .bind(column(asked, |(_, message)| message.topic.clone()))
     .bind(column(asked, |(_, message)| message.key))
-    .bind(column(asked, |(_, message)| message.value.as_ref().map(|value| value.to_vec())))
+    .bind(column(asked, |(_, message)| {
+        message.value.as_ref().map(|value| value.to_vec())
+    }))
     .bind(column(asked, |(_, message)| message.headers.to_json()))
     .bind(owner)
     .fetch_one(pool)
@@ -308,9 +310,15 @@ pub async fn complete(tx: &mut postgres::Tx, completions: &[Completion]) -> sqlx
     .bind(states)
     .bind(effects)
     .bind(results)
-    .bind(column(completions, |completion| refusal(completion).map(|refusal| refusal.code)))
-    .bind(column(completions, |completion| refusal(completion).map(|refusal| refusal.detail)))
-    .bind(column(completions, |completion| refusal(completion).map(|refusal| Json(refusal.errors))))
+    .bind(column(completions, |completion| {
+        refusal(completion).map(|refusal| refusal.code)
+    }))
+    .bind(column(completions, |completion| {
+        refusal(completion).map(|refusal| refusal.detail)
+    }))
+    .bind(column(completions, |completion| {
+        refusal(completion).map(|refusal| Json(refusal.errors))
+    }))
     .fetch_all(&mut **tx)
     .await
 }
@@ -354,7 +362,9 @@ fn key(new: &New) -> Option<String> {
 }
 
 fn fingerprint(new: &New) -> Option<Vec<u8>> {
-    new.idempotency.as_ref().map(|idempotency| idempotency.fingerprint.to_vec())
+    new.idempotency
+        .as_ref()
+        .map(|idempotency| idempotency.fingerprint.to_vec())
 }
 
 fn operation(row: &PgRow) -> sqlx::Result<Operation> {

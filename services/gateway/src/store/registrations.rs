@@ -198,7 +198,10 @@ fn page<P: super::page::Place>(
     shown: Shown,
     place: impl Fn(&Listed) -> P,
 ) -> sqlx::Result<Page<Registration>> {
-    let listed: Vec<Listed> = rows.iter().map(|row| Listed::of(row, shown)).collect::<sqlx::Result<_>>()?;
+    let listed: Vec<Listed> = rows
+        .iter()
+        .map(|row| Listed::of(row, shown))
+        .collect::<sqlx::Result<_>>()?;
     let page = cut.page(listed, place);
     Ok(Page {
         items: page.items.into_iter().map(|listed| listed.registration).collect(),
@@ -289,7 +292,9 @@ pub async fn save(tx: &mut postgres::Tx, changes: &[(Uuid, RegistrationChange)])
         .bind(column(&begun, |(.., begun)| begun.registered_at))
         .bind(column(&begun, |(_, change, _)| change.confirmed_at))
         .bind(column(&begun, |(_, change, _)| change.cancelled_at))
-        .bind(column(&begun, |(_, change, _)| change.cancel_reason.map(CancelReason::as_str)))
+        .bind(column(&begun, |(_, change, _)| {
+            change.cancel_reason.map(CancelReason::as_str)
+        }))
         .bind(column(&begun, |(_, change, _)| change.version))
         .execute(&mut **tx)
         .await?;
@@ -310,7 +315,9 @@ pub async fn save(tx: &mut postgres::Tx, changes: &[(Uuid, RegistrationChange)])
         .bind(column(&gone_on, |(_, change)| change.status.as_str()))
         .bind(column(&gone_on, |(_, change)| change.confirmed_at))
         .bind(column(&gone_on, |(_, change)| change.cancelled_at))
-        .bind(column(&gone_on, |(_, change)| change.cancel_reason.map(CancelReason::as_str)))
+        .bind(column(&gone_on, |(_, change)| {
+            change.cancel_reason.map(CancelReason::as_str)
+        }))
         .bind(column(&gone_on, |(_, change)| change.version))
         .execute(&mut **tx)
         .await?;

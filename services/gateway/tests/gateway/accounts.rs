@@ -11,14 +11,20 @@ use crate::app::{PASSWORD, Person, TestApp, accepted, effect, sign_up};
 impl TestApp {
     async fn deactivate(&self, person: &Person) {
         let (answer, ()) = tokio::join!(
-            self.gateway.delete(format!("/v1/users/{}", person.id)).by(person).wait(10).send(),
+            self.gateway
+                .delete(format!("/v1/users/{}", person.id))
+                .by(person)
+                .wait(10)
+                .send(),
             async {
                 let command = self.command::<UserCommand>().await;
                 let deactivated = UserDeactivated {
                     reason: "asked for".to_owned(),
                     deactivated_at: Timestamp::parse("2026-03-02T12:00:00Z").expect("a time"),
                 };
-                self.bench.deliver(Outgoing::<UserEvent>::new(person.id, deactivated)).await;
+                self.bench
+                    .deliver(Outgoing::<UserEvent>::new(person.id, deactivated))
+                    .await;
                 self.bench.deliver_again().await;
                 let effects = vec![effect(&topics::USERS, person.id, 2)];
                 self.bench.deliver(accepted(command.envelope.id, 2, effects)).await;
@@ -39,9 +45,18 @@ async fn who_has_signed_up_can_sign_in_and_see_the_own_profile() {
     assert_eq!(session.header("cache-control"), "no-store");
     assert_eq!(session.body["token_type"], "Bearer");
     assert_eq!(session.body["expires_in"], 900);
-    assert_eq!((&session.body["user_id"], &session.body["roles"]), (&json!(ada.id), &json!(["member"])));
+    assert_eq!(
+        (&session.body["user_id"], &session.body["roles"]),
+        (&json!(ada.id), &json!(["member"]))
+    );
     let me = app.gateway.get("/v1/me").by(&ada).send().await.expect(200);
-    let profile = app.gateway.get(format!("/v1/users/{}", ada.id)).by(&ada).send().await.expect(200);
+    let profile = app
+        .gateway
+        .get(format!("/v1/users/{}", ada.id))
+        .by(&ada)
+        .send()
+        .await
+        .expect(200);
     assert_eq!(me.body, profile.body);
     assert_eq!(me.body["username"], "ada");
 }
@@ -51,7 +66,12 @@ async fn the_e_mail_is_found_whatever_its_case() {
     let app = TestApp::start().await;
     app.person("ada").await;
     let credentials = json!({ "email": "ADA@Example.ORG", "password": PASSWORD });
-    app.gateway.post("/v1/sessions").json(credentials).send().await.expect(201);
+    app.gateway
+        .post("/v1/sessions")
+        .json(credentials)
+        .send()
+        .await
+        .expect(201);
 }
 
 #[tokio::test]
@@ -59,12 +79,23 @@ async fn a_wrong_password_and_an_unknown_e_mail_are_answered_the_same() {
     let app = TestApp::start().await;
     app.person("ada").await;
     let mut answers: Vec<Value> = Vec::new();
-    for (email, password) in [("ada@example.org", "wrong horse battery"), ("eve@example.org", PASSWORD)] {
+    for (email, password) in [
+        ("ada@example.org", "wrong horse battery"),
+        ("eve@example.org", PASSWORD),
+    ] {
         let credentials = json!({ "email": email, "password": password });
-        let answer = app.gateway.post("/v1/sessions").json(credentials).send().await.expect(401);
+        let answer = app
+            .gateway
+            .post("/v1/sessions")
+            .json(credentials)
+            .send()
+            .await
+            .expect(401);
         assert_eq!(answer.header("www-authenticate"), "Bearer");
         let mut body = answer.body;
-        body.as_object_mut().expect("a problem").retain(|member, _| member != "instance" && member != "traceId");
+        body.as_object_mut()
+            .expect("a problem")
+            .retain(|member, _| member != "instance" && member != "traceId");
         answers.push(body);
     }
     assert_eq!(answers[0], answers[1]);
@@ -74,7 +105,14 @@ async fn a_wrong_password_and_an_unknown_e_mail_are_answered_the_same() {
 #[tokio::test]
 async fn who_was_not_accepted_yet_can_not_sign_in() {
     let app = TestApp::start().await;
-    let answer = app.gateway.post("/v1/users").wait(0).json(sign_up("ada")).send().await.expect(202);
+    let answer = app
+        .gateway
+        .post("/v1/users")
+        .wait(0)
+        .json(sign_up("ada"))
+        .send()
+        .await
+        .expect(202);
     app.sign_in("ada").await.expect(401);
     app.users_accept().await;
     app.sign_in("ada").await.expect(201);
@@ -89,7 +127,11 @@ async fn a_sign_up_that_is_wrong_is_told_every_fault_and_asks_nobody() {
     body["time_zone"] = json!("Europe/Atlantis");
     body["date_of_birth"] = json!("1990-02-30");
     let answer = app.gateway.post("/v1/users").json(body).send().await.expect(422);
-    let faults = [("date_of_birth", "malformed"), ("time_zone", "unknown"), ("password", "too-common")];
+    let faults = [
+        ("date_of_birth", "malformed"),
+        ("time_zone", "unknown"),
+        ("password", "too-common"),
+    ];
     assert_eq!(answer.faults(), faults);
     assert!(app.bench.said::<UserCommand>().await.is_empty());
 }
@@ -119,7 +161,11 @@ async fn a_storm_of_sign_ups_is_refused_before_it_costs_anything() {
     let answers = futures::future::join_all(sign_ups).await;
     let refused: Vec<_> = answers.iter().filter(|answer| answer.status == 503).collect();
     assert_eq!(refused.len(), 4);
-    assert!(refused.iter().all(|answer| answer.code() == "overloaded" && answer.header("retry-after") == "1"));
+    assert!(
+        refused
+            .iter()
+            .all(|answer| answer.code() == "overloaded" && answer.header("retry-after") == "1")
+    );
     assert_eq!(app.commands::<UserCommand>().await.len(), 2);
 }
 
@@ -128,7 +174,10 @@ async fn somebody_elses_profile_is_not_there() {
     let app = TestApp::start().await;
     let (ada, bob) = (app.person("ada").await, app.person("bob").await);
     let path = format!("/v1/users/{}", ada.id);
-    assert_eq!(app.gateway.get(&path).by(&bob).send().await.expect(404).code(), "not-found");
+    assert_eq!(
+        app.gateway.get(&path).by(&bob).send().await.expect(404).code(),
+        "not-found"
+    );
     app.gateway.delete(&path).by(&bob).send().await.expect(404);
     app.gateway.get("/v1/users/ada").by(&ada).send().await.expect(404);
     assert!(app.bench.said::<UserCommand>().await.is_empty());
@@ -139,7 +188,10 @@ async fn a_deactivated_users_token_and_password_work_no_more() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     app.deactivate(&ada).await;
-    assert_eq!(app.gateway.get("/v1/me").by(&ada).send().await.expect(401).code(), "token-invalid");
+    assert_eq!(
+        app.gateway.get("/v1/me").by(&ada).send().await.expect(401).code(),
+        "token-invalid"
+    );
     app.sign_in("ada").await.expect(401);
     assert_eq!(app.count("SELECT count(*) FROM roles").await, 0);
 }
@@ -157,7 +209,13 @@ async fn an_e_mail_signs_in_whoever_has_it_now() {
 #[tokio::test]
 async fn a_deactivation_that_overtakes_the_sign_ups_reply_wins() {
     let app = TestApp::start().await;
-    app.gateway.post("/v1/users").wait(0).json(sign_up("ada")).send().await.expect(202);
+    app.gateway
+        .post("/v1/users")
+        .wait(0)
+        .json(sign_up("ada"))
+        .send()
+        .await
+        .expect(202);
     let command = app.command::<UserCommand>().await;
     let user = command.envelope.key;
     let at = Timestamp::EPOCH;
@@ -171,7 +229,9 @@ async fn a_deactivation_that_overtakes_the_sign_ups_reply_wins() {
             Outgoing::<UserEvent>::new(user, deactivated),
         ])
         .await;
-    app.bench.deliver(accepted(command.envelope.id, 1, vec![effect(&topics::USERS, user, 1)])).await;
+    app.bench
+        .deliver(accepted(command.envelope.id, 1, vec![effect(&topics::USERS, user, 1)]))
+        .await;
     app.sign_in("ada").await.expect(401);
     assert_eq!(app.count("SELECT count(*) FROM credentials").await, 0);
 }
@@ -184,9 +244,21 @@ async fn an_admin_grants_roles_and_they_work_at_once() {
     let path = format!("/v1/users/{}/roles", ada.id);
     let put = |roles: Value| app.gateway.put(&path).by(&root).json(json!({ "roles": roles }));
 
-    assert_eq!(app.gateway.get("/v1/audit/entries").by(&ada).send().await.expect(403).code(), "role-needed");
+    assert_eq!(
+        app.gateway
+            .get("/v1/audit/entries")
+            .by(&ada)
+            .send()
+            .await
+            .expect(403)
+            .code(),
+        "role-needed"
+    );
     let answer = put(json!(["auditor", "organizer", "member"])).send().await.expect(200);
-    assert_eq!(answer.body, json!({ "user_id": ada.id, "roles": ["member", "organizer", "auditor"] }));
+    assert_eq!(
+        answer.body,
+        json!({ "user_id": ada.id, "roles": ["member", "organizer", "auditor"] })
+    );
     let entries = app.gateway.get("/v1/audit/entries").by(&ada).wait(0).send().await;
     assert_eq!(entries.expect(503).code(), "no-answer", "the same token as before");
     let me = app.gateway.get("/v1/me").by(&ada).send().await.expect(200);
@@ -206,9 +278,15 @@ async fn roles_are_an_admins_to_grant_and_an_admin_stays_one() {
         call.json(json!({ "roles": roles })).send()
     };
     put(&ada, ada.id, json!(["admin"])).await.expect(403);
-    assert_eq!(put(&root, root.id, json!([])).await.expect(409).code(), "own-admin-role");
+    assert_eq!(
+        put(&root, root.id, json!([])).await.expect(409).code(),
+        "own-admin-role"
+    );
     put(&root, Uuid::now_v7(), json!(["organizer"])).await.expect(404);
-    assert_eq!(put(&root, ada.id, json!(["emperor"])).await.expect(422).faults(), [("roles[0]", "malformed")]);
+    assert_eq!(
+        put(&root, ada.id, json!(["emperor"])).await.expect(422).faults(),
+        [("roles[0]", "malformed")]
+    );
 }
 
 #[tokio::test]
@@ -218,13 +296,21 @@ async fn granting_with_a_key_again_does_not_undo_what_came_between() {
     app.grant(&root, Role::Admin).await;
     let put = |key: &str, roles: Value| {
         let call = app.gateway.put(format!("/v1/users/{}/roles", ada.id)).by(&root);
-        call.header("idempotency-key", key).json(json!({ "roles": roles })).send()
+        call.header("idempotency-key", key)
+            .json(json!({ "roles": roles }))
+            .send()
     };
     put("one", json!(["organizer"])).await.expect(200);
     put("two", json!([])).await.expect(200);
     put("one", json!(["organizer"])).await.expect(200);
-    assert_eq!(app.count("SELECT count(*) FROM roles WHERE role = 'organizer'").await, 0);
-    assert_eq!(put("one", json!(["auditor"])).await.expect(422).code(), "idempotency-key-reused");
+    assert_eq!(
+        app.count("SELECT count(*) FROM roles WHERE role = 'organizer'").await,
+        0
+    );
+    assert_eq!(
+        put("one", json!(["auditor"])).await.expect(422).code(),
+        "idempotency-key-reused"
+    );
 }
 
 #[tokio::test]
@@ -243,12 +329,17 @@ async fn the_first_admin_is_signed_up_once_and_again_after_a_refusal() {
     start().await;
     start().await;
     let command = app.command::<UserCommand>().await;
-    app.bench.deliver(crate::app::rejected(command.envelope.id, "email-taken", &[])).await;
+    app.bench
+        .deliver(crate::app::rejected(command.envelope.id, "email-taken", &[]))
+        .await;
     assert_eq!(app.count("SELECT count(*) FROM roles").await, 0);
 
     start().await;
     app.users_accept().await;
     start().await;
     assert!(app.bench.said::<UserCommand>().await.is_empty());
-    assert_eq!(app.sign_in("root").await.expect(201).body["roles"], json!(["member", "admin"]));
+    assert_eq!(
+        app.sign_in("root").await.expect(201).body["roles"],
+        json!(["member", "admin"])
+    );
 }

@@ -44,7 +44,6 @@ pub(crate) struct TestApp {
 #[derive(Debug, Clone)]
 pub(crate) struct Person {
     pub(crate) id: Uuid,
-    pub(crate) name: String,
     pub(crate) token: String,
 }
 
@@ -66,7 +65,9 @@ pub(crate) struct Answer {
 
 impl Gateway {
     pub(crate) async fn start(database: &PostgresDatabase, settings: &[(&str, &str)]) -> Self {
-        let ledger = Postgres::connect(&database.url(), 6).await.expect("the database answers");
+        let ledger = Postgres::connect(&database.url(), 6)
+            .await
+            .expect("the database answers");
         let settings = Settings::from_map(
             [
                 ("DATABASE_URL", database.url().as_str()),
@@ -158,8 +159,16 @@ impl Call<'_> {
         for (name, value) in self.headers {
             request = request.header(name, value);
         }
-        let request = request.body(Body::from(self.body.unwrap_or_default())).expect("a valid request");
-        let response = self.gateway.router.clone().oneshot(request).await.expect("it never fails");
+        let request = request
+            .body(Body::from(self.body.unwrap_or_default()))
+            .expect("a valid request");
+        let response = self
+            .gateway
+            .router
+            .clone()
+            .oneshot(request)
+            .await
+            .expect("it never fails");
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.expect("the body is whole");
         Answer {
@@ -181,14 +190,25 @@ impl Answer {
     }
 
     pub(crate) fn code(&self) -> &str {
-        self.body["code"].as_str().unwrap_or_else(|| panic!("no problem: {self:?}"))
+        self.body["code"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no problem: {self:?}"))
     }
 
     /// The fields that are at fault, with their codes.
     pub(crate) fn faults(&self) -> Vec<(&str, &str)> {
-        let errors = self.body["errors"].as_array().unwrap_or_else(|| panic!("no errors: {self:?}"));
-        let text = |value: &'_ Value| -> &str { value.as_str().map_or("", |text| Box::leak(text.to_owned().into_boxed_str())) };
-        errors.iter().map(|error| (text(&error["field"]), text(&error["code"]))).collect()
+        let errors = self.body["errors"]
+            .as_array()
+            .unwrap_or_else(|| panic!("no errors: {self:?}"));
+        let text = |value: &'_ Value| -> &str {
+            value
+                .as_str()
+                .map_or("", |text| Box::leak(text.to_owned().into_boxed_str()))
+        };
+        errors
+            .iter()
+            .map(|error| (text(&error["field"]), text(&error["code"])))
+            .collect()
     }
 
     pub(crate) fn expect(self, status: u16) -> Self {
@@ -346,7 +366,9 @@ impl TestApp {
     /// The user service says what it says of a new account.
     pub(crate) async fn user_is_created(&self, id: Uuid, profile: UserProfile) {
         let created_at = Timestamp::parse("2026-03-01T12:00:00Z").expect("a time");
-        self.bench.deliver(Outgoing::<UserEvent>::new(id, UserCreated { created_at })).await;
+        self.bench
+            .deliver(Outgoing::<UserEvent>::new(id, UserCreated { created_at }))
+            .await;
         self.bench.deliver(Outgoing::<UserProfileState>::new(id, profile)).await;
     }
 
@@ -364,7 +386,10 @@ impl TestApp {
             date_of_birth: create.date_of_birth,
             time_zone: create.time_zone.clone(),
         };
-        let effects = vec![effect(&topics::USERS, user, 1), effect(&topics::USERS_PROFILES, user, 1)];
+        let effects = vec![
+            effect(&topics::USERS, user, 1),
+            effect(&topics::USERS_PROFILES, user, 1),
+        ];
         self.bench.deliver(accepted(operation, 1, effects)).await;
         self.user_is_created(user, profile).await;
     }
@@ -373,7 +398,12 @@ impl TestApp {
     pub(crate) async fn events_accept(&self, version: i64) {
         let command = self.command::<EventCommand>().await;
         let (operation, event) = (command.envelope.id, command.envelope.key);
-        let organizer = command.envelope.actor.as_ref().and_then(contracts::Actor::user).expect("a person");
+        let organizer = command
+            .envelope
+            .actor
+            .as_ref()
+            .and_then(contracts::Actor::user)
+            .expect("a person");
         let fact: EventEvent = match &command.body {
             EventCommand::CreateEvent(_) => event_created(organizer).into(),
             EventCommand::PublishEvent(_) => event_published(organizer).into(),
@@ -384,7 +414,9 @@ impl TestApp {
             .into(),
             EventCommand::EndEvent(_) => panic!("the gateway ends nothing"),
         };
-        self.bench.deliver(Outgoing::<EventEvent>::new(event, fact).sequence(version)).await;
+        self.bench
+            .deliver(Outgoing::<EventEvent>::new(event, fact).sequence(version))
+            .await;
         let effects = vec![effect(&topics::EVENTS, event, version)];
         self.bench.deliver(accepted(operation, version, effects)).await;
     }
@@ -400,7 +432,9 @@ impl TestApp {
             registration_id: register.registration_id,
             user_id: register.user_id,
         };
-        self.bench.deliver(Outgoing::<RegistrationEvent>::new(event, seat).sequence(version)).await;
+        self.bench
+            .deliver(Outgoing::<RegistrationEvent>::new(event, seat).sequence(version))
+            .await;
         let effects = vec![effect(&topics::REGISTRATIONS, event, version)];
         self.bench.deliver(accepted(operation, version, effects)).await;
     }
@@ -413,8 +447,10 @@ impl TestApp {
         );
         let id = answer.expect(201).id();
         Person {
-            token: self.sign_in(name).await.expect(201).body["access_token"].as_str().expect("a token").to_owned(),
-            name: name.to_owned(),
+            token: self.sign_in(name).await.expect(201).body["access_token"]
+                .as_str()
+                .expect("a token")
+                .to_owned(),
             id,
         }
     }
@@ -443,7 +479,12 @@ impl TestApp {
     /// An event as its organizer has drafted it.
     pub(crate) async fn has_draft(&self, organizer: &Person) -> Uuid {
         let (answer, ()) = tokio::join!(
-            self.gateway.post("/v1/events").by(organizer).wait(10).json(draft()).send(),
+            self.gateway
+                .post("/v1/events")
+                .by(organizer)
+                .wait(10)
+                .json(draft())
+                .send(),
             self.events_accept(1)
         );
         answer.expect(201).id()
@@ -453,18 +494,28 @@ impl TestApp {
     pub(crate) async fn has_event(&self, organizer: &Person) -> Uuid {
         let event = self.has_draft(organizer).await;
         let (answer, ()) = tokio::join!(
-            self.gateway.post(format!("/v1/events/{event}/publish")).by(organizer).wait(10).send(),
+            self.gateway
+                .post(format!("/v1/events/{event}/publish"))
+                .by(organizer)
+                .wait(10)
+                .send(),
             self.events_accept(2)
         );
         answer.expect(200);
-        self.bench.deliver(Outgoing::<RegistrationEvent>::new(event, roster_opened(organizer.id))).await;
+        self.bench
+            .deliver(Outgoing::<RegistrationEvent>::new(event, roster_opened(organizer.id)))
+            .await;
         event
     }
 
     /// A seat; `version` is the roster's.
     pub(crate) async fn has_seat(&self, person: &Person, event: Uuid, version: i64) -> Uuid {
         let (answer, ()) = tokio::join!(
-            self.gateway.post(format!("/v1/events/{event}/registrations")).by(person).wait(10).send(),
+            self.gateway
+                .post(format!("/v1/events/{event}/registrations"))
+                .by(person)
+                .wait(10)
+                .send(),
             self.registrations_confirm(version)
         );
         answer.expect(201).id()
@@ -472,7 +523,10 @@ impl TestApp {
 
     /// A number from the database.
     pub(crate) async fn count(&self, query: &str) -> i64 {
-        sqlx::query_scalar(query).fetch_one(self.database.pool()).await.expect("a number")
+        sqlx::query_scalar(query)
+            .fetch_one(self.database.pool())
+            .await
+            .expect("a number")
     }
 }
 

@@ -25,7 +25,10 @@ async fn a_question_is_asked_over_kafka_and_its_answer_is_the_page() {
         app.bench.deliver_again().await;
         query
     });
-    assert_eq!(answer.expect(200).body, json!({ "items": [{ "offset": 1 }, { "offset": 2 }], "next": "def" }));
+    assert_eq!(
+        answer.expect(200).body,
+        json!({ "items": [{ "offset": 1 }, { "offset": 2 }], "next": "def" })
+    );
     let AuditQuery::FindAuditEntries(asked) = query.body;
     assert_eq!(
         asked,
@@ -51,11 +54,20 @@ async fn a_question_without_an_answer_is_503() {
     let app = TestApp::start().await;
     let eve = app.person("eve").await;
     app.grant(&eve, Role::Admin).await;
-    let answer = app.gateway.get("/v1/audit/entries").by(&eve).wait(0).send().await.expect(503);
+    let answer = app
+        .gateway
+        .get("/v1/audit/entries")
+        .by(&eve)
+        .wait(0)
+        .send()
+        .await
+        .expect(503);
     assert_eq!(answer.code(), "no-answer");
     let (answer, ()) = tokio::join!(app.gateway.get("/v1/audit/entries").by(&eve).send(), async {
         for query in app.commands::<AuditQuery>().await {
-            app.bench.deliver(rejected(query.envelope.id, "invalid", &[("cursor", "malformed")])).await;
+            app.bench
+                .deliver(rejected(query.envelope.id, "invalid", &[("cursor", "malformed")]))
+                .await;
         }
     });
     // The commands of both may have come at once, or one after the other.
@@ -77,7 +89,13 @@ async fn a_question_that_can_not_be_read_is_told_why() {
         ("limit=many", ("limit", "malformed")),
         ("colour=blue", ("colour", "unknown")),
     ] {
-        let answer = app.gateway.get(format!("/v1/audit/entries?{query}")).by(&eve).send().await.expect(422);
+        let answer = app
+            .gateway
+            .get(format!("/v1/audit/entries?{query}"))
+            .by(&eve)
+            .send()
+            .await
+            .expect(422);
         assert_eq!(answer.faults(), [fault], "{query}");
     }
 }

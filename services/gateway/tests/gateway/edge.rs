@@ -14,17 +14,37 @@ use crate::app::{Gateway, TestApp, sign_up};
 #[tokio::test]
 async fn every_answer_has_a_request_id_and_security_headers() {
     let app = TestApp::start().await;
-    for (path, status) in [("/v1/events", 200), ("/v1/me", 401), ("/nowhere", 404), ("/openapi.json", 200)] {
+    for (path, status) in [
+        ("/v1/events", 200),
+        ("/v1/me", 401),
+        ("/nowhere", 404),
+        ("/openapi.json", 200),
+    ] {
         let answer = app.gateway.get(path).send().await.expect(status);
         assert!(answer.header("x-request-id").parse::<Uuid>().is_ok(), "{path}");
         assert_eq!(answer.header("x-content-type-options"), "nosniff");
-        assert_eq!(answer.header("content-security-policy"), "default-src 'none'; frame-ancestors 'none'");
+        assert_eq!(
+            answer.header("content-security-policy"),
+            "default-src 'none'; frame-ancestors 'none'"
+        );
     }
     let mine = Uuid::now_v7();
-    let answer = app.gateway.get("/v1/me").header("x-request-id", mine).send().await.expect(401);
+    let answer = app
+        .gateway
+        .get("/v1/me")
+        .header("x-request-id", mine)
+        .send()
+        .await
+        .expect(401);
     assert_eq!(answer.header("x-request-id"), mine.to_string());
     assert_eq!(answer.body["instance"], format!("urn:uuid:{mine}"));
-    let answer = app.gateway.get("/v1/me").header("x-request-id", "a\" onload=\"").send().await.expect(401);
+    let answer = app
+        .gateway
+        .get("/v1/me")
+        .header("x-request-id", "a\" onload=\"")
+        .send()
+        .await
+        .expect(401);
     assert!(answer.header("x-request-id").parse::<Uuid>().is_ok());
 }
 
@@ -56,15 +76,37 @@ async fn bodies_are_read_strictly() {
     let post = || app.gateway.post("/v1/users");
     let mut unknown = sign_up("ada");
     unknown["role"] = json!("admin");
-    assert_eq!(post().json(unknown).send().await.expect(422).faults(), [("role", "unknown")]);
+    assert_eq!(
+        post().json(unknown).send().await.expect(422).faults(),
+        [("role", "unknown")]
+    );
     let mut missing = sign_up("ada");
     missing.as_object_mut().expect("an object").remove("email");
-    assert_eq!(post().json(missing).send().await.expect(422).faults(), [("email", "required")]);
-    assert_eq!(post().raw("application/json", "{").send().await.expect(400).code(), "malformed");
-    assert_eq!(post().raw("text/plain", "{}").send().await.expect(415).code(), "media-type");
+    assert_eq!(
+        post().json(missing).send().await.expect(422).faults(),
+        [("email", "required")]
+    );
+    assert_eq!(
+        post().raw("application/json", "{").send().await.expect(400).code(),
+        "malformed"
+    );
+    assert_eq!(
+        post().raw("text/plain", "{}").send().await.expect(415).code(),
+        "media-type"
+    );
     let body = format!(r#"{{"email":"{}"}}"#, "a".repeat(64 * 1024));
-    assert_eq!(post().raw("application/json", body.clone()).send().await.expect(413).code(), "too-large");
-    let declared = post().header("content-length", body.len()).raw("application/json", body);
+    assert_eq!(
+        post()
+            .raw("application/json", body.clone())
+            .send()
+            .await
+            .expect(413)
+            .code(),
+        "too-large"
+    );
+    let declared = post()
+        .header("content-length", body.len())
+        .raw("application/json", body);
     assert_eq!(declared.send().await.expect(413).code(), "too-large");
 }
 
@@ -73,7 +115,13 @@ async fn a_bad_token_is_refused_also_where_none_is_needed() {
     let app = TestApp::start().await;
     for authorization in ["Bearer", "Bearer x", "Basic YTpi", "Bearer a.b.c"] {
         for path in ["/v1/events", "/v1/me"] {
-            let answer = app.gateway.get(path).header("authorization", authorization).send().await.expect(401);
+            let answer = app
+                .gateway
+                .get(path)
+                .header("authorization", authorization)
+                .send()
+                .await
+                .expect(401);
             assert_eq!(answer.code(), "token-invalid");
             assert_eq!(answer.header("www-authenticate"), "Bearer");
         }
@@ -88,9 +136,15 @@ async fn a_token_is_verified_with_the_published_key_and_by_every_gateway() {
     other.get("/v1/me").by(&ada).send().await.expect(200);
 
     let keys = app.gateway.get("/.well-known/jwks.json").send().await.expect(200);
-    assert_eq!(other.get("/.well-known/jwks.json").send().await.expect(200).body, keys.body);
+    assert_eq!(
+        other.get("/.well-known/jwks.json").send().await.expect(200).body,
+        keys.body
+    );
     let key = &keys.body["keys"][0];
-    assert_eq!((&key["kty"], &key["crv"], &key["alg"]), (&json!("OKP"), &json!("Ed25519"), &json!("EdDSA")));
+    assert_eq!(
+        (&key["kty"], &key["crv"], &key["alg"]),
+        (&json!("OKP"), &json!("Ed25519"), &json!("EdDSA"))
+    );
     let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).expect("base64url");
     let public: [u8; 32] = decode(key["x"].as_str().expect("x")).try_into().expect("32 bytes");
     let (signed, signature) = ada.token.rsplit_once('.').expect("three parts");
@@ -99,10 +153,17 @@ async fn a_token_is_verified_with_the_published_key_and_by_every_gateway() {
     assert_eq!((&header["alg"], &header["kid"]), (&json!("EdDSA"), &key["kid"]));
     let claims: Value = serde_json::from_slice(&decode(claims)).expect("JSON");
     assert_eq!(claims["sub"], json!(ada.id));
-    assert_eq!(claims["exp"].as_u64().zip(claims["iat"].as_u64()).map(|(exp, iat)| exp - iat), Some(900));
+    assert_eq!(
+        claims["exp"]
+            .as_u64()
+            .zip(claims["iat"].as_u64())
+            .map(|(exp, iat)| exp - iat),
+        Some(900)
+    );
     let signature = Signature::from_slice(&decode(signature)).expect("64 bytes");
     let key = VerifyingKey::from_bytes(&public).expect("a key");
-    key.verify_strict(signed.as_bytes(), &signature).expect("the signature is right");
+    key.verify_strict(signed.as_bytes(), &signature)
+        .expect("the signature is right");
 }
 
 #[tokio::test]
@@ -111,11 +172,16 @@ async fn pages_of_named_origins_may_call() {
     let preflight = |origin: &str| {
         let call = app.gateway.call(Method::OPTIONS, "/v1/users").header("origin", origin);
         let call = call.header("access-control-request-method", "POST");
-        call.header("access-control-request-headers", "idempotency-key,content-type").send()
+        call.header("access-control-request-headers", "idempotency-key,content-type")
+            .send()
     };
     let answer = preflight("https://rollcall.example").await.expect(200);
     assert_eq!(answer.header("access-control-allow-origin"), "https://rollcall.example");
-    assert!(answer.header("access-control-allow-headers").contains("idempotency-key"));
+    assert!(
+        answer
+            .header("access-control-allow-headers")
+            .contains("idempotency-key")
+    );
     let answer = preflight("https://elsewhere.example").await;
     assert!(answer.headers.get("access-control-allow-origin").is_none());
 }
@@ -123,7 +189,14 @@ async fn pages_of_named_origins_may_call() {
 #[tokio::test]
 async fn a_request_ends_after_its_time() {
     let app = TestApp::start_with(&[("REQUEST_TIMEOUT_SECONDS", "1")]).await;
-    let answer = app.gateway.post("/v1/users").wait(20).json(sign_up("ada")).send().await.expect(503);
+    let answer = app
+        .gateway
+        .post("/v1/users")
+        .wait(20)
+        .json(sign_up("ada"))
+        .send()
+        .await
+        .expect(503);
     assert_eq!(answer.code(), "timeout");
     app.command::<contracts::UserCommand>().await;
 }
@@ -132,7 +205,11 @@ async fn a_request_ends_after_its_time() {
 async fn the_document_is_openapi_3_1_and_says_every_route() {
     let app = TestApp::start().await;
     let document = app.gateway.get("/openapi.json").send().await.expect(200).body;
-    assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")));
+    assert!(
+        document["openapi"]
+            .as_str()
+            .is_some_and(|version| version.starts_with("3.1"))
+    );
     let paths = document["paths"].as_object().expect("paths");
     let said: BTreeSet<String> = paths
         .iter()
@@ -142,16 +219,34 @@ async fn the_document_is_openapi_3_1_and_says_every_route() {
         })
         .collect();
     let expected = [
-        "POST /v1/users", "GET /v1/users/{id}", "DELETE /v1/users/{id}", "PUT /v1/users/{id}/roles", "GET /v1/me",
-        "POST /v1/sessions", "GET /.well-known/jwks.json", "POST /v1/events", "GET /v1/events",
-        "GET /v1/events/{id}", "POST /v1/events/{id}/publish", "POST /v1/events/{id}/cancel",
-        "GET /v1/events/{id}/availability", "POST /v1/events/{id}/registrations",
-        "GET /v1/events/{id}/registrations", "GET /v1/registrations/{id}", "DELETE /v1/registrations/{id}",
-        "GET /v1/me/registrations", "GET /v1/me/notifications", "GET /v1/operations/{id}", "GET /v1/me/operations",
+        "POST /v1/users",
+        "GET /v1/users/{id}",
+        "DELETE /v1/users/{id}",
+        "PUT /v1/users/{id}/roles",
+        "GET /v1/me",
+        "POST /v1/sessions",
+        "GET /.well-known/jwks.json",
+        "POST /v1/events",
+        "GET /v1/events",
+        "GET /v1/events/{id}",
+        "POST /v1/events/{id}/publish",
+        "POST /v1/events/{id}/cancel",
+        "GET /v1/events/{id}/availability",
+        "POST /v1/events/{id}/registrations",
+        "GET /v1/events/{id}/registrations",
+        "GET /v1/registrations/{id}",
+        "DELETE /v1/registrations/{id}",
+        "GET /v1/me/registrations",
+        "GET /v1/me/notifications",
+        "GET /v1/operations/{id}",
+        "GET /v1/me/operations",
         "GET /v1/audit/entries",
     ];
     assert_eq!(said, expected.into_iter().map(str::to_owned).collect());
-    let ids: Vec<_> = paths.values().flat_map(|item| item.as_object().expect("methods").values()).collect();
+    let ids: Vec<_> = paths
+        .values()
+        .flat_map(|item| item.as_object().expect("methods").values())
+        .collect();
     assert!(ids.iter().all(|operation| operation["operationId"].is_string()));
     // Everything that is referred to is there.
     let text = document.to_string();
@@ -166,6 +261,9 @@ async fn the_documentation_is_served_from_here() {
     let app = TestApp::start().await;
     let page = app.gateway.get("/docs/").send().await.expect(200);
     assert!(page.body.as_str().is_some_and(|page| page.contains("swagger-ui")));
-    assert!(page.header("content-security-policy").contains("script-src 'self'") || page.header("content-security-policy").contains("default-src 'self'"));
+    assert!(
+        page.header("content-security-policy").contains("script-src 'self'")
+            || page.header("content-security-policy").contains("default-src 'self'")
+    );
     app.gateway.get("/docs/swagger-ui-bundle.js").send().await.expect(200);
 }

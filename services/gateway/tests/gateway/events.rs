@@ -18,7 +18,10 @@ async fn a_draft_is_there_for_its_organizer_alone() {
     app.gateway.get(&path).by(&bob).send().await.expect(404);
     app.gateway.get(&path).send().await.expect(404);
     app.gateway.get(format!("{path}/availability")).send().await.expect(404);
-    assert_eq!(app.gateway.get("/v1/events").send().await.expect(200).body, json!({ "items": [] }));
+    assert_eq!(
+        app.gateway.get("/v1/events").send().await.expect(200).body,
+        json!({ "items": [] })
+    );
 }
 
 #[tokio::test]
@@ -26,8 +29,17 @@ async fn what_is_drafted_is_what_was_said() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let mut body = draft();
-    body.as_object_mut().expect("an object").remove("registration_closes_at");
-    app.gateway.post("/v1/events").by(&ada).wait(0).json(body).send().await.expect(202);
+    body.as_object_mut()
+        .expect("an object")
+        .remove("registration_closes_at");
+    app.gateway
+        .post("/v1/events")
+        .by(&ada)
+        .wait(0)
+        .json(body)
+        .send()
+        .await
+        .expect(202);
     let command = app.command::<EventCommand>().await;
     assert_eq!(command.envelope.actor, Some(Actor::User(ada.id)));
     let EventCommand::CreateEvent(create) = &command.body else {
@@ -43,10 +55,18 @@ async fn a_published_event_is_there_for_everybody() {
     let ada = app.organizer("ada").await;
     let event = app.has_event(&ada).await;
     let shown = app.gateway.get(format!("/v1/events/{event}")).send().await.expect(200);
-    assert_eq!((&shown.body["status"], shown.header("etag")), (&json!("published"), "\"2\""));
+    assert_eq!(
+        (&shown.body["status"], shown.header("etag")),
+        (&json!("published"), "\"2\"")
+    );
     let list = app.gateway.get("/v1/events").send().await.expect(200);
     assert_eq!(list.body["items"], json!([shown.body]));
-    let seats = app.gateway.get(format!("/v1/events/{event}/availability")).send().await.expect(200);
+    let seats = app
+        .gateway
+        .get(format!("/v1/events/{event}/availability"))
+        .send()
+        .await
+        .expect(200);
     let expected = json!({ "event_id": event, "capacity": 2, "taken": 0, "waiting": 0, "free": 2, "open": true });
     assert_eq!(seats.body, expected);
 }
@@ -66,10 +86,21 @@ async fn a_cancelled_event_says_why_and_is_not_listed() {
         app.events_accept(3)
     );
     let answer = answer.expect(200);
-    assert_eq!((&answer.body["status"], &answer.body["cancel_reason"]), (&json!("cancelled"), &json!("The engine broke.")));
+    assert_eq!(
+        (&answer.body["status"], &answer.body["cancel_reason"]),
+        (&json!("cancelled"), &json!("The engine broke."))
+    );
     app.gateway.get(format!("/v1/events/{event}")).send().await.expect(200);
-    assert_eq!(app.gateway.get("/v1/events").send().await.expect(200).body, json!({ "items": [] }));
-    let seats = app.gateway.get(format!("/v1/events/{event}/availability")).send().await.expect(200);
+    assert_eq!(
+        app.gateway.get("/v1/events").send().await.expect(200).body,
+        json!({ "items": [] })
+    );
+    let seats = app
+        .gateway
+        .get(format!("/v1/events/{event}/availability"))
+        .send()
+        .await
+        .expect(200);
     assert_eq!(seats.body["open"], false);
 }
 
@@ -77,8 +108,27 @@ async fn a_cancelled_event_says_why_and_is_not_listed() {
 async fn only_an_organizer_drafts() {
     let app = TestApp::start().await;
     let bob = app.person("bob").await;
-    assert_eq!(app.gateway.post("/v1/events").json(draft()).send().await.expect(401).code(), "not-signed-in");
-    assert_eq!(app.gateway.post("/v1/events").by(&bob).json(draft()).send().await.expect(403).code(), "role-needed");
+    assert_eq!(
+        app.gateway
+            .post("/v1/events")
+            .json(draft())
+            .send()
+            .await
+            .expect(401)
+            .code(),
+        "not-signed-in"
+    );
+    assert_eq!(
+        app.gateway
+            .post("/v1/events")
+            .by(&bob)
+            .json(draft())
+            .send()
+            .await
+            .expect(403)
+            .code(),
+        "role-needed"
+    );
     let publish = app.gateway.post(format!("/v1/events/{}/publish", Uuid::now_v7()));
     publish.by(&bob).send().await.expect(403);
     assert!(app.bench.said::<EventCommand>().await.is_empty());
@@ -90,10 +140,16 @@ async fn somebody_elses_event_is_not_there_to_be_changed() {
     let bob = app.organizer("bob").await;
     let event = Uuid::now_v7();
     let (answer, ()) = tokio::join!(
-        app.gateway.post(format!("/v1/events/{event}/publish")).by(&bob).wait(10).send(),
+        app.gateway
+            .post(format!("/v1/events/{event}/publish"))
+            .by(&bob)
+            .wait(10)
+            .send(),
         async {
             let command = app.command::<EventCommand>().await;
-            app.bench.deliver(rejected(command.envelope.id, "event-unknown", &[])).await;
+            app.bench
+                .deliver(rejected(command.envelope.id, "event-unknown", &[]))
+                .await;
         }
     );
     assert_eq!(answer.expect(404).code(), "event-unknown");
@@ -104,11 +160,17 @@ async fn a_version_that_is_out_of_date_is_412() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let event = app.has_draft(&ada).await;
-    let publish = app.gateway.post(format!("/v1/events/{event}/publish")).by(&ada).wait(10);
+    let publish = app
+        .gateway
+        .post(format!("/v1/events/{event}/publish"))
+        .by(&ada)
+        .wait(10);
     let (answer, ()) = tokio::join!(publish.header("if-match", "\"7\"").send(), async {
         let command = app.command::<EventCommand>().await;
         assert_eq!(command.envelope.expected_version, Some(7));
-        app.bench.deliver(rejected(command.envelope.id, "version-conflict", &[])).await;
+        app.bench
+            .deliver(rejected(command.envelope.id, "version-conflict", &[]))
+            .await;
     });
     assert_eq!(answer.expect(412).code(), "version-conflict");
 }
@@ -121,8 +183,19 @@ async fn texts_that_are_no_times_are_told_at_once() {
     body["starts_at"] = json!("tomorrow");
     body["time_zone"] = json!("Middle/Earth");
     body["registration_closes_at"] = json!("2099-03-01");
-    let answer = app.gateway.post("/v1/events").by(&ada).json(body).send().await.expect(422);
-    let faults = [("starts_at", "malformed"), ("time_zone", "unknown"), ("registration_closes_at", "malformed")];
+    let answer = app
+        .gateway
+        .post("/v1/events")
+        .by(&ada)
+        .json(body)
+        .send()
+        .await
+        .expect(422);
+    let faults = [
+        ("starts_at", "malformed"),
+        ("time_zone", "unknown"),
+        ("registration_closes_at", "malformed"),
+    ];
     assert_eq!(answer.faults(), faults);
 }
 
@@ -148,8 +221,17 @@ async fn the_list_is_read_page_by_page_in_the_order_of_the_starts() {
     let mut path = "/v1/events?limit=2".to_owned();
     for _ in 0..3 {
         let page = app.gateway.get(&path).send().await.expect(200);
-        seen.extend(page.body["items"].as_array().expect("items").iter().map(|event| uuid(&event["id"])));
-        path = format!("/v1/events?limit=2&cursor={}", page.body["next"].as_str().unwrap_or_default());
+        seen.extend(
+            page.body["items"]
+                .as_array()
+                .expect("items")
+                .iter()
+                .map(|event| uuid(&event["id"])),
+        );
+        path = format!(
+            "/v1/events?limit=2&cursor={}",
+            page.body["next"].as_str().unwrap_or_default()
+        );
     }
     assert!(path.ends_with("cursor="), "the third page is the last one");
     assert_eq!(seen, expected.into_iter().map(|(_, event)| event).collect::<Vec<_>>());
@@ -188,14 +270,19 @@ async fn a_whole_life_in_one_batch_is_the_same_as_one_by_one() {
         shown.push(answer.body);
     }
     assert_eq!(shown[0], shown[1]);
-    assert_eq!((&shown[0]["status"], &shown[0]["version"]), (&json!("ended"), &json!(4)));
+    assert_eq!(
+        (&shown[0]["status"], &shown[0]["version"]),
+        (&json!("ended"), &json!(4))
+    );
 }
 
 #[tokio::test]
 async fn a_roster_without_its_event_shows_nothing_until_that_is_there() {
     let app = TestApp::start().await;
     let (organizer, event) = (Uuid::now_v7(), Uuid::now_v7());
-    app.bench.deliver(Outgoing::<RegistrationEvent>::new(event, roster_opened(organizer))).await;
+    app.bench
+        .deliver(Outgoing::<RegistrationEvent>::new(event, roster_opened(organizer)))
+        .await;
     let path = format!("/v1/events/{event}/availability");
     app.gateway.get(&path).send().await.expect(404);
     let history = [

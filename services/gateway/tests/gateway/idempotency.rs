@@ -11,15 +11,30 @@ const KEY: &str = "idempotency-key";
 async fn the_same_request_again_is_answered_with_the_first_ones_outcome() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
-    let create = || app.gateway.post("/v1/events").by(&ada).header(KEY, "one").wait(10).json(draft());
+    let create = || {
+        app.gateway
+            .post("/v1/events")
+            .by(&ada)
+            .header(KEY, "one")
+            .wait(10)
+            .json(draft())
+    };
     let (first, ()) = tokio::join!(create().send(), app.events_accept(1));
     let first = first.expect(201);
     let again = create().send().await.expect(201);
     assert_eq!(again.body, first.body);
     assert_eq!(again.header("location"), first.header("location"));
     // With its members in another order, it is the same.
-    let text = format!("{{ \"waiting_list\": true, {}", &draft().to_string().replace(",\"waiting_list\":true", "")[1..]);
-    let again = app.gateway.post("/v1/events").by(&ada).header(KEY, "\"one\"").raw("application/json", text);
+    let text = format!(
+        "{{ \"waiting_list\": true, {}",
+        &draft().to_string().replace(",\"waiting_list\":true", "")[1..]
+    );
+    let again = app
+        .gateway
+        .post("/v1/events")
+        .by(&ada)
+        .header(KEY, "\"one\"")
+        .raw("application/json", text);
     assert_eq!(again.send().await.expect(201).body, first.body);
     assert!(app.bench.said::<EventCommand>().await.is_empty(), "it was asked once");
 }
@@ -27,10 +42,18 @@ async fn the_same_request_again_is_answered_with_the_first_ones_outcome() {
 #[tokio::test]
 async fn a_refusal_is_repeated_too() {
     let app = TestApp::start().await;
-    let sign_up = || app.gateway.post("/v1/users").header(KEY, "one").wait(10).json(sign_up("ada"));
+    let sign_up = || {
+        app.gateway
+            .post("/v1/users")
+            .header(KEY, "one")
+            .wait(10)
+            .json(sign_up("ada"))
+    };
     let (first, ()) = tokio::join!(sign_up().send(), async {
         let command = app.command::<UserCommand>().await;
-        app.bench.deliver(rejected(command.envelope.id, "email-taken", &[("email", "taken")])).await;
+        app.bench
+            .deliver(rejected(command.envelope.id, "email-taken", &[("email", "taken")]))
+            .await;
     });
     let again = sign_up().send().await.expect(409);
     assert_eq!(first.expect(409).body["instance"], again.body["instance"]);
@@ -42,7 +65,14 @@ async fn a_refusal_is_repeated_too() {
 async fn another_request_with_the_key_is_refused() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
-    let create = |body| app.gateway.post("/v1/events").by(&ada).header(KEY, "one").wait(0).json(body);
+    let create = |body| {
+        app.gateway
+            .post("/v1/events")
+            .by(&ada)
+            .header(KEY, "one")
+            .wait(0)
+            .json(body)
+    };
     let first = create(draft()).send().await.expect(202);
     let mut other = draft();
     other["capacity"] = json!(3);
@@ -50,7 +80,13 @@ async fn another_request_with_the_key_is_refused() {
     assert_eq!(answer.code(), "idempotency-key-reused");
     assert_eq!(answer.body["instance"], format!("/v1/operations/{}", first.id()));
     // Also where it goes elsewhere.
-    let elsewhere = app.gateway.delete(format!("/v1/users/{}", ada.id)).by(&ada).header(KEY, "one").send().await;
+    let elsewhere = app
+        .gateway
+        .delete(format!("/v1/users/{}", ada.id))
+        .by(&ada)
+        .header(KEY, "one")
+        .send()
+        .await;
     assert_eq!(elsewhere.expect(422).code(), "idempotency-key-reused");
     app.command::<EventCommand>().await;
 }
@@ -61,11 +97,22 @@ async fn a_key_belongs_to_its_user_and_without_one_to_the_request() {
     let (ada, bob) = (app.organizer("ada").await, app.organizer("bob").await);
     let mut operations = Vec::new();
     for person in [&ada, &bob] {
-        let create = app.gateway.post("/v1/events").by(person).header(KEY, "one").wait(0).json(draft());
+        let create = app
+            .gateway
+            .post("/v1/events")
+            .by(person)
+            .header(KEY, "one")
+            .wait(0)
+            .json(draft());
         operations.push(create.send().await.expect(202).id());
     }
     for name in ["eve", "mallory"] {
-        let create = app.gateway.post("/v1/users").header(KEY, "one").wait(0).json(sign_up(name));
+        let create = app
+            .gateway
+            .post("/v1/users")
+            .header(KEY, "one")
+            .wait(0)
+            .json(sign_up(name));
         operations.push(create.send().await.expect(202).id());
     }
     operations.dedup();
@@ -78,7 +125,14 @@ async fn a_key_belongs_to_its_user_and_without_one_to_the_request() {
 async fn it_is_a_conflict_only_while_the_first_request_is_held_open() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
-    let create = |wait| app.gateway.post("/v1/events").by(&ada).header(KEY, "one").wait(wait).json(draft());
+    let create = |wait| {
+        app.gateway
+            .post("/v1/events")
+            .by(&ada)
+            .header(KEY, "one")
+            .wait(wait)
+            .json(draft())
+    };
     let mut held = Box::pin(create(20).send());
     tokio::select! {
         answer = &mut held => panic!("nobody decides: {answer:?}"),
@@ -101,7 +155,14 @@ async fn it_is_a_conflict_only_while_the_first_request_is_held_open() {
 async fn a_request_that_was_not_held_is_pending_when_it_is_repeated() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
-    let create = || app.gateway.post("/v1/events").by(&ada).header(KEY, "one").wait(0).json(draft());
+    let create = || {
+        app.gateway
+            .post("/v1/events")
+            .by(&ada)
+            .header(KEY, "one")
+            .wait(0)
+            .json(draft())
+    };
     let first = create().send().await.expect(202);
     let again = create().send().await.expect(202);
     assert_eq!(again.id(), first.id());
@@ -112,7 +173,15 @@ async fn a_request_that_was_not_held_is_pending_when_it_is_repeated() {
 async fn of_many_at_once_with_one_key_one_is_carried_out() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
-    let create = |_| app.gateway.post("/v1/events").by(&ada).header(KEY, "one").wait(0).json(draft()).send();
+    let create = |_| {
+        app.gateway
+            .post("/v1/events")
+            .by(&ada)
+            .header(KEY, "one")
+            .wait(0)
+            .json(draft())
+            .send()
+    };
     let answers = futures::future::join_all((0..20).map(create)).await;
     let mut operations: Vec<_> = answers.into_iter().map(|answer| answer.expect(202).id()).collect();
     operations.dedup();
@@ -124,7 +193,14 @@ async fn of_many_at_once_with_one_key_one_is_carried_out() {
 async fn a_key_is_forgotten_after_its_time() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
-    let create = || app.gateway.post("/v1/events").by(&ada).header(KEY, "one").wait(0).json(draft());
+    let create = || {
+        app.gateway
+            .post("/v1/events")
+            .by(&ada)
+            .header(KEY, "one")
+            .wait(0)
+            .json(draft())
+    };
     let first = create().send().await.expect(202);
     sqlx::query("UPDATE operations SET created_at = created_at - interval '25 hours'")
         .execute(app.database.pool())
@@ -132,11 +208,18 @@ async fn a_key_is_forgotten_after_its_time() {
         .expect("operations can be made older");
     let (day, month) = (24 * 3_600, 30 * 24 * 3_600);
     let [day, month] = [day, month].map(std::time::Duration::from_secs);
-    gateway::store::operations::clean_up(app.database.pool(), day, month).await.expect("cleaned up");
+    gateway::store::operations::clean_up(app.database.pool(), day, month)
+        .await
+        .expect("cleaned up");
     let second = create().send().await.expect(202);
     assert_ne!(second.id(), first.id());
     // The operation itself is kept longer.
-    app.gateway.get(first.header("location")).by(&ada).send().await.expect(200);
+    app.gateway
+        .get(first.header("location"))
+        .by(&ada)
+        .send()
+        .await
+        .expect(200);
     assert_eq!(app.commands::<EventCommand>().await.len(), 2);
 }
 
@@ -144,7 +227,13 @@ async fn a_key_is_forgotten_after_its_time() {
 async fn a_key_that_is_none_is_malformed() {
     let app = TestApp::start().await;
     for key in ["", "\"\"", "ключ", &"k".repeat(256)] {
-        let answer = app.gateway.post("/v1/users").header(KEY, key).json(sign_up("ada")).send().await;
+        let answer = app
+            .gateway
+            .post("/v1/users")
+            .header(KEY, key)
+            .json(sign_up("ada"))
+            .send()
+            .await;
         assert_eq!(answer.expect(400).code(), "malformed", "{key}");
     }
 }

@@ -51,8 +51,16 @@ fn cancelled(registration_id: Uuid, user_id: Uuid, reason: CancelReason, had_sea
 
 impl TestApp {
     async fn seats(&self, event: Uuid) -> (i64, i64) {
-        let seats = self.gateway.get(format!("/v1/events/{event}/availability")).send().await.expect(200);
-        (seats.body["taken"].as_i64().expect("a number"), seats.body["waiting"].as_i64().expect("a number"))
+        let seats = self
+            .gateway
+            .get(format!("/v1/events/{event}/availability"))
+            .send()
+            .await
+            .expect(200);
+        (
+            seats.body["taken"].as_i64().expect("a number"),
+            seats.body["waiting"].as_i64().expect("a number"),
+        )
     }
 }
 
@@ -62,16 +70,30 @@ async fn who_registers_gets_the_seat_as_the_answer() {
     let (ada, bob) = (app.organizer("ada").await, app.person("bob").await);
     let event = app.has_event(&ada).await;
     let (answer, ()) = tokio::join!(
-        app.gateway.post(format!("/v1/events/{event}/registrations")).by(&bob).wait(10).json(json!({})).send(),
+        app.gateway
+            .post(format!("/v1/events/{event}/registrations"))
+            .by(&bob)
+            .wait(10)
+            .json(json!({}))
+            .send(),
         app.registrations_confirm(2)
     );
     let answer = answer.expect(201);
     assert_eq!(answer.header("location"), format!("/v1/registrations/{}", answer.id()));
-    assert_eq!((&answer.body["status"], &answer.body["event_id"]), (&json!("confirmed"), &json!(event)));
+    assert_eq!(
+        (&answer.body["status"], &answer.body["event_id"]),
+        (&json!("confirmed"), &json!(event))
+    );
     assert_eq!(answer.body["event"]["title"], "Analytical Engines");
     assert!(answer.body.get("attendee").is_none());
     assert_eq!(app.seats(event).await, (1, 0));
-    let mine = app.gateway.get("/v1/me/registrations").by(&bob).send().await.expect(200);
+    let mine = app
+        .gateway
+        .get("/v1/me/registrations")
+        .by(&bob)
+        .send()
+        .await
+        .expect(200);
     assert_eq!(mine.body, json!({ "items": [answer.body] }));
 }
 
@@ -81,11 +103,17 @@ async fn a_full_event_is_a_conflict() {
     let (ada, bob) = (app.organizer("ada").await, app.person("bob").await);
     let event = app.has_event(&ada).await;
     let (answer, ()) = tokio::join!(
-        app.gateway.post(format!("/v1/events/{event}/registrations")).by(&bob).wait(10).send(),
+        app.gateway
+            .post(format!("/v1/events/{event}/registrations"))
+            .by(&bob)
+            .wait(10)
+            .send(),
         async {
             let command = app.command::<RegistrationCommand>().await;
             assert_eq!(command.envelope.key, event);
-            app.bench.deliver(rejected(command.envelope.id, "event-full", &[])).await;
+            app.bench
+                .deliver(rejected(command.envelope.id, "event-full", &[]))
+                .await;
         }
     );
     assert_eq!(answer.expect(409).code(), "event-full");
@@ -94,13 +122,20 @@ async fn a_full_event_is_a_conflict() {
 #[tokio::test]
 async fn a_registration_is_there_for_its_holder_and_for_the_organizer() {
     let app = TestApp::start().await;
-    let (ada, bob, eve) = (app.organizer("ada").await, app.person("bob").await, app.organizer("eve").await);
+    let (ada, bob, eve) = (
+        app.organizer("ada").await,
+        app.person("bob").await,
+        app.organizer("eve").await,
+    );
     let event = app.has_event(&ada).await;
     let registration = app.has_seat(&bob, event, 2).await;
     let path = format!("/v1/registrations/{registration}");
     app.gateway.get(&path).by(&bob).send().await.expect(200);
     let seen = app.gateway.get(&path).by(&ada).send().await.expect(200);
-    assert_eq!(seen.body["attendee"], json!({ "username": "bob", "full_name": "Ada Lovelace" }));
+    assert_eq!(
+        seen.body["attendee"],
+        json!({ "username": "bob", "full_name": "Ada Lovelace" })
+    );
     app.gateway.get(&path).by(&eve).send().await.expect(404);
     app.gateway.delete(&path).by(&eve).send().await.expect(404);
     app.gateway.get(&path).send().await.expect(401);
@@ -120,24 +155,43 @@ async fn a_seat_is_given_up_by_its_holder_or_taken_by_the_organizer() {
     let event = app.has_event(&ada).await;
     let registration = app.has_seat(&bob, event, 2).await;
     for (by, reason) in [(&bob, CancelReason::ByAttendee), (&ada, CancelReason::ByOrganizer)] {
-        app.gateway.delete(format!("/v1/registrations/{registration}")).by(by).wait(0).send().await.expect(202);
+        app.gateway
+            .delete(format!("/v1/registrations/{registration}"))
+            .by(by)
+            .wait(0)
+            .send()
+            .await
+            .expect(202);
         let command = app.command::<RegistrationCommand>().await;
         let RegistrationCommand::CancelRegistration(cancel) = &command.body else {
             panic!("{command:?}");
         };
         assert_eq!((cancel.registration_id, cancel.reason), (registration, reason));
-        assert_eq!((command.envelope.key, command.envelope.actor.as_ref().and_then(|a| a.user())), (event, Some(by.id)));
+        assert_eq!(
+            (
+                command.envelope.key,
+                command.envelope.actor.as_ref().and_then(|a| a.user())
+            ),
+            (event, Some(by.id))
+        );
     }
 }
 
 #[tokio::test]
 async fn a_seat_that_comes_free_goes_to_who_waited() {
     let app = TestApp::start().await;
-    let (ada, bob, eve) = (app.organizer("ada").await, app.person("bob").await, app.person("eve").await);
+    let (ada, bob, eve) = (
+        app.organizer("ada").await,
+        app.person("bob").await,
+        app.person("eve").await,
+    );
     let event = app.has_event(&ada).await;
     let (first, second) = (Uuid::now_v7(), Uuid::now_v7());
     app.bench
-        .deliver_all([fact(event, confirmed(first, bob.id)), fact(event, waitlisted(second, eve.id))])
+        .deliver_all([
+            fact(event, confirmed(first, bob.id)),
+            fact(event, waitlisted(second, eve.id)),
+        ])
         .await;
     app.bench.deliver_again().await;
     assert_eq!(app.seats(event).await, (1, 1));
@@ -149,9 +203,24 @@ async fn a_seat_that_comes_free_goes_to_who_waited() {
         .await;
     app.bench.deliver_again().await;
     assert_eq!(app.seats(event).await, (1, 0));
-    let bobs = app.gateway.get(format!("/v1/registrations/{first}")).by(&bob).send().await.expect(200);
-    assert_eq!((&bobs.body["status"], &bobs.body["cancel_reason"]), (&json!("cancelled"), &json!("by-attendee")));
-    let eves = app.gateway.get(format!("/v1/registrations/{second}")).by(&eve).send().await.expect(200);
+    let bobs = app
+        .gateway
+        .get(format!("/v1/registrations/{first}"))
+        .by(&bob)
+        .send()
+        .await
+        .expect(200);
+    assert_eq!(
+        (&bobs.body["status"], &bobs.body["cancel_reason"]),
+        (&json!("cancelled"), &json!("by-attendee"))
+    );
+    let eves = app
+        .gateway
+        .get(format!("/v1/registrations/{second}"))
+        .by(&eve)
+        .send()
+        .await
+        .expect(200);
     assert_eq!(eves.body["status"], "confirmed");
 }
 
@@ -187,10 +256,18 @@ async fn a_batch_is_the_same_as_one_by_one() {
             }
         }
         assert_eq!(app.seats(event).await, (1, 0));
-        let list = app.gateway.get(format!("/v1/events/{event}/registrations")).by(&ada).send().await.expect(200);
+        let list = app
+            .gateway
+            .get(format!("/v1/events/{event}/registrations"))
+            .by(&ada)
+            .send()
+            .await
+            .expect(200);
         let mut items = list.body["items"].as_array().expect("items").clone();
         for item in &mut items {
-            item.as_object_mut().expect("a registration").retain(|member, _| member != "id" && member != "event_id");
+            item.as_object_mut()
+                .expect("a registration")
+                .retain(|member, _| member != "id" && member != "event_id");
         }
         shown.push(items.into());
     }
@@ -205,14 +282,20 @@ async fn a_registration_may_be_heard_of_before_its_event_and_its_user() {
     let bob = app.person("bob").await;
     let (organizer, event, registration) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
     app.bench
-        .deliver_all([fact(event, roster_opened(organizer)), fact(event, confirmed(registration, bob.id))])
+        .deliver_all([
+            fact(event, roster_opened(organizer)),
+            fact(event, confirmed(registration, bob.id)),
+        ])
         .await;
     app.bench.deliver_again().await;
     let path = format!("/v1/registrations/{registration}");
     let early = app.gateway.get(&path).by(&bob).send().await.expect(200);
     assert!(early.body.get("event").is_none());
     app.bench
-        .deliver(Outgoing::<contracts::EventEvent>::new(event, crate::app::event_created(organizer)))
+        .deliver(Outgoing::<contracts::EventEvent>::new(
+            event,
+            crate::app::event_created(organizer),
+        ))
         .await;
     let later = app.gateway.get(&path).by(&bob).send().await.expect(200);
     assert_eq!(later.body["event"]["venue"], "Somerset House");
@@ -225,16 +308,36 @@ async fn an_organizers_list_is_in_the_order_of_registering_page_by_page() {
     let event = app.has_event(&ada).await;
     let people: Vec<(Uuid, Uuid)> = (0..5).map(|_| (Uuid::now_v7(), Uuid::now_v7())).collect();
     // The ids are not in this order.
-    let facts = people.iter().rev().map(|(registration, user)| fact(event, confirmed(*registration, *user)));
+    let facts = people
+        .iter()
+        .rev()
+        .map(|(registration, user)| fact(event, confirmed(*registration, *user)));
     app.bench.deliver_all(facts.collect::<Vec<_>>()).await;
     let list = format!("/v1/events/{event}/registrations?limit=3");
     let first = app.gateway.get(&list).by(&ada).send().await.expect(200);
     let next = first.body["next"].as_str().expect("a cursor");
-    let second = app.gateway.get(format!("{list}&cursor={next}")).by(&ada).send().await.expect(200);
+    let second = app
+        .gateway
+        .get(format!("{list}&cursor={next}"))
+        .by(&ada)
+        .send()
+        .await
+        .expect(200);
     assert!(second.body.get("next").is_none());
     let pages = [first.body, second.body];
-    let seen: Vec<_> = pages.iter().flat_map(|page| page["items"].as_array().expect("items")).map(|r| r["id"].clone()).collect();
-    assert_eq!(seen, people.iter().rev().map(|(registration, _)| json!(registration)).collect::<Vec<_>>());
+    let seen: Vec<_> = pages
+        .iter()
+        .flat_map(|page| page["items"].as_array().expect("items"))
+        .map(|r| r["id"].clone())
+        .collect();
+    assert_eq!(
+        seen,
+        people
+            .iter()
+            .rev()
+            .map(|(registration, _)| json!(registration))
+            .collect::<Vec<_>>()
+    );
 }
 
 #[tokio::test]
@@ -257,13 +360,32 @@ async fn mails_are_listed_and_what_was_sent_stays_sent() {
     };
     let (one, two, three) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
     let say = |body: NotificationFact| Outgoing::<NotificationFact>::new(bob.id, body);
-    app.bench.deliver_all([say(sent(one, 1).into()), say(failed(one, 2).into()), say(failed(two, 3).into())]).await;
+    app.bench
+        .deliver_all([
+            say(sent(one, 1).into()),
+            say(failed(one, 2).into()),
+            say(failed(two, 3).into()),
+        ])
+        .await;
     app.bench.deliver_again().await;
-    app.bench.deliver_all([say(failed(three, 4).into()), say(sent(three, 5).into())]).await;
+    app.bench
+        .deliver_all([say(failed(three, 4).into()), say(sent(three, 5).into())])
+        .await;
     app.bench.deliver(say(failed(one, 6).into())).await;
 
-    let mails = app.gateway.get("/v1/me/notifications").by(&bob).send().await.expect(200);
-    let seen: Vec<_> = mails.body["items"].as_array().expect("items").iter().map(|m| (m["id"].clone(), m["status"].clone())).collect();
+    let mails = app
+        .gateway
+        .get("/v1/me/notifications")
+        .by(&bob)
+        .send()
+        .await
+        .expect(200);
+    let seen: Vec<_> = mails.body["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .map(|m| (m["id"].clone(), m["status"].clone()))
+        .collect();
     let expected = [(three, "sent"), (two, "failed"), (one, "sent")];
     assert_eq!(seen, expected.map(|(id, status)| (json!(id), json!(status))));
     assert_eq!(mails.body["items"][1]["reason"], "no such mailbox");
@@ -293,7 +415,9 @@ async fn of_every_process_the_newest_report_is_kept() {
         };
         Outgoing::<ProcessStatusState>::new(instance, status)
     };
-    app.bench.deliver_all([report(1).sequence(10), report(2).sequence(30)]).await;
+    app.bench
+        .deliver_all([report(1).sequence(10), report(2).sequence(30)])
+        .await;
     app.bench.deliver_again().await;
     app.bench.deliver(report(3).sequence(20)).await;
     assert_eq!(app.count("SELECT outbox_rows FROM processes").await, 2);

@@ -63,29 +63,45 @@ async fn one_run(servers: &Servers) -> Result<f64> {
     ledger.migrate(&user::MIGRATIONS).await?;
     let settings = Settings::new(&servers.kafka);
     messaging::Ledger::housekeeping(&ledger, settings.inbox_retention).await?;
-    let identity = Identity { service: "user", instance: Uuid::now_v7(), version: "bench" };
+    let identity = Identity {
+        service: "user",
+        instance: Uuid::now_v7(),
+        version: "bench",
+    };
     let metrics = Metrics::register(&prometheus::Registry::new())?;
     let codec = Codec::local();
     let connected = Connected::with_codec(identity, settings, ledger.clone(), metrics, codec.clone(), None);
     let subscriptions = user::subscriptions(user::store::UserStore::new([]));
     let mut runs = Vec::new();
     for partition in 0..WORKERS {
-        let worker = connected.worker(&subscriptions, &topics::USERS_COMMANDS, partition as i32).await?;
+        let worker = connected
+            .worker(&subscriptions, &topics::USERS_COMMANDS, partition as i32)
+            .await?;
         let batches: Vec<Vec<Record>> = (0..BATCHES)
             .map(|batch| {
-                (0..BATCH).map(|n| sign_up(&codec, partition as i32, (batch * BATCH + n) as i64)).collect::<Result<_>>()
+                (0..BATCH)
+                    .map(|n| sign_up(&codec, partition as i32, (batch * BATCH + n) as i64))
+                    .collect::<Result<_>>()
             })
             .collect::<Result<_>>()?;
         runs.push((worker, batches));
     }
     let begun = Instant::now();
-    let tasks: Vec<_> = runs.into_iter().map(|(worker, batches)| tokio::spawn(feed(worker, batches))).collect();
+    let tasks: Vec<_> = runs
+        .into_iter()
+        .map(|(worker, batches)| tokio::spawn(feed(worker, batches)))
+        .collect();
     for task in tasks {
         task.await?.context("a worker stopped")?;
     }
     let took = begun.elapsed().as_secs_f64();
-    let accepted: i64 = sqlx::query_scalar("SELECT count(*) FROM domain_events").fetch_one(ledger.pool()).await?;
-    anyhow::ensure!(accepted as usize == WORKERS * BATCHES * BATCH, "{accepted} commands were accepted");
+    let accepted: i64 = sqlx::query_scalar("SELECT count(*) FROM domain_events")
+        .fetch_one(ledger.pool())
+        .await?;
+    anyhow::ensure!(
+        accepted as usize == WORKERS * BATCHES * BATCH,
+        "{accepted} commands were accepted"
+    );
     ledger.pool().close().await;
     database.drop().await?;
     Ok(accepted as f64 / took)

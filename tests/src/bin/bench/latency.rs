@@ -90,7 +90,9 @@ pub(crate) async fn raw_p99(servers: &Servers, rate: u32) -> Result<f64> {
         for _ in 0..count {
             let key = Uuid::now_v7();
             sent.lock().expect("nobody panics with it").insert(key, Instant::now());
-            producer.send(BaseRecord::to(&topic).key(&key.to_string()).payload(&payload[..])).map_err(|(error, _)| error)?;
+            producer
+                .send(BaseRecord::to(&topic).key(&key.to_string()).payload(&payload[..]))
+                .map_err(|(error, _)| error)?;
         }
         Ok(())
     })
@@ -108,9 +110,20 @@ async fn relay_p99(servers: &Servers) -> Result<f64> {
     let database = Database::create(servers, "bench_relay").await?;
     let ledger = Postgres::connect(&database.url, 8).await?;
     ledger.migrate(&sqlx::migrate::Migrator::DEFAULT).await?;
-    let identity = Identity { service: "user", instance: Uuid::now_v7(), version: "bench" };
+    let identity = Identity {
+        service: "user",
+        instance: Uuid::now_v7(),
+        version: "bench",
+    };
     let metrics = Metrics::register(&prometheus::Registry::new())?;
-    let connected = Connected::with_codec(identity, settings.clone(), ledger.clone(), metrics, Codec::local(), None);
+    let connected = Connected::with_codec(
+        identity,
+        settings.clone(),
+        ledger.clone(),
+        metrics,
+        Codec::local(),
+        None,
+    );
     let publisher = connected.publisher().clone();
     let stop = CancellationToken::new();
     let relay = tokio::spawn(connected.into_relay()?.run(stop.clone()));
@@ -122,14 +135,18 @@ async fn relay_p99(servers: &Servers) -> Result<f64> {
         for _ in 0..count {
             let key = Uuid::now_v7();
             let cause = Cause::origin(key, None, Default::default());
-            let created = UserCreated { created_at: contracts::Timestamp::now() };
+            let created = UserCreated {
+                created_at: contracts::Timestamp::now(),
+            };
             unit.say(&cause, Outgoing::<UserEvent>::new(key, created).sequence(1))?;
             keys.push(key);
         }
         // The relay may be faster than this task: the clock of these messages is stopped before the commit, and
         // set again after it.
         let before = Instant::now();
-        sent.lock().expect("nobody panics with it").extend(keys.iter().map(|key| (*key, before)));
+        sent.lock()
+            .expect("nobody panics with it")
+            .extend(keys.iter().map(|key| (*key, before)));
         unit.commit().await?;
         let committed = Instant::now();
         let mut sent = sent.lock().expect("nobody panics with it");
@@ -196,12 +213,19 @@ impl Reader {
             let mut took = Vec::new();
             let mut quiet = Instant::now();
             // Until the last one is in, or nothing more comes.
-            while !(stopped.is_cancelled() && (sent.lock().expect("nobody panics with it").is_empty() || quiet.elapsed() > Duration::from_secs(5))) {
-                let Some(message) = consumer.poll(Duration::from_millis(20)) else { continue };
+            while !(stopped.is_cancelled()
+                && (sent.lock().expect("nobody panics with it").is_empty() || quiet.elapsed() > Duration::from_secs(5)))
+            {
+                let Some(message) = consumer.poll(Duration::from_millis(20)) else {
+                    continue;
+                };
                 let message = message?;
                 let now = Instant::now();
                 quiet = now;
-                let key = message.key().and_then(|key| std::str::from_utf8(key).ok()).context("a record has a key")?;
+                let key = message
+                    .key()
+                    .and_then(|key| std::str::from_utf8(key).ok())
+                    .context("a record has a key")?;
                 let time = sent.lock().expect("nobody panics with it").remove(&key.parse()?);
                 if let Some(time) = time
                     && begun.elapsed() > WARM_UP
@@ -219,7 +243,9 @@ impl Reader {
     async fn finish(self) -> Result<f64> {
         self.stop.cancel();
         let thread = self.thread;
-        let took = tokio::task::spawn_blocking(move || thread.join()).await?.map_err(|_| anyhow::anyhow!("the reader panicked"))??;
+        let took = tokio::task::spawn_blocking(move || thread.join())
+            .await?
+            .map_err(|_| anyhow::anyhow!("the reader panicked"))??;
         Ok(p99(took))
     }
 }

@@ -24,7 +24,12 @@ struct Wanted {
 
 impl Wanted {
     fn from_arguments() -> Result<Self> {
-        let mut wanted = Self { repeats: 5, markdown: None, json: None, rows: Vec::new() };
+        let mut wanted = Self {
+            repeats: 5,
+            markdown: None,
+            json: None,
+            rows: Vec::new(),
+        };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
@@ -60,7 +65,10 @@ async fn main() -> Result<()> {
     if wanted.has("P5") {
         rows.push(visible::measure(&servers, wanted.repeats).await.context("P5")?);
     }
-    let report = Report { machine: Machine::this()?, rows };
+    let report = Report {
+        machine: Machine::this()?,
+        rows,
+    };
     print!("{report}");
     if let Some(file) = &wanted.json {
         std::fs::write(file, serde_json::to_string_pretty(&report)?).context("the JSON file can't be written")?;

@@ -35,7 +35,11 @@ pub(crate) async fn transactions_per_second(database: &str, seconds: u32) -> Res
         .context("pgbench can't be started")?;
     std::fs::remove_file(&script)?;
     let text = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success(), "pgbench: {}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "pgbench: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     text.lines()
         .find_map(|line| line.strip_prefix("tps = "))
         .and_then(|rest| rest.split_whitespace().next())
@@ -45,9 +49,16 @@ pub(crate) async fn transactions_per_second(database: &str, seconds: u32) -> Res
 
 /// From the path, or where Debian puts the server's programs.
 fn pgbench() -> Result<PathBuf> {
-    let on_path = std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect::<Vec<_>>()).unwrap_or_default();
+    let on_path = std::env::var_os("PATH")
+        .map(|path| std::env::split_paths(&path).collect::<Vec<_>>())
+        .unwrap_or_default();
     let debian = std::fs::read_dir("/usr/lib/postgresql")
-        .map(|versions| versions.flatten().map(|version| version.path().join("bin")).collect::<Vec<_>>())
+        .map(|versions| {
+            versions
+                .flatten()
+                .map(|version| version.path().join("bin"))
+                .collect::<Vec<_>>()
+        })
         .unwrap_or_default();
     on_path
         .into_iter()

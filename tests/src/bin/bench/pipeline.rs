@@ -87,14 +87,23 @@ async fn one_run(servers: &Servers) -> Result<f64> {
     users.migrate(&user::MIGRATIONS).await?;
     let projected = Postgres::connect(&reader.url, 8).await?;
     projected.migrate(&sqlx::migrate::Migrator::DEFAULT).await?;
-    sqlx::query("CREATE TABLE projected (user_id uuid PRIMARY KEY)").execute(projected.pool()).await?;
+    sqlx::query("CREATE TABLE projected (user_id uuid PRIMARY KEY)")
+        .execute(projected.pool())
+        .await?;
 
     let stop = CancellationToken::new();
     let subscriptions = user::subscriptions(user::store::UserStore::new([]));
     let running = [
         start("user", &settings, &codec, users.clone(), subscriptions, &stop).await?,
-        start("projection", &settings, &codec, projected.clone(), Subscriptions::new().handle(|| Projection), &stop)
-            .await?,
+        start(
+            "projection",
+            &settings,
+            &codec,
+            projected.clone(),
+            Subscriptions::new().handle(|| Projection),
+            &stop,
+        )
+        .await?,
     ];
     let rate = watch(&projected).await;
     stop.cancel();
@@ -118,7 +127,11 @@ pub(crate) async fn start(
     subscriptions: Subscriptions<Postgres>,
     stop: &CancellationToken,
 ) -> Result<tokio::task::JoinHandle<Result<()>>> {
-    let identity = Identity { service, instance: Uuid::now_v7(), version: "bench" };
+    let identity = Identity {
+        service,
+        instance: Uuid::now_v7(),
+        version: "bench",
+    };
     let metrics = Metrics::register(&prometheus::Registry::new())?;
     let connected = Connected::with_codec(identity, settings.clone(), ledger, metrics, codec.clone(), None);
     let (relay, listening) = connected.listen(subscriptions, chassis::Health::new()).await?.relay();
@@ -137,7 +150,9 @@ async fn watch(projected: &Postgres) -> Result<f64> {
     let begun = Instant::now();
     let mut first: Option<(Instant, i64)> = None;
     loop {
-        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM projected").fetch_one(projected.pool()).await?;
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM projected")
+            .fetch_one(projected.pool())
+            .await?;
         if count > 0 {
             let (since, from) = *first.get_or_insert((Instant::now(), count));
             if count >= COMMANDS as i64 {
@@ -162,13 +177,27 @@ fn fill(settings: &Settings, codec: &Codec) -> Result<()> {
     let topic = topics::USERS_COMMANDS.full_name(&settings.topic_prefix);
     for _ in 0..COMMANDS {
         let command = sign_up(codec, 0, 0)?;
-        let headers = command.headers.0.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
-            let value = if key == "reply-to" { format!("{}{value}", settings.topic_prefix) } else { value.clone() };
-            headers.insert(Header { key, value: Some(&value) })
-        });
+        let headers = command
+            .headers
+            .0
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| {
+                let value = if key == "reply-to" {
+                    format!("{}{value}", settings.topic_prefix)
+                } else {
+                    value.clone()
+                };
+                headers.insert(Header {
+                    key,
+                    value: Some(&value),
+                })
+            });
         let key = command.key.context("a command has a key")?;
         let value = command.value.context("a command has a value")?;
-        let record = BaseRecord::to(&topic).key(&key[..]).payload(&value[..]).headers(headers);
+        let record = BaseRecord::to(&topic)
+            .key(&key[..])
+            .payload(&value[..])
+            .headers(headers);
         producer.send(record).map_err(|(error, _)| error)?;
     }
     producer.flush(Duration::from_secs(60))?;

@@ -14,7 +14,10 @@ pub(crate) struct Samples {
 
 impl Samples {
     pub(crate) fn new(unit: &'static str) -> Self {
-        Self { unit, values: Vec::new() }
+        Self {
+            unit,
+            values: Vec::new(),
+        }
     }
 
     pub(crate) fn push(&mut self, value: f64) {
@@ -38,7 +41,12 @@ impl fmt::Display for Samples {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (low, high) = self.spread();
         let digits = if self.median() < 100.0 { 1 } else { 0 };
-        write!(f, "{:.digits$} {} ({low:.digits$} to {high:.digits$})", self.median(), self.unit)
+        write!(
+            f,
+            "{:.digits$} {} ({low:.digits$} to {high:.digits$})",
+            self.median(),
+            self.unit
+        )
     }
 }
 
@@ -85,11 +93,15 @@ impl Machine {
                 .map(|value| value.trim().to_owned())
         };
         let memory = std::fs::read_to_string("/proc/meminfo")?;
-        let kib = field(&memory, "MemTotal")
-            .and_then(|text| text.split_whitespace().next().and_then(|number| number.parse::<u64>().ok()));
+        let kib = field(&memory, "MemTotal").and_then(|text| {
+            text.split_whitespace()
+                .next()
+                .and_then(|number| number.parse::<u64>().ok())
+        });
         Ok(Self {
             cores: std::thread::available_parallelism()?.get(),
-            cpu: field(&std::fs::read_to_string("/proc/cpuinfo")?, "model name").unwrap_or_else(|| "unknown".to_owned()),
+            cpu: field(&std::fs::read_to_string("/proc/cpuinfo")?, "model name")
+                .unwrap_or_else(|| "unknown".to_owned()),
             memory_gib: kib.unwrap_or(0) / 1024 / 1024,
             kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
         })
@@ -139,7 +151,12 @@ impl fmt::Display for Report {
             writeln!(f, "{}  {}", row.id, row.what)?;
             writeln!(f, "    measured  {}", row.measured)?;
             writeln!(f, "    against   {} ({})", row.against, row.against_what)?;
-            writeln!(f, "    must      {}: {}", row.must, if row.met { "met" } else { "NOT met" })?;
+            writeln!(
+                f,
+                "    must      {}: {}",
+                row.must,
+                if row.met { "met" } else { "NOT met" }
+            )?;
         }
         Ok(())
     }

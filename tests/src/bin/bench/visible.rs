@@ -22,7 +22,10 @@ const SECONDS: u32 = 8;
 
 pub(crate) async fn measure(servers: &Servers, repeats: usize) -> Result<Row> {
     // Traces of every request are for people who look; here nobody does.
-    let quiet = Servers { otlp: None, ..servers.clone() };
+    let quiet = Servers {
+        otlp: None,
+        ..servers.clone()
+    };
     let system = System::start(quiet, Options::isolated(log_folder("bench")), |_| {}).await?;
     let gateway = system.gateways()[0].clone();
     let mut journey = Journey::new(&gateway, |_| {});
@@ -47,8 +50,19 @@ pub(crate) async fn measure(servers: &Servers, repeats: usize) -> Result<Row> {
     let wrong = system.stop().await?;
     ensure!(wrong.is_empty(), "the drain went wrong: {wrong:?}");
     let bounds: Vec<f64> = against.values.iter().map(|raw| 3.0 * raw + 10.0).collect();
-    let met = measured.values.iter().zip(&bounds).filter(|(ours, bound)| ours <= bound).count() * 2 > measured.values.len();
-    let bound = Samples { unit: "ms", values: bounds }.median();
+    let met = measured
+        .values
+        .iter()
+        .zip(&bounds)
+        .filter(|(ours, bound)| ours <= bound)
+        .count()
+        * 2
+        > measured.values.len();
+    let bound = Samples {
+        unit: "ms",
+        values: bounds,
+    }
+    .median();
     Ok(Row {
         id: "P5",
         what: "POST → visible in the read model, p99, half load",
@@ -76,7 +90,9 @@ fn draft() -> Value {
 
 async fn post(client: &Client) -> Result<Duration> {
     let begun = Instant::now();
-    let answer = client.send(Method::POST, "/v1/events", Some(draft()), &[("prefer", "wait=25")]).await?;
+    let answer = client
+        .send(Method::POST, "/v1/events", Some(draft()), &[("prefer", "wait=25")])
+        .await?;
     answer.expect(StatusCode::CREATED)?;
     Ok(begun.elapsed())
 }
