@@ -48,8 +48,26 @@ async fn the_main_job_from_sign_up_to_the_audit_trail() -> Result<()> {
     )
     .await?;
 
+    foreign_clients_read_everything(&system.topic_prefix).await?;
+
     drop(journey);
     let wrong = system.stop().await?;
     ensure!(wrong.is_empty(), "the drain went wrong: {wrong:?}");
+    Ok(())
+}
+
+/// Every record of every topic, decoded through the registry by clients that know nothing of Rollcall's code.
+async fn foreign_clients_read_everything(prefix: &str) -> Result<()> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/foreign-clients");
+    let output = tokio::process::Command::new(script)
+        .args(["--prefix", prefix])
+        .output()
+        .await?;
+    ensure!(
+        output.status.success(),
+        "a foreign client can't read what was written:\n{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(())
 }

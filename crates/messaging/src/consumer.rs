@@ -109,11 +109,10 @@ fn poll<L: Ledger>(assignments: &Arc<Assignments<L>>, stop: &CancellationToken) 
         let paused = assignments.refill(|list| consumer.resume(list));
         match consumer.poll(if paused { POLL_WHILE_PAUSED } else { POLL }) {
             None => {}
-            Some(Ok(message)) => {
-                if assignments.pass_on(record(&message)) == Room::Full {
-                    assignments.pause(message.topic(), message.partition(), |list| consumer.pause(list));
-                }
+            Some(Ok(message)) if assignments.pass_on(record(&message)) == Room::Full => {
+                assignments.pause(message.topic(), message.partition(), |list| consumer.pause(list));
             }
+            Some(Ok(_)) => {}
             Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
                 result = Err(Error::Fatal(KafkaError::MessageConsumptionFatal(code)));
                 break;

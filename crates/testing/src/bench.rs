@@ -37,7 +37,7 @@ pub struct Bench<L: Ledger> {
     inside: Arc<dyn Inside>,
     subscriptions: Arc<Subscriptions<L>>,
     connected: RwLock<Arc<Connected<L>>>,
-    workers: Mutex<HashMap<(&'static str, i32), Arc<tokio::sync::Mutex<Assigned>>>>,
+    workers: Mutex<Workers>,
     log: Arc<Log>,
     left: Mutex<Left>,
 }
@@ -48,6 +48,9 @@ struct Schemas {
     codec: fn() -> Codec,
     registry: Option<Registry>,
 }
+
+/// By topic and partition.
+type Workers = HashMap<(&'static str, i32), Arc<tokio::sync::Mutex<Assigned>>>;
 
 /// One partition's worker, as on an assignment.
 struct Assigned {

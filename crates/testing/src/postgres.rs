@@ -21,7 +21,7 @@ const PREFIX: &str = "rollcall_test_";
 /// What a test process that was killed left behind is dropped by a later one.
 const STALE: Duration = Duration::from_secs(60 * 60);
 /// Enough for two workers, a release and a look inside at the same time.
-const CONNECTIONS: u32 = 6;
+const CONNECTIONS: u32 = 12;
 
 /// A migrated database, dropped with this value.
 pub struct PostgresDatabase {

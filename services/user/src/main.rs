@@ -20,6 +20,7 @@ async fn migrate(config: Config) -> anyhow::Result<()> {
 async fn run(config: Config, process: Process) -> anyhow::Result<()> {
     let ledger = Postgres::connect(config.database.as_str(), config.connections).await?;
     ledger.check_migrations(&MIGRATIONS).await?;
+    ledger.register_metrics(process.metrics())?;
 
     let identity = Identity {
         service: process.name(),

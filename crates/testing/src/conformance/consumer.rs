@@ -30,10 +30,12 @@ fn records<S: Store>(framer: &Service<S>, partition: i32, count: usize) -> Vec<R
 /// applies all of it, and the old worker nothing.
 pub async fn records_of_an_old_assignment_are_discarded<S: Store>() {
     const EACH: usize = 30;
-    let kafka = KafkaTopics::create(2).await;
+    // With the one of `ops.commands` four: whichever two of them move, one is of this topic.
+    const PARTITIONS: usize = 3;
+    let kafka = KafkaTopics::create(PARTITIONS as i32).await;
     let store = S::fresh().await;
     let framer = framer(&store, &kafka.settings());
-    let of_partition = [records(&framer, 0, EACH), records(&framer, 1, EACH)];
+    let of_partition: [_; PARTITIONS] = std::array::from_fn(|partition| records(&framer, partition as i32, EACH));
     let ids = of_partition
         .each_ref()
         .map(|records| records.iter().map(id).collect::<HashSet<_>>());
@@ -42,30 +44,32 @@ pub async fn records_of_an_old_assignment_are_discarded<S: Store>() {
     settings.batch = 5;
 
     let ledger = FaultyLedger::new(store.ledger());
-    let pauses = [
-        ledger.faults().pause_before("advance"),
-        ledger.faults().pause_before("advance"),
-    ];
+    let pauses: [_; PARTITIONS] = std::array::from_fn(|_| ledger.faults().pause_before("advance"));
     let first = Process::armed(&store, settings.clone(), ledger);
     for pause in &pauses {
         pause.reached().await; // one of each partition
     }
     let second = Process::whole(&store, settings.clone());
     let name = kafka.name(&topics::EVENTS);
-    let moved = eventually("one partition moves, and is applied", DEADLINE, || async {
+    let moved = eventually("a partition moves, and is applied", DEADLINE, || async {
         let assigned = second.assigned();
-        let events = assigned.iter().find(|(topic, ..)| *topic == name);
-        events
-            .filter(|(.., position)| *position == EACH as i64)
+        let applied = |(topic, _, position): &&(String, i32, i64)| *topic == name && *position == EACH as i64;
+        assigned
+            .iter()
+            .find(applied)
             .map(|(_, partition, _)| *partition as usize)
     })
     .await;
     drop(pauses);
-    effects_are_there(&store, 2 * EACH).await;
+    effects_are_there(&store, PARTITIONS * EACH).await;
 
     let noted: Vec<_> = store.noted().await.iter().map(|entry| entry.id).collect();
-    assert_eq!(noted.len(), 2 * EACH);
-    assert_eq!(noted.iter().collect::<HashSet<_>>().len(), 2 * EACH, "each once");
+    assert_eq!(noted.len(), PARTITIONS * EACH);
+    assert_eq!(
+        noted.iter().collect::<HashSet<_>>().len(),
+        PARTITIONS * EACH,
+        "each once"
+    );
     let handled: Vec<_> = first.hooks.batches().concat();
     assert!(
         handled.iter().all(|id| !ids[moved].contains(id)),
@@ -75,8 +79,8 @@ pub async fn records_of_an_old_assignment_are_discarded<S: Store>() {
     // And back again.
     second.stop().await;
     kafka.produce(&records(&framer, moved as i32, 3)).await;
-    effects_are_there(&store, 2 * EACH + 3).await;
-    assert_eq!(store.noted().await.len(), 2 * EACH + 3);
+    effects_are_there(&store, PARTITIONS * EACH + 3).await;
+    assert_eq!(store.noted().await.len(), PARTITIONS * EACH + 3);
     first.stop().await;
 }
 

@@ -236,7 +236,7 @@ pub async fn dead_letters_keep_their_bytes<S: Store>() {
     );
     committed!(ledger, tx => {
         ledger.bury(&mut tx, &letters).await.expect("buried");
-        ledger.bury(&mut tx, &[nul.clone()]).await.expect("NUL stops nobody");
+        ledger.bury(&mut tx, std::slice::from_ref(&nul)).await.expect("NUL stops nobody");
         ledger.bury(&mut tx, &[]).await.expect("nothing to bury");
     });
     let kept = ledger.dead_letters().await;
