@@ -113,7 +113,8 @@ impl Settings {
             // The same partition as a Java client finds.
             .set("partitioner", "murmur2_random")
             .set("message.timeout.ms", self.delivery_timeout.as_millis().to_string())
-            .set("linger.ms", "0")
+            // A worker's batch is handed over at once: this long it gathers, so that it leaves as one request.
+            .set("linger.ms", "1")
             .set("compression.type", "none")
             .set("queue.buffering.max.messages", "200000")
             .set("message.max.bytes", "1048576");

@@ -16,6 +16,7 @@ use crate::envelope::Envelope;
 use crate::handler::{Failure, Handler};
 use crate::ledger::{DeadLetter, InboxEntry, Ledger, Parked, Sequence};
 use crate::message::{Cause, Outgoing, Received};
+use crate::publisher::AppendError;
 use crate::record::Record;
 use crate::runtime::Runtime;
 use crate::sequence::{self, Plan};
@@ -188,9 +189,11 @@ impl<H> Messages<H> {
                             let reason = DeadLetterReason::Poison;
                             self.bury(runtime, unit, item, reason, error).await?;
                         }
-                        Some(Verdict::Defer(then)) if self.kind == Kind::Commands => unit.defer(message, then)?,
+                        Some(Verdict::Defer(then)) if self.kind == Kind::Commands => {
+                            unit.defer(message, then).map_err(|error| blame(envelope, error))?;
+                        }
                         Some(Verdict::Reject(rejected)) if self.kind == Kind::Commands => {
-                            unit.reject(message, rejected)?;
+                            unit.reject(message, rejected).map_err(|error| blame(envelope, error))?;
                         }
                         Some(Verdict::Defer(_) | Verdict::Reject(_)) => {
                             let error = error_of(item, envelope.id, verdicts);
@@ -494,6 +497,14 @@ pub struct Released {
     pub applied: usize,
     /// The sequence that can't be applied either, if there is one.
     pub poisoned_at: Option<i64>,
+}
+
+/// What can't be said because of a message is that message's failure, not the partition's.
+fn blame(envelope: &Envelope, error: AppendError) -> Setback {
+    Setback::Failed {
+        message: Some(envelope.id),
+        failure: error.into(),
+    }
 }
 
 /// Writes the rows that changed, telling the new ones from those that were `stored`.

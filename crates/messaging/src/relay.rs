@@ -34,7 +34,10 @@ const SLOW_SWEEP: Duration = Duration::from_secs(10);
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// Rows younger than this are most likely on their way from a worker.
 const SETTLING: Duration = Duration::from_secs(2);
-const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+/// Below the share of the shutdown timeout that outputs have at least.
+const DRAIN_LIMIT: Duration = Duration::from_secs(6);
+/// Counting a long outbox reads all of it.
+const MEASURE_EVERY: Duration = Duration::from_secs(3);
 
 /// Why the relay ended. The rows are still there.
 #[derive(Debug, thiserror::Error)]
@@ -371,6 +374,7 @@ impl<L: Ledger> Keeper<L> {
         self.take_lease(self.publisher.owner()).await;
         let mut renewal = ticks(self.lease / 3);
         let mut adoption = ticks(ADOPTION_SCAN);
+        let mut measurement = ticks(MEASURE_EVERY);
         let mut next_due = Instant::now();
         loop {
             tokio::select! {
@@ -378,10 +382,8 @@ impl<L: Ledger> Keeper<L> {
                 _ = renewal.tick() => self.renew_lease().await,
                 () = self.publisher.delayed_appended() => next_due = Instant::now(),
                 () = tokio::time::sleep_until(next_due), if self.leased => next_due = self.take_due().await,
-                _ = adoption.tick(), if self.leased => {
-                    self.adopt().await;
-                    self.measure().await;
-                }
+                _ = adoption.tick(), if self.leased => self.adopt().await,
+                _ = measurement.tick() => self.measure().await,
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::pipeline::{Messages, Released};
 use crate::record::TopicPartition;
 use crate::runtime::Runtime;
 use crate::unit::Unit;
-use crate::worker::{Setback, Verdict, Verdicts, chain};
+use crate::worker::{Body, Setback, Verdict, Verdicts, chain};
 
 const ATTEMPTS: usize = 20;
 
@@ -33,7 +33,11 @@ pub(crate) async fn run<L: Ledger, H: Handler<L>>(
     let mut last = String::from("it was tried too often");
     let mut back_off = Duration::from_millis(20);
     for _ in 0..ATTEMPTS {
-        match attempt(&runtime, &mut body, &partition, key, &verdicts).await {
+        let attempted = attempt(&runtime, &mut body, &partition, key, &verdicts).await;
+        if attempted.is_err() {
+            Body::<L>::forget(&mut body);
+        }
+        match attempted {
             Ok(released) => {
                 tracing::info!(%partition, %key, applied = released.applied, poisoned_at = ?released.poisoned_at,
                     "a parked key was released");

@@ -1,4 +1,4 @@
-//! Spans around messages, as OpenTelemetry's messaging conventions say (semantic conventions 1.37).
+//! Spans around messages, as OpenTelemetry's messaging conventions say (the version is `chassis::telemetry::SEMCONV_VERSION`).
 //!
 //! Appending to the outbox makes a `create` span, whose context travels with the message. Each message's
 //! `process` span is its child and links to it. What handles many messages at once (the relay's `send`,

@@ -1,4 +1,4 @@
-//! `cargo xtask tidy`: rules with a reason each. `docs/conventions` and the architecture say more.
+//! `cargo xtask tidy`: rules with a reason each. CONTRIBUTING.md and ARCHITECTURE.md say more.
 
 mod adr;
 mod dependencies;

@@ -155,7 +155,10 @@ impl Operations {
             // Once more: what waits for a tick of the poller may be there by now.
             None => self.look_again(id).await.unwrap_or(pending),
         };
-        hold.release();
+        // One that is still pending is let go in the store too: the same request again is answered, not refused.
+        if operation.status != Status::Pending {
+            hold.release();
+        }
         Ok(operation)
     }
 

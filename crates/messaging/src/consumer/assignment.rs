@@ -224,7 +224,7 @@ impl<L: Ledger> Assignments<L> {
                 .add_partition_offset(&partition.topic, partition.partition, at)
                 .expect("a stored position is a valid offset");
             if !outside.contains(&partition) {
-                self.start_worker(partition, position);
+                self.start_worker(partition, position, at);
             }
         }
         if let Err(error) = consumer.incremental_assign(&start) {
@@ -239,7 +239,7 @@ impl<L: Ledger> Assignments<L> {
         }
     }
 
-    fn start_worker(&self, partition: TopicPartition, position: Option<i64>) {
+    fn start_worker(&self, partition: TopicPartition, position: Option<i64>, begin: Offset) {
         let topic = self
             .subscriptions
             .entries
@@ -250,7 +250,10 @@ impl<L: Ledger> Assignments<L> {
         let (queue, records) = mpsc::channel(self.settings.partition_queue);
         let stop = CancellationToken::new();
         let progress = Arc::new(Progress::default());
-        progress.position.store(position.unwrap_or(0), Ordering::Release);
+        // Without a stored position, lag counts from where the fetch begins.
+        progress
+            .position
+            .store(begin.to_raw().unwrap_or(0).max(0), Ordering::Release);
         let run = run(
             worker,
             records,
@@ -426,6 +429,9 @@ async fn run(
         progress
             .position
             .store(worker.position().unwrap_or(0), Ordering::Release);
+        if records.is_empty() {
+            progress.oldest.store(0, Ordering::Release);
+        }
     }
 }
 

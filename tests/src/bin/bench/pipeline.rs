@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use contracts::{Codec, UserEvent, topics};
+use contracts::{Codec, EventEvent, topics};
 use messaging::kafka::Settings;
 use messaging::{Connected, Failure, Handler, Identity, Metrics, Received, Subscriptions, Unit};
 use postgres::{Postgres, store_error};
@@ -14,7 +14,7 @@ use rollcall::system::Database;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::commands::sign_up;
+use crate::commands::draft;
 use crate::naive;
 use crate::report::{Row, Samples};
 
@@ -49,22 +49,22 @@ pub(crate) async fn measure(servers: &Servers, repeats: usize) -> Result<Row> {
         must: format!("1 x; it is {ratio:.2} x"),
         met: ratio >= 1.0,
         note: format!(
-            "{COMMANDS} CreateUser wait on users.commands; the user service and a projection of `users` into a second \
+            "{COMMANDS} CreateEvent wait on events.commands; the event service and a projection of `events` into a second \
              database run in the bench's process, from the first projected row to the last. Audit and notification do not \
-             run beside it. Each command also publishes a profile and a reply, so three messages pass the relay for each \
-             projected one. Limited by the CPU that Postgres, Kafka and the service share."
+             run beside it. Each command also has a reply, so two messages pass the relay for each projected one. Limited by \
+             the CPU that Postgres, Kafka and the service share."
         ),
     })
 }
 
-/// Inserts one row a user.
+/// Inserts one row an event.
 struct Projection;
 
 impl Handler<Postgres> for Projection {
-    type Message = UserEvent;
+    type Message = EventEvent;
 
-    async fn handle(&mut self, unit: &mut Unit<Postgres>, messages: &[&Received<UserEvent>]) -> Result<(), Failure> {
-        sqlx::query("INSERT INTO projected (user_id) SELECT * FROM UNNEST($1::uuid[])")
+    async fn handle(&mut self, unit: &mut Unit<Postgres>, messages: &[&Received<EventEvent>]) -> Result<(), Failure> {
+        sqlx::query("INSERT INTO projected (event_id) SELECT * FROM UNNEST($1::uuid[])")
             .bind(messages.iter().map(|message| message.envelope.key).collect::<Vec<_>>())
             .execute(&mut **unit.tx())
             .await
@@ -81,20 +81,27 @@ async fn one_run(servers: &Servers) -> Result<f64> {
     let codec = Codec::local();
     fill(&settings, &codec)?;
 
-    let service = Database::create(servers, "bench_user").await?;
+    let service = Database::create(servers, "bench_event").await?;
     let reader = Database::create(servers, "bench_projection").await?;
-    let users = Postgres::connect(&service.url, 8).await?;
-    users.migrate(&user::MIGRATIONS).await?;
+    let events = Postgres::connect(&service.url, 8).await?;
+    events.migrate(&event::MIGRATIONS).await?;
     let projected = Postgres::connect(&reader.url, 8).await?;
     projected.migrate(&sqlx::migrate::Migrator::DEFAULT).await?;
-    sqlx::query("CREATE TABLE projected (user_id uuid PRIMARY KEY)")
+    sqlx::query("CREATE TABLE projected (event_id uuid PRIMARY KEY)")
         .execute(projected.pool())
         .await?;
 
     let stop = CancellationToken::new();
-    let subscriptions = user::subscriptions(user::store::UserStore::new([]));
     let running = [
-        start("user", &settings, &codec, users.clone(), subscriptions, &stop).await?,
+        start(
+            "event",
+            &settings,
+            &codec,
+            events.clone(),
+            event::subscriptions(),
+            &stop,
+        )
+        .await?,
         start(
             "projection",
             &settings,
@@ -110,7 +117,7 @@ async fn one_run(servers: &Servers) -> Result<f64> {
     for task in running {
         task.await??;
     }
-    users.pool().close().await;
+    events.pool().close().await;
     projected.pool().close().await;
     service.drop().await?;
     reader.drop().await?;
@@ -174,9 +181,9 @@ fn fill(settings: &Settings, codec: &Codec) -> Result<()> {
         .set("queue.buffering.max.messages", "200000")
         .set("linger.ms", "20")
         .create()?;
-    let topic = topics::USERS_COMMANDS.full_name(&settings.topic_prefix);
+    let topic = topics::EVENTS_COMMANDS.full_name(&settings.topic_prefix);
     for _ in 0..COMMANDS {
-        let command = sign_up(codec, 0, 0)?;
+        let command = draft(codec, 0, 0)?;
         let headers = command
             .headers
             .0
