@@ -35,6 +35,7 @@ ARG SERVICE
 RUN : "${SERVICE:?is not set: docker build --build-arg SERVICE=gateway, user, event, registration, notification, audit or cli}" \
  && case "$SERVICE" in cli) binary=rollcall ;; *) binary=$SERVICE ;; esac \
  && install -D --target-directory=/picked "target/release/$binary" \
+ && strip --strip-debug "/picked/$binary" \
  && ln -s "$binary" /picked/main
 
 FROM debian:bookworm-slim
