@@ -49,10 +49,12 @@ pub struct Command<C> {
     pub body: C,
 }
 
-/// On whose behalf something is done; `ce_actor` on the wire, as `user:<uuid>` or `service:<name>`.
+/// On whose behalf something is done; `ce_actor` on the wire, as `user:<uuid>`, `admin:<uuid>` or `service:<name>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Actor {
     User(Uuid),
+    /// A user who may do what everybody may: the gateway has checked the role.
+    Admin(Uuid),
     /// A service, on its own behalf.
     System(Cow<'static, str>),
 }
@@ -89,7 +91,7 @@ pub struct FieldError {
 
 /// A text that is no actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected user:<uuid> or service:<name>")]
+#[error("expected user:<uuid>, admin:<uuid> or service:<name>")]
 pub struct UnknownActor;
 
 /// Makes a domain's structs and enums storable as snapshots, so that the domain names no serde.
@@ -127,11 +129,19 @@ impl Actor {
         Self::System(Cow::Borrowed(name))
     }
 
-    /// The user, if it is one.
+    /// The person, if it is one.
     pub fn user(&self) -> Option<Uuid> {
         match self {
-            Self::User(id) => Some(*id),
+            Self::User(id) | Self::Admin(id) => Some(*id),
             Self::System(_) => None,
+        }
+    }
+
+    /// Whether it may do what is `owner`'s to do: the owner, an admin, a service.
+    pub fn may_act_for(&self, owner: Uuid) -> bool {
+        match self {
+            Self::User(id) => *id == owner,
+            Self::Admin(_) | Self::System(_) => true,
         }
     }
 }
@@ -140,6 +150,7 @@ impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::User(id) => write!(f, "user:{id}"),
+            Self::Admin(id) => write!(f, "admin:{id}"),
             Self::System(name) => write!(f, "service:{name}"),
         }
     }
@@ -151,6 +162,7 @@ impl FromStr for Actor {
     fn from_str(text: &str) -> Result<Self, UnknownActor> {
         match text.split_once(':') {
             Some(("user", id)) => Uuid::parse_str(id).map(Self::User).map_err(|_| UnknownActor),
+            Some(("admin", id)) => Uuid::parse_str(id).map(Self::Admin).map_err(|_| UnknownActor),
             Some(("service", name)) if !name.is_empty() => Ok(Self::System(Cow::Owned(name.to_owned()))),
             _ => Err(UnknownActor),
         }
@@ -180,10 +192,22 @@ mod tests {
 
     #[test]
     fn an_actor_survives_the_header() {
-        for actor in [Actor::User(Uuid::from_u128(7)), Actor::service("registration")] {
+        for actor in [
+            Actor::User(Uuid::from_u128(7)),
+            Actor::Admin(Uuid::from_u128(7)),
+            Actor::service("registration"),
+        ] {
             assert_eq!(actor.to_string().parse(), Ok(actor));
         }
-        for text in ["", "user:", "user:ada", "service:", "registration", "robot:7"] {
+        for text in [
+            "",
+            "user:",
+            "user:ada",
+            "admin:ada",
+            "service:",
+            "registration",
+            "robot:7",
+        ] {
             assert_eq!(text.parse::<Actor>(), Err(UnknownActor), "{text}");
         }
     }

@@ -9,7 +9,11 @@ topic! {
     /// A request to one event.
     pub EventCommand on EVENTS_COMMANDS in "events.commands" as "rollcall.events.commands" {
         CreateEvent,
+        ChangeEvent,
         PublishEvent,
+        RescheduleEvent,
+        NameStaff,
+        Announce,
         CancelEvent,
         EndEvent,
     }
@@ -17,14 +21,23 @@ topic! {
 
 topic! {
     /// What happened to one event.
-    pub EventEvent on EVENTS in "events" as "rollcall.events" { EventCreated, EventPublished, EventCancelled, EventEnded }
+    pub EventEvent on EVENTS in "events" as "rollcall.events" {
+        EventCreated,
+        EventChanged,
+        EventPublished,
+        EventRescheduled,
+        StaffNamed,
+        AnnouncementMade,
+        EventCancelled,
+        EventEnded,
+    }
 }
 
 /// Draft an event; the actor of the command becomes its organizer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CreateEvent {
     pub title: String,
-    /// Plain text.
+    /// Markdown.
     pub description: String,
     pub venue: String,
     pub starts_at: Timestamp,
@@ -37,6 +50,54 @@ pub struct CreateEvent {
     pub registration_closes_at: Timestamp,
     /// Whether people may wait for a seat when all are taken.
     pub waiting_list: bool,
+    /// From then on people can register; `None`: from publication on.
+    pub registration_opens_at: Option<Timestamp>,
+}
+
+/// Change the event; what is `None` stays. Once published, its times change by [`RescheduleEvent`].
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ChangeEvent {
+    pub title: Option<String>,
+    /// Markdown.
+    pub description: Option<String>,
+    pub venue: Option<String>,
+    pub starts_at: Option<Timestamp>,
+    pub ends_at: Option<Timestamp>,
+    /// IANA name of the venue's time zone.
+    pub time_zone: Option<String>,
+    /// Number of seats.
+    pub capacity: Option<i32>,
+    pub registration_opens_at: Option<Timestamp>,
+    pub registration_closes_at: Option<Timestamp>,
+    pub waiting_list: Option<bool>,
+}
+
+/// Move the published event to another time; what is `None` stays.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RescheduleEvent {
+    pub starts_at: Timestamp,
+    pub ends_at: Timestamp,
+    /// IANA name of the venue's time zone.
+    pub time_zone: Option<String>,
+    pub registration_opens_at: Option<Timestamp>,
+    pub registration_closes_at: Option<Timestamp>,
+}
+
+/// Let these users, and no others beside the organizer, check people in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NameStaff {
+    pub staff: Vec<Uuid>,
+}
+
+/// Write to everybody with a seat.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Announce {
+    /// A new id.
+    pub announcement_id: Uuid,
+    /// One line.
+    pub subject: String,
+    /// Markdown.
+    pub body: String,
 }
 
 /// Publish the drafted event, so that people can register.
@@ -66,6 +127,8 @@ pub struct EventCreated {
     pub capacity: i32,
     pub registration_closes_at: Timestamp,
     pub waiting_list: bool,
+    /// From then on people can register; `None`: from publication on.
+    pub registration_opens_at: Option<Timestamp>,
 }
 
 /// The event is public and open for registration.
@@ -81,6 +144,69 @@ pub struct EventPublished {
     pub capacity: i32,
     pub registration_closes_at: Timestamp,
     pub waiting_list: bool,
+    /// From then on people can register; `None`: from publication on.
+    pub registration_opens_at: Option<Timestamp>,
+    /// Users who may check people in, beside the organizer.
+    pub staff: Vec<Uuid>,
+}
+
+/// All there is to know of an event, but its status.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Details {
+    pub organizer_id: Uuid,
+    pub title: String,
+    /// Markdown.
+    pub description: String,
+    pub venue: String,
+    pub starts_at: Timestamp,
+    pub ends_at: Timestamp,
+    /// IANA name of the venue's time zone.
+    pub time_zone: String,
+    /// Number of seats.
+    pub capacity: i32,
+    /// From then on people can register; `None`: from publication on.
+    pub registration_opens_at: Option<Timestamp>,
+    /// From then on nobody can register.
+    pub registration_closes_at: Timestamp,
+    /// Whether people may wait for a seat when all are taken.
+    pub waiting_list: bool,
+    /// Users who may check people in, beside the organizer.
+    pub staff: Vec<Uuid>,
+}
+
+/// The event is another, at the same time and of the same status.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventChanged {
+    pub details: Details,
+    /// Whether the event is public; else it is a draft.
+    pub published: bool,
+}
+
+/// The published event takes place at another time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventRescheduled {
+    pub details: Details,
+    pub previous_starts_at: Timestamp,
+    pub previous_ends_at: Timestamp,
+}
+
+/// Others may check people in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StaffNamed {
+    pub details: Details,
+    /// Whether the event is public; else it is a draft.
+    pub published: bool,
+}
+
+/// The organizer has something to say to everybody with a seat.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AnnouncementMade {
+    pub announcement_id: Uuid,
+    pub organizer_id: Uuid,
+    /// One line.
+    pub subject: String,
+    /// Markdown.
+    pub body: String,
 }
 
 /// The event will not take place.
@@ -94,4 +220,116 @@ pub struct EventCancelled {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EventEnded {
     pub ended_at: Timestamp,
+}
+
+impl From<EventCreated> for Details {
+    fn from(created: EventCreated) -> Self {
+        let EventCreated {
+            organizer_id,
+            title,
+            description,
+            venue,
+            starts_at,
+            ends_at,
+            time_zone,
+            capacity,
+            registration_opens_at,
+            registration_closes_at,
+            waiting_list,
+        } = created;
+        Self {
+            organizer_id,
+            title,
+            description,
+            venue,
+            starts_at,
+            ends_at,
+            time_zone,
+            capacity,
+            registration_opens_at,
+            registration_closes_at,
+            waiting_list,
+            staff: Vec::new(),
+        }
+    }
+}
+
+impl From<EventPublished> for Details {
+    fn from(published: EventPublished) -> Self {
+        let EventPublished {
+            organizer_id,
+            title,
+            description,
+            venue,
+            starts_at,
+            ends_at,
+            time_zone,
+            capacity,
+            registration_opens_at,
+            registration_closes_at,
+            waiting_list,
+            staff,
+        } = published;
+        Self {
+            organizer_id,
+            title,
+            description,
+            venue,
+            starts_at,
+            ends_at,
+            time_zone,
+            capacity,
+            registration_opens_at,
+            registration_closes_at,
+            waiting_list,
+            staff,
+        }
+    }
+}
+
+impl From<Details> for EventPublished {
+    fn from(details: Details) -> Self {
+        let Details {
+            organizer_id,
+            title,
+            description,
+            venue,
+            starts_at,
+            ends_at,
+            time_zone,
+            capacity,
+            registration_opens_at,
+            registration_closes_at,
+            waiting_list,
+            staff,
+        } = details;
+        Self {
+            organizer_id,
+            title,
+            description,
+            venue,
+            starts_at,
+            ends_at,
+            time_zone,
+            capacity,
+            registration_opens_at,
+            registration_closes_at,
+            waiting_list,
+            staff,
+        }
+    }
+}
+
+impl EventEvent {
+    /// All that the domain event says of the event, where it says all there is to know.
+    pub fn details(&self) -> Option<Details> {
+        match self {
+            Self::EventCreated(created) => Some(created.clone().into()),
+            Self::EventPublished(published) => Some(published.clone().into()),
+            Self::EventChanged(EventChanged { details, .. })
+            | Self::EventRescheduled(EventRescheduled { details, .. })
+            | Self::StaffNamed(StaffNamed { details, .. }) => Some(details.clone()),
+            Self::AnnouncementMade(_) | Self::EventCancelled(_) | Self::EventEnded(_) => None,
+        }
+    }
 }

@@ -21,9 +21,14 @@ pub trait Message: Debug + Clone + Send + Sync + 'static {
     /// How records of earlier names become messages of today.
     const UPCASTS: &'static [Upcast<Self>] = &[];
 
-    /// What a record without a value means on a state topic; `None` where deletion means nothing.
+    /// What a record without a value means on a state topic: the key is gone. `None` on every other topic.
     fn tombstone() -> Option<Self> {
         None
+    }
+
+    /// Whether this goes without a value, so that it deletes what the topic holds of the key.
+    fn is_tombstone(&self) -> bool {
+        false
     }
 
     /// Full name of the record inside.
@@ -56,11 +61,12 @@ pub(crate) fn upcast<M: Message>(codec: &Codec, type_name: &str, framed: &[u8]) 
 }
 
 /// Declares what a topic carries: ties each struct to `schemas/<folder>/<Struct>.avsc`, and makes the [`message!`] enum.
+/// With `or tombstone`, as state topics have it, the enum also says that its key is gone.
 macro_rules! topic {
     (
         $(#[$attribute:meta])*
         $visibility:vis $message:ident on $topic:ident in $folder:literal as $namespace:literal { $($record:ident),+ $(,)? }
-        $($upcasts:tt)*
+        $($more:tt)*
     ) => {
         $(impl $crate::Record for $record {
             const TOPIC: &'static $crate::Topic = &$crate::topics::$topic;
@@ -70,7 +76,9 @@ macro_rules! topic {
             ));
         })+
 
-        $crate::message::message! { $(#[$attribute])* $visibility $message on $topic { $($record),+ } $($upcasts)* }
+        $crate::message::message! {
+            $(#[$attribute])* $visibility $message on $topic in $namespace { $($record),+ } $($more)*
+        }
 
         impl $message {
             /// The records, in the order of the variants.
@@ -86,13 +94,19 @@ macro_rules! topic {
 macro_rules! message {
     (
         $(#[$attribute:meta])*
-        $visibility:vis $message:ident on $topic:ident { $($record:ident),+ }
+        $visibility:vis $message:ident on $topic:ident in $namespace:literal { $($record:ident),+ }
+        $(or $tombstone:ident)?
         $(upcasts { $($old:ty => $convert:expr),+ $(,)? })?
     ) => {
         $(#[$attribute])*
         #[derive(Debug, Clone, PartialEq)]
         $visibility enum $message {
-            $($record($record)),+
+            $($record($record),)+
+            $(
+                #[doc = "Nothing is known of the key any more."]
+                #[doc = concat!("Goes without a value: a ", stringify!($tombstone), ".")]
+                Tombstone,
+            )?
         }
 
         $(impl From<$record> for $message {
@@ -108,15 +122,19 @@ macro_rules! message {
                 to: |codec, framed| codec.decode::<$old>(framed).map($convert),
             }),+)?];
 
+            $($crate::message::tombstone! { $tombstone })?
+
             fn type_name(&self) -> &'static str {
                 match self {
-                    $(Self::$record(_) => <$record as $crate::Record>::NAME),+
+                    $(Self::$record(_) => <$record as $crate::Record>::NAME,)+
+                    $(Self::Tombstone => concat!($namespace, ".", stringify!($tombstone)),)?
                 }
             }
 
             fn encode(&self, codec: &$crate::Codec) -> Result<Vec<u8>, $crate::codec::Error> {
                 match self {
-                    $(Self::$record(record) => codec.encode(record)),+
+                    $(Self::$record(record) => codec.encode(record),)+
+                    $(Self::Tombstone => $crate::message::nothing!($tombstone),)?
                 }
             }
 
@@ -134,7 +152,26 @@ macro_rules! message {
     };
 }
 
-pub(crate) use {message, topic};
+macro_rules! tombstone {
+    (tombstone) => {
+        fn tombstone() -> Option<Self> {
+            Some(Self::Tombstone)
+        }
+
+        fn is_tombstone(&self) -> bool {
+            matches!(self, Self::Tombstone)
+        }
+    };
+}
+
+/// What a tombstone is encoded to.
+macro_rules! nothing {
+    (tombstone) => {
+        Ok(Vec::new())
+    };
+}
+
+pub(crate) use {message, nothing, tombstone, topic};
 
 #[cfg(test)]
 mod tests {
@@ -159,7 +196,7 @@ mod tests {
     }
 
     message! {
-        Renamed on USERS { UserCreated, UserDeactivated }
+        Renamed on USERS in "rollcall.users" { UserCreated, UserDeactivated }
         upcasts {
             UserRegistered => |old| UserCreated {
                 created_at: Timestamp::EPOCH + std::time::Duration::from_secs(86_400 * old.when.as_days() as u64),

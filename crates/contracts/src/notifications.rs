@@ -1,4 +1,4 @@
-//! E-mails to users, delivered or given up: the topic `notifications`.
+//! E-mails to users: the topics `notifications` (delivered or given up) and `notifications.commands`.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -13,6 +13,54 @@ topic! {
     }
 }
 
+topic! {
+    /// A request to write to somebody.
+    pub NotificationCommand on NOTIFICATIONS_COMMANDS in "notifications.commands" as "rollcall.notifications.commands" {
+        SendReminder,
+        SendVerificationMail,
+        SendPasswordResetMail,
+        ContinueMailing,
+    }
+}
+
+/// Remind a person of an event, unless that is no longer true.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SendReminder {
+    pub registration_id: Uuid,
+    pub user_id: Uuid,
+    pub event_id: Uuid,
+    /// When the event begins, as far as known when this was said; another time by now drops the reminder.
+    pub starts_at: Timestamp,
+}
+
+/// Mail the user a link that shows that the address is theirs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SendVerificationMail {
+    pub user_id: Uuid,
+    /// What makes the link's token one of its own; worthless without the key.
+    pub nonce: Uuid,
+    pub expires_at: Timestamp,
+}
+
+/// Mail the user a link that sets a new password.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SendPasswordResetMail {
+    pub user_id: Uuid,
+    /// What makes the link's token one of its own; worthless without the key.
+    pub nonce: Uuid,
+    pub expires_at: Timestamp,
+}
+
+/// Go on writing to everybody with a place at an event: the next piece.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContinueMailing {
+    /// `ce_id` of the domain event that they are told of.
+    pub cause_id: Uuid,
+    pub event_id: Uuid,
+    /// The registration up to which mails are queued; `None`: none is yet.
+    pub after: Option<Uuid>,
+}
+
 /// The mail server took an e-mail to the user.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NotificationSent {
@@ -21,6 +69,8 @@ pub struct NotificationSent {
     /// `ce_id` of the domain event that it tells of.
     pub cause_id: Uuid,
     pub sent_at: Timestamp,
+    /// The event that it is about, if it is about one.
+    pub event_id: Option<Uuid>,
 }
 
 /// An e-mail to the user was given up.
@@ -33,6 +83,8 @@ pub struct NotificationFailed {
     /// Without the address.
     pub reason: String,
     pub failed_at: Timestamp,
+    /// The event that it is about, if it is about one.
+    pub event_id: Option<Uuid>,
 }
 
 /// What a notification tells.
@@ -45,6 +97,11 @@ pub enum NotificationKind {
     SeatPromoted,
     RegistrationCancelled,
     EventCancelled,
+    EventRescheduled,
+    Reminder,
+    Announcement,
+    EmailVerification,
+    PasswordReset,
     /// A symbol of a newer writer.
     Unknown,
 }

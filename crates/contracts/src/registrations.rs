@@ -12,6 +12,7 @@ topic! {
         FollowEvent,
         Register,
         CancelRegistration,
+        CheckIn,
         ContinueClosing,
     }
 }
@@ -25,6 +26,7 @@ topic! {
         SeatConfirmed,
         SeatWaitlisted,
         SeatPromoted,
+        AttendeeCheckedIn,
         RegistrationCancelled,
     }
 }
@@ -59,6 +61,10 @@ pub struct Terms {
     pub registration_closes_at: Timestamp,
     pub starts_at: Timestamp,
     pub ends_at: Timestamp,
+    /// From then on people can register; `None`: from publication on.
+    pub registration_opens_at: Option<Timestamp>,
+    /// Users who may check people in, beside the organizer.
+    pub staff: Vec<Uuid>,
 }
 
 /// Give a person a seat, or a place on the waiting list.
@@ -73,6 +79,12 @@ pub struct Register {
 pub struct CancelRegistration {
     pub registration_id: Uuid,
     pub reason: CancelReason,
+}
+
+/// Note that the person with this seat is here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CheckIn {
+    pub registration_id: Uuid,
 }
 
 /// Go on cancelling the registrations of a closed roster.
@@ -102,6 +114,10 @@ pub struct RosterOpened {
     pub registration_closes_at: Timestamp,
     pub starts_at: Timestamp,
     pub ends_at: Timestamp,
+    /// From then on people can register; `None`: from publication on.
+    pub registration_opens_at: Option<Timestamp>,
+    /// Users who may check people in, beside the organizer.
+    pub staff: Vec<Uuid>,
 }
 
 /// The terms of the event changed.
@@ -115,6 +131,10 @@ pub struct RosterChanged {
     pub registration_closes_at: Timestamp,
     pub starts_at: Timestamp,
     pub ends_at: Timestamp,
+    /// From then on people can register; `None`: from publication on.
+    pub registration_opens_at: Option<Timestamp>,
+    /// Users who may check people in, beside the organizer.
+    pub staff: Vec<Uuid>,
 }
 
 /// Nobody can register for the event any more.
@@ -154,6 +174,14 @@ pub struct SeatWaitlisted {
 pub struct SeatPromoted {
     pub registration_id: Uuid,
     pub user_id: Uuid,
+}
+
+/// A person with a seat is here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AttendeeCheckedIn {
+    pub registration_id: Uuid,
+    pub user_id: Uuid,
+    pub checked_in_at: Timestamp,
 }
 
 /// A registration ended.

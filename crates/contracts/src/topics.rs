@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use crate::{
-    AuditQuery, DeadLetterFact, EventCommand, EventEvent, NotificationFact, OpsCommand, ProcessStatusState, Record,
-    RegistrationCommand, RegistrationEvent, Reply, UserCommand, UserEvent, UserProfileState,
+    AuditFact, AuditQuery, DeadLetterFact, EventCommand, EventEvent, NotificationCommand, NotificationFact, OpsCommand,
+    ProcessStatusState, Record, RegistrationCommand, RegistrationEvent, Reply, SecurityFact, UserCommand, UserEvent,
+    UserProfileState,
 };
 
 /// A topic: what it carries, who may say it, and how long it is kept.
@@ -146,6 +147,26 @@ pub static NOTIFICATIONS: Topic = Topic {
     retention: WEEK,
 };
 
+pub static NOTIFICATIONS_COMMANDS: Topic = Topic {
+    name: "notifications.commands",
+    kind: Kind::Commands,
+    key: "user or event id",
+    records: NotificationCommand::RECORDS,
+    owner: "notification",
+    partitions: 12,
+    retention: WEEK,
+};
+
+pub static AUDIT: Topic = Topic {
+    name: "audit",
+    kind: Kind::Facts,
+    key: "checkpoint or certificate id",
+    records: AuditFact::RECORDS,
+    owner: "audit",
+    partitions: 12,
+    retention: WEEK,
+};
+
 pub static AUDIT_QUERIES: Topic = Topic {
     name: "audit.queries",
     kind: Kind::Commands,
@@ -164,6 +185,16 @@ pub static GATEWAY_REPLIES: Topic = Topic {
     owner: "gateway",
     partitions: 12,
     retention: Retention::For(DAY),
+};
+
+pub static GATEWAY_SECURITY: Topic = Topic {
+    name: "gateway.security",
+    kind: Kind::Facts,
+    key: "user id",
+    records: SecurityFact::RECORDS,
+    owner: "gateway",
+    partitions: 12,
+    retention: WEEK,
 };
 
 pub static DEAD_LETTERS: Topic = Topic {
@@ -206,8 +237,11 @@ pub static ALL: &[&Topic] = &[
     &REGISTRATIONS,
     &REGISTRATIONS_COMMANDS,
     &NOTIFICATIONS,
+    &NOTIFICATIONS_COMMANDS,
+    &AUDIT,
     &AUDIT_QUERIES,
     &GATEWAY_REPLIES,
+    &GATEWAY_SECURITY,
     &DEAD_LETTERS,
     &OPS_COMMANDS,
     &OPS_STATUS,

@@ -174,7 +174,8 @@ fn a_value_that_the_type_does_not_allow_is_undecodable() {
             id.as_bytes(),
             &[20, 1],
             &varint,
-            &[0, 0],
+            // Starts and ends in 1970, opens at no time, no staff.
+            &[0, 0, 0, 0],
         ]
         .concat()
     };
@@ -279,7 +280,9 @@ fn json_shows_times_dates_and_ids_as_text() {
                 "waiting_list": true,
                 "registration_closes_at": "2026-05-31T22:00:00Z",
                 "starts_at": "2026-06-01T18:00:00Z",
-                "ends_at": "2026-06-01T20:30:00Z"
+                "ends_at": "2026-06-01T20:30:00Z",
+                "registration_opens_at": "2026-03-01T08:00:00Z",
+                "staff": ["01957a3c-0000-7000-8000-000000000002", "01957a3c-0000-7000-8000-000000000001"]
             }
         })
     );

@@ -29,7 +29,13 @@ fn personal_fields_are_on_commands_and_state_only() {
         marked,
         [
             ("rollcall.users.profiles.UserProfile", person.clone()),
-            ("rollcall.users.commands.CreateUser", person)
+            ("rollcall.users.commands.CreateUser", person.clone()),
+            (
+                "rollcall.users.commands.ChangeUser",
+                ["email", "full_name", "date_of_birth"].map(str::to_owned).to_vec()
+            ),
+            ("rollcall.users.commands.VerifyEmail", vec!["email".to_owned()]),
+            ("rollcall.ops.commands.CreateAdmin", person)
         ]
     );
 }
