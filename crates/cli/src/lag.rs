@@ -185,6 +185,9 @@ mod tests {
                     lag_ms: Some(20),
                 })
                 .collect(),
+            parked_keys: 0,
+            oldest_gap_age_ms: 0,
+            dead_letters: 0,
         }
     }
 

@@ -59,6 +59,7 @@ impl Processes {
             let type_name = record.headers.get(header::TYPE).unwrap_or_default();
             match self.schemas.decode::<ProcessStatusState>(type_name, &value).await? {
                 Some(ProcessStatusState::ProcessStatus(status)) => self.take(status),
+                Some(ProcessStatusState::Tombstone) => {}
                 None => eprintln!(
                     "rollcall: {}, offset {}, is no status that this version can read; it is left out",
                     record.partition, record.offset

@@ -191,6 +191,9 @@ mod tests {
             outbox_rows: 0,
             outbox_oldest_age_ms: 0,
             assignments: Vec::new(),
+            parked_keys: 0,
+            oldest_gap_age_ms: 0,
+            dead_letters: 0,
         }
     }
 

@@ -36,6 +36,9 @@ fn status(service: &str, reported_at: Timestamp) -> ProcessStatus {
                 lag_ms: Some(i64::from(partition) * 10),
             })
             .collect(),
+        parked_keys: 0,
+        oldest_gap_age_ms: 0,
+        dead_letters: 0,
     }
 }
 
