@@ -20,6 +20,10 @@ pub struct Config {
     pub http: Http,
     /// Keys the fingerprints of requests; the same in every gateway process.
     pub fingerprint_key: Secret,
+    /// Keys the tokens of mailed links; the notification service has the same.
+    pub link_key: Secret,
+    /// Keys the codes of tickets; the same in every gateway process.
+    pub ticket_key: Secret,
     pub tokens: Tokens,
     pub passwords: Passwords,
     pub operations: Retention,
@@ -64,8 +68,8 @@ pub struct BootstrapAdmin {
     pub password: Password,
 }
 
-/// Shorter keys could be guessed, and with them the passwords in the fingerprinted bodies.
-const SHORTEST_KEY: usize = 32;
+/// Shorter keys could be guessed, and with them the passwords in the fingerprinted bodies, tokens, tickets.
+const SHORTEST_KEY: usize = contracts::links::MIN_KEY;
 
 impl Config {
     pub fn from_settings(read: &mut Reader) -> Self {
@@ -93,7 +97,21 @@ impl Config {
                 ),
                 request_timeout: read.or("REQUEST_TIMEOUT_SECONDS", "30", "how long a request may take"),
             },
-            fingerprint_key: fingerprint_key(read),
+            fingerprint_key: key(
+                read,
+                "FINGERPRINT_KEY",
+                "keys the fingerprints of requests with an Idempotency-Key; the same in every process",
+            ),
+            link_key: key(
+                read,
+                "LINK_KEY",
+                "keys the tokens of mailed links; the same in every process, and at the notification service",
+            ),
+            ticket_key: key(
+                read,
+                "TICKET_KEY",
+                "keys the codes of tickets; the same in every process",
+            ),
             tokens: Tokens {
                 signing_key: read.optional(
                     "JWT_SIGNING_KEY",
@@ -126,14 +144,10 @@ impl Config {
     }
 }
 
-fn fingerprint_key(read: &mut Reader) -> Secret {
-    let key: Secret = read.required(
-        "FINGERPRINT_KEY",
-        "32-or-more-random-characters-here",
-        "keys the fingerprints of requests with an Idempotency-Key; the same in every process",
-    );
+fn key(read: &mut Reader, name: &'static str, purpose: &'static str) -> Secret {
+    let key: Secret = read.required(name, "32-or-more-random-characters-here", purpose);
     if key.expose().len() < SHORTEST_KEY {
-        read.problem("FINGERPRINT_KEY", "must have at least 32 characters");
+        read.problem(name, "must have at least 32 characters");
     }
     key
 }
@@ -183,11 +197,13 @@ mod tests {
 
     use super::*;
 
-    const NEEDED: [(&str, &str); 4] = [
+    const NEEDED: [(&str, &str); 6] = [
         ("DATABASE_URL", "postgres://gateway@db/gateway"),
         ("KAFKA_BROKERS", "one:9092,two:9092"),
         ("SCHEMA_REGISTRY_URL", "http://registry/apis/ccompat/v7"),
         ("FINGERPRINT_KEY", "0123456789abcdef0123456789abcdef"),
+        ("LINK_KEY", "0123456789abcdef0123456789abcdef"),
+        ("TICKET_KEY", "0123456789abcdef0123456789abcdef"),
     ];
 
     fn read(more: &[(&'static str, &'static str)]) -> Result<Config, settings::Error> {
@@ -195,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn four_settings_are_enough() {
+    fn six_settings_are_enough() {
         let config = read(&[]).expect("valid");
         assert_eq!(config.kafka.brokers, "one:9092,two:9092");
         assert_eq!(config.tokens.lifetime, Duration::from_secs(15 * 60));

@@ -74,6 +74,7 @@ fn parse(new: NewEvent) -> Result<CreateEvent, Error> {
         capacity: new.capacity,
         registration_closes_at,
         waiting_list: new.waiting_list,
+        registration_opens_at: None,
     })
 }
 

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use contracts::{EventCreated, EventEvent, EventPublished};
+use contracts::{EventChanged, EventEvent, StaffNamed};
 use messaging::{Failure, Handler, Received, Unit};
 use postgres::Postgres;
 use uuid::Uuid;
@@ -29,17 +29,26 @@ impl Handler<Postgres> for Events {
             let change = changes.entry(message.envelope.key).or_default();
             change.version = sequence(message);
             let said_at = message.envelope.time.to_utc();
+            if let Some(details) = message.body.details() {
+                change.details = Some(details);
+                change.created_at.get_or_insert(said_at);
+            }
             match &message.body {
-                EventEvent::EventCreated(created) => {
-                    change.details = Some(created.clone());
-                    change.status = Some(EventStatus::Draft);
-                    change.created_at = Some(said_at);
-                }
-                EventEvent::EventPublished(published) => {
-                    change.details = Some(details(published));
+                EventEvent::EventCreated(_) => change.status = Some(EventStatus::Draft),
+                EventEvent::EventPublished(_) => {
                     change.status = Some(EventStatus::Published);
                     change.published_at = Some(said_at);
                 }
+                EventEvent::EventChanged(EventChanged { published, .. })
+                | EventEvent::StaffNamed(StaffNamed { published, .. }) => {
+                    change.status = Some(match published {
+                        true => EventStatus::Published,
+                        false => EventStatus::Draft,
+                    });
+                }
+                EventEvent::EventRescheduled(_) => change.status = Some(EventStatus::Published),
+                // People read it in their mail.
+                EventEvent::AnnouncementMade(_) => {}
                 EventEvent::EventCancelled(cancelled) => {
                     change.status = Some(EventStatus::Cancelled);
                     change.cancelled_at = Some(cancelled.cancelled_at.to_utc());
@@ -55,33 +64,5 @@ impl Handler<Postgres> for Events {
         save(unit.tx(), &changes).await.map_err(failed)?;
         wake(&self.wakes, messages);
         Ok(())
-    }
-}
-
-/// What is published is all there is to know of the event.
-fn details(published: &EventPublished) -> EventCreated {
-    let EventPublished {
-        organizer_id,
-        title,
-        description,
-        venue,
-        starts_at,
-        ends_at,
-        time_zone,
-        capacity,
-        registration_closes_at,
-        waiting_list,
-    } = published.clone();
-    EventCreated {
-        organizer_id,
-        title,
-        description,
-        venue,
-        starts_at,
-        ends_at,
-        time_zone,
-        capacity,
-        registration_closes_at,
-        waiting_list,
     }
 }

@@ -7,9 +7,9 @@ use uuid::Uuid;
 
 use super::{failed, sequence, wake};
 use crate::operations::Wakes;
-use crate::store::users::{ProfileRow, save_profiles};
+use crate::store::users::{ProfileRow, delete_profiles, save_profiles};
 
-/// Keeps the newest profile of every user.
+/// Keeps the newest profile of every user. A tombstone's is forgotten.
 pub struct Profiles {
     wakes: Wakes,
 }
@@ -28,22 +28,36 @@ impl Handler<Postgres> for Profiles {
         unit: &mut Unit<Postgres>,
         messages: &[&Received<UserProfileState>],
     ) -> Result<(), Failure> {
-        let mut rows: HashMap<Uuid, ProfileRow> = HashMap::new();
+        let mut newest: HashMap<Uuid, Option<ProfileRow>> = HashMap::new();
         for message in messages {
-            let UserProfileState::UserProfile(profile) = &message.body;
-            let row = ProfileRow {
-                user_id: message.envelope.key,
-                email: profile.email.clone(),
-                username: profile.username.clone(),
-                full_name: profile.full_name.clone(),
-                date_of_birth: profile.date_of_birth.to_naive(),
-                time_zone: profile.time_zone.clone(),
-                version: sequence(message),
+            let user_id = message.envelope.key;
+            let row = match &message.body {
+                UserProfileState::UserProfile(profile) => Some(ProfileRow {
+                    user_id,
+                    email: profile.email.clone(),
+                    username: profile.username.clone(),
+                    full_name: profile.full_name.clone(),
+                    date_of_birth: profile.date_of_birth.to_naive(),
+                    time_zone: profile.time_zone.clone(),
+                    email_verified: profile.email_verified,
+                    reminders: profile.reminders,
+                    announcements: profile.announcements,
+                    version: sequence(message),
+                }),
+                UserProfileState::Tombstone => None,
             };
-            rows.insert(row.user_id, row);
+            newest.insert(user_id, row);
         }
-        let rows: Vec<ProfileRow> = rows.into_values().collect();
+        let gone: Vec<Uuid> = newest
+            .iter()
+            .filter(|(_, row)| row.is_none())
+            .map(|(id, _)| *id)
+            .collect();
+        let rows: Vec<ProfileRow> = newest.into_values().flatten().collect();
         save_profiles(unit.tx(), &rows).await.map_err(failed)?;
+        if !gone.is_empty() {
+            delete_profiles(unit.tx(), &gone).await.map_err(failed)?;
+        }
         wake(&self.wakes, messages);
         Ok(())
     }

@@ -79,6 +79,10 @@ impl Changes {
                 let change = self.registration(promoted.registration_id, version, RegistrationStatus::Confirmed);
                 change.confirmed_at = Some(at);
             }
+            RegistrationEvent::AttendeeCheckedIn(here) => {
+                let change = self.registration(here.registration_id, version, RegistrationStatus::CheckedIn);
+                change.checked_in_at = Some(here.checked_in_at.to_utc());
+            }
             RegistrationEvent::RegistrationCancelled(cancelled) => {
                 *(if cancelled.had_seat {
                     &mut roster.taken
@@ -97,6 +101,7 @@ impl Changes {
             begun: None,
             status,
             confirmed_at: None,
+            checked_in_at: None,
             cancelled_at: None,
             cancel_reason: None,
             version,

@@ -32,6 +32,7 @@ impl Handler<Postgres> for Users {
                 id,
                 created_at: None,
                 deactivated_at: None,
+                erased_at: None,
                 version: 0,
             });
             row.version = sequence(message);
@@ -40,6 +41,12 @@ impl Handler<Postgres> for Users {
                 UserEvent::UserDeactivated(deactivated) => {
                     row.deactivated_at = Some(deactivated.deactivated_at.to_utc());
                 }
+                UserEvent::UserErased(erased) => {
+                    row.deactivated_at.get_or_insert(erased.erased_at.to_utc());
+                    row.erased_at = Some(erased.erased_at.to_utc());
+                }
+                // What they say is in the profile.
+                UserEvent::UserChanged(_) | UserEvent::EmailVerified(_) => {}
             }
         }
         let rows: Vec<UserRow> = rows.into_values().collect();

@@ -1,7 +1,7 @@
 //! Events, as the event service says.
 
 use chrono::{DateTime, Utc};
-use contracts::EventCreated;
+use contracts::Details;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use utoipa::ToSchema;
@@ -73,7 +73,7 @@ pub struct Availability {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct EventChange {
     /// `None`: as they are.
-    pub details: Option<EventCreated>,
+    pub details: Option<Details>,
     pub status: Option<EventStatus>,
     pub created_at: Option<DateTime<Utc>>,
     pub published_at: Option<DateTime<Utc>>,
@@ -136,7 +136,7 @@ pub async fn availability(pool: &PgPool, id: Uuid, viewer: Option<Uuid>) -> sqlx
 
 /// Each event at most once. Those with details are written whole.
 pub async fn save(tx: &mut postgres::Tx, changes: &[(Uuid, EventChange)]) -> sqlx::Result<()> {
-    let whole: Vec<(Uuid, &EventChange, &EventCreated)> = changes
+    let whole: Vec<(Uuid, &EventChange, &Details)> = changes
         .iter()
         .filter_map(|(id, change)| Some((*id, change, change.details.as_ref()?)))
         .collect();

@@ -18,6 +18,11 @@ text! {
         SeatPromoted => "seat-promoted",
         RegistrationCancelled => "registration-cancelled",
         EventCancelled => "event-cancelled",
+        EventRescheduled => "event-rescheduled",
+        Reminder => "reminder",
+        Announcement => "announcement",
+        EmailVerification => "email-verification",
+        PasswordReset => "password-reset",
         Other => "other",
     }
 }
@@ -40,6 +45,11 @@ impl From<contracts::NotificationKind> for NotificationKind {
             contracts::NotificationKind::SeatPromoted => Self::SeatPromoted,
             contracts::NotificationKind::RegistrationCancelled => Self::RegistrationCancelled,
             contracts::NotificationKind::EventCancelled => Self::EventCancelled,
+            contracts::NotificationKind::EventRescheduled => Self::EventRescheduled,
+            contracts::NotificationKind::Reminder => Self::Reminder,
+            contracts::NotificationKind::Announcement => Self::Announcement,
+            contracts::NotificationKind::EmailVerification => Self::EmailVerification,
+            contracts::NotificationKind::PasswordReset => Self::PasswordReset,
             contracts::NotificationKind::Unknown => Self::Other,
         }
     }

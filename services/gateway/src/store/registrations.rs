@@ -16,6 +16,8 @@ text! {
         /// With a seat.
         Confirmed => "confirmed",
         Waitlisted => "waitlisted",
+        /// With a seat, and there.
+        CheckedIn => "checked-in",
         Cancelled => "cancelled",
     }
 }
@@ -53,6 +55,8 @@ pub struct Registration {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confirmed_at: Option<DateTime<Utc>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub checked_in_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cancelled_at: Option<DateTime<Utc>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancel_reason: Option<CancelReason>,
@@ -84,8 +88,8 @@ pub struct Attendee {
 
 /// Sees a registration who holds it, and who organizes the event.
 const COLUMNS: &str = "
-    SELECT r.id, r.event_id, r.user_id, r.status, r.position, r.registered_at, r.confirmed_at, r.cancelled_at,
-           r.cancel_reason, e.title, e.venue, e.starts_at, e.ends_at, e.time_zone, e.status AS event_status,
+    SELECT r.id, r.event_id, r.user_id, r.status, r.position, r.registered_at, r.confirmed_at,
+           r.checked_in_at, r.cancelled_at, r.cancel_reason, e.title, e.venue, e.starts_at, e.ends_at, e.time_zone, e.status AS event_status,
            p.username, p.full_name
     FROM registrations r
     LEFT JOIN events e ON e.id = r.event_id
@@ -183,6 +187,7 @@ impl Listed {
                 status: row.try_get("status")?,
                 registered_at: row.try_get("registered_at")?,
                 confirmed_at: row.try_get("confirmed_at")?,
+                checked_in_at: row.try_get("checked_in_at")?,
                 cancelled_at: row.try_get("cancelled_at")?,
                 cancel_reason: row.try_get("cancel_reason")?,
                 event,
@@ -229,6 +234,7 @@ pub struct RegistrationChange {
     pub begun: Option<Begun>,
     pub status: RegistrationStatus,
     pub confirmed_at: Option<DateTime<Utc>>,
+    pub checked_in_at: Option<DateTime<Utc>>,
     pub cancelled_at: Option<DateTime<Utc>>,
     pub cancel_reason: Option<CancelReason>,
     pub version: i64,
@@ -274,14 +280,14 @@ pub async fn save(tx: &mut postgres::Tx, changes: &[(Uuid, RegistrationChange)])
     if !begun.is_empty() {
         sqlx::query(
             "INSERT INTO registrations (
-                 id, event_id, user_id, status, position, registered_at, confirmed_at, cancelled_at, cancel_reason,
-                 version)
+                 id, event_id, user_id, status, position, registered_at, confirmed_at, checked_in_at, cancelled_at,
+                 cancel_reason, version)
              SELECT * FROM UNNEST(
                  $1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::timestamptz[], $7::timestamptz[],
-                 $8::timestamptz[], $9::text[], $10::bigint[])
+                 $8::timestamptz[], $9::timestamptz[], $10::text[], $11::bigint[])
              ON CONFLICT (id) DO UPDATE SET
                  status = EXCLUDED.status, confirmed_at = EXCLUDED.confirmed_at,
-                 cancelled_at = EXCLUDED.cancelled_at, cancel_reason = EXCLUDED.cancel_reason,
+                 checked_in_at = EXCLUDED.checked_in_at, cancelled_at = EXCLUDED.cancelled_at, cancel_reason = EXCLUDED.cancel_reason,
                  version = EXCLUDED.version",
         )
         .bind(column(&begun, |(id, ..)| *id))
@@ -291,6 +297,7 @@ pub async fn save(tx: &mut postgres::Tx, changes: &[(Uuid, RegistrationChange)])
         .bind(column(&begun, |(.., begun)| begun.position))
         .bind(column(&begun, |(.., begun)| begun.registered_at))
         .bind(column(&begun, |(_, change, _)| change.confirmed_at))
+        .bind(column(&begun, |(_, change, _)| change.checked_in_at))
         .bind(column(&begun, |(_, change, _)| change.cancelled_at))
         .bind(column(&begun, |(_, change, _)| {
             change.cancel_reason.map(CancelReason::as_str)
@@ -305,15 +312,18 @@ pub async fn save(tx: &mut postgres::Tx, changes: &[(Uuid, RegistrationChange)])
         sqlx::query(
             "UPDATE registrations r SET
                  status = n.status, confirmed_at = coalesce(n.confirmed_at, r.confirmed_at),
+                 checked_in_at = coalesce(n.checked_in_at, r.checked_in_at),
                  cancelled_at = coalesce(n.cancelled_at, r.cancelled_at),
                  cancel_reason = coalesce(n.cancel_reason, r.cancel_reason), version = n.version
-             FROM UNNEST($1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::bigint[])
-                  AS n (id, status, confirmed_at, cancelled_at, cancel_reason, version)
+             FROM UNNEST($1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::text[],
+                         $7::bigint[])
+                  AS n (id, status, confirmed_at, checked_in_at, cancelled_at, cancel_reason, version)
              WHERE r.id = n.id",
         )
         .bind(column(&gone_on, |(id, _)| *id))
         .bind(column(&gone_on, |(_, change)| change.status.as_str()))
         .bind(column(&gone_on, |(_, change)| change.confirmed_at))
+        .bind(column(&gone_on, |(_, change)| change.checked_in_at))
         .bind(column(&gone_on, |(_, change)| change.cancelled_at))
         .bind(column(&gone_on, |(_, change)| {
             change.cancel_reason.map(CancelReason::as_str)

@@ -29,6 +29,12 @@ pub struct User {
     /// IANA name.
     #[schema(examples("Europe/Berlin"))]
     pub time_zone: String,
+    /// Whether the person has shown to read mail at the address.
+    pub email_verified: bool,
+    /// Whether the person wants reminders.
+    pub reminders: bool,
+    /// Whether the person wants organizers' announcements.
+    pub announcements: bool,
     pub status: UserStatus,
     pub roles: Vec<Role>,
     pub created_at: DateTime<Utc>,
@@ -38,12 +44,13 @@ pub struct User {
     pub version: i64,
 }
 
-/// A `UserCreated` or `UserDeactivated`, for the read model.
+/// What the domain events of one user come to.
 pub struct UserRow {
     pub id: Uuid,
     /// `None`: the row is there already.
     pub created_at: Option<DateTime<Utc>>,
     pub deactivated_at: Option<DateTime<Utc>>,
+    pub erased_at: Option<DateTime<Utc>>,
     pub version: i64,
 }
 
@@ -54,6 +61,9 @@ pub struct ProfileRow {
     pub full_name: String,
     pub date_of_birth: NaiveDate,
     pub time_zone: String,
+    pub email_verified: bool,
+    pub reminders: bool,
+    pub announcements: bool,
     pub version: i64,
 }
 
@@ -61,6 +71,7 @@ pub struct ProfileRow {
 pub async fn find(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<User>> {
     sqlx::query_as(
         "SELECT u.id, p.email, p.username, p.full_name, p.date_of_birth, p.time_zone,
+                p.email_verified, p.reminders, p.announcements,
                 CASE WHEN u.deactivated_at IS NULL THEN 'active' ELSE 'deactivated' END AS status,
                 ARRAY ['member'] || ARRAY (SELECT role FROM roles r WHERE r.user_id = u.id ORDER BY role) AS roles,
                 u.created_at, u.deactivated_at, u.version
@@ -84,26 +95,32 @@ pub async fn save(tx: &mut postgres::Tx, rows: &[UserRow]) -> sqlx::Result<()> {
     let (new, changed): (Vec<&UserRow>, Vec<&UserRow>) = rows.iter().partition(|row| row.created_at.is_some());
     if !new.is_empty() {
         sqlx::query(
-            "INSERT INTO users (id, created_at, deactivated_at, version)
-             SELECT * FROM UNNEST($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::bigint[])
+            "INSERT INTO users (id, created_at, deactivated_at, erased_at, version)
+             SELECT * FROM UNNEST($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::bigint[])
              ON CONFLICT (id) DO UPDATE SET
-                 created_at = EXCLUDED.created_at, deactivated_at = EXCLUDED.deactivated_at, version = EXCLUDED.version",
+                 created_at = EXCLUDED.created_at, deactivated_at = EXCLUDED.deactivated_at,
+                 erased_at = EXCLUDED.erased_at, version = EXCLUDED.version",
         )
         .bind(column(&new, |row| row.id))
         .bind(column(&new, |row| row.created_at))
         .bind(column(&new, |row| row.deactivated_at))
+        .bind(column(&new, |row| row.erased_at))
         .bind(column(&new, |row| row.version))
         .execute(&mut **tx)
         .await?;
     }
     if !changed.is_empty() {
         sqlx::query(
-            "UPDATE users u SET deactivated_at = coalesce(n.deactivated_at, u.deactivated_at), version = n.version
-             FROM UNNEST($1::uuid[], $2::timestamptz[], $3::bigint[]) AS n (id, deactivated_at, version)
+            "UPDATE users u SET
+                 deactivated_at = coalesce(u.deactivated_at, n.deactivated_at),
+                 erased_at = coalesce(u.erased_at, n.erased_at), version = n.version
+             FROM UNNEST($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::bigint[])
+                  AS n (id, deactivated_at, erased_at, version)
              WHERE u.id = n.id",
         )
         .bind(column(&changed, |row| row.id))
         .bind(column(&changed, |row| row.deactivated_at))
+        .bind(column(&changed, |row| row.erased_at))
         .bind(column(&changed, |row| row.version))
         .execute(&mut **tx)
         .await?;
@@ -114,13 +131,16 @@ pub async fn save(tx: &mut postgres::Tx, rows: &[UserRow]) -> sqlx::Result<()> {
 /// Each user at most once.
 pub async fn save_profiles(tx: &mut postgres::Tx, rows: &[ProfileRow]) -> sqlx::Result<()> {
     sqlx::query(
-        "INSERT INTO profiles (user_id, email, email_key, username, full_name, date_of_birth, time_zone, version)
+        "INSERT INTO profiles (
+             user_id, email, email_key, username, full_name, date_of_birth, time_zone, email_verified, reminders,
+             announcements, version)
          SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::date[], $7::text[],
-                              $8::bigint[])
+                              $8::bool[], $9::bool[], $10::bool[], $11::bigint[])
          ON CONFLICT (user_id) DO UPDATE SET
              email = EXCLUDED.email, email_key = EXCLUDED.email_key, username = EXCLUDED.username,
              full_name = EXCLUDED.full_name, date_of_birth = EXCLUDED.date_of_birth,
-             time_zone = EXCLUDED.time_zone, version = EXCLUDED.version",
+             time_zone = EXCLUDED.time_zone, email_verified = EXCLUDED.email_verified,
+             reminders = EXCLUDED.reminders, announcements = EXCLUDED.announcements, version = EXCLUDED.version",
     )
     .bind(column(rows, |row| row.user_id))
     .bind(column(rows, |row| row.email.clone()))
@@ -129,9 +149,21 @@ pub async fn save_profiles(tx: &mut postgres::Tx, rows: &[ProfileRow]) -> sqlx::
     .bind(column(rows, |row| row.full_name.clone()))
     .bind(column(rows, |row| row.date_of_birth))
     .bind(column(rows, |row| row.time_zone.clone()))
+    .bind(column(rows, |row| row.email_verified))
+    .bind(column(rows, |row| row.reminders))
+    .bind(column(rows, |row| row.announcements))
     .bind(column(rows, |row| row.version))
     .execute(&mut **tx)
     .await?;
+    Ok(())
+}
+
+/// The persons are forgotten.
+pub async fn delete_profiles(tx: &mut postgres::Tx, users: &[Uuid]) -> sqlx::Result<()> {
+    sqlx::query("DELETE FROM profiles WHERE user_id = ANY ($1)")
+        .bind(users)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 

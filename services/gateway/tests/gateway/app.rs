@@ -22,6 +22,7 @@ use tower::ServiceExt;
 use uuid::Uuid;
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
+pub(crate) const LINK_KEY: &str = "the key of links that are mailed";
 const SOON: Duration = Duration::from_secs(5);
 
 /// One gateway process without sockets: requests come by [`Call`].
@@ -74,6 +75,8 @@ impl Gateway {
                 ("KAFKA_BROKERS", "nowhere.invalid:9092"),
                 ("SCHEMA_REGISTRY_URL", "http://nowhere.invalid/apis/ccompat/v7"),
                 ("FINGERPRINT_KEY", "0123456789abcdef0123456789abcdef"),
+                ("LINK_KEY", LINK_KEY),
+                ("TICKET_KEY", "0123456789abcdef0123456789abcdef"),
             ]
             .iter()
             .chain(settings)
@@ -260,23 +263,12 @@ pub(crate) fn event_created(organizer: Uuid) -> EventCreated {
         capacity: 2,
         registration_closes_at: time("2099-03-01T12:00:00Z"),
         waiting_list: true,
+        registration_opens_at: None,
     }
 }
 
 pub(crate) fn event_published(organizer: Uuid) -> EventPublished {
-    let created = event_created(organizer);
-    EventPublished {
-        organizer_id: created.organizer_id,
-        title: created.title,
-        description: created.description,
-        venue: created.venue,
-        starts_at: created.starts_at,
-        ends_at: created.ends_at,
-        time_zone: created.time_zone,
-        capacity: created.capacity,
-        registration_closes_at: created.registration_closes_at,
-        waiting_list: created.waiting_list,
-    }
+    contracts::Details::from(event_created(organizer)).into()
 }
 
 pub(crate) fn effect(topic: &Topic, key: Uuid, sequence: i64) -> Effect {
@@ -385,6 +377,9 @@ impl TestApp {
             full_name: create.full_name.clone(),
             date_of_birth: create.date_of_birth,
             time_zone: create.time_zone.clone(),
+            email_verified: false,
+            reminders: true,
+            announcements: true,
         };
         let effects = vec![
             effect(&topics::USERS, user, 1),
@@ -412,7 +407,7 @@ impl TestApp {
                 cancelled_at: command.envelope.time,
             }
             .into(),
-            EventCommand::EndEvent(_) => panic!("the gateway ends nothing"),
+            other => panic!("{other:?}"),
         };
         self.bench
             .deliver(Outgoing::<EventEvent>::new(event, fact).sequence(version))
@@ -540,5 +535,7 @@ pub(crate) fn roster_opened(organizer_id: Uuid) -> RosterOpened {
         registration_closes_at: created.registration_closes_at,
         starts_at: created.starts_at,
         ends_at: created.ends_at,
+        registration_opens_at: created.registration_opens_at,
+        staff: Vec::new(),
     }
 }
