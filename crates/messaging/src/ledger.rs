@@ -225,6 +225,15 @@ pub trait Ledger: Clone + Send + Sync + 'static {
 
     fn bury(&self, tx: &mut Self::Tx, letters: &[DeadLetter]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// Deletes dead letters of these topics whose key or subject is one of `keys`, and rows of the outbox for it that
+    /// are not due yet.
+    fn forget(
+        &self,
+        tx: &mut Self::Tx,
+        topics: &[String],
+        keys: &[Uuid],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// Appends in order. Rows with `due_at` get no owner.
     fn append(
         &self,

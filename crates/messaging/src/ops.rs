@@ -1,32 +1,27 @@
-//! Operations over Kafka: commands to the processes of a service, and the status each process publishes.
+//! Operations over Kafka: commands to the processes of a service. README.md lists what goes in and out.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use chassis::Health;
-use contracts::Timestamp;
-use contracts::aggregate::{Actor, Rejected};
-use contracts::ops::{Assignment, OpsCommand, ProcessStatus, ProcessStatusState, ReleaseKey};
+use contracts::aggregate::Rejected;
+use contracts::ops::{OpsCommand, ReleaseKey};
 use contracts::replies::CommandAccepted;
-use tokio_util::sync::CancellationToken;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::consumer::Consumer;
 use crate::handler::{Failure, Handler};
 use crate::ledger::{Ledger, Parked};
-use crate::message::{Cause, Outgoing, Received};
+use crate::message::Received;
+use crate::operator::{AnyOperator, Operated};
 use crate::record::TopicPartition;
 use crate::runtime::Runtime;
 use crate::subscriptions::Entry;
 use crate::unit::Unit;
 
-const REPORT_EVERY: Duration = Duration::from_secs(3);
-
 /// Executes `ops.commands` for one service. The group is the service, so one of its processes does it.
 pub(crate) struct Operations<L: Ledger> {
     pub(crate) runtime: Arc<Runtime<L>>,
     pub(crate) entries: Arc<Vec<Entry<L>>>,
+    pub(crate) operators: Arc<Vec<Arc<dyn AnyOperator<L>>>>,
 }
 
 impl<L: Ledger> Handler<L> for Operations<L> {
@@ -34,11 +29,18 @@ impl<L: Ledger> Handler<L> for Operations<L> {
 
     async fn handle(&mut self, unit: &mut Unit<L>, messages: &[&Received<OpsCommand>]) -> Result<(), Failure> {
         for message in messages {
-            match &message.body {
-                OpsCommand::ReleaseKey(command) if command.service == self.runtime.service => {
-                    self.release(unit, message, command).await?;
+            if message.body.service() != self.runtime.service {
+                continue;
+            }
+            match self.operate(unit, message).await? {
+                Operated::Done(result) => unit.accept(message, done(message, &result))?,
+                Operated::Rejected(rejected) => unit.reject(message, &rejected)?,
+                Operated::Unhandled => {
+                    unit.reject(
+                        message,
+                        &Rejected::new("unsupported", "this service does no such thing"),
+                    )?;
                 }
-                OpsCommand::ReleaseKey(_) => {}
             }
         }
         Ok(())
@@ -46,35 +48,38 @@ impl<L: Ledger> Handler<L> for Operations<L> {
 }
 
 impl<L: Ledger> Operations<L> {
+    /// The service's own operators first, then what every service does.
+    async fn operate(&self, unit: &mut Unit<L>, message: &Received<OpsCommand>) -> Result<Operated, Failure> {
+        for operator in self.operators.iter() {
+            match operator.operate(unit, message).await? {
+                Operated::Unhandled => {}
+                operated => return Ok(operated),
+            }
+        }
+        match &message.body {
+            OpsCommand::ReleaseKey(command) => self.release(unit, command).await,
+            _ => Ok(Operated::Unhandled),
+        }
+    }
+
     /// The release is a transaction of its own, which may be repeated; the reply is this one's.
-    async fn release(
-        &self,
-        unit: &mut Unit<L>,
-        message: &Received<OpsCommand>,
-        command: &ReleaseKey,
-    ) -> Result<(), Failure> {
+    async fn release(&self, unit: &mut Unit<L>, command: &ReleaseKey) -> Result<Operated, Failure> {
+        let no = |code, detail: String| Ok(Operated::Rejected(Rejected::new(code, detail)));
         let known = self.entries.iter().find(|entry| entry.topic.name == command.topic);
         let Some((entry, release)) = known.and_then(|entry| Some((entry, entry.release.as_ref()?))) else {
             let detail = format!("{} parks nothing of {}", command.service, command.topic);
-            return Ok(unit.reject(message, &Rejected::new("topic-unknown", detail))?);
+            return no("topic-unknown", detail);
         };
         let topic = self.runtime.publisher.topic_name(entry.topic);
         let Some(partition) = self.partition_of(unit, &topic, command.parked_key).await? else {
             let detail = format!("nothing of {} is parked for this key", command.topic);
-            return Ok(unit.reject(message, &Rejected::new("not-parked", detail))?);
+            return no("not-parked", detail);
         };
-        let released = match release(Arc::clone(&self.runtime), partition, command.parked_key).await {
-            Ok(released) => released,
+        match release(Arc::clone(&self.runtime), partition, command.parked_key).await {
+            Ok(released) => Ok(Operated::Done(json!(released))),
             // Said, not tried for ever: other operations wait behind this one, and it may be repeated.
-            Err(error) => return Ok(unit.reject(message, &Rejected::new("not-released", error.to_string()))?),
-        };
-        let accepted = CommandAccepted {
-            command_id: message.envelope.id,
-            version: 0,
-            effects: Vec::new(),
-            result: Some(serde_json::to_string(&released).expect("numbers are always JSON")),
-        };
-        Ok(unit.accept(message, accepted)?)
+            Err(error) => no("not-released", error.to_string()),
+        }
     }
 
     async fn partition_of(
@@ -89,90 +94,11 @@ impl<L: Ledger> Operations<L> {
     }
 }
 
-/// Says every few seconds how this process is doing.
-pub(crate) struct Reporter<L: Ledger> {
-    pub(crate) runtime: Arc<Runtime<L>>,
-    pub(crate) consumer: Consumer<L>,
-    pub(crate) instance: Uuid,
-    pub(crate) version: &'static str,
-    pub(crate) health: Health,
-}
-
-impl<L: Ledger> Reporter<L> {
-    pub(crate) async fn run(self, stop: CancellationToken) {
-        let started_at = Timestamp::now();
-        let mut ticks = tokio::time::interval(REPORT_EVERY);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = ticks.tick() => {}
-            }
-            if let Err(error) = self.report(started_at).await {
-                tracing::warn!(
-                    error = crate::worker::chain(&error),
-                    "the status was not published; the next one follows"
-                );
-            }
-        }
+fn done(message: &Received<OpsCommand>, result: &Value) -> CommandAccepted {
+    CommandAccepted {
+        command_id: message.envelope.id,
+        version: 0,
+        effects: Vec::new(),
+        result: Some(result.to_string()),
     }
-
-    async fn report(&self, started_at: Timestamp) -> Result<(), Failure> {
-        let ledger = &self.runtime.ledger;
-        let outbox = ledger.outbox_gauge().await?;
-        self.count_parked_keys().await?;
-        let reported_at = Timestamp::now();
-        let status = ProcessStatus {
-            service: self.runtime.service.to_owned(),
-            instance: self.instance,
-            version: self.version.to_owned(),
-            started_at,
-            reported_at,
-            ready: self.health.is_ready(),
-            outbox_rows: outbox.rows,
-            outbox_oldest_age_ms: millis(outbox.oldest_age),
-            assignments: self.assignments(),
-        };
-        let cause = Cause::origin(
-            Uuid::now_v7(),
-            Some(Actor::service(self.runtime.service)),
-            opentelemetry::Context::new(),
-        );
-        let mut unit = Unit::begin(ledger, &self.runtime.publisher).await?;
-        // The newest wins, so the time is the version.
-        let message = Outgoing::<ProcessStatusState>::new(self.instance, status).sequence(reported_at.as_micros());
-        unit.say(&cause, message)?;
-        unit.commit().await.map_err(Failure::retry)
-    }
-
-    fn assignments(&self) -> Vec<Assignment> {
-        let publisher = &self.runtime.publisher;
-        self.consumer
-            .lags()
-            .into_iter()
-            .map(|lag| Assignment {
-                topic: publisher.without_prefix(&lag.partition.topic).to_owned(),
-                partition: lag.partition.partition,
-                position: lag.position,
-                lag: lag.lag,
-                lag_ms: (lag.lag > 0).then(|| millis(lag.age)),
-            })
-            .collect()
-    }
-
-    async fn count_parked_keys(&self) -> Result<(), Failure> {
-        let mut counts: HashMap<String, i64> = HashMap::new();
-        for key in self.runtime.ledger.parked_keys().await? {
-            *counts.entry(key.topic).or_default() += 1;
-        }
-        self.runtime.metrics.parked_keys.reset();
-        for (topic, count) in counts {
-            self.runtime.metrics.parked_keys.with_label_values(&[&topic]).set(count);
-        }
-        Ok(())
-    }
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

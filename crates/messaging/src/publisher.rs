@@ -104,7 +104,7 @@ impl<L: Ledger> Publisher<L> {
     /// Encodes a message with its envelope, once. Appending is what OpenTelemetry calls `create`: the
     /// span made here is the parent of whatever the message leads to.
     pub fn frame<M: Message>(&self, cause: &Cause, message: Outgoing<M>) -> Result<OutboxMessage, AppendError> {
-        let type_name = message.body.type_name();
+        let (type_name, is_tombstone) = (message.body.type_name(), message.body.is_tombstone());
         let value = message
             .body
             .encode(&self.shared.codec)
@@ -137,11 +137,16 @@ impl<L: Ledger> Publisher<L> {
             trace_parent,
             trace_state,
         };
-        let headers = envelope.to_headers(contracts::codec::schema_id(&value).ok());
+        // A tombstone has neither bytes nor a schema.
+        let value = (!is_tombstone).then(|| Bytes::from(value));
+        let schema = value
+            .as_deref()
+            .and_then(|value| contracts::codec::schema_id(value).ok());
+        let headers = envelope.to_headers(schema);
         Ok(OutboxMessage {
             topic,
             key: message.key,
-            value: Some(Bytes::from(value)),
+            value,
             headers,
             due_at: message.due_at,
         })

@@ -13,12 +13,12 @@ use crate::consumer::Consumer;
 use crate::kafka::Settings;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
-use crate::ops::{Operations, Reporter};
 use crate::publisher::{Handed, Publisher};
 use crate::record::TopicPartition;
 use crate::relay::Relay;
 use crate::release;
 use crate::runtime::Runtime;
+use crate::status::Reporter;
 use crate::subscriptions::Subscriptions;
 use crate::worker::{PartitionWorker, chain};
 use crate::{Released, relay, watch};
@@ -122,7 +122,7 @@ impl<L: Ledger> Connected<L> {
         let runtime = self.runtime;
         let metrics = runtime.metrics.clone();
         let ledger = runtime.ledger.clone();
-        let subscriptions = with_operations(&runtime, subscriptions);
+        let subscriptions = subscriptions.with_operations(&runtime);
         let consumer = Consumer::new(Arc::clone(&runtime), self.settings.clone(), Arc::new(subscriptions));
         Ok(Parts {
             relay: Relay::new(ledger.clone(), self.settings.clone(), metrics, self.handed)?,
@@ -140,7 +140,7 @@ impl<L: Ledger> Connected<L> {
     }
 
     /// The worker of one partition, without Kafka: what tests and benchmarks feed records to. It reads its
-    /// stored position as on assignment.
+    /// stored position as on assignment. `ops.commands` is among what the service listens to.
     pub async fn worker(
         &self,
         subscriptions: &Subscriptions<L>,
@@ -148,6 +148,7 @@ impl<L: Ledger> Connected<L> {
         partition: i32,
     ) -> Result<Box<dyn PartitionWorker>, crate::ledger::StoreError> {
         let partition = TopicPartition::new(self.runtime.publisher.topic_name(topic), partition);
+        let subscriptions = subscriptions.with_operations(&self.runtime);
         let entry = subscriptions
             .entry(topic.name)
             .expect("the service listens to this topic");
@@ -181,15 +182,6 @@ impl<L: Ledger> Connected<L> {
             self.handed,
         )
     }
-}
-
-fn with_operations<L: Ledger>(runtime: &Arc<Runtime<L>>, subscriptions: Subscriptions<L>) -> Subscriptions<L> {
-    let entries = Arc::new(subscriptions.entries.clone());
-    let runtime = Arc::clone(runtime);
-    subscriptions.handle(move || Operations {
-        runtime: Arc::clone(&runtime),
-        entries: Arc::clone(&entries),
-    })
 }
 
 impl<L: Ledger> Parts<L> {

@@ -9,6 +9,8 @@ use uuid::Uuid;
 use crate::handler::{Handler, LogHandler};
 use crate::ledger::Ledger;
 use crate::log::{Log, Logged, MakeLog};
+use crate::operator::{AnyOperator, Operator};
+use crate::ops::Operations;
 use crate::pipeline::{Messages, Released};
 use crate::record::TopicPartition;
 use crate::release;
@@ -25,6 +27,7 @@ type Release<L> = Arc<
 /// What a service listens to: a handler a topic, or a log, or both.
 pub struct Subscriptions<L: Ledger> {
     pub(crate) entries: Vec<Entry<L>>,
+    operators: Vec<Arc<dyn AnyOperator<L>>>,
 }
 
 pub(crate) struct Entry<L: Ledger> {
@@ -61,6 +64,15 @@ impl<L: Ledger> Clone for Entry<L> {
     }
 }
 
+impl<L: Ledger> Clone for Subscriptions<L> {
+    fn clone(&self) -> Self {
+        Self {
+            entries: self.entries.clone(),
+            operators: self.operators.clone(),
+        }
+    }
+}
+
 impl<L: Ledger> Default for Subscriptions<L> {
     fn default() -> Self {
         Self::new()
@@ -69,7 +81,10 @@ impl<L: Ledger> Default for Subscriptions<L> {
 
 impl<L: Ledger> Subscriptions<L> {
     pub fn new() -> Self {
-        Self { entries: Vec::new() }
+        Self {
+            entries: Vec::new(),
+            operators: Vec::new(),
+        }
     }
 
     /// Handles a topic's messages. `make` makes the handler of one partition, anew whenever what it may
@@ -113,6 +128,25 @@ impl<L: Ledger> Subscriptions<L> {
         assert!(entry.log.is_none(), "{} is logged already", topic.name);
         entry.log = Some(Arc::new(move || Box::new(make())));
         self
+    }
+
+    /// Does operations of the service's own, beside those that every service does. Of several operators, the first that
+    /// takes a command up does it.
+    #[must_use]
+    pub fn operate(mut self, operator: impl Operator<L>) -> Self {
+        self.operators.push(Arc::new(operator));
+        self
+    }
+
+    /// The same with `ops.commands`, which every service listens to.
+    pub(crate) fn with_operations(&self, runtime: &Arc<Runtime<L>>) -> Self {
+        let (runtime, entries) = (Arc::clone(runtime), Arc::new(self.entries.clone()));
+        let operators = Arc::new(self.operators.clone());
+        self.clone().handle(move || Operations {
+            runtime: Arc::clone(&runtime),
+            entries: Arc::clone(&entries),
+            operators: Arc::clone(&operators),
+        })
     }
 
     /// The topics, in the order they were added.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use contracts::aggregate::Rejected;
 use contracts::replies::{CommandAccepted, CommandFailed, CommandRejected, Reply};
-use contracts::{Message, Timestamp};
+use contracts::{Kind, Message, Timestamp, topics};
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 use crate::deferral;
 use crate::envelope::Envelope;
@@ -61,6 +62,20 @@ impl<L: Ledger> Unit<L> {
     /// Says a message that was framed before.
     pub fn append(&mut self, message: OutboxMessage) {
         self.said.push(message);
+    }
+
+    /// For an erasure: deletes what this service keeps of messages with these keys where personal fields may be, on
+    /// command and state topics: dead letters with their bytes, and messages for later that are not due yet.
+    ///
+    /// What this transaction itself says stays. A personal field in a message under another key (`CreateAdmin`, whose
+    /// key is the operation) is not found.
+    pub async fn forget(&mut self, keys: &[Uuid]) -> Result<(), StoreError> {
+        let topics: Vec<String> = topics::ALL
+            .iter()
+            .filter(|topic| matches!(topic.kind, Kind::Commands | Kind::State))
+            .map(|topic| self.publisher.topic_name(topic))
+            .collect();
+        self.ledger.forget(&mut self.tx, &topics, keys).await
     }
 
     /// Wakes who waits for what this transaction writes, once it is there. After a commit of unknown outcome

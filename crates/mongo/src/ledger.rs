@@ -9,11 +9,11 @@ use messaging::ledger::{
     CommitError, DeadLetter, InboxEntry, Ledger, OutboxGauge, OutboxMessage, OutboxRow, Parked, ParkedKey, Sequence,
     StoreError, StoredSchema,
 };
-use mongodb::bson::{self, doc};
+use mongodb::bson::{self, Document, doc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::documents::RecordDocument;
+use crate::documents::{RecordDocument, binary};
 use crate::setup::{DEAD_LETTERS, SCHEMAS};
 use crate::{Mongo, Tx, Update, store_error, to_bson};
 
@@ -113,6 +113,21 @@ impl Ledger for Mongo {
             .await
             .map_err(store_error)?;
         Ok(())
+    }
+
+    async fn forget(&self, tx: &mut Tx, topics: &[String], keys: &[Uuid]) -> Result<(), StoreError> {
+        let texts = keys.iter().map(ToString::to_string);
+        let subjects: Vec<_> = texts.clone().map(|key| bson::bson!(["ce_subject", key])).collect();
+        let keyed: Vec<_> = texts.map(|key| binary(&key.into())).collect();
+        tx.collection::<Document>(DEAD_LETTERS)
+            .delete_many(doc! { "record.topic": { "$in": topics }, "$or": [
+                { "record.key": { "$in": keyed } },
+                { "record.headers": { "$in": subjects } },
+            ] })
+            .session(tx.session())
+            .await
+            .map_err(store_error)?;
+        self.forget_delayed(tx, topics, keys).await
     }
 
     async fn append(&self, tx: &mut Tx, owner: Uuid, messages: &[OutboxMessage]) -> Result<Vec<Uuid>, StoreError> {

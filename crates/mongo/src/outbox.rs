@@ -94,6 +94,16 @@ impl Mongo {
         Ok(ids)
     }
 
+    pub(crate) async fn forget_delayed(&self, tx: &mut Tx, topics: &[String], keys: &[Uuid]) -> Result<(), StoreError> {
+        let keys: Vec<_> = keys.iter().copied().map(to_bson).collect();
+        tx.collection::<Document>(OUTBOX)
+            .delete_many(doc! { "owner": null, "topic": { "$in": topics }, "key": { "$in": keys } })
+            .session(tx.session())
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
     /// First the offsets, then the rows go: a crash in between publishes again, which is harmless, and
     /// never leaves a published row without its offset.
     pub(crate) async fn acknowledge_rows(

@@ -284,6 +284,28 @@ impl Ledger for Postgres {
         Ok(())
     }
 
+    async fn forget(&self, tx: &mut Tx, topics: &[String], keys: &[Uuid]) -> Result<(), StoreError> {
+        let subjects: Vec<String> = keys.iter().map(|key| format!(r#"[["ce_subject", "{key}"]]"#)).collect();
+        sqlx::query(
+            "DELETE FROM dead_letters WHERE topic = ANY($1)
+             AND (key = ANY(SELECT convert_to(k::text, 'UTF8') FROM UNNEST($2::uuid[]) AS k)
+                  OR headers::jsonb @> ANY($3::text[]::jsonb[]))",
+        )
+        .bind(topics)
+        .bind(keys)
+        .bind(subjects)
+        .execute(&mut **tx)
+        .await
+        .map_err(store_error)?;
+        sqlx::query("DELETE FROM delayed WHERE topic = ANY($1) AND key = ANY($2)")
+            .bind(topics)
+            .bind(keys)
+            .execute(&mut **tx)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
     async fn append(&self, tx: &mut Tx, owner: Uuid, messages: &[OutboxMessage]) -> Result<Vec<i64>, StoreError> {
         outbox::append(tx, owner, messages).await
     }

@@ -221,7 +221,7 @@ impl<L: Ledger> Bench<L> {
             .log
             .partitions_with_records(&self.settings.topic_prefix)
             .into_iter()
-            .filter(|(topic, _)| self.subscriptions.topics().any(|known| known.name == topic.name))
+            .filter(|(topic, _)| self.listens_to(topic))
             .collect();
         join_all(
             assigned
@@ -230,6 +230,12 @@ impl<L: Ledger> Bench<L> {
         )
         .await;
         self.look_aside().await;
+    }
+
+    /// Every service listens to `ops.commands`.
+    fn listens_to(&self, topic: &Topic) -> bool {
+        let mut topics = self.subscriptions.topics().chain([&topics::OPS_COMMANDS]);
+        topics.any(|known| known.name == topic.name)
     }
 
     async fn work(&self, topic: &'static Topic, partition: i32) {

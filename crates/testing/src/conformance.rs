@@ -7,6 +7,7 @@ mod commands;
 mod consumer;
 mod ledger;
 mod mongo;
+mod operations;
 mod pipeline;
 mod postgres;
 mod process;
@@ -18,6 +19,7 @@ pub use commands::*;
 pub use consumer::*;
 pub use ledger::*;
 pub use mongo::OnMongo;
+pub use operations::*;
 pub use pipeline::*;
 pub use postgres::OnPostgres;
 pub use relay::*;
@@ -110,10 +112,14 @@ macro_rules! conformance {
             panic_is_poison
             facts_are_applied_once
             newest_state_wins
+            tombstone_is_the_newest_state
             unknown_command_is_a_dead_letter
             hostile_records_stop_nobody
             crash_anywhere_loses_nothing
             old_domain_event_is_applied
+            // Operations.
+            forgotten_keys_leave_nothing_personal
+            operator_does_what_is_the_services_own
         }
     };
 }

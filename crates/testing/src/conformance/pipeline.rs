@@ -219,6 +219,33 @@ pub async fn newest_state_wins<S: Store>() {
     assert_eq!(service.numbers(key).await, [5, 9, 12, 14]);
 }
 
+/// A tombstone is a state like any other: said, published without a value, and newer than all before it.
+pub async fn tombstone_is_the_newest_state<S: Store>() {
+    let service = Service::<S>::start().await;
+    let key = Uuid::now_v7();
+    service.deliver(profile(key, 5)).await;
+    let gone = || Outgoing::<UserProfileState>::new(key, UserProfileState::Tombstone).sequence(7);
+    let record = service.record(gone());
+    assert_eq!(record.value, None);
+    assert_eq!(record.headers.get(header::DATA_SCHEMA), None);
+
+    service.deliver_records(vec![record]).await;
+    service.deliver_again().await;
+    service.deliver(profile(key, 6)).await; // said before it, and late
+    assert_eq!(service.numbers(key).await, [5, 7]);
+    assert_eq!(service.hooks.tombstones(), [key]);
+    service.deliver(profile(key, 8)).await;
+    assert_eq!(service.numbers(key).await, [5, 7, 8]);
+
+    service.say(gone()).await;
+    let said = service.said::<UserProfileState>().await;
+    let said: Vec<_> = said
+        .iter()
+        .map(|message| (&message.body, message.envelope.key))
+        .collect();
+    assert_eq!(said, [(&UserProfileState::Tombstone, key)]);
+}
+
 /// A command that this process does not know is closed; it is not left to one that might.
 pub async fn unknown_command_is_a_dead_letter<S: Store>() {
     let service = Service::<S>::start().await;
@@ -396,6 +423,7 @@ fn fact(key: Uuid, word: &str) -> Outgoing<NotificationFact> {
         notification_id: Uuid::now_v7(),
         kind: NotificationKind::Welcome,
         cause_id: Uuid::now_v7(),
+        event_id: None,
         reason: word.to_owned(),
         failed_at: Timestamp::now(),
     };
@@ -409,6 +437,9 @@ fn profile(key: Uuid, version: i64) -> Outgoing<UserProfileState> {
         full_name: "Ada Lovelace".to_owned(),
         date_of_birth: contracts::Date::from_ymd(1815, 12, 10).expect("a day of the calendar"),
         time_zone: "Europe/London".to_owned(),
+        email_verified: true,
+        reminders: true,
+        announcements: false,
     };
     Outgoing::new(key, profile).sequence(version)
 }

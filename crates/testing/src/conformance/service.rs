@@ -9,12 +9,12 @@ use std::time::Duration;
 use contracts::aggregate::Rejected;
 use contracts::replies::CommandAccepted;
 use contracts::{
-    Codec, DeactivateUser, EventCancelled, EventEvent, FieldError, NotificationFact, Registry, Timestamp, UserCommand,
-    UserDeactivated, UserEvent, UserProfileState, topics,
+    Codec, DeactivateUser, EventCancelled, EventEvent, FieldError, Message, NotificationFact, OpsCommand, Registry,
+    Timestamp, UserCommand, UserDeactivated, UserEvent, UserProfileState, topics,
 };
 use messaging::kafka::Settings;
 use messaging::ledger::{Ledger, StoreError};
-use messaging::{Failure, Handler, Outgoing, Received, Subscriptions, Unit};
+use messaging::{Cause, Failure, Handler, Operated, Operator, Outgoing, Received, Subscriptions, Unit};
 use uuid::Uuid;
 
 use crate::bench::Bench;
@@ -126,12 +126,21 @@ impl<S: Store> Service<S> {
         }
     }
 
+    /// Says a message in a transaction of its own.
+    pub async fn say<M: Message>(&self, message: Outgoing<M>) {
+        let cause = Cause::origin(Uuid::now_v7(), None, opentelemetry::Context::new());
+        let unit = Unit::begin(self.ledger(), &self.publisher()).await;
+        let mut unit = unit.expect("a transaction begins");
+        unit.say(&cause, message).expect("the message can be appended");
+        unit.commit().await.expect("the transaction is committed");
+    }
+
     /// Everything that was said about users so far, as (sequence, what).
     pub async fn users(&self) -> Vec<(i64, String)> {
         let said = self.said::<UserEvent>().await.into_iter();
         said.map(|message| match &message.body {
             UserEvent::UserDeactivated(event) => (message.envelope.sequence.unwrap_or(0), event.reason.clone()),
-            other @ UserEvent::UserCreated(_) => panic!("the service says no {other:?}"),
+            other => panic!("the service says no {other:?}"),
         })
         .collect()
     }
@@ -164,7 +173,7 @@ fn codec_of_its_own() -> Codec {
 /// Everything the service listens to.
 pub fn subscriptions<S: Store>(store: &S, hooks: &Hooks) -> Subscriptions<FaultyLedger<S::Ledger>> {
     let (counter, events, facts, states) = (store.clone(), store.clone(), store.clone(), store.clone());
-    let (counter_hooks, event_hooks, fact_hooks) = (hooks.clone(), hooks.clone(), hooks.clone());
+    let [counter_hooks, event_hooks, fact_hooks, state_hooks] = [(); 4].map(|()| hooks.clone());
     Subscriptions::new()
         .handle(move || Counter {
             store: counter.clone(),
@@ -179,7 +188,11 @@ pub fn subscriptions<S: Store>(store: &S, hooks: &Hooks) -> Subscriptions<Faulty
             store: facts.clone(),
             hooks: fact_hooks.clone(),
         })
-        .handle(move || States { store: states.clone() })
+        .handle(move || States {
+            store: states.clone(),
+            hooks: state_hooks.clone(),
+        })
+        .operate(Own { store: store.clone() })
 }
 
 /// Where a test meets the handlers of one process.
@@ -190,6 +203,7 @@ pub struct Hooks(Arc<Mutex<Seen>>);
 struct Seen {
     mended: HashSet<String>,
     batches: Vec<Vec<Uuid>>,
+    tombstones: Vec<Uuid>,
 }
 
 impl Hooks {
@@ -201,6 +215,11 @@ impl Hooks {
     /// The ids of the messages that handlers were called with, call by call.
     pub fn batches(&self) -> Vec<Vec<Uuid>> {
         std::mem::take(&mut self.seen().batches)
+    }
+
+    /// The keys whose state was deleted.
+    pub fn tombstones(&self) -> Vec<Uuid> {
+        self.seen().tombstones.clone()
     }
 
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
@@ -403,6 +422,7 @@ impl<S: Store> Handler<FaultyLedger<S::Ledger>> for Facts<S> {
 
 struct States<S> {
     store: S,
+    hooks: Hooks,
 }
 
 impl<S: Store> Handler<FaultyLedger<S::Ledger>> for States<S> {
@@ -414,9 +434,37 @@ impl<S: Store> Handler<FaultyLedger<S::Ledger>> for States<S> {
         messages: &[&Received<UserProfileState>],
     ) -> Result<(), Failure> {
         for message in messages {
+            if message.body == UserProfileState::Tombstone {
+                self.hooks.seen().tombstones.push(message.envelope.key);
+            }
             self.store.note(unit.tx().inner(), entry(message)).await?;
         }
         Ok(())
+    }
+}
+
+/// The suite's own operation: `Replay` of the projection `notes` notes itself.
+struct Own<S> {
+    store: S,
+}
+
+impl<S: Store> Operator<FaultyLedger<S::Ledger>> for Own<S> {
+    async fn operate(
+        &self,
+        unit: &mut Unit<FaultyLedger<S::Ledger>>,
+        command: &Received<OpsCommand>,
+    ) -> Result<Operated, Failure> {
+        let OpsCommand::Replay(replay) = &command.body else {
+            return Ok(Operated::Unhandled);
+        };
+        if replay.projection != "notes" {
+            return Ok(Operated::Rejected(Rejected::new(
+                "projection-unknown",
+                "there are only notes",
+            )));
+        }
+        self.store.note(unit.tx().inner(), entry(command)).await?;
+        Ok(Operated::Done(serde_json::json!({ "noted": true })))
     }
 }
 
