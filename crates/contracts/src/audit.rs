@@ -35,6 +35,10 @@ pub struct CheckpointSigned {
     pub key_id: String,
     /// Ed25519 (RFC 8032) over the checkpoint's text, in Base64.
     pub signature: String,
+    /// From 1.
+    pub number: i64,
+    /// SHA-256 of the text of the checkpoint before, in hexadecimal; `None` for the first.
+    pub previous_hash: Option<String>,
 }
 
 /// Head of one Merkle tree (RFC 6962).
@@ -129,6 +133,8 @@ pub struct FindCertificates {
 pub struct VerifyAuditLog {
     /// Without prefix; `None`: all.
     pub topic: Option<String>,
+    /// Where the previous answer ended; `None`: from the start.
+    pub cursor: Option<String>,
 }
 
 /// Read the entries of one topic partition in order, for an export.

@@ -271,6 +271,8 @@ pub(crate) fn visit_all(visitor: &mut impl Visitor) {
         previous: Some(COMMAND),
         key_id: "2026".into(),
         signature: "c2lnbmVk".into(),
+        number: 7,
+        previous_hash: Some("6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d".into()),
     });
     visitor.visit(DeliveryCertified {
         certificate_id: MESSAGE,
@@ -300,6 +302,7 @@ pub(crate) fn visit_all(visitor: &mut impl Visitor) {
     });
     visitor.visit(VerifyAuditLog {
         topic: Some("events".into()),
+        cursor: Some("leaves.events-11-4096".into()),
     });
     visitor.visit(ReadAuditLog {
         topic: "events".into(),
