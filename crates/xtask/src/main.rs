@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod documents;
 mod metadata;
 mod new_service;
 mod rust;
@@ -19,6 +20,10 @@ enum Command {
     Tidy,
     /// Compare the settings in each service's README with those that its executable reads (build first)
     Settings,
+    /// Write docs/asyncapi.json from the topic table
+    Asyncapi,
+    /// Write docs/messages.md from the topic table
+    Messages,
     /// Make the folder of a new service
     NewService {
         /// One noun, e.g. billing
@@ -30,6 +35,8 @@ fn main() -> anyhow::Result<ExitCode> {
     match Command::parse() {
         Command::Tidy => Ok(report(&tidy::findings()?, "tidy")),
         Command::Settings => Ok(report(&settings::findings()?, "the READMEs name every setting")),
+        Command::Asyncapi => documents::ASYNCAPI.write().map(|()| ExitCode::SUCCESS),
+        Command::Messages => documents::MESSAGES.write().map(|()| ExitCode::SUCCESS),
         Command::NewService { name } => {
             new_service::make(&name)?;
             Ok(ExitCode::SUCCESS)

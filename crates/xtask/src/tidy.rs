@@ -2,6 +2,7 @@
 
 mod adr;
 mod dependencies;
+mod documents;
 mod domain;
 mod environment;
 mod layout;
@@ -49,6 +50,7 @@ pub(crate) fn findings() -> anyhow::Result<Vec<Finding>> {
     let mut findings = of_files(&Metadata::read()?, &tree);
     findings.extend(lock::check(&tree));
     findings.extend(schemas::check(&tree, &schemas::topics()));
+    findings.extend(documents::check(&tree));
     findings.sort();
     Ok(findings)
 }

@@ -1,0 +1,60 @@
+//! The documents that are made from the topic table say what it says today.
+
+use super::Finding;
+use crate::documents::{self, Document};
+use crate::tree::Tree;
+
+pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
+    documents::ALL
+        .into_iter()
+        .filter_map(|document| differs(tree, document))
+        .collect()
+}
+
+fn differs(tree: &Tree, document: &Document) -> Option<Finding> {
+    let expected = (document.text)();
+    let found = tree.get(document.path).map(|file| file.text.as_str());
+    if found == Some(&expected) {
+        return None;
+    }
+    let lines = found.unwrap_or_default().lines().zip(expected.lines());
+    let line = lines.take_while(|(found, expected)| found == expected).count() + 1;
+    let message = format!(
+        "it is not what the topic table makes of it today; `{}` writes it anew: who reads it trusts it",
+        document.command
+    );
+    Some(Finding::new(document.path, line, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tidy::assert_found;
+
+    const DOCUMENT: Document = Document {
+        path: "docs/x.md",
+        command: "cargo xtask x",
+        text: || "a\nb\n".to_owned(),
+    };
+
+    #[test]
+    fn a_document_that_says_something_else_is_found() {
+        let found = |text: &str| {
+            differs(&Tree::of(&[("docs/x.md", text)]), &DOCUMENT)
+                .into_iter()
+                .collect::<Vec<_>>()
+        };
+        assert_found(&found("a\nb\n"), &[]);
+        assert_found(
+            &found("a\nc\n"),
+            &["docs/x.md:2: it is not what the topic table makes of it"],
+        );
+        assert_found(&found("a\nb\nc\n"), &["docs/x.md:3: it is not"]);
+    }
+
+    #[test]
+    fn a_document_that_is_missing_is_found() {
+        let found: Vec<_> = differs(&Tree::of(&[]), &DOCUMENT).into_iter().collect();
+        assert_found(&found, &["docs/x.md:1: it is not"]);
+    }
+}
