@@ -18,15 +18,20 @@ impl Store<Event> for EventStore {
     async fn write(&self, unit: &mut Unit<Postgres>, decisions: &mut [Decided<'_, Event>]) -> Result<(), Failure> {
         for decided in decisions {
             for (_, event) in &decided.domain_events {
-                match event {
-                    EventEvent::EventPublished(published) => {
-                        let ends_at = published.ends_at;
-                        let end = Outgoing::<EventCommand>::new(decided.command.key, EndEvent {});
-                        let end = end.actor(SELF).time(ends_at).due_at(ends_at);
-                        unit.say(&decided.received.cause(), end)?;
-                    }
-                    EventEvent::EventCreated(_) | EventEvent::EventCancelled(_) | EventEvent::EventEnded(_) => {}
-                }
+                let ends_at = match event {
+                    EventEvent::EventPublished(published) => published.ends_at,
+                    // The one that was sent for the end before does nothing.
+                    EventEvent::EventRescheduled(rescheduled) => rescheduled.details.ends_at,
+                    EventEvent::EventCreated(_)
+                    | EventEvent::EventChanged(_)
+                    | EventEvent::StaffNamed(_)
+                    | EventEvent::AnnouncementMade(_)
+                    | EventEvent::EventCancelled(_)
+                    | EventEvent::EventEnded(_) => continue,
+                };
+                let end = Outgoing::<EventCommand>::new(decided.command.key, EndEvent {});
+                let end = end.actor(SELF).time(ends_at).due_at(ends_at);
+                unit.say(&decided.received.cause(), end)?;
             }
         }
         Ok(())

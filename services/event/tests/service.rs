@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use contracts::{Actor, CancelEvent, CreateEvent, EndEvent, EventCommand, EventEvent, PublishEvent, Reply, Timestamp};
+use contracts::{
+    Actor, Announce, CancelEvent, ChangeEvent, CreateEvent, EndEvent, EventCommand, EventEvent, NameStaff,
+    PublishEvent, Reply, RescheduleEvent, Timestamp,
+};
 use event::domain::SELF;
 use event::{MIGRATIONS, subscriptions};
 use messaging::Outgoing;
@@ -17,7 +20,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 struct App {
     bench: Bench<Postgres>,
-    _database: PostgresDatabase,
+    database: PostgresDatabase,
 }
 
 impl App {
@@ -26,7 +29,7 @@ impl App {
         let ledger = database.ledger();
         Self {
             bench: Bench::new("event", ledger.clone(), ledger, subscriptions()),
-            _database: database,
+            database,
         }
     }
 
@@ -47,7 +50,11 @@ impl App {
         let published = self.bench.published::<EventEvent>().await;
         let names = published.iter().map(|event| match event {
             EventEvent::EventCreated(_) => "created",
+            EventEvent::EventChanged(_) => "changed",
             EventEvent::EventPublished(_) => "published",
+            EventEvent::EventRescheduled(_) => "rescheduled",
+            EventEvent::StaffNamed(_) => "staff named",
+            EventEvent::AnnouncementMade(_) => "announced",
             EventEvent::EventCancelled(_) => "cancelled",
             EventEvent::EventEnded(_) => "ended",
         });
@@ -71,6 +78,33 @@ fn draft() -> CreateEvent {
         capacity: 40,
         registration_closes_at: starts_at,
         waiting_list: true,
+        registration_opens_at: None,
+    }
+}
+
+fn seats(capacity: i32) -> ChangeEvent {
+    ChangeEvent {
+        capacity: Some(capacity),
+        ..ChangeEvent::default()
+    }
+}
+
+/// As long as before, from then on.
+fn to(starts_at: Timestamp) -> RescheduleEvent {
+    RescheduleEvent {
+        starts_at,
+        ends_at: starts_at + 3 * HOUR,
+        time_zone: None,
+        registration_opens_at: None,
+        registration_closes_at: None,
+    }
+}
+
+fn announcement() -> Announce {
+    Announce {
+        announcement_id: Uuid::from_u128(8),
+        subject: "Bring paper".into(),
+        body: "And *pencils*.".into(),
     }
 }
 
@@ -101,6 +135,125 @@ async fn an_event_is_drafted_published_and_over() {
 }
 
 #[tokio::test]
+async fn a_draft_and_an_event_are_changed() {
+    let app = App::start().await;
+    let draft = draft();
+    app.ask(draft.clone()).await.expect("accepted");
+    assert_eq!(app.ask(seats(50)).await, Ok(2));
+    app.bench.deliver_again().await;
+    let staff = vec![Uuid::from_u128(3)];
+    assert_eq!(app.ask(NameStaff { staff: staff.clone() }).await, Ok(3));
+    assert_eq!(app.ask(PublishEvent {}).await, Ok(4));
+    let published = app.bench.published::<EventEvent>().await;
+    match published.last() {
+        Some(EventEvent::EventPublished(published)) => {
+            assert_eq!((published.capacity, &published.staff), (50, &staff));
+        }
+        other => panic!("{other:?}"),
+    }
+
+    app.bench.restart();
+    assert_eq!(app.ask(seats(60)).await, Ok(5));
+    app.bench.deliver_again().await;
+    assert_eq!(app.ask(seats(60)).await, Ok(5), "no news");
+    let another_end = ChangeEvent {
+        ends_at: Some(draft.ends_at + HOUR),
+        ..ChangeEvent::default()
+    };
+    assert_eq!(app.ask(another_end).await, Err("use-reschedule".into()));
+    match &app.bench.published::<EventEvent>().await[..] {
+        [EventEvent::EventChanged(changed)] => {
+            assert_eq!((changed.details.capacity, changed.published), (60, true));
+            assert_eq!(changed.details.staff, staff);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_was_moved_ends_once_and_at_its_new_end() {
+    let app = App::start().await;
+    let draft = draft();
+    app.ask(draft.clone()).await.expect("accepted");
+    app.ask(PublishEvent {}).await.expect("accepted");
+    assert_eq!(app.ask(to(draft.starts_at + HOUR)).await, Ok(3));
+    app.bench.deliver_again().await;
+    assert_eq!(app.published().await, ["created", "published", "rescheduled"]);
+
+    let ends = app.bench.delayed::<EventCommand>().await;
+    let ends: Vec<_> = ends
+        .iter()
+        .map(|end| (end.envelope.due_at, end.envelope.time))
+        .collect();
+    let new_end = draft.ends_at + HOUR;
+    assert_eq!(ends, [draft.ends_at, new_end].map(|end| (Some(end), end)));
+    app.bench.deliver_delayed().await;
+    app.bench.deliver_again().await;
+    let ended = app.bench.published::<EventEvent>().await;
+    assert!(
+        matches!(&ended[..], [EventEvent::EventEnded(event)] if event.ended_at == new_end),
+        "{ended:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_event_that_was_brought_forward_ends_sooner() {
+    let app = App::start().await;
+    let draft = draft();
+    app.ask(draft.clone()).await.expect("accepted");
+    app.ask(PublishEvent {}).await.expect("accepted");
+    app.ask(to(draft.starts_at - HOUR)).await.expect("accepted");
+    app.published().await;
+    app.bench.deliver_delayed().await;
+    let ended = app.bench.published::<EventEvent>().await;
+    assert!(
+        matches!(&ended[..], [EventEvent::EventEnded(event)] if event.ended_at == draft.ends_at - HOUR),
+        "{ended:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_announcement_that_arrives_twice_is_made_once() {
+    let app = App::start().await;
+    app.ask(draft()).await.expect("accepted");
+    app.ask(PublishEvent {}).await.expect("accepted");
+    assert_eq!(app.ask(announcement()).await, Ok(3));
+    app.bench.deliver_again().await;
+    assert_eq!(app.published().await, ["created", "published", "announced"]);
+}
+
+#[tokio::test]
+async fn an_admin_may_do_what_the_organizer_may() {
+    let app = App::start().await;
+    let draft = draft();
+    app.ask(draft.clone()).await.expect("accepted");
+    let moved = to(draft.starts_at + HOUR);
+    let all: [EventCommand; 6] = [
+        seats(50).into(),
+        PublishEvent {}.into(),
+        NameStaff { staff: vec![] }.into(),
+        moved.into(),
+        announcement().into(),
+        CancelEvent { reason: "rain".into() }.into(),
+    ];
+    for body in all {
+        let command = Outgoing::new(EVENT, body).actor(Actor::Admin(Uuid::from_u128(3)));
+        app.request(command).await.expect("accepted");
+    }
+    assert_eq!(
+        app.published().await,
+        [
+            "created",
+            "changed",
+            "published",
+            "rescheduled",
+            "announced",
+            "cancelled"
+        ]
+    );
+}
+
+#[tokio::test]
 async fn what_was_cancelled_does_not_end() {
     let app = App::start().await;
     app.ask(draft()).await.expect("accepted");
@@ -125,14 +278,30 @@ async fn to_publish_or_cancel_again_changes_nothing() {
 #[tokio::test]
 async fn a_whole_life_in_one_batch() {
     let app = App::start().await;
+    let draft = draft();
+    let moved = to(draft.starts_at + HOUR);
     let batch = [
-        by_ada(draft()),
+        by_ada(draft),
+        by_ada(seats(50)),
         by_ada(PublishEvent {}),
+        by_ada(moved.clone()),
+        by_ada(moved),
+        by_ada(announcement()),
         by_ada(CancelEvent { reason: "rain".into() }),
         by_ada(PublishEvent {}),
     ];
     app.bench.deliver_all(batch).await;
-    assert_eq!(app.published().await, ["created", "published", "cancelled"]);
+    assert_eq!(
+        app.published().await,
+        [
+            "created",
+            "changed",
+            "published",
+            "rescheduled",
+            "announced",
+            "cancelled"
+        ]
+    );
 }
 
 #[tokio::test]
@@ -144,6 +313,22 @@ async fn a_new_process_knows_what_the_old_one_knew() {
     app.bench.restart();
     assert_eq!(app.ask(draft()).await, Err("already-exists".into()));
     assert_eq!(app.published().await, ["created", "published"]);
+}
+
+#[tokio::test]
+async fn a_snapshot_of_an_older_shape_is_rebuilt_from_the_journal() {
+    let app = App::start().await;
+    app.ask(draft()).await.expect("accepted");
+    // Details had no staff once.
+    let old_shape = r#"{"status":"Draft","details":{"organizer_id":"00000000-0000-0000-0000-000000000002"}}"#;
+    sqlx::query("INSERT INTO snapshots (stream_id, aggregate, version, state) VALUES ($1, 'event.event', 1, $2)")
+        .bind(EVENT)
+        .bind(old_shape)
+        .execute(app.database.pool())
+        .await
+        .expect("a snapshot can be written");
+    app.bench.restart();
+    assert_eq!(app.ask(PublishEvent {}).await, Ok(2));
 }
 
 #[tokio::test]

@@ -1,62 +1,131 @@
-//! What a draft may say, field by field.
+//! What an event may say, field by field.
 
-use contracts::{CreateEvent, FieldError, Timestamp};
+use contracts::{Announce, Details, FieldError, Timestamp};
+use uuid::Uuid;
 
 type Fault = (&'static str, &'static str);
 
-/// Every field of the draft that is at fault, at this time.
-pub(super) fn errors(create: &CreateEvent, now: Timestamp) -> Vec<FieldError> {
-    [
-        ("title", title(&create.title)),
-        ("description", description(&create.description)),
-        ("venue", line(&create.venue)),
+/// Every field that is at fault. The event must lie ahead of `now`, if that is given: its start can still be moved.
+pub(super) fn errors(details: &Details, now: Option<Timestamp>) -> Vec<FieldError> {
+    let closes_at = details.registration_closes_at;
+    named([
+        (
+            "title",
+            required("A title is needed.", &details.title, line(&details.title)),
+        ),
+        (
+            "description",
+            text(&details.description, 20_000, "At most 20,000 characters."),
+        ),
+        ("venue", line(&details.venue)),
         (
             "starts_at",
-            (create.starts_at <= now).then_some(("in-the-past", "The event must lie ahead.")),
+            now.is_some_and(|now| details.starts_at <= now)
+                .then_some(("in-the-past", "The event must lie ahead.")),
         ),
         (
             "ends_at",
-            (create.ends_at <= create.starts_at).then_some(("before-start", "The event must end after it starts.")),
+            (details.ends_at <= details.starts_at).then_some(("before-start", "The event must end after it starts.")),
         ),
-        ("time_zone", time_zone(&create.time_zone)),
+        ("time_zone", time_zone(&details.time_zone)),
         (
             "capacity",
-            (!(1..=1_000_000).contains(&create.capacity)).then_some(("out-of-range", "From 1 to 1,000,000 seats.")),
+            (!(1..=1_000_000).contains(&details.capacity)).then_some(("out-of-range", "From 1 to 1,000,000 seats.")),
+        ),
+        (
+            "registration_opens_at",
+            details
+                .registration_opens_at
+                .is_some_and(|opens_at| opens_at >= closes_at)
+                .then_some(("after-close", "Registration must open before it closes.")),
         ),
         (
             "registration_closes_at",
-            (create.registration_closes_at > create.starts_at)
+            (closes_at > details.starts_at)
                 .then_some(("after-start", "Registration must close before the event starts.")),
         ),
-    ]
-    .into_iter()
-    .filter_map(|(field, fault)| fault.map(|(code, message)| error(field, code, message)))
-    .collect()
+    ])
+}
+
+/// Fields that are another once the event is public, and may not be: people have made plans.
+pub(super) fn reschedule_errors(before: &Details, after: &Details) -> Vec<FieldError> {
+    let fault = Some((
+        "use-reschedule",
+        "The time of a published event is changed by rescheduling it.",
+    ));
+    named([
+        ("starts_at", fault.filter(|_| before.starts_at != after.starts_at)),
+        ("ends_at", fault.filter(|_| before.ends_at != after.ends_at)),
+    ])
+}
+
+/// Fields that are another once the event has started, and may not be.
+pub(super) fn started_errors(before: &Details, after: &Details) -> Vec<FieldError> {
+    let fixed =
+        |is_another: bool| is_another.then_some(("event-started", "This can't change once the event has started."));
+    named([
+        ("starts_at", fixed(before.starts_at != after.starts_at)),
+        ("ends_at", fixed(before.ends_at != after.ends_at)),
+        ("time_zone", fixed(before.time_zone != after.time_zone)),
+        ("capacity", fixed(before.capacity != after.capacity)),
+        (
+            "registration_opens_at",
+            fixed(before.registration_opens_at != after.registration_opens_at),
+        ),
+        (
+            "registration_closes_at",
+            fixed(before.registration_closes_at != after.registration_closes_at),
+        ),
+        ("waiting_list", fixed(before.waiting_list != after.waiting_list)),
+    ])
+}
+
+/// `staff` is sorted.
+pub(super) fn staff_errors(staff: &[Uuid], organizer: Uuid) -> Vec<FieldError> {
+    let fault = if staff.len() > 100 {
+        Some(("too-many", "At most 100 people."))
+    } else if staff.windows(2).any(|pair| pair[0] == pair[1]) {
+        Some(("duplicate", "Everybody once."))
+    } else if staff.contains(&organizer) {
+        Some(("organizer", "The organizer may check people in anyway."))
+    } else {
+        None
+    };
+    named([("staff", fault)])
+}
+
+pub(super) fn announcement_errors(announce: &Announce) -> Vec<FieldError> {
+    let Announce { subject, body, .. } = announce;
+    let body_fault = text(body, 10_000, "At most 10,000 characters.");
+    named([
+        ("subject", required("A subject is needed.", subject, line(subject))),
+        ("body", required("A text is needed.", body, body_fault)),
+    ])
 }
 
 pub(super) fn reason_errors(reason: &str) -> Vec<FieldError> {
-    if reason.chars().count() > 500 {
-        vec![error("reason", "too-long", "At most 500 characters.")]
-    } else if reason.chars().any(is_unprintable) {
-        vec![error("reason", "malformed", "Text without control characters.")]
-    } else {
-        Vec::new()
-    }
+    named([("reason", text(reason, 500, "At most 500 characters."))])
 }
 
-fn error(field: &str, code: &str, message: &str) -> FieldError {
-    FieldError {
-        field: field.to_owned(),
-        code: code.to_owned(),
-        message: message.to_owned(),
-    }
+fn named<const N: usize>(fields: [(&str, Option<Fault>); N]) -> Vec<FieldError> {
+    fields
+        .into_iter()
+        .filter_map(|(field, fault)| {
+            fault.map(|(code, message)| FieldError {
+                field: field.to_owned(),
+                code: code.to_owned(),
+                message: message.to_owned(),
+            })
+        })
+        .collect()
 }
 
-fn title(title: &str) -> Option<Fault> {
-    if title.trim().is_empty() {
-        Some(("required", "A title is needed."))
+/// `missing` says that there must be something.
+fn required(missing: &'static str, content: &str, fault: Option<Fault>) -> Option<Fault> {
+    if content.trim().is_empty() {
+        Some(("required", missing))
     } else {
-        line(title)
+        fault
     }
 }
 
@@ -70,9 +139,10 @@ fn line(text: &str) -> Option<Fault> {
     }
 }
 
-fn description(text: &str) -> Option<Fault> {
-    if text.chars().count() > 20_000 {
-        Some(("too-long", "At most 20,000 characters."))
+/// Some lines, of `most` characters; `too_long` says so.
+fn text(text: &str, most: usize, too_long: &'static str) -> Option<Fault> {
+    if text.chars().count() > most {
+        Some(("too-long", too_long))
     } else if text.chars().any(is_unprintable) {
         Some(("malformed", "Text without control characters."))
     } else {
