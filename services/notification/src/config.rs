@@ -2,7 +2,8 @@
 
 use std::num::NonZeroU32;
 
-use chassis::settings::{Reader, Url};
+use chassis::settings::{Reader, Secret, Url};
+use contracts::links;
 use messaging::kafka;
 
 use crate::server::{Sender, check_url};
@@ -15,6 +16,8 @@ pub struct Config {
     pub smtp: Url,
     pub mail_from: Sender,
     pub public_url: Url,
+    /// Signs the tokens in mailed links; the gateway has the same.
+    pub link_key: Secret,
     pub senders: NonZeroU32,
 }
 
@@ -43,10 +46,18 @@ impl Config {
                 "http://127.0.0.1:8080",
                 "where links in mails lead: the gateway",
             ),
+            link_key: read.required(
+                "LINK_KEY",
+                "32-or-more-random-characters-here",
+                "signs the tokens in mailed links; the gateway's is the same",
+            ),
             senders: read.or("SENDERS", "4", "mails sent at a time, in each of the two lanes"),
         };
         if let Err(what) = check_url(config.smtp.as_str()) {
             read.problem("SMTP_URL", what);
+        }
+        if config.link_key.expose().chars().count() < links::MIN_KEY {
+            read.problem("LINK_KEY", format!("must have at least {} characters", links::MIN_KEY));
         }
         config
     }

@@ -15,6 +15,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use crate::mail::Mail;
+use crate::mailing::{MAILINGS, Mailing};
+
 /// Users: whether their account is open.
 pub(crate) const MEMBERS: &str = "members";
 /// Users: where and how to write to them. The one collection with personal data.
@@ -31,15 +34,25 @@ pub struct Profile {
     pub full_name: String,
     /// IANA name.
     pub time_zone: String,
+    /// Whether the person has shown to read mail at the address.
+    pub email_verified: bool,
+    /// Whether the person wants reminders.
+    pub reminders: bool,
+    /// Whether the person wants organizers' announcements.
+    pub announcements: bool,
 }
 
 impl Profile {
+    /// Of somebody who wants everything.
     pub fn new(user: Uuid, email: &str, full_name: &str, time_zone: &str) -> Self {
         Self {
             id: to_bson(user),
             email: email.to_owned(),
             full_name: full_name.to_owned(),
             time_zone: time_zone.to_owned(),
+            email_verified: false,
+            reminders: true,
+            announcements: true,
         }
     }
 }
@@ -56,6 +69,7 @@ pub struct Event {
     pub time_zone: String,
     /// Where it was cancelled.
     pub cancel_reason: Option<String>,
+    pub(crate) cancelled_at: Option<bson::DateTime>,
 }
 
 impl Event {
@@ -63,9 +77,97 @@ impl Event {
         mongo::from_bson(self.id)
     }
 
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled_at.is_some()
+    }
+
     /// The moment, for calendars.
     pub(crate) fn starts_at(&self) -> DateTime<Utc> {
-        DateTime::from_timestamp_millis(self.starts_at.timestamp_millis()).unwrap_or_default()
+        moment(self.starts_at)
+    }
+}
+
+/// Who has a place at an event.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Registration {
+    #[serde(rename = "_id")]
+    id: bson::Uuid,
+    user: bson::Uuid,
+    pub(crate) state: Place,
+    /// Since when they have a place, and since when a seat, by the times of the messages that said so.
+    pub(crate) placed_at: Option<bson::DateTime>,
+    pub(crate) seated_at: Option<bson::DateTime>,
+    pub(crate) checked_in_at: Option<bson::DateTime>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Place {
+    Confirmed,
+    Waiting,
+    Cancelled,
+}
+
+impl Place {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Waiting => "waiting",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl Registration {
+    pub(crate) fn id(&self) -> Uuid {
+        mongo::from_bson(self.id)
+    }
+
+    pub(crate) fn user(&self) -> Uuid {
+        mongo::from_bson(self.user)
+    }
+}
+
+/// What handlers need of an event.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(crate) struct Head {
+    #[serde(rename = "_id")]
+    id: bson::Uuid,
+    pub(crate) starts_at: Option<bson::DateTime>,
+    cancelled_at: Option<bson::DateTime>,
+    /// When something was said to everybody there, most recently.
+    pub(crate) last_told_at: Option<bson::DateTime>,
+    /// There once somebody has registered.
+    registrations: Option<i64>,
+}
+
+impl Head {
+    /// Whether anybody has registered, as far as is known.
+    pub(crate) fn has_registrations(&self) -> bool {
+        self.registrations.is_some()
+    }
+
+    /// The start, where it is known and the event takes place.
+    pub(crate) fn coming_start(&self) -> Option<bson::DateTime> {
+        self.starts_at.filter(|_| self.cancelled_at.is_none())
+    }
+
+    /// Those of `events` that are known, as the transaction sees them.
+    pub(crate) async fn load(tx: &mut Tx, events: &[Uuid]) -> Result<HashMap<Uuid, Self>, StoreError> {
+        let heads = find_in(tx, EVENTS, doc! { "_id": among(events) }).await?;
+        Ok(by_id(heads, |head: &Self| head.id))
+    }
+
+    /// The same, for who changes registrations. Writes the event's document, and makes it where it is missing: a
+    /// change of the event that is under way elsewhere then either is seen here, or sees these registrations.
+    pub(crate) async fn hold(tx: &mut Tx, events: &[Uuid]) -> Result<HashMap<Uuid, Self>, StoreError> {
+        let updates = events.iter().map(|event| Update {
+            filter: doc! { "_id": to_bson(*event) },
+            change: doc! { "$inc": { "registrations": 1_i64 } },
+            upsert: true,
+        });
+        tx.update_each(EVENTS, updates).await?;
+        Self::load(tx, events).await
     }
 }
 
@@ -74,6 +176,8 @@ impl Event {
 pub(crate) struct Copies {
     profiles: HashMap<Uuid, Profile>,
     events: HashMap<Uuid, Event>,
+    registrations: HashMap<Uuid, Registration>,
+    mailings: HashMap<Uuid, Mailing>,
     closed: HashMap<Uuid, Closed>,
 }
 
@@ -81,21 +185,33 @@ pub(crate) struct Copies {
 struct Closed {
     #[serde(rename = "_id")]
     id: bson::Uuid,
+    #[serde(default)]
+    erased: bool,
 }
 
 impl Copies {
-    /// Reads what there is of these users and events.
-    pub(crate) async fn load(mongo: &Mongo, users: &[Uuid], events: &[Uuid]) -> Result<Self, StoreError> {
-        let ids = |ids: &[Uuid]| doc! { "$in": ids.iter().map(|id| Bson::from(to_bson(*id))).collect::<Vec<_>>() };
-        let (profiles, closed, events) = tokio::try_join!(
-            find::<Profile>(mongo, PROFILES, doc! { "_id": ids(users) }),
-            find::<Closed>(mongo, MEMBERS, doc! { "_id": ids(users), "active": false }),
+    /// Reads what there is of the users, events and registrations of these mails.
+    pub(crate) async fn load(mongo: &Mongo, mails: &[Mail]) -> Result<Self, StoreError> {
+        let users: Vec<_> = mails.iter().map(Mail::user).collect();
+        let causes: Vec<_> = mails.iter().map(Mail::cause_id).collect();
+        let (events, registrations): (Vec<_>, Vec<_>) = mails.iter().filter_map(Mail::registration).unzip();
+        let (profiles, closed, events, registrations, mailings) = tokio::try_join!(
+            find::<Profile>(mongo, PROFILES, doc! { "_id": among(&users) }),
+            find::<Closed>(mongo, MEMBERS, doc! { "_id": among(&users), "active": false }),
             // The order within the topic says that the title is there; a stub without one is no copy yet.
-            find::<Event>(mongo, EVENTS, doc! { "_id": ids(events), "title": { "$exists": true } }),
+            find::<Event>(
+                mongo,
+                EVENTS,
+                doc! { "_id": among(&events), "title": { "$exists": true } }
+            ),
+            find::<Registration>(mongo, REGISTRATIONS, doc! { "_id": among(&registrations) }),
+            find::<Mailing>(mongo, MAILINGS, doc! { "_id": among(&causes) }),
         )?;
         Ok(Self {
             profiles: by_id(profiles, |profile| profile.id),
             events: by_id(events, |event| event.id),
+            registrations: by_id(registrations, |registration| registration.id),
+            mailings: by_id(mailings, |mailing| to_bson(mailing.cause_id())),
             closed: by_id(closed, |closed| closed.id),
         })
     }
@@ -108,10 +224,63 @@ impl Copies {
         self.events.get(&event)
     }
 
+    pub(crate) fn registration(&self, registration: Uuid) -> Option<&Registration> {
+        self.registrations.get(&registration)
+    }
+
+    /// What is told to many because of this message.
+    pub(crate) fn mailing(&self, cause: Uuid) -> Option<&Mailing> {
+        self.mailings.get(&cause)
+    }
+
     /// Whether the user's account is known to be closed.
     pub(crate) fn is_closed(&self, user: Uuid) -> bool {
         self.closed.contains_key(&user)
     }
+
+    /// Whether the person was erased.
+    pub(crate) fn is_erased(&self, user: Uuid) -> bool {
+        self.closed.get(&user).is_some_and(|closed| closed.erased)
+    }
+}
+
+/// Those of `users` who were erased.
+pub(crate) async fn erased(tx: &mut Tx, users: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
+    if users.is_empty() {
+        return Ok(Vec::new());
+    }
+    let erased: Vec<Closed> = find_in(tx, MEMBERS, doc! { "_id": among(users), "erased": true }).await?;
+    Ok(erased.iter().map(|member| mongo::from_bson(member.id)).collect())
+}
+
+/// Deletes all that is known of who these users are.
+pub(crate) async fn delete_profiles(tx: &mut Tx, users: &[Uuid]) -> Result<(), StoreError> {
+    if users.is_empty() {
+        return Ok(());
+    }
+    let profiles = tx.collection::<Document>(PROFILES);
+    profiles
+        .delete_many(doc! { "_id": among(users) })
+        .session(tx.session())
+        .await
+        .map_err(store_error)?;
+    Ok(())
+}
+
+/// A filter's condition: one of these.
+pub(crate) fn among(ids: &[Uuid]) -> Document {
+    doc! { "$in": ids.iter().map(|id| Bson::from(to_bson(*id))).collect::<Vec<_>>() }
+}
+
+/// What a transaction sees.
+pub(crate) async fn find_in<T: DeserializeOwned + Send + Sync + Unpin>(
+    tx: &mut Tx,
+    collection: &str,
+    filter: Document,
+) -> Result<Vec<T>, StoreError> {
+    let found = tx.collection::<T>(collection).find(filter).session(tx.session()).await;
+    let mut found = found.map_err(store_error)?;
+    found.stream(tx.session()).try_collect().await.map_err(store_error)
 }
 
 async fn find<T: DeserializeOwned + Send + Sync + Unpin>(
@@ -154,6 +323,10 @@ impl Changes {
         tx.update_each(collection, updates).await?;
         Ok(())
     }
+}
+
+pub(crate) fn moment(time: bson::DateTime) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(time.timestamp_millis()).unwrap_or_default()
 }
 
 /// BSON times are to the millisecond.

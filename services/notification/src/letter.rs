@@ -1,12 +1,15 @@
 //! Letters: what a mail says, in HTML and in text, in the recipient's time zone.
 
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use contracts::NotificationKind;
+use contracts::links::{Link, LinkKey, Purpose};
 use contracts::notifications::NotificationKind as Kind;
-use minijinja::{Environment, UndefinedBehavior, context};
+use minijinja::{Environment, UndefinedBehavior, Value, context};
+use mongodb::bson;
 use uuid::Uuid;
 
-use crate::copies::{Event, Profile};
+use crate::copies::{self, Event, Profile};
 
 /// A mail, ready for a mail server. Holds personal data: it has no `Debug` on purpose.
 #[derive(Clone, PartialEq, Eq)]
@@ -25,6 +28,7 @@ pub struct Letters {
     templates: Environment<'static>,
     /// Without a slash at the end.
     public_url: String,
+    link_key: LinkKey,
 }
 
 /// What a letter is about.
@@ -32,8 +36,21 @@ pub struct About<'a> {
     pub kind: NotificationKind,
     pub mail_id: Uuid,
     pub profile: &'a Profile,
-    /// The event, and the registration for it; a welcome has none.
+    /// The event, and the registration for it, where it is about one.
     pub registration: Option<(&'a Event, Uuid)>,
+    pub content: Content<'a>,
+}
+
+/// What a letter says beside that.
+pub enum Content<'a> {
+    /// Its kind says it all.
+    Plain,
+    /// The event was to begin at this time.
+    Rescheduled(bson::DateTime),
+    /// The organizer's words; the body is Markdown.
+    Announcement { subject: &'a str, body: &'a str },
+    /// What the token of its link says.
+    Link(Link),
 }
 
 /// Why a letter was not written: a fault of a template, so waiting for the next version may help.
@@ -49,6 +66,8 @@ pub enum Error {
     },
     #[error("the template {0} does not begin with a subject")]
     NoSubject(String),
+    #[error("a letter of this kind has no link: {0:?}")]
+    NoLink(NotificationKind),
 }
 
 macro_rules! templates {
@@ -74,14 +93,24 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "registration_cancelled.txt",
     "event_cancelled.html",
     "event_cancelled.txt",
+    "event_rescheduled.html",
+    "event_rescheduled.txt",
+    "reminder.html",
+    "reminder.txt",
+    "announcement.html",
+    "announcement.txt",
+    "email_verification.html",
+    "email_verification.txt",
+    "password_reset.html",
+    "password_reset.txt",
 ];
 
 impl Letters {
-    /// `public_url` is where links lead: the gateway, as readers of the mail reach it.
+    /// `public_url` is where links lead: the gateway, as readers of the mail reach it. It has the same `link_key`.
     ///
     /// # Panics
     /// If a template can't be parsed: they are part of the program, and a test writes every letter.
-    pub fn new(public_url: &str) -> Self {
+    pub fn new(public_url: &str, link_key: LinkKey) -> Self {
         let mut templates = Environment::new();
         templates.set_undefined_behavior(UndefinedBehavior::Strict);
         templates.set_keep_trailing_newline(true);
@@ -93,6 +122,7 @@ impl Letters {
         Self {
             templates,
             public_url: public_url.trim_end_matches('/').to_owned(),
+            link_key,
         }
     }
 
@@ -104,19 +134,22 @@ impl Letters {
             context! {
                 title => one_line(&event.title),
                 venue => one_line(&event.venue),
-                starts => moment(event, zone),
+                starts => moment(event.starts_at(), zone),
                 at_the_venue => at_the_venue(event, zone),
                 cancel_reason => event.cancel_reason.as_deref().map(one_line),
             }
         });
+        let content = self.content(about, zone)?;
         let to_name = one_line(&about.profile.full_name);
         let values = context! {
             name => to_name,
             event,
+            content,
             links => context! {
                 home,
                 events => format!("{home}/v1/events"),
                 event => about.registration.map(|(event, _)| format!("{home}/v1/events/{}", event.id())),
+                calendar => about.registration.map(|(event, _)| format!("{home}/v1/events/{}/calendar.ics", event.id())),
                 registration => about.registration.map(|(_, id)| format!("{home}/v1/registrations/{id}")),
             },
         };
@@ -128,6 +161,23 @@ impl Letters {
             subject,
             text,
             html: self.render(&format!("{name}.html"), &values)?,
+        })
+    }
+
+    fn content(&self, about: &About<'_>, zone: Tz) -> Result<Value, Error> {
+        Ok(match about.content {
+            Content::Plain => Value::UNDEFINED,
+            Content::Rescheduled(previously) => context! { previously => moment(copies::moment(previously), zone) },
+            Content::Announcement { subject, body } => context! { subject => one_line(subject), lines => lines(body) },
+            Content::Link(link) => {
+                let (purpose, page) = link_of(about.kind).ok_or(Error::NoLink(about.kind))?;
+                let token = self.link_key.token(purpose, &link, &about.profile.email);
+                context! {
+                    // Behind the #, so that the token stays out of servers' logs and Referer headers.
+                    link => format!("{}/{page}#{token}", self.public_url),
+                    works_until => moment(link.expires_at.to_utc(), zone),
+                }
+            }
         })
     }
 
@@ -151,7 +201,21 @@ fn template_of(kind: NotificationKind) -> Option<&'static str> {
         Kind::SeatPromoted => Some("seat_promoted"),
         Kind::RegistrationCancelled => Some("registration_cancelled"),
         Kind::EventCancelled => Some("event_cancelled"),
+        Kind::EventRescheduled => Some("event_rescheduled"),
+        Kind::Reminder => Some("reminder"),
+        Kind::Announcement => Some("announcement"),
+        Kind::EmailVerification => Some("email_verification"),
+        Kind::PasswordReset => Some("password_reset"),
         Kind::Unknown => None,
+    }
+}
+
+/// What the link of a letter of this kind is good for, and the page that it leads to.
+fn link_of(kind: NotificationKind) -> Option<(Purpose, &'static str)> {
+    match kind {
+        Kind::EmailVerification => Some((Purpose::VerifyEmail, "verification")),
+        Kind::PasswordReset => Some((Purpose::ResetPassword, "password-reset")),
+        _ => None,
     }
 }
 
@@ -173,13 +237,19 @@ fn one_line(text: &str) -> String {
     words.join(" ")
 }
 
+/// Texts of users that may have several lines, without anything else that is unprintable.
+fn lines(text: &str) -> Vec<String> {
+    let printable = |line: &str| line.chars().filter(|c| !c.is_control() || *c == '\t').collect();
+    text.trim().lines().map(printable).collect()
+}
+
 /// A zone that is unknown here, which a newer tz database may have brought, is shown as UTC.
 fn zone(name: &str) -> Tz {
     name.parse().unwrap_or(Tz::UTC)
 }
 
-fn moment(event: &Event, zone: Tz) -> String {
-    let local = event.starts_at().with_timezone(&zone);
+fn moment(time: DateTime<Utc>, zone: Tz) -> String {
+    let local = time.with_timezone(&zone);
     format!("{} ({})", local.format("%A, %-d %B %Y, %H:%M"), zone.name())
 }
 
@@ -187,136 +257,8 @@ fn moment(event: &Event, zone: Tz) -> String {
 fn at_the_venue(event: &Event, reader: Tz) -> Option<String> {
     let venue = zone(&event.time_zone);
     let clock = |zone: Tz| event.starts_at().with_timezone(&zone).naive_local();
-    (clock(venue) != clock(reader)).then(|| moment(event, venue))
+    (clock(venue) != clock(reader)).then(|| moment(event.starts_at(), venue))
 }
 
 #[cfg(test)]
-mod tests {
-    use contracts::Timestamp;
-    use mongodb::bson;
-
-    use super::*;
-
-    const KINDS: [NotificationKind; 6] = [
-        Kind::Welcome,
-        Kind::SeatConfirmed,
-        Kind::SeatWaitlisted,
-        Kind::SeatPromoted,
-        Kind::RegistrationCancelled,
-        Kind::EventCancelled,
-    ];
-
-    fn profile(time_zone: &str) -> Profile {
-        Profile::new(Uuid::from_u128(1), "ada@example.org", "Ada Lovelace", time_zone)
-    }
-
-    fn event() -> Event {
-        let starts_at = Timestamp::parse("2026-07-03T16:00:00Z").expect("a time");
-        Event {
-            id: mongo::to_bson(Uuid::from_u128(2)),
-            title: "Looms & <Engines>".to_owned(),
-            venue: "Royal Institution".to_owned(),
-            starts_at: bson::DateTime::from_millis(starts_at.as_micros() / 1000),
-            time_zone: "Europe/London".to_owned(),
-            cancel_reason: Some("The hall burned down".to_owned()),
-        }
-    }
-
-    fn letter(kind: NotificationKind, profile: &Profile, event: &Event) -> Letter {
-        let about = About {
-            kind,
-            mail_id: Uuid::from_u128(3),
-            profile,
-            registration: (kind != Kind::Welcome).then_some((event, Uuid::from_u128(4))),
-        };
-        Letters::new("https://rollcall.example/")
-            .write(&about)
-            .expect("a letter")
-    }
-
-    #[test]
-    fn every_kind_has_a_letter_with_subject_text_and_html() {
-        for kind in KINDS {
-            let letter = letter(kind, &profile("UTC"), &event());
-            assert!(!letter.subject.is_empty(), "{kind:?}");
-            assert!(
-                letter.text.starts_with("Hello Ada Lovelace,\n"),
-                "{kind:?}: {}",
-                letter.text
-            );
-            assert!(letter.html.contains("Hello Ada Lovelace,"), "{kind:?}");
-            assert!(
-                letter.text.contains("https://rollcall.example/v1/events"),
-                "{kind:?}: {}",
-                letter.text
-            );
-            for leftover in ["{{", "{%", "undefined", "none", "//v1"] {
-                assert!(!letter.text.contains(leftover), "{kind:?}: {}", letter.text);
-                assert!(!letter.html.contains(leftover), "{kind:?}: {}", letter.html);
-            }
-        }
-    }
-
-    #[test]
-    fn the_time_is_the_recipients_with_the_venues_beside_it_where_it_differs() {
-        let abroad = letter(Kind::SeatConfirmed, &profile("America/New_York"), &event());
-        assert!(
-            abroad.text.contains("Friday, 3 July 2026, 12:00 (America/New_York)"),
-            "{}",
-            abroad.text
-        );
-        assert!(
-            abroad
-                .text
-                .contains("at the venue: Friday, 3 July 2026, 17:00 (Europe/London)"),
-            "{}",
-            abroad.text
-        );
-
-        let home = letter(Kind::SeatConfirmed, &profile("Europe/London"), &event());
-        assert!(
-            home.text.contains("Friday, 3 July 2026, 17:00 (Europe/London)"),
-            "{}",
-            home.text
-        );
-        assert!(!home.text.contains("at the venue"), "{}", home.text);
-        assert!(!home.html.contains("at the venue"), "{}", home.html);
-    }
-
-    #[test]
-    fn an_unknown_zone_is_shown_as_utc() {
-        let letter = letter(Kind::SeatConfirmed, &profile("Mars/Olympus_Mons"), &event());
-        assert!(letter.text.contains("16:00 (UTC)"), "{}", letter.text);
-    }
-
-    #[test]
-    fn html_is_escaped_and_text_is_not() {
-        let letter = letter(Kind::SeatConfirmed, &profile("UTC"), &event());
-        assert!(letter.html.contains("Looms &amp; &lt;Engines&gt;"), "{}", letter.html);
-        assert!(letter.text.contains("Looms & <Engines>"), "{}", letter.text);
-        assert_eq!(letter.subject, "You have a seat: Looms & <Engines>");
-    }
-
-    #[test]
-    fn no_text_of_a_user_makes_a_new_line_or_header() {
-        let mut event = event();
-        event.title = "Ball\r\nBcc: everybody@example.org\n\nHello".to_owned();
-        let letter = letter(Kind::SeatConfirmed, &profile("UTC"), &event);
-        assert_eq!(letter.subject, "You have a seat: Ball Bcc: everybody@example.org Hello");
-    }
-
-    #[test]
-    fn the_organizers_reason_is_told_where_there_is_one() {
-        let told = letter(Kind::EventCancelled, &profile("UTC"), &event());
-        assert!(
-            told.text.contains("The organizer writes: The hall burned down"),
-            "{}",
-            told.text
-        );
-
-        let mut event = event();
-        event.cancel_reason = None;
-        let untold = letter(Kind::EventCancelled, &profile("UTC"), &event);
-        assert!(!untold.text.contains("The organizer writes"), "{}", untold.text);
-    }
-}
+mod tests;

@@ -2,6 +2,7 @@
 
 mod breaker;
 mod recorder;
+mod truth;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::breaker::{Breaker, Pass};
 use crate::copies::Copies;
-use crate::letter::{About, Letters};
-use crate::mail::{self, Lane, Lanes, Mail, Missing};
+use crate::lane::{Lane, Lanes};
+use crate::letter::Letters;
+use crate::mail::Mail;
+use crate::mail::queue::{self, Missing};
 use crate::metrics::Metrics;
 use crate::server::{MailServer, NotSent};
 
@@ -44,10 +47,16 @@ pub struct Working {
     /// long each time.
     pub first_look: Duration,
     pub longest_look: Duration,
-    /// A mail that is older is given up.
+    /// A mail that has been tried for longer is given up. What was never tried is never given up.
     pub give_up: Duration,
-    /// For how long a process claims a mail. Longer than sending one can take: otherwise it is sent twice.
+    /// For a whole letter, from the connection to the last answer.
+    pub letter: Duration,
+    /// For how long a process claims a mail. Longer than `letter`: none is handed over whose claim could run out
+    /// meanwhile.
     pub claim: Duration,
+    /// How long who let a claim run out has left to write what became of the mail. Longer than
+    /// the pauses between attempts at that.
+    pub grace: Duration,
     /// How often a lane looks for mails that nobody woke it for: another process's.
     pub scan: Duration,
 }
@@ -61,7 +70,9 @@ impl Default for Working {
             first_look: Duration::from_millis(250),
             longest_look: Duration::from_secs(60),
             give_up: Duration::from_secs(24 * 60 * 60),
+            letter: Duration::from_secs(30),
             claim: Duration::from_secs(60),
+            grace: Duration::from_secs(10),
             scan: Duration::from_secs(5),
         }
     }
@@ -81,6 +92,7 @@ struct Shared<S> {
 /// One mail, taken in hand.
 struct Attempt {
     mail: Mail,
+    /// Not later than the database says: taken before it was asked.
     claimed: Instant,
     outcome: Outcome,
     /// The span of the sending; the mail's parent where nothing was sent.
@@ -91,9 +103,13 @@ enum Outcome {
     Sent,
     /// Never will be.
     Failed(String),
+    /// Not to be sent any more, and nobody needs to be told.
+    Dropped(&'static str),
     /// The server refused it for the time being.
     Later(String),
-    /// It is not its fault: it goes back to where it was.
+    /// The server can't be reached, which is not its fault: it goes back to where it was.
+    Unreachable(String),
+    /// It was not tried: it goes back to where it was.
     Released(String),
     Missing(Missing),
 }
@@ -180,8 +196,15 @@ impl<S: MailServer> Shared<S> {
         stop: &CancellationToken,
     ) -> Result<Next, StoreError> {
         let room = slots.available_permits();
-        let due = mail::due(&self.mongo, lane, room + 1).await?;
-        let (old, due_now): (Vec<_>, Vec<_>) = due.mails.into_iter().partition(|(_, age)| *age >= self.working.give_up);
+        let due = queue::due(&self.mongo, lane, room + 1).await?;
+        if !due.abandoned.is_empty() {
+            queue::release(&self.mongo, &due.abandoned, self.working.grace).await?;
+            return Ok(Next::GoOn);
+        }
+        let (old, due_now): (Vec<_>, Vec<_>) = due
+            .mails
+            .into_iter()
+            .partition(|(_, tried)| *tried >= self.working.give_up);
         if !old.is_empty() {
             self.give_up(&ids(&old), results).await?;
             return Ok(Next::GoOn);
@@ -197,16 +220,18 @@ impl<S: MailServer> Shared<S> {
         };
         let limit = if pass.is_probe() { 1 } else { room };
         let ids = ids(&due_now[..due_now.len().min(limit)]);
-        let mails = mail::claim(&self.mongo, &ids, self.working.claim).await?;
-        self.send_all(mails, pass, slots, results).await;
+        let claimed = Instant::now();
+        let mails = queue::claim(&self.mongo, &ids, self.working.claim).await?;
+        self.send_all(mails, claimed, pass, slots, results).await;
         Ok(Next::GoOn)
     }
 
     async fn give_up(&self, ids: &[bson::Uuid], results: &mpsc::Sender<Attempt>) -> Result<(), StoreError> {
-        for mail in mail::claim(&self.mongo, ids, self.working.claim).await? {
+        let claimed = Instant::now();
+        for mail in queue::claim(&self.mongo, ids, self.working.claim).await? {
             let attempt = Attempt {
                 trace: mail.trace(),
-                claimed: Instant::now(),
+                claimed,
                 outcome: Outcome::Failed("given up: it could not be sent in time".to_owned()),
                 mail,
             };
@@ -218,18 +243,12 @@ impl<S: MailServer> Shared<S> {
     async fn send_all(
         self: &Arc<Self>,
         mails: Vec<Mail>,
+        claimed: Instant,
         pass: Pass,
         slots: &Arc<Semaphore>,
         results: &mpsc::Sender<Attempt>,
     ) {
-        let claimed = Instant::now();
-        let users: Vec<_> = mails.iter().map(Mail::user).collect();
-        let events: Vec<_> = mails
-            .iter()
-            .filter_map(Mail::registration)
-            .map(|(event, _)| event)
-            .collect();
-        let copies = match Copies::load(&self.mongo, &users, &events).await {
+        let copies = match Copies::load(&self.mongo, &mails).await {
             Ok(copies) => Arc::new(copies),
             Err(error) => {
                 for mail in mails {
@@ -270,10 +289,10 @@ impl<S: MailServer> Shared<S> {
     }
 
     async fn attempt(&self, mail: Mail, claimed: Instant, copies: &Copies, mut pass: Pass) -> Attempt {
-        let (outcome, trace) = self.deliver(&mail, copies, &mut pass).await;
-        let too_old = mail.age() + claimed.elapsed() >= self.working.give_up;
+        let (outcome, trace) = self.deliver(&mail, claimed, copies, &mut pass).await;
+        let too_old = mail.tried_for() + claimed.elapsed() >= self.working.give_up;
         let outcome = match outcome {
-            Outcome::Later(reason) | Outcome::Released(reason) if too_old => {
+            Outcome::Later(reason) | Outcome::Unreachable(reason) if too_old => {
                 Outcome::Failed(format!("given up: {reason}"))
             }
             Outcome::Missing(missing) if too_old => {
@@ -289,26 +308,12 @@ impl<S: MailServer> Shared<S> {
         }
     }
 
-    async fn deliver(&self, mail: &Mail, copies: &Copies, pass: &mut Pass) -> (Outcome, Context) {
+    async fn deliver(&self, mail: &Mail, claimed: Instant, copies: &Copies, pass: &mut Pass) -> (Outcome, Context) {
         let parent = mail.trace();
-        if copies.is_closed(mail.user()) {
-            return (Outcome::Failed("the account is closed".to_owned()), parent);
-        }
-        let Some(profile) = copies.profile(mail.user()) else {
-            return (Outcome::Missing(Missing::Profile), parent);
-        };
-        let registration = match mail.registration() {
-            None => None,
-            Some((event, registration)) => match copies.event(event) {
-                Some(event) => Some((event, registration)),
-                None => return (Outcome::Missing(Missing::Event), parent),
-            },
-        };
-        let about = About {
-            kind: mail.kind,
-            mail_id: mail.id(),
-            profile,
-            registration,
+        let now = bson::DateTime::from_millis(after(mail.claimed_at(), claimed.elapsed()));
+        let about = match truth::look(mail, copies, now) {
+            Ok(about) => about,
+            Err(outcome) => return (outcome, parent),
         };
         let letter = match self.letters.write(&about) {
             Ok(letter) => letter,
@@ -317,8 +322,17 @@ impl<S: MailServer> Shared<S> {
                 return (Outcome::Later("the letter can't be written".to_owned()), parent);
             }
         };
+        // The last moment at which nothing has happened yet. From here on somebody else must not have it in hand.
+        if claimed.elapsed() + self.working.letter >= self.working.claim {
+            return (Outcome::Released("the claim would run out".to_owned()), parent);
+        }
         let span = span(mail, &parent);
-        let sent = self.server.send(&letter).await;
+        let sent = tokio::time::timeout(self.working.letter, self.server.send(&letter)).await;
+        let sent = sent.unwrap_or_else(|_| {
+            Err(NotSent::Unreachable(
+                "the mail server did not answer in time".to_owned(),
+            ))
+        });
         if let Err(error) = &sent {
             span.span().set_status(Status::error(error.to_string()));
         }
@@ -329,7 +343,7 @@ impl<S: MailServer> Shared<S> {
             Err(NotSent::Later(reason)) => Outcome::Later(reason),
             Err(NotSent::Unreachable(reason)) => {
                 pass.unreachable(&reason);
-                return (Outcome::Released(reason), span);
+                return (Outcome::Unreachable(reason), span);
             }
         };
         pass.reached();
@@ -340,6 +354,12 @@ impl<S: MailServer> Shared<S> {
 /// Nothing is lost where the recorder is gone: the claim runs out.
 async fn hand_over(attempt: Attempt, results: &mpsc::Sender<Attempt>) {
     let _ = results.send(attempt).await;
+}
+
+/// So long after a time of the database's.
+fn after(time: bson::DateTime, duration: Duration) -> i64 {
+    let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+    time.timestamp_millis().saturating_add(millis)
 }
 
 fn ids(mails: &[(bson::Uuid, Duration)]) -> Vec<bson::Uuid> {

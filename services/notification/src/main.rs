@@ -1,6 +1,7 @@
 use std::process::ExitCode;
 
 use chassis::Process;
+use contracts::links::LinkKey;
 use messaging::{Connected, Identity, Metrics};
 use mongo::Mongo;
 use notification::config::Config;
@@ -46,7 +47,7 @@ async fn run(config: Config, process: Process) -> anyhow::Result<()> {
     let mailer = Mailer::new(
         mongo,
         connected.publisher().clone(),
-        Letters::new(config.public_url.as_str()),
+        Letters::new(config.public_url.as_str(), LinkKey::new(config.link_key.expose())),
         // Both lanes send at once.
         Smtp::new(
             config.smtp.as_str(),

@@ -9,6 +9,7 @@ use mongodb::options::IndexOptions;
 
 use crate::copies::{EVENTS, MEMBERS, PROFILES, REGISTRATIONS};
 use crate::mail::MAILS;
+use crate::mailing::MAILINGS;
 
 fn collections() -> Vec<(&'static str, Vec<IndexModel>)> {
     let mails = vec![
@@ -23,6 +24,8 @@ fn collections() -> Vec<(&'static str, Vec<IndexModel>)> {
             doc! { "missing": 1, "event": 1 },
             doc! { "missing": { "$exists": true } },
         ),
+        // What waits for a person, whatever it waits for.
+        partial(doc! { "user": 1 }, doc! { "state": "pending" }),
     ];
     vec![
         (MEMBERS, vec![]),
@@ -30,8 +33,10 @@ fn collections() -> Vec<(&'static str, Vec<IndexModel>)> {
         (EVENTS, vec![]),
         (
             REGISTRATIONS,
-            vec![index(doc! { "event": 1 }, false), index(doc! { "user": 1 }, false)],
+            // In the order in which mailings go through them.
+            vec![index(doc! { "event": 1, "_id": 1 }, false)],
         ),
+        (MAILINGS, vec![index(doc! { "event": 1, "cause.at": 1 }, false)]),
         (MAILS, mails),
     ]
 }

@@ -1,5 +1,6 @@
 //! The trace goes on into the mail. Alone in its process: the tracer provider is the process's.
 
+use contracts::links::LinkKey;
 use contracts::{NotificationFact, Timestamp, UserCreated, UserEvent, UserProfile, UserProfileState};
 use messaging::{Outgoing, header};
 use notification::letter::{Letter, Letters};
@@ -35,7 +36,10 @@ async fn a_mail_is_sent_in_the_trace_of_its_cause() {
     let mailer = Mailer::new(
         mongo,
         bench.publisher(),
-        Letters::new("https://rollcall.example"),
+        Letters::new(
+            "https://rollcall.example",
+            LinkKey::new("a key of thirty-two characters.."),
+        ),
         Agreeable,
         lanes,
         Metrics::register(&prometheus::Registry::new()).expect("the registry is empty"),
@@ -50,6 +54,9 @@ async fn a_mail_is_sent_in_the_trace_of_its_cause() {
         full_name: "Ada Lovelace".to_owned(),
         date_of_birth: contracts::Date::parse("1990-12-10").expect("a date"),
         time_zone: "Europe/London".to_owned(),
+        email_verified: false,
+        reminders: true,
+        announcements: true,
     };
     bench.deliver(Outgoing::<UserProfileState>::new(ada, profile)).await;
 

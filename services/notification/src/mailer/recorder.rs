@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Attempt, FIRST_PAUSE, LONGEST_PAUSE, Outcome, Shared, chain};
+use super::{Attempt, FIRST_PAUSE, LONGEST_PAUSE, Outcome, Shared, after, chain};
 use crate::mail::{MAILS, Mail, State};
 
 /// Mails in one transaction, at most.
@@ -76,7 +76,10 @@ async fn write<S>(shared: &Shared<S>, unit: &mut Unit<Mongo>, attempts: &[Attemp
     let now = Timestamp::now();
     for attempt in attempts {
         let mail = &attempt.mail;
-        let is_final = matches!(attempt.outcome, Outcome::Sent | Outcome::Failed(_));
+        let is_final = matches!(
+            attempt.outcome,
+            Outcome::Sent | Outcome::Failed(_) | Outcome::Dropped(_)
+        );
         // Another process took over when the claim ran out, and was faster. What is said is said once.
         if is_final && !pending.remove(&mail.id()) {
             continue;
@@ -84,7 +87,11 @@ async fn write<S>(shared: &Shared<S>, unit: &mut Unit<Mongo>, attempts: &[Attemp
         let fact: Option<NotificationFact> = match &attempt.outcome {
             Outcome::Sent => Some(sent(mail, now).into()),
             Outcome::Failed(reason) => Some(failed(mail, reason, now).into()),
-            Outcome::Later(_) | Outcome::Released(_) | Outcome::Missing(_) => None,
+            Outcome::Dropped(_)
+            | Outcome::Later(_)
+            | Outcome::Unreachable(_)
+            | Outcome::Released(_)
+            | Outcome::Missing(_) => None,
         };
         if let Some(fact) = fact {
             let cause = mail.cause(attempt.trace.clone());
@@ -96,7 +103,7 @@ async fn write<S>(shared: &Shared<S>, unit: &mut Unit<Mongo>, attempts: &[Attemp
     Ok(())
 }
 
-/// Those that are neither sent nor given up.
+/// Those of which nothing has become yet.
 async fn pending(unit: &mut Unit<Mongo>, attempts: &[Attempt]) -> Result<HashSet<Uuid>, StoreError> {
     #[derive(Deserialize)]
     struct Row {
@@ -129,8 +136,7 @@ fn update<S>(shared: &Shared<S>, attempt: &Attempt, now: Timestamp) -> Update {
     };
     // From the database's time at the claim: its clock alone says what is due.
     let again = |wait: Duration, mut fields: Document| {
-        let millis = i64::try_from((attempt.claimed.elapsed() + wait).as_millis()).unwrap_or(i64::MAX);
-        let at = mail.claimed_at().timestamp_millis().saturating_add(millis);
+        let at = after(mail.claimed_at(), attempt.claimed.elapsed() + wait);
         fields.insert("next_attempt_at", bson::DateTime::from_millis(at));
         let change = doc! { "$set": fields, "$unset": { "claim": "", "claimed_at": "" } };
         (mail.while_claimed(), change)
@@ -138,16 +144,27 @@ fn update<S>(shared: &Shared<S>, attempt: &Attempt, now: Timestamp) -> Update {
     let (filter, change) = match &attempt.outcome {
         Outcome::Sent => done(State::Sent, Document::new()),
         Outcome::Failed(reason) => done(State::Failed, doc! { "reason": reason }),
+        Outcome::Dropped(reason) => done(State::Dropped, doc! { "reason": reason }),
         Outcome::Later(reason) => {
             let wait = doubled(working.first_wait, mail.refusals, working.longest_wait);
             let refusals = i64::from(mail.refusals) + 1;
-            again(wait, doc! { "reason": reason, "refusals": refusals })
+            again(
+                wait,
+                doc! { "reason": reason, "refusals": refusals, "tried_since": mail.tried_since() },
+            )
         }
+        Outcome::Unreachable(reason) => again(
+            Duration::ZERO,
+            doc! { "reason": reason, "tried_since": mail.tried_since() },
+        ),
         Outcome::Released(reason) => again(Duration::ZERO, doc! { "reason": reason }),
         Outcome::Missing(missing) => {
             let wait = doubled(working.first_look, mail.waits, working.longest_look);
             let waits = i64::from(mail.waits) + 1;
-            again(wait, doc! { "missing": missing.name(), "waits": waits })
+            again(
+                wait,
+                doc! { "missing": missing.name(), "waits": waits, "tried_since": mail.tried_since() },
+            )
         }
     };
     Update {
@@ -168,6 +185,7 @@ fn sent(mail: &Mail, now: Timestamp) -> NotificationSent {
         kind: mail.kind,
         cause_id: mail.cause_id(),
         sent_at: now,
+        event_id: mail.registration().map(|(event, _)| event),
     }
 }
 
@@ -178,6 +196,7 @@ fn failed(mail: &Mail, reason: &str, now: Timestamp) -> NotificationFailed {
         cause_id: mail.cause_id(),
         reason: reason.to_owned(),
         failed_at: now,
+        event_id: mail.registration().map(|(event, _)| event),
     }
 }
 
@@ -199,11 +218,15 @@ fn count<S>(shared: &Shared<S>, attempts: &[Attempt]) {
                 tracing::warn!(mail = %id, kind = mail.label(), reason, "mail {id} is given up");
                 "failed"
             }
+            Outcome::Dropped(reason) => {
+                tracing::debug!(mail = %id, kind = mail.label(), reason, "mail {id} is not sent");
+                "dropped"
+            }
             Outcome::Later(reason) => {
                 tracing::info!(mail = %id, kind = mail.label(), reason, "mail {id} is tried again later");
                 "later"
             }
-            Outcome::Released(_) => "released",
+            Outcome::Unreachable(_) | Outcome::Released(_) => "released",
             Outcome::Missing(missing) => {
                 tracing::debug!(mail = %id, missing = missing.name(), "mail {id} waits");
                 "waiting"

@@ -14,8 +14,6 @@ use crate::letter::Letter;
 
 /// For one answer of the server.
 const ANSWER: Duration = Duration::from_secs(10);
-/// For a whole letter, from the connection to the last answer. Below the claim on a mail.
-const LETTER: Duration = Duration::from_secs(30);
 
 /// Who the mails come from: `Rollcall <mail@example.org>`.
 #[derive(Debug, Clone)]
@@ -85,12 +83,9 @@ impl Smtp {
 impl MailServer for Smtp {
     async fn send(&self, letter: &Letter) -> Result<(), NotSent> {
         let message = self.message(letter)?;
-        match tokio::time::timeout(LETTER, self.transport.send(message)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(not_sent(&error)),
-            Err(_) => Err(NotSent::Unreachable(
-                "the mail server did not answer in time".to_owned(),
-            )),
+        match self.transport.send(message).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(not_sent(&error)),
         }
     }
 }

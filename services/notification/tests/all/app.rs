@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use contracts::links::LinkKey;
 use contracts::{
     Date, EventCreated, EventEvent, NotificationFact, RegistrationEvent, SeatConfirmed, Timestamp, UserCreated,
     UserEvent, UserProfile, UserProfileState,
@@ -23,6 +24,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub(crate) const LINK_KEY: &str = "a key of thirty-two characters..";
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 pub(crate) struct App {
@@ -71,7 +73,7 @@ impl App {
         let mailer = Mailer::new(
             self.database.ledger(),
             self.bench.publisher(),
-            Letters::new("https://rollcall.example"),
+            Letters::new("https://rollcall.example", LinkKey::new(LINK_KEY)),
             server,
             lanes.clone(),
             Metrics::register(&prometheus::Registry::new()).expect("the registry is empty"),
@@ -216,6 +218,9 @@ pub(crate) fn profile(user: Uuid, name: &str) -> Outgoing<UserProfileState> {
         full_name: name.to_owned(),
         date_of_birth: Date::parse("1990-12-10").expect("a date"),
         time_zone: "Europe/Berlin".to_owned(),
+        email_verified: false,
+        reminders: true,
+        announcements: true,
     };
     Outgoing::new(user, profile)
 }
@@ -233,6 +238,7 @@ pub(crate) fn created(event: Uuid, title: &str) -> Outgoing<EventEvent> {
         capacity: 100,
         registration_closes_at: at("2026-07-03T12:00:00Z"),
         waiting_list: true,
+        registration_opens_at: None,
     };
     Outgoing::new(event, created)
 }

@@ -60,7 +60,7 @@ async fn a_mail_is_given_up_after_a_day() {
         .answers([NotSent::Later("the mail server answered 451".to_owned())]);
     app.bench.deliver(signed_up(ada)).await;
     let almost_a_day = DateTime::now().timestamp_millis() - 24 * 60 * 60 * 1000 + 2_000;
-    app.change_mails(doc! { "created_at": DateTime::from_millis(almost_a_day) })
+    app.change_mails(doc! { "tried_since": DateTime::from_millis(almost_a_day) })
         .await;
 
     let working = Working {
@@ -76,6 +76,24 @@ async fn a_mail_is_given_up_after_a_day() {
         panic!("{facts:?}");
     };
     assert_eq!(failed.reason, "given up: it could not be sent in time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_could_try_for_days_is_still_sent() {
+    let app = App::start().await;
+    let ada = app.has_user("Ada").await;
+    app.bench.deliver(signed_up(ada)).await;
+    let days_ago = DateTime::from_millis(DateTime::now().timestamp_millis() - 3 * 24 * 60 * 60 * 1000);
+    app.change_mails(doc! { "created_at": days_ago, "next_attempt_at": days_ago })
+        .await;
+    app.server
+        .answers([NotSent::Later("the mail server answered 451".to_owned())]);
+
+    app.run_mailer(app.server.clone(), quick());
+    app.is_done().await;
+
+    assert_eq!(app.server.tried().len(), 2, "its day begins with the first attempt");
+    assert_eq!(app.server.subjects(), ["Welcome to Rollcall"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,7 +165,9 @@ async fn a_crash_after_sending_repeats_at_worst_the_same_message_id() {
     let app = App::start().await;
     let ada = app.has_user("Ada").await;
     let working = Working {
-        claim: Duration::from_millis(500),
+        letter: Duration::from_millis(500),
+        claim: Duration::from_secs(1),
+        grace: Duration::from_millis(100),
         ..quick()
     };
     let crashed = app.run_mailer(TakesAndHangs(app.server.clone()), working.clone());

@@ -38,6 +38,7 @@ async fn a_new_member_is_welcomed_once() {
         kind: NotificationKind::Welcome,
         cause_id: cause,
         sent_at: sent.sent_at,
+        event_id: None,
     };
     assert_eq!(*sent, expected);
 }

@@ -11,14 +11,19 @@ fn the_readme_names_every_setting() {
 }
 
 #[test]
-fn a_mail_server_that_is_none_is_a_problem_at_boot() {
+fn what_can_not_work_is_a_problem_at_boot() {
     let settings = Settings::from_map([
         ("DATABASE_URL", "mongodb://127.0.0.1/notification"),
         ("SCHEMA_REGISTRY_URL", "http://127.0.0.1:8081"),
         ("KAFKA_BROKERS", "127.0.0.1:9092"),
         ("SMTP_URL", "http://127.0.0.1:1025"),
         ("MAIL_FROM", "nobody"),
+        ("LINK_KEY", "one character too few for a key"),
     ]);
-    let problems = settings.read(Config::from_settings).expect_err("two are wrong");
-    assert_eq!(problems.names().collect::<Vec<_>>(), ["MAIL_FROM", "SMTP_URL"]);
+    let problems = settings.read(Config::from_settings).expect_err("three are wrong");
+    assert_eq!(
+        problems.names().collect::<Vec<_>>(),
+        ["MAIL_FROM", "SMTP_URL", "LINK_KEY"]
+    );
+    assert!(!problems.to_string().contains("too few"), "{problems}");
 }

@@ -1,0 +1,64 @@
+//! Why a mail is written, kept beside it until it is.
+
+use contracts::Timestamp;
+use messaging::{Cause, Received};
+use mongo::{from_bson, to_bson};
+use mongodb::bson;
+use opentelemetry::Context;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::copies::time;
+
+/// The chain that a mail belongs to, and the span that it continues.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct StoredCause {
+    id: bson::Uuid,
+    correlation_id: bson::Uuid,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actor: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_parent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_state: Option<String>,
+    /// When it was said.
+    pub(crate) at: bson::DateTime,
+}
+
+impl StoredCause {
+    pub(crate) fn of<M>(message: &Received<M>) -> Self {
+        let cause = message.cause();
+        let (trace_parent, trace_state) = cause.trace_context();
+        Self {
+            id: to_bson(message.envelope.id),
+            correlation_id: to_bson(cause.correlation_id),
+            actor: cause.actor.map(|actor| actor.to_string()),
+            trace_parent,
+            trace_state,
+            at: said_at(message),
+        }
+    }
+
+    /// `ce_id` of the message.
+    pub(crate) fn id(&self) -> Uuid {
+        from_bson(self.id)
+    }
+
+    /// The span that what is done because of it continues.
+    pub(crate) fn trace(&self) -> Context {
+        messaging::remote_context(self.trace_parent.as_deref(), self.trace_state.as_deref())
+    }
+
+    /// For what is said because of it, from within the span `trace`.
+    pub(crate) fn to_cause(&self, trace: Context) -> Cause {
+        let actor = self.actor.as_deref().and_then(|actor| actor.parse().ok());
+        let mut cause = Cause::origin(from_bson(self.correlation_id), actor, trace);
+        cause.id = Some(self.id());
+        cause
+    }
+}
+
+/// When a message was said. A clock that is ahead puts nothing into the future.
+pub(crate) fn said_at<M>(message: &Received<M>) -> bson::DateTime {
+    time(message.envelope.time.min(Timestamp::now()))
+}

@@ -1,0 +1,90 @@
+use contracts::{AnnouncementMade, Details, EventCancelled, EventEnded, EventEvent, EventRescheduled};
+use messaging::{Failure, Handler, Received, Unit};
+use mongo::{Mongo, to_bson};
+use mongodb::bson::{Document, doc};
+
+use crate::cause::StoredCause;
+use crate::copies::{Changes, EVENTS, Head, time};
+use crate::lane::Lanes;
+use crate::mail::queue::{self, Missing};
+use crate::mailing::{self, Mailing, Tell};
+
+/// `events`: what mails tell of an event, and what everybody there is told.
+pub(crate) struct FollowEvents(pub(crate) Lanes);
+
+impl Handler<Mongo> for FollowEvents {
+    type Message = EventEvent;
+
+    async fn handle(&mut self, unit: &mut Unit<Mongo>, messages: &[&Received<EventEvent>]) -> Result<(), Failure> {
+        let ids: Vec<_> = messages.iter().map(|message| message.envelope.key).collect();
+        let mut heads = Head::load(unit.tx(), &ids).await?;
+        let mut events = Changes::default();
+        let mut mailings = Vec::new();
+        for message in messages {
+            let event = message.envelope.key;
+            let head = heads.entry(event).or_default();
+            let tell = tell(head, &message.body);
+            if let Some(details) = message.body.details() {
+                head.starts_at = Some(time(details.starts_at));
+                events.set(event, fields(&details));
+            }
+            match &message.body {
+                EventEvent::EventCancelled(EventCancelled { reason, cancelled_at }) => {
+                    events.set(
+                        event,
+                        doc! { "cancel_reason": reason, "cancelled_at": time(*cancelled_at) },
+                    );
+                }
+                EventEvent::EventEnded(EventEnded { ended_at }) => {
+                    events.set(event, doc! { "ended_at": time(*ended_at) });
+                }
+                EventEvent::EventCreated(_)
+                | EventEvent::EventChanged(_)
+                | EventEvent::EventPublished(_)
+                | EventEvent::EventRescheduled(_)
+                | EventEvent::StaffNamed(_)
+                | EventEvent::AnnouncementMade(_) => {}
+            }
+            if let Some(tell) = tell {
+                let mailing = Mailing::new(StoredCause::of(message), event, tell);
+                head.last_told_at = head.last_told_at.max(Some(mailing.at()));
+                events.set(event, doc! { "last_told_at": head.last_told_at });
+                mailings.push((mailing, message.cause()));
+            }
+        }
+        let ids = events.ids();
+        events.write(unit.tx(), EVENTS).await?;
+        mailing::begin(unit, &mailings).await?;
+        queue::arrived(unit, &self.0, Missing::Event, &ids).await?;
+        Ok(())
+    }
+}
+
+/// What everybody there is told, or reminded of, because of it.
+fn tell(head: &Head, event: &EventEvent) -> Option<Tell> {
+    match event {
+        EventEvent::EventRescheduled(EventRescheduled { previous_starts_at, .. }) => Some(Tell::Rescheduled {
+            previous_starts_at: time(*previous_starts_at),
+        }),
+        EventEvent::AnnouncementMade(AnnouncementMade { subject, body, .. }) => Some(Tell::Announcement {
+            subject: subject.clone(),
+            body: body.clone(),
+        }),
+        // There is no order between topics: who has a seat may be known before the start is.
+        event => {
+            let starts_at = Some(time(event.details()?.starts_at));
+            (head.has_registrations() && head.starts_at != starts_at).then_some(Tell::Reminders)
+        }
+    }
+}
+
+fn fields(details: &Details) -> Document {
+    doc! {
+        "organizer": to_bson(details.organizer_id),
+        "title": &details.title,
+        "venue": &details.venue,
+        "starts_at": time(details.starts_at),
+        "ends_at": time(details.ends_at),
+        "time_zone": &details.time_zone,
+    }
+}

@@ -1,0 +1,199 @@
+//! The mails that wait: how they get there, which are due, and who has them in hand.
+
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use messaging::Unit;
+use messaging::ledger::StoreError;
+use mongo::{Mongo, Update, store_error};
+use mongodb::bson::{self, Document, doc};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::{MAILS, Mail, State};
+use crate::copies::among;
+use crate::lane::{Lane, Lanes};
+
+/// Writes mails in a handler's transaction, and wakes the mailer when they are there. A mail that is there
+/// already stays as it is.
+pub(crate) async fn put(unit: &mut Unit<Mongo>, lanes: &Lanes, mails: &[Mail]) -> Result<(), StoreError> {
+    for lane in Lane::ALL {
+        if mails.iter().any(|mail| mail.lane == lane) {
+            unit.wake(lanes.get(lane));
+        }
+    }
+    let updates = mails.iter().map(|mail| {
+        let mut document = bson::serialize_to_document(mail).expect("a mail is a document");
+        document.remove("_id");
+        Update {
+            filter: doc! { "_id": mail.id },
+            change: doc! { "$setOnInsert": document },
+            upsert: true,
+        }
+    });
+    unit.tx().update_each(MAILS, updates).await?;
+    Ok(())
+}
+
+/// Lets mails go on that waited for what is there now: a profile of these users, or these events.
+pub(crate) async fn arrived(
+    unit: &mut Unit<Mongo>,
+    lanes: &Lanes,
+    missing: Missing,
+    ids: &[Uuid],
+) -> Result<(), StoreError> {
+    let waiting = doc! { "missing": missing.name(), missing.field(): among(ids) };
+    hurry(unit, lanes, ids, waiting).await
+}
+
+/// Has all that waits for these users looked at now, whatever it waits for.
+pub(crate) async fn hasten(unit: &mut Unit<Mongo>, lanes: &Lanes, users: &[Uuid]) -> Result<(), StoreError> {
+    // What is in hand is left alone: that would be two hands.
+    let waiting = doc! { "state": State::Pending.name(), "user": among(users), "claim": { "$exists": false } };
+    hurry(unit, lanes, users, waiting).await
+}
+
+async fn hurry(unit: &mut Unit<Mongo>, lanes: &Lanes, ids: &[Uuid], waiting: Document) -> Result<(), StoreError> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let tx = unit.tx();
+    let mails = tx.collection::<Document>(MAILS);
+    // Due since ever: whatever the clocks say.
+    let change = doc! { "$set": { "next_attempt_at": bson::DateTime::from_millis(0) }, "$unset": { "missing": "" } };
+    let updated = mails
+        .update_many(waiting, change)
+        .session(tx.session())
+        .await
+        .map_err(store_error)?;
+    if updated.modified_count > 0 {
+        Lane::ALL.into_iter().for_each(|lane| unit.wake(lanes.get(lane)));
+    }
+    Ok(())
+}
+
+/// What a mail can wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    Profile,
+    Event,
+}
+
+impl Missing {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Profile => "profile",
+            Self::Event => "event",
+        }
+    }
+
+    /// The mail's field that says whose.
+    fn field(self) -> &'static str {
+        match self {
+            Self::Profile => "user",
+            Self::Event => "event",
+        }
+    }
+}
+
+/// What is due in a lane.
+#[derive(Debug, Default)]
+pub(crate) struct Due {
+    /// The oldest ones, with the time for which they have been tried.
+    pub(crate) mails: Vec<(bson::Uuid, Duration)>,
+    /// Those among the oldest whose claim ran out: who had them in hand has not said what became of them.
+    pub(crate) abandoned: Vec<bson::Uuid>,
+    /// How long until the next one, if nothing else comes.
+    pub(crate) next: Option<Duration>,
+}
+
+/// Looks for up to `limit` mails that are due, by the database's clock.
+pub(crate) async fn due(mongo: &Mongo, lane: Lane, limit: usize) -> Result<Due, StoreError> {
+    #[derive(Deserialize)]
+    struct Row {
+        _id: bson::Uuid,
+        in_ms: i64,
+        tried_ms: i64,
+        claim: Option<bson::Uuid>,
+    }
+    let pipeline = [
+        doc! { "$match": { "state": State::Pending.name(), "lane": lane.name() } },
+        doc! { "$sort": { "next_attempt_at": 1 } },
+        doc! { "$limit": i64::try_from(limit).unwrap_or(i64::MAX).max(1) },
+        doc! { "$project": {
+            "in_ms": { "$subtract": ["$next_attempt_at", "$$NOW"] },
+            "tried_ms": { "$subtract": ["$$NOW", { "$ifNull": ["$tried_since", "$$NOW"] }] },
+            "claim": 1,
+        } },
+    ];
+    let cursor = mongo
+        .collection::<Document>(MAILS)
+        .aggregate(pipeline)
+        .with_type::<Row>()
+        .await;
+    let rows: Vec<Row> = cursor.map_err(store_error)?.try_collect().await.map_err(store_error)?;
+    let millis = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+    let mut due = Due::default();
+    for row in rows {
+        match row {
+            row if row.in_ms > 0 => due.next = due.next.or_else(|| Some(millis(row.in_ms))),
+            row if row.claim.is_some() => due.abandoned.push(row._id),
+            row => due.mails.push((row._id, millis(row.tried_ms))),
+        }
+    }
+    Ok(due)
+}
+
+/// Ends claims that ran out, so that the mails are due again after `grace`. The store answers, so who claimed
+/// them can write what became of them until then: a mail that was sent while it was away is not sent again.
+pub(crate) async fn release(mongo: &Mongo, ids: &[bson::Uuid], grace: Duration) -> Result<(), StoreError> {
+    let filter = doc! {
+        "_id": { "$in": ids },
+        "state": State::Pending.name(),
+        "claim": { "$exists": true },
+        "$expr": { "$lte": ["$next_attempt_at", "$$NOW"] },
+    };
+    let change = vec![
+        doc! { "$set": { "next_attempt_at": { "$add": ["$$NOW", millis(grace)] } } },
+        doc! { "$unset": ["claim", "claimed_at"] },
+    ];
+    let mails = mongo.collection::<Document>(MAILS);
+    mails.update_many(filter, change).await.map_err(store_error)?;
+    Ok(())
+}
+
+/// Claims mails for `length`: nobody else finds them due until then. Answers those that were still free.
+///
+/// The claim is majority-committed when this returns, and so is what was there before it: a mail whose
+/// transaction a fail-over would take back is not sent.
+pub(crate) async fn claim(mongo: &Mongo, ids: &[bson::Uuid], length: Duration) -> Result<Vec<Mail>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let claim = bson::Uuid::new();
+    let filter = doc! {
+        "_id": { "$in": ids },
+        "state": State::Pending.name(),
+        "claim": { "$exists": false },
+        "$expr": { "$lte": ["$next_attempt_at", "$$NOW"] },
+    };
+    let change = vec![
+        doc! { "$set": {
+            "claim": claim,
+            "claimed_at": "$$NOW",
+            "next_attempt_at": { "$add": ["$$NOW", millis(length)] },
+        } },
+        doc! { "$unset": "missing" },
+    ];
+    let mails = mongo.collection::<Mail>(MAILS);
+    mails.update_many(filter, change).await.map_err(store_error)?;
+    let found = mails
+        .find(doc! { "_id": { "$in": ids }, "claim": claim })
+        .await
+        .map_err(store_error)?;
+    found.try_collect().await.map_err(store_error)
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
