@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use contracts::{
-    CancelReason, CancelRegistration, EventEvent, EventPublished, EventStatus, FollowEvent, RegistrationCommand, Terms,
-    UserEvent,
+    CancelReason, CancelRegistration, Details, EventChanged, EventEvent, EventStatus, FollowEvent, RegistrationCommand,
+    StaffNamed, Terms, UserEvent,
 };
 use messaging::{Failure, Handler, Outgoing, Received, Unit};
 use postgres::{Postgres, store_error};
@@ -26,17 +26,24 @@ impl Handler<Postgres> for FollowEvents {
 
     async fn handle(&mut self, unit: &mut Unit<Postgres>, messages: &[&Received<EventEvent>]) -> Result<(), Failure> {
         for message in messages {
-            let (status, terms) = match &message.body {
-                EventEvent::EventCreated(_) => continue,
-                EventEvent::EventPublished(published) => (EventStatus::Published, Some(terms(published))),
-                EventEvent::EventCancelled(_) => (EventStatus::Cancelled, None),
-                EventEvent::EventEnded(_) => (EventStatus::Ended, None),
+            let status = match &message.body {
+                EventEvent::EventPublished(_)
+                | EventEvent::EventChanged(EventChanged { published: true, .. })
+                | EventEvent::EventRescheduled(_)
+                | EventEvent::StaffNamed(StaffNamed { published: true, .. }) => EventStatus::Published,
+                EventEvent::EventCancelled(_) => EventStatus::Cancelled,
+                EventEvent::EventEnded(_) => EventStatus::Ended,
+                // Nobody registers for a draft.
+                EventEvent::EventCreated(_)
+                | EventEvent::EventChanged(EventChanged { published: false, .. })
+                | EventEvent::StaffNamed(StaffNamed { published: false, .. })
+                | EventEvent::AnnouncementMade(_) => continue,
             };
             let event_sequence = message.envelope.sequence.expect("a domain event has a sequence");
             let follow = FollowEvent {
                 event_sequence,
                 status,
-                terms,
+                terms: message.body.details().map(terms),
             };
             say(unit, message, message.envelope.key, follow)?;
         }
@@ -53,6 +60,8 @@ impl Handler<Postgres> for ReleaseSeats {
             match &message.body {
                 // Members get their rows when they register: rows made here would hold up who is registering just then.
                 UserEvent::UserCreated(_) => {}
+                // A member is an id here. Whoever is forgotten has no open account.
+                UserEvent::UserChanged(_) | UserEvent::EmailVerified(_) | UserEvent::UserErased(_) => {}
                 UserEvent::UserDeactivated(_) => {
                     deactivated.insert(message.envelope.key, *message);
                 }
@@ -94,13 +103,15 @@ fn say<M>(
     Ok(())
 }
 
-fn terms(published: &EventPublished) -> Terms {
+fn terms(details: Details) -> Terms {
     Terms {
-        organizer_id: published.organizer_id,
-        capacity: published.capacity,
-        waiting_list: published.waiting_list,
-        registration_closes_at: published.registration_closes_at,
-        starts_at: published.starts_at,
-        ends_at: published.ends_at,
+        organizer_id: details.organizer_id,
+        capacity: details.capacity,
+        waiting_list: details.waiting_list,
+        registration_closes_at: details.registration_closes_at,
+        starts_at: details.starts_at,
+        ends_at: details.ends_at,
+        registration_opens_at: details.registration_opens_at,
+        staff: details.staff,
     }
 }

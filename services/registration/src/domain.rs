@@ -1,5 +1,6 @@
 //! Who has a seat at one event, and who waits for one. Pure.
 
+mod check_in;
 mod decisions;
 mod rejection;
 mod seating;
@@ -65,6 +66,7 @@ impl Aggregate for Roster {
             RegistrationCommand::FollowEvent(follow) => self.follow(seating, command, follow),
             RegistrationCommand::Register(register) => self.register(seating, command, register),
             RegistrationCommand::CancelRegistration(cancel) => self.cancel(seating, command, cancel),
+            RegistrationCommand::CheckIn(check_in) => self.check_in(seating, command, check_in),
             RegistrationCommand::ContinueClosing(_) => self.go_on(seating, command),
         }
     }
@@ -100,6 +102,9 @@ impl Aggregate for Roster {
                 self.waiting -= 1;
                 self.taken += 1;
                 seating.move_to(promoted.registration_id, Place::Seat);
+            }
+            RegistrationEvent::AttendeeCheckedIn(checked_in) => {
+                seating.move_to(checked_in.registration_id, Place::CheckedIn);
             }
             RegistrationEvent::RegistrationCancelled(cancelled) => {
                 *(if cancelled.had_seat {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contracts::{
-    Command, ContinueClosing, RegistrationCancelled, RegistrationCommand, RegistrationEvent, SeatConfirmed,
-    SeatPromoted, SeatWaitlisted,
+    AttendeeCheckedIn, Command, ContinueClosing, RegistrationCancelled, RegistrationCommand, RegistrationEvent,
+    SeatConfirmed, SeatPromoted, SeatWaitlisted,
 };
 use messaging::ledger::{StoreError, StoreErrorKind};
 use messaging::{Failure, Outgoing, Unit};
@@ -79,6 +79,9 @@ impl Changes {
             }
             RegistrationEvent::SeatPromoted(SeatPromoted { registration_id, .. }) => {
                 self.move_to(*registration_id, Place::Seat);
+            }
+            RegistrationEvent::AttendeeCheckedIn(AttendeeCheckedIn { registration_id, .. }) => {
+                self.move_to(*registration_id, Place::CheckedIn);
             }
             RegistrationEvent::RegistrationCancelled(RegistrationCancelled { registration_id, .. }) => {
                 self.move_to(*registration_id, Place::Cancelled);
@@ -249,8 +252,9 @@ fn registration(row: &PgRow) -> Registration {
         event_id: row.get("event_id"),
         user_id: row.get("user_id"),
         place: match row.get("place") {
-            "seat" => Place::Seat,
             "waiting" => Place::Waiting,
+            "seat" => Place::Seat,
+            "checked-in" => Place::CheckedIn,
             _ => Place::Cancelled,
         },
         position: row.get("position"),
@@ -259,8 +263,9 @@ fn registration(row: &PgRow) -> Registration {
 
 fn text(place: Place) -> &'static str {
     match place {
-        Place::Seat => "seat",
         Place::Waiting => "waiting",
+        Place::Seat => "seat",
+        Place::CheckedIn => "checked-in",
         Place::Cancelled => "cancelled",
     }
 }

@@ -4,8 +4,9 @@
 mod commands;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
-use contracts::{Aggregate, Command, ContinueClosing, RegistrationCommand, RegistrationEvent, Timestamp};
+use contracts::{Aggregate, CancelReason, Command, ContinueClosing, RegistrationCommand, RegistrationEvent, Timestamp};
 use proptest::prelude::*;
 use registration::domain::{Phase, Place, Registration, Rejection, Roster, SELF, Seating, Wanted};
 use uuid::Uuid;
@@ -101,6 +102,7 @@ impl Database {
             E::SeatConfirmed(it) => (it.registration_id, it.user_id, Place::Seat),
             E::SeatWaitlisted(it) => (it.registration_id, it.user_id, Place::Waiting),
             E::SeatPromoted(it) => (it.registration_id, it.user_id, Place::Seat),
+            E::AttendeeCheckedIn(it) => (it.registration_id, it.user_id, Place::CheckedIn),
             E::RegistrationCancelled(it) => (it.registration_id, it.user_id, Place::Cancelled),
         };
         let before = self.rows.get(&id).copied();
@@ -117,13 +119,25 @@ impl Database {
                 assert_eq!(before, first, "the first in line is promoted");
                 assert!(before.is_some());
             }
+            E::AttendeeCheckedIn(_) => {
+                assert_eq!(
+                    before.map(|row| row.place),
+                    Some(Place::Seat),
+                    "who comes has a seat, once"
+                );
+            }
             E::RegistrationCancelled(cancelled) => {
-                let had = if cancelled.had_seat {
-                    Place::Seat
-                } else {
-                    Place::Waiting
-                };
-                assert_eq!(before.map(|row| row.place), Some(had), "who leaves was there");
+                let place = before.expect("who leaves was there").place;
+                assert_ne!(place, Place::Cancelled, "a registration ends once");
+                assert_eq!(place.has_seat(), cancelled.had_seat, "who had a seat");
+                assert!(
+                    place != Place::CheckedIn
+                        || matches!(
+                            cancelled.reason,
+                            CancelReason::ByOrganizer | CancelReason::EventCancelled
+                        ),
+                    "who was here stays"
+                );
             }
             E::RosterOpened(_) | E::RosterChanged(_) | E::RosterClosed(_) => {}
         }
@@ -177,7 +191,14 @@ fn check(database: &Database, before: &Roster, command: &Command<RegistrationCom
             "no seat is given that is not there"
         );
     }
-    let seats = database.line(command.key, |place| place == Place::Seat).count();
+    for event in decision.iter().flatten() {
+        if let RegistrationEvent::AttendeeCheckedIn(checked_in) = event {
+            let terms = before.terms.as_ref().expect("there are seats");
+            let open = terms.starts_at - Duration::from_secs(2 * 3600)..terms.ends_at;
+            assert!(open.contains(&checked_in.checked_in_at), "check-in is open");
+        }
+    }
+    let seats = database.line(command.key, Place::has_seat).count();
     assert_eq!(roster.taken, i64::try_from(seats).expect("few"), "seats are counted");
     let waiting = database.waiting(command.key).count();
     assert_eq!(

@@ -70,12 +70,7 @@ impl Roster {
             registration_id,
             user_id,
         } = register;
-        let permitted = match &command.actor {
-            Some(Actor::User(id)) => *id == user_id,
-            Some(Actor::System(_)) => true,
-            None => false,
-        };
-        if !permitted {
+        if !command.actor.as_ref().is_some_and(|actor| actor.may_act_for(user_id)) {
             return Err(Rejection::Forbidden);
         }
         let terms = match (self.phase, &self.terms) {
@@ -89,6 +84,12 @@ impl Roster {
         }
         if terms.registration_closes_at <= command.time {
             return Err(Rejection::RegistrationClosed);
+        }
+        if terms
+            .registration_opens_at
+            .is_some_and(|opens_at| command.time < opens_at)
+        {
+            return Err(Rejection::RegistrationNotOpen);
         }
         if seating.is_deactivated(user_id) {
             return Err(Rejection::UserDeactivated);
@@ -132,8 +133,9 @@ impl Roster {
             .filter(|found| found.event_id == command.key);
         let registration = found.ok_or(Rejection::RegistrationUnheard)?;
         let reason = match &command.actor {
-            Some(Actor::User(id)) if *id == registration.user_id => CancelReason::ByAttendee,
+            Some(Actor::User(id) | Actor::Admin(id)) if *id == registration.user_id => CancelReason::ByAttendee,
             Some(Actor::User(id)) if self.is_organized_by(*id) => CancelReason::ByOrganizer,
+            Some(Actor::Admin(_)) => CancelReason::ByOrganizer,
             Some(Actor::System(_)) => cancel.reason,
             Some(Actor::User(_)) | None => return Err(Rejection::RegistrationUnknown),
         };
@@ -143,19 +145,24 @@ impl Roster {
         let by_service = matches!(command.actor, Some(Actor::System(_)));
         match self.phase {
             // It had ended with the event, it just was not its turn yet.
-            Phase::Cancelled => Ok(vec![ended(registration, CancelReason::EventCancelled)]),
+            Phase::Cancelled => return Ok(vec![ended(registration, CancelReason::EventCancelled)]),
             // Who was there stays on record, but for accounts that are closed.
-            Phase::Ended if !by_service => Err(Rejection::EventEnded),
-            Phase::Unheard | Phase::Open | Phase::Ended => {
-                let had_seat = registration.place == Place::Seat;
-                let then = Self {
-                    taken: self.taken - i64::from(had_seat),
-                    ..self.clone()
-                };
-                let promoted = then.promote(seating, command, usize::from(had_seat));
-                Ok([ended(registration, reason)].into_iter().chain(promoted).collect())
-            }
+            Phase::Ended if !by_service => return Err(Rejection::EventEnded),
+            Phase::Unheard | Phase::Open | Phase::Ended => {}
         }
+        match (registration.place, reason) {
+            (Place::CheckedIn, CancelReason::ByAttendee) => return Err(Rejection::CheckedIn),
+            // Who was seen there stays on record, whatever becomes of the account.
+            (Place::CheckedIn, CancelReason::UserDeactivated) => return Ok(Vec::new()),
+            _ => {}
+        }
+        let had_seat = registration.place.has_seat();
+        let then = Self {
+            taken: self.taken - i64::from(had_seat),
+            ..self.clone()
+        };
+        let promoted = then.promote(seating, command, usize::from(had_seat));
+        Ok([ended(registration, reason)].into_iter().chain(promoted).collect())
     }
 
     /// Does the next piece of what did not fit into one command: ending registrations of a cancelled event, or
@@ -228,7 +235,7 @@ fn ended(registration: &Registration, reason: CancelReason) -> RegistrationEvent
         registration_id: registration.id,
         user_id: registration.user_id,
         reason,
-        had_seat: registration.place == Place::Seat,
+        had_seat: registration.place.has_seat(),
     }
     .into()
 }

@@ -17,9 +17,18 @@ pub struct Registration {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Place {
-    Seat,
     Waiting,
+    Seat,
+    /// A seat whose person is here.
+    CheckedIn,
     Cancelled,
+}
+
+impl Place {
+    /// Whether it takes one of the event's seats.
+    pub fn has_seat(self) -> bool {
+        matches!(self, Self::Seat | Self::CheckedIn)
+    }
 }
 
 /// The rows that one batch touches, as its commands change them one after the other.
@@ -73,7 +82,7 @@ impl Seating {
         self.registrations.insert(id, registration);
         let lines = self.rosters.entry(event_id).or_default();
         match place {
-            Place::Seat | Place::Waiting => {
+            Place::Waiting | Place::Seat | Place::CheckedIn => {
                 self.active.insert((event_id, user_id));
                 lines.active.insert(position, id);
             }
@@ -121,7 +130,7 @@ impl Seating {
             .filter_map(|(_, id)| self.registrations.get(id))
     }
 
-    /// Somebody who waits gets a seat, or a registration ends.
+    /// Somebody who waits gets a seat, who has one is here, or a registration ends.
     pub(super) fn move_to(&mut self, registration: Uuid, place: Place) {
         let Some(row) = self.registrations.get_mut(&registration) else {
             return;

@@ -3,14 +3,16 @@
 use contracts::{RegistrationEvent, RosterChanged, RosterOpened, Terms};
 
 pub(super) fn opened(event_sequence: i64, terms: &Terms) -> RegistrationEvent {
-    let &Terms {
+    let Terms {
         organizer_id,
         capacity,
         waiting_list,
         registration_closes_at,
         starts_at,
         ends_at,
-    } = terms;
+        registration_opens_at,
+        staff,
+    } = terms.clone();
     RosterOpened {
         event_sequence,
         organizer_id,
@@ -19,19 +21,23 @@ pub(super) fn opened(event_sequence: i64, terms: &Terms) -> RegistrationEvent {
         registration_closes_at,
         starts_at,
         ends_at,
+        registration_opens_at,
+        staff,
     }
     .into()
 }
 
 pub(super) fn changed(event_sequence: i64, terms: &Terms) -> RegistrationEvent {
-    let &Terms {
+    let Terms {
         organizer_id,
         capacity,
         waiting_list,
         registration_closes_at,
         starts_at,
         ends_at,
-    } = terms;
+        registration_opens_at,
+        staff,
+    } = terms.clone();
     RosterChanged {
         event_sequence,
         organizer_id,
@@ -40,20 +46,24 @@ pub(super) fn changed(event_sequence: i64, terms: &Terms) -> RegistrationEvent {
         registration_closes_at,
         starts_at,
         ends_at,
+        registration_opens_at,
+        staff,
     }
     .into()
 }
 
 pub(super) fn of_opened(opened: &RosterOpened) -> Terms {
-    let &RosterOpened {
+    let RosterOpened {
         organizer_id,
         capacity,
         waiting_list,
         registration_closes_at,
         starts_at,
         ends_at,
+        registration_opens_at,
+        staff,
         ..
-    } = opened;
+    } = opened.clone();
     Terms {
         organizer_id,
         capacity,
@@ -61,19 +71,23 @@ pub(super) fn of_opened(opened: &RosterOpened) -> Terms {
         registration_closes_at,
         starts_at,
         ends_at,
+        registration_opens_at,
+        staff,
     }
 }
 
 pub(super) fn of_changed(changed: &RosterChanged) -> Terms {
-    let &RosterChanged {
+    let RosterChanged {
         organizer_id,
         capacity,
         waiting_list,
         registration_closes_at,
         starts_at,
         ends_at,
+        registration_opens_at,
+        staff,
         ..
-    } = changed;
+    } = changed.clone();
     Terms {
         organizer_id,
         capacity,
@@ -81,5 +95,7 @@ pub(super) fn of_changed(changed: &RosterChanged) -> Terms {
         registration_closes_at,
         starts_at,
         ends_at,
+        registration_opens_at,
+        staff,
     }
 }

@@ -14,6 +14,7 @@ use super::MAX_DOMAIN_EVENTS;
 /// | command | of those who wait | of all registrations |
 /// |---|---|---|
 /// | `CancelRegistration` | 1: itself, or who gets its seat | 1: itself |
+/// | `CheckIn` | | |
 /// | `FollowEvent`, published | 999 | |
 /// | `FollowEvent`, cancelled | | 999 |
 /// | `ContinueClosing` | 1,000 | 1,000 |
@@ -57,6 +58,9 @@ impl Wanted {
                     wanted.registrations.insert(cancel.registration_id);
                     *wanted.waiting.entry(event).or_default() += 1;
                     *leaving.entry(event).or_default() += 1;
+                }
+                RegistrationCommand::CheckIn(check_in) => {
+                    wanted.registrations.insert(check_in.registration_id);
                 }
                 RegistrationCommand::ContinueClosing(_) => {
                     *wanted.waiting.entry(event).or_default() += limit;

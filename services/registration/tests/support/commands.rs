@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use contracts::{
-    Actor, CancelReason, CancelRegistration, Command, ContinueClosing, EventStatus, FollowEvent, Register,
+    Actor, CancelReason, CancelRegistration, CheckIn, Command, ContinueClosing, EventStatus, FollowEvent, Register,
     RegistrationCommand, Terms, Timestamp,
 };
 use proptest::prelude::*;
@@ -30,6 +30,15 @@ pub(crate) fn registration(n: u128) -> Uuid {
 
 fn organizer() -> Uuid {
     Uuid::from_u128(400)
+}
+
+/// May check people in, where the terms say so.
+fn staff() -> Uuid {
+    Uuid::from_u128(401)
+}
+
+fn admin() -> Uuid {
+    Uuid::from_u128(402)
 }
 
 pub(crate) fn morning() -> Timestamp {
@@ -63,18 +72,32 @@ fn any_actor() -> impl Strategy<Value = Actor> {
         2 => Just(SELF),
         2 => any_user().prop_map(Actor::User),
         1 => Just(Actor::User(organizer())),
+        1 => Just(Actor::User(staff())),
+        1 => Just(Actor::Admin(admin())),
     ]
 }
 
+fn any_reason() -> impl Strategy<Value = CancelReason> {
+    prop_oneof![Just(CancelReason::ByOrganizer), Just(CancelReason::UserDeactivated)]
+}
+
+/// At some hour of the day, so that terms that follow one another move the event.
 fn any_terms() -> impl Strategy<Value = Terms> {
-    (0..6_i32, prop::bool::weighted(0.8), 2..6_u32).prop_map(|(capacity, waiting_list, starts_in)| Terms {
-        organizer_id: organizer(),
-        capacity,
-        waiting_list,
-        registration_closes_at: morning() + (starts_in - 1) * HOUR,
-        starts_at: morning() + starts_in * HOUR,
-        ends_at: morning() + 9 * HOUR,
-    })
+    let staffed = prop::bool::weighted(0.7);
+    let opens_in = prop::option::weighted(0.2, 0..3_u32);
+    let waiting_list = prop::bool::weighted(0.8);
+    (0..6_i32, waiting_list, 2..8_u32, opens_in, staffed).prop_map(
+        |(capacity, waiting_list, starts_in, opens_in, staffed)| Terms {
+            organizer_id: organizer(),
+            capacity,
+            waiting_list,
+            registration_closes_at: morning() + (starts_in - 1) * HOUR,
+            starts_at: morning() + starts_in * HOUR,
+            ends_at: morning() + (starts_in + 2) * HOUR,
+            registration_opens_at: opens_in.map(|hour| morning() + hour * HOUR),
+            staff: if staffed { vec![staff()] } else { Vec::new() },
+        },
+    )
 }
 
 fn any_follow() -> impl Strategy<Value = FollowEvent> {
@@ -100,25 +123,32 @@ fn any_command(latest: u32) -> impl Strategy<Value = Command<RegistrationCommand
                 (event, actor, RegistrationCommand::from(Register { registration_id, user_id }))
             })
             .boxed(),
-        8 => (any_registration(), any_actor())
-            .prop_map(|((event, registration_id), actor)| {
-                (event, actor, CancelRegistration { registration_id, reason: CancelReason::ByOrganizer }.into())
+        8 => (any_registration(), any_actor(), any_reason())
+            .prop_map(|((event, registration_id), actor, reason)| {
+                (event, actor, CancelRegistration { registration_id, reason }.into())
             })
+            .boxed(),
+        8 => (any_registration(), any_actor())
+            .prop_map(|((event, registration_id), actor)| (event, actor, CheckIn { registration_id }.into()))
             .boxed(),
         1 => (0..EVENTS).prop_map(|n| (event(n), SELF, ContinueClosing {}.into())).boxed(),
     ];
     (0..=latest, about).prop_map(|(hour, (event, actor, body))| command(event, actor, morning() + hour * HOUR, body))
 }
 
-/// Some leave, the event is cancelled, the rest is ended.
+/// Some come and some leave, the event is cancelled, the rest is ended.
 pub(crate) fn any_ending() -> impl Strategy<Value = Vec<Command<RegistrationCommand>>> {
-    (prop::collection::vec(0..USERS, 0..4), 0..3_usize).prop_map(|(leaving, pieces)| {
-        let leaving = leaving.into_iter().map(|n| {
-            let cancel = CancelRegistration {
-                registration_id: registration(n),
-                reason: CancelReason::UserDeactivated,
-            };
-            RegistrationCommand::from(cancel)
+    (prop::collection::vec((0..USERS, any::<bool>()), 0..6), 0..3_usize).prop_map(|(some, pieces)| {
+        let leaving = some.into_iter().map(|(n, comes)| {
+            let registration_id = registration(n);
+            if comes {
+                return CheckIn { registration_id }.into();
+            }
+            let reason = CancelReason::UserDeactivated;
+            RegistrationCommand::from(CancelRegistration {
+                registration_id,
+                reason,
+            })
         });
         let cancelled = FollowEvent {
             event_sequence: 99,
@@ -154,7 +184,10 @@ pub(crate) fn any_crowd() -> impl Strategy<Value = Vec<Command<RegistrationComma
         let published = FollowEvent {
             event_sequence: 1,
             status: EventStatus::Published,
-            terms: Some(terms),
+            terms: Some(Terms {
+                registration_opens_at: None,
+                ..terms
+            }),
         };
         let registering = (0..USERS).map(|n| {
             Register {

@@ -1,0 +1,60 @@
+//! Much at once.
+
+use registration::domain::{MAX_DOMAIN_EVENTS, must_go_on};
+
+use super::*;
+
+fn people(count: u128) -> impl Iterator<Item = Uuid> {
+    (0..count).map(|n| Uuid::from_u128(1_000 + n))
+}
+
+/// Gives the command, then goes on as long as it must; answers how many domain events came of each.
+fn run_to_the_end(given: &mut Given, first: FollowEvent) -> Vec<usize> {
+    let mut counts = Vec::new();
+    let mut command = RegistrationCommand::from(first);
+    loop {
+        let events = given.when(SELF, command.clone()).expect("accepted");
+        counts.push(events.len());
+        given.and(events);
+        if !must_go_on(&command, counts[counts.len() - 1]) {
+            return counts;
+        }
+        command = ContinueClosing {}.into();
+    }
+}
+
+#[test]
+fn a_big_roster_is_closed_in_pieces() {
+    let mut roster = given([opened(2, seats(2_000))]);
+    roster.and(people(2_000).map(confirmed));
+    roster.and(people(2_500).skip(2_000).map(waitlisted));
+
+    let counts = run_to_the_end(&mut roster, follow(3, EventStatus::Cancelled));
+
+    assert_eq!(counts, [MAX_DOMAIN_EVENTS, MAX_DOMAIN_EVENTS, 501]);
+    assert_eq!((roster.roster.taken, roster.roster.waiting), (0, 0));
+    assert_eq!(roster.when(SELF, ContinueClosing {}), Ok(vec![]));
+}
+
+#[test]
+fn many_more_seats_are_given_in_pieces() {
+    let mut roster = given([opened(2, seats(1))]);
+    roster.and(people(1).map(confirmed));
+    roster.and(people(2_501).skip(1).map(waitlisted));
+
+    let counts = run_to_the_end(&mut roster, publish(3, seats(2_201)));
+
+    assert_eq!(counts, [MAX_DOMAIN_EVENTS, MAX_DOMAIN_EVENTS, 201]);
+    assert_eq!((roster.roster.taken, roster.roster.waiting), (2_201, 300));
+    assert_eq!(roster.when(SELF, ContinueClosing {}), Ok(vec![]));
+}
+
+#[test]
+fn nobody_overtakes_while_seats_are_given_in_pieces() {
+    let mut roster = given([opened(2, seats(0))]);
+    roster.and(people(1_500).map(waitlisted));
+    let first_piece = roster.when(SELF, publish(3, seats(1_500))).expect("accepted");
+    assert!(must_go_on(&publish(3, seats(1_500)).into(), first_piece.len()));
+    roster.and(first_piece);
+    assert_eq!(roster.when(Actor::User(ADA), register(ADA)), Ok(vec![waitlisted(ADA)]));
+}

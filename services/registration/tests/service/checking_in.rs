@@ -1,0 +1,86 @@
+//! Who is here.
+
+use super::*;
+
+#[tokio::test]
+async fn whoever_has_a_seat_is_checked_in_once() {
+    let app = App::start().await;
+    let event = EventPublished {
+        staff: vec![STAFF],
+        ..soon(1)
+    };
+    app.has_event(EVENT, event).await;
+    app.ask_all([register(ADA), register(BOB)]).await;
+    app.published().await;
+
+    assert_eq!(app.ask(check_in(ADA)).await, Ok(4));
+    app.bench.deliver_again().await;
+    let published = app.published().await;
+    assert!(
+        matches!(&published[..], [RegistrationEvent::AttendeeCheckedIn(AttendeeCheckedIn { user_id, .. })] if *user_id == ADA),
+        "{published:?}"
+    );
+    app.bench.restart();
+    assert_eq!(app.ask(check_in(ADA)).await, Err("already-checked-in".into()));
+    assert_eq!(app.ask(check_in(BOB)).await, Err("no-seat".into()));
+    assert_eq!(app.ask(cancel(ADA)).await, Err("checked-in".into()));
+    assert_eq!(app.ask(register(ADA)).await, Err("already-registered".into()));
+    let row = |user, place: &str, position| (of(EVENT, user), user, place.to_owned(), position);
+    assert_eq!(app.rows().await, [row(ADA, "checked-in", 2), row(BOB, "waiting", 3)]);
+}
+
+#[tokio::test]
+async fn come_and_be_checked_in_in_one_batch() {
+    let app = App::start().await;
+    let event = EventPublished {
+        staff: vec![STAFF],
+        ..soon(1)
+    };
+    app.has_event(EVENT, event).await;
+    let by_organizer = cancel(ADA).actor(Actor::User(ORGANIZER));
+    let batch = [
+        register(ADA),
+        register(BOB),
+        check_in(ADA),
+        check_in(ADA),
+        cancel(ADA),
+        by_organizer,
+        check_in(BOB),
+    ];
+    assert_eq!(
+        app.ask_all(batch).await,
+        [
+            Ok(2),
+            Ok(3),
+            Ok(4),
+            Err("already-checked-in".into()),
+            Err("checked-in".into()),
+            Ok(6),
+            Ok(7)
+        ]
+    );
+    let row = |user, place: &str, position| (of(EVENT, user), user, place.to_owned(), position);
+    assert_eq!(app.rows().await, [row(ADA, "cancelled", 2), row(BOB, "checked-in", 3)]);
+}
+
+#[tokio::test]
+async fn whoever_was_named_just_now_can_check_people_in() {
+    let app = App::start().await;
+    app.has_event(EVENT, soon(1)).await;
+    app.ask(register(ADA)).await.expect("accepted");
+    let id = app.bench.deliver(check_in(ADA)).await;
+    app.bench.deliver_again().await;
+    assert_eq!(app.bench.replies(id).await, []);
+
+    let details = Details {
+        staff: vec![STAFF],
+        ..soon(1).into()
+    };
+    app.hears(StaffNamed {
+        details,
+        published: true,
+    })
+    .await;
+    app.bench.deliver_delayed().await;
+    assert_eq!(outcome(app.bench.reply(id).await), Ok(4));
+}

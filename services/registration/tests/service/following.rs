@@ -1,0 +1,257 @@
+//! What the event says.
+
+use super::*;
+
+#[tokio::test]
+async fn a_published_event_opens_its_roster() {
+    let app = App::start().await;
+    app.bench.deliver(Outgoing::<EventEvent>::new(EVENT, seats(1))).await;
+    app.bench.deliver_again().await;
+    app.bench.settle().await;
+    app.bench.deliver_again().await;
+    app.bench.settle().await;
+    let published = app.published().await;
+    assert!(
+        matches!(&published[..], [RegistrationEvent::RosterOpened(opened)] if opened.capacity == 1),
+        "{published:?}"
+    );
+}
+
+#[tokio::test]
+async fn late_reaction_is_superseded() {
+    let app = App::start().await;
+    app.ask(follow(3, 5)).await.expect("accepted");
+    assert_eq!(app.ask(follow(2, 9)).await, Ok(1));
+    let published = app.published().await;
+    assert!(
+        matches!(&published[..], [RegistrationEvent::RosterOpened(opened)] if opened.capacity == 5),
+        "{published:?}"
+    );
+}
+
+#[tokio::test]
+async fn more_seats_go_to_those_who_wait() {
+    let app = App::start().await;
+    app.ask(follow(2, 1)).await.expect("accepted");
+    app.ask_all([register(ADA), register(BOB), register(EVE)]).await;
+    app.published().await;
+    // Those who wait are found in the store, and one of them leaves in the same batch.
+    app.ask_all([cancel(BOB), follow(3, 2)]).await;
+    let published = app.published().await;
+    assert_eq!(published[0], cancelled(BOB, CancelReason::ByAttendee, false));
+    assert_eq!(published[2..], [promoted(EVE)]);
+}
+
+#[tokio::test]
+async fn many_more_seats_are_given_in_pieces() {
+    const PEOPLE: u128 = 2_300;
+    let app = App::start().await;
+    app.has_event(EVENT, seats(1)).await;
+    app.bench.deliver_all(people(PEOPLE).map(register)).await;
+    app.published().await;
+
+    app.hears(EventChanged {
+        details: seats(2_200).into(),
+        published: true,
+    })
+    .await;
+
+    assert_eq!(
+        app.places().await,
+        [("seat".to_owned(), 2_200), ("waiting".to_owned(), 100)].into()
+    );
+    let published = app.published().await;
+    let users = published.iter().filter_map(|event| match event {
+        RegistrationEvent::SeatPromoted(promoted) => Some(promoted.user_id),
+        _ => None,
+    });
+    assert!(users.eq(people(2_200).skip(1)), "in line, everybody once");
+}
+
+#[tokio::test]
+async fn whatever_changes_a_public_event_is_followed() {
+    let app = App::start().await;
+    let starts_at = Timestamp::now() + 24 * HOUR;
+    let of_draft = |capacity| Details {
+        capacity,
+        ..seats(capacity).into()
+    };
+    let moved = Details {
+        starts_at: starts_at + HOUR,
+        staff: vec![STAFF],
+        ..seats(3).into()
+    };
+    let published = true;
+    app.hears(created()).await;
+    app.hears(EventChanged {
+        details: of_draft(1),
+        published: false,
+    })
+    .await;
+    app.hears(StaffNamed {
+        details: of_draft(1),
+        published: false,
+    })
+    .await;
+    assert_eq!(app.published().await, [], "a draft");
+
+    let mut followed = Vec::new();
+    let announced = AnnouncementMade {
+        announcement_id: Uuid::from_u128(8),
+        organizer_id: ORGANIZER,
+        subject: "Bring paper".into(),
+        body: "And *pencils*.".into(),
+    };
+    let changed = EventChanged {
+        details: of_draft(3),
+        published,
+    };
+    let rescheduled = EventRescheduled {
+        details: moved.clone(),
+        previous_starts_at: starts_at,
+        previous_ends_at: starts_at + 3 * HOUR,
+    };
+    let named = StaffNamed {
+        details: moved,
+        published,
+    };
+    for event in [
+        EventEvent::from(seats(2)),
+        changed.into(),
+        announced.into(),
+        rescheduled.into(),
+        named.into(),
+    ] {
+        app.hears(event).await;
+        followed.extend(app.published().await);
+    }
+    // By sequence, seats and staff.
+    let followed: Vec<_> = followed
+        .into_iter()
+        .map(|event| match event {
+            RegistrationEvent::RosterOpened(it) => (it.event_sequence, it.capacity, it.staff),
+            RegistrationEvent::RosterChanged(it) => (it.event_sequence, it.capacity, it.staff),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        followed,
+        [(4, 2, vec![]), (5, 3, vec![]), (7, 3, vec![STAFF]), (8, 3, vec![STAFF])]
+    );
+}
+
+#[tokio::test]
+async fn an_event_that_was_moved_takes_people_again() {
+    let app = App::start().await;
+    let closed = EventPublished {
+        registration_closes_at: Timestamp::now() - HOUR,
+        ..seats(1)
+    };
+    app.has_event(EVENT, closed.clone()).await;
+    assert_eq!(app.ask(register(ADA)).await, Err("registration-closed".into()));
+
+    let details = Details {
+        starts_at: closed.starts_at + 24 * HOUR,
+        ends_at: closed.ends_at + 24 * HOUR,
+        registration_closes_at: closed.registration_closes_at + 24 * HOUR,
+        ..closed.clone().into()
+    };
+    app.hears(EventRescheduled {
+        details,
+        previous_starts_at: closed.starts_at,
+        previous_ends_at: closed.ends_at,
+    })
+    .await;
+    assert_eq!(app.ask(register(ADA)).await, Ok(3));
+}
+
+#[tokio::test]
+async fn registration_opens_at_its_time() {
+    let app = App::start().await;
+    let published = EventPublished {
+        registration_opens_at: Some(Timestamp::now() + HOUR),
+        ..seats(1)
+    };
+    app.has_event(EVENT, published).await;
+    assert_eq!(app.ask(register(ADA)).await, Err("registration-not-open".into()));
+}
+
+#[tokio::test]
+async fn a_cancelled_event_ends_every_registration() {
+    let app = App::start().await;
+    app.has_event(EVENT, seats(1)).await;
+    app.ask_all([register(ADA), register(BOB)]).await;
+    app.published().await;
+
+    let event = EventCancelled {
+        reason: "rain".into(),
+        cancelled_at: Timestamp::now(),
+    };
+    app.bench.deliver(Outgoing::<EventEvent>::new(EVENT, event)).await;
+    app.bench.settle().await;
+
+    let published = app.published().await;
+    assert!(
+        matches!(published[0], RegistrationEvent::RosterClosed(_)),
+        "{published:?}"
+    );
+    let reason = CancelReason::EventCancelled;
+    assert_eq!(
+        published[1..],
+        [cancelled(ADA, reason, true), cancelled(BOB, reason, false)]
+    );
+    assert_eq!(app.ask(register(EVE)).await, Err("event-cancelled".into()));
+}
+
+#[tokio::test]
+async fn a_big_roster_is_closed_in_pieces() {
+    const PEOPLE: u128 = 2_300;
+    let app = App::start().await;
+    app.has_event(EVENT, seats(2_000)).await;
+    app.bench.deliver_all(people(PEOPLE).map(register)).await;
+    app.published().await;
+    assert_eq!(
+        app.places().await,
+        [("seat".to_owned(), 2_000), ("waiting".to_owned(), 300)].into()
+    );
+
+    let event = EventCancelled {
+        reason: "rain".into(),
+        cancelled_at: Timestamp::now(),
+    };
+    app.bench.deliver(Outgoing::<EventEvent>::new(EVENT, event)).await;
+    app.bench.settle().await;
+
+    assert_eq!(app.places().await, [("cancelled".to_owned(), 2_300)].into());
+    let published = app.published().await;
+    let users = published.iter().filter_map(|event| match event {
+        RegistrationEvent::RegistrationCancelled(cancelled) => Some(cancelled.user_id),
+        _ => None,
+    });
+    assert!(users.eq(people(PEOPLE)), "everybody once, first come first");
+}
+
+#[tokio::test]
+async fn an_event_that_is_over_takes_nobody_any_more() {
+    let app = App::start().await;
+    app.has_event(EVENT, seats(1)).await;
+    app.ask(register(ADA)).await.expect("accepted");
+    app.bench
+        .deliver(Outgoing::<EventEvent>::new(
+            EVENT,
+            EventEnded {
+                ended_at: Timestamp::now(),
+            },
+        ))
+        .await;
+    app.bench.settle().await;
+    assert_eq!(app.ask(register(BOB)).await, Err("event-ended".into()));
+    assert_eq!(app.places().await, [("seat".to_owned(), 1)].into());
+}
+
+#[tokio::test]
+async fn only_ourselves_follow_events() {
+    let app = App::start().await;
+    let command = follow(2, 1).actor(Actor::User(ORGANIZER));
+    assert_eq!(app.ask(command).await, Err("forbidden".into()));
+}

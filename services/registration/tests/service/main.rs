@@ -1,0 +1,279 @@
+//! The service with its real store and pipeline.
+
+mod accounts;
+mod batches;
+mod checking_in;
+mod following;
+mod seats;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use contracts::{
+    Actor, AnnouncementMade, AttendeeCheckedIn, CancelReason, CancelRegistration, CheckIn, Command, Details,
+    EmailVerified, EventCancelled, EventChanged, EventCreated, EventEnded, EventEvent, EventPublished,
+    EventRescheduled, EventStatus, FollowEvent, Register, RegistrationCancelled, RegistrationCommand,
+    RegistrationEvent, Reply, SeatConfirmed, SeatPromoted, SeatWaitlisted, StaffNamed, Terms, Timestamp, UserChanged,
+    UserCreated, UserDeactivated, UserErased, UserEvent,
+};
+use messaging::Outgoing;
+use postgres::Postgres;
+use registration::domain::SELF;
+use registration::{MIGRATIONS, subscriptions};
+use testing::{Bench, PostgresDatabase};
+use uuid::Uuid;
+
+const EVENT: Uuid = Uuid::from_u128(1);
+const OTHER_EVENT: Uuid = Uuid::from_u128(2);
+const ORGANIZER: Uuid = Uuid::from_u128(3);
+const STAFF: Uuid = Uuid::from_u128(4);
+const ADA: Uuid = Uuid::from_u128(11);
+const BOB: Uuid = Uuid::from_u128(12);
+const EVE: Uuid = Uuid::from_u128(13);
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+struct App {
+    bench: Bench<Postgres>,
+    database: PostgresDatabase,
+}
+
+/// How a command went: the version, or the code of the no.
+type Outcome = Result<i64, String>;
+
+impl App {
+    async fn start() -> Self {
+        let database = testing::postgres(&MIGRATIONS).await;
+        let ledger = database.ledger();
+        Self {
+            bench: Bench::new("registration", ledger.clone(), ledger, subscriptions()),
+            database,
+        }
+    }
+
+    /// The event was published, and its roster is open.
+    async fn has_event(&self, event: Uuid, published: EventPublished) {
+        self.bench.deliver(Outgoing::<EventEvent>::new(event, published)).await;
+        self.bench.settle().await;
+        self.published().await;
+    }
+
+    async fn ask(&self, command: Outgoing<RegistrationCommand>) -> Outcome {
+        outcome(self.bench.request(command).await)
+    }
+
+    /// All in one batch.
+    async fn ask_all(&self, commands: impl IntoIterator<Item = Outgoing<RegistrationCommand>>) -> Vec<Outcome> {
+        let commands: Vec<_> = commands.into_iter().collect();
+        let ids: Vec<_> = commands.iter().map(|command| command.id).collect();
+        self.bench.deliver_all(commands).await;
+        let mut outcomes = Vec::new();
+        for id in ids {
+            outcomes.push(outcome(self.bench.reply(id).await));
+        }
+        outcomes
+    }
+
+    /// The event says something, and the roster follows. Kafka says everything twice.
+    async fn hears(&self, event: impl Into<EventEvent>) {
+        self.bench.deliver(Outgoing::<EventEvent>::new(EVENT, event)).await;
+        self.bench.deliver_again().await;
+        self.bench.settle().await;
+    }
+
+    /// What was published since this was asked last.
+    async fn published(&self) -> Vec<RegistrationEvent> {
+        self.bench.published().await
+    }
+
+    /// Registration, person, place and position.
+    async fn rows(&self) -> Vec<(Uuid, Uuid, String, i64)> {
+        sqlx::query_as("SELECT id, user_id, place, position FROM registrations ORDER BY id")
+            .fetch_all(self.database.pool())
+            .await
+            .expect("registrations can be read")
+    }
+
+    /// How many registrations are in each place.
+    async fn places(&self) -> BTreeMap<String, usize> {
+        let mut places = BTreeMap::new();
+        for (_, _, place, _) in self.rows().await {
+            *places.entry(place).or_default() += 1;
+        }
+        places
+    }
+}
+
+fn outcome(reply: Reply) -> Outcome {
+    match reply {
+        Reply::CommandAccepted(accepted) => Ok(accepted.version),
+        Reply::CommandRejected(rejected) => Err(rejected.code),
+        Reply::CommandFailed(failed) => panic!("{failed:?}"),
+    }
+}
+
+fn seats(capacity: i32) -> EventPublished {
+    let starts_at = Timestamp::now() + 24 * HOUR;
+    EventPublished {
+        organizer_id: ORGANIZER,
+        title: "On computable numbers".into(),
+        description: String::new(),
+        venue: "Room 12".into(),
+        starts_at,
+        ends_at: starts_at + 3 * HOUR,
+        time_zone: "Europe/London".into(),
+        capacity,
+        registration_closes_at: starts_at,
+        waiting_list: true,
+        registration_opens_at: None,
+        staff: vec![],
+    }
+}
+
+fn created() -> EventCreated {
+    let EventPublished {
+        organizer_id,
+        title,
+        description,
+        venue,
+        starts_at,
+        ends_at,
+        time_zone,
+        capacity,
+        registration_closes_at,
+        waiting_list,
+        registration_opens_at,
+        ..
+    } = seats(1);
+    EventCreated {
+        organizer_id,
+        title,
+        description,
+        venue,
+        starts_at,
+        ends_at,
+        time_zone,
+        capacity,
+        registration_closes_at,
+        waiting_list,
+        registration_opens_at,
+    }
+}
+
+/// It starts in an hour: people are at the door.
+fn soon(capacity: i32) -> EventPublished {
+    let starts_at = Timestamp::now() + HOUR;
+    EventPublished {
+        starts_at,
+        ends_at: starts_at + 3 * HOUR,
+        registration_closes_at: starts_at,
+        ..seats(capacity)
+    }
+}
+
+fn follow(event_sequence: i64, capacity: i32) -> Outgoing<RegistrationCommand> {
+    let published = seats(capacity);
+    let terms = Terms {
+        organizer_id: published.organizer_id,
+        capacity,
+        waiting_list: published.waiting_list,
+        registration_closes_at: published.registration_closes_at,
+        starts_at: published.starts_at,
+        ends_at: published.ends_at,
+        registration_opens_at: published.registration_opens_at,
+        staff: published.staff,
+    };
+    let follow = FollowEvent {
+        event_sequence,
+        status: EventStatus::Published,
+        terms: Some(terms),
+    };
+    Outgoing::new(EVENT, follow).actor(SELF)
+}
+
+/// The registration of a user for an event, for short.
+fn of(event: Uuid, user: Uuid) -> Uuid {
+    Uuid::from_u128(event.as_u128() * 1_000_000 + user.as_u128())
+}
+
+fn register_for(event: Uuid, user_id: Uuid) -> Outgoing<RegistrationCommand> {
+    Outgoing::new(
+        event,
+        Register {
+            registration_id: of(event, user_id),
+            user_id,
+        },
+    )
+    .actor(Actor::User(user_id))
+}
+
+fn register(user: Uuid) -> Outgoing<RegistrationCommand> {
+    register_for(EVENT, user)
+}
+
+fn cancel(user: Uuid) -> Outgoing<RegistrationCommand> {
+    let cancel = CancelRegistration {
+        registration_id: of(EVENT, user),
+        reason: CancelReason::ByAttendee,
+    };
+    Outgoing::new(EVENT, cancel).actor(Actor::User(user))
+}
+
+/// By the organizer's staff.
+fn check_in(user: Uuid) -> Outgoing<RegistrationCommand> {
+    let registration_id = of(EVENT, user);
+    Outgoing::new(EVENT, CheckIn { registration_id }).actor(Actor::User(STAFF))
+}
+
+fn confirmed(user_id: Uuid) -> RegistrationEvent {
+    SeatConfirmed {
+        registration_id: of(EVENT, user_id),
+        user_id,
+    }
+    .into()
+}
+
+fn waitlisted(user_id: Uuid) -> RegistrationEvent {
+    SeatWaitlisted {
+        registration_id: of(EVENT, user_id),
+        user_id,
+    }
+    .into()
+}
+
+fn promoted(user_id: Uuid) -> RegistrationEvent {
+    SeatPromoted {
+        registration_id: of(EVENT, user_id),
+        user_id,
+    }
+    .into()
+}
+
+fn cancelled(user_id: Uuid, reason: CancelReason, had_seat: bool) -> RegistrationEvent {
+    RegistrationCancelled {
+        registration_id: of(EVENT, user_id),
+        user_id,
+        reason,
+        had_seat,
+    }
+    .into()
+}
+
+fn deactivated() -> UserDeactivated {
+    UserDeactivated {
+        reason: String::new(),
+        deactivated_at: Timestamp::now(),
+    }
+}
+
+fn people(count: u128) -> impl Iterator<Item = Uuid> {
+    (0..count).map(|n| Uuid::from_u128(1_000 + n))
+}
+
+#[test]
+fn the_readme_names_every_setting() {
+    let readme = include_str!("../../README.md");
+    for setting in chassis::settings::describe(registration::config::Config::from_settings) {
+        assert!(readme.contains(&format!("`{}`", setting.name)), "{}", setting.name);
+    }
+}
