@@ -30,7 +30,7 @@ impl Config {
             allowed_email_domains: read.or(
                 "ALLOWED_EMAIL_DOMAINS",
                 "",
-                "sign-ups must have an e-mail of one of these domains, comma-separated; of any, if empty",
+                "e-mails must be of one of these domains, comma-separated; of any, if empty",
             ),
         }
     }

@@ -2,14 +2,20 @@
 
 mod accounts;
 mod form;
+pub mod profile;
+mod rejection;
 
 use contracts::{
-    Actor, Aggregate, Command, CreateUser, DeactivateUser, FieldError, Refusal, Rejected, UserCommand, UserCreated,
-    UserDeactivated, UserEvent, state,
+    Actor, Aggregate, ChangeUser, Command, CreateUser, DeactivateUser, EmailVerified, UserChanged, UserCommand,
+    UserCreated, UserDeactivated, UserErased, UserEvent, VerifyEmail, state,
 };
 use uuid::Uuid;
 
 pub use accounts::{Accounts, ClaimedTwice, email_key};
+pub use rejection::Rejection;
+
+/// Why an account was closed whose person is forgotten.
+const ERASED: &str = "erased";
 
 state! {
     /// One person's account. What it says about the person is in the profile, beside the aggregate.
@@ -19,22 +25,8 @@ state! {
         Absent,
         Active,
         Deactivated,
+        Erased,
     }
-}
-
-/// Why a command is refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Rejection {
-    /// Every field that is at fault.
-    Invalid(Vec<FieldError>),
-    /// Somebody else has the e-mail, the username, or both.
-    Taken {
-        email: bool,
-        username: bool,
-    },
-    AlreadyExists,
-    /// No such user, or none that the actor may touch.
-    Unknown,
 }
 
 impl Aggregate for User {
@@ -47,7 +39,10 @@ impl Aggregate for User {
     fn decide(&self, accounts: &Accounts, command: &Command<UserCommand>) -> Result<Vec<UserEvent>, Rejection> {
         match &command.body {
             UserCommand::CreateUser(create) => self.create(accounts, command, create),
+            UserCommand::ChangeUser(change) => self.change(accounts, command, change),
+            UserCommand::VerifyEmail(verify) => self.verify(accounts, command, verify),
             UserCommand::DeactivateUser(deactivate) => self.deactivate(command, deactivate),
+            UserCommand::EraseUser(_) => self.erase(command),
         }
     }
 
@@ -55,11 +50,17 @@ impl Aggregate for User {
         match event {
             UserEvent::UserCreated(_) => {
                 *self = Self::Active;
-                accounts.claim_granted(key);
+                accounts.created(key);
             }
+            UserEvent::UserChanged(_) => accounts.changed(key),
+            UserEvent::EmailVerified(_) => accounts.verified(key),
             UserEvent::UserDeactivated(_) => {
                 *self = Self::Deactivated;
-                accounts.release_email(key);
+                accounts.deactivated(key);
+            }
+            UserEvent::UserErased(_) => {
+                *self = Self::Erased;
+                accounts.erased(key);
             }
         }
     }
@@ -75,23 +76,68 @@ impl User {
         if self != Self::Absent {
             return Err(Rejection::AlreadyExists);
         }
-        let errors = form::errors(create, command.time.date(), accounts);
+        let errors = form::errors(&profile::opened(create), command.time.date(), accounts);
         if !errors.is_empty() {
             return Err(Rejection::Invalid(errors));
         }
-        let (email, username) = (
-            accounts.has_email(&create.email),
-            accounts.has_username(&create.username),
-        );
+        let email = accounts.has_email(&create.email, command.key);
+        let username = accounts.has_username(&create.username);
         if email || username {
             return Err(Rejection::Taken { email, username });
         }
-        Ok(vec![
-            UserCreated {
-                created_at: command.time,
-            }
-            .into(),
-        ])
+        let created_at = command.time;
+        Ok(vec![UserCreated { created_at }.into()])
+    }
+
+    /// What stays as it is is not looked at: it was right when it was said.
+    fn change(
+        self,
+        accounts: &Accounts,
+        command: &Command<UserCommand>,
+        change: &ChangeUser,
+    ) -> Result<Vec<UserEvent>, Rejection> {
+        self.open_to(command, |actor| actor.may_act_for(command.key))?;
+        let before = accounts.profile(command.key).ok_or(Rejection::Unknown)?;
+        let after = profile::changed(before, change);
+        let fields = profile::difference(before, &after);
+        if fields.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut errors = form::errors(&after, command.time.date(), accounts);
+        errors.retain(|error| fields.contains(&&*error.field));
+        if !errors.is_empty() {
+            return Err(Rejection::Invalid(errors));
+        }
+        if accounts.has_email(&after.email, command.key) {
+            return Err(Rejection::Taken {
+                email: true,
+                username: false,
+            });
+        }
+        let changed = UserChanged {
+            fields: fields.into_iter().map(str::to_owned).collect(),
+            changed_at: command.time,
+        };
+        Ok(vec![changed.into()])
+    }
+
+    /// Only a service can know that the mailed link was followed.
+    fn verify(
+        self,
+        accounts: &Accounts,
+        command: &Command<UserCommand>,
+        verify: &VerifyEmail,
+    ) -> Result<Vec<UserEvent>, Rejection> {
+        self.open_to(command, |actor| matches!(actor, Actor::System(_)))?;
+        let profile = accounts.profile(command.key).ok_or(Rejection::Unknown)?;
+        if email_key(&profile.email) != email_key(&verify.email) {
+            return Err(Rejection::EmailChanged);
+        }
+        if profile.email_verified {
+            return Ok(Vec::new());
+        }
+        let verified_at = command.time;
+        Ok(vec![EmailVerified { verified_at }.into()])
     }
 
     fn deactivate(
@@ -99,65 +145,55 @@ impl User {
         command: &Command<UserCommand>,
         deactivate: &DeactivateUser,
     ) -> Result<Vec<UserEvent>, Rejection> {
-        let permitted = match &command.actor {
-            Some(Actor::User(id)) => *id == command.key,
-            Some(Actor::System(_)) => true,
-            None => false,
-        };
-        if !permitted {
-            return Err(Rejection::Unknown);
-        }
+        permit(command, |actor| actor.may_act_for(command.key))?;
         match self {
             Self::Absent => Err(Rejection::Unknown),
-            Self::Deactivated => Ok(Vec::new()),
+            Self::Deactivated | Self::Erased => Ok(Vec::new()),
             Self::Active => {
                 let errors = form::reason_errors(&deactivate.reason);
                 if !errors.is_empty() {
                     return Err(Rejection::Invalid(errors));
                 }
-                let reason = deactivate.reason.clone();
-                Ok(vec![
-                    UserDeactivated {
-                        reason,
-                        deactivated_at: command.time,
-                    }
-                    .into(),
-                ])
+                Ok(vec![deactivated(command, &deactivate.reason)])
             }
+        }
+    }
+
+    fn erase(self, command: &Command<UserCommand>) -> Result<Vec<UserEvent>, Rejection> {
+        permit(command, |actor| actor.may_act_for(command.key))?;
+        let erased_at = command.time;
+        let erased = UserEvent::from(UserErased { erased_at });
+        match self {
+            Self::Absent => Err(Rejection::Unknown),
+            Self::Active => Ok(vec![deactivated(command, ERASED), erased]),
+            Self::Deactivated => Ok(vec![erased]),
+            Self::Erased => Ok(Vec::new()),
+        }
+    }
+
+    /// Whether the account is open, and the actor permitted.
+    fn open_to(self, command: &Command<UserCommand>, permitted: impl Fn(&Actor) -> bool) -> Result<(), Rejection> {
+        permit(command, permitted)?;
+        match self {
+            Self::Active => Ok(()),
+            Self::Deactivated => Err(Rejection::Deactivated),
+            Self::Absent | Self::Erased => Err(Rejection::Unknown),
         }
     }
 }
 
-impl From<Rejection> for Rejected {
-    fn from(rejection: Rejection) -> Self {
-        match rejection {
-            Rejection::Invalid(errors) => Self {
-                errors,
-                ..Self::new("invalid", "Some fields are not valid.")
-            },
-            Rejection::Taken { email, username } => {
-                let mut errors = Vec::new();
-                if email {
-                    errors.push(form::error("email", "taken", "Somebody else has this e-mail."));
-                }
-                if username {
-                    errors.push(form::error("username", "taken", "Somebody else has this username."));
-                }
-                let rejected = if email {
-                    Self::new("email-taken", "Somebody else has this e-mail.")
-                } else {
-                    Self::new("username-taken", "Somebody else has this username.")
-                };
-                Self { errors, ..rejected }
-            }
-            Rejection::AlreadyExists => Self::new("already-exists", "This user exists already."),
-            Rejection::Unknown => Self::new("user-unknown", "There is no such user."),
-        }
+/// Nobody else learns that there is an account.
+fn permit(command: &Command<UserCommand>, permitted: impl Fn(&Actor) -> bool) -> Result<(), Rejection> {
+    match &command.actor {
+        Some(actor) if permitted(actor) => Ok(()),
+        _ => Err(Rejection::Unknown),
     }
 }
 
-impl From<Rejection> for Refusal {
-    fn from(rejection: Rejection) -> Self {
-        Rejected::from(rejection).into()
+fn deactivated(command: &Command<UserCommand>, reason: &str) -> UserEvent {
+    UserDeactivated {
+        reason: reason.to_owned(),
+        deactivated_at: command.time,
     }
+    .into()
 }

@@ -126,7 +126,9 @@ async fn a_sign_up_makes_an_account_and_a_profile() {
         (profiles[0].envelope.key, profiles[0].envelope.sequence),
         (ADA, Some(1))
     );
-    let UserProfileState::UserProfile(profile) = &profiles[0].body;
+    let UserProfileState::UserProfile(profile) = &profiles[0].body else {
+        panic!("{profiles:?}")
+    };
     assert_eq!((&*profile.email, &*profile.username), ("ada@example.com", "ada"));
 }
 

@@ -1,6 +1,6 @@
-//! What a sign-up may say, field by field.
+//! What a profile may say, field by field.
 
-use contracts::{CreateUser, Date, FieldError};
+use contracts::{Date, FieldError, UserProfile};
 
 use super::Accounts;
 
@@ -12,14 +12,14 @@ const MAX_AGE: u32 = 130;
 
 type Fault = (&'static str, &'static str);
 
-/// Every field of the sign-up that is at fault, on this day.
-pub(super) fn errors(create: &CreateUser, today: Date, accounts: &Accounts) -> Vec<FieldError> {
+/// Every field of the profile that is at fault, on this day.
+pub(super) fn errors(profile: &UserProfile, today: Date, accounts: &Accounts) -> Vec<FieldError> {
     [
-        ("email", email(&create.email, accounts)),
-        ("username", username(&create.username)),
-        ("full_name", full_name(&create.full_name)),
-        ("date_of_birth", date_of_birth(create.date_of_birth, today)),
-        ("time_zone", time_zone(&create.time_zone)),
+        ("email", email(&profile.email, accounts)),
+        ("username", username(&profile.username)),
+        ("full_name", full_name(&profile.full_name)),
+        ("date_of_birth", date_of_birth(profile.date_of_birth, today)),
+        ("time_zone", time_zone(&profile.time_zone)),
     ]
     .into_iter()
     .filter_map(|(field, fault)| fault.map(|(code, message)| error(field, code, message)))

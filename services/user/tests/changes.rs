@@ -1,0 +1,271 @@
+//! Changes of a profile in the real store.
+
+use contracts::{Actor, ChangeUser, CreateUser, Date, DeactivateUser, Reply, UserCommand, UserEvent, UserProfileState};
+use contracts::{VerifyEmail, topics};
+use messaging::Outgoing;
+use postgres::Postgres;
+use testing::{Bench, PostgresDatabase};
+use user::store::UserStore;
+use user::{MIGRATIONS, subscriptions};
+use uuid::Uuid;
+
+const ADA: Uuid = Uuid::from_u128(1);
+const BOB: Uuid = Uuid::from_u128(2);
+
+struct App {
+    bench: Bench<Postgres>,
+    database: PostgresDatabase,
+}
+
+impl App {
+    /// Ada and Bob have accounts.
+    async fn start() -> Self {
+        let database = testing::postgres(&MIGRATIONS).await;
+        let ledger = database.ledger();
+        let app = Self {
+            bench: Bench::new("user", ledger.clone(), ledger, subscriptions(UserStore::new([]))),
+            database,
+        };
+        app.ask_all([by_service(ADA, sign_up("ada")), by_service(BOB, sign_up("bob"))])
+            .await;
+        app.bench.published::<UserEvent>().await;
+        app.bench.published::<UserProfileState>().await;
+        app
+    }
+
+    async fn ask(&self, command: Outgoing<UserCommand>) -> Result<i64, String> {
+        self.ask_all([command]).await.remove(0)
+    }
+
+    /// All in one batch, and then Kafka hands it out again.
+    async fn ask_all(&self, commands: impl IntoIterator<Item = Outgoing<UserCommand>>) -> Vec<Result<i64, String>> {
+        let commands: Vec<_> = commands.into_iter().collect();
+        let ids: Vec<_> = commands.iter().map(|command| command.id).collect();
+        self.bench.deliver_all(commands).await;
+        self.bench.deliver_again().await;
+        let mut outcomes = Vec::new();
+        for id in ids {
+            outcomes.push(match self.bench.reply(id).await {
+                Reply::CommandAccepted(accepted) => Ok(accepted.version),
+                Reply::CommandRejected(rejected) => Err(rejected.code),
+                Reply::CommandFailed(failed) => panic!("{failed:?}"),
+            });
+        }
+        outcomes
+    }
+
+    /// Who has which e-mail.
+    async fn emails(&self) -> Vec<(String, Uuid)> {
+        sqlx::query_as("SELECT name, user_id FROM names WHERE kind = 'email' ORDER BY name")
+            .fetch_all(self.database.pool())
+            .await
+            .expect("names can be read")
+    }
+}
+
+fn sign_up(username: &str) -> CreateUser {
+    CreateUser {
+        email: format!("{username}@example.com"),
+        username: username.into(),
+        full_name: "Ada Lovelace".into(),
+        date_of_birth: Date::parse("1990-12-10").expect("a valid date"),
+        time_zone: "Europe/London".into(),
+    }
+}
+
+fn by_service(key: Uuid, body: impl Into<UserCommand>) -> Outgoing<UserCommand> {
+    Outgoing::new(key, body).actor(Actor::service("gateway"))
+}
+
+fn by_user(key: Uuid, body: impl Into<UserCommand>) -> Outgoing<UserCommand> {
+    Outgoing::new(key, body).actor(Actor::User(key))
+}
+
+fn email(email: &str) -> ChangeUser {
+    ChangeUser {
+        email: Some(email.into()),
+        ..ChangeUser::default()
+    }
+}
+
+fn verify(email: &str) -> VerifyEmail {
+    VerifyEmail { email: email.into() }
+}
+
+fn held(name: &str, by: Uuid) -> (String, Uuid) {
+    (name.to_owned(), by)
+}
+
+#[tokio::test]
+async fn a_change_says_the_whole_profile_and_the_reply_names_it() {
+    let app = App::start().await;
+    let change = ChangeUser {
+        full_name: Some("Ada King".into()),
+        date_of_birth: Some(Date::parse("1991-01-02").expect("a valid date")),
+        time_zone: Some("Europe/Paris".into()),
+        reminders: Some(false),
+        announcements: Some(false),
+        ..email("Ada.King@example.com")
+    };
+    let reply = app.bench.request(by_user(ADA, change)).await;
+    app.bench.deliver_again().await;
+
+    let Reply::CommandAccepted(accepted) = reply else {
+        panic!("{reply:?}")
+    };
+    let profile = (topics::USERS_PROFILES.name, ADA, 2);
+    let mut effects = accepted.effects.iter();
+    assert!(
+        effects.any(|effect| (&*effect.topic, effect.key, effect.sequence) == profile),
+        "{accepted:?}"
+    );
+    let states = app.bench.said::<UserProfileState>().await;
+    let [state] = &states[..] else { panic!("{states:?}") };
+    assert_eq!((state.envelope.key, state.envelope.sequence), (ADA, Some(2)));
+    let UserProfileState::UserProfile(profile) = &state.body else {
+        panic!("{state:?}")
+    };
+    assert_eq!(profile.email, "Ada.King@example.com");
+    assert_eq!((&*profile.username, &*profile.full_name), ("ada", "Ada King"));
+    assert_eq!(
+        (&*profile.time_zone, profile.date_of_birth.to_string()),
+        ("Europe/Paris", "1991-01-02".into())
+    );
+    assert!(!profile.reminders && !profile.announcements && !profile.email_verified);
+    assert_eq!(
+        app.emails().await,
+        [held("ada.king@example.com", ADA), held("bob@example.com", BOB)]
+    );
+}
+
+#[tokio::test]
+async fn a_change_of_nothing_says_nothing() {
+    let app = App::start().await;
+    assert_eq!(app.ask(by_user(ADA, email("ada@example.com"))).await, Ok(1));
+    assert!(app.bench.published::<UserEvent>().await.is_empty());
+    assert!(app.bench.published::<UserProfileState>().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_verified_address_is_verified_until_it_changes() {
+    let app = App::start().await;
+    assert_eq!(app.ask(by_service(ADA, verify("ADA@example.com"))).await, Ok(2));
+    assert_eq!(app.ask(by_service(ADA, verify("ada@example.com"))).await, Ok(2));
+    assert_eq!(app.ask(by_user(ADA, email("new@example.com"))).await, Ok(3));
+    let late = app.ask(by_service(ADA, verify("ada@example.com"))).await;
+    assert_eq!(late, Err("email-changed".into()));
+
+    let states = app.bench.published::<UserProfileState>().await;
+    let verified: Vec<_> = states
+        .iter()
+        .map(|state| matches!(state, UserProfileState::UserProfile(profile) if profile.email_verified))
+        .collect();
+    assert_eq!(verified, [true, false]);
+}
+
+#[tokio::test]
+async fn emails_change_hands_within_one_batch() {
+    let app = App::start().await;
+    let third = Uuid::from_u128(3);
+    let batch = [
+        by_user(BOB, email("ada@example.com")),
+        by_user(ADA, email("new@example.com")),
+        by_service(third, sign_up("ada")),
+        by_service(third, verify("ada@example.com")),
+    ];
+    let outcomes = app.ask_all(batch).await;
+    let taken = |name: &str| Err(format!("{name}-taken"));
+    assert_eq!(
+        outcomes,
+        [taken("email"), Ok(2), taken("username"), Err("user-unknown".into())]
+    );
+
+    let batch = [
+        by_user(BOB, email("ada@example.com")),
+        by_service(
+            third,
+            CreateUser {
+                username: "third".into(),
+                ..sign_up("bob")
+            },
+        ),
+        by_user(third, email("third@example.com")),
+        by_service(third, verify("third@example.com")),
+    ];
+    assert_eq!(app.ask_all(batch).await, [Ok(2), Ok(1), Ok(2), Ok(3)]);
+    let expected = [
+        held("ada@example.com", BOB),
+        held("new@example.com", ADA),
+        held("third@example.com", third),
+    ];
+    assert_eq!(app.emails().await, expected);
+}
+
+#[tokio::test]
+async fn several_changes_of_one_person_in_one_batch() {
+    let app = App::start().await;
+    let batch = [
+        by_user(ADA, email("bob@example.com")),
+        by_user(ADA, email("new@example.com")),
+        by_user(BOB, email("ada@example.com")),
+        by_user(ADA, email("newer@example.com")),
+    ];
+    let outcomes = app.ask_all(batch).await;
+    assert_eq!(outcomes, [Err("email-taken".into()), Ok(2), Ok(2), Ok(3)]);
+    assert_eq!(
+        app.emails().await,
+        [held("ada@example.com", BOB), held("newer@example.com", ADA)]
+    );
+}
+
+#[tokio::test]
+async fn the_same_new_email_at_two_workers() {
+    let App { bench, database } = App::start().await;
+    let app = App {
+        bench: bench.partitions(2),
+        database,
+    };
+    for round in 0..20 {
+        let (even, odd) = (Uuid::from_u128(100 + 2 * round), Uuid::from_u128(101 + 2 * round));
+        app.ask_all([
+            by_service(even, sign_up(&format!("even{round}"))),
+            by_service(odd, sign_up(&format!("odd{round}"))),
+        ])
+        .await;
+        let wanted = format!("wanted{round}@example.com");
+        let mut outcomes = app
+            .ask_all([by_user(even, email(&wanted)), by_user(odd, email(&wanted))])
+            .await;
+        outcomes.sort();
+        assert_eq!(outcomes, [Ok(2), Err("email-taken".into())]);
+    }
+}
+
+#[tokio::test]
+async fn a_stale_change_is_refused() {
+    let app = App::start().await;
+    app.ask(by_user(ADA, email("new@example.com"))).await.expect("accepted");
+    let stale = by_user(ADA, email("newer@example.com")).expected_version(Some(1));
+    assert_eq!(app.ask(stale).await, Err("version-conflict".into()));
+    let fresh = by_user(ADA, email("newer@example.com")).expected_version(Some(2));
+    assert_eq!(app.ask(fresh).await, Ok(3));
+}
+
+#[tokio::test]
+async fn a_closed_account_keeps_its_profile_but_not_its_email() {
+    let app = App::start().await;
+    let reason = "on request".to_owned();
+    app.ask(by_user(ADA, DeactivateUser { reason }))
+        .await
+        .expect("accepted");
+    assert_eq!(
+        app.ask(by_user(ADA, email("new@example.com"))).await,
+        Err("user-deactivated".into())
+    );
+    assert_eq!(app.emails().await, [held("bob@example.com", BOB)]);
+    let profiles: i64 = sqlx::query_scalar("SELECT count(*) FROM profiles")
+        .fetch_one(app.database.pool())
+        .await
+        .expect("profiles can be read");
+    assert_eq!(profiles, 2);
+}

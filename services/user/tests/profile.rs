@@ -1,0 +1,340 @@
+//! What a profile says and when it goes: given these domain events, when this command, then these, or this no.
+
+use contracts::{
+    Actor, Aggregate, ChangeUser, Command, CreateUser, Date, DeactivateUser, EmailVerified, EraseUser, Timestamp,
+    UserChanged, UserCommand, UserCreated, UserDeactivated, UserErased, UserEvent, UserProfile, VerifyEmail,
+};
+use user::domain::{Accounts, ClaimedTwice, Rejection, User, profile};
+use uuid::Uuid;
+
+const ADA: Uuid = Uuid::from_u128(1);
+const BOB: Uuid = Uuid::from_u128(2);
+
+fn now() -> Timestamp {
+    Timestamp::parse("2026-03-01T12:00:00Z").expect("a valid time")
+}
+
+fn date(text: &str) -> Date {
+    Date::parse(text).expect("a valid date")
+}
+
+fn sign_up() -> CreateUser {
+    CreateUser {
+        email: "ada@example.com".into(),
+        username: "ada_1815".into(),
+        full_name: "Ada Lovelace".into(),
+        date_of_birth: date("1990-12-10"),
+        time_zone: "Europe/London".into(),
+    }
+}
+
+fn ada() -> UserProfile {
+    profile::opened(&sign_up())
+}
+
+fn email(email: &str) -> ChangeUser {
+    ChangeUser {
+        email: Some(email.into()),
+        ..ChangeUser::default()
+    }
+}
+
+fn verify(email: &str) -> VerifyEmail {
+    VerifyEmail { email: email.into() }
+}
+
+fn deactivate() -> DeactivateUser {
+    DeactivateUser {
+        reason: "on request".into(),
+    }
+}
+
+fn created() -> UserEvent {
+    UserCreated { created_at: now() }.into()
+}
+
+fn changed(fields: &[&str]) -> UserEvent {
+    UserChanged {
+        fields: fields.iter().map(|field| (*field).to_owned()).collect(),
+        changed_at: now(),
+    }
+    .into()
+}
+
+fn verified() -> UserEvent {
+    EmailVerified { verified_at: now() }.into()
+}
+
+fn deactivated(reason: &str) -> UserEvent {
+    UserDeactivated {
+        reason: reason.into(),
+        deactivated_at: now(),
+    }
+    .into()
+}
+
+fn erased() -> UserEvent {
+    UserErased { erased_at: now() }.into()
+}
+
+/// Ada's account after these domain events, and what is known of her.
+fn given(events: &[UserEvent], profile: UserProfile) -> (User, Accounts) {
+    let (mut user, mut accounts) = (User::default(), Accounts::new(["example.com".to_owned()].into()));
+    accounts.profile_is(ADA, profile);
+    for event in events {
+        user.evolve(&mut accounts, ADA, event);
+    }
+    (user, accounts)
+}
+
+fn active() -> (User, Accounts) {
+    given(&[created()], ada())
+}
+
+fn when(
+    (user, accounts): &(User, Accounts),
+    actor: impl Into<Option<Actor>>,
+    body: impl Into<UserCommand>,
+) -> Result<Vec<UserEvent>, Rejection> {
+    let command = Command {
+        id: Uuid::from_u128(99),
+        key: ADA,
+        actor: actor.into(),
+        time: now(),
+        expected_version: None,
+        last_attempt: false,
+        body: body.into(),
+    };
+    user.decide(accounts, &command)
+}
+
+const SHE: Actor = Actor::User(ADA);
+const GATEWAY: Actor = Actor::service("gateway");
+
+/// Field and code of each error.
+fn faults(result: Result<Vec<UserEvent>, Rejection>) -> Vec<(String, String)> {
+    match result {
+        Err(Rejection::Invalid(errors)) => errors.into_iter().map(|error| (error.field, error.code)).collect(),
+        other => panic!("expected field errors, got {other:?}"),
+    }
+}
+
+#[test]
+fn a_change_names_the_fields_and_not_what_they_say() {
+    let all = ChangeUser {
+        email: Some("ada.king@example.com".into()),
+        full_name: Some("Ada King".into()),
+        date_of_birth: Some(date("1991-12-10")),
+        time_zone: Some("Europe/Paris".into()),
+        reminders: Some(false),
+        announcements: Some(false),
+    };
+    let fields = [
+        "email",
+        "full_name",
+        "date_of_birth",
+        "time_zone",
+        "reminders",
+        "announcements",
+    ];
+    assert_eq!(when(&active(), SHE, all), Ok(vec![changed(&fields)]));
+}
+
+#[test]
+fn what_is_said_already_is_no_change() {
+    let same = ChangeUser {
+        email: Some("ada@example.com".into()),
+        full_name: Some("Ada Lovelace".into()),
+        date_of_birth: Some(date("1990-12-10")),
+        time_zone: Some("Europe/London".into()),
+        reminders: Some(true),
+        announcements: Some(true),
+    };
+    assert_eq!(when(&active(), SHE, same.clone()), Ok(vec![]));
+    assert_eq!(when(&active(), SHE, ChangeUser::default()), Ok(vec![]));
+    let other_name = ChangeUser {
+        full_name: Some("Ada King".into()),
+        ..same
+    };
+    assert_eq!(when(&active(), SHE, other_name), Ok(vec![changed(&["full_name"])]));
+}
+
+#[test]
+fn a_change_is_refused_with_every_fault() {
+    let faulty = ChangeUser {
+        email: Some("ada".into()),
+        full_name: Some(" ".into()),
+        date_of_birth: Some(date("2013-03-02")),
+        time_zone: Some("Europe/".into()),
+        ..ChangeUser::default()
+    };
+    let expected = [
+        ("email", "malformed"),
+        ("full_name", "required"),
+        ("date_of_birth", "too-young"),
+        ("time_zone", "malformed"),
+    ];
+    let expected = expected.map(|(field, code)| (field.to_owned(), code.to_owned()));
+    assert_eq!(faults(when(&active(), SHE, faulty)), expected);
+
+    let elsewhere = when(&active(), SHE, email("ada@example.org"));
+    assert_eq!(faults(elsewhere), [("email".into(), "domain-not-allowed".into())]);
+    let thirteen = ChangeUser {
+        date_of_birth: Some(date("2013-03-01")),
+        ..ChangeUser::default()
+    };
+    assert_eq!(when(&active(), SHE, thirteen), Ok(vec![changed(&["date_of_birth"])]));
+}
+
+#[test]
+fn what_stays_is_not_looked_at_again() {
+    let before_the_list = UserProfile {
+        email: "ada@example.org".into(),
+        ..ada()
+    };
+    let account = given(&[created()], before_the_list);
+    let change = ChangeUser {
+        email: Some("ada@example.org".into()),
+        reminders: Some(false),
+        ..ChangeUser::default()
+    };
+    assert_eq!(when(&account, SHE, change), Ok(vec![changed(&["reminders"])]));
+}
+
+#[test]
+fn an_email_of_somebody_else_can_not_be_taken() {
+    let mut account = active();
+    account.1.email_is_held("Bob@example.com", BOB);
+    let expected = Err(Rejection::Taken {
+        email: true,
+        username: false,
+    });
+    assert_eq!(when(&account, SHE, email("bob@EXAMPLE.com")), expected);
+
+    account.1.email_is_held("ada@example.com", ADA);
+    assert_eq!(
+        when(&account, SHE, email("ADA@example.com")),
+        Ok(vec![changed(&["email"])]),
+        "her own in another case"
+    );
+}
+
+#[test]
+fn another_address_is_not_verified_and_another_case_of_it_still_is() {
+    let before = profile::verified(&ada());
+    assert!(!profile::changed(&before, &email("ada.king@example.com")).email_verified);
+    assert!(profile::changed(&before, &email("Ada@Example.com")).email_verified);
+    assert!(profile::changed(&before, &ChangeUser::default()).email_verified);
+}
+
+#[test]
+fn people_admins_and_services_can_change_a_profile() {
+    for actor in [SHE, Actor::Admin(BOB), GATEWAY] {
+        let result = when(&active(), actor, email("new@example.com"));
+        assert_eq!(result, Ok(vec![changed(&["email"])]));
+    }
+}
+
+#[test]
+fn nobody_else_learns_that_there_is_an_account() {
+    let commands: [UserCommand; 4] = [
+        email("new@example.com").into(),
+        verify("ada@example.com").into(),
+        deactivate().into(),
+        EraseUser {}.into(),
+    ];
+    let histories: [&[UserEvent]; 4] = [
+        &[],
+        &[created()],
+        &[created(), deactivated("on request")],
+        &[created(), deactivated("erased"), erased()],
+    ];
+    for history in histories {
+        for command in &commands {
+            for actor in [Some(Actor::User(BOB)), None] {
+                let result = when(&given(history, ada()), actor, command.clone());
+                assert_eq!(result, Err(Rejection::Unknown), "{command:?} after {history:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_service_notes_that_the_address_is_read() {
+    let result = when(&active(), GATEWAY, verify("ADA@example.com"));
+    assert_eq!(result, Ok(vec![verified()]));
+}
+
+#[test]
+fn people_can_not_verify_their_address_themselves() {
+    for actor in [SHE, Actor::Admin(BOB)] {
+        assert_eq!(
+            when(&active(), actor, verify("ada@example.com")),
+            Err(Rejection::Unknown)
+        );
+    }
+}
+
+#[test]
+fn an_address_is_verified_once() {
+    let account = given(&[created(), verified()], ada());
+    assert_eq!(when(&account, GATEWAY, verify("ada@example.com")), Ok(vec![]));
+}
+
+#[test]
+fn a_link_to_the_former_address_verifies_nothing() {
+    let account = given(&[created()], profile::changed(&ada(), &email("new@example.com")));
+    assert_eq!(
+        when(&account, GATEWAY, verify("ada@example.com")),
+        Err(Rejection::EmailChanged)
+    );
+}
+
+#[test]
+fn a_closed_account_does_not_change() {
+    let account = given(&[created(), deactivated("on request")], ada());
+    assert_eq!(
+        when(&account, SHE, email("new@example.com")),
+        Err(Rejection::Deactivated)
+    );
+    assert_eq!(
+        when(&account, GATEWAY, verify("ada@example.com")),
+        Err(Rejection::Deactivated)
+    );
+}
+
+#[test]
+fn erasing_closes_the_account_first() {
+    for actor in [SHE, Actor::Admin(BOB), GATEWAY] {
+        let result = when(&active(), actor, EraseUser {});
+        assert_eq!(result, Ok(vec![deactivated("erased"), erased()]));
+    }
+    let closed = given(&[created(), deactivated("on request")], ada());
+    assert_eq!(when(&closed, SHE, EraseUser {}), Ok(vec![erased()]));
+}
+
+#[test]
+fn an_unknown_person_can_not_be_forgotten() {
+    assert_eq!(when(&given(&[], ada()), GATEWAY, EraseUser {}), Err(Rejection::Unknown));
+}
+
+#[test]
+fn of_a_forgotten_person_nothing_can_be_said() {
+    let gone = given(&[created(), deactivated("erased"), erased()], ada());
+    assert_eq!(when(&gone, SHE, EraseUser {}), Ok(vec![]));
+    assert_eq!(when(&gone, SHE, deactivate()), Ok(vec![]));
+    assert_eq!(when(&gone, SHE, email("new@example.com")), Err(Rejection::Unknown));
+    assert_eq!(when(&gone, GATEWAY, verify("ada@example.com")), Err(Rejection::Unknown));
+    assert_eq!(when(&gone, None, sign_up()), Err(Rejection::AlreadyExists));
+}
+
+#[test]
+fn two_changes_for_one_key_are_not_for_one_batch() {
+    let mut accounts = Accounts::default();
+    assert_eq!(accounts.claim(ADA, &sign_up().into()), Ok(()));
+    assert_eq!(accounts.claim(ADA, &email("new@example.com").into()), Ok(()));
+    // What has no form is refused anyway.
+    assert_eq!(accounts.claim(ADA, &email("new").into()), Ok(()));
+    assert_eq!(accounts.claim(BOB, &email("new@example.com").into()), Ok(()));
+    assert_eq!(accounts.claim(ADA, &ChangeUser::default().into()), Err(ClaimedTwice));
+}
