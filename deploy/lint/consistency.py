@@ -30,6 +30,12 @@ def problem(where, what):
 
 # read.required("NAME", …), read.or::<T>("NAME", …), read.optional(NAME, …), also over several lines
 READ = re.compile(r'\.\s*(required|or|optional)\s*(?:::<[^()]*>)?\s*\(\s*(?:"([A-Z][A-Z0-9_]*)"|([A-Z][A-Z0-9_]*)\s*,)')
+# fn key(read: &mut Reader, name: &'static str, …) { … read.required(name, …) … }: reads what it is called with.
+READER = re.compile(
+    r"fn\s+(\w+)\(\s*read: &mut Reader,\s*name: &'static str\b(?:(?!\nfn ).)*?"
+    r"read\s*\.\s*(required|or|optional)\s*(?:::<[^()]*>)?\s*\(\s*name\b",
+    re.DOTALL,
+)
 CONSTANT = re.compile(r'const\s+([A-Z0-9_]+)\s*:\s*&(?:\'static\s+)?str\s*=\s*"([A-Z0-9_]+)"')
 CLAP = re.compile(r'\benv\s*=\s*"([A-Z][A-Z0-9_]*)"')
 
@@ -57,6 +63,9 @@ def settings(root, folder):
         todo += [crates[name] for name in dependencies if name in crates]
         for code in sources(package):
             constants = dict(CONSTANT.findall(code))
+            for reader, kind in READER.findall(code):
+                calls = re.findall(rf'(?<!fn )\b{reader}\(\s*read,\s*"([A-Z][A-Z0-9_]*)"', code)
+                found |= {name: found.get(name, False) or kind == "required" for name in calls}
             for kind, name, constant in READ.findall(code):
                 name = name or constants.get(constant)
                 if name:
