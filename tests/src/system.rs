@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -26,32 +27,50 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 pub struct Secrets {
     pub admin_email: String,
     pub admin_password: String,
+    #[serde(default = "random")]
     fingerprint_key: String,
+    #[serde(default = "random")]
+    link_key: String,
+    #[serde(default = "random")]
+    ticket_key: String,
 }
 
 impl Secrets {
     pub fn new() -> Self {
-        let random = || format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
         Self {
             admin_email: "admin@rollcall.example".to_owned(),
             admin_password: random()[..24].to_owned(),
             fingerprint_key: random(),
+            link_key: random(),
+            ticket_key: random(),
         }
     }
 
     /// Those of an earlier run, or new ones.
     pub fn kept_in(file: &Path) -> Result<Self> {
-        if let Ok(text) = std::fs::read_to_string(file) {
-            return serde_json::from_str(&text).with_context(|| format!("{} can't be read", file.display()));
+        let kept = std::fs::read_to_string(file).ok();
+        let secrets = match &kept {
+            Some(text) => serde_json::from_str(text).with_context(|| format!("{} can't be read", file.display()))?,
+            None => Self::new(),
+        };
+        let text = serde_json::to_string(&secrets)?;
+        // An earlier run may have known fewer.
+        if kept.as_ref() != Some(&text) {
+            let new = file.with_extension("new");
+            let mut options = File::options();
+            std::os::unix::fs::OpenOptionsExt::mode(options.create(true).truncate(true).write(true), 0o600)
+                .open(&new)
+                .and_then(|mut new| new.write_all(text.as_bytes()))
+                .and_then(|()| std::fs::rename(&new, file))
+                .with_context(|| format!("{} can't be written", file.display()))?;
         }
-        let secrets = Self::new();
-        let mut options = File::options();
-        let mut kept = std::os::unix::fs::OpenOptionsExt::mode(options.create_new(true).write(true), 0o600)
-            .open(file)
-            .with_context(|| format!("{} can't be written", file.display()))?;
-        serde_json::to_writer(&mut kept, &secrets)?;
         Ok(secrets)
     }
+}
+
+/// 64 characters that nobody guesses.
+fn random() -> String {
+    format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
 }
 
 impl Default for Secrets {
@@ -155,9 +174,10 @@ impl System {
                     child: None,
                 };
                 system.processes.push(process);
-                let last = system.processes.len() - 1;
-                system.spawn(last)?;
             }
+        }
+        for index in 0..system.processes.len() {
+            system.spawn(index)?;
         }
         for index in 0..system.processes.len() {
             system.ready(index).await?;
@@ -223,14 +243,27 @@ impl System {
         }
         match service {
             "notification" => {
-                command.env("SMTP_URL", &self.servers.smtp);
+                command
+                    .env("SMTP_URL", &self.servers.smtp)
+                    .env("LINK_KEY", &self.options.secrets.link_key);
+                if let Some(gateway) = self.gateways().first() {
+                    command.env("PUBLIC_URL", gateway);
+                }
             }
             "gateway" => {
                 command
                     .env("LISTEN", format!("127.0.0.1:{}", port.unwrap_or(0)))
                     .env("GATEWAY_BOOTSTRAP_ADMIN_EMAIL", &self.options.secrets.admin_email)
                     .env("GATEWAY_BOOTSTRAP_ADMIN_PASSWORD", &self.options.secrets.admin_password)
-                    .env("FINGERPRINT_KEY", &self.options.secrets.fingerprint_key);
+                    .env("FINGERPRINT_KEY", &self.options.secrets.fingerprint_key)
+                    .env("LINK_KEY", &self.options.secrets.link_key)
+                    .env("TICKET_KEY", &self.options.secrets.ticket_key);
+                if self.options.isolated {
+                    // Everybody comes from one address.
+                    for limit in ["ANONYMOUS", "WRITES", "CHECK_INS", "SIGN_INS", "ACCOUNT"] {
+                        command.env(format!("RATE_LIMIT_{limit}"), "0");
+                    }
+                }
             }
             _ => {}
         }
@@ -436,7 +469,7 @@ pub fn samples<'a>(text: &'a str, metric: &'a str) -> impl Iterator<Item = (Hash
     text.lines().filter_map(move |line| {
         let rest = line.strip_prefix(metric)?;
         let (labels, value) = match rest.strip_prefix('{') {
-            Some(rest) => rest.split_once('}')?,
+            Some(rest) => rest.rsplit_once('}')?,
             None => ("", rest.strip_prefix(' ').map(|_| rest)?),
         };
         let labels = labels
@@ -536,6 +569,29 @@ mod tests {
             "mongodb://h:1/x?replicaSet=rs0"
         );
         assert_eq!(database_name("mongodb://h:1/x?replicaSet=rs0"), "x");
+    }
+
+    #[test]
+    fn secrets_are_kept_and_those_that_came_later_join_them() -> Result<()> {
+        let folder = std::env::temp_dir().join(Uuid::new_v4().simple().to_string());
+        std::fs::create_dir(&folder)?;
+        let file = folder.join("secrets.json");
+        let text = |secrets: &Secrets| serde_json::to_string(secrets);
+        let first = Secrets::kept_in(&file)?;
+        ensure!(
+            text(&first)? == text(&Secrets::kept_in(&file)?)?,
+            "the second run has others"
+        );
+
+        std::fs::write(&file, r#"{"admin_email":"a@b.example","admin_password":"long enough"}"#)?;
+        let joined = Secrets::kept_in(&file)?;
+        ensure!(joined.admin_password == "long enough" && joined.link_key.len() >= 32);
+        ensure!(
+            text(&joined)? == text(&Secrets::kept_in(&file)?)?,
+            "a key that came later was not kept"
+        );
+        std::fs::remove_dir_all(folder)?;
+        Ok(())
     }
 
     #[test]

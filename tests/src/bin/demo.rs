@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use rollcall::journey::{Journey, Outcome};
 use rollcall::servers::Servers;
 use rollcall::system::{Options, Secrets, System, samples};
 use rollcall::traces;
 use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Who must be seen in the trace of a registration.
 const TRACED: [&str; 3] = ["gateway", "registration", "notification"];
@@ -29,6 +30,7 @@ async fn main() -> ExitCode {
 }
 
 async fn demo(exit: bool) -> Result<()> {
+    let mut asked = Asked::listen()?;
     let servers = Servers::from_env()?;
     let folder =
         PathBuf::from(std::env::var("ROLLCALL_DEMO_DIR").context("ROLLCALL_DEMO_DIR is not set; run scripts/demo")?);
@@ -38,17 +40,24 @@ async fn demo(exit: bool) -> Result<()> {
     title("Starting the services");
     let begun = Instant::now();
     let options = Options::of_the_stack(folder.join("logs"), secrets);
-    let system = System::start(servers, options, |what| {
+    let starting = System::start(servers, options, |what| {
         println!("  {:>7}  {what}", seconds(begun.elapsed()))
-    })
-    .await?;
+    });
+    // What was started so far ends with it.
+    let system = tokio::select! {
+        started = starting => started?,
+        () = asked.to_end() => bail!("it was ended while it started"),
+    };
     let targets = write_targets(&system)?;
-    let played = play(&system).await;
+    let played = tokio::select! {
+        played = play(&system) => played,
+        () = asked.to_end() => Err(anyhow!("it was ended before it was through")),
+    };
     if played.is_ok() {
         where_to_look(&system, &folder);
         if !exit {
             println!("\nCtrl-C ends the services; `scripts/stack down` ends the servers.");
-            tokio::signal::ctrl_c().await?;
+            asked.to_end().await;
         }
     }
     println!("\nDraining: inputs first, the outbox last.");
@@ -61,6 +70,29 @@ async fn demo(exit: bool) -> Result<()> {
     ensure!(wrong.is_empty(), "the drain went wrong: {}", wrong.join("; "));
     println!("Every step checked out.");
     Ok(())
+}
+
+/// Ctrl-C, or the SIGTERM of whoever runs this. Either would end this process alone, and leave the services.
+struct Asked {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Asked {
+    /// From here on, neither ends this process by itself.
+    fn listen() -> Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn to_end(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
 async fn play(system: &System) -> Result<()> {

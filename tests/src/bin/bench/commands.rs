@@ -169,6 +169,7 @@ pub(crate) fn draft(codec: &Codec, partition: i32, offset: i64) -> Result<Record
         ends_at: starts_at + day,
         time_zone: "Europe/Berlin".to_owned(),
         capacity: 100,
+        registration_opens_at: None,
         registration_closes_at: starts_at,
         waiting_list: true,
     }
