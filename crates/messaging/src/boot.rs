@@ -162,7 +162,20 @@ mod tests {
     fn an_inbox_that_forgets_too_early_is_named() {
         let mut settings = Settings::new("localhost:9092");
         settings.inbox_retention = Duration::from_secs(7 * 24 * 60 * 60);
-        let problems = settings_problems(&settings, &[&topics::USERS_COMMANDS]);
-        assert!(problems[0].contains("INBOX_RETENTION_HOURS"), "{problems:?}");
+        let remembered = [
+            &topics::USERS_COMMANDS,
+            &topics::NOTIFICATIONS_COMMANDS,
+            &topics::NOTIFICATIONS,
+            &topics::GATEWAY_SECURITY,
+            &topics::AUDIT,
+            &topics::AUDIT_QUERIES,
+            &topics::OPS_COMMANDS,
+        ];
+        for topic in remembered {
+            let problems = settings_problems(&settings, &[topic]);
+            assert_eq!(problems.len(), 1, "{}", topic.name);
+            assert!(problems[0].contains("INBOX_RETENTION_HOURS"), "{problems:?}");
+            assert!(problems[0].contains(topic.name), "{problems:?}");
+        }
     }
 }

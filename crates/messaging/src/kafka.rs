@@ -23,6 +23,8 @@ pub struct Settings {
     /// Records that wait for a partition's worker, at most.
     pub partition_queue: usize,
     pub inbox_retention: Duration,
+    /// An error is logged once messages wait longer than this for one that is missing.
+    pub gap_alarm: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,7 @@ impl Settings {
             batch: 500,
             partition_queue: 1_000,
             inbox_retention: crate::runtime::INBOX_RETENTION,
+            gap_alarm: Duration::from_secs(120),
         }
     }
 
@@ -88,6 +91,11 @@ impl Settings {
                 "INBOX_RETENTION_HOURS",
                 &hours(defaults.inbox_retention),
                 "how long a message's id is remembered; longer than its topic keeps it",
+            ),
+            gap_alarm: read.or(
+                "GAP_ALARM_SECONDS",
+                "120",
+                "how long messages wait for one that is missing before an error is logged",
             ),
         }
     }

@@ -3,17 +3,22 @@
 //! A store keeps the bookkeeping of delivery beside the business data, so that one transaction
 //! covers both. Postgres and MongoDB implement it; `testing::conformance` holds them equal.
 
+mod rows;
+
 use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::future::Future;
 use std::hash::Hash;
 use std::time::Duration;
 
-use bytes::Bytes;
-use contracts::Timestamp;
 use uuid::Uuid;
 
-use crate::record::{Headers, Record, TopicPartition};
+use crate::record::TopicPartition;
+
+pub use self::rows::{
+    DeadLetter, HeldKey, HeldTopic, InboxEntry, KeptLetter, OutboxGauge, OutboxMessage, OutboxRow, Parked, Sequence,
+    StoredSchema, Whereabouts,
+};
 
 /// Why a store refused. The kind says what the pipeline does next, the source is logged once.
 #[derive(Debug, thiserror::Error)]
@@ -55,88 +60,6 @@ pub enum CommitError {
     /// It may be there or not: the stored position tells.
     #[error("the outcome of the commit is unknown")]
     Unknown(#[source] StoreError),
-}
-
-/// A message that takes effect once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InboxEntry {
-    pub id: Uuid,
-    pub attempt: i32,
-    /// `ce_dueat`, else `ce_time`: every copy of the message has the same, so that the inbox can be kept in
-    /// time partitions and still find it.
-    pub since: Timestamp,
-}
-
-/// How far one key of a sequenced topic has been applied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Sequence {
-    /// The last number applied; 0 where nothing was.
-    pub last: i64,
-    /// The `ce_id` that number came under.
-    pub last_id: Option<Uuid>,
-    /// The number that failed and holds the key back, if one did.
-    pub poisoned_at: Option<i64>,
-    /// Whether messages of this key wait in `parked`.
-    pub has_parked: bool,
-}
-
-/// A record that waits for its turn: behind a gap, or behind a poison message of its key.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Parked {
-    pub key: Uuid,
-    pub sequence: i64,
-    pub id: Uuid,
-    pub record: Record,
-    /// What went wrong with it; empty for those that merely wait.
-    pub error: String,
-}
-
-/// A record that nobody will apply, kept with its bytes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DeadLetter {
-    pub id: Uuid,
-    pub reason: contracts::dead_letters::DeadLetterReason,
-    pub detail: String,
-    pub record: Record,
-}
-
-/// A message ready for Kafka: framed bytes and headers, as they were when it was appended.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OutboxMessage {
-    /// The topic with its prefix.
-    pub topic: String,
-    pub key: Uuid,
-    /// `None` is a tombstone.
-    pub value: Option<Bytes>,
-    pub headers: Headers,
-    /// Not before this time; such a row has no owner until it is due.
-    pub due_at: Option<Timestamp>,
-}
-
-/// An outbox row as the relay sees it.
-#[derive(Debug, Clone)]
-pub struct OutboxRow<Id> {
-    pub id: Id,
-    /// The relay whose row it is; deleting is guarded by it.
-    pub owner: Uuid,
-    pub message: OutboxMessage,
-}
-
-/// Rows that wait in the outbox, for metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct OutboxGauge {
-    pub rows: i64,
-    /// Age of the oldest row that is due.
-    pub oldest_age: Duration,
-}
-
-/// One key that is held back by a poison message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ParkedKey {
-    pub topic: String,
-    pub key: Uuid,
-    pub poisoned_at: i64,
-    pub waiting: i64,
 }
 
 /// The bookkeeping of delivery. All of it but the relay's part is written in the caller's transaction.
@@ -208,13 +131,14 @@ pub trait Ledger: Clone + Send + Sync + 'static {
         keys: &[Uuid],
     ) -> impl Future<Output = Result<Vec<Parked>, StoreError>> + Send;
 
-    /// Parks; a (topic, key, sequence) that is parked already stays as it is.
+    /// Parks; a (topic, key, sequence) that is parked already stays as it is. Answers those that are parked under
+    /// another id.
     fn park(
         &self,
         tx: &mut Self::Tx,
         topic: &str,
         rows: &[Parked],
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<(Uuid, i64)>, StoreError>> + Send;
 
     fn unpark(
         &self,
@@ -285,8 +209,47 @@ pub trait Ledger: Clone + Send + Sync + 'static {
 
     fn outbox_gauge(&self) -> impl Future<Output = Result<OutboxGauge, StoreError>> + Send;
 
-    /// The keys that a poison message holds back.
-    fn parked_keys(&self) -> impl Future<Output = Result<Vec<ParkedKey>, StoreError>> + Send;
+    // What operators ask.
+
+    /// How much waits, by topic.
+    fn held_topics(&self) -> impl Future<Output = Result<Vec<HeldTopic>, StoreError>> + Send;
+
+    /// Keys whose messages wait, by topic and key, from behind `after` on.
+    fn held_keys(
+        &self,
+        after: Option<(&str, Uuid)>,
+        limit: i64,
+    ) -> impl Future<Output = Result<Vec<HeldKey>, StoreError>> + Send;
+
+    /// Dead letters that were not sent again.
+    fn count_letters(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;
+
+    /// Dead letters without their values, the newest first, older than `before`.
+    fn letters(
+        &self,
+        before: Option<Uuid>,
+        limit: i64,
+    ) -> impl Future<Output = Result<Vec<KeptLetter>, StoreError>> + Send;
+
+    /// One of them, whole, locked (MongoDB: conflict on write).
+    fn letter(
+        &self,
+        tx: &mut Self::Tx,
+        id: Uuid,
+    ) -> impl Future<Output = Result<Option<KeptLetter>, StoreError>> + Send;
+
+    fn mark_redriven(
+        &self,
+        tx: &mut Self::Tx,
+        id: Uuid,
+        command: Uuid,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Deletes a dead letter; `false` where there is none.
+    fn discard(&self, tx: &mut Self::Tx, id: Uuid) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// What is known of the message with this id, and of those with this correlation id.
+    fn where_is(&self, id: Uuid) -> impl Future<Output = Result<Whereabouts, StoreError>> + Send;
 
     /// The record schemas met so far, by registry id: a registry that is down stops nobody who has run before.
     fn schemas(&self) -> impl Future<Output = Result<Vec<StoredSchema>, StoreError>> + Send;
@@ -297,11 +260,4 @@ pub trait Ledger: Clone + Send + Sync + 'static {
 
     /// Why the promise can't hold on this store, one sentence each: asynchronous commits, no replica set, ….
     fn boot_problems(&self) -> impl Future<Output = Result<Vec<String>, StoreError>> + Send;
-}
-
-/// A schema and the id the registry gave it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredSchema {
-    pub id: i32,
-    pub schema: String,
 }

@@ -13,6 +13,7 @@ pub struct Metrics {
     pub(crate) forks: IntCounterVec,
     pub(crate) retries: IntCounterVec,
     pub(crate) parked_keys: IntGaugeVec,
+    pub(crate) oldest_gap_age: GaugeVec,
     pub(crate) dead_letters: IntCounterVec,
     pub(crate) batch_size: HistogramVec,
     pub(crate) message_age: HistogramVec,
@@ -63,6 +64,14 @@ impl Metrics {
             &["topic", "partition"],
         )?;
         registry.register(Box::new(lag_seconds.clone()))?;
+        let oldest_gap_age = GaugeVec::new(
+            Opts::new(
+                "rollcall_oldest_gap_age_seconds",
+                "How long messages have waited for one that is missing; absent where nothing is parked",
+            ),
+            &["topic"],
+        )?;
+        registry.register(Box::new(oldest_gap_age.clone()))?;
         Ok(Self {
             messages: counter(
                 "rollcall_messages_total",
@@ -94,6 +103,7 @@ impl Metrics {
                 "Keys that a poison message holds back",
                 &["topic"],
             )?,
+            oldest_gap_age,
             dead_letters: counter("rollcall_dead_letters_total", "Records set aside", &["topic", "reason"])?,
             batch_size: histogram(
                 "rollcall_batch_size",

@@ -1,18 +1,20 @@
 //! Operations over Kafka: commands to the processes of a service. README.md lists what goes in and out.
 
+mod dead_letters;
+mod parked;
+mod where_is;
+
 use std::sync::Arc;
 
 use contracts::aggregate::Rejected;
-use contracts::ops::{OpsCommand, ReleaseKey};
+use contracts::ops::OpsCommand;
 use contracts::replies::CommandAccepted;
-use serde_json::{Value, json};
-use uuid::Uuid;
+use serde_json::Value;
 
 use crate::handler::{Failure, Handler};
-use crate::ledger::{Ledger, Parked};
+use crate::ledger::Ledger;
 use crate::message::Received;
 use crate::operator::{AnyOperator, Operated};
-use crate::record::TopicPartition;
 use crate::runtime::Runtime;
 use crate::subscriptions::Entry;
 use crate::unit::Unit;
@@ -36,10 +38,8 @@ impl<L: Ledger> Handler<L> for Operations<L> {
                 Operated::Done(result) => unit.accept(message, done(message, &result))?,
                 Operated::Rejected(rejected) => unit.reject(message, &rejected)?,
                 Operated::Unhandled => {
-                    unit.reject(
-                        message,
-                        &Rejected::new("unsupported", "this service does no such thing"),
-                    )?;
+                    let rejected = Rejected::new("unsupported", "this service does no such thing");
+                    unit.reject(message, &rejected)?;
                 }
             }
         }
@@ -50,48 +50,40 @@ impl<L: Ledger> Handler<L> for Operations<L> {
 impl<L: Ledger> Operations<L> {
     /// The service's own operators first, then what every service does.
     async fn operate(&self, unit: &mut Unit<L>, message: &Received<OpsCommand>) -> Result<Operated, Failure> {
-        for operator in self.operators.iter() {
-            match operator.operate(unit, message).await? {
-                Operated::Unhandled => {}
-                operated => return Ok(operated),
+        // To this one, each adds what it knows.
+        if !matches!(message.body, OpsCommand::WhereIs(_)) {
+            for operator in self.operators.iter() {
+                match operator.operate(unit, message).await? {
+                    Operated::Unhandled => {}
+                    operated => return Ok(operated),
+                }
             }
         }
+        self.generic(unit, message).await
+    }
+
+    async fn generic(&self, unit: &mut Unit<L>, message: &Received<OpsCommand>) -> Result<Operated, Failure> {
         match &message.body {
             OpsCommand::ReleaseKey(command) => self.release(unit, command).await,
-            _ => Ok(Operated::Unhandled),
+            OpsCommand::FindParked(command) => self.find_parked(command).await,
+            OpsCommand::FindDeadLetters(command) => self.find_dead_letters(command).await,
+            OpsCommand::ShowDeadLetter(command) => self.show_dead_letter(unit, command).await,
+            OpsCommand::RedriveDeadLetter(command) => self.redrive(unit, message, command).await,
+            OpsCommand::DiscardDeadLetter(command) => self.discard(unit, command).await,
+            OpsCommand::WhereIs(command) => self.where_is(unit, message, command).await,
+            OpsCommand::Republish(_)
+            | OpsCommand::ReadHistory(_)
+            | OpsCommand::ReadAggregate(_)
+            | OpsCommand::VerifySnapshots(_)
+            | OpsCommand::Replay(_)
+            | OpsCommand::CreateAdmin(_)
+            | OpsCommand::GrantRole(_) => Ok(Operated::Unhandled),
         }
     }
+}
 
-    /// The release is a transaction of its own, which may be repeated; the reply is this one's.
-    async fn release(&self, unit: &mut Unit<L>, command: &ReleaseKey) -> Result<Operated, Failure> {
-        let no = |code, detail: String| Ok(Operated::Rejected(Rejected::new(code, detail)));
-        let known = self.entries.iter().find(|entry| entry.topic.name == command.topic);
-        let Some((entry, release)) = known.and_then(|entry| Some((entry, entry.release.as_ref()?))) else {
-            let detail = format!("{} parks nothing of {}", command.service, command.topic);
-            return no("topic-unknown", detail);
-        };
-        let topic = self.runtime.publisher.topic_name(entry.topic);
-        let Some(partition) = self.partition_of(unit, &topic, command.parked_key).await? else {
-            let detail = format!("nothing of {} is parked for this key", command.topic);
-            return no("not-parked", detail);
-        };
-        match release(Arc::clone(&self.runtime), partition, command.parked_key).await {
-            Ok(released) => Ok(Operated::Done(json!(released))),
-            // Said, not tried for ever: other operations wait behind this one, and it may be repeated.
-            Err(error) => no("not-released", error.to_string()),
-        }
-    }
-
-    async fn partition_of(
-        &self,
-        unit: &mut Unit<L>,
-        topic: &str,
-        key: Uuid,
-    ) -> Result<Option<TopicPartition>, Failure> {
-        let (ledger, tx) = unit.parts();
-        let parked: Vec<Parked> = ledger.parked(tx, topic, &[key]).await?;
-        Ok(parked.into_iter().next().map(|row| row.record.partition))
-    }
+fn no(code: &'static str, detail: impl Into<String>) -> Operated {
+    Operated::Rejected(Rejected::new(code, detail))
 }
 
 fn done(message: &Received<OpsCommand>, result: &Value) -> CommandAccepted {
@@ -101,4 +93,10 @@ fn done(message: &Received<OpsCommand>, result: &Value) -> CommandAccepted {
         effects: Vec::new(),
         result: Some(result.to_string()),
     }
+}
+
+/// Rows of a page: what was asked for, within reason.
+fn page(limit: i32) -> i64 {
+    const MOST: i64 = 100;
+    i64::from(limit).clamp(1, MOST)
 }

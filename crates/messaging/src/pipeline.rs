@@ -19,7 +19,7 @@ use crate::message::{Cause, Outgoing, Received};
 use crate::publisher::AppendError;
 use crate::record::Record;
 use crate::runtime::Runtime;
-use crate::sequence::{self, Plan};
+use crate::sequence::{self, Numbered, Plan};
 use crate::trace;
 use crate::unit::Unit;
 use crate::worker::{Body, Setback, Stopped, Taking, Verdict, Verdicts, age};
@@ -108,6 +108,7 @@ impl<L: Ledger, H: Handler<L>> Body<L> for Messages<H> {
         metrics.handled(topic, "applied", seen.applied);
         metrics.handled(topic, "duplicate", seen.duplicates);
         metrics.handled(topic, "fork", seen.forks);
+        metrics.forks.with_label_values(&[topic]).inc_by(seen.forks as u64);
         metrics
             .duplicates
             .with_label_values(&[topic])
@@ -304,17 +305,10 @@ impl<H> Messages<H> {
         );
         self.seen.duplicates += plan.duplicates.len();
         self.seen.gaps += plan.gaps;
-        self.seen.forks += plan.forks.len();
         for fork in &plan.forks {
-            // Consumers hold another domain event under this number than the producer's journal.
-            tracing::error!(topic, key = %fork.key, sequence = fork.sequence, message_id = %fork.id,
-                "the same sequence under another id: was the producer restored from a backup?");
-            runtime.metrics.forks.with_label_values(&[&topic]).inc();
-            let detail = format!("sequence {} was applied under another id", fork.sequence);
-            self.bury(runtime, unit, item(fork.item), DeadLetterReason::Fork, &detail)
-                .await?;
+            self.fork(runtime, unit, &topic, item(fork.item), fork).await?;
         }
-        self.carry_out(unit, &topic, &stored, plan, item, verdicts, taking)
+        self.carry_out(runtime, unit, &topic, &stored, plan, item, verdicts, taking)
             .await
     }
 
@@ -322,6 +316,7 @@ impl<H> Messages<H> {
     #[expect(clippy::too_many_arguments, reason = "the plan and all that its indices refer to")]
     async fn carry_out<'a, L: Ledger>(
         &mut self,
+        runtime: &Runtime<L>,
         unit: &mut Unit<L>,
         topic: &str,
         stored: &HashMap<Uuid, Sequence>,
@@ -358,10 +353,32 @@ impl<H> Messages<H> {
         if !plan.unpark.is_empty() {
             ledger.unpark(tx, topic, &plan.unpark).await?;
         }
-        if !park.is_empty() {
-            ledger.park(tx, topic, &park).await?;
+        let forks = match park.is_empty() {
+            true => Vec::new(),
+            false => ledger.park(tx, topic, &park).await?,
+        };
+        // What waits behind a poison message is not loaded, so the plan did not see them.
+        let is_fork = |message: &&Numbered<usize>| forks.contains(&(message.key, message.sequence));
+        for message in plan.park.iter().filter(is_fork) {
+            self.fork(runtime, unit, topic, item(message.item), message).await?;
         }
         set_sequences(unit, topic, stored, plan.sequences).await
+    }
+
+    /// Sets a fork aside, and tells: consumers hold another domain event under this number than the producer's journal.
+    async fn fork<L: Ledger, M>(
+        &mut self,
+        runtime: &Runtime<L>,
+        unit: &mut Unit<L>,
+        topic: &str,
+        item: &Arrival<M>,
+        fork: &Numbered<usize>,
+    ) -> Result<(), Setback> {
+        tracing::error!(topic, key = %fork.key, sequence = fork.sequence, message_id = %fork.id,
+            "the same sequence under another id: was the producer restored from a backup?");
+        self.seen.forks += 1;
+        let detail = format!("sequence {} came before under another id", fork.sequence);
+        self.bury(runtime, unit, item, DeadLetterReason::Fork, &detail).await
     }
 
     async fn handle<L: Ledger>(
@@ -478,6 +495,7 @@ impl<H> Messages<H> {
             poisoned_at: plan.sequences.first().and_then(|(_, state)| state.poisoned_at),
         };
         self.carry_out(
+            runtime,
             unit,
             topic,
             &stored,

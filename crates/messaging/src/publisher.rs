@@ -95,6 +95,11 @@ impl<L: Ledger> Publisher<L> {
         topic.strip_prefix(&self.shared.topic_prefix).unwrap_or(topic)
     }
 
+    /// The way back.
+    pub(crate) fn with_prefix(&self, topic: &str) -> String {
+        format!("{}{topic}", self.shared.topic_prefix)
+    }
+
     pub(crate) fn is_for_replies(&self, topic: &str) -> bool {
         topics::ALL
             .iter()

@@ -126,13 +126,13 @@ impl<L: Ledger> Connected<L> {
         let consumer = Consumer::new(Arc::clone(&runtime), self.settings.clone(), Arc::new(subscriptions));
         Ok(Parts {
             relay: Relay::new(ledger.clone(), self.settings.clone(), metrics, self.handed)?,
-            reporter: Reporter {
-                consumer: consumer.clone(),
-                instance: self.identity.instance,
-                version: self.identity.version,
-                health,
+            reporter: Reporter::new(
                 runtime,
-            },
+                consumer.clone(),
+                &self.identity,
+                health,
+                self.settings.gap_alarm,
+            ),
             consumer,
             ledger,
             settings: self.settings,

@@ -1,6 +1,6 @@
 //! How a process is doing: its status on `ops.status`, every few seconds.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,24 +13,49 @@ use uuid::Uuid;
 
 use crate::consumer::Consumer;
 use crate::handler::Failure;
-use crate::ledger::Ledger;
+use crate::ledger::{HeldTopic, Ledger};
 use crate::message::{Cause, Outgoing};
 use crate::runtime::Runtime;
+use crate::service::Identity;
 use crate::unit::Unit;
 
 const REPORT_EVERY: Duration = Duration::from_secs(3);
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Says every few seconds how this process is doing.
 pub(crate) struct Reporter<L: Ledger> {
-    pub(crate) runtime: Arc<Runtime<L>>,
-    pub(crate) consumer: Consumer<L>,
-    pub(crate) instance: Uuid,
-    pub(crate) version: &'static str,
+    runtime: Arc<Runtime<L>>,
+    consumer: Consumer<L>,
+    instance: Uuid,
+    version: &'static str,
     pub(crate) health: Health,
+    gap_alarm: Duration,
+    /// Topics whose open gap was logged.
+    alarmed: HashSet<String>,
 }
 
 impl<L: Ledger> Reporter<L> {
-    pub(crate) async fn run(self, stop: CancellationToken) {
+    /// An open gap is logged as an error once it is older than `gap_alarm`.
+    pub(crate) fn new(
+        runtime: Arc<Runtime<L>>,
+        consumer: Consumer<L>,
+        identity: &Identity,
+        health: Health,
+        gap_alarm: Duration,
+    ) -> Self {
+        Self {
+            runtime,
+            consumer,
+            instance: identity.instance,
+            version: identity.version,
+            health,
+            gap_alarm,
+            alarmed: HashSet::new(),
+        }
+    }
+
+    /// Reports until `stop`; the last word is a tombstone: a process that ended in an orderly way is not missing.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
         let started_at = Timestamp::now();
         let mut ticks = tokio::time::interval(REPORT_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -46,12 +71,19 @@ impl<L: Ledger> Reporter<L> {
                 );
             }
         }
+        // A store that is away must not hold up the drain: readers drop a process that says nothing, too.
+        let last = tokio::time::timeout(LAST_WORD, self.say(ProcessStatusState::Tombstone, Timestamp::now()));
+        if !matches!(last.await, Ok(Ok(()))) {
+            tracing::warn!("the end of this process was not published");
+        }
     }
 
-    async fn report(&self, started_at: Timestamp) -> Result<(), Failure> {
+    async fn report(&mut self, started_at: Timestamp) -> Result<(), Failure> {
         let ledger = &self.runtime.ledger;
         let outbox = ledger.outbox_gauge().await?;
-        self.count_parked_keys().await?;
+        let dead_letters = ledger.count_letters().await?;
+        let held = ledger.held_topics().await?;
+        self.show_held(&held);
         let reported_at = Timestamp::now();
         let status = ProcessStatus {
             service: self.runtime.service.to_owned(),
@@ -63,20 +95,48 @@ impl<L: Ledger> Reporter<L> {
             outbox_rows: outbox.rows,
             outbox_oldest_age_ms: millis(outbox.oldest_age),
             assignments: self.assignments(),
-            parked_keys: 0,
-            oldest_gap_age_ms: 0,
-            dead_letters: 0,
+            parked_keys: held.iter().map(|topic| topic.poisoned).sum(),
+            oldest_gap_age_ms: held.iter().map(|topic| millis(topic.oldest_gap)).max().unwrap_or(0),
+            dead_letters,
         };
+        self.say(status, reported_at).await
+    }
+
+    /// The newest wins, so the time is the version.
+    async fn say(&self, state: impl Into<ProcessStatusState>, at: Timestamp) -> Result<(), Failure> {
         let cause = Cause::origin(
             Uuid::now_v7(),
             Some(Actor::service(self.runtime.service)),
             opentelemetry::Context::new(),
         );
-        let mut unit = Unit::begin(ledger, &self.runtime.publisher).await?;
-        // The newest wins, so the time is the version.
-        let message = Outgoing::<ProcessStatusState>::new(self.instance, status).sequence(reported_at.as_micros());
+        let mut unit = Unit::begin(&self.runtime.ledger, &self.runtime.publisher).await?;
+        let message = Outgoing::<ProcessStatusState>::new(self.instance, state).sequence(at.as_micros());
         unit.say(&cause, message)?;
         unit.commit().await.map_err(Failure::retry)
+    }
+
+    /// Shows what waits, and alarms where a gap stays open: the message that is missing may be lost on the way.
+    fn show_held(&mut self, held: &[HeldTopic]) {
+        let metrics = &self.runtime.metrics;
+        metrics.parked_keys.reset();
+        metrics.oldest_gap_age.reset();
+        for HeldTopic {
+            topic,
+            poisoned,
+            gaps,
+            oldest_gap,
+        } in held
+        {
+            metrics.parked_keys.with_label_values(&[topic]).set(*poisoned);
+            let age = metrics.oldest_gap_age.with_label_values(&[topic]);
+            age.set(oldest_gap.as_secs_f64());
+            if *oldest_gap > self.gap_alarm && self.alarmed.insert(topic.clone()) {
+                tracing::error!(topic, gaps, oldest_gap = ?oldest_gap,
+                    "a gap stays open: `rollcall parked` lists the keys; the producer can publish the missing again");
+            }
+        }
+        let still_open = |topic: &String| held.iter().any(|held| held.topic == *topic && held.gaps > 0);
+        self.alarmed.retain(still_open);
     }
 
     fn assignments(&self) -> Vec<Assignment> {
@@ -93,20 +153,8 @@ impl<L: Ledger> Reporter<L> {
             })
             .collect()
     }
-
-    async fn count_parked_keys(&self) -> Result<(), Failure> {
-        let mut counts: HashMap<String, i64> = HashMap::new();
-        for key in self.runtime.ledger.parked_keys().await? {
-            *counts.entry(key.topic).or_default() += 1;
-        }
-        self.runtime.metrics.parked_keys.reset();
-        for (topic, count) in counts {
-            self.runtime.metrics.parked_keys.with_label_values(&[&topic]).set(count);
-        }
-        Ok(())
-    }
 }
 
-fn millis(duration: Duration) -> i64 {
+pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

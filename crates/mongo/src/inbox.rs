@@ -96,6 +96,23 @@ impl Mongo {
         Ok(fresh)
     }
 
+    /// The attempts of a message that took effect, in order.
+    pub(crate) async fn attempts(&self, message: Uuid) -> Result<Vec<i32>, StoreError> {
+        let id = |attempt: i32| doc! { "id": to_bson(message), "attempt": attempt };
+        let known: Vec<Known> = self
+            .collection(INBOX)
+            // As a range of the index: an `_id` is compared field by field.
+            .find(doc! { "_id": { "$gte": id(0), "$lte": id(i32::MAX) } })
+            .projection(doc! { "_id": 1 })
+            .sort(doc! { "_id": 1 })
+            .await
+            .map_err(store_error)?
+            .try_collect()
+            .await
+            .map_err(store_error)?;
+        Ok(known.into_iter().map(|known| known.id.attempt).collect())
+    }
+
     pub(crate) async fn forget_before(&self, retention: Duration) -> Result<(), StoreError> {
         let age = i64::try_from((retention + CLOCKS_DIFFER).as_millis()).unwrap_or(i64::MAX);
         self.collection::<Document>(INBOX)

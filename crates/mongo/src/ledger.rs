@@ -6,25 +6,15 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use messaging::TopicPartition;
 use messaging::ledger::{
-    CommitError, DeadLetter, InboxEntry, Ledger, OutboxGauge, OutboxMessage, OutboxRow, Parked, ParkedKey, Sequence,
-    StoreError, StoredSchema,
+    CommitError, DeadLetter, HeldKey, HeldTopic, InboxEntry, KeptLetter, Ledger, OutboxGauge, OutboxMessage, OutboxRow,
+    Parked, Sequence, StoreError, StoredSchema, Whereabouts,
 };
-use mongodb::bson::{self, Document, doc};
-use serde::{Deserialize, Serialize};
+use mongodb::bson::doc;
+use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::documents::{RecordDocument, binary};
-use crate::setup::{DEAD_LETTERS, SCHEMAS};
-use crate::{Mongo, Tx, Update, store_error, to_bson};
-
-#[derive(Serialize)]
-struct DeadLetterDocument<'a> {
-    #[serde(rename = "_id")]
-    id: bson::Uuid,
-    reason: contracts::dead_letters::DeadLetterReason,
-    detail: &'a str,
-    record: RecordDocument<'a>,
-}
+use crate::setup::SCHEMAS;
+use crate::{Mongo, Tx, Update, store_error};
 
 #[derive(Deserialize)]
 struct SchemaDocument {
@@ -89,7 +79,7 @@ impl Ledger for Mongo {
         self.read_parked(tx, topic, keys).await
     }
 
-    async fn park(&self, tx: &mut Tx, topic: &str, rows: &[Parked]) -> Result<(), StoreError> {
+    async fn park(&self, tx: &mut Tx, topic: &str, rows: &[Parked]) -> Result<Vec<(Uuid, i64)>, StoreError> {
         self.add_parked(tx, topic, rows).await
     }
 
@@ -98,35 +88,11 @@ impl Ledger for Mongo {
     }
 
     async fn bury(&self, tx: &mut Tx, letters: &[DeadLetter]) -> Result<(), StoreError> {
-        if letters.is_empty() {
-            return Ok(());
-        }
-        let documents = letters.iter().map(|letter| DeadLetterDocument {
-            id: to_bson(letter.id),
-            reason: letter.reason,
-            detail: &letter.detail,
-            record: RecordDocument::from(&letter.record),
-        });
-        tx.collection(DEAD_LETTERS)
-            .insert_many(documents)
-            .session(tx.session())
-            .await
-            .map_err(store_error)?;
-        Ok(())
+        self.add_letters(tx, letters).await
     }
 
     async fn forget(&self, tx: &mut Tx, topics: &[String], keys: &[Uuid]) -> Result<(), StoreError> {
-        let texts = keys.iter().map(ToString::to_string);
-        let subjects: Vec<_> = texts.clone().map(|key| bson::bson!(["ce_subject", key])).collect();
-        let keyed: Vec<_> = texts.map(|key| binary(&key.into())).collect();
-        tx.collection::<Document>(DEAD_LETTERS)
-            .delete_many(doc! { "record.topic": { "$in": topics }, "$or": [
-                { "record.key": { "$in": keyed } },
-                { "record.headers": { "$in": subjects } },
-            ] })
-            .session(tx.session())
-            .await
-            .map_err(store_error)?;
+        self.forget_letters(tx, topics, keys).await?;
         self.forget_delayed(tx, topics, keys).await
     }
 
@@ -166,8 +132,36 @@ impl Ledger for Mongo {
         self.measure_outbox().await
     }
 
-    async fn parked_keys(&self) -> Result<Vec<ParkedKey>, StoreError> {
-        self.read_parked_keys().await
+    async fn held_topics(&self) -> Result<Vec<HeldTopic>, StoreError> {
+        self.count_held().await
+    }
+
+    async fn held_keys(&self, after: Option<(&str, Uuid)>, limit: i64) -> Result<Vec<HeldKey>, StoreError> {
+        self.read_held(after, limit).await
+    }
+
+    async fn count_letters(&self) -> Result<i64, StoreError> {
+        self.count_dead_letters().await
+    }
+
+    async fn letters(&self, before: Option<Uuid>, limit: i64) -> Result<Vec<KeptLetter>, StoreError> {
+        self.read_letters(before, limit).await
+    }
+
+    async fn letter(&self, tx: &mut Tx, id: Uuid) -> Result<Option<KeptLetter>, StoreError> {
+        self.read_letter(tx, id).await
+    }
+
+    async fn mark_redriven(&self, tx: &mut Tx, id: Uuid, command: Uuid) -> Result<(), StoreError> {
+        self.note_redriven(tx, id, command).await
+    }
+
+    async fn discard(&self, tx: &mut Tx, id: Uuid) -> Result<bool, StoreError> {
+        self.delete_letter(tx, id).await
+    }
+
+    async fn where_is(&self, id: Uuid) -> Result<Whereabouts, StoreError> {
+        self.look_for(id).await
     }
 
     async fn schemas(&self) -> Result<Vec<StoredSchema>, StoreError> {

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod dead_letters;
 mod documents;
 mod error;
 mod inbox;
@@ -10,6 +11,7 @@ mod relay;
 mod sequences;
 mod setup;
 mod transaction;
+mod whereabouts;
 
 use std::time::Duration;
 

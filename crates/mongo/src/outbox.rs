@@ -38,6 +38,18 @@ struct Row<'a> {
     headers: Cow<'a, Headers>,
 }
 
+impl Row<'_> {
+    fn into_message(self) -> Result<OutboxMessage, StoreError> {
+        Ok(OutboxMessage {
+            topic: self.topic.into_owned(),
+            key: from_bson(self.key),
+            value: self.value.map(|value| Bytes::from(value.bytes)),
+            headers: self.headers.into_owned(),
+            due_at: self.due_at.map(timestamp).transpose()?,
+        })
+    }
+}
+
 /// The fields of the index that every look at the outbox goes through.
 pub(crate) fn order() -> Document {
     doc! { "owner": 1, "ready_at": 1, "_id": 1 }
@@ -224,16 +236,25 @@ impl Mongo {
                 Ok(OutboxRow {
                     id: from_bson(row.id),
                     owner: from_bson(owner),
-                    message: OutboxMessage {
-                        topic: row.topic.into_owned(),
-                        key: from_bson(row.key),
-                        value: row.value.map(|value| Bytes::from(value.bytes)),
-                        headers: row.headers.into_owned(),
-                        due_at: row.due_at.map(timestamp).transpose()?,
-                    },
+                    message: row.into_message()?,
                 })
             })
             .collect()
+    }
+
+    /// Messages that a filter finds, due or not, without their values.
+    pub(crate) async fn find_said(&self, filter: Document, limit: i64) -> Result<Vec<OutboxMessage>, StoreError> {
+        let rows: Vec<Row<'static>> = self
+            .collection(OUTBOX)
+            .find(filter)
+            .projection(doc! { "value": 0 })
+            .limit(limit)
+            .await
+            .map_err(store_error)?
+            .try_collect()
+            .await
+            .map_err(store_error)?;
+        rows.into_iter().map(Row::into_message).collect()
     }
 
     /// How long until the next delayed row is due: zero if one is.

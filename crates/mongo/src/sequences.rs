@@ -1,13 +1,15 @@
 //! How far each key has been applied, and what waits for its turn.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::time::Duration;
 
 use futures::TryStreamExt;
-use messaging::ledger::{Parked, ParkedKey, Sequence, StoreError, StoreErrorKind};
+use messaging::ledger::{HeldKey, HeldTopic, Parked, Sequence, StoreError, StoreErrorKind};
 use mongodb::IndexModel;
 use mongodb::bson::{self, Bson, Document, doc};
 use mongodb::options::IndexOptions;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -49,20 +51,37 @@ struct ParkedDocument<'a> {
     message_id: bson::Uuid,
     record: RecordDocument<'a>,
     error: Cow<'a, str>,
+    /// By the clock of the process that parked it.
+    #[serde(default = "bson::DateTime::now")]
+    parked_at: bson::DateTime,
 }
 
+/// What names a parked record.
 #[derive(Deserialize)]
-struct ParkedIdOnly {
+struct ParkedName {
     #[serde(rename = "_id")]
     id: ParkedId<'static>,
+    message_id: bson::Uuid,
 }
 
 #[derive(Deserialize)]
-struct HeldBack {
+struct HeldDocument {
     #[serde(rename = "_id")]
     id: KeyId<'static>,
-    poisoned_at: i64,
+    last: i64,
+    poisoned_at: Option<i64>,
+    error: Option<String>,
     waiting: i64,
+    age: i64,
+}
+
+#[derive(Deserialize)]
+struct HeldTopicDocument {
+    #[serde(rename = "_id")]
+    topic: String,
+    poisoned: i64,
+    gaps: i64,
+    oldest_gap: Option<i64>,
 }
 
 /// Another transaction took the row away.
@@ -70,15 +89,13 @@ struct HeldBack {
 #[error("{0} of {1} sequences are there")]
 struct Vanished(u64, usize);
 
-/// Finds the keys that are held back, which are few.
-pub(crate) fn poisoned() -> IndexModel {
+/// Finds the keys whose messages wait, which are few.
+pub(crate) fn held() -> IndexModel {
     let few = IndexOptions::builder()
-        .partial_filter_expression(doc! { "poisoned_at": { "$gt": 0 } })
+        .partial_filter_expression(doc! { "has_parked": true })
         .build();
-    IndexModel::builder()
-        .keys(doc! { "poisoned_at": 1 })
-        .options(few)
-        .build()
+    let keys = doc! { "_id.topic": 1, "_id.key": 1 };
+    IndexModel::builder().keys(keys).options(few).build()
 }
 
 impl Mongo {
@@ -179,53 +196,87 @@ impl Mongo {
             .try_collect()
             .await
             .map_err(store_error)?;
-        documents
+        documents.into_iter().map(ParkedDocument::into_parked).collect()
+    }
+
+    /// Parked records that a filter finds, without their values.
+    pub(crate) async fn find_parked(&self, filter: Document, limit: i64) -> Result<Vec<Parked>, StoreError> {
+        let documents: Vec<ParkedDocument<'static>> = self
+            .collection(PARKED)
+            .find(filter)
+            .projection(doc! { "record.value": 0 })
+            .sort(doc! { "_id": 1 })
+            .limit(limit)
+            .await
+            .map_err(store_error)?
+            .try_collect()
+            .await
+            .map_err(store_error)?;
+        documents.into_iter().map(ParkedDocument::into_parked).collect()
+    }
+
+    /// Where a message is the last one applied: topic, key and number.
+    pub(crate) async fn last_applied(&self, message: Uuid) -> Result<Vec<(String, Uuid, i64)>, StoreError> {
+        let documents: Vec<SequenceDocument<'static>> = self
+            .collection(SEQUENCES)
+            .find(doc! { "last_id": to_bson(message) })
+            .sort(doc! { "_id": 1 })
+            .await
+            .map_err(store_error)?
+            .try_collect()
+            .await
+            .map_err(store_error)?;
+        Ok(documents
             .into_iter()
             .map(|document| {
-                Ok(Parked {
-                    key: from_bson(document.id.key),
-                    sequence: document.id.sequence,
-                    id: from_bson(document.message_id),
-                    record: document.record.into_record()?,
-                    error: document.error.into_owned(),
-                })
+                (
+                    document.id.topic.into_owned(),
+                    from_bson(document.id.key),
+                    document.last,
+                )
             })
-            .collect()
+            .collect())
     }
 
     /// A duplicate key would end the transaction, so what is there is read first.
-    pub(crate) async fn add_parked(&self, tx: &mut Tx, topic: &str, rows: &[Parked]) -> Result<(), StoreError> {
+    /// Answers what is there under another id.
+    pub(crate) async fn add_parked(
+        &self,
+        tx: &mut Tx,
+        topic: &str,
+        rows: &[Parked],
+    ) -> Result<Vec<(Uuid, i64)>, StoreError> {
         if rows.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let ids: Vec<_> = rows.iter().map(|row| parked_id(topic, row.key, row.sequence)).collect();
-        let mut known: HashSet<(Uuid, i64)> = tx
-            .collection::<ParkedIdOnly>(PARKED)
+        let mut known: HashMap<(Uuid, i64), Uuid> = tx
+            .collection::<ParkedName>(PARKED)
             .find(doc! { "_id": { "$in": ids } })
-            .projection(doc! { "_id": 1 })
+            .projection(doc! { "message_id": 1 })
             .batch_size(batch_size(rows.len()))
             .session(tx.session())
             .await
             .map_err(store_error)?
             .stream(tx.session())
-            .map_ok(|known| (from_bson(known.id.key), known.id.sequence))
+            .map_ok(|known| {
+                (
+                    (from_bson(known.id.key), known.id.sequence),
+                    from_bson(known.message_id),
+                )
+            })
             .try_collect()
             .await
             .map_err(store_error)?;
-        let documents: Vec<_> = rows
-            .iter()
-            .filter(|row| known.insert((row.key, row.sequence)))
-            .map(|row| ParkedDocument {
-                id: ParkedId {
-                    topic: Cow::Borrowed(topic),
-                    key: to_bson(row.key),
-                    sequence: row.sequence,
-                },
-                message_id: to_bson(row.id),
-                record: RecordDocument::from(&row.record),
-                error: Cow::Borrowed(&row.error),
-            })
-            .collect();
+        let mut documents = Vec::with_capacity(rows.len());
+        let mut forks = Vec::new();
+        for row in rows {
+            match known.insert((row.key, row.sequence), row.id) {
+                None => documents.push(ParkedDocument::of(topic, row)),
+                Some(id) if id != row.id => forks.push((row.key, row.sequence)),
+                Some(_) => {}
+            }
+        }
         if !documents.is_empty() {
             tx.collection(PARKED)
                 .insert_many(documents)
@@ -233,7 +284,7 @@ impl Mongo {
                 .await
                 .map_err(store_error)?;
         }
-        Ok(())
+        Ok(forks)
     }
 
     pub(crate) async fn remove_parked(&self, tx: &mut Tx, topic: &str, rows: &[(Uuid, i64)]) -> Result<(), StoreError> {
@@ -252,45 +303,134 @@ impl Mongo {
         Ok(())
     }
 
-    pub(crate) async fn read_parked_keys(&self) -> Result<Vec<ParkedKey>, StoreError> {
-        let held_back: Vec<HeldBack> = self
-            .collection::<Document>(SEQUENCES)
-            .aggregate([
-                doc! { "$match": { "poisoned_at": { "$gt": 0 } } },
-                doc! { "$lookup": {
-                    "from": PARKED,
-                    "let": { "topic": "$_id.topic", "key": "$_id.key" },
-                    "pipeline": [
-                        { "$match": { "$expr": { "$and": [
-                            { "$eq": ["$_id.topic", "$$topic"] },
-                            { "$eq": ["$_id.key", "$$key"] },
-                        ] } } },
-                        { "$count": "rows" },
-                    ],
-                    "as": "parked",
-                } },
-                doc! { "$project": {
-                    "poisoned_at": 1,
-                    "waiting": { "$toLong": { "$ifNull": [{ "$first": "$parked.rows" }, 0] } },
-                } },
-                doc! { "$sort": { "_id": 1 } },
-            ])
+    pub(crate) async fn count_held(&self) -> Result<Vec<HeldTopic>, StoreError> {
+        let mut pipeline = vec![doc! { "$match": { "has_parked": true } }];
+        pipeline.extend(with_parked());
+        let gap = doc! { "$eq": [{ "$ifNull": ["$poisoned_at", null] }, null] };
+        pipeline.extend([
+            doc! { "$group": {
+                "_id": "$_id.topic",
+                "poisoned": { "$sum": { "$cond": [gap.clone(), 0_i64, 1_i64] } },
+                "gaps": { "$sum": { "$cond": [gap.clone(), 1_i64, 0_i64] } },
+                "oldest_gap": { "$max": { "$cond": [gap, "$age", null] } },
+            } },
+            doc! { "$sort": { "_id": 1 } },
+        ]);
+        let topics: Vec<HeldTopicDocument> = self.aggregate_sequences(pipeline).await?;
+        Ok(topics
+            .into_iter()
+            .map(|topic| HeldTopic {
+                topic: topic.topic,
+                poisoned: topic.poisoned,
+                gaps: topic.gaps,
+                oldest_gap: millis(topic.oldest_gap),
+            })
+            .collect())
+    }
+
+    pub(crate) async fn read_held(&self, after: Option<(&str, Uuid)>, limit: i64) -> Result<Vec<HeldKey>, StoreError> {
+        let mut filter = doc! { "has_parked": true };
+        if let Some((topic, key)) = after {
+            filter.insert(
+                "$or",
+                [
+                    doc! { "_id.topic": topic, "_id.key": { "$gt": to_bson(key) } },
+                    doc! { "_id.topic": { "$gt": topic } },
+                ],
+            );
+        }
+        let mut pipeline = vec![
+            doc! { "$match": filter },
+            doc! { "$sort": { "_id.topic": 1, "_id.key": 1 } },
+            doc! { "$limit": limit },
+        ];
+        pipeline.extend(with_parked());
+        let held: Vec<HeldDocument> = self.aggregate_sequences(pipeline).await?;
+        Ok(held
+            .into_iter()
+            .map(|held| HeldKey {
+                topic: held.id.topic.into_owned(),
+                key: from_bson(held.id.key),
+                last: held.last,
+                poisoned_at: held.poisoned_at,
+                error: held.error.unwrap_or_default(),
+                waiting: held.waiting,
+                age: millis(Some(held.age)),
+            })
+            .collect())
+    }
+
+    async fn aggregate_sequences<T: DeserializeOwned + Send + Sync>(
+        &self,
+        pipeline: Vec<Document>,
+    ) -> Result<Vec<T>, StoreError> {
+        self.collection::<Document>(SEQUENCES)
+            .aggregate(pipeline)
             .with_type()
             .await
             .map_err(store_error)?
             .try_collect()
             .await
-            .map_err(store_error)?;
-        Ok(held_back
-            .into_iter()
-            .map(|row| ParkedKey {
-                topic: row.id.topic.into_owned(),
-                key: from_bson(row.id.key),
-                poisoned_at: row.poisoned_at,
-                waiting: row.waiting,
-            })
-            .collect())
+            .map_err(store_error)
     }
+}
+
+impl<'a> ParkedDocument<'a> {
+    fn of(topic: &'a str, row: &'a Parked) -> Self {
+        Self {
+            id: ParkedId {
+                topic: Cow::Borrowed(topic),
+                key: to_bson(row.key),
+                sequence: row.sequence,
+            },
+            message_id: to_bson(row.id),
+            record: RecordDocument::from(&row.record),
+            error: Cow::Borrowed(&row.error),
+            parked_at: bson::DateTime::now(),
+        }
+    }
+
+    fn into_parked(self) -> Result<Parked, StoreError> {
+        Ok(Parked {
+            key: from_bson(self.id.key),
+            sequence: self.id.sequence,
+            id: from_bson(self.message_id),
+            record: self.record.into_record()?,
+            error: self.error.into_owned(),
+        })
+    }
+}
+
+/// Adds to each sequence how many records wait for it, for how many milliseconds, and what is wrong with the first.
+fn with_parked() -> [Document; 2] {
+    [
+        doc! { "$lookup": {
+            "from": PARKED,
+            "let": { "topic": "$_id.topic", "key": "$_id.key", "poisoned_at": "$poisoned_at" },
+            "pipeline": [
+                { "$match": { "$expr": { "$and": [
+                    { "$eq": ["$_id.topic", "$$topic"] },
+                    { "$eq": ["$_id.key", "$$key"] },
+                ] } } },
+                { "$group": {
+                    "_id": null,
+                    "waiting": { "$sum": 1_i64 },
+                    "since": { "$min": "$parked_at" },
+                    "error": { "$max": { "$cond": [{ "$eq": ["$_id.sequence", "$$poisoned_at"] }, "$error", null] } },
+                } },
+            ],
+            "as": "parked",
+        } },
+        doc! { "$set": {
+            "waiting": { "$ifNull": [{ "$first": "$parked.waiting" }, 0_i64] },
+            "error": { "$first": "$parked.error" },
+            "age": { "$subtract": ["$$NOW", { "$ifNull": [{ "$first": "$parked.since" }, "$$NOW"] }] },
+        } },
+    ]
+}
+
+fn millis(age: Option<i64>) -> Duration {
+    Duration::from_millis(u64::try_from(age.unwrap_or(0)).unwrap_or(0))
 }
 
 // The order of an `_id`'s fields is part of its value.

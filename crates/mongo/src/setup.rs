@@ -9,9 +9,8 @@ use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
 
 use crate::error::is_already_there;
-use crate::{Mongo, inbox, outbox, position, relay, sequences, store_error};
+use crate::{Mongo, dead_letters, inbox, outbox, position, relay, sequences, store_error};
 
-pub(crate) const DEAD_LETTERS: &str = "dead_letters";
 pub(crate) const SCHEMAS: &str = "schemas";
 
 /// MongoDB 6.0, the oldest that this was tried with.
@@ -99,12 +98,12 @@ fn bookkeeping() -> Vec<(&'static str, Vec<IndexModel>)> {
     vec![
         (position::CONSUMED, vec![]),
         (inbox::INBOX, vec![index(doc! { "since": 1 }, false)]),
-        (sequences::SEQUENCES, vec![sequences::poisoned()]),
+        (sequences::SEQUENCES, vec![sequences::held()]),
         (
             sequences::PARKED,
             vec![index(doc! { "_id.topic": 1, "_id.key": 1, "_id.sequence": 1 }, false)],
         ),
-        (DEAD_LETTERS, vec![]),
+        (dead_letters::DEAD_LETTERS, vec![]),
         (outbox::OUTBOX, vec![index(outbox::order(), false)]),
         (relay::LEASES, vec![]),
         (relay::OFFSETS, vec![]),

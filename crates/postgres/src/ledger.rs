@@ -7,15 +7,15 @@ use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
 use contracts::Timestamp;
 use messaging::ledger::{
-    CommitError, DeadLetter, InboxEntry, Ledger, OutboxGauge, OutboxMessage, OutboxRow, Parked, ParkedKey, Sequence,
-    StoreError, StoreErrorKind, StoredSchema,
+    CommitError, DeadLetter, HeldKey, HeldTopic, InboxEntry, KeptLetter, Ledger, OutboxGauge, OutboxMessage, OutboxRow,
+    Parked, Sequence, StoreError, StoreErrorKind, StoredSchema, Whereabouts,
 };
-use messaging::{Headers, Record, TopicPartition};
+use messaging::{Headers, TopicPartition};
 use sqlx::Row;
 use sqlx::postgres::{PgDatabaseError, PgRow, PgSeverity};
 use uuid::Uuid;
 
-use crate::{Postgres, Tx, outbox, store_error};
+use crate::{Postgres, Tx, operations, outbox, store_error};
 
 /// Inbox partitions that are made ahead, in days: for clocks that are a little fast, and a night without housekeeping.
 const DAYS_AHEAD: i64 = 3;
@@ -200,38 +200,25 @@ impl Ledger for Postgres {
         .fetch_all(&mut **tx)
         .await
         .map_err(store_error)?;
-        rows.iter()
-            .map(|row| {
-                let key: Uuid = row.get("key");
-                Ok(Parked {
-                    key,
-                    sequence: row.get("sequence"),
-                    id: row.get("message_id"),
-                    record: Record {
-                        partition: partition(row),
-                        offset: row.get("offset"),
-                        timestamp: timestamp(row.get("said_at")),
-                        key: Some(Bytes::from(key.to_string())),
-                        value: value(row),
-                        headers: headers(row)?,
-                    },
-                    error: row.get("error"),
-                })
-            })
-            .collect()
+        rows.iter().map(operations::waiting).collect()
     }
 
-    async fn park(&self, tx: &mut Tx, topic: &str, rows: &[Parked]) -> Result<(), StoreError> {
-        sqlx::query(
+    async fn park(&self, tx: &mut Tx, topic: &str, rows: &[Parked]) -> Result<Vec<(Uuid, i64)>, StoreError> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (keys, numbers): (Vec<Uuid>, Vec<i64>) = rows.iter().map(|row| (row.key, row.sequence)).unzip();
+        let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+        let parked = sqlx::query(
             r#"INSERT INTO parked (topic, key, sequence, message_id, partition, "offset", said_at, value, headers, error)
                SELECT $1, * FROM UNNEST($2::uuid[], $3::bigint[], $4::uuid[], $5::int[], $6::bigint[],
                                         $7::timestamptz[], $8::bytea[], $9::text[], $10::text[])
                ON CONFLICT DO NOTHING"#,
         )
         .bind(topic)
-        .bind(rows.iter().map(|row| row.key).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.sequence).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>())
+        .bind(&keys)
+        .bind(&numbers)
+        .bind(&ids)
         .bind(rows.iter().map(|row| row.record.partition.partition).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.record.offset).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.record.timestamp.to_utc()).collect::<Vec<_>>())
@@ -241,7 +228,21 @@ impl Ledger for Postgres {
         .execute(&mut **tx)
         .await
         .map_err(store_error)?;
-        Ok(())
+        if parked.rows_affected() == rows.len() as u64 {
+            return Ok(Vec::new());
+        }
+        sqlx::query_as(
+            "SELECT n.key, n.sequence FROM UNNEST($2::uuid[], $3::bigint[], $4::uuid[]) AS n (key, sequence, message_id)
+             JOIN parked p ON p.topic = $1 AND p.key = n.key AND p.sequence = n.sequence
+             WHERE p.message_id <> n.message_id",
+        )
+        .bind(topic)
+        .bind(&keys)
+        .bind(&numbers)
+        .bind(&ids)
+        .fetch_all(&mut **tx)
+        .await
+        .map_err(store_error)
     }
 
     async fn unpark(&self, tx: &mut Tx, topic: &str, rows: &[(Uuid, i64)]) -> Result<(), StoreError> {
@@ -342,24 +343,36 @@ impl Ledger for Postgres {
         outbox::gauge(self.pool()).await
     }
 
-    async fn parked_keys(&self) -> Result<Vec<ParkedKey>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT topic, key, poisoned_at,
-                    (SELECT count(*) FROM parked p WHERE p.topic = s.topic AND p.key = s.key) AS waiting
-             FROM sequences s WHERE poisoned_at IS NOT NULL ORDER BY topic, key",
-        )
-        .fetch_all(self.pool())
-        .await
-        .map_err(store_error)?;
-        Ok(rows
-            .iter()
-            .map(|row| ParkedKey {
-                topic: row.get("topic"),
-                key: row.get("key"),
-                poisoned_at: row.get("poisoned_at"),
-                waiting: row.get("waiting"),
-            })
-            .collect())
+    async fn held_topics(&self) -> Result<Vec<HeldTopic>, StoreError> {
+        operations::held_topics(self.pool()).await
+    }
+
+    async fn held_keys(&self, after: Option<(&str, Uuid)>, limit: i64) -> Result<Vec<HeldKey>, StoreError> {
+        operations::held_keys(self.pool(), after, limit).await
+    }
+
+    async fn count_letters(&self) -> Result<i64, StoreError> {
+        operations::count_letters(self.pool()).await
+    }
+
+    async fn letters(&self, before: Option<Uuid>, limit: i64) -> Result<Vec<KeptLetter>, StoreError> {
+        operations::letters(self.pool(), before, limit).await
+    }
+
+    async fn letter(&self, tx: &mut Tx, id: Uuid) -> Result<Option<KeptLetter>, StoreError> {
+        operations::letter(tx, id).await
+    }
+
+    async fn mark_redriven(&self, tx: &mut Tx, id: Uuid, command: Uuid) -> Result<(), StoreError> {
+        operations::mark_redriven(tx, id, command).await
+    }
+
+    async fn discard(&self, tx: &mut Tx, id: Uuid) -> Result<bool, StoreError> {
+        operations::discard(tx, id).await
+    }
+
+    async fn where_is(&self, id: Uuid) -> Result<Whereabouts, StoreError> {
+        operations::where_is(self.pool(), id).await
     }
 
     async fn schemas(&self) -> Result<Vec<StoredSchema>, StoreError> {
@@ -483,7 +496,7 @@ pub(crate) fn columns(partitions: &[TopicPartition]) -> (Vec<String>, Vec<i32>) 
         .unzip()
 }
 
-fn partition(row: &PgRow) -> TopicPartition {
+pub(crate) fn partition(row: &PgRow) -> TopicPartition {
     TopicPartition::new(row.get::<String, _>("topic"), row.get("partition"))
 }
 
@@ -496,6 +509,6 @@ pub(crate) fn headers(row: &PgRow) -> Result<Headers, StoreError> {
 }
 
 /// Columns that were written from a [`Timestamp`] fit into one.
-fn timestamp(time: DateTime<Utc>) -> Timestamp {
+pub(crate) fn timestamp(time: DateTime<Utc>) -> Timestamp {
     Timestamp::from_micros(time.timestamp_micros()).unwrap_or_else(|_| Timestamp::now())
 }

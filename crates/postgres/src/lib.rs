@@ -4,6 +4,7 @@ mod aggregates;
 mod error;
 mod event_store;
 mod ledger;
+mod operations;
 mod outbox;
 mod pool_metrics;
 

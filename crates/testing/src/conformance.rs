@@ -69,7 +69,9 @@ macro_rules! conformance {
             housekeeping_forgets_only_what_is_old
             sequences_are_kept_by_topic_and_key
             parked_records_come_back_as_they_were
+            keys_that_wait_are_listed
             dead_letters_keep_their_bytes
+            message_is_found_wherever_it_is
             outbox_rows_leave_in_order
             rows_without_a_live_lease_are_adopted
             commit_after_adoption_is_adopted
@@ -100,6 +102,7 @@ macro_rules! conformance {
             undecodable_domain_event_parks_its_key
             parked_duplicate_is_one_row
             same_sequence_other_id_alarms
+            same_sequence_other_id_alarms_behind_a_poison_message
             parked_message_that_fails_keeps_its_error
             domain_event_that_is_refused_parks_its_key
             parked_message_of_a_newer_schema_is_read
@@ -120,6 +123,11 @@ macro_rules! conformance {
             // Operations.
             forgotten_keys_leave_nothing_personal
             operator_does_what_is_the_services_own
+            parked_keys_are_found
+            dead_letters_are_shown_without_personal_fields
+            dead_command_is_redriven_once
+            dead_letter_is_discarded
+            message_is_traced
         }
     };
 }
@@ -146,6 +154,7 @@ macro_rules! conformance_on_kafka {
             full_queue_loses_nothing
             worker_that_ends_ends_the_process
             key_is_released_by_command
+            status_tells_what_waits_and_ends_with_a_tombstone
             process_answers_a_command
         }
     };

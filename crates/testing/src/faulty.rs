@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use messaging::TopicPartition;
 use messaging::ledger::{
-    CommitError, DeadLetter, InboxEntry, Ledger, OutboxGauge, OutboxMessage, OutboxRow, Parked, ParkedKey, Sequence,
-    StoreError, StoreErrorKind, StoredSchema,
+    CommitError, DeadLetter, HeldKey, HeldTopic, InboxEntry, KeptLetter, Ledger, OutboxGauge, OutboxMessage, OutboxRow,
+    Parked, Sequence, StoreError, StoreErrorKind, StoredSchema, Whereabouts,
 };
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -348,7 +348,7 @@ impl<L: Ledger> Ledger for FaultyLedger<L> {
         self.inner.parked(&mut tx.inner, topic, keys).await
     }
 
-    async fn park(&self, tx: &mut FaultyTx<L>, topic: &str, rows: &[Parked]) -> Result<(), StoreError> {
+    async fn park(&self, tx: &mut FaultyTx<L>, topic: &str, rows: &[Parked]) -> Result<Vec<(Uuid, i64)>, StoreError> {
         self.faults.at_statement("park", &mut tx.statements).await?;
         self.inner.park(&mut tx.inner, topic, rows).await
     }
@@ -426,9 +426,44 @@ impl<L: Ledger> Ledger for FaultyLedger<L> {
         self.inner.outbox_gauge().await
     }
 
-    async fn parked_keys(&self) -> Result<Vec<ParkedKey>, StoreError> {
-        self.faults.at("parked_keys").await?;
-        self.inner.parked_keys().await
+    async fn held_topics(&self) -> Result<Vec<HeldTopic>, StoreError> {
+        self.faults.at("held_topics").await?;
+        self.inner.held_topics().await
+    }
+
+    async fn held_keys(&self, after: Option<(&str, Uuid)>, limit: i64) -> Result<Vec<HeldKey>, StoreError> {
+        self.faults.at("held_keys").await?;
+        self.inner.held_keys(after, limit).await
+    }
+
+    async fn count_letters(&self) -> Result<i64, StoreError> {
+        self.faults.at("count_letters").await?;
+        self.inner.count_letters().await
+    }
+
+    async fn letters(&self, before: Option<Uuid>, limit: i64) -> Result<Vec<KeptLetter>, StoreError> {
+        self.faults.at("letters").await?;
+        self.inner.letters(before, limit).await
+    }
+
+    async fn letter(&self, tx: &mut FaultyTx<L>, id: Uuid) -> Result<Option<KeptLetter>, StoreError> {
+        self.faults.at_statement("letter", &mut tx.statements).await?;
+        self.inner.letter(&mut tx.inner, id).await
+    }
+
+    async fn mark_redriven(&self, tx: &mut FaultyTx<L>, id: Uuid, command: Uuid) -> Result<(), StoreError> {
+        self.faults.at_statement("mark_redriven", &mut tx.statements).await?;
+        self.inner.mark_redriven(&mut tx.inner, id, command).await
+    }
+
+    async fn discard(&self, tx: &mut FaultyTx<L>, id: Uuid) -> Result<bool, StoreError> {
+        self.faults.at_statement("discard", &mut tx.statements).await?;
+        self.inner.discard(&mut tx.inner, id).await
+    }
+
+    async fn where_is(&self, id: Uuid) -> Result<Whereabouts, StoreError> {
+        self.faults.at("where_is").await?;
+        self.inner.where_is(id).await
     }
 
     async fn schemas(&self) -> Result<Vec<StoredSchema>, StoreError> {

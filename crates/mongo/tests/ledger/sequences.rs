@@ -1,7 +1,7 @@
 //! Sequences and parked messages.
 
 use messaging::Ledger;
-use messaging::ledger::{Parked, ParkedKey, Sequence, StoreErrorKind};
+use messaging::ledger::{Parked, Sequence, StoreErrorKind};
 use mongo::Mongo;
 use uuid::Uuid;
 
@@ -156,35 +156,4 @@ async fn what_is_parked_comes_back_in_order_until_it_is_taken_away() {
     .expect("free");
     let left: Vec<_> = parked(store, &keys).await.into_iter().map(|row| row.sequence).collect();
     assert_eq!(left, [100, 2, 1]);
-}
-
-#[tokio::test]
-async fn keys_that_are_held_back_are_listed() {
-    let database = TestDatabase::new().await;
-    let store = &database.store;
-    let (held, waits, released) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
-    let poisoned = Sequence {
-        poisoned_at: Some(2),
-        has_parked: true,
-        ..at(1)
-    };
-    let behind_a_gap = Sequence {
-        has_parked: true,
-        ..at(1)
-    };
-    set(
-        store,
-        &[(held, poisoned), (waits, behind_a_gap), (released, poisoned)],
-        &[],
-    )
-    .await;
-    set(store, &[], &[(released, at(2))]).await;
-    park(store, &[waiting(held, 2), waiting(held, 3), waiting(waits, 3)]).await;
-    let expected = ParkedKey {
-        topic: TOPIC.to_owned(),
-        key: held,
-        poisoned_at: 2,
-        waiting: 2,
-    };
-    assert_eq!(store.parked_keys().await.expect("the server answers"), [expected]);
 }

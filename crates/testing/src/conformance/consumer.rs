@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use contracts::replies::Reply;
-use contracts::{OpsCommand, ReleaseKey, topics};
+use contracts::{OpsCommand, ProcessStatusState, ReleaseKey, topics};
 use messaging::ledger::Ledger as _;
 use messaging::{Outgoing, Record, TopicPartition};
 use uuid::Uuid;
@@ -45,11 +45,11 @@ pub async fn records_of_an_old_assignment_are_discarded<S: Store>() {
 
     let ledger = FaultyLedger::new(store.ledger());
     let pauses: [_; PARTITIONS] = std::array::from_fn(|_| ledger.faults().pause_before("advance"));
-    let first = Process::armed(&store, settings.clone(), ledger);
+    let first = Process::on_events(&store, settings.clone(), ledger);
     for pause in &pauses {
         pause.reached().await; // one of each partition
     }
-    let second = Process::whole(&store, settings.clone());
+    let second = Process::on_events(&store, settings.clone(), FaultyLedger::new(store.ledger()));
     let name = kafka.name(&topics::EVENTS);
     let moved = eventually("a partition moves, and is applied", DEADLINE, || async {
         let assigned = second.assigned();
@@ -241,6 +241,53 @@ pub async fn key_is_released_by_command<S: Store>() {
     assert_eq!(outcome(ids[1]).as_deref(), Some("topic-unknown"));
     assert_eq!(outcome(ids[2]).as_deref(), Some(r#"{"applied":2,"poisoned_at":null}"#));
     assert_eq!(outcome(ids[3]).as_deref(), Some("not-parked"));
+}
+
+/// A process tells what waits at its service, alarms where a gap stays open, and says goodbye when it ends.
+pub async fn status_tells_what_waits_and_ends_with_a_tombstone<S: Store>() {
+    let kafka = KafkaTopics::create(1).await;
+    let store = S::fresh().await;
+    let framer = framer(&store, &kafka.settings());
+    let (poisoned, gap) = (Uuid::now_v7(), Uuid::now_v7());
+    let events = [happened(poisoned, 1, "poison:well"), happened(gap, 2, "")].map(|event| framer.record(event));
+    let dead = framer.record(order(Uuid::now_v7(), "poison:well"));
+    kafka.produce(&[&events[..], &[dead]].concat()).await;
+    let first = Process::whole(&store, kafka.settings());
+    let topic = kafka.name(&topics::EVENTS);
+    eventually("all is set aside", DEADLINE, || async {
+        let parked = store.ledger().parked_records().await.len();
+        (parked == 2 && store.ledger().dead_letters().await.len() == 1).then_some(())
+    })
+    .await;
+    first.stop().await;
+
+    // Its first report comes at once.
+    let second = Process::whole(&store, kafka.settings());
+    second.metric_reaches("rollcall_parked_keys", &topic, 1.0).await;
+    second
+        .metric_reaches("rollcall_oldest_gap_age_seconds", &topic, 0.001)
+        .await;
+    second.stop().await;
+    let records = kafka.records(&topics::OPS_STATUS).await;
+    let states = records
+        .iter()
+        .map(|record| crate::bench::decode::<ProcessStatusState>(&framer.codec(), record));
+    let mut processes: Vec<(Uuid, Vec<ProcessStatusState>)> = Vec::new();
+    for state in states {
+        match processes.last_mut() {
+            Some((process, states)) if *process == state.envelope.key => states.push(state.body),
+            _ => processes.push((state.envelope.key, vec![state.body])),
+        }
+    }
+    assert_eq!(processes.len(), 2, "{processes:?}");
+    for (_, states) in &processes {
+        assert_eq!(states.last(), Some(&ProcessStatusState::Tombstone), "{states:?}");
+    }
+    let ProcessStatusState::ProcessStatus(status) = &processes[1].1[0] else {
+        panic!("it says how it is first");
+    };
+    assert_eq!((status.parked_keys, status.dead_letters), (1, 1));
+    assert!(status.oldest_gap_age_ms > 0, "{status:?}");
 }
 
 /// A command's way through a whole process: decided, answered, said, and drained.

@@ -1,8 +1,13 @@
 //! Operations over Kafka: what an operator may ask of every service. Each command is delivered twice and done once.
 
+use bytes::Bytes;
 use contracts::replies::Reply;
-use contracts::{OpsCommand, Replay, UserCommand};
+use contracts::{
+    CreateUser, Date, DeadLetterReason, DiscardDeadLetter, FindDeadLetters, FindParked, OpsCommand, RedriveDeadLetter,
+    Replay, ShowDeadLetter, UserCommand, VerifySnapshots, WhereIs, topics,
+};
 use messaging::{Outgoing, Unit, header};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::service::{Service, Store, happened, order};
@@ -16,9 +21,12 @@ async fn operate<S: Store>(service: &Service<S>, command: impl Into<OpsCommand>)
 }
 
 /// The `result` of an operation that was done.
-async fn result_of<S: Store>(service: &Service<S>, command: impl Into<OpsCommand>) -> String {
+async fn result_of<S: Store>(service: &Service<S>, command: impl Into<OpsCommand>) -> Value {
     match operate(service, command).await {
-        Reply::CommandAccepted(reply) => reply.result.expect("an operation has a result"),
+        Reply::CommandAccepted(reply) => {
+            let result = reply.result.expect("an operation has a result");
+            serde_json::from_str(&result).expect("it is JSON")
+        }
         other => panic!("it was done: {other:?}"),
     }
 }
@@ -29,6 +37,10 @@ async fn code_of<S: Store>(service: &Service<S>, command: impl Into<OpsCommand>)
         Reply::CommandRejected(reply) => reply.code,
         other => panic!("it was rejected: {other:?}"),
     }
+}
+
+fn us() -> String {
+    "conformance".to_owned()
 }
 
 /// An erasure leaves nothing behind that may be personal; what can't be, stays.
@@ -78,19 +90,214 @@ pub async fn operator_does_what_is_the_services_own<S: Store>() {
     };
     assert_eq!(
         result_of(&service, replay("conformance", "notes")).await,
-        r#"{"noted":true}"#
+        json!({ "noted": true })
     );
     assert_eq!(service.store.noted().await.len(), 1);
     assert_eq!(
         code_of(&service, replay("conformance", "songs")).await,
         "projection-unknown"
     );
-    let nobody = contracts::VerifySnapshots {
-        service: "conformance".to_owned(),
-    };
+    let nobody = VerifySnapshots { service: us() };
     assert_eq!(code_of(&service, nobody).await, "unsupported");
 
     let others = Outgoing::<OpsCommand>::new(Uuid::now_v7(), replay("somebody-else", "notes"));
     let id = service.deliver(others).await;
     assert_eq!(service.replies(id).await.len(), 0, "that one is for another service");
+}
+
+/// Every key that waits is found, page by page, with the reason.
+pub async fn parked_keys_are_found<S: Store>() {
+    let service = Service::<S>::start().await;
+    let (poisoned, gap) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    service
+        .deliver_all([happened(poisoned, 1, "poison:well"), happened(poisoned, 2, "")])
+        .await;
+    service.deliver_all([happened(gap, 1, ""), happened(gap, 3, "")]).await;
+    service.parked().await;
+    let find = |cursor: Option<&str>| FindParked {
+        service: us(),
+        cursor: cursor.map(ToOwned::to_owned),
+        limit: 1,
+    };
+
+    let first = result_of(&service, find(None)).await;
+    let mut key = first["keys"][0].clone();
+    assert!(key["age_ms"].take().as_i64().expect("a number") < 60_000);
+    let error = key["error"].take();
+    assert!(error.as_str().expect("why").contains("well is not mended"), "{error}");
+    let expected = json!({
+        "topic": "events", "key": poisoned, "last": 0, "poisoned_at": 1, "waiting": 2, "error": null, "age_ms": null,
+    });
+    assert_eq!(key, expected);
+    let second = result_of(&service, find(first["cursor"].as_str())).await;
+    let key = &second["keys"][0];
+    assert_eq!(
+        (
+            &key["key"],
+            &key["last"],
+            &key["poisoned_at"],
+            &key["waiting"],
+            &key["error"]
+        ),
+        (&json!(gap), &json!(1), &Value::Null, &json!(1), &Value::Null)
+    );
+    let third = result_of(&service, find(second["cursor"].as_str())).await;
+    assert_eq!(third, json!({ "keys": [], "cursor": null }));
+    assert_eq!(code_of(&service, find(Some("events"))).await, "cursor-invalid");
+}
+
+/// What a dead letter held is shown to operators without what may be personal.
+pub async fn dead_letters_are_shown_without_personal_fields<S: Store>() {
+    let service = Service::<S>::start().await;
+    let key = Uuid::now_v7();
+    let ada = CreateUser {
+        email: "ada@example.org".to_owned(),
+        username: "ada_1815".to_owned(),
+        full_name: "Ada Lovelace".to_owned(),
+        date_of_birth: Date::from_ymd(1815, 12, 10).expect("a day of the calendar"),
+        time_zone: "Europe/London".to_owned(),
+    };
+    let command = service.deliver(Outgoing::<UserCommand>::new(key, ada)).await; // the counter knows no such command
+    let mut junk = service.record(order(key, "add"));
+    junk.value = Some(Bytes::from_static(b"ada@example.org"));
+    service.deliver_records(vec![junk]).await;
+    let letters = service.dead_letters().await;
+    let find = |cursor: Option<&str>| FindDeadLetters {
+        service: us(),
+        cursor: cursor.map(ToOwned::to_owned),
+        limit: 1,
+    };
+    let show = |dead_letter_id: Uuid| ShowDeadLetter {
+        service: us(),
+        dead_letter_id,
+    };
+
+    let first = result_of(&service, find(None)).await;
+    assert_eq!(first["dead_letters"][0]["reason"], "UNDECODABLE");
+    let second = result_of(&service, find(first["cursor"].as_str())).await;
+    let letter = &second["dead_letters"][0];
+    assert_eq!(letter["id"], json!(letters[0].id));
+    assert_eq!(letter["topic"], "users.commands");
+    assert_eq!(letter["message_id"], json!(command));
+    assert_eq!(letter["redriven_as"], Value::Null);
+    assert!(letter["dead_lettered_at"].is_string());
+    let third = result_of(&service, find(second["cursor"].as_str())).await;
+    assert_eq!(third, json!({ "dead_letters": [], "cursor": null }));
+
+    let shown = result_of(&service, show(letters[0].id)).await;
+    assert_eq!(shown["content"], json!({ "time_zone": "Europe/London" }));
+    assert_eq!(shown["key"], json!(key));
+    assert_eq!(shown["headers"]["ce_id"], json!(command));
+    let junk = result_of(&service, show(letters[1].id)).await;
+    assert_eq!((&junk["content"], &junk["bytes"]), (&Value::Null, &json!(15)));
+    for shown in [shown, junk] {
+        let text = shown.to_string();
+        for personal in ["ada@", "ada_", "Lovelace", "1815-"] {
+            assert!(!text.contains(personal), "{text}");
+        }
+    }
+    assert_eq!(code_of(&service, show(Uuid::now_v7())).await, "dead-letter-unknown");
+}
+
+/// A dead command is done after all, once, as a new command; what is no command is not said again.
+pub async fn dead_command_is_redriven_once<S: Store>() {
+    let service = Service::<S>::start().await;
+    let key = Uuid::now_v7();
+    let dead = service.deliver(order(key, "poison:well")).await;
+    let mut misplaced = service.record(order(key, "add"));
+    misplaced.key = Some(Bytes::from(Uuid::now_v7().to_string()));
+    service.deliver_records(vec![misplaced]).await;
+    service.deliver_all([(); 2].map(|()| happened(key, 1, ""))).await;
+    let letters = service.dead_letters().await;
+    let letter = |reason: DeadLetterReason| {
+        let letter = letters.iter().find(|letter| letter.reason == reason);
+        letter.expect("there is one").id
+    };
+    let redrive = |dead_letter_id: Uuid| RedriveDeadLetter {
+        service: us(),
+        dead_letter_id,
+    };
+
+    service.hooks.mend("well");
+    let done = result_of(&service, redrive(letter(DeadLetterReason::Poison))).await;
+    let again: Uuid = serde_json::from_value(done["command_id"].clone()).expect("an id");
+    service.settle().await;
+    service.deliver_again().await;
+    assert!(matches!(service.reply(again).await, Reply::CommandAccepted(reply) if reply.version == 1));
+    assert_eq!(service.versions(key).await, [1]);
+    let said = service.said::<UserCommand>().await;
+    assert_eq!((said.len(), said[0].envelope.id), (1, again));
+    assert_eq!(said[0].envelope.causation_id, Some(dead));
+    assert_eq!(said[0].envelope.correlation_id, dead, "it belongs to the same chain");
+
+    let twice = redrive(letter(DeadLetterReason::Poison));
+    assert_eq!(code_of(&service, twice).await, "already-redriven");
+    let fork = redrive(letter(DeadLetterReason::Fork));
+    assert_eq!(code_of(&service, fork).await, "not-a-command");
+    let misplaced = redrive(letter(DeadLetterReason::WrongKey));
+    assert_eq!(code_of(&service, misplaced).await, "no-envelope");
+    assert_eq!(code_of(&service, redrive(Uuid::now_v7())).await, "dead-letter-unknown");
+}
+
+/// A dead letter that nobody needs is dropped for good.
+pub async fn dead_letter_is_discarded<S: Store>() {
+    let service = Service::<S>::start().await;
+    for _ in 0..2 {
+        service.deliver(order(Uuid::now_v7(), "poison:well")).await;
+    }
+    let letters = service.dead_letters().await;
+    let discard = || DiscardDeadLetter {
+        service: us(),
+        dead_letter_id: letters[0].id,
+    };
+    assert_eq!(
+        result_of(&service, discard()).await,
+        json!({ "discarded": letters[0].id })
+    );
+    assert_eq!(code_of(&service, discard()).await, "dead-letter-unknown");
+    assert_eq!(service.dead_letters().await, letters[1..]);
+}
+
+/// Whatever became of a message, this service says what it knows of it.
+pub async fn message_is_traced<S: Store>() {
+    let service = Service::<S>::start().await;
+    let key = Uuid::now_v7();
+    let where_is = |message_id: Uuid| WhereIs {
+        service: us(),
+        message_id,
+    };
+    let done = service.deliver(order(key, "later")).await;
+    let early = service.deliver(order(key, "from:9")).await;
+    let dead = service.deliver(order(key, "poison:well")).await;
+    let applied = service.deliver(happened(key, 1, "")).await;
+    let parked = service.deliver(happened(key, 3, "")).await;
+    service.dead_letters().await;
+    service.parked().await;
+
+    let found = result_of(&service, where_is(done)).await;
+    assert_eq!((&found["inbox"], &found["version"]), (&json!([0]), &json!(1)));
+    assert_eq!(
+        found["delayed"][0]["message_type"],
+        "rollcall.users.commands.DeactivateUser"
+    );
+    let found = result_of(&service, where_is(early)).await;
+    assert_eq!((&found["inbox"], &found["version"]), (&json!([0]), &Value::Null));
+    assert_eq!(found["delayed"][0]["attempt"], 1);
+    let found = result_of(&service, where_is(dead)).await;
+    assert_eq!(found["dead_letters"][0]["reason"], "POISON");
+    let found = result_of(&service, where_is(applied)).await;
+    assert_eq!(
+        found["applied"],
+        json!([{ "topic": "events", "key": key, "sequence": 1 }])
+    );
+    let found = result_of(&service, where_is(parked)).await;
+    assert_eq!(
+        (&found["parked"][0]["sequence"], &found["inbox"]),
+        (&json!(3), &json!([]))
+    );
+    assert_eq!(found["parked"][0]["topic"], topics::EVENTS.name);
+    let nowhere = json!({
+        "outbox": [], "delayed": [], "inbox": [], "applied": [], "parked": [], "dead_letters": [], "version": null,
+    });
+    assert_eq!(result_of(&service, where_is(Uuid::now_v7())).await, nowhere);
 }

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::service::{Hooks, Service, Store, subscriptions};
+use super::service::{Hooks, Service, Store, only_events, subscriptions};
 use crate::eventually;
 use crate::faulty::{Faults, FaultyLedger};
 
@@ -47,6 +47,13 @@ impl<S: Store> Process<S> {
     pub(super) fn armed(store: &S, settings: Settings, ledger: FaultyLedger<S::Ledger>) -> Self {
         let hooks = Hooks::default();
         let subscriptions = subscriptions(store, &hooks);
+        Self::start(store, settings, Some((subscriptions, hooks)), Some(ledger))
+    }
+
+    /// The same, listening to `events` alone.
+    pub(super) fn on_events(store: &S, settings: Settings, ledger: FaultyLedger<S::Ledger>) -> Self {
+        let hooks = Hooks::default();
+        let subscriptions = only_events(store, &hooks);
         Self::start(store, settings, Some((subscriptions, hooks)), Some(ledger))
     }
 

@@ -273,6 +273,27 @@ pub async fn same_sequence_other_id_alarms<S: Store>() {
     assert_eq!(service.numbers(key).await, [1, 2, 3, 4]);
 }
 
+/// The same where the key is held back: what waits there is looked at too.
+pub async fn same_sequence_other_id_alarms_behind_a_poison_message<S: Store>() {
+    let service = Service::<S>::start().await;
+    let key = Uuid::now_v7();
+    let poison = happened(key, 1, "poison:well");
+    let behind = happened(key, 2, "");
+    service.deliver_all([poison.clone(), behind.clone()]).await;
+    let forks = [happened(key, 1, ""), happened(key, 2, "")];
+    service.deliver_all(forks.clone()).await;
+    service.deliver_all([poison, behind]).await; // copies are none
+
+    let letters = service.dead_letters().await;
+    let ids: Vec<_> = letters.iter().map(|letter| header_id(&letter.record)).collect();
+    assert_eq!(ids, forks.map(|fork| fork.id));
+    assert!(letters.iter().all(|letter| letter.reason == DeadLetterReason::Fork));
+    assert_eq!(numbers_of(&service.parked().await), [1, 2]);
+    service.hooks.mend("well");
+    assert_eq!(service.release(&topics::EVENTS, key).await.applied, 2);
+    assert_eq!(service.numbers(key).await, [1, 2]);
+}
+
 fn header_id(record: &Record) -> Uuid {
     let id = record.headers.get(header::ID).expect("ours have an id");
     id.parse().expect("ours have an id")

@@ -195,6 +195,15 @@ pub fn subscriptions<S: Store>(store: &S, hooks: &Hooks) -> Subscriptions<Faulty
         .operate(Own { store: store.clone() })
 }
 
+/// The same with `events` alone: on a broker, which partitions move is then a question of few.
+pub(super) fn only_events<S: Store>(store: &S, hooks: &Hooks) -> Subscriptions<FaultyLedger<S::Ledger>> {
+    let (store, hooks) = (store.clone(), hooks.clone());
+    Subscriptions::new().handle(move || Events {
+        store: store.clone(),
+        hooks: hooks.clone(),
+    })
+}
+
 /// Where a test meets the handlers of one process.
 #[derive(Clone, Default)]
 pub struct Hooks(Arc<Mutex<Seen>>);
@@ -443,7 +452,7 @@ impl<S: Store> Handler<FaultyLedger<S::Ledger>> for States<S> {
     }
 }
 
-/// The suite's own operation: `Replay` of the projection `notes` notes itself.
+/// The suite's own operations: `Replay` of the projection `notes` notes itself; `WhereIs` knows of journalled commands.
 struct Own<S> {
     store: S,
 }
@@ -454,8 +463,15 @@ impl<S: Store> Operator<FaultyLedger<S::Ledger>> for Own<S> {
         unit: &mut Unit<FaultyLedger<S::Ledger>>,
         command: &Received<OpsCommand>,
     ) -> Result<Operated, Failure> {
-        let OpsCommand::Replay(replay) = &command.body else {
-            return Ok(Operated::Unhandled);
+        let replay = match &command.body {
+            OpsCommand::Replay(replay) => replay,
+            OpsCommand::WhereIs(question) => {
+                let journaled = self.store.journaled().await;
+                let entry = journaled.iter().find(|entry| entry.id == question.message_id);
+                let version = entry.map(|entry| entry.number);
+                return Ok(Operated::Done(serde_json::json!({ "version": version })));
+            }
+            _ => return Ok(Operated::Unhandled),
         };
         if replay.projection != "notes" {
             return Ok(Operated::Rejected(Rejected::new(

@@ -1,0 +1,85 @@
+//! Keys whose messages wait: found, and released.
+
+use std::sync::Arc;
+
+use contracts::ops::{FindParked, ReleaseKey};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{Operations, no, page};
+use crate::handler::Failure;
+use crate::ledger::{Ledger, Parked};
+use crate::operator::Operated;
+use crate::record::TopicPartition;
+use crate::status::millis;
+use crate::unit::Unit;
+
+impl<L: Ledger> Operations<L> {
+    /// The release is a transaction of its own, which may be repeated; the reply is this one's.
+    pub(super) async fn release(&self, unit: &mut Unit<L>, command: &ReleaseKey) -> Result<Operated, Failure> {
+        let known = self.entries.iter().find(|entry| entry.topic.name == command.topic);
+        let Some((entry, release)) = known.and_then(|entry| Some((entry, entry.release.as_ref()?))) else {
+            let detail = format!("{} parks nothing of {}", command.service, command.topic);
+            return Ok(no("topic-unknown", detail));
+        };
+        let topic = self.runtime.publisher.topic_name(entry.topic);
+        let Some(partition) = self.partition_of(unit, &topic, command.parked_key).await? else {
+            let detail = format!("nothing of {} is parked for this key", command.topic);
+            return Ok(no("not-parked", detail));
+        };
+        match release(Arc::clone(&self.runtime), partition, command.parked_key).await {
+            Ok(released) => Ok(Operated::Done(json!(released))),
+            // Said, not tried for ever: other operations wait behind this one, and it may be repeated.
+            Err(error) => Ok(no("not-released", error.to_string())),
+        }
+    }
+
+    async fn partition_of(
+        &self,
+        unit: &mut Unit<L>,
+        topic: &str,
+        key: Uuid,
+    ) -> Result<Option<TopicPartition>, Failure> {
+        let (ledger, tx) = unit.parts();
+        let parked: Vec<Parked> = ledger.parked(tx, topic, &[key]).await?;
+        Ok(parked.into_iter().next().map(|row| row.record.partition))
+    }
+
+    pub(super) async fn find_parked(&self, command: &FindParked) -> Result<Operated, Failure> {
+        let publisher = &self.runtime.publisher;
+        let after = match command.cursor.as_deref().map(cursor) {
+            None => None,
+            Some(Some((topic, key))) => Some((publisher.with_prefix(topic), key)),
+            Some(None) => return Ok(no("cursor-invalid", "the cursor is none of an earlier page")),
+        };
+        let after = after.as_ref().map(|(topic, key)| (topic.as_str(), *key));
+        let limit = page(command.limit);
+        let held = self.runtime.ledger.held_keys(after, limit).await?;
+        let is_full = held.len() as i64 == limit;
+        let cursor = held
+            .last()
+            .filter(|_| is_full)
+            .map(|last| format!("{}/{}", publisher.without_prefix(&last.topic), last.key));
+        let keys: Vec<_> = held
+            .iter()
+            .map(|held| {
+                json!({
+                    "topic": publisher.without_prefix(&held.topic),
+                    "key": held.key,
+                    "last": held.last,
+                    "poisoned_at": held.poisoned_at,
+                    "error": held.poisoned_at.map(|_| &held.error),
+                    "waiting": held.waiting,
+                    "age_ms": millis(held.age),
+                })
+            })
+            .collect();
+        Ok(Operated::Done(json!({ "keys": keys, "cursor": cursor })))
+    }
+}
+
+/// `<topic>/<key>`: the last of a page.
+fn cursor(text: &str) -> Option<(&str, Uuid)> {
+    let (topic, key) = text.rsplit_once('/')?;
+    Some((topic, key.parse().ok()?))
+}
