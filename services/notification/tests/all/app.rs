@@ -4,15 +4,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use contracts::NotificationFact;
 use contracts::links::LinkKey;
-use contracts::{
-    Date, EventCreated, EventEvent, NotificationFact, RegistrationEvent, SeatConfirmed, Timestamp, UserCreated,
-    UserEvent, UserProfile, UserProfileState,
-};
 use futures::TryStreamExt;
-use messaging::Outgoing;
 use mongo::Mongo;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 use notification::letter::{Letter, Letters};
 use notification::mailer::{Mailer, Working};
 use notification::metrics::Metrics;
@@ -23,6 +19,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use crate::messages::{created, profile};
 
 pub(crate) const LINK_KEY: &str = "a key of thirty-two characters..";
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -114,6 +112,31 @@ impl App {
             .expect("mails can be written");
     }
 
+    /// Everything that the service keeps, in all collections, as text: bytes too.
+    pub(crate) async fn everything_kept(&self) -> String {
+        let database = self.database.ledger().database().clone();
+        let mut kept = String::new();
+        for name in database.list_collection_names().await.expect("collections are listed") {
+            let documents = database.collection::<Document>(&name).find(doc! {}).await;
+            let documents: Vec<_> = documents
+                .expect("it can be read")
+                .try_collect()
+                .await
+                .expect("it can be read");
+            documents
+                .into_iter()
+                .for_each(|document| write(&document.into(), &mut kept));
+        }
+        kept
+    }
+
+    /// Mails of one kind, whatever became of them.
+    pub(crate) async fn mails_of(&self, kind: &str) -> Vec<Document> {
+        let mut mails = self.mails().await;
+        mails.retain(|mail| mail.get_str("kind").ok() == Some(kind));
+        mails
+    }
+
     /// Waits until no mail is pending.
     pub(crate) async fn is_done(&self) {
         eventually("no mail is pending", DEADLINE, || async {
@@ -133,6 +156,21 @@ impl App {
     pub(crate) async fn facts(&self) -> Vec<NotificationFact> {
         self.bench.published().await
     }
+}
+
+fn write(value: &Bson, text: &mut String) {
+    match value {
+        Bson::Document(document) => document.iter().for_each(|(name, value)| {
+            text.push_str(name);
+            text.push(' ');
+            write(value, text);
+        }),
+        Bson::Array(values) => values.iter().for_each(|value| write(value, text)),
+        Bson::Binary(binary) => text.push_str(&String::from_utf8_lossy(&binary.bytes)),
+        Bson::String(string) => text.push_str(string),
+        other => text.push_str(&other.to_string()),
+    }
+    text.push('\n');
 }
 
 impl Drop for App {
@@ -201,52 +239,4 @@ impl MailServer for Recording {
         self.0.taken.lock().expect("nobody panics").push(letter.clone());
         Ok(())
     }
-}
-
-pub(crate) fn now() -> Timestamp {
-    Timestamp::now()
-}
-
-pub(crate) fn signed_up(user: Uuid) -> Outgoing<UserEvent> {
-    Outgoing::new(user, UserCreated { created_at: now() })
-}
-
-pub(crate) fn profile(user: Uuid, name: &str) -> Outgoing<UserProfileState> {
-    let profile = UserProfile {
-        email: format!("{}@example.org", name.to_lowercase()),
-        username: name.to_lowercase(),
-        full_name: name.to_owned(),
-        date_of_birth: Date::parse("1990-12-10").expect("a date"),
-        time_zone: "Europe/Berlin".to_owned(),
-        email_verified: false,
-        reminders: true,
-        announcements: true,
-    };
-    Outgoing::new(user, profile)
-}
-
-pub(crate) fn created(event: Uuid, title: &str) -> Outgoing<EventEvent> {
-    let at = |text: &str| Timestamp::parse(text).expect("a time");
-    let created = EventCreated {
-        organizer_id: Uuid::from_u128(1),
-        title: title.to_owned(),
-        description: "Bring a loom.".to_owned(),
-        venue: "Royal Institution".to_owned(),
-        starts_at: at("2026-07-03T16:00:00Z"),
-        ends_at: at("2026-07-03T18:00:00Z"),
-        time_zone: "Europe/London".to_owned(),
-        capacity: 100,
-        registration_closes_at: at("2026-07-03T12:00:00Z"),
-        waiting_list: true,
-        registration_opens_at: None,
-    };
-    Outgoing::new(event, created)
-}
-
-pub(crate) fn confirmed(event: Uuid, user: Uuid) -> Outgoing<RegistrationEvent> {
-    let confirmed = SeatConfirmed {
-        registration_id: Uuid::now_v7(),
-        user_id: user,
-    };
-    Outgoing::new(event, confirmed)
 }

@@ -1,14 +1,23 @@
 //! A real mail server.
 
+use std::io::Write;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chassis::settings::Value;
+use contracts::links::Token;
+use contracts::{CancelReason, Message, RegistrationEvent, SeatPromoted, SeatWaitlisted};
+use messaging::Outgoing;
 use notification::server::{Sender, Smtp};
 use serde_json::{Value as Json, json};
 use testing::eventually;
+use tracing_subscriber::filter::LevelFilter;
 use uuid::Uuid;
 
-use crate::app::{App, DEADLINE, confirmed, quick};
+use crate::app::{App, DEADLINE, LINK_KEY, quick};
+use crate::messages::{
+    announced, cancelled, confirmed, in_days, password_reset, rescheduled, signed_up, starting, verification,
+};
 
 fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: eval \"$(scripts/stack env)\""))
@@ -27,14 +36,23 @@ async fn inbox(address: &str) -> Vec<Json> {
     mails.into_iter().filter(is_for).collect()
 }
 
+fn smtp() -> Smtp {
+    let from = Sender::parse("MAIL_FROM", "Rollcall <mail@rollcall.example>").expect("an address");
+    Smtp::new(&variable("SMTP_URL"), from, 4).expect("SMTP_URL names a server")
+}
+
+/// A name that nobody else has, and the address that goes with it.
+fn somebody() -> (String, String) {
+    let name = format!("Ada{}", Uuid::now_v7().simple());
+    let address = format!("{}@example.org", name.to_lowercase());
+    (name, address)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_confirmation_arrives_in_html_and_text() {
     let app = App::start().await;
-    let from = Sender::parse("MAIL_FROM", "Rollcall <mail@rollcall.example>").expect("an address");
-    let smtp = Smtp::new(&variable("SMTP_URL"), from, 4).expect("SMTP_URL names a server");
-    app.run_mailer(smtp, quick());
-    let name = format!("Ada{}", Uuid::now_v7().simple());
-    let address = format!("{}@example.org", name.to_lowercase());
+    app.run_mailer(smtp(), quick());
+    let (name, address) = somebody();
     let (ada, ball) = (app.has_user(&name).await, app.has_event("Gärten & Bälle").await);
 
     let cause = app.bench.deliver(confirmed(ball, ada)).await;
@@ -85,4 +103,129 @@ async fn mails_wait_while_nobody_listens() {
         .await
         .expect("it is sent");
     assert_eq!(app.server.taken().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_mail_arrives_once() {
+    let app = App::start().await;
+    app.run_mailer(smtp(), quick());
+    let (name, address) = somebody();
+    let ada = app.has_user(&name).await;
+    let (ball, talk, fair) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
+    for (event, title) in [(ball, "Ball"), (talk, "Talk"), (fair, "Fair")] {
+        app.bench.deliver(starting(event, title, in_days(10))).await;
+    }
+    let registration_id = Uuid::now_v7();
+    let waitlisted = SeatWaitlisted {
+        registration_id,
+        user_id: ada,
+    };
+    let promoted = SeatPromoted {
+        registration_id,
+        user_id: ada,
+    };
+
+    twice(&app, signed_up(ada)).await;
+    twice(&app, verification(ada, in_days(1))).await;
+    twice(&app, password_reset(ada, in_days(1))).await;
+    twice(&app, Outgoing::<RegistrationEvent>::new(talk, waitlisted)).await;
+    twice(&app, Outgoing::<RegistrationEvent>::new(talk, promoted)).await;
+    twice(&app, cancelled(registration_id, talk, ada, CancelReason::ByOrganizer)).await;
+    twice(&app, cancelled(Uuid::now_v7(), fair, ada, CancelReason::EventCancelled)).await;
+    twice(&app, confirmed(ball, ada)).await;
+    twice(&app, announced(ball, "Bring a loom", "Really.\nDo.")).await;
+    twice(&app, rescheduled(ball, "Ball", in_days(10), in_days(12))).await;
+    app.bench.settle().await;
+    app.bench.deliver_delayed().await;
+    app.is_done().await;
+
+    let mut subjects: Vec<_> = inbox(&address)
+        .await
+        .iter()
+        .map(|mail| mail["subject"].as_str().expect("a subject").to_owned())
+        .collect();
+    subjects.sort();
+    let expected = [
+        "A seat came free, and it is yours: Talk",
+        "At another time: Ball",
+        "Ball: Bring a loom",
+        "Cancelled: Fair",
+        "Choose a new password",
+        "Confirm your e-mail address",
+        "Reminder: Ball",
+        "Welcome to Rollcall",
+        "You are on the waiting list: Talk",
+        "You have a seat: Ball",
+        "Your registration was cancelled: Talk",
+    ];
+    assert_eq!(subjects, expected);
+}
+
+async fn twice<M: Message>(app: &App, message: Outgoing<M>) {
+    app.bench.deliver(message).await;
+    app.bench.deliver_again().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_in_the_mail_and_nowhere_else() {
+    let log = Log::start();
+    let app = App::start().await;
+    app.run_mailer(smtp(), quick());
+    let (name, address) = somebody();
+    let ada = app.has_user(&name).await;
+    app.bench.deliver(verification(ada, in_days(1))).await;
+    app.bench.deliver(password_reset(ada, in_days(1))).await;
+    app.is_done().await;
+
+    let mails = eventually("both are there", DEADLINE, || async {
+        let mails = inbox(&address).await;
+        (mails.len() == 2).then_some(mails)
+    })
+    .await;
+    let (kept, log) = (app.everything_kept().await, log.text());
+    assert!(
+        log.contains(&ada.to_string()) || log.contains("was sent"),
+        "the log is seen"
+    );
+    for mail in mails {
+        let text = mail["text"].as_str().expect("it has a text");
+        let link = text.lines().find(|line| line.contains('#')).expect("it has a link");
+        let (_, token) = link.split_once('#').expect("it has a token");
+        Token::parse(token).expect("a token");
+        for place in [&kept, &log] {
+            assert!(!place.contains(token), "{place}");
+            assert!(!place.contains(LINK_KEY), "{place}");
+        }
+    }
+}
+
+/// All that this process logs from now on, at every level: other tests' lines too.
+#[derive(Clone)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn start() -> Self {
+        let log = Self(Arc::default());
+        let writer = log.clone();
+        tracing_subscriber::fmt()
+            .with_max_level(LevelFilter::TRACE)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .init();
+        log
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().expect("nobody panics")).into_owned()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("nobody panics").write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }

@@ -5,13 +5,15 @@ use std::future::pending;
 use std::time::Duration;
 
 use contracts::{NotificationFact, NotificationKind};
-use mongodb::bson::{DateTime, doc};
+use mongodb::bson::{self, DateTime, doc};
 use notification::letter::Letter;
 use notification::mailer::Working;
 use notification::server::{MailServer, NotSent};
 use testing::eventually;
+use uuid::Uuid;
 
-use crate::app::{App, DEADLINE, Recording, confirmed, quick, signed_up};
+use crate::app::{App, DEADLINE, Recording, quick};
+use crate::messages::{confirmed, profile, signed_up};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_temporary_refusal_is_tried_again_under_the_same_message_id() {
@@ -188,6 +190,49 @@ async fn a_crash_after_sending_repeats_at_worst_the_same_message_id() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_let_a_claim_run_out_may_still_say_that_the_mail_was_sent() {
+    let app = App::start().await;
+    let ada = app.has_user("Ada").await;
+    app.bench.deliver(signed_up(ada)).await;
+    // Another process has sent it, and lost the store for longer than its claim before it could write so.
+    let a_minute_ago = DateTime::from_millis(DateTime::now().timestamp_millis() - 60_000);
+    app.change_mails(doc! { "claim": bson::Uuid::new(), "claimed_at": a_minute_ago, "next_attempt_at": a_minute_ago })
+        .await;
+    app.run_mailer(app.server.clone(), quick());
+    eventually("its claim is ended", DEADLINE, || async {
+        (!app.mails().await[0].contains_key("claim")).then_some(())
+    })
+    .await;
+
+    app.change_mails(doc! { "state": "sent" }).await;
+    let bob = app.has_user("Bob").await;
+    app.bench.deliver(signed_up(bob)).await;
+    app.is_done().await;
+
+    let to: Vec<_> = app.server.tried().into_iter().map(|letter| letter.to_name).collect();
+    assert_eq!(to, ["Bob"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_is_not_handed_over_when_its_claim_could_run_out_meanwhile() {
+    let app = App::start().await;
+    let ada = app.has_user("Ada").await;
+    app.bench.deliver(signed_up(ada)).await;
+    let working = Working {
+        letter: Duration::from_secs(10),
+        claim: Duration::from_secs(10),
+        ..quick()
+    };
+    let mailer = app.run_mailer(app.server.clone(), working);
+    eventually("it goes back", DEADLINE, || async {
+        (app.mails().await[0].get_str("reason").ok() == Some("the claim would run out")).then_some(())
+    })
+    .await;
+    mailer.abort();
+    assert!(app.server.tried().is_empty());
+}
+
 /// Never gets done with a welcome.
 #[derive(Clone)]
 struct SlowWithWelcomes(Recording);
@@ -215,6 +260,29 @@ async fn a_storm_of_sign_ups_delays_no_confirmation() {
 
     let taken = eventually("the confirmation", DEADLINE, || async { app.server.taken().pop() }).await;
     assert_eq!(taken.subject, "You have a seat: Ball");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirmation_overtakes_two_thousand_welcomes() {
+    let app = App::start().await;
+    let ball = app.has_event("Ball").await;
+    let users: Vec<_> = (0..2_000).map(|_| Uuid::now_v7()).collect();
+    app.bench
+        .deliver_all(users.iter().map(|user| profile(*user, "Ada")))
+        .await;
+    app.bench.deliver_all(users.iter().map(|user| signed_up(*user))).await;
+    app.bench.deliver(confirmed(ball, users[1_999])).await;
+
+    app.run_mailer(app.server.clone(), quick());
+    let place = eventually("the confirmation", DEADLINE, || async {
+        let taken = app.server.taken();
+        taken
+            .iter()
+            .position(|letter| letter.subject == "You have a seat: Ball")
+    })
+    .await;
+
+    assert!(place < 100, "{place} welcomes went first");
 }
 
 #[tokio::test(flavor = "multi_thread")]

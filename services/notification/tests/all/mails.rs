@@ -1,22 +1,23 @@
 //! Which mails there are.
 
 use contracts::{
-    CancelReason, EventCancelled, EventEvent, NotificationFact, NotificationKind, NotificationSent,
-    RegistrationCancelled, RegistrationEvent, SeatPromoted, SeatWaitlisted, UserDeactivated, UserEvent,
+    CancelReason, EventCancelled, EventEvent, NotificationFact, NotificationKind, NotificationSent, RegistrationEvent,
+    SeatPromoted, SeatWaitlisted,
 };
 use messaging::Outgoing;
 use notification::id_of;
 use testing::eventually;
 use uuid::Uuid;
 
-use crate::app::{App, DEADLINE, confirmed, created, profile, signed_up};
+use crate::app::{App, DEADLINE};
+use crate::messages::{cancelled, confirmed, created, deactivated, now, profile, signed_up};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_member_is_welcomed_once() {
     let app = App::with_mailer().await;
     let ada = app.has_user("Ada").await;
 
-    let sign_up = signed_up(ada).time(crate::app::now());
+    let sign_up = signed_up(ada).time(now());
     let cause = app.bench.deliver(sign_up).await;
     app.bench.deliver_again().await;
     app.is_done().await;
@@ -56,19 +57,13 @@ async fn everything_that_happens_to_a_registration_is_told_once() {
         registration_id,
         user_id: ada,
     };
-    let cancelled = RegistrationCancelled {
-        registration_id,
-        user_id: ada,
-        reason: CancelReason::ByOrganizer,
-        had_seat: true,
-    };
     let again = confirmed(ball, ada);
 
     app.bench
         .deliver_all([
             Outgoing::<RegistrationEvent>::new(ball, waitlisted),
             Outgoing::new(ball, promoted),
-            Outgoing::new(ball, cancelled),
+            cancelled(registration_id, ball, ada, CancelReason::ByOrganizer),
             again,
         ])
         .await;
@@ -96,19 +91,11 @@ async fn a_cancelled_event_is_one_mail_to_each_who_was_registered() {
     let (ada, bob) = (app.has_user("Ada").await, app.has_user("Bob").await);
     let ball = app.has_event("Ball").await;
     let reason = "The hall burned down".to_owned();
-    let cancelled_at = crate::app::now();
-    let cancelled = Outgoing::<EventEvent>::new(ball, EventCancelled { reason, cancelled_at });
+    let cancelled_at = now();
+    let event_cancelled = Outgoing::<EventEvent>::new(ball, EventCancelled { reason, cancelled_at });
 
-    app.bench.deliver(cancelled).await;
-    let ends = [ada, bob].map(|user_id| {
-        let ended = RegistrationCancelled {
-            registration_id: Uuid::now_v7(),
-            user_id,
-            reason: CancelReason::EventCancelled,
-            had_seat: true,
-        };
-        Outgoing::<RegistrationEvent>::new(ball, ended)
-    });
+    app.bench.deliver(event_cancelled).await;
+    let ends = [ada, bob].map(|user| cancelled(Uuid::now_v7(), ball, user, CancelReason::EventCancelled));
     app.bench.deliver_all(ends).await;
     app.bench.deliver_again().await;
     app.is_done().await;
@@ -178,12 +165,9 @@ async fn the_newest_address_counts() {
 async fn a_closed_account_is_not_written_to_any_more() {
     let app = App::start().await;
     let (ada, ball) = (app.has_user("Ada").await, app.has_event("Ball").await);
-    let reason = "on request".to_owned();
-    let deactivated_at = crate::app::now();
     app.bench.deliver(confirmed(ball, ada)).await;
     app.bench.deliver(signed_up(ada)).await;
-    let deactivated = UserDeactivated { reason, deactivated_at };
-    app.bench.deliver(Outgoing::<UserEvent>::new(ada, deactivated)).await;
+    app.bench.deliver(deactivated(ada)).await;
     app.bench.deliver_again().await;
 
     app.run_mailer(app.server.clone(), crate::app::quick());

@@ -1,7 +1,12 @@
 //! The service over a real MongoDB: messages go in through the real pipeline, mails come out of the real mailer.
 
 mod app;
+mod asked;
+mod erasure;
 mod maildev;
 mod mailer;
+mod mailings;
 mod mails;
+mod messages;
+mod reminders;
 mod settings;
