@@ -1,7 +1,10 @@
 //! The public REST API.
 
+mod accept;
+mod admit;
 mod answer;
 mod audit;
+mod document;
 mod edge;
 mod events;
 mod extract;
@@ -9,10 +12,15 @@ mod form;
 mod keys;
 mod notifications;
 mod operations;
+mod ops;
+mod pages;
+mod passwords;
 mod principal;
+mod question;
 mod registrations;
 mod sessions;
 mod users;
+mod verification;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -53,6 +61,7 @@ pub const MAX_BODY_BYTES: usize = 64 * 1024;
         (name = "registrations", description = "Seats and waiting lists"),
         (name = "notifications", description = "E-mails that were sent"),
         (name = "operations", description = "What became of a write"),
+        (name = "ops", description = "How the services are doing, and what to do about it"),
         (name = "audit", description = "What happened, and on whose behalf"),
     ),
 )]
@@ -61,8 +70,10 @@ struct Document;
 /// Every route, with what every answer has. `metrics`: where the requests are counted.
 pub fn router(app: App, metrics: &prometheus::Registry) -> prometheus::Result<Router> {
     let (router, document) = routes().split_for_parts();
+    let document = document::complete(document);
     let router = router
-        .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
+        .merge(SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", document))
+        .merge(pages::routes())
         .fallback(async || Error::NotFound)
         .method_not_allowed_fallback(async || Error::Method)
         .layer(
@@ -70,6 +81,7 @@ pub fn router(app: App, metrics: &prometheus::Registry) -> prometheus::Result<Ro
                 .layer(from_fn_with_state(app.clone(), edge::edge))
                 .layer(CatchPanicLayer::custom(panicked))
                 .layer(cors(app.http()))
+                .layer(from_fn_with_state(app.clone(), admit::admit))
                 .layer(DefaultBodyLimit::max(MAX_BODY_BYTES)),
         )
         .with_state(app);
@@ -77,8 +89,8 @@ pub fn router(app: App, metrics: &prometheus::Registry) -> prometheus::Result<Ro
 }
 
 /// The OpenAPI document.
-pub fn document() -> utoipa::openapi::OpenApi {
-    routes().into_openapi()
+pub fn document() -> serde_json::Value {
+    document::complete(routes().into_openapi())
 }
 
 fn routes() -> OpenApiRouter<App> {
@@ -92,24 +104,51 @@ fn routes() -> OpenApiRouter<App> {
         .get_or_insert_default()
         .add_security_scheme("bearer", SecurityScheme::Http(bearer));
     OpenApiRouter::with_openapi(document)
-        .routes(routes!(users::sign_up))
-        .routes(routes!(users::show, users::deactivate))
+        .routes(routes!(users::sign_up, users::list))
+        .routes(routes!(users::show, users::change, users::deactivate))
         .routes(routes!(users::set_roles))
+        .routes(routes!(users::export))
+        .routes(routes!(users::erase))
         .routes(routes!(users::me))
+        .routes(routes!(verification::verify))
         .routes(routes!(sessions::sign_in))
+        .routes(routes!(sessions::refresh))
+        .routes(routes!(sessions::sign_out))
+        .routes(routes!(passwords::change))
+        .routes(routes!(passwords::forget))
+        .routes(routes!(passwords::reset))
         .routes(routes!(keys::key_set))
         .routes(routes!(events::create, events::list))
-        .routes(routes!(events::show))
+        .routes(routes!(events::show, events::change))
         .routes(routes!(events::publish))
+        .routes(routes!(events::reschedule))
         .routes(routes!(events::cancel))
+        .routes(routes!(events::show_staff, events::name_staff))
+        .routes(routes!(events::announce))
+        .routes(routes!(events::history))
         .routes(routes!(events::availability))
+        .routes(routes!(events::calendar_entry))
         .routes(routes!(registrations::register, registrations::of_event))
         .routes(routes!(registrations::show, registrations::cancel))
+        .routes(routes!(registrations::check_in))
+        .routes(routes!(registrations::ticket))
         .routes(routes!(registrations::mine))
         .routes(routes!(notifications::mine))
         .routes(routes!(operations::show))
         .routes(routes!(operations::mine))
+        .routes(routes!(ops::status))
+        .routes(routes!(ops::lag))
+        .routes(routes!(ops::parked))
+        .routes(routes!(ops::release))
+        .routes(routes!(ops::dead_letters))
+        .routes(routes!(ops::redrive))
+        .routes(routes!(ops::discard))
+        .routes(routes!(ops::where_is))
         .routes(routes!(audit::entries))
+        .routes(routes!(audit::proof))
+        .routes(routes!(audit::checkpoints))
+        .routes(routes!(audit::certificates))
+        .routes(routes!(audit::verify))
 }
 
 fn cors(config: &config::Http) -> CorsLayer {
@@ -141,6 +180,8 @@ fn cors(config: &config::Http) -> CorsLayer {
             HeaderName::from_static(extract::PREFERENCE_APPLIED),
             HeaderName::from_static(edge::REQUEST_ID),
             HeaderName::from_static(edge::TRACE_RESPONSE),
+            HeaderName::from_static(admit::RATE_LIMIT),
+            HeaderName::from_static(admit::RATE_LIMIT_POLICY),
         ])
 }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use messaging::{Publisher, Subscriptions};
+use contracts::links::LinkKey;
+use messaging::ledger::StoreError;
+use messaging::{Publisher, Subscriptions, Unit};
 use postgres::Postgres;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -11,9 +13,15 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Config};
 use crate::consumers;
 use crate::fingerprint::Fingerprints;
+use crate::limits::Limits;
 use crate::members::Members;
-use crate::operations::{Operations, Tasks};
+use crate::operations::{self, Operations};
+use crate::operator::Accounts;
 use crate::passwords::Hasher;
+use crate::rebuild::{Places, Rebuild};
+use crate::resets::{ResetTask, Resets};
+use crate::security::{NoteTaker, Notes};
+use crate::tickets::Tickets;
 use crate::tokens::Tokens;
 
 /// One gateway process. Several share a database, and what is kept here is needed by none of them to be right.
@@ -30,7 +38,14 @@ struct Inner {
     hasher: Hasher,
     members: Members,
     fingerprints: Fingerprints,
+    limits: Arc<Limits>,
+    notes: Notes,
+    resets: Resets,
+    links: LinkKey,
+    tickets: Tickets,
     http: config::Http,
+    places: Places,
+    publisher: Publisher<Postgres>,
 }
 
 impl App {
@@ -45,14 +60,32 @@ impl App {
         let tokens = Tokens::load(&config.tokens, &pool)
             .await
             .context("there is no key for access tokens")?;
-        let (operations, tasks) = Operations::new(pool.clone(), publisher, config.operations, drain);
+        let (operations, of_operations) = Operations::new(pool.clone(), publisher.clone(), config.operations, drain);
+        let (notes, note_taker) = Notes::new(ledger.clone(), publisher.clone());
+        let (resets, reset_task) = Resets::new(ledger.clone(), publisher.clone());
+        let limits = Arc::new(Limits::new(config.limits));
+        let tasks = Tasks {
+            operations: of_operations,
+            notes: note_taker,
+            resets: reset_task,
+            limits: Arc::clone(&limits),
+            tokens: tokens.clone(),
+            pool: pool.clone(),
+        };
         let inner = Inner {
             operations,
             tokens,
+            limits,
+            notes,
+            resets,
+            links: LinkKey::new(config.link_key.expose()),
+            tickets: Tickets::new(&config.ticket_key),
+            publisher,
             hasher: Hasher::new(config.passwords),
             members: Members::new(pool),
             fingerprints: Fingerprints::new(&config.fingerprint_key),
             http: config.http.clone(),
+            places: Places::of(config),
             ledger,
         };
         Ok((Self { inner: Arc::new(inner) }, tasks))
@@ -69,6 +102,8 @@ impl App {
             .handle(with(wakes(), consumers::Registrations::new)) // registrations → rosters, registrations
             .handle(|| consumers::Notifications) // notifications → notifications
             .handle(|| consumers::Processes) // ops.status → processes
+            .operate(Accounts) // ops.commands → admins, roles
+            .operate(Rebuild(self.clone())) // ops.commands → read models anew
     }
 
     pub fn ledger(&self) -> &Postgres {
@@ -99,8 +134,63 @@ impl App {
         &self.inner.fingerprints
     }
 
+    pub fn limits(&self) -> &Limits {
+        &self.inner.limits
+    }
+
+    pub fn notes(&self) -> &Notes {
+        &self.inner.notes
+    }
+
+    pub fn resets(&self) -> &Resets {
+        &self.inner.resets
+    }
+
+    /// Keys the tokens of mailed links.
+    pub fn links(&self) -> &LinkKey {
+        &self.inner.links
+    }
+
+    /// Makes the codes of tickets.
+    pub fn tickets(&self) -> &Tickets {
+        &self.inner.tickets
+    }
+
+    /// A transaction, for what the gateway itself decides.
+    pub async fn unit(&self) -> Result<Unit<Postgres>, StoreError> {
+        Unit::begin(&self.inner.ledger, &self.inner.publisher).await
+    }
+
+    /// Where the logs are that read models are made of.
+    pub fn places(&self) -> &Places {
+        &self.inner.places
+    }
+
     pub fn http(&self) -> &config::Http {
         &self.inner.http
+    }
+}
+
+/// What must be running for requests to be answered.
+pub struct Tasks {
+    operations: operations::Tasks,
+    notes: NoteTaker,
+    resets: ResetTask,
+    limits: Arc<Limits>,
+    tokens: Tokens,
+    pool: PgPool,
+}
+
+impl Tasks {
+    /// Runs until `stop`. What was handed in before is written.
+    pub async fn run(self, stop: CancellationToken) {
+        tokio::join!(
+            self.operations.run(stop.clone()),
+            self.notes.run(stop.clone()),
+            self.resets.run(stop.clone()),
+            self.limits.run(stop.clone()),
+            self.tokens.run(self.pool, stop),
+        );
     }
 }
 

@@ -41,7 +41,7 @@ pub async fn first_admin(
     };
     let password_hash = hasher.hash(admin.password.clone()).await?;
     begin_in(unit.tx(), &operation).await?;
-    accounts::add_pending(&mut **unit.tx(), user, &password_hash, operation.id).await?;
+    accounts::add_pending(&mut **unit.tx(), user, Some(&password_hash), operation.id).await?;
     accounts::set_roles(unit.tx(), user, [Role::Admin], None).await?;
     let create = CreateUser {
         email: admin.email.clone(),

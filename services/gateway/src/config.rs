@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use chassis::settings::{Reader, Secret, Url};
+use chassis::settings::{Reader, Secret, Url, Value};
 use messaging::kafka;
 
+use crate::client::Network;
 use crate::passwords::Password;
 
 /// What the gateway needs to know to run.
@@ -24,6 +25,7 @@ pub struct Config {
     pub link_key: Secret,
     /// Keys the codes of tickets; the same in every gateway process.
     pub ticket_key: Secret,
+    pub limits: Limits,
     pub tokens: Tokens,
     pub passwords: Passwords,
     pub operations: Retention,
@@ -35,14 +37,53 @@ pub struct Http {
     /// Origins whose pages may call the API; `*` for all.
     pub cors_origins: Vec<String>,
     pub request_timeout: Duration,
+    /// Of `Strict-Transport-Security`; zero: it is not sent.
+    pub hsts: Duration,
+    /// Whose `X-Forwarded-For` counts.
+    pub trusted_proxies: Vec<Network>,
 }
 
-#[derive(Debug, Clone)]
+/// Requests a minute; 0: as many as come.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    pub anonymous: u32,
+    pub writes: u32,
+    pub check_ins: u32,
+    pub sign_ins: u32,
+    pub account: u32,
+}
+
+#[derive(Debug, Clone, Default)]
 pub struct Tokens {
-    /// PKCS#8 PEM of an Ed25519 key; without it, one is made and kept in the database.
+    pub algorithm: Algorithm,
+    /// PKCS#8 PEM; without it, keys are made and kept in the database.
     pub signing_key: Option<Secret>,
+    /// Keys that are published and believed too: the one before, or the next.
+    pub other_keys: Option<Secret>,
+    /// How old a key in the database becomes before there is a new one.
+    pub key_age: Duration,
     pub issuer: String,
     pub lifetime: Duration,
+    /// Of a refresh token.
+    pub refresh_lifetime: Duration,
+}
+
+/// What access tokens are signed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Algorithm {
+    #[default]
+    EdDsa,
+    Rs256,
+}
+
+impl Value for Algorithm {
+    fn parse(_: &str, text: &str) -> Result<Self, String> {
+        match text {
+            "EdDSA" => Ok(Self::EdDsa),
+            "RS256" => Ok(Self::Rs256),
+            _ => Err("must be EdDSA or RS256".to_owned()),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +137,16 @@ impl Config {
                     "origins whose pages may call the API; * for all",
                 ),
                 request_timeout: read.or("REQUEST_TIMEOUT_SECONDS", "30", "how long a request may take"),
+                hsts: read.or(
+                    "HSTS_SECONDS",
+                    "31536000",
+                    "how long browsers insist on HTTPS; 0 where there is none",
+                ),
+                trusted_proxies: read.or(
+                    "TRUSTED_PROXIES",
+                    "",
+                    "networks whose X-Forwarded-For says where a request comes from",
+                ),
             },
             fingerprint_key: key(
                 read,
@@ -112,15 +163,8 @@ impl Config {
                 "TICKET_KEY",
                 "keys the codes of tickets; the same in every process",
             ),
-            tokens: Tokens {
-                signing_key: read.optional(
-                    "JWT_SIGNING_KEY",
-                    "-----BEGIN PRIVATE KEY----- …",
-                    "Ed25519 key (PKCS#8 PEM) that signs access tokens; else one is made and kept in the database",
-                ),
-                issuer: read.or("JWT_ISSUER", "rollcall", "`iss` and `aud` of access tokens"),
-                lifetime: read.or("ACCESS_TOKEN_MINUTES", "15", "how long an access token is valid"),
-            },
+            limits: limits(read),
+            tokens: tokens(read),
             passwords: Passwords {
                 hashers: read
                     .optional::<NonZeroUsize>(
@@ -142,6 +186,71 @@ impl Config {
             bootstrap_admin: bootstrap_admin(read),
         }
     }
+}
+
+fn limits(read: &mut Reader) -> Limits {
+    Limits {
+        anonymous: read.or(
+            "RATE_LIMIT_ANONYMOUS",
+            "1000",
+            "requests a minute from one address that nobody is signed in for; 0 for any number, here and below",
+        ),
+        writes: read.or("RATE_LIMIT_WRITES", "100", "writes a minute of one user"),
+        check_ins: read.or("RATE_LIMIT_CHECK_INS", "1000", "check-ins a minute of one user"),
+        sign_ins: read.or(
+            "RATE_LIMIT_SIGN_INS",
+            "10",
+            "sign-ins, sign-ups and new passwords a minute from one address",
+        ),
+        account: read.or(
+            "RATE_LIMIT_ACCOUNT",
+            "5",
+            "sign-ins and mailed links a minute for one account, wherever they come from",
+        ),
+    }
+}
+
+fn tokens(read: &mut Reader) -> Tokens {
+    let algorithm = read.or("JWT_ALGORITHM", "EdDSA", "EdDSA, or RS256 with a JWT_SIGNING_KEY");
+    let signing_key = private_keys(
+        read,
+        "JWT_SIGNING_KEY",
+        algorithm,
+        "private key (PKCS#8 PEM) that signs access tokens; else keys are made and kept in the database",
+    );
+    let other_keys = private_keys(
+        read,
+        "JWT_OTHER_KEYS",
+        algorithm,
+        "private keys whose access tokens are believed too: the one before, or the next",
+    );
+    if algorithm == Algorithm::Rs256 && signing_key.is_none() {
+        read.problem("JWT_SIGNING_KEY", "is not set, and keys of RS256 are not made here");
+    }
+    if other_keys.is_some() && signing_key.is_none() {
+        read.problem("JWT_OTHER_KEYS", "is set, but JWT_SIGNING_KEY is not");
+    }
+    Tokens {
+        algorithm,
+        signing_key,
+        other_keys,
+        key_age: read.or(
+            "JWT_KEY_DAYS",
+            "90",
+            "how old a key in the database becomes before a new one is made",
+        ),
+        issuer: read.or("JWT_ISSUER", "rollcall", "`iss` and `aud` of access tokens"),
+        lifetime: read.or("ACCESS_TOKEN_MINUTES", "15", "how long an access token is valid"),
+        refresh_lifetime: read.or("REFRESH_TOKEN_DAYS", "30", "how long a refresh token is valid"),
+    }
+}
+
+fn private_keys(read: &mut Reader, name: &'static str, algorithm: Algorithm, purpose: &'static str) -> Option<Secret> {
+    let key: Secret = read.optional(name, "-----BEGIN PRIVATE KEY----- …", purpose)?;
+    if let Err(error) = crate::tokens::check(algorithm, key.expose()) {
+        read.problem(name, format_args!("can't be used: {error}"));
+    }
+    Some(key)
 }
 
 fn key(read: &mut Reader, name: &'static str, purpose: &'static str) -> Secret {

@@ -8,10 +8,13 @@ mod registrations;
 mod replies;
 mod users;
 
-use messaging::{Failure, Received};
-use postgres::store_error;
+use messaging::{Failure, Received, Unit};
+use postgres::{Postgres, store_error};
+use uuid::Uuid;
 
 use crate::operations::Wakes;
+use crate::store::accounts;
+use crate::store::users::delete_profiles;
 
 pub use events::Events;
 pub use notifications::Notifications;
@@ -24,6 +27,14 @@ pub use users::Users;
 /// What a database error means for the pipeline.
 fn failed(error: sqlx::Error) -> Failure {
     store_error(error).into()
+}
+
+/// Forgets persons: the profile and all that goes with it, also what lies aside. Whichever comes first, the domain event
+/// or the profile's tombstone, does all of it.
+async fn forget(unit: &mut Unit<Postgres>, users: &[Uuid]) -> Result<(), Failure> {
+    delete_profiles(unit.tx(), users).await.map_err(failed)?;
+    accounts::forget(unit.tx(), users).await.map_err(failed)?;
+    Ok(unit.forget(users).await?)
 }
 
 /// Those who wait for an operation that one of these messages belongs to may look.

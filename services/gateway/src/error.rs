@@ -5,10 +5,11 @@ use std::sync::Arc;
 use axum::response::{IntoResponse, Response};
 use contracts::FieldError;
 use messaging::AppendError;
-use messaging::ledger::{StoreError, StoreErrorKind};
+use messaging::ledger::{CommitError, StoreError, StoreErrorKind};
 use postgres::store_error;
 use uuid::Uuid;
 
+use crate::limits::TooMany;
 use crate::passwords::Overloaded;
 use crate::problem::Problem;
 use crate::roles::Role;
@@ -36,10 +37,25 @@ pub enum Error {
     Token(#[source] Refused),
     #[error("e-mail or password is wrong")]
     WrongCredentials,
+    #[error("the refresh token was refused")]
+    RefreshToken(#[source] Refused),
+    /// Of a link that was mailed.
+    #[error("the link was refused")]
+    Link(#[source] Refused),
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
     #[error("the role {} is needed", .0.as_str())]
     RoleNeeded(Role),
     #[error("an admin must stay one")]
     OwnAdminRole,
+    /// The principal can see it, and that is all.
+    #[error("it is not this principal's to do")]
+    NotYours,
+    #[error("the ticket's code is wrong")]
+    TicketInvalid,
+    /// Only who has a seat has a ticket.
+    #[error("there is no seat")]
+    NoSeat,
     /// A repetition while the first request is still held open.
     #[error("the same request is being answered")]
     StillHeld { operation: Uuid },
@@ -77,6 +93,19 @@ impl From<sqlx::Error> for Error {
     }
 }
 
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+impl From<CommitError> for Error {
+    fn from(error: CommitError) -> Self {
+        let (CommitError::RolledBack(error) | CommitError::Unknown(error)) = error;
+        Self::Store(Arc::new(error))
+    }
+}
+
 impl Error {
     /// What the client is told. Nothing of the inside is: that is for the log.
     pub fn problem(&self) -> Problem {
@@ -98,8 +127,20 @@ impl Error {
                 "wrong-credentials",
                 "There is no account with this e-mail and password.",
             ),
+            Self::RefreshToken(_) => new("refresh-token-invalid", "Sign in again."),
+            Self::Link(Refused::Expired) => new("link-expired", "Ask for a new one."),
+            Self::Link(Refused::Invalid) => {
+                new("link-invalid", "It was used before, or is not ours. Ask for a new one.")
+            }
+            Self::TooMany(TooMany(standing)) => Problem {
+                retry_after: Some(u16::try_from(standing.reset).unwrap_or(u16::MAX)),
+                ..new("too-many-requests", "See the headers RateLimit and Retry-After.")
+            },
             Self::RoleNeeded(role) => new("role-needed", &format!("Only for the role {}.", role.as_str())),
             Self::OwnAdminRole => new("own-admin-role", "Another admin can do this."),
+            Self::NotYours => new("forbidden", "Others can do this."),
+            Self::TicketInvalid => new("ticket-invalid", "This is not the code of this registration."),
+            Self::NoSeat => new("no-seat", "Only who has a seat has a ticket."),
             Self::StillHeld { operation } => Problem {
                 operation: Some(*operation),
                 retry_after: Some(1),
@@ -162,6 +203,9 @@ impl IntoResponse for Error {
         let problem = self.problem();
         let mut response = problem.status().into_response();
         response.extensions_mut().insert(problem);
+        if let Self::TooMany(standing) = self {
+            response.extensions_mut().insert(standing);
+        }
         response
     }
 }

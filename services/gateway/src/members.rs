@@ -7,18 +7,21 @@ use std::time::{Duration, Instant};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::principal::Principal;
 use crate::roles::Roles;
 use crate::store::accounts;
+use crate::tokens::Bearer;
 
-/// How long an answer is believed: after that, a deactivated user's tokens and a role that was taken away are gone.
+/// How long an answer is believed: after that, the tokens of a deactivated user or an ended session are worth nothing,
+/// and a role that was taken away is gone.
 const BELIEVED: Duration = Duration::from_secs(1);
-/// Users that are remembered. A full memory is emptied.
+/// Sessions that are remembered. A full memory is emptied.
 const REMEMBERED: usize = 20_000;
 
 /// The roles of those who may sign in, looked up and remembered for a moment.
 pub struct Members {
     pool: PgPool,
-    known: RwLock<HashMap<Uuid, (Instant, Option<Roles>)>>,
+    known: RwLock<HashMap<Bearer, (Instant, Option<Roles>)>>,
 }
 
 impl Members {
@@ -29,31 +32,37 @@ impl Members {
         }
     }
 
-    /// `None`: this user can't do anything (any more).
-    pub async fn roles(&self, user: Uuid) -> sqlx::Result<Option<Roles>> {
+    /// `None`: this user, or this session, can't do anything (any more).
+    pub async fn principal(&self, bearer: Bearer) -> sqlx::Result<Option<Principal>> {
+        let principal = |roles| Principal {
+            id: bearer.user,
+            roles,
+            session: bearer.session,
+        };
         let known = self
             .known
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .get(&user)
+            .get(&bearer)
             .copied();
         if let Some((since, roles)) = known
             && since.elapsed() < BELIEVED
         {
-            return Ok(roles);
+            return Ok(roles.map(principal));
         }
         let asked = Instant::now();
-        let roles = accounts::roles(&self.pool, user).await?;
+        let roles = accounts::roles_in_session(&self.pool, bearer.user, bearer.session).await?;
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED {
             known.clear();
         }
-        known.insert(user, (asked, roles));
-        Ok(roles)
+        known.insert(bearer, (asked, roles));
+        Ok(roles.map(principal))
     }
 
     /// What this process itself has changed need not be believed.
     pub fn forget(&self, user: Uuid) {
-        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(&user);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|bearer, _| bearer.user != user);
     }
 }

@@ -22,12 +22,13 @@ use uuid::Uuid;
 use crate::config;
 use crate::error::Error;
 use crate::store::operations::{self as store, Idempotency, Kind, New, Operation, Status};
+use crate::store::{links, sessions};
 
 pub use waiting::Wakes;
 use waiting::{Poller, Waiting};
 use writer::{Writer, Written};
 
-/// How often old operations are looked for.
+/// How often old operations, sessions and links are looked for.
 const CLEAN_UP_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// On whose behalf the gateway says what nobody signed in for.
@@ -61,8 +62,8 @@ pub struct Intent<M> {
     /// The operation's, a new one: also the correlation id, the command's id and the reply's key.
     pub id: Uuid,
     pub kind: Kind,
-    /// The user who asks; `None`: nobody who is signed in.
-    pub principal: Option<Uuid>,
+    /// Who asks; [`GATEWAY`]: nobody who is signed in.
+    pub actor: Actor,
     /// The aggregate that the command is for.
     pub key: Uuid,
     pub command: M,
@@ -115,8 +116,8 @@ impl Operations {
     pub async fn perform<M: Message>(&self, intent: Intent<M>) -> Result<Operation, Error> {
         let begun = Instant::now();
         let id = intent.id;
-        let actor = intent.principal.map_or(GATEWAY, Actor::User);
-        let cause = Cause::origin(id, Some(actor), tracing::Span::current().context());
+        let principal = intent.actor.user();
+        let cause = Cause::origin(id, Some(intent.actor), tracing::Span::current().context());
         let command = Outgoing::<M>::new(intent.key, intent.command)
             .id(id)
             .expected_version(intent.expected_version)
@@ -125,7 +126,7 @@ impl Operations {
         let new = New {
             id,
             kind: intent.kind,
-            principal: intent.principal,
+            principal,
             resource_id: intent.resource_id,
             idempotency: intent.idempotency,
             held: intent.wait,
@@ -268,8 +269,13 @@ async fn clean_up(pool: PgPool, retention: config::Retention, stop: Cancellation
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        if let Err(error) = store::clean_up(&pool, retention.idempotency_keys, retention.operations).await {
-            tracing::warn!(%error, "old operations were not cleaned up; it is tried again in ten minutes");
+        let cleaned = async {
+            store::clean_up(&pool, retention.idempotency_keys, retention.operations).await?;
+            sessions::clean_up(&pool).await?;
+            links::clean_up(&pool).await
+        };
+        if let Err(error) = cleaned.await {
+            tracing::warn!(%error, "what is old was not cleaned up; it is tried again in ten minutes");
         }
     }
 }

@@ -11,6 +11,7 @@ pub const CONTENT_TYPE: &str = "application/problem+json";
 
 /// A problem, as its client reads it.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Problem)]
 pub struct Body {
     /// `urn:rollcall:problem:` and the code.
     #[serde(rename = "type")]
@@ -36,6 +37,7 @@ pub struct Body {
 
 /// What is wrong with one field.
 #[derive(ToSchema)]
+#[schema(as = FieldProblem)]
 #[expect(dead_code, reason = "says what a contracts::FieldError looks like in the document")]
 pub struct Field {
     field: String,
@@ -87,6 +89,18 @@ const CODES: &[(&str, StatusCode, &str)] = &[
         StatusCode::UNAUTHORIZED,
         "E-mail or password is wrong",
     ),
+    (
+        "refresh-token-invalid",
+        StatusCode::UNAUTHORIZED,
+        "Your refresh token is not valid",
+    ),
+    (
+        "link-invalid",
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "The link is not valid",
+    ),
+    ("link-expired", StatusCode::GONE, "The link has expired"),
+    ("too-many-requests", StatusCode::TOO_MANY_REQUESTS, "You ask too often"),
     ("role-needed", StatusCode::FORBIDDEN, "You lack a role"),
     (
         "own-admin-role",
@@ -139,8 +153,36 @@ const CODES: &[(&str, StatusCode, &str)] = &[
     ("event-started", StatusCode::CONFLICT, "The event has started"),
     ("event-cancelled", StatusCode::CONFLICT, "The event is cancelled"),
     ("event-ended", StatusCode::CONFLICT, "The event is over"),
+    (
+        "event-not-published",
+        StatusCode::CONFLICT,
+        "The event is not published",
+    ),
+    (
+        "use-reschedule",
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "A published event is moved by rescheduling it",
+    ),
     // Registrations.
+    (
+        "registration-not-open",
+        StatusCode::CONFLICT,
+        "Registration is not open yet",
+    ),
     ("registration-closed", StatusCode::CONFLICT, "Registration is closed"),
+    (
+        "registration-cancelled",
+        StatusCode::CONFLICT,
+        "The registration was cancelled",
+    ),
+    ("check-in-not-open", StatusCode::CONFLICT, "Check-in is not open yet"),
+    ("check-in-over", StatusCode::CONFLICT, "Check-in is over"),
+    (
+        "already-checked-in",
+        StatusCode::CONFLICT,
+        "This ticket was used already",
+    ),
+    ("checked-in", StatusCode::CONFLICT, "Who is there can't cancel any more"),
     ("event-full", StatusCode::CONFLICT, "All seats are taken"),
     ("user-deactivated", StatusCode::CONFLICT, "The account is closed"),
     ("already-registered", StatusCode::CONFLICT, "You are registered already"),
@@ -151,11 +193,28 @@ const CODES: &[(&str, StatusCode, &str)] = &[
     ),
     ("forbidden", StatusCode::FORBIDDEN, "This is not yours to do"),
     (
+        "ticket-invalid",
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "The ticket's code is wrong",
+    ),
+    ("no-seat", StatusCode::CONFLICT, "There is no seat"),
+    (
         "unsupported",
         StatusCode::NOT_IMPLEMENTED,
         "A service is older than this request",
     ),
     // Audit.
+    ("entry-unknown", StatusCode::NOT_FOUND, "There is no such entry"),
+    (
+        "checkpoint-unknown",
+        StatusCode::NOT_FOUND,
+        "There is no such checkpoint",
+    ),
+    (
+        "not-checkpointed",
+        StatusCode::CONFLICT,
+        "No checkpoint reaches the entry yet",
+    ),
     (
         "too-slow",
         StatusCode::SERVICE_UNAVAILABLE,

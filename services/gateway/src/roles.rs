@@ -31,6 +31,30 @@ impl Role {
     }
 }
 
+impl From<Role> for contracts::security::Role {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Organizer => Self::Organizer,
+            Role::Auditor => Self::Auditor,
+            Role::Admin => Self::Admin,
+            // Nobody grants it.
+            Role::Member => Self::Unknown,
+        }
+    }
+}
+
+impl Role {
+    /// `None`: a role that is newer than this gateway.
+    pub const fn granted(role: contracts::security::Role) -> Option<Self> {
+        match role {
+            contracts::security::Role::Organizer => Some(Self::Organizer),
+            contracts::security::Role::Auditor => Some(Self::Auditor),
+            contracts::security::Role::Admin => Some(Self::Admin),
+            contracts::security::Role::Unknown => None,
+        }
+    }
+}
+
 impl Roles {
     /// Whether these roles allow what `role` may.
     pub fn include(self, role: Role) -> bool {

@@ -92,7 +92,7 @@ async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationTo
             tracing::debug!(%error, "a connection keeps its delay");
         }
     });
-    axum::serve(listener, router)
+    axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
         .with_graceful_shutdown(stop.cancelled_owned())
         .await?;
     Ok(())

@@ -2,9 +2,15 @@
 
 pub mod accounts;
 pub mod events;
+pub mod history;
+pub mod links;
 pub mod notifications;
 pub mod operations;
 pub mod page;
 pub mod processes;
 pub mod registrations;
+pub mod sessions;
+pub mod shadow;
+pub mod signing_keys;
 pub mod users;
+pub mod viewer;

@@ -1,4 +1,24 @@
-//! Enums that are one word each: in JSON, in the database, and in the documents.
+//! Texts in the database: enums that are one word each, and what no column can hold.
+
+use serde_json::Value;
+
+/// The text as a column can hold it: Postgres has no NUL in a text. What other services say was not checked here.
+pub(crate) fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+/// The same of every text in it.
+pub(crate) fn storable_json(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(storable(&text)),
+        Value::Array(items) => items.into_iter().map(storable_json).collect(),
+        Value::Object(members) => members
+            .into_iter()
+            .map(|(name, value)| (storable(&name), storable_json(value)))
+            .collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value,
+    }
+}
 
 /// Makes an enum with its words: `as_str`, `ALL`, serde, the database's `text`, and its schema.
 macro_rules! text {

@@ -1,59 +1,58 @@
-//! Access tokens: JWTs (RFC 7519) signed with EdDSA (RFC 8037), and the keys that verify them (RFC 7517).
+//! Access tokens: JWTs (RFC 7519) signed with EdDSA (RFC 8037) or RS256 (RFC 7518), and the keys that verify them
+//! (RFC 7517).
+
+mod keys;
+mod rotation;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use contracts::Timestamp;
-use ed25519_dalek::SigningKey;
-use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{Header, Validation};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::config;
 use crate::roles::{Role, Roles};
 
+use keys::KeySet;
+pub use keys::{KeyError, check};
+
 /// Clocks differ by that much.
 const LEEWAY_SECONDS: u64 = 5;
 /// Verified tokens that are remembered. A full memory is emptied: refilling costs one verification each.
 const REMEMBERED: usize = 20_000;
+/// How often the keys in the database are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// Signs and verifies access tokens. Cheap to clone.
 #[derive(Clone)]
 pub struct Tokens(Arc<Inner>);
 
 struct Inner {
-    kid: String,
-    signing: EncodingKey,
-    verifying: HashMap<String, DecodingKey>,
-    key_set: Value,
-    validation: Validation,
-    issuer: String,
-    lifetime_seconds: u64,
+    config: config::Tokens,
+    keys: RwLock<Arc<KeySet>>,
     /// By the SHA-256 of the token: verifying a signature costs more than all the rest of a read.
     verified: RwLock<HashMap<[u8; 32], Verified>>,
 }
 
 #[derive(Clone, Copy)]
 struct Verified {
-    user: Uuid,
+    bearer: Bearer,
     expires: u64,
 }
 
-/// Why there are no keys.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyError {
-    #[error("JWT_SIGNING_KEY is no Ed25519 private key in PKCS#8 PEM")]
-    Setting,
-    #[error("the signing key kept in the database can't be read")]
-    Stored,
-    #[error("the database does not answer")]
-    Database(#[source] sqlx::Error),
+/// Whom a token is of, and the sign-in that it came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Bearer {
+    pub user: Uuid,
+    /// The family of refresh tokens.
+    pub session: Uuid,
 }
 
 /// A token that proves nothing.
@@ -77,6 +76,7 @@ struct Claims {
     iss: String,
     aud: String,
     sub: Uuid,
+    sid: Uuid,
     iat: u64,
     exp: u64,
     jti: Uuid,
@@ -84,72 +84,95 @@ struct Claims {
 }
 
 impl Tokens {
-    /// With the configured key, else with the one that the gateways share through their database.
+    /// With the configured keys, else with those that the gateways share through their database.
     pub async fn load(config: &config::Tokens, pool: &PgPool) -> Result<Self, KeyError> {
-        let key = match &config.signing_key {
-            Some(pem) => {
-                // Environments that hold no line breaks write them as \n.
-                let pem = pem.expose().replace("\\n", "\n");
-                SigningKey::from_pkcs8_pem(&pem).map_err(|_| KeyError::Setting)?
-            }
-            None => shared(pool).await?,
+        let keys = match KeySet::configured(config)? {
+            Some(keys) => keys,
+            None => rotation::keys(pool, config, Timestamp::now()).await?,
         };
-        Ok(Self::new(config, &key))
+        Ok(Self::new(config, keys))
     }
 
-    fn new(config: &config::Tokens, key: &SigningKey) -> Self {
-        let public = URL_SAFE_NO_PAD.encode(key.verifying_key().as_bytes());
-        let kid = thumbprint(&public);
-        let private = key.to_pkcs8_der().expect("an Ed25519 key can be encoded");
-        let verifying = DecodingKey::from_ed_components(&public).expect("this is base64url");
-        let mut validation = Validation::new(Algorithm::EdDSA);
-        validation.leeway = LEEWAY_SECONDS;
-        validation.set_issuer(&[&config.issuer]);
-        validation.set_audience(&[&config.issuer]);
-        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+    fn new(config: &config::Tokens, keys: KeySet) -> Self {
         Self(Arc::new(Inner {
-            signing: EncodingKey::from_ed_der(private.as_bytes()),
-            verifying: HashMap::from([(kid.clone(), verifying)]),
-            key_set: json!({ "keys": [
-                { "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": kid, "x": public }
-            ]}),
-            kid,
-            validation,
-            issuer: config.issuer.clone(),
-            lifetime_seconds: config.lifetime.as_secs(),
+            config: config.clone(),
+            keys: RwLock::new(Arc::new(keys)),
             verified: RwLock::default(),
         }))
     }
 
+    /// Follows the keys in the database, and makes a new one when the newest is old enough. Configured ones stay.
+    pub async fn run(self, pool: PgPool, stop: CancellationToken) {
+        if self.0.config.signing_key.is_some() {
+            return;
+        }
+        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            if let Err(error) = self.renew(&pool, Timestamp::now()).await {
+                let error = crate::error::chain(&error);
+                tracing::warn!(
+                    error,
+                    "the keys of access tokens can't be looked up; those that are known stay"
+                );
+            }
+        }
+    }
+
+    /// One look at the keys in the database.
+    pub async fn renew(&self, pool: &PgPool, now: Timestamp) -> Result<(), KeyError> {
+        let keys = rotation::keys(pool, &self.0.config, now).await?;
+        *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        // What a key that is gone has signed is not believed any more.
+        self.0.verified.write().unwrap_or_else(PoisonError::into_inner).clear();
+        Ok(())
+    }
+
+    fn keys(&self) -> Arc<KeySet> {
+        Arc::clone(&self.0.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub fn refresh_lifetime(&self) -> Duration {
+        self.0.config.refresh_lifetime
+    }
+
     /// The public keys, as a JWK set.
-    pub fn key_set(&self) -> &Value {
-        &self.0.key_set
+    pub fn key_set(&self) -> Value {
+        self.keys().jwk_set()
     }
 
     /// A new token. The roles in it are for its reader: the gateway looks them up.
-    pub fn issue(&self, user: Uuid, roles: Roles) -> AccessToken {
-        let now = seconds(Timestamp::now());
+    pub fn issue(&self, bearer: Bearer, roles: Roles) -> AccessToken {
+        let config = &self.0.config;
+        let (now, lifetime_seconds) = (seconds(Timestamp::now()), config.lifetime.as_secs());
         let claims = Claims {
-            iss: self.0.issuer.clone(),
-            aud: self.0.issuer.clone(),
-            sub: user,
+            iss: config.issuer.clone(),
+            aud: config.issuer.clone(),
+            sub: bearer.user,
+            sid: bearer.session,
             iat: now,
-            exp: now + self.0.lifetime_seconds,
+            exp: now + lifetime_seconds,
             jti: Uuid::now_v7(),
             roles: roles.list(),
         };
+        let keys = self.keys();
+        let key = keys.signing();
         let header = Header {
-            kid: Some(self.0.kid.clone()),
-            ..Header::new(Algorithm::EdDSA)
+            kid: Some(key.kid.clone()),
+            ..Header::new(key.algorithm)
         };
         AccessToken {
-            text: jsonwebtoken::encode(&header, &claims, &self.0.signing).expect("the key was tried when it was made"),
-            lifetime_seconds: self.0.lifetime_seconds,
+            text: jsonwebtoken::encode(&header, &claims, &key.signing).expect("the key was tried when it was made"),
+            lifetime_seconds,
         }
     }
 
     /// Whose token this is.
-    pub fn verify(&self, token: &str) -> Result<Uuid, Refused> {
+    pub fn verify(&self, token: &str) -> Result<Bearer, Refused> {
         let digest: [u8; 32] = Sha256::digest(token).into();
         let known = self
             .0
@@ -160,62 +183,39 @@ impl Tokens {
             .copied();
         if let Some(known) = known {
             let live = seconds(Timestamp::now()) < known.expires + LEEWAY_SECONDS;
-            return live.then_some(known.user).ok_or(Refused::Expired);
+            return live.then_some(known.bearer).ok_or(Refused::Expired);
         }
         let header = jsonwebtoken::decode_header(token).map_err(|_| Refused::Invalid)?;
+        let keys = self.keys();
         let key = header
             .kid
-            .and_then(|kid| self.0.verifying.get(&kid))
+            .and_then(|kid| keys.verifying(&kid))
             .ok_or(Refused::Invalid)?;
-        let claims = jsonwebtoken::decode::<Claims>(token, key, &self.0.validation)
+        let issuer = &self.0.config.issuer;
+        // Each key has one algorithm: what a token says of its own is no choice.
+        let mut validation = Validation::new(key.algorithm);
+        validation.leeway = LEEWAY_SECONDS;
+        validation.set_issuer(&[issuer]);
+        validation.set_audience(&[issuer]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        let claims = jsonwebtoken::decode::<Claims>(token, &key.verifying, &validation)
             .map_err(|error| match error.kind() {
                 jsonwebtoken::errors::ErrorKind::ExpiredSignature => Refused::Expired,
                 _ => Refused::Invalid,
             })?
             .claims;
+        let bearer = Bearer {
+            user: claims.sub,
+            session: claims.sid,
+        };
         let mut verified = self.0.verified.write().unwrap_or_else(PoisonError::into_inner);
         if verified.len() >= REMEMBERED {
             verified.clear();
         }
-        let (user, expires) = (claims.sub, claims.exp);
-        verified.insert(digest, Verified { user, expires });
-        Ok(user)
+        let expires = claims.exp;
+        verified.insert(digest, Verified { bearer, expires });
+        Ok(bearer)
     }
-}
-
-/// The key that the first process made.
-async fn shared(pool: &PgPool) -> Result<SigningKey, KeyError> {
-    let mut seed = [0; 32];
-    rand::RngCore::fill_bytes(&mut rand::rng(), &mut seed);
-    let new = SigningKey::from_bytes(&seed);
-    let kid = thumbprint(&URL_SAFE_NO_PAD.encode(new.verifying_key().as_bytes()));
-    let der = new.to_pkcs8_der().expect("an Ed25519 key can be encoded");
-    let mut tx = pool.begin().await.map_err(KeyError::Database)?;
-    // Processes that start together must end up with one key.
-    sqlx::query("SELECT pg_advisory_xact_lock(hashtext('rollcall.signing_keys'))")
-        .execute(&mut *tx)
-        .await
-        .map_err(KeyError::Database)?;
-    sqlx::query(
-        "INSERT INTO signing_keys (kid, private_key) SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM signing_keys)",
-    )
-    .bind(kid)
-    .bind(der.as_bytes())
-    .execute(&mut *tx)
-    .await
-    .map_err(KeyError::Database)?;
-    let kept: Vec<u8> = sqlx::query_scalar("SELECT private_key FROM signing_keys ORDER BY created_at DESC LIMIT 1")
-        .fetch_one(&mut *tx)
-        .await
-        .map_err(KeyError::Database)?;
-    tx.commit().await.map_err(KeyError::Database)?;
-    SigningKey::from_pkcs8_der(&kept).map_err(|_| KeyError::Stored)
-}
-
-/// RFC 7638, with the members that RFC 8037 says.
-fn thumbprint(public: &str) -> String {
-    let members = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{public}"}}"#);
-    URL_SAFE_NO_PAD.encode(Sha256::digest(members))
 }
 
 fn seconds(time: Timestamp) -> u64 {
@@ -224,31 +224,33 @@ fn seconds(time: Timestamp) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use ed25519_dalek::SigningKey;
+    use serde_json::json;
 
     use super::*;
+    use keys::Key;
+
+    const ADA: Bearer = Bearer {
+        user: Uuid::from_u128(7),
+        session: Uuid::from_u128(8),
+    };
 
     fn tokens(seed: u8, issuer: &str, lifetime: u64) -> Tokens {
         let config = config::Tokens {
-            signing_key: None,
             issuer: issuer.to_owned(),
             lifetime: Duration::from_secs(lifetime),
+            ..config::Tokens::default()
         };
-        Tokens::new(&config, &SigningKey::from_bytes(&[seed; 32]))
-    }
-
-    #[test]
-    fn the_thumbprint_is_that_of_rfc_8037() {
-        // RFC 8037, appendix A.3.
-        let public = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
-        assert_eq!(thumbprint(public), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+        let key = Key::ed25519(&SigningKey::from_bytes(&[seed; 32]));
+        Tokens::new(&config, KeySet::new(key, Vec::new()))
     }
 
     #[test]
     fn a_token_is_valid_where_its_key_and_issuer_are() {
-        let user = Uuid::from_u128(7);
-        let token = tokens(1, "rollcall", 900).issue(user, Roles::default()).text;
-        assert_eq!(tokens(1, "rollcall", 900).verify(&token), Ok(user));
+        let token = tokens(1, "rollcall", 900).issue(ADA, Roles::default()).text;
+        assert_eq!(tokens(1, "rollcall", 900).verify(&token), Ok(ADA));
         assert_eq!(tokens(1, "elsewhere", 900).verify(&token), Err(Refused::Invalid));
         assert_eq!(tokens(2, "rollcall", 900).verify(&token), Err(Refused::Invalid));
     }
@@ -256,11 +258,12 @@ mod tests {
     #[test]
     fn a_token_of_another_algorithm_or_without_signature_is_refused() {
         let tokens = tokens(1, "rollcall", 900);
-        let token = tokens.issue(Uuid::from_u128(7), Roles::default()).text;
+        let token = tokens.issue(ADA, Roles::default()).text;
         let (head, signature) = token.rsplit_once('.').expect("three parts");
         let claims = head.split_once('.').expect("three parts").1;
-        let none = URL_SAFE_NO_PAD.encode(json!({ "alg": "none", "kid": tokens.0.kid }).to_string());
-        let hmac = URL_SAFE_NO_PAD.encode(json!({ "alg": "HS256", "kid": tokens.0.kid }).to_string());
+        let kid = tokens.keys().signing().kid.clone();
+        let none = URL_SAFE_NO_PAD.encode(json!({ "alg": "none", "kid": kid }).to_string());
+        let hmac = URL_SAFE_NO_PAD.encode(json!({ "alg": "HS256", "kid": kid }).to_string());
         for forged in [
             format!("{none}.{claims}."),
             format!("{none}.{claims}.{signature}"),
@@ -276,7 +279,7 @@ mod tests {
     #[test]
     fn an_expired_token_is_refused_also_when_it_was_verified_before() {
         let tokens = tokens(1, "rollcall", 0);
-        let token = tokens.issue(Uuid::from_u128(7), Roles::default()).text;
+        let token = tokens.issue(ADA, Roles::default()).text;
         assert!(tokens.verify(&token).is_ok(), "within the leeway");
         let mut verified = tokens.0.verified.write().expect("not poisoned");
         verified

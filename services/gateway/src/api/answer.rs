@@ -6,18 +6,25 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::events::Staff;
 use super::extract::{Call, PREFERENCE_APPLIED};
 use super::operations::OperationView;
 use crate::app::App;
 use crate::error::Error;
 use crate::store::operations::{Kind, Operation, Refusal, Status};
+use crate::store::viewer::Viewer;
 use crate::store::{events, registrations, users};
 
 /// What became of a write. `viewer`: whom the resource is shown to.
-pub(super) async fn answer(app: &App, call: &Call, viewer: Uuid, operation: Operation) -> Result<Response, Error> {
+pub(super) async fn answer(
+    app: &App,
+    call: &Call,
+    viewer: impl Into<Viewer>,
+    operation: Operation,
+) -> Result<Response, Error> {
     let mut response = match operation.status {
         Status::Pending => later(operation),
-        Status::Succeeded => done(app, viewer, operation).await?,
+        Status::Succeeded => done(app, viewer.into(), operation).await?,
         Status::Rejected => {
             return Err(Error::Rejected {
                 operation: operation.id,
@@ -45,10 +52,33 @@ pub(super) async fn answer(app: &App, call: &Call, viewer: Uuid, operation: Oper
 /// Where the thing is that an operation is about.
 pub(super) fn location(kind: Kind, resource: Uuid) -> Option<String> {
     match kind {
-        Kind::CreateUser | Kind::DeactivateUser | Kind::BootstrapAdmin => Some(format!("/v1/users/{resource}")),
-        Kind::CreateEvent | Kind::PublishEvent | Kind::CancelEvent => Some(format!("/v1/events/{resource}")),
-        Kind::Register | Kind::CancelRegistration => Some(format!("/v1/registrations/{resource}")),
-        Kind::SetRoles | Kind::FindAuditEntries => None,
+        Kind::CreateUser
+        | Kind::ChangeUser
+        | Kind::ChangeEmail
+        | Kind::DeactivateUser
+        | Kind::BootstrapAdmin
+        | Kind::CreateAdmin => Some(format!("/v1/users/{resource}")),
+        Kind::CreateEvent
+        | Kind::ChangeEvent
+        | Kind::PublishEvent
+        | Kind::RescheduleEvent
+        | Kind::Announce
+        | Kind::CancelEvent => Some(format!("/v1/events/{resource}")),
+        Kind::NameStaff => Some(format!("/v1/events/{resource}/staff")),
+        Kind::Register | Kind::CancelRegistration | Kind::CheckIn => Some(format!("/v1/registrations/{resource}")),
+        Kind::SetRoles
+        | Kind::EraseUser
+        | Kind::ReleaseKey
+        | Kind::RedriveDeadLetter
+        | Kind::DiscardDeadLetter
+        | Kind::FindParked
+        | Kind::FindDeadLetters
+        | Kind::WhereIs
+        | Kind::FindAuditEntries
+        | Kind::ProveAuditEntry
+        | Kind::FindCheckpoints
+        | Kind::FindCertificates
+        | Kind::VerifyAuditLog => None,
     }
 }
 
@@ -59,22 +89,49 @@ pub(super) fn versioned(version: i64, resource: impl Serialize) -> Response {
     response
 }
 
-async fn done(app: &App, viewer: Uuid, operation: Operation) -> Result<Response, Error> {
+async fn done(app: &App, viewer: Viewer, operation: Operation) -> Result<Response, Error> {
     let (pool, id) = (app.pool(), operation.resource_id);
     let found = match operation.kind {
-        Kind::CreateUser | Kind::DeactivateUser | Kind::BootstrapAdmin => {
-            let user = users::find(pool, id).await?;
+        Kind::CreateUser
+        | Kind::ChangeUser
+        | Kind::ChangeEmail
+        | Kind::DeactivateUser
+        | Kind::BootstrapAdmin
+        | Kind::CreateAdmin => {
+            let user = users::find(pool, id, viewer).await?;
             user.map(|user| versioned(user.version, user))
         }
-        Kind::CreateEvent | Kind::PublishEvent | Kind::CancelEvent => {
-            let event = events::find(pool, id, Some(viewer)).await?;
+        Kind::CreateEvent | Kind::ChangeEvent | Kind::PublishEvent | Kind::RescheduleEvent | Kind::CancelEvent => {
+            let event = events::find(pool, id, viewer).await?;
             event.map(|event| versioned(event.version, event))
+        }
+        Kind::NameStaff => {
+            let event = events::find(pool, id, viewer).await?;
+            event.map(|event| versioned(event.version, Staff::from(event)))
         }
         Kind::Register | Kind::CancelRegistration => {
             let registration = registrations::find(pool, id, viewer).await?;
             registration.map(|registration| Json(registration).into_response())
         }
-        Kind::SetRoles | Kind::FindAuditEntries => None,
+        Kind::CheckIn => {
+            let registration = registrations::at_the_door(pool, id, viewer).await?;
+            registration.map(|registration| Json(registration).into_response())
+        }
+        // The mails are on their way, and that is all there is to see.
+        Kind::Announce => return Ok(later(operation)),
+        Kind::SetRoles
+        | Kind::EraseUser
+        | Kind::ReleaseKey
+        | Kind::RedriveDeadLetter
+        | Kind::DiscardDeadLetter
+        | Kind::FindParked
+        | Kind::FindDeadLetters
+        | Kind::WhereIs
+        | Kind::FindAuditEntries
+        | Kind::ProveAuditEntry
+        | Kind::FindCheckpoints
+        | Kind::FindCertificates
+        | Kind::VerifyAuditLog => None,
     };
     let created = matches!(operation.kind, Kind::CreateUser | Kind::CreateEvent | Kind::Register);
     let location = location(operation.kind, id).filter(|_| created);

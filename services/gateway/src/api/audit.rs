@@ -1,6 +1,8 @@
 //! What happened, and on whose behalf: a question to the audit service, over Kafka.
 
-use std::time::Duration;
+mod checkpoints;
+mod proof;
+mod verification;
 
 use axum::Json;
 use axum::extract::State;
@@ -10,20 +12,19 @@ use contracts::{AuditQuery, FindAuditEntries};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
-use uuid::Uuid;
 
-use super::answer::refusal;
 use super::extract::{Asked, asked_wait, limit};
 use super::form::Form;
 use super::principal::Auditor;
+use super::question::{WAIT, ask};
 use crate::app::App;
 use crate::error::Error;
-use crate::operations::Intent;
 use crate::problem;
-use crate::store::operations::{Kind, Status};
+use crate::store::operations::Kind;
 
-/// How long an answer is waited for if the client does not say: it is a read, and there is no use in a `202`.
-const WAIT: Duration = Duration::from_secs(10);
+pub(super) use checkpoints::*;
+pub(super) use proof::*;
+pub(super) use verification::*;
 
 /// What to look for; what is left out does not narrow the search.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -36,7 +37,9 @@ pub(super) struct Question {
     /// The operation that they belong to.
     #[param(format = Uuid)]
     correlation_id: Option<String>,
-    /// On whose behalf: `user:` and an id, or `service:` and a name.
+    /// On whose behalf: `user:` and an id (also what that person did as an admin), `admin:` and an id, or `service:` and
+    /// a name.
+    #[param(max_length = 200, pattern = "^(user|admin|service):.+$")]
     actor: Option<String>,
     /// Full name of the records.
     #[param(example = "rollcall.users.UserCreated")]
@@ -54,8 +57,19 @@ pub(super) struct Question {
     limit: Option<u16>,
 }
 
+/// Headers of every question.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "says in the document what `asked_wait` reads")]
+pub(super) struct AnswerHeaders {
+    /// `wait=n`: wait so many seconds for the answer, at most 25; else 10.
+    #[param(rename = "Prefer", example = "wait=20")]
+    prefer: Option<String>,
+}
+
 /// A page of the audit log.
 #[derive(Serialize, ToSchema)]
+#[schema(as = AuditEntries)]
 pub(super) struct Entries {
     /// As the audit service keeps them: topic, partition, offset, time, actor, correlation, causation, content.
     #[schema(value_type = Vec<Object>)]
@@ -95,7 +109,7 @@ fn parse(question: Question) -> Result<FindAuditEntries, Error> {
 /// Search the audit trail.
 #[utoipa::path(
     get, path = "/v1/audit/entries", tag = "audit", operation_id = "findAuditEntries",
-    params(Question, ("Prefer" = Option<String>, Header, description = "`wait=n`: seconds to wait for the answer, at most 25; else 10")),
+    params(Question, AnswerHeaders),
     security(("bearer" = [])),
     responses(
         (status = OK, body = Entries),
@@ -108,39 +122,12 @@ pub(super) async fn entries(
     Asked(question): Asked<Question>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let id = Uuid::now_v7();
-    let intent = Intent::<AuditQuery> {
-        id,
-        kind: Kind::FindAuditEntries,
-        principal: Some(auditor.id),
-        key: id,
-        command: parse(question)?.into(),
-        resource_id: id,
-        expected_version: None,
-        password_hash: None,
-        idempotency: None,
-        wait: asked_wait(&headers).unwrap_or(WAIT),
+    let wait = asked_wait(&headers).unwrap_or(WAIT);
+    let answer = ask::<AuditQuery>(&app, &auditor, Kind::FindAuditEntries, parse(question)?.into(), wait).await?;
+    let answer: Answer = serde_json::from_str(&answer).map_err(Error::BadAnswer)?;
+    let entries = Entries {
+        items: answer.entries,
+        next: answer.next_cursor,
     };
-    let operation = app.operations().perform(intent).await?;
-    let id = operation.id;
-    match operation.status {
-        Status::Pending => Err(Error::NoAnswer { operation: id }),
-        Status::Succeeded => {
-            let answer = operation.result.unwrap_or_default();
-            let answer: Answer = serde_json::from_str(&answer).map_err(Error::BadAnswer)?;
-            let entries = Entries {
-                items: answer.entries,
-                next: answer.next_cursor,
-            };
-            Ok(Json(entries).into_response())
-        }
-        Status::Rejected => Err(Error::Rejected {
-            operation: id,
-            refusal: refusal(operation),
-        }),
-        Status::Failed => Err(Error::Failed {
-            operation: id,
-            refusal: refusal(operation),
-        }),
-    }
+    Ok(Json(entries).into_response())
 }

@@ -28,7 +28,10 @@ const SECURITY: [(HeaderName, &str); 5] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::REFERRER_POLICY, "no-referrer"),
-    (header::STRICT_TRANSPORT_SECURITY, "max-age=31536000; includeSubDomains"),
+    (
+        HeaderName::from_static("permissions-policy"),
+        "camera=(), geolocation=(), microphone=(), payment=()",
+    ),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-site"),
 ];
 
@@ -47,8 +50,18 @@ pub(super) async fn edge(State(app): State<App>, request: Request, next: Next) -
     for (name, value) in SECURITY {
         headers.insert(name, HeaderValue::from_static(value));
     }
+    let hsts = app.http().hsts.as_secs();
+    if hsts > 0 {
+        set(
+            headers,
+            "strict-transport-security",
+            &format!("max-age={hsts}; includeSubDomains"),
+        );
+    }
     let policy = if documentation { DOCUMENTATION } else { NO_CONTENT };
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static(policy));
     // What people may see differs, and changes.
     headers
         .entry(header::CACHE_CONTROL)

@@ -17,7 +17,7 @@ use super::form::fault;
 use crate::app::App;
 use crate::error::Error;
 use crate::store::operations::Idempotency;
-use crate::store::page::{self, Cut, Place};
+use crate::store::page::{self, Cut, List, Place};
 
 pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub(super) const PREFER: &str = "prefer";
@@ -85,16 +85,21 @@ pub(super) struct Paging {
 }
 
 impl Paging {
+    /// Of a list without filters.
     pub(super) fn cut<P: Place>(&self) -> Result<Cut<P>, Error> {
+        self.cut_of(List::default())
+    }
+
+    pub(super) fn cut_of<P: Place>(&self, list: List) -> Result<Cut<P>, Error> {
         let limit = limit(self.limit)?;
         let after = match &self.cursor {
             None => None,
-            Some(cursor) => Some(page::decode(cursor).ok_or_else(|| {
-                let message = "Give it as it was in `next`, to the same list.";
+            Some(cursor) => Some(page::decode(cursor, list).ok_or_else(|| {
+                let message = "Give it as it was in `next`, to the same list with the same filters.";
                 Error::Invalid(vec![fault("cursor", "malformed", message)])
             })?),
         };
-        Ok(Cut { after, limit })
+        Ok(Cut { after, limit, list })
     }
 }
 
@@ -168,6 +173,9 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Asked<T> {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Error> {
+        if let Some(field) = parts.uri.query().and_then(with_nul) {
+            return Err(Error::Invalid(vec![fault(field, "malformed", NO_NUL)]));
+        }
         match Query::<T>::try_from_uri(&parts.uri) {
             Ok(Query(asked)) => Ok(Self(asked)),
             Err(rejection) => {
@@ -206,6 +214,14 @@ impl<T: DeserializeOwned> FromRequest<App> for Write<T> {
     }
 }
 
+const NO_NUL: &str = "Text without NUL characters.";
+
+/// The first parameter with a NUL in it: no text of ours has one.
+fn with_nul(query: &str) -> Option<&str> {
+    let parameter = query.split('&').find(|parameter| parameter.contains("%00"))?;
+    parameter.split('=').next()
+}
+
 fn is_json(headers: &HeaderMap) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = content_type
@@ -214,9 +230,18 @@ fn is_json(headers: &HeaderMap) -> bool {
     media_type.trim().eq_ignore_ascii_case("application/json")
 }
 
-/// Strict JSON; no body at all is an object without members.
+/// Strict JSON; no body at all is an object without members. A member that says nothing is left out, not null.
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     let bytes = if bytes.is_empty() { b"{}" } else { bytes };
+    let holds = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+    if holds(b"null") || holds(b"\\u0000") {
+        let body: Value = serde_json::from_slice(bytes).map_err(|_| unreadable())?;
+        let mut errors = Vec::new();
+        refuse_nulls(&body, "", &mut errors);
+        if !errors.is_empty() {
+            return Err(Error::Invalid(errors));
+        }
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let body = serde_path_to_error::deserialize(&mut json).map_err(|error| match error.inner().classify() {
         serde_json::error::Category::Data => {
@@ -226,6 +251,29 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     })?;
     json.end().map_err(|_| unreadable())?;
     Ok(body)
+}
+
+/// Names every null, and every text with a NUL.
+fn refuse_nulls(value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let within = |name: &dyn std::fmt::Display| match path {
+        "" => name.to_string(),
+        path => format!("{path}.{name}"),
+    };
+    match value {
+        Value::Null => errors.push(fault(path, "malformed", "Not null; leave it out.")),
+        Value::String(text) if text.contains('\0') => errors.push(fault(path, "malformed", NO_NUL)),
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                refuse_nulls(item, &within(&index), errors);
+            }
+        }
+        Value::Object(members) => {
+            for (name, member) in members {
+                refuse_nulls(member, &within(name), errors);
+            }
+        }
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 fn unreadable() -> Error {
@@ -373,6 +421,22 @@ mod tests {
         }
         let deep = "[".repeat(60_000);
         assert!(matches!(read::<Value>(deep.as_bytes()), Err(Error::Malformed(_))));
+    }
+
+    #[test]
+    fn a_null_and_a_nul_are_named_wherever_they_are() {
+        let named = |body: &str| match read::<Value>(body.as_bytes()) {
+            Err(Error::Invalid(errors)) => errors.into_iter().map(|error| error.field).collect::<Vec<_>>(),
+            other => panic!("{body}: {other:?}"),
+        };
+        assert_eq!(
+            named(r#"{"a":null,"b":["x",null],"c":{"d":"\u0000"}}"#),
+            ["a", "b.1", "c.d"]
+        );
+        assert_eq!(named("null"), [""]);
+        assert!(read::<Value>(br#"{"a":"null","b":"\\u0000"}"#).is_ok());
+        assert_eq!(with_nul("a=1&b=%00&c=2"), Some("b"));
+        assert_eq!(with_nul("a=%2500"), None);
     }
 
     #[test]

@@ -15,5 +15,5 @@ use crate::app::App;
 pub(super) async fn key_set(State(app): State<App>) -> ([(HeaderName, &'static str); 1], Json<Value>) {
     // Verifiers fetch it again when they meet a `kid` that they do not know.
     let cache = [(header::CACHE_CONTROL, "public, max-age=300")];
-    (cache, Json(app.tokens().key_set().clone()))
+    (cache, Json(app.tokens().key_set()))
 }

@@ -2,23 +2,21 @@
 //! the check.
 
 use std::ops::Deref;
+use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use messaging::ledger::StoreError;
+use postgres::store_error;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::error::Error;
-use crate::roles::{Role, Roles};
+use crate::principal::Principal;
+use crate::roles::Role;
+use crate::store::viewer::Viewer;
 use crate::tokens::Refused;
-
-/// A user who is signed in.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Principal {
-    pub(super) id: Uuid,
-    pub(super) roles: Roles,
-}
 
 /// Whoever asks; a token that is sent must be good all the same.
 pub(super) struct Anyone(pub(super) Option<Principal>);
@@ -39,8 +37,8 @@ macro_rules! principals {
         impl FromRequestParts<App> for $name {
             type Rejection = Error;
 
-            async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
-                let principal = principal(parts, app).await?.ok_or(Error::NotSignedIn)?;
+            async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Error> {
+                let principal = principal(parts)?.ok_or(Error::NotSignedIn)?;
                 match principal.roles.include($role) {
                     true => Ok(Self(principal)),
                     false => Err(Error::RoleNeeded($role)),
@@ -62,31 +60,60 @@ impl Anyone {
     pub(super) fn id(&self) -> Option<Uuid> {
         self.0.map(|principal| principal.id)
     }
+
+    pub(super) fn viewer(&self) -> Viewer {
+        self.0.map_or_else(Viewer::default, |principal| principal.viewer())
+    }
 }
 
 impl FromRequestParts<App> for Anyone {
     type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
-        principal(parts, app).await.map(Self)
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Error> {
+        principal(parts).map(Self)
     }
 }
 
+/// Who asks, as far as could be told before the handler was called.
+#[derive(Clone)]
+pub(super) enum Identity {
+    Nobody,
+    Somebody(Principal),
+    Refused(Refused),
+    /// The store does not say.
+    Unknown(Arc<StoreError>),
+}
+
 /// RFC 6750. The roles are those of now, not those of when the token was made.
-async fn principal(parts: &Parts, app: &App) -> Result<Option<Principal>, Error> {
-    let Some(authorization) = parts.headers.get(header::AUTHORIZATION) else {
-        return Ok(None);
+pub(super) async fn identify(headers: &HeaderMap, app: &App) -> Identity {
+    let Some(authorization) = headers.get(header::AUTHORIZATION) else {
+        return Identity::Nobody;
     };
-    let invalid = || Error::Token(Refused::Invalid);
-    let (scheme, token) = authorization
+    let token = authorization
         .to_str()
         .ok()
         .and_then(|text| text.split_once(' '))
-        .ok_or_else(invalid)?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(invalid());
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim());
+    let bearer = token
+        .ok_or(Refused::Invalid)
+        .and_then(|token| app.tokens().verify(token));
+    match bearer {
+        Err(refused) => Identity::Refused(refused),
+        Ok(bearer) => match app.members().principal(bearer).await {
+            Ok(Some(principal)) => Identity::Somebody(principal),
+            Ok(None) => Identity::Refused(Refused::Invalid),
+            Err(error) => Identity::Unknown(Arc::new(store_error(error))),
+        },
     }
-    let id = app.tokens().verify(token.trim()).map_err(Error::Token)?;
-    let roles = app.members().roles(id).await?.ok_or_else(invalid)?;
-    Ok(Some(Principal { id, roles }))
+}
+
+/// A token that was sent must be good, also where none is needed.
+fn principal(parts: &Parts) -> Result<Option<Principal>, Error> {
+    match parts.extensions.get::<Identity>() {
+        None | Some(Identity::Nobody) => Ok(None),
+        Some(Identity::Somebody(principal)) => Ok(Some(*principal)),
+        Some(Identity::Refused(refused)) => Err(Error::Token(*refused)),
+        Some(Identity::Unknown(error)) => Err(Error::Store(Arc::clone(error))),
+    }
 }

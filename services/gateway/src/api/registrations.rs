@@ -1,5 +1,9 @@
 //! Seats and waiting lists.
 
+mod attendees;
+mod check_in;
+mod ticket;
+
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
@@ -7,17 +11,20 @@ use contracts::{CancelReason, CancelRegistration, Register, RegistrationCommand}
 use uuid::Uuid;
 
 use super::answer::answer;
-use super::extract::{Asked, Id, Nothing, Paging, Write, WriteHeaders};
+use super::extract::{Asked, Call, Id, Nothing, Paging, Write, WriteHeaders};
 use super::operations::OperationView;
-use super::principal::{Member, Organizer};
+use super::principal::Member;
 use crate::app::App;
 use crate::error::Error;
 use crate::operations::Intent;
-use crate::problem;
+use crate::principal::Principal;
 use crate::store::operations::Kind;
-use crate::store::page::Page;
-use crate::store::registrations::Registration;
-use crate::store::{events, registrations};
+use crate::store::page::{List, Page};
+use crate::store::registrations::{self, Registration};
+
+pub(super) use attendees::*;
+pub(super) use check_in::*;
+pub(super) use ticket::*;
 
 /// Register for an event: for a seat, or where all are taken, for the waiting list.
 #[utoipa::path(
@@ -26,8 +33,7 @@ use crate::store::{events, registrations};
     security(("bearer" = [])),
     responses(
         (status = CREATED, body = Registration, headers(("Location", description = "/v1/registrations/{id}"))),
-        (status = ACCEPTED, body = OperationView, headers(("Location", description = "/v1/operations/{id}"))),
-        (status = "default", description = "A problem", body = problem::Body, content_type = "application/problem+json"),
+        (status = ACCEPTED, body = OperationView),
     ),
 )]
 pub(super) async fn register(
@@ -41,45 +47,8 @@ pub(super) async fn register(
         registration_id,
         user_id: member.id,
     };
-    let intent = Intent::<RegistrationCommand> {
-        id: Uuid::now_v7(),
-        kind: Kind::Register,
-        principal: Some(member.id),
-        key: event_id,
-        command: register.into(),
-        resource_id: registration_id,
-        expected_version: None,
-        password_hash: None,
-        idempotency: call.idempotency(Some(member.id)),
-        wait: call.wait(),
-    };
-    let operation = app.operations().perform(intent).await?;
-    answer(&app, &call, member.id, operation).await
-}
-
-/// Who registered for your event, in order.
-#[utoipa::path(
-    get, path = "/v1/events/{id}/registrations", tag = "registrations", operation_id = "listRegistrations",
-    params(("id" = Uuid, Path, description = "The event"), Paging),
-    security(("bearer" = [])),
-    responses(
-        (status = OK, body = Page<Registration>),
-        (status = "default", description = "A problem", body = problem::Body, content_type = "application/problem+json"),
-    ),
-)]
-pub(super) async fn of_event(
-    State(app): State<App>,
-    organizer: Organizer,
-    Id(event_id): Id,
-    Asked(paging): Asked<Paging>,
-) -> Result<Json<Page<Registration>>, Error> {
-    let cut = paging.cut()?;
-    let event = events::find(app.pool(), event_id, Some(organizer.id)).await?;
-    if event.is_none_or(|event| event.organizer_id != organizer.id) {
-        return Err(Error::NotFound);
-    }
-    let page = registrations::of_event(app.pool(), event_id, cut).await?;
-    Ok(Json(page))
+    let (key, kind) = (event_id, Kind::Register);
+    respond(&app, &call, &member, kind, key, registration_id, register).await
 }
 
 /// A registration, for the one who holds it and for the organizer.
@@ -87,13 +56,10 @@ pub(super) async fn of_event(
     get, path = "/v1/registrations/{id}", tag = "registrations", operation_id = "showRegistration",
     params(("id" = Uuid, Path)),
     security(("bearer" = [])),
-    responses(
-        (status = OK, body = Registration),
-        (status = "default", description = "A problem", body = problem::Body, content_type = "application/problem+json"),
-    ),
+    responses((status = OK, body = Registration)),
 )]
 pub(super) async fn show(State(app): State<App>, member: Member, Id(id): Id) -> Result<Json<Registration>, Error> {
-    let registration = registrations::find(app.pool(), id, member.id).await?;
+    let registration = registrations::find(app.pool(), id, member.viewer()).await?;
     registration.map(Json).ok_or(Error::NotFound)
 }
 
@@ -104,8 +70,7 @@ pub(super) async fn show(State(app): State<App>, member: Member, Id(id): Id) -> 
     security(("bearer" = [])),
     responses(
         (status = OK, body = Registration),
-        (status = ACCEPTED, body = OperationView, headers(("Location", description = "/v1/operations/{id}"))),
-        (status = "default", description = "A problem", body = problem::Body, content_type = "application/problem+json"),
+        (status = ACCEPTED, body = OperationView),
     ),
 )]
 pub(super) async fn cancel(
@@ -114,9 +79,8 @@ pub(super) async fn cancel(
     Id(id): Id,
     Write { call, .. }: Write<Nothing>,
 ) -> Result<Response, Error> {
-    let registration = registrations::find(app.pool(), id, member.id)
-        .await?
-        .ok_or(Error::NotFound)?;
+    let registration = registrations::find(app.pool(), id, member.viewer()).await?;
+    let registration = registration.ok_or(Error::NotFound)?;
     let reason = match registration.user_id == member.id {
         true => CancelReason::ByAttendee,
         false => CancelReason::ByOrganizer,
@@ -125,20 +89,8 @@ pub(super) async fn cancel(
         registration_id: id,
         reason,
     };
-    let intent = Intent::<RegistrationCommand> {
-        id: Uuid::now_v7(),
-        kind: Kind::CancelRegistration,
-        principal: Some(member.id),
-        key: registration.event_id,
-        command: cancel.into(),
-        resource_id: id,
-        expected_version: None,
-        password_hash: None,
-        idempotency: call.idempotency(Some(member.id)),
-        wait: call.wait(),
-    };
-    let operation = app.operations().perform(intent).await?;
-    answer(&app, &call, member.id, operation).await
+    let (key, kind) = (registration.event_id, Kind::CancelRegistration);
+    respond(&app, &call, &member, kind, key, id, cancel).await
 }
 
 /// Your own registrations, the newest first.
@@ -146,16 +98,41 @@ pub(super) async fn cancel(
     get, path = "/v1/me/registrations", tag = "registrations", operation_id = "listMyRegistrations",
     params(Paging),
     security(("bearer" = [])),
-    responses(
-        (status = OK, body = Page<Registration>),
-        (status = "default", description = "A problem", body = problem::Body, content_type = "application/problem+json"),
-    ),
+    responses((status = OK, body = Page<Registration>)),
 )]
 pub(super) async fn mine(
     State(app): State<App>,
     member: Member,
     Asked(paging): Asked<Paging>,
 ) -> Result<Json<Page<Registration>>, Error> {
-    let page = registrations::of_user(app.pool(), member.id, paging.cut()?).await?;
+    let cut = paging.cut_of(List::new("registrations of", &member.id))?;
+    let page = registrations::of_user(app.pool(), member.id, cut).await?;
     Ok(Json(page))
+}
+
+/// Says a command to the event's roster, and answers what becomes of it. What the principal may do is the registration
+/// service's to say.
+async fn respond(
+    app: &App,
+    call: &Call,
+    member: &Principal,
+    kind: Kind,
+    event: Uuid,
+    registration: Uuid,
+    said: impl Into<RegistrationCommand>,
+) -> Result<Response, Error> {
+    let intent = Intent::<RegistrationCommand> {
+        id: Uuid::now_v7(),
+        kind,
+        actor: member.actor(),
+        key: event,
+        command: said.into(),
+        resource_id: registration,
+        expected_version: None,
+        password_hash: None,
+        idempotency: call.idempotency(Some(member.id)),
+        wait: call.wait(),
+    };
+    let operation = app.operations().perform(intent).await?;
+    answer(app, call, member.viewer(), operation).await
 }

@@ -1,18 +1,25 @@
-//! Signing in.
+//! Signing in, staying so, and signing out.
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use contracts::{Actor, RevocationReason, SessionFamilyRevoked, SignInFailed, SignInFailure};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::extract::Write;
+use super::extract::{Nothing, Write};
+use super::principal::Member;
 use crate::app::App;
 use crate::error::Error;
-use crate::problem;
-use crate::roles::Role;
-use crate::store::accounts;
+use crate::roles::{Role, Roles};
+use crate::security::{fact, request};
+use crate::store::sessions::Rotation;
+use crate::store::{accounts, sessions};
+use crate::tokens::{Bearer, Refused};
 
 /// What one signs in with.
 #[derive(Deserialize, ToSchema)]
@@ -33,8 +40,42 @@ pub(super) struct Session {
     token_type: &'static str,
     /// Seconds.
     expires_in: u64,
+    /// Gets the next session, once.
+    refresh_token: String,
+    /// Seconds.
+    refresh_expires_in: u64,
     user_id: Uuid,
     roles: Vec<Role>,
+}
+
+/// A refresh token, and what is kept of it. 256 bits of chance need no slow hash.
+struct RefreshToken {
+    text: String,
+    hash: sessions::Hash,
+}
+
+impl RefreshToken {
+    fn new() -> Self {
+        Self::from_text(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()))
+    }
+
+    fn from_text(text: String) -> Self {
+        let hash = Sha256::digest(&text).into();
+        Self { text, hash }
+    }
+}
+
+fn session(app: &App, bearer: Bearer, roles: Roles, refresh: RefreshToken) -> Session {
+    let access = app.tokens().issue(bearer, roles);
+    Session {
+        access_token: access.text,
+        token_type: "Bearer",
+        expires_in: access.lifetime_seconds,
+        refresh_token: refresh.text,
+        refresh_expires_in: app.tokens().refresh_lifetime().as_secs(),
+        user_id: bearer.user,
+        roles: roles.list(),
+    }
 }
 
 /// Sign in.
@@ -45,28 +86,109 @@ pub(super) struct Session {
     request_body = Credentials,
     responses(
         (status = CREATED, body = Session),
-        (status = "default", description = "A problem", body = problem::Body, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn sign_in(
     State(app): State<App>,
     Write { body, .. }: Write<Credentials>,
 ) -> Result<(StatusCode, Json<Session>), Error> {
+    app.limits().account(&body.email)?;
     let known = accounts::by_email(app.pool(), &body.email).await?;
-    let (user, hash) = known.map(|known| (known.user_id, known.password_hash)).unzip();
+    let hash = known.as_ref().and_then(|known| known.password_hash.clone());
     let is_right = app.hasher().verify(body.password, hash).await?;
-    let user = user.filter(|_| is_right).ok_or(Error::WrongCredentials)?;
+    let Some(user) = known.as_ref().filter(|_| is_right).map(|known| known.user_id) else {
+        let reason = match &known {
+            None => SignInFailure::UnknownUser,
+            Some(known) if !known.is_open => SignInFailure::ClosedAccount,
+            Some(_) => SignInFailure::WrongPassword,
+        };
+        let user_id = known.map(|known| known.user_id);
+        app.notes().note(user_id, None, SignInFailed { user_id, reason });
+        return Err(Error::WrongCredentials);
+    };
     // Closed while the password was being hashed.
     let roles = accounts::roles(app.pool(), user)
         .await?
         .ok_or(Error::WrongCredentials)?;
-    let token = app.tokens().issue(user, roles);
-    let session = Session {
-        access_token: token.text,
-        token_type: "Bearer",
-        expires_in: token.lifetime_seconds,
-        user_id: user,
-        roles: roles.list(),
+    let bearer = Bearer {
+        user,
+        session: Uuid::now_v7(),
     };
-    Ok((StatusCode::CREATED, Json(session)))
+    let refresh = RefreshToken::new();
+    let lifetime = app.tokens().refresh_lifetime();
+    sessions::begin(app.pool(), user, bearer.session, refresh.hash, lifetime).await?;
+    Ok((StatusCode::CREATED, Json(session(&app, bearer, roles, refresh))))
+}
+
+/// What keeps one signed in.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "refresh_token": "3qzXJ0zVtM1p2mJXcZ6dYx0R4o3JcB2r0nq8hN1yLkE" }))]
+pub(super) struct Refresh {
+    #[schema(max_length = 200)]
+    refresh_token: String,
+}
+
+/// Go on with a session: the refresh token is exchanged for a new one.
+///
+/// One that was used before ends the session: somebody else has it.
+#[utoipa::path(
+    post, path = "/v1/sessions/refresh", tag = "sessions", operation_id = "refreshSession",
+    request_body = Refresh,
+    responses(
+        (status = CREATED, body = Session),
+    ),
+)]
+pub(super) async fn refresh(
+    State(app): State<App>,
+    Write { body, .. }: Write<Refresh>,
+) -> Result<(StatusCode, Json<Session>), Error> {
+    let (old, new) = (RefreshToken::from_text(body.refresh_token), RefreshToken::new());
+    let refused = |refused| Err(Error::RefreshToken(refused));
+    let mut unit = app.unit().await?;
+    let rotation = sessions::rotate(unit.tx(), old.hash, new.hash, app.tokens().refresh_lifetime()).await?;
+    let bearer = match rotation {
+        Rotation::Rotated { user, family } => Bearer { user, session: family },
+        Rotation::Reused { user, family } => {
+            let revoked = SessionFamilyRevoked {
+                user_id: user,
+                family_id: family,
+                reason: RevocationReason::TokenReused,
+            };
+            unit.say(&request(Actor::User(user)), fact(Some(user), revoked))?;
+            unit.commit().await?;
+            app.members().forget(user);
+            return refused(Refused::Invalid);
+        }
+        Rotation::Expired => return refused(Refused::Expired),
+        Rotation::Unknown => return refused(Refused::Invalid),
+    };
+    let Some(roles) = accounts::roles(app.pool(), bearer.user).await? else {
+        return refused(Refused::Invalid);
+    };
+    unit.commit().await?;
+    Ok((StatusCode::CREATED, Json(session(&app, bearer, roles, new))))
+}
+
+/// Sign out: this session's tokens are worth nothing any more.
+#[utoipa::path(
+    delete, path = "/v1/sessions/current", tag = "sessions", operation_id = "signOut",
+    security(("bearer" = [])),
+    responses(
+        (status = NO_CONTENT),
+    ),
+)]
+pub(super) async fn sign_out(State(app): State<App>, member: Member, _: Write<Nothing>) -> Result<StatusCode, Error> {
+    let mut unit = app.unit().await?;
+    if sessions::end(unit.tx(), member.session).await? {
+        let revoked = SessionFamilyRevoked {
+            user_id: member.id,
+            family_id: member.session,
+            reason: RevocationReason::SignedOut,
+        };
+        unit.say(&request(member.actor()), fact(Some(member.id), revoked))?;
+    }
+    unit.commit().await?;
+    app.members().forget(member.id);
+    Ok(StatusCode::NO_CONTENT)
 }

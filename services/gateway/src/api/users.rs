@@ -1,27 +1,34 @@
 //! Accounts and profiles.
 
-use axum::Json;
+mod change;
+mod export;
+mod list;
+mod roles;
+
 use axum::extract::State;
 use axum::response::Response;
-use contracts::{CreateUser, DeactivateUser, UserCommand};
-use serde::{Deserialize, Serialize};
+use contracts::{CreateUser, UserCommand};
+use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::answer::{answer, versioned};
-use super::extract::{Id, Nothing, Write, WriteHeaders};
+use super::extract::{Id, Write, WriteHeaders};
 use super::form::Form;
 use super::operations::OperationView;
-use super::principal::{Admin, Member};
+use super::principal::Member;
 use crate::app::App;
 use crate::error::Error;
-use crate::operations::{Intent, repetition};
+use crate::operations::{GATEWAY, Intent};
 use crate::passwords::Password;
-use crate::problem;
-use crate::roles::{Role, Roles};
-use crate::store::operations::{Kind, New, carry_out, find_repeated};
-use crate::store::users::User;
-use crate::store::{accounts, users};
+use crate::principal::Principal;
+use crate::store::operations::Kind;
+use crate::store::users::{self, User};
+
+pub(super) use change::*;
+pub(super) use export::*;
+pub(super) use list::*;
+pub(super) use roles::*;
 
 /// What one signs up with.
 #[derive(Deserialize, ToSchema)]
@@ -91,7 +98,6 @@ fn parse(new: NewUser) -> Result<(CreateUser, Password), Error> {
     responses(
         (status = CREATED, body = User, headers(("Location", description = "/v1/users/{id}"))),
         (status = ACCEPTED, body = OperationView, headers(("Location", description = "/v1/operations/{id}"))),
-        (status = "default", description = "A problem", body = problem::Body, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn sign_up(State(app): State<App>, Write { body, call }: Write<NewUser>) -> Result<Response, Error> {
@@ -109,7 +115,7 @@ pub(super) async fn sign_up(State(app): State<App>, Write { body, call }: Write<
     let intent = Intent::<UserCommand> {
         id: Uuid::now_v7(),
         kind: Kind::CreateUser,
-        principal: None,
+        actor: GATEWAY,
         key: id,
         command: create.into(),
         resource_id: id,
@@ -123,21 +129,17 @@ pub(super) async fn sign_up(State(app): State<App>, Write { body, call }: Write<
     answer(&app, &call, viewer, operation).await
 }
 
-/// Your own profile; anybody else's is not there.
+/// Your own profile; anybody else's is not there, but for an admin.
 #[utoipa::path(
     get, path = "/v1/users/{id}", tag = "users", operation_id = "showUser",
     params(("id" = Uuid, Path)),
     security(("bearer" = [])),
     responses(
         (status = OK, body = User),
-        (status = "default", description = "A problem", body = problem::Body, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn show(State(app): State<App>, member: Member, Id(id): Id) -> Result<Response, Error> {
-    if id != member.id {
-        return Err(Error::NotFound);
-    }
-    profile(&app, id).await
+    profile(&app, id, &member).await
 }
 
 /// Your own profile.
@@ -146,121 +148,17 @@ pub(super) async fn show(State(app): State<App>, member: Member, Id(id): Id) -> 
     security(("bearer" = [])),
     responses(
         (status = OK, body = User),
-        (status = "default", description = "A problem", body = problem::Body, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn me(State(app): State<App>, member: Member) -> Result<Response, Error> {
-    profile(&app, member.id).await
+    profile(&app, member.id, &member).await
 }
 
-async fn profile(app: &App, id: Uuid) -> Result<Response, Error> {
-    let user = users::find(app.pool(), id).await?.ok_or(Error::NotFound)?;
+async fn profile(app: &App, id: Uuid, principal: &Principal) -> Result<Response, Error> {
+    let user = users::find(app.pool(), id, principal.viewer())
+        .await?
+        .ok_or(Error::NotFound)?;
     Ok(versioned(user.version, user))
-}
-
-/// Close your own account: your seats are given up, and you can't sign in any more.
-#[utoipa::path(
-    delete, path = "/v1/users/{id}", tag = "users", operation_id = "deactivateUser",
-    params(("id" = Uuid, Path), WriteHeaders),
-    security(("bearer" = [])),
-    responses(
-        (status = OK, body = User),
-        (status = ACCEPTED, body = OperationView, headers(("Location", description = "/v1/operations/{id}"))),
-        (status = "default", description = "A problem", body = problem::Body, content_type = "application/problem+json"),
-    ),
-)]
-pub(super) async fn deactivate(
-    State(app): State<App>,
-    member: Member,
-    Id(id): Id,
-    Write { call, .. }: Write<Nothing>,
-) -> Result<Response, Error> {
-    if id != member.id {
-        return Err(Error::NotFound);
-    }
-    let intent = Intent::<UserCommand> {
-        id: Uuid::now_v7(),
-        kind: Kind::DeactivateUser,
-        principal: Some(member.id),
-        key: id,
-        command: DeactivateUser {
-            reason: "asked for by the user".to_owned(),
-        }
-        .into(),
-        resource_id: id,
-        expected_version: call.expected_version,
-        password_hash: None,
-        idempotency: call.idempotency(Some(member.id)),
-        wait: call.wait(),
-    };
-    let operation = app.operations().perform(intent).await?;
-    app.members().forget(id);
-    answer(&app, &call, id, operation).await
-}
-
-/// The roles that a user is to have.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NewRoles {
-    /// `member` may be left out: everybody is one.
-    roles: Vec<Role>,
-}
-
-/// The roles that a user has.
-#[derive(Serialize, ToSchema)]
-pub(super) struct UserRoles {
-    user_id: Uuid,
-    roles: Vec<Role>,
-}
-
-/// Give a user exactly these roles.
-#[utoipa::path(
-    put, path = "/v1/users/{id}/roles", tag = "users", operation_id = "setRoles",
-    params(("id" = Uuid, Path), WriteHeaders), request_body = NewRoles,
-    security(("bearer" = [])),
-    responses(
-        (status = OK, body = UserRoles),
-        (status = "default", description = "A problem", body = problem::Body, content_type = "application/problem+json"),
-    ),
-)]
-pub(super) async fn set_roles(
-    State(app): State<App>,
-    admin: Admin,
-    Id(id): Id,
-    Write { body, call }: Write<NewRoles>,
-) -> Result<Json<UserRoles>, Error> {
-    let granted = Role::GRANTED.into_iter().filter(|role| body.roles.contains(role));
-    if id == admin.id && !body.roles.contains(&Role::Admin) {
-        return Err(Error::OwnAdminRole);
-    }
-    let idempotency = call.idempotency(Some(admin.id));
-    let new = New {
-        id: Uuid::now_v7(),
-        kind: Kind::SetRoles,
-        principal: Some(admin.id),
-        resource_id: id,
-        idempotency: idempotency.clone(),
-        held: std::time::Duration::ZERO,
-        password_hash: None,
-    };
-    let mut tx = app.pool().begin().await?;
-    if !users::exists(&mut tx, id).await? {
-        return Err(Error::NotFound);
-    }
-    if carry_out(&mut tx, &new).await? {
-        accounts::set_roles(&mut tx, id, granted.clone(), Some(admin.id)).await?;
-    } else if let Some(idempotency) = &idempotency
-        && let Some(operation) = find_repeated(&mut *tx, idempotency).await?
-    {
-        repetition(operation, idempotency)?;
-    }
-    tx.commit().await?;
-    app.members().forget(id);
-    let roles: Roles = granted.collect();
-    Ok(Json(UserRoles {
-        user_id: id,
-        roles: roles.list(),
-    }))
 }
 
 #[cfg(test)]

@@ -1,15 +1,17 @@
 use std::collections::HashMap;
 
-use contracts::{EventChanged, EventEvent, StaffNamed};
+use contracts::{Details, EventChanged, EventEvent, Message, StaffNamed};
 use messaging::{Failure, Handler, Received, Unit};
 use postgres::Postgres;
 use uuid::Uuid;
 
 use super::{failed, sequence, wake};
 use crate::operations::Wakes;
-use crate::store::events::{EventChange, EventStatus, save};
+use crate::store::events::{Event, EventStatus, current, save};
+use crate::store::history::{self, Entry, HistoryRow};
+use crate::text::{storable, storable_json};
 
-/// Keeps events.
+/// Keeps events, and what happened to them.
 pub struct Events {
     wakes: Wakes,
 }
@@ -24,45 +26,126 @@ impl Handler<Postgres> for Events {
     type Message = EventEvent;
 
     async fn handle(&mut self, unit: &mut Unit<Postgres>, messages: &[&Received<EventEvent>]) -> Result<(), Failure> {
-        let mut changes: HashMap<Uuid, EventChange> = HashMap::new();
+        let ids: Vec<Uuid> = messages.iter().map(|message| message.envelope.key).collect();
+        let mut events: HashMap<Uuid, Event> = current(unit.tx(), &ids).await.map_err(failed)?;
+        let mut history = Vec::with_capacity(messages.len());
         for message in messages {
-            let change = changes.entry(message.envelope.key).or_default();
-            change.version = sequence(message);
-            let said_at = message.envelope.time.to_utc();
-            if let Some(details) = message.body.details() {
-                change.details = Some(details);
-                change.created_at.get_or_insert(said_at);
-            }
-            match &message.body {
-                EventEvent::EventCreated(_) => change.status = Some(EventStatus::Draft),
-                EventEvent::EventPublished(_) => {
-                    change.status = Some(EventStatus::Published);
-                    change.published_at = Some(said_at);
-                }
-                EventEvent::EventChanged(EventChanged { published, .. })
-                | EventEvent::StaffNamed(StaffNamed { published, .. }) => {
-                    change.status = Some(match published {
-                        true => EventStatus::Published,
-                        false => EventStatus::Draft,
-                    });
-                }
-                EventEvent::EventRescheduled(_) => change.status = Some(EventStatus::Published),
-                // People read it in their mail.
-                EventEvent::AnnouncementMade(_) => {}
-                EventEvent::EventCancelled(cancelled) => {
-                    change.status = Some(EventStatus::Cancelled);
-                    change.cancelled_at = Some(cancelled.cancelled_at.to_utc());
-                    change.cancel_reason = Some(cancelled.reason.clone());
-                }
-                EventEvent::EventEnded(ended) => {
-                    change.status = Some(EventStatus::Ended);
-                    change.ended_at = Some(ended.ended_at.to_utc());
-                }
+            let id = message.envelope.key;
+            // An event begins with all there is to know of it; there is nothing to keep of one that does not.
+            if let Some(event) = after(events.remove(&id), message) {
+                history.push(row(unit, &event, message)?);
+                events.insert(id, event);
             }
         }
-        let changes: Vec<_> = changes.into_iter().collect();
-        save(unit.tx(), &changes).await.map_err(failed)?;
+        let events: Vec<Event> = events.into_values().collect();
+        save(unit.tx(), &events).await.map_err(failed)?;
+        history::save(unit.tx(), &history).await.map_err(failed)?;
         wake(&self.wakes, messages);
         Ok(())
     }
+}
+
+/// The event after a domain event.
+fn after(before: Option<Event>, message: &Received<EventEvent>) -> Option<Event> {
+    let said_at = message.envelope.time.to_utc();
+    let mut event = match (before, message.body.details()) {
+        (Some(event), Some(details)) => with(event, details),
+        (Some(event), None) => event,
+        (None, Some(details)) => with(new(message), details),
+        (None, None) => return None,
+    };
+    match &message.body {
+        EventEvent::EventCreated(_) => event.status = EventStatus::Draft,
+        EventEvent::EventPublished(_) => {
+            event.status = EventStatus::Published;
+            event.published_at = Some(said_at);
+        }
+        EventEvent::EventChanged(EventChanged { published, .. })
+        | EventEvent::StaffNamed(StaffNamed { published, .. }) => {
+            event.status = match published {
+                true => EventStatus::Published,
+                false => EventStatus::Draft,
+            };
+        }
+        EventEvent::EventRescheduled(_) => event.status = EventStatus::Published,
+        // People read it in their mail.
+        EventEvent::AnnouncementMade(_) => {}
+        EventEvent::EventCancelled(cancelled) => {
+            event.status = EventStatus::Cancelled;
+            event.cancelled_at = Some(cancelled.cancelled_at.to_utc());
+            event.cancel_reason = Some(storable(&cancelled.reason));
+        }
+        EventEvent::EventEnded(ended) => {
+            event.status = EventStatus::Ended;
+            event.ended_at = Some(ended.ended_at.to_utc());
+        }
+    }
+    event.updated_at = said_at;
+    event.version = sequence(message);
+    Some(event)
+}
+
+fn new(message: &Received<EventEvent>) -> Event {
+    let said_at = message.envelope.time.to_utc();
+    Event {
+        id: message.envelope.key,
+        organizer_id: Uuid::nil(),
+        title: String::new(),
+        description: String::new(),
+        venue: String::new(),
+        starts_at: said_at,
+        ends_at: said_at,
+        time_zone: String::new(),
+        capacity: 0,
+        registration_opens_at: None,
+        registration_closes_at: said_at,
+        waiting_list: false,
+        status: EventStatus::Draft,
+        created_at: said_at,
+        updated_at: said_at,
+        published_at: None,
+        cancelled_at: None,
+        cancel_reason: None,
+        ended_at: None,
+        staff: Vec::new(),
+        version: 0,
+    }
+}
+
+fn with(event: Event, details: Details) -> Event {
+    Event {
+        organizer_id: details.organizer_id,
+        title: storable(&details.title),
+        description: storable(&details.description),
+        venue: storable(&details.venue),
+        starts_at: details.starts_at.to_utc(),
+        ends_at: details.ends_at.to_utc(),
+        time_zone: storable(&details.time_zone),
+        capacity: details.capacity,
+        registration_opens_at: details.registration_opens_at.map(contracts::Timestamp::to_utc),
+        registration_closes_at: details.registration_closes_at.to_utc(),
+        waiting_list: details.waiting_list,
+        staff: details.staff,
+        ..event
+    }
+}
+
+fn row(unit: &Unit<Postgres>, event: &Event, message: &Received<EventEvent>) -> Result<HistoryRow, Failure> {
+    let codec = unit.publisher().codec();
+    // As the audit log shows it: times are texts.
+    let content = message.body.encode(codec).and_then(|framed| codec.to_json(&framed));
+    let (_, content) = content.map_err(Failure::poison)?;
+    let envelope = &message.envelope;
+    Ok(HistoryRow {
+        event_id: event.id,
+        entry: Entry {
+            version: event.version,
+            type_name: message.body.type_name().to_owned(),
+            at: envelope.time.to_utc(),
+            actor: envelope.actor.as_ref().map(ToString::to_string),
+            correlation_id: envelope.correlation_id,
+            content: storable_json(content),
+        },
+        state: serde_json::to_value(event).map_err(Failure::poison)?,
+    })
 }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::failed;
 use crate::store::notifications::{NotificationRow, NotificationStatus, save};
+use crate::text::storable;
 
 /// Keeps what became of e-mails.
 pub struct Notifications;
@@ -43,6 +44,7 @@ fn row(user_id: Uuid, fact: &NotificationFact) -> NotificationRow {
             kind: sent.kind.into(),
             status: NotificationStatus::Sent,
             cause_id: sent.cause_id,
+            event_id: sent.event_id,
             reason: None,
             at: sent.sent_at.to_utc(),
         },
@@ -52,7 +54,8 @@ fn row(user_id: Uuid, fact: &NotificationFact) -> NotificationRow {
             kind: failed.kind.into(),
             status: NotificationStatus::Failed,
             cause_id: failed.cause_id,
-            reason: Some(failed.reason.clone()),
+            event_id: failed.event_id,
+            reason: Some(storable(&failed.reason)),
             at: failed.failed_at.to_utc(),
         },
     }

@@ -5,11 +5,11 @@ use messaging::{Failure, Handler, Received, Unit};
 use postgres::Postgres;
 use uuid::Uuid;
 
-use super::{failed, sequence, wake};
+use super::{failed, forget, sequence, wake};
 use crate::operations::Wakes;
-use crate::store::users::{ProfileRow, delete_profiles, save_profiles};
+use crate::store::users::{ProfileRow, save_profiles};
 
-/// Keeps the newest profile of every user. A tombstone's is forgotten.
+/// Keeps the newest profile of every user. A tombstone's person is forgotten.
 pub struct Profiles {
     wakes: Wakes,
 }
@@ -56,7 +56,7 @@ impl Handler<Postgres> for Profiles {
         let rows: Vec<ProfileRow> = newest.into_values().flatten().collect();
         save_profiles(unit.tx(), &rows).await.map_err(failed)?;
         if !gone.is_empty() {
-            delete_profiles(unit.tx(), &gone).await.map_err(failed)?;
+            forget(unit, &gone).await?;
         }
         wake(&self.wakes, messages);
         Ok(())

@@ -1,14 +1,18 @@
 use std::collections::HashMap;
 
-use contracts::{CommandAccepted, CommandFailed, CommandRejected, Reply, topics};
+use contracts::links::{Link, Purpose};
+use contracts::{CommandAccepted, CommandFailed, CommandRejected, Reply, RoleGranted, topics};
 use messaging::{Failure, Handler, Received, Unit};
 use postgres::Postgres;
 use uuid::Uuid;
 
 use super::{failed, wake};
+use crate::links::{link, mail};
 use crate::operations::Wakes;
-use crate::store::accounts;
-use crate::store::operations::{Completion, Effect, Kind, Outcome, Refusal, complete};
+use crate::roles::Role;
+use crate::security::fact;
+use crate::store::operations::{Completion, Effect, Kind, Outcome, Refusal, complete, resources};
+use crate::store::{accounts, links};
 
 /// What the read models are made of: an effect on any other topic can't be waited for here.
 const READ: [&contracts::Topic; 4] = [
@@ -18,7 +22,10 @@ const READ: [&contracts::Topic; 4] = [
     &topics::REGISTRATIONS,
 ];
 
-/// Completes operations; a sign-up's reply activates its credentials, or deletes them.
+/// Operations that have pending credentials.
+const SIGN_UPS: [Kind; 3] = [Kind::CreateUser, Kind::BootstrapAdmin, Kind::CreateAdmin];
+
+/// Completes operations. A sign-up's reply activates its credentials, or deletes them; new addresses are mailed a link.
 pub struct Replies {
     wakes: Wakes,
 }
@@ -50,20 +57,58 @@ impl Handler<Postgres> for Replies {
             let completion = completions.iter().find(|completion| completion.id == *id);
             completion.is_some_and(|completion| matches!(completion.outcome, Outcome::Accepted { .. }))
         };
-        let sign_ups = completed
-            .iter()
-            .filter(|(_, kind)| matches!(kind, Kind::CreateUser | Kind::BootstrapAdmin));
-        let (activate, discard): (Vec<Uuid>, Vec<Uuid>) = sign_ups.clone().map(|(id, _)| *id).partition(accepted);
-        for (id, kind) in sign_ups {
-            if *kind == Kind::BootstrapAdmin && !accepted(id) {
-                tracing::error!(operation = %id, "the first admin was refused: look at GATEWAY_BOOTSTRAP_ADMIN_*");
+        let done = |wanted: &[Kind], outcome: bool| -> Vec<Uuid> {
+            let done = completed
+                .iter()
+                .filter(|(id, kind)| wanted.contains(kind) && accepted(id) == outcome);
+            done.map(|(id, _)| *id).collect()
+        };
+        let refused = done(&SIGN_UPS, false);
+        if !refused.is_empty() {
+            accounts::discard(unit.tx(), &refused).await.map_err(failed)?;
+        }
+        for id in done(&[Kind::BootstrapAdmin, Kind::CreateAdmin], false) {
+            tracing::error!(operation = %id, "an admin was refused: the operation says why");
+        }
+        let accepted_sign_ups = done(&SIGN_UPS, true);
+        let mut users = Vec::new();
+        if !accepted_sign_ups.is_empty() {
+            users = accounts::activate(unit.tx(), &accepted_sign_ups)
+                .await
+                .map_err(failed)?;
+        }
+        // The address of a new account, and the new address of an old one.
+        users.extend(
+            resources(unit.tx(), &done(&[Kind::ChangeEmail], true))
+                .await
+                .map_err(failed)?,
+        );
+        let kind = |operation: Uuid| completed.iter().find(|(id, _)| *id == operation).map(|(_, kind)| *kind);
+        let mails = users.into_iter().map(|(operation, user)| {
+            // Who has no password sets one, which shows the address to be right as well.
+            let purpose = match kind(operation) {
+                Some(Kind::CreateAdmin) => Purpose::ResetPassword,
+                _ => Purpose::VerifyEmail,
+            };
+            (operation, purpose, link(purpose, user))
+        });
+        let mails: Vec<(Uuid, Purpose, Link)> = mails.collect();
+        if !mails.is_empty() {
+            let stored: Vec<(Purpose, Link)> = mails.iter().map(|(_, purpose, link)| (*purpose, *link)).collect();
+            links::add(unit.tx(), &stored).await.map_err(failed)?;
+        }
+        for (operation, purpose, link) in mails {
+            let reply = messages.iter().find(|message| message.envelope.key == operation);
+            let cause = reply.expect("one of these replies completed it").cause();
+            if matches!(kind(operation), Some(Kind::BootstrapAdmin | Kind::CreateAdmin)) {
+                let granted = RoleGranted {
+                    user_id: link.user_id,
+                    role: Role::Admin.into(),
+                    granted_by: None,
+                };
+                unit.say(&cause, fact(Some(link.user_id), granted))?;
             }
-        }
-        if !activate.is_empty() {
-            accounts::activate(unit.tx(), &activate).await.map_err(failed)?;
-        }
-        if !discard.is_empty() {
-            accounts::discard(unit.tx(), &discard).await.map_err(failed)?;
+            unit.say(&cause, mail(purpose, &link))?;
         }
         wake(&self.wakes, messages);
         Ok(())

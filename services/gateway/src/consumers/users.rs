@@ -1,16 +1,17 @@
 use std::collections::HashMap;
 
-use contracts::UserEvent;
+use contracts::{RevocationReason, RoleRevoked, SessionFamilyRevoked, UserEvent};
 use messaging::{Failure, Handler, Received, Unit};
 use postgres::Postgres;
 use uuid::Uuid;
 
-use super::{failed, sequence, wake};
+use super::{failed, forget, sequence, wake};
 use crate::operations::Wakes;
-use crate::store::accounts;
+use crate::security::fact;
 use crate::store::users::{UserRow, save};
+use crate::store::{accounts, sessions};
 
-/// Keeps users. A deactivated one can't sign in any more, and has no roles.
+/// Keeps users. A deactivated one can't sign in any more, and has no roles; an erased one is forgotten.
 pub struct Users {
     wakes: Wakes,
 }
@@ -57,9 +58,44 @@ impl Handler<Postgres> for Users {
             .map(|row| row.id)
             .collect();
         if !gone.is_empty() {
-            accounts::close(unit.tx(), &gone).await.map_err(failed)?;
+            close(unit, messages, &gone).await?;
+        }
+        let erased: Vec<Uuid> = rows
+            .iter()
+            .filter(|row| row.erased_at.is_some())
+            .map(|row| row.id)
+            .collect();
+        if !erased.is_empty() {
+            forget(unit, &erased).await?;
         }
         wake(&self.wakes, messages);
         Ok(())
     }
+}
+
+/// Ends what these users could do, and says so.
+async fn close(unit: &mut Unit<Postgres>, messages: &[&Received<UserEvent>], users: &[Uuid]) -> Result<(), Failure> {
+    let cause = |user: Uuid| {
+        let message = messages.iter().rfind(|message| message.envelope.key == user);
+        message
+            .expect("it is one of these messages that closed the account")
+            .cause()
+    };
+    for (user_id, role) in accounts::close(unit.tx(), users).await.map_err(failed)? {
+        let revoked = RoleRevoked {
+            user_id,
+            role: role.into(),
+            revoked_by: None,
+        };
+        unit.say(&cause(user_id), fact(Some(user_id), revoked))?;
+    }
+    for (user_id, family_id) in sessions::end_all(unit.tx(), users, None).await.map_err(failed)? {
+        let revoked = SessionFamilyRevoked {
+            user_id,
+            family_id,
+            reason: RevocationReason::AccountClosed,
+        };
+        unit.say(&cause(user_id), fact(Some(user_id), revoked))?;
+    }
+    Ok(())
 }

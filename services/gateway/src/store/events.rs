@@ -1,15 +1,18 @@
 //! Events, as the event service says.
 
+mod save;
+
 use chrono::{DateTime, Utc};
-use contracts::Details;
 use serde::{Deserialize, Serialize};
-use sqlx::PgPool;
+use sqlx::{PgPool, QueryBuilder};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::page::{Cut, Page, TimeAndId};
-use super::users::column;
+use super::viewer::Viewer;
 use crate::text::text;
+
+pub use save::{current, save};
 
 text! {
     pub enum EventStatus {
@@ -22,13 +25,16 @@ text! {
 }
 
 /// Something that people attend.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema, sqlx::FromRow)]
 pub struct Event {
     pub id: Uuid,
     pub organizer_id: Uuid,
+    #[schema(examples("Analytical Engines"))]
     pub title: String,
     /// Markdown.
+    #[schema(examples("An *evening* with punched cards."))]
     pub description: String,
+    #[schema(examples("Somerset House"))]
     pub venue: String,
     pub starts_at: DateTime<Utc>,
     pub ends_at: DateTime<Utc>,
@@ -36,13 +42,19 @@ pub struct Event {
     #[schema(examples("Europe/Berlin"))]
     pub time_zone: String,
     /// Number of seats.
+    #[schema(examples(120))]
     pub capacity: i32,
+    /// From then on people can register; where it is not there, from publication on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registration_opens_at: Option<DateTime<Utc>>,
     /// From then on nobody can register.
     pub registration_closes_at: DateTime<Utc>,
     /// Whether people may wait for a seat when all are taken.
     pub waiting_list: bool,
     pub status: EventStatus,
     pub created_at: DateTime<Utc>,
+    /// When anything about it changed last.
+    pub updated_at: DateTime<Utc>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub published_at: Option<DateTime<Utc>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,7 +63,11 @@ pub struct Event {
     pub cancel_reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<DateTime<Utc>>,
+    /// Users who may check people in, beside the organizer: not for everybody to see.
+    #[serde(skip)]
+    pub staff: Vec<Uuid>,
     /// Counts the event's changes; also its `ETag`.
+    #[schema(examples(3))]
     pub version: i64,
 }
 
@@ -59,152 +75,139 @@ pub struct Event {
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema, sqlx::FromRow)]
 pub struct Availability {
     pub event_id: Uuid,
+    #[schema(examples(120))]
     pub capacity: i32,
+    #[schema(examples(119))]
     pub taken: i64,
     /// People on the waiting list.
+    #[schema(examples(0))]
     pub waiting: i64,
     /// Seats that can be had.
+    #[schema(examples(1))]
     pub free: i64,
     /// Whether one can register now, for a seat or for the waiting list.
     pub open: bool,
 }
 
-/// What several domain events of one event come to.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct EventChange {
-    /// `None`: as they are.
-    pub details: Option<Details>,
-    pub status: Option<EventStatus>,
-    pub created_at: Option<DateTime<Utc>>,
-    pub published_at: Option<DateTime<Utc>>,
-    pub cancelled_at: Option<DateTime<Utc>>,
-    pub cancel_reason: Option<String>,
-    pub ended_at: Option<DateTime<Utc>>,
-    pub version: i64,
+/// Which events to list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Filter {
+    pub status: EventStatus,
+    /// Words in title, venue or description, as one writes them to a search engine.
+    pub text: Option<String>,
+    /// Of the start; inclusive.
+    pub from: Option<DateTime<Utc>>,
+    /// Of the start; exclusive.
+    pub until: Option<DateTime<Utc>>,
+    pub organizer: Option<Uuid>,
+    /// Whether a seat can be had.
+    pub has_seats: Option<bool>,
 }
 
-/// What `viewer` may see: what was published, and one's own drafts.
-const VISIBLE: &str = "(e.published_at IS NOT NULL OR e.organizer_id = $2)";
+const COLUMNS: &str = "
+    e.id, e.organizer_id, e.title, e.description, e.venue, e.starts_at, e.ends_at, e.time_zone, e.capacity,
+    e.registration_opens_at, e.registration_closes_at, e.waiting_list, e.status, e.created_at, e.updated_at,
+    e.published_at, e.cancelled_at, e.cancel_reason, e.ended_at, e.staff, e.version";
+
+/// What `viewer` may see: what was published, and one's own drafts; an admin sees all.
+const VISIBLE: &str = "(e.published_at IS NOT NULL OR e.organizer_id = $2 OR $3)";
+
+/// A roster that was not heard of yet counts as empty.
+const SEATS: &str = "
+    LEFT JOIN rosters r ON r.event_id = e.id
+    CROSS JOIN LATERAL (
+        SELECT coalesce(r.capacity, e.capacity) AS capacity, coalesce(r.taken, 0) AS taken,
+               coalesce(r.waiting, 0) AS waiting) AS seats";
+
+/// All that a person organizes, the newest first.
+pub async fn of_organizer(pool: &PgPool, organizer: Uuid, cut: Cut<Uuid>) -> sqlx::Result<Page<Event>> {
+    let rows = sqlx::query_as(&format!(
+        "SELECT {COLUMNS} FROM events e
+         WHERE e.organizer_id = $1 AND ($2::uuid IS NULL OR e.id < $2) ORDER BY e.id DESC LIMIT $3"
+    ))
+    .bind(organizer)
+    .bind(cut.after)
+    .bind(cut.rows())
+    .fetch_all(pool)
+    .await?;
+    Ok(cut.page(rows, |event: &Event| event.id))
+}
 
 /// The event, if `viewer` may see it.
-pub async fn find(pool: &PgPool, id: Uuid, viewer: Option<Uuid>) -> sqlx::Result<Option<Event>> {
-    sqlx::query_as(&format!("SELECT e.* FROM events e WHERE e.id = $1 AND {VISIBLE}"))
+pub async fn find(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Option<Event>> {
+    sqlx::query_as(&format!("SELECT {COLUMNS} FROM events e WHERE e.id = $1 AND {VISIBLE}"))
         .bind(id)
-        .bind(viewer)
+        .bind(viewer.user)
+        .bind(viewer.sees_all)
         .fetch_optional(pool)
         .await
 }
 
-/// Published events, by their start.
-pub async fn published(pool: &PgPool, cut: Cut<TimeAndId>) -> sqlx::Result<Page<Event>> {
-    let rows = sqlx::query_as(
-        "SELECT * FROM events
-         WHERE status = 'published' AND ($1::timestamptz IS NULL OR (starts_at, id) > ($1, $2))
-         ORDER BY starts_at, id LIMIT $3",
-    )
-    .bind(cut.after.map(|place| place.time))
-    .bind(cut.after.map(|place| place.id))
-    .bind(cut.rows())
-    .fetch_all(pool)
-    .await?;
+/// By their start, as far as `viewer` may see them. Only what is asked for is in the statement, so that each has the
+/// plan that fits.
+pub async fn list(pool: &PgPool, viewer: Viewer, filter: &Filter, cut: Cut<TimeAndId>) -> sqlx::Result<Page<Event>> {
+    let mut query = QueryBuilder::new(format!("SELECT {COLUMNS} FROM events e"));
+    if filter.has_seats.is_some() {
+        query.push(SEATS);
+    }
+    query.push(" WHERE e.status = ").push_bind(filter.status.as_str());
+    if !viewer.sees_all {
+        match filter.status {
+            EventStatus::Published | EventStatus::Ended => {}
+            EventStatus::Draft => {
+                query.push(" AND e.organizer_id = ").push_bind(viewer.user);
+            }
+            // Some were never published.
+            EventStatus::Cancelled => {
+                query.push(" AND (e.published_at IS NOT NULL OR e.organizer_id = ");
+                query.push_bind(viewer.user).push(")");
+            }
+        }
+    }
+    if let Some(organizer) = filter.organizer {
+        query.push(" AND e.organizer_id = ").push_bind(organizer);
+    }
+    if let Some(text) = &filter.text {
+        query.push(" AND e.search @@ websearch_to_tsquery('simple', ");
+        query.push_bind(text).push(")");
+    }
+    if let Some(from) = filter.from {
+        query.push(" AND e.starts_at >= ").push_bind(from);
+    }
+    if let Some(until) = filter.until {
+        query.push(" AND e.starts_at < ").push_bind(until);
+    }
+    if let Some(has_seats) = filter.has_seats {
+        query.push(" AND (seats.capacity - seats.taken - seats.waiting > 0) = ");
+        query.push_bind(has_seats);
+    }
+    if let Some(after) = cut.after {
+        query.push(" AND (e.starts_at, e.id) > (").push_bind(after.time);
+        query.push(", ").push_bind(after.id).push(")");
+    }
+    query.push(" ORDER BY e.starts_at, e.id LIMIT ").push_bind(cut.rows());
+    let rows = query.build_query_as().fetch_all(pool).await?;
     Ok(cut.page(rows, |event: &Event| TimeAndId {
         time: event.starts_at,
         id: event.id,
     }))
 }
 
-/// The seats of an event that `viewer` may see. A roster that was not heard of yet counts as empty.
-pub async fn availability(pool: &PgPool, id: Uuid, viewer: Option<Uuid>) -> sqlx::Result<Option<Availability>> {
+/// The seats of an event that `viewer` may see.
+pub async fn availability(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Option<Availability>> {
     sqlx::query_as(&format!(
         "SELECT e.id AS event_id, seats.capacity, seats.taken, seats.waiting,
                 GREATEST(seats.capacity - seats.taken - seats.waiting, 0) AS free,
                 e.status = 'published' AND NOT coalesce(r.closed, false)
+                    AND coalesce(e.registration_opens_at <= clock_timestamp(), true)
                     AND e.registration_closes_at > clock_timestamp() AND e.starts_at > clock_timestamp()
                     AND (e.waiting_list OR seats.taken + seats.waiting < seats.capacity) AS open
-         FROM events e
-         LEFT JOIN rosters r ON r.event_id = e.id
-         CROSS JOIN LATERAL (
-             SELECT coalesce(r.capacity, e.capacity) AS capacity, coalesce(r.taken, 0) AS taken,
-                    coalesce(r.waiting, 0) AS waiting) AS seats
+         FROM events e {SEATS}
          WHERE e.id = $1 AND {VISIBLE}",
     ))
     .bind(id)
-    .bind(viewer)
+    .bind(viewer.user)
+    .bind(viewer.sees_all)
     .fetch_optional(pool)
     .await
-}
-
-/// Each event at most once. Those with details are written whole.
-pub async fn save(tx: &mut postgres::Tx, changes: &[(Uuid, EventChange)]) -> sqlx::Result<()> {
-    let whole: Vec<(Uuid, &EventChange, &Details)> = changes
-        .iter()
-        .filter_map(|(id, change)| Some((*id, change, change.details.as_ref()?)))
-        .collect();
-    if !whole.is_empty() {
-        sqlx::query(
-            "INSERT INTO events AS e (
-                 id, organizer_id, title, description, venue, starts_at, ends_at, time_zone, capacity,
-                 registration_closes_at, waiting_list, status, created_at, published_at, cancelled_at, cancel_reason,
-                 ended_at, version)
-             SELECT * FROM UNNEST(
-                 $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::timestamptz[],
-                 $8::text[], $9::int[], $10::timestamptz[], $11::bool[], $12::text[], $13::timestamptz[],
-                 $14::timestamptz[], $15::timestamptz[], $16::text[], $17::timestamptz[], $18::bigint[])
-             ON CONFLICT (id) DO UPDATE SET
-                 organizer_id = EXCLUDED.organizer_id, title = EXCLUDED.title, description = EXCLUDED.description,
-                 venue = EXCLUDED.venue, starts_at = EXCLUDED.starts_at, ends_at = EXCLUDED.ends_at,
-                 time_zone = EXCLUDED.time_zone, capacity = EXCLUDED.capacity,
-                 registration_closes_at = EXCLUDED.registration_closes_at, waiting_list = EXCLUDED.waiting_list,
-                 status = EXCLUDED.status, created_at = LEAST(e.created_at, EXCLUDED.created_at),
-                 published_at = coalesce(EXCLUDED.published_at, e.published_at),
-                 cancelled_at = coalesce(EXCLUDED.cancelled_at, e.cancelled_at),
-                 cancel_reason = coalesce(EXCLUDED.cancel_reason, e.cancel_reason),
-                 ended_at = coalesce(EXCLUDED.ended_at, e.ended_at), version = EXCLUDED.version",
-        )
-        .bind(column(&whole, |(id, ..)| *id))
-        .bind(column(&whole, |(.., details)| details.organizer_id))
-        .bind(column(&whole, |(.., details)| details.title.as_str()))
-        .bind(column(&whole, |(.., details)| details.description.as_str()))
-        .bind(column(&whole, |(.., details)| details.venue.as_str()))
-        .bind(column(&whole, |(.., details)| details.starts_at.to_utc()))
-        .bind(column(&whole, |(.., details)| details.ends_at.to_utc()))
-        .bind(column(&whole, |(.., details)| details.time_zone.as_str()))
-        .bind(column(&whole, |(.., details)| details.capacity))
-        .bind(column(&whole, |(.., details)| details.registration_closes_at.to_utc()))
-        .bind(column(&whole, |(.., details)| details.waiting_list))
-        .bind(column(&whole, |(_, change, _)| {
-            change.status.unwrap_or(EventStatus::Draft).as_str()
-        }))
-        .bind(column(&whole, |(_, change, _)| {
-            change.created_at.or(change.published_at)
-        }))
-        .bind(column(&whole, |(_, change, _)| change.published_at))
-        .bind(column(&whole, |(_, change, _)| change.cancelled_at))
-        .bind(column(&whole, |(_, change, _)| change.cancel_reason.as_deref()))
-        .bind(column(&whole, |(_, change, _)| change.ended_at))
-        .bind(column(&whole, |(_, change, _)| change.version))
-        .execute(&mut **tx)
-        .await?;
-    }
-    let part: Vec<&(Uuid, EventChange)> = changes.iter().filter(|(_, change)| change.details.is_none()).collect();
-    if !part.is_empty() {
-        sqlx::query(
-            "UPDATE events e SET
-                 status = coalesce(n.status, e.status), cancelled_at = coalesce(n.cancelled_at, e.cancelled_at),
-                 cancel_reason = coalesce(n.cancel_reason, e.cancel_reason),
-                 ended_at = coalesce(n.ended_at, e.ended_at), version = n.version
-             FROM UNNEST($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::timestamptz[], $6::bigint[])
-                  AS n (id, status, cancelled_at, cancel_reason, ended_at, version)
-             WHERE e.id = n.id",
-        )
-        .bind(column(&part, |(id, _)| *id))
-        .bind(column(&part, |(_, change)| change.status.map(EventStatus::as_str)))
-        .bind(column(&part, |(_, change)| change.cancelled_at))
-        .bind(column(&part, |(_, change)| change.cancel_reason.as_deref()))
-        .bind(column(&part, |(_, change)| change.ended_at))
-        .bind(column(&part, |(_, change)| change.version))
-        .execute(&mut **tx)
-        .await?;
-    }
-    Ok(())
 }

@@ -20,17 +20,37 @@ text! {
     /// What was asked.
     pub enum Kind {
         CreateUser => "create-user",
+        ChangeUser => "change-user",
+        /// Among others, of the address: the new one is to be verified.
+        ChangeEmail => "change-email",
         DeactivateUser => "deactivate-user",
+        EraseUser => "erase-user",
         SetRoles => "set-roles",
         /// The first admin, by configuration.
         BootstrapAdmin => "bootstrap-admin",
+        /// One more admin, by an operator.
+        CreateAdmin => "create-admin",
         CreateEvent => "create-event",
+        ChangeEvent => "change-event",
         PublishEvent => "publish-event",
+        RescheduleEvent => "reschedule-event",
+        NameStaff => "name-staff",
+        Announce => "announce",
         CancelEvent => "cancel-event",
         Register => "register",
         CancelRegistration => "cancel-registration",
-        /// A question: not listed among a user's operations, and soon forgotten.
+        CheckIn => "check-in",
+        ReleaseKey => "release-key",
+        RedriveDeadLetter => "redrive-dead-letter",
+        DiscardDeadLetter => "discard-dead-letter",
+        FindParked => "find-parked",
+        FindDeadLetters => "find-dead-letters",
+        WhereIs => "where-is",
         FindAuditEntries => "find-audit-entries",
+        ProveAuditEntry => "prove-audit-entry",
+        FindCheckpoints => "find-checkpoints",
+        FindCertificates => "find-certificates",
+        VerifyAuditLog => "verify-audit-log",
     }
 }
 
@@ -43,6 +63,24 @@ text! {
         Rejected => "rejected",
         /// It could not be carried out, and will not be tried again.
         Failed => "failed",
+    }
+}
+
+impl Kind {
+    /// Questions change nothing: they are not listed among a user's operations, and soon forgotten.
+    pub const QUESTIONS: [Self; 8] = [
+        Self::FindParked,
+        Self::FindDeadLetters,
+        Self::WhereIs,
+        Self::FindAuditEntries,
+        Self::ProveAuditEntry,
+        Self::FindCheckpoints,
+        Self::FindCertificates,
+        Self::VerifyAuditLog,
+    ];
+
+    fn questions() -> Vec<&'static str> {
+        Self::QUESTIONS.map(Self::as_str).to_vec()
     }
 }
 
@@ -169,13 +207,13 @@ pub async fn settled(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<Operation>
 /// A user's own, the newest first, without questions.
 pub async fn of_user(pool: &PgPool, user: Uuid, cut: Cut<Uuid>) -> sqlx::Result<Page<Operation>> {
     let rows = sqlx::query(&format!(
-        "{COLUMNS} WHERE o.principal = $1 AND o.kind <> $4 AND ($2::uuid IS NULL OR o.id < $2)
+        "{COLUMNS} WHERE o.principal = $1 AND o.kind <> ALL ($4) AND ($2::uuid IS NULL OR o.id < $2)
          ORDER BY o.id DESC LIMIT $3"
     ))
     .bind(user)
     .bind(cut.after)
     .bind(cut.rows())
-    .bind(Kind::FindAuditEntries.as_str())
+    .bind(Kind::questions())
     .fetch_all(pool)
     .await?;
     let operations = rows.iter().map(operation).collect::<sqlx::Result<_>>()?;
@@ -323,6 +361,17 @@ pub async fn complete(tx: &mut postgres::Tx, completions: &[Completion]) -> sqlx
     .await
 }
 
+/// What these operations are about.
+pub async fn resources(tx: &mut postgres::Tx, ids: &[Uuid]) -> sqlx::Result<Vec<(Uuid, Uuid)>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    sqlx::query_as("SELECT id, resource_id FROM operations WHERE id = ANY ($1)")
+        .bind(ids)
+        .fetch_all(&mut **tx)
+        .await
+}
+
 /// Forgets Idempotency-Keys, operations, and answers to questions that are old enough.
 pub async fn clean_up(pool: &PgPool, keys: Duration, operations: Duration) -> sqlx::Result<()> {
     sqlx::query(
@@ -335,10 +384,10 @@ pub async fn clean_up(pool: &PgPool, keys: Duration, operations: Duration) -> sq
     sqlx::query(
         "DELETE FROM operations
          WHERE created_at < clock_timestamp() - make_interval(secs => $1)
-            OR (kind = $2 AND created_at < clock_timestamp() - interval '1 hour')",
+            OR (kind = ANY ($2) AND created_at < clock_timestamp() - interval '1 hour')",
     )
     .bind(operations.as_secs_f64())
-    .bind(Kind::FindAuditEntries.as_str())
+    .bind(Kind::questions())
     .execute(pool)
     .await?;
     // Their sign-up's reply can't come any more.

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -29,12 +30,25 @@ pub struct TimeAndId {
     pub id: Uuid,
 }
 
+/// Which list, with which filters: a cursor is good for no other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct List(u32);
+
+impl List {
+    /// Of this name, narrowed like this.
+    pub fn new(name: &str, filter: &impl std::fmt::Debug) -> Self {
+        let hash = Sha256::digest(format!("{name} {filter:?}"));
+        Self(u32::from_be_bytes(hash[..4].try_into().expect("a hash has 32 bytes")))
+    }
+}
+
 /// Which page to read.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cut<P> {
     /// `None`: the first page.
     pub after: Option<P>,
     pub limit: u16,
+    pub list: List,
 }
 
 impl<P: Place> Cut<P> {
@@ -47,20 +61,21 @@ impl<P: Place> Cut<P> {
     pub fn page<T>(&self, mut rows: Vec<T>, place: impl Fn(&T) -> P) -> Page<T> {
         let more = rows.len() > usize::from(self.limit);
         rows.truncate(usize::from(self.limit));
-        let next = rows.last().filter(|_| more).map(|last| encode(&place(last)));
+        let next = rows.last().filter(|_| more).map(|last| encode(&place(last), self.list));
         Page { items: rows, next }
     }
 }
 
 /// As clients see it: nothing to read anything from.
-pub fn encode(place: &impl Place) -> String {
-    URL_SAFE_NO_PAD.encode(place.to_text())
+pub fn encode(place: &impl Place, list: List) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{:08x}{}", list.0, place.to_text()))
 }
 
-/// `None`: this is no cursor of such a list.
-pub fn decode<P: Place>(cursor: &str) -> Option<P> {
+/// `None`: this is no cursor of this list.
+pub fn decode<P: Place>(cursor: &str, list: List) -> Option<P> {
     let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
-    P::from_text(std::str::from_utf8(&bytes).ok()?)
+    let text = std::str::from_utf8(&bytes).ok()?;
+    P::from_text(text.strip_prefix(&format!("{:08x}", list.0))?)
 }
 
 impl Place for Uuid {
@@ -101,29 +116,45 @@ impl Place for TimeAndId {
 mod tests {
     use super::*;
 
+    const LIST: List = List(7);
+
     #[test]
     fn a_cursor_leads_back_to_its_place() {
         let place = TimeAndId {
             time: DateTime::from_timestamp_micros(1_772_388_000_250_000).expect("valid"),
             id: Uuid::from_u128(7),
         };
-        assert_eq!(decode(&encode(&place)), Some(place));
-        assert_eq!(decode(&encode(&Uuid::from_u128(7))), Some(Uuid::from_u128(7)));
-        assert_eq!(decode(&encode(&-3_i64)), Some(-3));
+        assert_eq!(decode(&encode(&place, LIST), LIST), Some(place));
+        let id = Uuid::from_u128(7);
+        assert_eq!(decode(&encode(&id, LIST), LIST), Some(id));
+        assert_eq!(decode(&encode(&-3_i64, LIST), LIST), Some(-3));
+    }
+
+    #[test]
+    fn a_cursor_is_good_for_its_list_alone() {
+        let cursor = encode(&3_i64, List::new("events", &"draft"));
+        assert_eq!(decode::<i64>(&cursor, List::new("events", &"published")), None);
+        assert_eq!(decode::<i64>(&cursor, List::new("users", &"draft")), None);
+        assert_eq!(decode::<i64>(&cursor, List::new("events", &"draft")), Some(3));
     }
 
     #[test]
     fn anything_else_is_no_cursor() {
-        for text in ["", "x", "!!!", "MTIz", &encode(&i64::MAX), &"A".repeat(10_000)] {
-            assert_eq!(decode::<TimeAndId>(text), None, "{text}");
+        let other = encode(&i64::MAX, LIST);
+        for text in ["", "x", "!!!", "MTIz", &other, &"A".repeat(10_000)] {
+            assert_eq!(decode::<TimeAndId>(text, LIST), None, "{text}");
         }
     }
 
     #[test]
     fn the_last_page_has_no_next() {
-        let cut = Cut { after: None, limit: 2 };
+        let cut = Cut {
+            after: None,
+            limit: 2,
+            list: LIST,
+        };
         assert_eq!(cut.page(vec![1, 2], |row| *row).next, None);
         let page = cut.page(vec![1, 2, 3], |row| *row);
-        assert_eq!((page.items, page.next), (vec![1, 2], Some(encode(&2))));
+        assert_eq!((page.items, page.next), (vec![1, 2], Some(encode(&2, LIST))));
     }
 }

@@ -1,12 +1,83 @@
 //! The newest report of every process.
 
+use chrono::{DateTime, Utc};
 use contracts::ProcessStatus;
+use serde::Serialize;
+use sqlx::PgPool;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::users::column;
 
 /// A report is forgotten when its process was silent for that long.
 const FORGOTTEN_AFTER: &str = "1 day";
+
+/// A process says how it is doing every few seconds; one that has not for so long is silent.
+const SILENT_AFTER: &str = "15 seconds";
+
+/// One process, as it said last.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema, sqlx::FromRow)]
+pub struct Process {
+    pub instance: Uuid,
+    pub service: String,
+    pub version: String,
+    pub started_at: DateTime<Utc>,
+    pub reported_at: DateTime<Utc>,
+    /// Whether it takes work.
+    pub ready: bool,
+    /// Whether it has not reported for a while.
+    pub silent: bool,
+    /// Own messages not yet acknowledged by the broker.
+    pub outbox_rows: i64,
+    pub outbox_oldest_age_ms: i64,
+    /// Keys that a poison message holds back.
+    pub parked_keys: i64,
+    /// 0: there is no gap.
+    pub oldest_gap_age_ms: i64,
+    pub dead_letters: i64,
+    /// Messages not yet applied, of all its partitions.
+    pub lag: i64,
+}
+
+/// How far one service is behind one topic.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema, sqlx::FromRow)]
+pub struct Lag {
+    pub service: String,
+    /// Without prefix.
+    pub topic: String,
+    pub partitions: i64,
+    /// Messages not yet applied.
+    pub lag: i64,
+    /// Age of the oldest of them.
+    pub lag_ms: i64,
+}
+
+pub async fn all(pool: &PgPool) -> sqlx::Result<Vec<Process>> {
+    sqlx::query_as(&format!(
+        "SELECT instance, service, version, started_at, reported_at, ready,
+                reported_at < clock_timestamp() - interval '{SILENT_AFTER}' AS silent,
+                outbox_rows, outbox_oldest_age_ms, parked_keys, oldest_gap_age_ms, dead_letters,
+                (SELECT coalesce(sum(a.lag), 0)::bigint
+                 FROM jsonb_to_recordset(assignments) AS a (lag bigint)) AS lag
+         FROM processes ORDER BY service, started_at, instance"
+    ))
+    .fetch_all(pool)
+    .await
+}
+
+/// Without those of silent processes: somebody else has their partitions.
+pub async fn lags(pool: &PgPool) -> sqlx::Result<Vec<Lag>> {
+    sqlx::query_as(&format!(
+        "SELECT service, a.topic, count(*) AS partitions, sum(a.lag)::bigint AS lag,
+                coalesce(max(a.lag_ms), 0) AS lag_ms
+         FROM processes
+         CROSS JOIN LATERAL jsonb_to_recordset(assignments) AS a (topic text, lag bigint, lag_ms bigint)
+         WHERE reported_at >= clock_timestamp() - interval '{SILENT_AFTER}'
+         GROUP BY service, a.topic ORDER BY service, a.topic"
+    ))
+    .fetch_all(pool)
+    .await
+}
 
 /// These processes have ended.
 pub async fn delete(tx: &mut postgres::Tx, instances: &[Uuid]) -> sqlx::Result<()> {

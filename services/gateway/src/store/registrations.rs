@@ -1,15 +1,20 @@
 //! Seats and waiting lists, as the registration service says.
 
+mod save;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::events::EventStatus;
 use super::page::{Cut, Page};
-use super::users::column;
+use super::viewer::Viewer;
 use crate::text::text;
+
+pub use save::{Begun, RegistrationChange, RosterChange, save, save_rosters};
 
 text! {
     pub enum RegistrationStatus {
@@ -63,7 +68,7 @@ pub struct Registration {
     /// Not there for a moment, where the registration was heard of first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<EventSummary>,
-    /// Who it is: in an organizer's list.
+    /// Who it is: for the organizer and the staff.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attendee: Option<Attendee>,
 }
@@ -71,10 +76,14 @@ pub struct Registration {
 /// What a person needs to know of the event.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct EventSummary {
+    #[schema(examples("Analytical Engines"))]
     pub title: String,
+    #[schema(examples("Somerset House"))]
     pub venue: String,
     pub starts_at: DateTime<Utc>,
     pub ends_at: DateTime<Utc>,
+    /// IANA name of the venue's time zone.
+    #[schema(examples("Europe/London"))]
     pub time_zone: String,
     pub status: EventStatus,
 }
@@ -82,32 +91,53 @@ pub struct EventSummary {
 /// What an organizer sees of a person.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Attendee {
+    #[schema(examples("ada"))]
     pub username: String,
+    #[schema(examples("Ada Lovelace"))]
     pub full_name: String,
+    /// For the organizer alone, not for the staff.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = Email, examples("ada@example.org"))]
+    pub email: Option<String>,
 }
 
-/// Sees a registration who holds it, and who organizes the event.
+/// Sees a registration who holds it, who organizes the event, and an admin; at the door, the staff does too.
 const COLUMNS: &str = "
-    SELECT r.id, r.event_id, r.user_id, r.status, r.position, r.registered_at, r.confirmed_at,
-           r.checked_in_at, r.cancelled_at, r.cancel_reason, e.title, e.venue, e.starts_at, e.ends_at, e.time_zone, e.status AS event_status,
-           p.username, p.full_name
+    SELECT r.id, r.event_id, r.user_id, r.status, r.position, r.registered_at, r.confirmed_at, r.checked_in_at,
+           r.cancelled_at, r.cancel_reason, e.organizer_id, e.title, e.venue, e.starts_at, e.ends_at, e.time_zone,
+           e.status AS event_status, p.username, p.full_name, p.email
     FROM registrations r
     LEFT JOIN events e ON e.id = r.event_id
     LEFT JOIN profiles p ON p.user_id = r.user_id";
 
 /// The registration, if it is `viewer`'s, or at an event that `viewer` organizes.
-pub async fn find(pool: &PgPool, id: Uuid, viewer: Uuid) -> sqlx::Result<Option<Registration>> {
-    let row = sqlx::query(&format!(
-        "{COLUMNS} WHERE r.id = $1 AND (r.user_id = $2 OR e.organizer_id = $2)"
-    ))
-    .bind(id)
-    .bind(viewer)
-    .fetch_optional(pool)
-    .await?;
+pub async fn find(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Option<Registration>> {
+    let statement = format!("{COLUMNS} WHERE r.id = $1 AND (r.user_id = $2 OR e.organizer_id = $2 OR $3)");
+    let row = sqlx::query(&statement)
+        .bind(id)
+        .bind(viewer.user)
+        .bind(viewer.sees_all)
+        .fetch_optional(pool)
+        .await?;
+    row.map(|row| Ok(Listed::of(&row, Shown::to(&row, viewer)?)?.registration))
+        .transpose()
+}
+
+/// The registration, if `viewer` may let its holder in: as the organizer, as staff, as an admin.
+pub async fn at_the_door(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Option<Registration>> {
+    let statement = format!("{COLUMNS} WHERE r.id = $1 AND (e.organizer_id = $2 OR $2 = ANY (e.staff) OR $3)");
+    let row = sqlx::query(&statement)
+        .bind(id)
+        .bind(viewer.user)
+        .bind(viewer.sees_all)
+        .fetch_optional(pool)
+        .await?;
     row.map(|row| {
-        let attendee = row.try_get::<Uuid, _>("user_id")? != viewer;
-        let listed = Listed::of(&row, Shown { event: true, attendee })?;
-        Ok(listed.registration)
+        let shown = Shown {
+            attendee: true,
+            ..Shown::to(&row, viewer)?
+        };
+        Ok(Listed::of(&row, shown)?.registration)
     })
     .transpose()
 }
@@ -125,6 +155,7 @@ pub async fn of_user(pool: &PgPool, user: Uuid, cut: Cut<Uuid>) -> sqlx::Result<
     let shown = Shown {
         event: true,
         attendee: false,
+        email: false,
     };
     page(&rows, cut, shown, |listed| listed.registration.id)
 }
@@ -132,16 +163,17 @@ pub async fn of_user(pool: &PgPool, user: Uuid, cut: Cut<Uuid>) -> sqlx::Result<
 /// Those of an event, in the order in which people registered. The caller knows that its organizer asks.
 pub async fn of_event(pool: &PgPool, event: Uuid, cut: Cut<i64>) -> sqlx::Result<Page<Registration>> {
     let rows = sqlx::query(&format!(
-        "{COLUMNS} WHERE r.event_id = $1 AND ($2::bigint IS NULL OR r.position > $2) ORDER BY r.position LIMIT $3"
+        "{COLUMNS} WHERE r.event_id = $1 AND r.position > $2 ORDER BY r.position LIMIT $3"
     ))
     .bind(event)
-    .bind(cut.after)
+    .bind(cut.after.unwrap_or(i64::MIN))
     .bind(cut.rows())
     .fetch_all(pool)
     .await?;
     let shown = Shown {
         event: false,
         attendee: true,
+        email: true,
     };
     page(&rows, cut, shown, |listed| listed.position)
 }
@@ -156,10 +188,25 @@ struct Listed {
 struct Shown {
     event: bool,
     attendee: bool,
+    email: bool,
+}
+
+impl Shown {
+    /// What a single one shows.
+    fn to(row: &PgRow, viewer: Viewer) -> sqlx::Result<Self> {
+        let organizer: Option<Uuid> = row.try_get("organizer_id")?;
+        let organizes = viewer.sees_all || (organizer.is_some() && organizer == viewer.user);
+        let holds = viewer.user == Some(row.try_get("user_id")?);
+        Ok(Self {
+            event: true,
+            attendee: organizes && !holds,
+            email: organizes,
+        })
+    }
 }
 
 impl Listed {
-    fn of(row: &sqlx::postgres::PgRow, shown: Shown) -> sqlx::Result<Self> {
+    fn of(row: &PgRow, shown: Shown) -> sqlx::Result<Self> {
         let event = match row.try_get::<Option<String>, _>("title")? {
             Some(title) if shown.event => Some(EventSummary {
                 title,
@@ -175,6 +222,7 @@ impl Listed {
             Some(username) if shown.attendee => Some(Attendee {
                 username,
                 full_name: row.try_get("full_name")?,
+                email: row.try_get::<Option<_>, _>("email")?.filter(|_| shown.email),
             }),
             _ => None,
         };
@@ -198,7 +246,7 @@ impl Listed {
 }
 
 fn page<P: super::page::Place>(
-    rows: &[sqlx::postgres::PgRow],
+    rows: &[PgRow],
     cut: Cut<P>,
     shown: Shown,
     place: impl Fn(&Listed) -> P,
@@ -212,125 +260,4 @@ fn page<P: super::page::Place>(
         items: page.items.into_iter().map(|listed| listed.registration).collect(),
         next: page.next,
     })
-}
-
-/// What several domain events of one roster come to.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct RosterChange {
-    /// `None`: as it is.
-    pub capacity: Option<i32>,
-    pub closed: bool,
-    /// How many seats were given, less those that came free.
-    pub taken: i64,
-    /// The same of the waiting list.
-    pub waiting: i64,
-    pub version: i64,
-}
-
-/// What several domain events of one registration come to.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RegistrationChange {
-    /// Where it began among these.
-    pub begun: Option<Begun>,
-    pub status: RegistrationStatus,
-    pub confirmed_at: Option<DateTime<Utc>>,
-    pub checked_in_at: Option<DateTime<Utc>>,
-    pub cancelled_at: Option<DateTime<Utc>>,
-    pub cancel_reason: Option<CancelReason>,
-    pub version: i64,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct Begun {
-    pub event_id: Uuid,
-    pub user_id: Uuid,
-    pub position: i64,
-    pub registered_at: DateTime<Utc>,
-}
-
-/// Each event at most once.
-pub async fn save_rosters(tx: &mut postgres::Tx, changes: &[(Uuid, RosterChange)]) -> sqlx::Result<()> {
-    sqlx::query(
-        "INSERT INTO rosters AS r (event_id, capacity, closed, taken, waiting, version)
-         SELECT id, coalesce(capacity, 0), closed, taken, waiting, version
-         FROM UNNEST($1::uuid[], $2::int[], $3::bool[], $4::bigint[], $5::bigint[], $6::bigint[])
-              AS n (id, capacity, closed, taken, waiting, version)
-         ON CONFLICT (event_id) DO UPDATE SET
-             capacity = CASE WHEN EXCLUDED.capacity > 0 THEN EXCLUDED.capacity ELSE r.capacity END,
-             closed = r.closed OR EXCLUDED.closed, taken = r.taken + EXCLUDED.taken,
-             waiting = r.waiting + EXCLUDED.waiting, version = EXCLUDED.version",
-    )
-    .bind(column(changes, |(id, _)| *id))
-    .bind(column(changes, |(_, change)| change.capacity))
-    .bind(column(changes, |(_, change)| change.closed))
-    .bind(column(changes, |(_, change)| change.taken))
-    .bind(column(changes, |(_, change)| change.waiting))
-    .bind(column(changes, |(_, change)| change.version))
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
-
-/// Each registration at most once.
-pub async fn save(tx: &mut postgres::Tx, changes: &[(Uuid, RegistrationChange)]) -> sqlx::Result<()> {
-    let begun: Vec<(Uuid, &RegistrationChange, &Begun)> = changes
-        .iter()
-        .filter_map(|(id, change)| Some((*id, change, change.begun.as_ref()?)))
-        .collect();
-    if !begun.is_empty() {
-        sqlx::query(
-            "INSERT INTO registrations (
-                 id, event_id, user_id, status, position, registered_at, confirmed_at, checked_in_at, cancelled_at,
-                 cancel_reason, version)
-             SELECT * FROM UNNEST(
-                 $1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::timestamptz[], $7::timestamptz[],
-                 $8::timestamptz[], $9::timestamptz[], $10::text[], $11::bigint[])
-             ON CONFLICT (id) DO UPDATE SET
-                 status = EXCLUDED.status, confirmed_at = EXCLUDED.confirmed_at,
-                 checked_in_at = EXCLUDED.checked_in_at, cancelled_at = EXCLUDED.cancelled_at, cancel_reason = EXCLUDED.cancel_reason,
-                 version = EXCLUDED.version",
-        )
-        .bind(column(&begun, |(id, ..)| *id))
-        .bind(column(&begun, |(.., begun)| begun.event_id))
-        .bind(column(&begun, |(.., begun)| begun.user_id))
-        .bind(column(&begun, |(_, change, _)| change.status.as_str()))
-        .bind(column(&begun, |(.., begun)| begun.position))
-        .bind(column(&begun, |(.., begun)| begun.registered_at))
-        .bind(column(&begun, |(_, change, _)| change.confirmed_at))
-        .bind(column(&begun, |(_, change, _)| change.checked_in_at))
-        .bind(column(&begun, |(_, change, _)| change.cancelled_at))
-        .bind(column(&begun, |(_, change, _)| {
-            change.cancel_reason.map(CancelReason::as_str)
-        }))
-        .bind(column(&begun, |(_, change, _)| change.version))
-        .execute(&mut **tx)
-        .await?;
-    }
-    let gone_on: Vec<&(Uuid, RegistrationChange)> =
-        changes.iter().filter(|(_, change)| change.begun.is_none()).collect();
-    if !gone_on.is_empty() {
-        sqlx::query(
-            "UPDATE registrations r SET
-                 status = n.status, confirmed_at = coalesce(n.confirmed_at, r.confirmed_at),
-                 checked_in_at = coalesce(n.checked_in_at, r.checked_in_at),
-                 cancelled_at = coalesce(n.cancelled_at, r.cancelled_at),
-                 cancel_reason = coalesce(n.cancel_reason, r.cancel_reason), version = n.version
-             FROM UNNEST($1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::text[],
-                         $7::bigint[])
-                  AS n (id, status, confirmed_at, checked_in_at, cancelled_at, cancel_reason, version)
-             WHERE r.id = n.id",
-        )
-        .bind(column(&gone_on, |(id, _)| *id))
-        .bind(column(&gone_on, |(_, change)| change.status.as_str()))
-        .bind(column(&gone_on, |(_, change)| change.confirmed_at))
-        .bind(column(&gone_on, |(_, change)| change.checked_in_at))
-        .bind(column(&gone_on, |(_, change)| change.cancelled_at))
-        .bind(column(&gone_on, |(_, change)| {
-            change.cancel_reason.map(CancelReason::as_str)
-        }))
-        .bind(column(&gone_on, |(_, change)| change.version))
-        .execute(&mut **tx)
-        .await?;
-    }
-    Ok(())
 }

@@ -7,6 +7,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::accounts::email_key;
+use super::page::{Cut, Page};
+use super::viewer::Viewer;
 use crate::roles::Role;
 use crate::text::text;
 
@@ -17,7 +19,7 @@ text! {
     }
 }
 
-/// A user, as only that user sees it.
+/// A user, as only that user and an admin see it.
 #[derive(Clone, Serialize, ToSchema, sqlx::FromRow)]
 pub struct User {
     pub id: Uuid,
@@ -67,20 +69,58 @@ pub struct ProfileRow {
     pub version: i64,
 }
 
-/// `None`: no such user, or the account or the profile was not heard of yet, or the profile was erased.
-pub async fn find(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<User>> {
-    sqlx::query_as(
-        "SELECT u.id, p.email, p.username, p.full_name, p.date_of_birth, p.time_zone,
+/// A user as a person reads it.
+const COLUMNS: &str = "
+        SELECT u.id, p.email, p.username, p.full_name, p.date_of_birth, p.time_zone,
                 p.email_verified, p.reminders, p.announcements,
                 CASE WHEN u.deactivated_at IS NULL THEN 'active' ELSE 'deactivated' END AS status,
                 ARRAY ['member'] || ARRAY (SELECT role FROM roles r WHERE r.user_id = u.id ORDER BY role) AS roles,
                 u.created_at, u.deactivated_at, u.version
-         FROM users u JOIN profiles p ON p.user_id = u.id
-         WHERE u.id = $1",
-    )
-    .bind(id)
-    .fetch_optional(pool)
-    .await
+         FROM users u JOIN profiles p ON p.user_id = u.id";
+
+/// `None`: no such user for this viewer, or the account or the profile was not heard of yet, or the profile was erased.
+pub async fn find(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Option<User>> {
+    sqlx::query_as(&format!("{COLUMNS} WHERE u.id = $1 AND (u.id = $2 OR $3)"))
+        .bind(id)
+        .bind(viewer.user)
+        .bind(viewer.sees_all)
+        .fetch_optional(pool)
+        .await
+}
+
+/// What an admin looks for; what is `None` does not narrow the search.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// How the e-mail, the username or the full name begins, whatever its case.
+    pub begins: Option<String>,
+    pub role: Option<Role>,
+    pub status: Option<UserStatus>,
+}
+
+/// The newest first. The caller knows that an admin asks.
+pub async fn list(pool: &PgPool, filter: &Filter, cut: Cut<Uuid>) -> sqlx::Result<Page<User>> {
+    let begins = filter.begins.as_ref().map(|text| {
+        let text = text.to_lowercase();
+        let literal = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+        format!("{literal}%")
+    });
+    let rows = sqlx::query_as(&format!(
+        "{COLUMNS}
+         WHERE ($1::uuid IS NULL OR u.id < $1)
+           AND ($2::text IS NULL OR p.email_key LIKE $2 OR p.username LIKE $2 OR lower(p.full_name) LIKE $2)
+           AND ($3::text IS NULL OR $3 = 'member'
+                OR EXISTS (SELECT FROM roles r WHERE r.user_id = u.id AND r.role = $3))
+           AND ($4::bool IS NULL OR (u.deactivated_at IS NULL) = $4)
+         ORDER BY u.id DESC LIMIT $5"
+    ))
+    .bind(cut.after)
+    .bind(begins)
+    .bind(filter.role.map(Role::as_str))
+    .bind(filter.status.map(|status| status == UserStatus::Active))
+    .bind(cut.rows())
+    .fetch_all(pool)
+    .await?;
+    Ok(cut.page(rows, |user: &User| user.id))
 }
 
 pub async fn exists(tx: &mut postgres::Tx, id: Uuid) -> sqlx::Result<bool> {

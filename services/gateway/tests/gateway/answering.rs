@@ -24,7 +24,8 @@ async fn a_sign_up_is_answered_with_the_profile_that_everybody_can_read_by_then(
         json!({
             "id": answer.id(), "email": "ada@example.org", "username": "ada", "full_name": "Ada Lovelace",
             "date_of_birth": "1990-12-10", "time_zone": "Europe/London", "status": "active", "roles": ["member"],
-            "created_at": "2026-03-01T12:00:00Z", "version": 1,
+            "email_verified": false, "reminders": true, "announcements": true, "created_at": "2026-03-01T12:00:00Z",
+            "version": 1,
         })
     );
 }
@@ -135,6 +136,9 @@ async fn an_operation_succeeds_only_when_the_read_models_hold_every_effect() {
         full_name: "Ada Lovelace".to_owned(),
         date_of_birth: created_at.date(),
         time_zone: "UTC".to_owned(),
+        email_verified: false,
+        reminders: true,
+        announcements: true,
     };
     app.bench
         .deliver(Outgoing::<UserProfileState>::new(user, profile))

@@ -7,16 +7,17 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use chassis::settings::Settings;
 use contracts::{
-    Codec, CommandAccepted, CommandFailed, CommandRejected, Effect, EventCommand, EventCreated, EventEvent,
-    EventPublished, FieldError, Message, RegistrationCommand, RegistrationEvent, Reply, RosterOpened, SeatConfirmed,
-    Timestamp, Topic, UserCommand, UserCreated, UserEvent, UserProfile, UserProfileState, topics,
+    AnnouncementMade, ChangeEvent, Codec, CommandAccepted, CommandFailed, CommandRejected, Details, Effect,
+    EventChanged, EventCommand, EventCreated, EventEvent, EventPublished, EventRescheduled, FieldError, Message,
+    RegistrationCommand, RegistrationEvent, Reply, RosterOpened, SeatConfirmed, StaffNamed, Timestamp, Topic,
+    UserCommand, UserCreated, UserEvent, UserProfile, UserProfileState, topics,
 };
 use gateway::roles::Role;
 use gateway::{App, Config, MIGRATIONS, api};
 use messaging::{Connected, Identity, Metrics, Outgoing, Received, kafka};
 use postgres::Postgres;
 use serde_json::{Value, json};
-use testing::{Bench, PostgresDatabase, eventually};
+use testing::{Bench, KafkaTopics, PostgresDatabase, eventually};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
 use uuid::Uuid;
@@ -77,6 +78,12 @@ impl Gateway {
                 ("FINGERPRINT_KEY", "0123456789abcdef0123456789abcdef"),
                 ("LINK_KEY", LINK_KEY),
                 ("TICKET_KEY", "0123456789abcdef0123456789abcdef"),
+                // Tests ask often; those of limits set their own.
+                ("RATE_LIMIT_ANONYMOUS", "0"),
+                ("RATE_LIMIT_WRITES", "0"),
+                ("RATE_LIMIT_CHECK_INS", "0"),
+                ("RATE_LIMIT_SIGN_INS", "0"),
+                ("RATE_LIMIT_ACCOUNT", "0"),
             ]
             .iter()
             .chain(settings)
@@ -126,6 +133,10 @@ impl Gateway {
 
     pub(crate) fn put(&self, path: impl Into<String>) -> Call<'_> {
         self.call(Method::PUT, path)
+    }
+
+    pub(crate) fn patch(&self, path: impl Into<String>) -> Call<'_> {
+        self.call(Method::PATCH, path)
     }
 
     pub(crate) fn delete(&self, path: impl Into<String>) -> Call<'_> {
@@ -271,6 +282,20 @@ pub(crate) fn event_published(organizer: Uuid) -> EventPublished {
     contracts::Details::from(event_created(organizer)).into()
 }
 
+/// What a change makes of an event that is as it was drafted.
+fn changed(organizer: Uuid, change: &ChangeEvent) -> Details {
+    let before = Details::from(event_created(organizer));
+    Details {
+        title: change.title.clone().unwrap_or(before.title),
+        description: change.description.clone().unwrap_or(before.description),
+        venue: change.venue.clone().unwrap_or(before.venue),
+        capacity: change.capacity.unwrap_or(before.capacity),
+        registration_opens_at: change.registration_opens_at.or(before.registration_opens_at),
+        waiting_list: change.waiting_list.unwrap_or(before.waiting_list),
+        ..before
+    }
+}
+
 pub(crate) fn effect(topic: &Topic, key: Uuid, sequence: i64) -> Effect {
     Effect {
         topic: topic.name.to_owned(),
@@ -334,6 +359,23 @@ impl TestApp {
         let ledger = database.ledger();
         Self {
             bench: Bench::new("gateway", ledger.clone(), ledger, gateway.app.subscriptions()),
+            gateway,
+            database,
+        }
+    }
+
+    /// With logs on the real broker, for what reads them beside the pipeline.
+    pub(crate) async fn start_on(kafka: &KafkaTopics) -> Self {
+        let database = testing::postgres(&MIGRATIONS).await;
+        let brokers = testing::env().kafka_brokers;
+        let settings = [
+            ("KAFKA_BROKERS", brokers.as_str()),
+            ("KAFKA_TOPIC_PREFIX", kafka.prefix()),
+        ];
+        let gateway = Gateway::start(&database, &settings).await;
+        let (ledger, handlers) = (database.ledger(), gateway.app.subscriptions());
+        Self {
+            bench: Bench::with_settings("gateway", kafka.settings(), ledger.clone(), ledger, handlers),
             gateway,
             database,
         }
@@ -407,13 +449,53 @@ impl TestApp {
                 cancelled_at: command.envelope.time,
             }
             .into(),
-            other => panic!("{other:?}"),
+            EventCommand::ChangeEvent(change) => EventChanged {
+                details: changed(organizer, change),
+                published: version > 2,
+            }
+            .into(),
+            EventCommand::RescheduleEvent(reschedule) => {
+                let before = Details::from(event_created(organizer));
+                EventRescheduled {
+                    previous_starts_at: before.starts_at,
+                    previous_ends_at: before.ends_at,
+                    details: Details {
+                        starts_at: reschedule.starts_at,
+                        ends_at: reschedule.ends_at,
+                        ..before
+                    },
+                }
+                .into()
+            }
+            EventCommand::NameStaff(name) => StaffNamed {
+                details: Details {
+                    staff: name.staff.clone(),
+                    ..event_created(organizer).into()
+                },
+                published: version > 2,
+            }
+            .into(),
+            EventCommand::Announce(announce) => AnnouncementMade {
+                announcement_id: announce.announcement_id,
+                organizer_id: organizer,
+                subject: announce.subject.clone(),
+                body: announce.body.clone(),
+            }
+            .into(),
+            EventCommand::EndEvent(_) => panic!("the gateway ends nothing"),
         };
         self.bench
             .deliver(Outgoing::<EventEvent>::new(event, fact).sequence(version))
             .await;
         let effects = vec![effect(&topics::EVENTS, event, version)];
         self.bench.deliver(accepted(operation, version, effects)).await;
+    }
+
+    /// Whoever the next command is for refuses it, and it is answered.
+    pub(crate) async fn refuse<M: Message>(&self, code: &str) -> Received<M> {
+        let command = self.command::<M>().await;
+        self.bench.deliver(rejected(command.envelope.id, code, &[])).await;
+        command
     }
 
     /// The registration service gives the next one who registers a seat.

@@ -29,7 +29,9 @@ async fn a_question_is_asked_over_kafka_and_its_answer_is_the_page() {
         answer.expect(200).body,
         json!({ "items": [{ "offset": 1 }, { "offset": 2 }], "next": "def" })
     );
-    let AuditQuery::FindAuditEntries(asked) = query.body;
+    let AuditQuery::FindAuditEntries(asked) = query.body else {
+        panic!("another question");
+    };
     assert_eq!(
         asked,
         FindAuditEntries {

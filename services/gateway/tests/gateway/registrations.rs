@@ -134,7 +134,7 @@ async fn a_registration_is_there_for_its_holder_and_for_the_organizer() {
     let seen = app.gateway.get(&path).by(&ada).send().await.expect(200);
     assert_eq!(
         seen.body["attendee"],
-        json!({ "username": "bob", "full_name": "Ada Lovelace" })
+        json!({ "username": "bob", "full_name": "Ada Lovelace", "email": "bob@example.org" })
     );
     app.gateway.get(&path).by(&eve).send().await.expect(404);
     app.gateway.delete(&path).by(&eve).send().await.expect(404);
@@ -350,6 +350,7 @@ async fn mails_are_listed_and_what_was_sent_stays_sent() {
         kind: NotificationKind::SeatConfirmed,
         cause_id: Uuid::now_v7(),
         sent_at: at(second),
+        event_id: None,
     };
     let failed = |id: Uuid, second| NotificationFailed {
         notification_id: id,
@@ -357,6 +358,7 @@ async fn mails_are_listed_and_what_was_sent_stays_sent() {
         cause_id: Uuid::now_v7(),
         reason: "no such mailbox".to_owned(),
         failed_at: at(second),
+        event_id: None,
     };
     let (one, two, three) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
     let say = |body: NotificationFact| Outgoing::<NotificationFact>::new(bob.id, body);
@@ -412,6 +414,9 @@ async fn of_every_process_the_newest_report_is_kept() {
                 lag: 0,
                 lag_ms: None,
             }],
+            parked_keys: 0,
+            oldest_gap_age_ms: 0,
+            dead_letters: 0,
         };
         Outgoing::<ProcessStatusState>::new(instance, status)
     };

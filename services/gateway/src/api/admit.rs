@@ -1,0 +1,130 @@
+//! Before and after every route: who asks, whether too often, and whether it was denied.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use contracts::AccessDenied;
+
+use super::principal::{Identity, identify};
+use crate::app::App;
+use crate::client;
+use crate::error::Error;
+use crate::limits::{Standing, TooMany};
+use crate::principal::Principal;
+use crate::problem::Problem;
+
+pub(super) const RATE_LIMIT: &str = "ratelimit";
+pub(super) const RATE_LIMIT_POLICY: &str = "ratelimit-policy";
+
+/// Routes that cost a password's hash or a mail, whoever asks.
+const DEAR: [(Method, &str); 5] = [
+    (Method::POST, "/v1/users"),
+    (Method::POST, "/v1/sessions"),
+    (Method::POST, "/v1/password-resets"),
+    (Method::PUT, "/v1/password-resets/{token}"),
+    (Method::PUT, "/v1/me/password"),
+];
+const CHECK_IN: &str = "/v1/registrations/{id}/check-in";
+
+pub(super) async fn admit(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let identity = identify(request.headers(), &app).await;
+    let principal = identity.principal();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let standings = match stand(&app, &request, principal) {
+        Ok(standings) => standings,
+        Err(error) => {
+            let mut response = Error::TooMany(error).into_response();
+            say(&mut response, &[]);
+            return response;
+        }
+    };
+    request.extensions_mut().insert(identity);
+    let mut response = next.run(request).await;
+    if let Some(route) = route {
+        note(&app, principal, &method, &route, &response);
+    }
+    say(&mut response, &standings);
+    response
+}
+
+/// Counts the request with every limit that it falls under.
+fn stand(app: &App, request: &Request, principal: Option<Principal>) -> Result<Vec<Standing>, TooMany> {
+    let limits = app.limits();
+    let (method, headers) = (request.method(), request.headers());
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip());
+    let address = client::counted(client::address(peer, headers, &app.http().trusted_proxies));
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("", MatchedPath::as_str);
+    let mut standings = Vec::new();
+    if DEAR.iter().any(|(its, path)| its == method && *path == route) {
+        standings.extend(limits.sign_ins.take(address)?);
+    }
+    match principal {
+        None => standings.extend(limits.anonymous.take(address)?),
+        Some(principal) if route == CHECK_IN => standings.extend(limits.check_ins.take(principal.id)?),
+        Some(principal) if !method.is_safe() => standings.extend(limits.writes.take(principal.id)?),
+        Some(_) => {}
+    }
+    Ok(standings)
+}
+
+/// Whoever was denied something is on record: a token that is none, a role that is lacking, somebody else's thing.
+fn note(app: &App, principal: Option<Principal>, method: &Method, route: &MatchedPath, response: &Response) {
+    let Some(problem) = response.extensions().get::<Problem>() else {
+        return;
+    };
+    let is_denied = match problem.status() {
+        StatusCode::UNAUTHORIZED => problem.code == "token-invalid",
+        StatusCode::FORBIDDEN => true,
+        StatusCode::NOT_FOUND => principal.is_some(),
+        _ => false,
+    };
+    if !is_denied {
+        return;
+    }
+    let denied = AccessDenied {
+        user_id: principal.map(|principal| principal.id),
+        method: method.to_string(),
+        route: route.as_str().to_owned(),
+        code: problem.code.clone(),
+    };
+    app.notes()
+        .note(denied.user_id, principal.as_ref().map(Principal::actor), denied);
+}
+
+/// With one that a handler was refused by.
+fn say(response: &mut Response, standings: &[Standing]) {
+    let refused = response
+        .extensions_mut()
+        .remove::<TooMany>()
+        .map(|TooMany(standing)| standing);
+    let all: Vec<Standing> = standings.iter().copied().chain(refused).collect();
+    if all.is_empty() {
+        return;
+    }
+    for (name, item) in [
+        (RATE_LIMIT_POLICY, Standing::policy as fn(&Standing) -> String),
+        (RATE_LIMIT, Standing::state),
+    ] {
+        let items: Vec<String> = all.iter().map(item).collect();
+        if let Ok(value) = HeaderValue::from_str(&items.join(", ")) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+}
+
+impl Identity {
+    fn principal(&self) -> Option<Principal> {
+        match self {
+            Self::Somebody(principal) => Some(*principal),
+            Self::Nobody | Self::Refused(_) | Self::Unknown(_) => None,
+        }
+    }
+}

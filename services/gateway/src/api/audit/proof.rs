@@ -1,0 +1,103 @@
+//! That an entry is in the log.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use contracts::ProveAuditEntry;
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::IntoParams;
+
+use super::{AnswerHeaders, answered};
+use crate::api::extract::Asked;
+use crate::api::form::Form;
+use crate::api::principal::Auditor;
+use crate::app::App;
+use crate::error::Error;
+use crate::store::operations::Kind;
+
+/// To which checkpoint.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in crate::api) struct To {
+    /// Id of a checkpoint; else the newest.
+    #[param(format = Uuid)]
+    checkpoint: Option<String>,
+}
+
+/// Prove that an entry is in the log: its leaf, and the path to a signed root (RFC 6962).
+#[utoipa::path(
+    get, path = "/v1/audit/entries/{id}/proof", tag = "audit", operation_id = "proveAuditEntry",
+    params(
+        ("id" = String, Path, description = "Place of the entry: topic, partition, offset", example = "users.commands-3-17",
+            pattern = "^[a-z.-]+-[0-9]+-[0-9]+$", max_length = 100),
+        To, AnswerHeaders,
+    ),
+    security(("bearer" = [])),
+    responses((status = OK, body = Object, description = "Entry, leaf, inclusion, checkpoint")),
+)]
+pub(in crate::api) async fn proof(
+    State(app): State<App>,
+    auditor: Auditor,
+    Path(entry_id): Path<String>,
+    Asked(to): Asked<To>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Error> {
+    if !is_place(&entry_id) {
+        return Err(Error::NotFound);
+    }
+    let mut form = Form::default();
+    let checkpoint_id = to.checkpoint.map(|text| form.uuid("checkpoint", &text));
+    form.finish()?;
+    let prove = ProveAuditEntry {
+        entry_id,
+        checkpoint_id,
+    };
+    answered(&app, &auditor, &headers, Kind::ProveAuditEntry, prove.into())
+        .await
+        .map(Json)
+}
+
+/// A text that is no place names nothing.
+fn is_place(text: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let mut parts = text.rsplitn(3, '-');
+    let (offset, partition, topic) = (parts.next(), parts.next(), parts.next());
+    let is_topic = |topic: &str| {
+        let mut bytes = topic.bytes();
+        !topic.is_empty() && bytes.all(|byte| byte.is_ascii_lowercase() || b".-".contains(&byte))
+    };
+    text.len() <= 100
+        && offset.is_some_and(is_number)
+        && partition.is_some_and(is_number)
+        && topic.is_some_and(is_topic)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_topic_partition_and_offset() {
+        for text in [
+            "users-0-0",
+            "users.commands-3-17",
+            "dead-letters-11-9223372036854775807",
+        ] {
+            assert!(is_place(text), "{text}");
+        }
+        for text in [
+            "",
+            "users",
+            "users-3",
+            "-3-17",
+            "users-x-17",
+            "users-3-",
+            "Users-3-17",
+            "users-3-17\0",
+        ] {
+            assert!(!is_place(text), "{text}");
+        }
+    }
+}

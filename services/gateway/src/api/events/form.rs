@@ -1,0 +1,212 @@
+//! What organizers say of their events.
+
+use contracts::{ChangeEvent, CreateEvent, RescheduleEvent, Timestamp};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::api::form::Form;
+use crate::error::Error;
+
+/// An event to be drafted.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "title": "Analytical Engines", "description": "An *evening* with punched cards.", "venue": "Somerset House",
+    "starts_at": "2099-03-01T18:00:00Z", "ends_at": "2099-03-01T21:00:00Z", "time_zone": "Europe/London",
+    "capacity": 120, "waiting_list": true
+}))]
+pub(in crate::api) struct NewEvent {
+    /// One line.
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = r"^[^\u0000-\u001F\u007F-\u009F]*[^\s\u0000-\u001F\u007F-\u009F][^\u0000-\u001F\u007F-\u009F]*$"
+    )]
+    title: String,
+    /// Markdown.
+    #[serde(default)]
+    #[schema(
+        max_length = 20_000,
+        pattern = r"^[^\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F-\u009F]*$"
+    )]
+    description: String,
+    /// One line.
+    #[serde(default)]
+    #[schema(max_length = 200, pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$")]
+    venue: String,
+    /// In the future.
+    #[schema(format = DateTime)]
+    starts_at: String,
+    /// After the start.
+    #[schema(format = DateTime)]
+    ends_at: String,
+    /// IANA name of the venue's time zone.
+    #[schema(
+        max_length = 64,
+        pattern = "^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$",
+        examples("Europe/Berlin")
+    )]
+    time_zone: String,
+    /// Number of seats.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    capacity: i32,
+    /// From then on people can register, before registration closes; else from publication on.
+    #[schema(format = DateTime)]
+    registration_opens_at: Option<String>,
+    /// Not after the start; else the start.
+    #[schema(format = DateTime)]
+    registration_closes_at: Option<String>,
+    /// Whether people may wait for a seat when all are taken.
+    #[serde(default)]
+    waiting_list: bool,
+}
+
+/// What is to be different; what is left out stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "title": "Difference Engines", "capacity": 150 }))]
+pub(in crate::api) struct EventChanges {
+    /// One line.
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = r"^[^\u0000-\u001F\u007F-\u009F]*[^\s\u0000-\u001F\u007F-\u009F][^\u0000-\u001F\u007F-\u009F]*$"
+    )]
+    title: Option<String>,
+    /// Markdown.
+    #[schema(
+        max_length = 20_000,
+        pattern = r"^[^\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F-\u009F]*$"
+    )]
+    description: Option<String>,
+    /// One line.
+    #[schema(max_length = 200, pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$")]
+    venue: Option<String>,
+    /// Of a draft.
+    #[schema(format = DateTime)]
+    starts_at: Option<String>,
+    /// Of a draft.
+    #[schema(format = DateTime)]
+    ends_at: Option<String>,
+    /// IANA name of the venue's time zone.
+    #[schema(max_length = 64, pattern = "^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$")]
+    time_zone: Option<String>,
+    /// Number of seats.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    capacity: Option<i32>,
+    /// Before registration closes.
+    #[schema(format = DateTime)]
+    registration_opens_at: Option<String>,
+    /// Not after the start.
+    #[schema(format = DateTime)]
+    registration_closes_at: Option<String>,
+    waiting_list: Option<bool>,
+}
+
+/// When an event takes place instead.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "starts_at": "2099-03-08T18:00:00Z", "ends_at": "2099-03-08T21:00:00Z" }))]
+pub(in crate::api) struct NewTimes {
+    /// In the future.
+    #[schema(format = DateTime)]
+    starts_at: String,
+    /// After the start.
+    #[schema(format = DateTime)]
+    ends_at: String,
+    /// IANA name; else as before.
+    #[schema(max_length = 64, pattern = "^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$")]
+    time_zone: Option<String>,
+    /// Else as before.
+    #[schema(format = DateTime)]
+    registration_opens_at: Option<String>,
+    /// Not after the start; else as before.
+    #[schema(format = DateTime)]
+    registration_closes_at: Option<String>,
+}
+
+/// Why an event is cancelled.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "reason": "The engine broke." }))]
+pub(in crate::api) struct Cancellation {
+    /// Those who registered read it.
+    #[serde(default)]
+    #[schema(
+        max_length = 500,
+        pattern = r"^[^\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F-\u009F]*$"
+    )]
+    pub(super) reason: String,
+}
+
+// What is not the event service's to say: whether the texts are times, and whether there is such a time zone.
+
+impl NewEvent {
+    pub(super) fn parse(self) -> Result<CreateEvent, Error> {
+        let mut form = Form::default();
+        let starts_at = form.time("starts_at", &self.starts_at);
+        let ends_at = form.time("ends_at", &self.ends_at);
+        form.time_zone("time_zone", &self.time_zone);
+        let registration_opens_at = optional_time(&mut form, "registration_opens_at", self.registration_opens_at);
+        let registration_closes_at = optional_time(&mut form, "registration_closes_at", self.registration_closes_at);
+        form.finish()?;
+        Ok(CreateEvent {
+            title: self.title,
+            description: self.description,
+            venue: self.venue,
+            starts_at,
+            ends_at,
+            time_zone: self.time_zone,
+            capacity: self.capacity,
+            registration_closes_at: registration_closes_at.unwrap_or(starts_at),
+            waiting_list: self.waiting_list,
+            registration_opens_at,
+        })
+    }
+}
+
+impl EventChanges {
+    pub(super) fn parse(self) -> Result<ChangeEvent, Error> {
+        let mut form = Form::default();
+        let change = ChangeEvent {
+            title: self.title,
+            description: self.description,
+            venue: self.venue,
+            starts_at: optional_time(&mut form, "starts_at", self.starts_at),
+            ends_at: optional_time(&mut form, "ends_at", self.ends_at),
+            time_zone: optional_zone(&mut form, self.time_zone),
+            capacity: self.capacity,
+            registration_opens_at: optional_time(&mut form, "registration_opens_at", self.registration_opens_at),
+            registration_closes_at: optional_time(&mut form, "registration_closes_at", self.registration_closes_at),
+            waiting_list: self.waiting_list,
+        };
+        form.finish()?;
+        Ok(change)
+    }
+}
+
+impl NewTimes {
+    pub(super) fn parse(self) -> Result<RescheduleEvent, Error> {
+        let mut form = Form::default();
+        let reschedule = RescheduleEvent {
+            starts_at: form.time("starts_at", &self.starts_at),
+            ends_at: form.time("ends_at", &self.ends_at),
+            time_zone: optional_zone(&mut form, self.time_zone),
+            registration_opens_at: optional_time(&mut form, "registration_opens_at", self.registration_opens_at),
+            registration_closes_at: optional_time(&mut form, "registration_closes_at", self.registration_closes_at),
+        };
+        form.finish()?;
+        Ok(reschedule)
+    }
+}
+
+fn optional_time(form: &mut Form, field: &str, text: Option<String>) -> Option<Timestamp> {
+    text.map(|text| form.time(field, &text))
+}
+
+fn optional_zone(form: &mut Form, name: Option<String>) -> Option<String> {
+    if let Some(name) = &name {
+        form.time_zone("time_zone", name);
+    }
+    name
+}

@@ -1,0 +1,43 @@
+//! What mailed links open: two small pages that send the token on. They are for people, and in no document.
+
+use axum::Router;
+use axum::http::{HeaderName, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+
+use crate::app::App;
+
+/// Own scripts and styles, and requests to where they come from.
+pub(super) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+                                 form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
+
+const HTML: &str = "text/html; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/verification", page(HTML, include_str!("pages/verification.html")))
+        .route(
+            "/pages/verification.js",
+            page(SCRIPT, include_str!("pages/verification.js")),
+        )
+        .route("/password-reset", page(HTML, include_str!("pages/password-reset.html")))
+        .route(
+            "/pages/password-reset.js",
+            page(SCRIPT, include_str!("pages/password-reset.js")),
+        )
+        .route("/pages/page.css", page(STYLE, include_str!("pages/page.css")))
+}
+
+fn page(media_type: &'static str, text: &'static str) -> axum::routing::MethodRouter<App> {
+    get(async move || of_type(media_type, text))
+}
+
+fn of_type(media_type: &'static str, text: &'static str) -> impl IntoResponse {
+    let headers: [(HeaderName, &str); 2] = [
+        (header::CONTENT_TYPE, media_type),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+    ];
+    (headers, text)
+}

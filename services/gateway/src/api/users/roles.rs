@@ -1,0 +1,99 @@
+//! What a user may do beyond what everybody may.
+
+use axum::Json;
+use axum::extract::State;
+use contracts::{RoleGranted, RoleRevoked};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::api::extract::{Id, Write, WriteHeaders};
+use crate::api::principal::Admin;
+use crate::app::App;
+use crate::error::Error;
+use crate::operations::repetition;
+use crate::roles::{Role, Roles};
+use crate::security::{fact, request};
+use crate::store::operations::{Kind, New, carry_out, find_repeated};
+use crate::store::{accounts, users};
+
+/// The roles that a user is to have.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct NewRoles {
+    /// `member` may be left out: everybody is one.
+    roles: Vec<Role>,
+}
+
+/// The roles that a user has.
+#[derive(Serialize, ToSchema)]
+pub(in crate::api) struct UserRoles {
+    user_id: Uuid,
+    roles: Vec<Role>,
+}
+
+/// Give a user exactly these roles.
+#[utoipa::path(
+    put, path = "/v1/users/{id}/roles", tag = "users", operation_id = "setRoles",
+    params(("id" = Uuid, Path), WriteHeaders), request_body = NewRoles,
+    security(("bearer" = [])),
+    responses(
+        (status = OK, body = UserRoles),
+    ),
+)]
+pub(in crate::api) async fn set_roles(
+    State(app): State<App>,
+    admin: Admin,
+    Id(id): Id,
+    Write { body, call }: Write<NewRoles>,
+) -> Result<Json<UserRoles>, Error> {
+    let granted = Role::GRANTED.into_iter().filter(|role| body.roles.contains(role));
+    if id == admin.id && !body.roles.contains(&Role::Admin) {
+        return Err(Error::OwnAdminRole);
+    }
+    let idempotency = call.idempotency(Some(admin.id));
+    let new = New {
+        id: Uuid::now_v7(),
+        kind: Kind::SetRoles,
+        principal: Some(admin.id),
+        resource_id: id,
+        idempotency: idempotency.clone(),
+        held: std::time::Duration::ZERO,
+        password_hash: None,
+    };
+    let mut unit = app.unit().await?;
+    if !users::exists(unit.tx(), id).await? {
+        return Err(Error::NotFound);
+    }
+    if carry_out(unit.tx(), &new).await? {
+        let changes = accounts::set_roles(unit.tx(), id, granted.clone(), Some(admin.id)).await?;
+        let cause = request(admin.actor());
+        for role in changes.granted {
+            let granted = RoleGranted {
+                user_id: id,
+                role: role.into(),
+                granted_by: Some(admin.id),
+            };
+            unit.say(&cause, fact(Some(id), granted))?;
+        }
+        for role in changes.revoked {
+            let revoked = RoleRevoked {
+                user_id: id,
+                role: role.into(),
+                revoked_by: Some(admin.id),
+            };
+            unit.say(&cause, fact(Some(id), revoked))?;
+        }
+    } else if let Some(idempotency) = &idempotency
+        && let Some(operation) = find_repeated(&mut **unit.tx(), idempotency).await?
+    {
+        repetition(operation, idempotency)?;
+    }
+    unit.commit().await?;
+    app.members().forget(id);
+    let roles: Roles = granted.collect();
+    Ok(Json(UserRoles {
+        user_id: id,
+        roles: roles.list(),
+    }))
+}

@@ -1,0 +1,79 @@
+//! Whether an e-mail address is its user's.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use contracts::links::Purpose;
+use contracts::{UserCommand, VerifyEmail};
+use messaging::Outgoing;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::extract::{Id, Write};
+use super::passwords::genuine;
+use super::principal::Anyone;
+use crate::app::App;
+use crate::error::Error;
+use crate::links::{link, mail};
+use crate::operations::GATEWAY;
+use crate::security::request;
+use crate::store::links;
+use crate::tokens::Refused;
+
+/// The token of a mailed link; without one, a link is mailed.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({}))]
+pub(super) struct Verification {
+    #[serde(default)]
+    #[schema(max_length = 200)]
+    token: Option<String>,
+}
+
+/// Have a link mailed to your address, or show that you have it.
+///
+/// The token is good for a day, once, and for the address that it was mailed to; whoever has it may send it.
+#[utoipa::path(
+    post, path = "/v1/users/{id}/verification", tag = "users", operation_id = "verifyEmail",
+    params(("id" = Uuid, Path)), request_body = Verification,
+    security((), ("bearer" = [])),
+    responses(
+        (status = NO_CONTENT),
+    ),
+)]
+pub(super) async fn verify(
+    State(app): State<App>,
+    anyone: Anyone,
+    Id(id): Id,
+    Write { body, .. }: Write<Verification>,
+) -> Result<StatusCode, Error> {
+    let Some(text) = body.token else {
+        let principal = anyone.0.ok_or(Error::NotSignedIn)?;
+        if principal.id != id {
+            return Err(Error::NotFound);
+        }
+        app.limits().account(&id.to_string())?;
+        let address = links::address(app.pool(), id).await?.ok_or(Error::NotFound)?;
+        if address.email_verified {
+            return Ok(StatusCode::NO_CONTENT);
+        }
+        let link = link(Purpose::VerifyEmail, id);
+        let mut unit = app.unit().await?;
+        links::add(unit.tx(), &[(Purpose::VerifyEmail, link)]).await?;
+        unit.say(&request(principal.actor()), mail(Purpose::VerifyEmail, &link))?;
+        unit.commit().await?;
+        return Ok(StatusCode::NO_CONTENT);
+    };
+    let token = genuine(&app, Purpose::VerifyEmail, &text).await?;
+    let address = links::address(app.pool(), id).await?;
+    let mut unit = app.unit().await?;
+    let Some(address) = address.filter(|_| token.link.user_id == id) else {
+        return Err(Error::Link(Refused::Invalid));
+    };
+    if !links::use_up(unit.tx(), Purpose::VerifyEmail, &token.link).await? {
+        return Err(Error::Link(Refused::Invalid));
+    }
+    let verify = VerifyEmail { email: address.email };
+    unit.say(&request(GATEWAY), Outgoing::<UserCommand>::new(id, verify))?;
+    unit.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}

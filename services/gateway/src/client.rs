@@ -1,0 +1,104 @@
+//! Where a request comes from.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use axum::http::HeaderMap;
+use chassis::settings::Value;
+use ipnet::IpNet;
+
+const X_FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// Addresses of proxies, as `10.0.0.0/8` or `192.0.2.1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network(IpNet);
+
+impl Network {
+    fn contains(self, address: IpAddr) -> bool {
+        self.0.contains(&address)
+    }
+}
+
+impl Value for Network {
+    fn parse(_: &str, text: &str) -> Result<Self, String> {
+        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        network
+            .map(Self)
+            .map_err(|_| "must be a network, such as 10.0.0.0/8, or an address".to_owned())
+    }
+}
+
+/// The client's address. `X-Forwarded-For` counts as far as trusted proxies have written it: everybody can send one.
+pub fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+    let mut client = peer.to_canonical();
+    let forwarded: Vec<&str> = headers
+        .get_all(X_FORWARDED_FOR)
+        .iter()
+        .flat_map(|value| value.to_str().unwrap_or_default().split(','))
+        .map(str::trim)
+        .collect();
+    // The last one was written by the peer, the one before by whom the peer had it from.
+    for text in forwarded.into_iter().rev() {
+        match text.parse::<IpAddr>() {
+            Ok(before) if is_trusted(client) => client = before.to_canonical(),
+            _ => break,
+        }
+    }
+    client
+}
+
+/// What is counted as one: a host has a whole IPv6 network of 64 bits for itself.
+pub fn counted(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(peer: &str, forwarded: &[&'static str], trusted: &[&str]) -> String {
+        let mut headers = HeaderMap::new();
+        for value in forwarded {
+            headers.append(X_FORWARDED_FOR, value.parse().expect("a header"));
+        }
+        let trusted: Vec<Network> = trusted
+            .iter()
+            .map(|text| Network::parse("", text).expect("a network"))
+            .collect();
+        address(peer.parse().expect("an address"), &headers, &trusted).to_string()
+    }
+
+    #[test]
+    fn a_header_counts_as_far_as_trusted_proxies_have_written_it() {
+        let proxies = ["10.0.0.0/8"];
+        assert_eq!(
+            seen("192.0.2.1", &["198.51.100.7"], &proxies),
+            "192.0.2.1",
+            "sent by the client itself"
+        );
+        assert_eq!(seen("10.0.0.1", &[], &proxies), "10.0.0.1");
+        assert_eq!(seen("10.0.0.1", &["198.51.100.7"], &proxies), "198.51.100.7");
+        assert_eq!(
+            seen("10.0.0.1", &["203.0.113.9, 198.51.100.7"], &proxies),
+            "198.51.100.7",
+            "invented"
+        );
+        assert_eq!(
+            seen("10.0.0.1", &["203.0.113.9", "198.51.100.7, 10.0.0.2"], &proxies),
+            "198.51.100.7"
+        );
+        assert_eq!(seen("10.0.0.1", &["198.51.100.7, nonsense"], &proxies), "10.0.0.1");
+        assert_eq!(seen("::ffff:10.0.0.1", &["2001:db8::1"], &proxies), "2001:db8::1");
+        assert_eq!(seen("10.0.0.1", &["198.51.100.7"], &["10.0.0.1"]), "198.51.100.7");
+    }
+
+    #[test]
+    fn neighbours_in_one_ipv6_network_are_one_client() {
+        let counted = |text: &str| counted(text.parse().expect("an address")).to_string();
+        assert_eq!(counted("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(counted("192.0.2.1"), "192.0.2.1");
+    }
+}

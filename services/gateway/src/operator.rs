@@ -1,0 +1,107 @@
+//! What an operator asks of the gateway on `ops.commands`: admins and roles, also while nobody can sign in.
+
+use contracts::aggregate::Rejected;
+use contracts::{CreateAdmin, CreateUser, GrantRole, OpsCommand, RoleGranted, UserCommand, topics};
+use messaging::{Failure, Operated, Operator, Outgoing, Received, Unit};
+use postgres::{Postgres, store_error};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::roles::Role;
+use crate::security::fact;
+use crate::store::operations::{Kind, New, begin_in};
+use crate::store::{accounts, users};
+
+/// Makes admins, and grants roles.
+pub struct Accounts;
+
+impl Operator<Postgres> for Accounts {
+    async fn operate(&self, unit: &mut Unit<Postgres>, command: &Received<OpsCommand>) -> Result<Operated, Failure> {
+        match &command.body {
+            OpsCommand::CreateAdmin(create) => create_admin(unit, command, create).await,
+            OpsCommand::GrantRole(grant) => grant_role(unit, command, grant).await,
+            _ => Ok(Operated::Unhandled),
+        }
+    }
+}
+
+/// Signs the admin up, without a password: the user service's reply has a link mailed that sets one.
+async fn create_admin(
+    unit: &mut Unit<Postgres>,
+    command: &Received<OpsCommand>,
+    create: &CreateAdmin,
+) -> Result<Operated, Failure> {
+    let user = create.user_id;
+    if accounts::is_known(unit.tx(), user).await.map_err(failed)? {
+        let rejected = Rejected::new("already-exists", "There is a user with this id.");
+        return Ok(Operated::Rejected(rejected));
+    }
+    let operation = New {
+        id: Uuid::now_v7(),
+        kind: Kind::CreateAdmin,
+        principal: None,
+        resource_id: user,
+        idempotency: None,
+        held: std::time::Duration::ZERO,
+        password_hash: None,
+    };
+    begin_in(unit.tx(), &operation).await.map_err(failed)?;
+    accounts::add_pending(&mut **unit.tx(), user, None, operation.id)
+        .await
+        .map_err(failed)?;
+    accounts::add_role(unit.tx(), user, Role::Admin, None)
+        .await
+        .map_err(failed)?;
+    let sign_up = CreateUser {
+        email: create.email.clone(),
+        username: create.username.clone(),
+        full_name: create.full_name.clone(),
+        date_of_birth: create.date_of_birth,
+        time_zone: create.time_zone.clone(),
+    };
+    // Its reply is the operation's.
+    let mut cause = command.cause();
+    cause.correlation_id = operation.id;
+    let sign_up = Outgoing::<UserCommand>::new(user, sign_up)
+        .id(operation.id)
+        .reply_to(unit.publisher().topic_name(&topics::GATEWAY_REPLIES));
+    unit.say(&cause, sign_up)?;
+    Ok(Operated::Done(json!({ "user_id": user, "operation_id": operation.id })))
+}
+
+async fn grant_role(
+    unit: &mut Unit<Postgres>,
+    command: &Received<OpsCommand>,
+    grant: &GrantRole,
+) -> Result<Operated, Failure> {
+    let user = grant.user_id;
+    let Some(role) = Role::granted(grant.role) else {
+        return Ok(Operated::Rejected(Rejected::new(
+            "role-unknown",
+            "There is no such role.",
+        )));
+    };
+    if !users::exists(unit.tx(), user).await.map_err(failed)? {
+        let rejected = Rejected::new("user-unknown", "There is no such user.");
+        return Ok(Operated::Rejected(rejected));
+    }
+    let granted_by = command.envelope.actor.as_ref().and_then(contracts::Actor::user);
+    let is_new = accounts::add_role(unit.tx(), user, role, granted_by)
+        .await
+        .map_err(failed)?;
+    if is_new {
+        let granted = RoleGranted {
+            user_id: user,
+            role: grant.role,
+            granted_by,
+        };
+        unit.say(&command.cause(), fact(Some(user), granted))?;
+    }
+    Ok(Operated::Done(
+        json!({ "user_id": user, "role": role, "granted": is_new }),
+    ))
+}
+
+fn failed(error: sqlx::Error) -> Failure {
+    store_error(error).into()
+}

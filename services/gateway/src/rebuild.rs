@@ -1,0 +1,134 @@
+//! Read models made anew from their topics: by the same handlers, beside the live ones, and put in their place without
+//! anybody waiting.
+
+mod filling;
+mod projections;
+
+use std::time::Instant;
+
+use contracts::OpsCommand;
+use contracts::aggregate::Rejected;
+use messaging::{Failure, Operated, Operator, Received, Unit, kafka, read};
+use postgres::Postgres;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::app::App;
+use crate::config::Config;
+use crate::error::chain;
+use crate::store::shadow::{self, Difference};
+use filling::Shadow;
+use projections::{BOOKKEEPING, PROJECTIONS, Projection};
+
+/// The live read model is held once the shadow was so close behind it: what is left is read in a moment.
+const CLOSE: i64 = 500;
+
+/// Where the logs and the shadows are.
+#[derive(Debug, Clone)]
+pub struct Places {
+    database: chassis::settings::Url,
+    registry: chassis::settings::Url,
+    kafka: kafka::Settings,
+}
+
+/// Does what `Replay` asks for.
+pub struct Rebuild(pub App);
+
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("the database")]
+    Store(#[from] sqlx::Error),
+    #[error(transparent)]
+    Log(#[from] read::Error),
+    #[error("the shadow")]
+    Shadow(#[from] filling::Error),
+}
+
+/// What came of it.
+#[derive(Debug, Serialize)]
+struct Report {
+    projection: &'static str,
+    /// That were read.
+    records: i64,
+    seconds: f64,
+    /// In what the live read model differed from what its topic says. It does not any more.
+    tables: Vec<Difference>,
+}
+
+impl Places {
+    pub fn of(config: &Config) -> Self {
+        Self {
+            database: config.database.clone(),
+            registry: config.registry.clone(),
+            kafka: config.kafka.clone(),
+        }
+    }
+}
+
+impl Operator<Postgres> for Rebuild {
+    async fn operate(&self, _: &mut Unit<Postgres>, command: &Received<OpsCommand>) -> Result<Operated, Failure> {
+        let OpsCommand::Replay(replay) = &command.body else {
+            return Ok(Operated::Unhandled);
+        };
+        let Some(projection) = PROJECTIONS
+            .iter()
+            .find(|projection| projection.name == replay.projection)
+        else {
+            let names: Vec<_> = PROJECTIONS.iter().map(|projection| projection.name).collect();
+            let detail = format!("There is {}.", names.join(", "));
+            return Ok(Operated::Rejected(Rejected::new("projection-unknown", detail)));
+        };
+        match self.run(projection).await {
+            Ok(report) => Ok(Operated::Done(json!(report))),
+            // Said, not tried for ever: other operations wait behind this one, and it may be repeated.
+            Err(error) => {
+                let detail = chain(&error);
+                tracing::error!(
+                    projection = projection.name,
+                    error = detail,
+                    "a read model was not rebuilt"
+                );
+                Ok(Operated::Rejected(Rejected::new("not-rebuilt", detail)))
+            }
+        }
+    }
+}
+
+impl Rebuild {
+    /// Nothing that is live is touched before the last transaction, and nothing is left of a try that did not come to it.
+    async fn run(&self, projection: &Projection) -> Result<Report, Error> {
+        let begun = Instant::now();
+        let (pool, places) = (self.0.pool(), self.0.places());
+        let schema = format!("rebuild_{}", projection.name);
+        let topic = projection.topic.full_name(&places.kafka.topic_prefix);
+        tracing::info!(projection = projection.name, topic, "the read model is made anew");
+        shadow::make(pool, &schema).await?;
+        let beginnings = read::beginnings(&places.kafka, &topic).await?;
+        let mut shadow = Shadow::open(&self.0, projection, &schema, beginnings.clone()).await?;
+        while shadow.catch_up(&shadow::positions(pool, &topic).await?).await? > CLOSE {}
+
+        // From here on the live read model stands still, and its readers see what it held.
+        let mut tx = pool.begin().await?;
+        let live = shadow::hold(&mut tx, &topic, &beginnings).await?;
+        shadow.catch_up(&live).await?;
+        let mut tables = Vec::new();
+        for table in projection.tables() {
+            tables.push(shadow::swap(&mut tx, &schema, &topic, table).await?);
+        }
+        // How far each key was applied goes with the rows: what is parked here may not be there, and the other way round.
+        for table in BOOKKEEPING {
+            shadow::swap(&mut tx, &schema, &topic, table).await?;
+        }
+        tx.commit().await?;
+        let records = shadow.close().await;
+        shadow::drop(pool, &schema).await?;
+        let report = Report {
+            projection: projection.name,
+            records,
+            seconds: begun.elapsed().as_secs_f64(),
+            tables,
+        };
+        tracing::info!(projection = projection.name, records, report = %json!(report), "the read model is new");
+        Ok(report)
+    }
+}

@@ -1,0 +1,136 @@
+//! The shadow of a read model: the real handlers and the real pipeline, over tables that nobody reads.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use contracts::Registry;
+use messaging::ledger::StoreError;
+use messaging::{Connected, Identity, Metrics, PartitionWorker, TopicPartition, read};
+use postgres::Postgres;
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::projections::Projection;
+use crate::app::App;
+
+/// Records in one transaction.
+const BATCH: usize = 500;
+const REPORT_EVERY: Duration = Duration::from_secs(5);
+
+pub(super) struct Shadow {
+    app: App,
+    pool: PgPool,
+    partitions: Vec<Partition>,
+    records: i64,
+    // What the workers say goes to an outbox that no relay looks into.
+    _connected: Connected<Postgres>,
+}
+
+struct Partition {
+    name: TopicPartition,
+    worker: Box<dyn PartitionWorker>,
+    /// The next record to read.
+    next: i64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("the database")]
+    Store(#[from] sqlx::Error),
+    #[error("the ledger")]
+    Ledger(#[from] StoreError),
+    #[error(transparent)]
+    Log(#[from] read::Error),
+    #[error("the metrics")]
+    Metrics(#[from] prometheus::Error),
+    #[error("a worker stopped")]
+    Stopped,
+}
+
+impl Shadow {
+    /// With a worker for each partition. `schema` is all that they see of the database.
+    pub(super) async fn open(
+        app: &App,
+        projection: &Projection,
+        schema: &str,
+        beginnings: Vec<(TopicPartition, i64)>,
+    ) -> Result<Self, Error> {
+        let places = app.places();
+        let options: PgConnectOptions = places.database.as_str().parse()?;
+        let pool = PgPoolOptions::new()
+            .max_connections(2)
+            .connect_with(options.options([("search_path", schema)]))
+            .await?;
+        let identity = Identity {
+            service: "gateway",
+            instance: Uuid::now_v7(),
+            version: "rebuild",
+        };
+        let connected = Connected::with_codec(
+            identity,
+            places.kafka.clone(),
+            Postgres::over(pool.clone()),
+            Metrics::register(&prometheus::Registry::new())?,
+            app.operations().publisher().codec().clone(),
+            Some(Registry::new(places.registry.as_str())),
+        );
+        let subscriptions = app.subscriptions();
+        let mut partitions = Vec::new();
+        for (name, beginning) in beginnings {
+            let worker = connected
+                .worker(&subscriptions, projection.topic, name.partition)
+                .await?;
+            partitions.push(Partition {
+                name,
+                worker,
+                next: beginning,
+            });
+        }
+        Ok(Self {
+            app: app.clone(),
+            pool,
+            partitions,
+            records: 0,
+            _connected: connected,
+        })
+    }
+
+    /// Applies what the live read model has applied, and answers how many records that were.
+    pub(super) async fn catch_up(&mut self, live: &HashMap<i32, i64>) -> Result<i64, Error> {
+        let kafka = &self.app.places().kafka;
+        let stop = CancellationToken::new();
+        let (before, mut reported) = (self.records, Instant::now());
+        for partition in &mut self.partitions {
+            let Some(until) = live.get(&partition.name.partition).copied() else {
+                continue;
+            };
+            let mut batches = read::read(kafka, partition.name.clone(), partition.next, until, BATCH);
+            while let Some(batch) = batches.recv().await {
+                let batch = batch?;
+                self.records += i64::try_from(batch.len()).unwrap_or(i64::MAX);
+                partition.next = batch.last().map_or(partition.next, |record| record.offset + 1);
+                let processed = partition.worker.process(batch, &stop).await;
+                processed.map_err(|_| Error::Stopped)?;
+                if reported.elapsed() >= REPORT_EVERY {
+                    reported = Instant::now();
+                    tracing::info!(
+                        records = self.records,
+                        partition = %partition.name,
+                        next = partition.next,
+                        until,
+                        "the read model is being made anew"
+                    );
+                }
+            }
+        }
+        Ok(self.records - before)
+    }
+
+    /// How many records were read. Its connections are closed: else its schema could not be dropped.
+    pub(super) async fn close(self) -> i64 {
+        self.pool.close().await;
+        self.records
+    }
+}

@@ -1,0 +1,28 @@
+//! Who reads: what there is depends on it.
+
+use uuid::Uuid;
+
+/// On whose behalf something is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Viewer {
+    /// `None`: nobody who is signed in.
+    pub user: Option<Uuid>,
+    /// Whether there is nothing that this one may not see: an admin.
+    pub sees_all: bool,
+}
+
+impl Viewer {
+    /// Whether this one may see what is `owner`'s alone.
+    pub fn may_see(self, owner: Uuid) -> bool {
+        self.sees_all || self.user == Some(owner)
+    }
+}
+
+impl From<Uuid> for Viewer {
+    fn from(user: Uuid) -> Self {
+        Self {
+            user: Some(user),
+            sees_all: false,
+        }
+    }
+}

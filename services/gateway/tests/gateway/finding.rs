@@ -1,0 +1,305 @@
+//! Finding events, page by page, with indexes.
+
+use std::time::Duration;
+
+use contracts::{
+    Details, EventCancelled, EventChanged, EventEnded, EventEvent, RegistrationEvent, SeatConfirmed, Timestamp,
+};
+use gateway::roles::Role;
+use messaging::Outgoing;
+use serde_json::Value;
+use sqlx::{Connection as _, PgConnection};
+use testing::eventually;
+use uuid::Uuid;
+
+use crate::app::{Gateway, Person, TestApp, event_created, event_published, roster_opened, uuid};
+
+impl TestApp {
+    /// A published event with another title, that starts on a day of March 2098.
+    async fn has_titled(&self, organizer: Uuid, title: &str, day: u32) -> Uuid {
+        let event = Uuid::now_v7();
+        let starts_at = Timestamp::parse(&format!("2098-03-{day:02}T18:00:00Z")).expect("a time");
+        let details = Details {
+            title: title.to_owned(),
+            starts_at,
+            ..event_created(organizer).into()
+        };
+        let facts: [EventEvent; 3] = [
+            event_created(organizer).into(),
+            event_published(organizer).into(),
+            EventChanged {
+                details,
+                published: true,
+            }
+            .into(),
+        ];
+        let facts = facts.map(|fact| Outgoing::<EventEvent>::new(event, fact));
+        self.bench.deliver_all(facts).await;
+        event
+    }
+
+    async fn titles(&self, query: &str, by: Option<&Person>) -> Vec<String> {
+        let call = self.gateway.get(format!("/v1/events?{query}"));
+        let call = match by {
+            Some(by) => call.by(by),
+            None => call,
+        };
+        titles(&call.send().await.expect(200).body)
+    }
+}
+
+fn titles(page: &Value) -> Vec<String> {
+    let items = page["items"].as_array().expect("items");
+    items
+        .iter()
+        .map(|event| event["title"].as_str().expect("a title").to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn events_are_found_by_words_time_organizer_and_seats() {
+    let app = TestApp::start().await;
+    let (ada, bob) = (Uuid::now_v7(), Uuid::now_v7());
+    app.has_titled(ada, "Looms and Cards", 1).await;
+    let full = app.has_titled(ada, "Steam Looms", 2).await;
+    app.has_titled(bob, "Müller’s Räder", 3).await;
+    let seats: Vec<RegistrationEvent> = vec![
+        roster_opened(ada).into(),
+        SeatConfirmed {
+            registration_id: Uuid::now_v7(),
+            user_id: bob,
+        }
+        .into(),
+        SeatConfirmed {
+            registration_id: Uuid::now_v7(),
+            user_id: ada,
+        }
+        .into(),
+    ];
+    let say = |fact| Outgoing::<RegistrationEvent>::new(full, fact);
+    app.bench.deliver_all(seats.into_iter().map(say)).await;
+
+    for (query, found) in [
+        ("", &["Looms and Cards", "Steam Looms", "Müller’s Räder"][..]),
+        ("text=LOOMS", &["Looms and Cards", "Steam Looms"]),
+        ("text=and%20looms", &["Looms and Cards"]),
+        ("text=looms%20-steam", &["Looms and Cards"]),
+        ("text=%22steam%20looms%22", &["Steam Looms"]),
+        ("text=r%C3%A4der", &["Müller’s Räder"]),
+        // In the description, and in the venue.
+        ("text=punched&limit=1", &["Looms and Cards"]),
+        ("text=somerset&from=2098-03-03T00:00:00Z", &["Müller’s Räder"]),
+        ("text=nothing", &[]),
+        ("text=%27%3B%20DROP%20TABLE%20events%3B--", &[]),
+        ("text=!!!", &[]),
+        ("from=2098-03-02T18:00:00Z&until=2098-03-03T18:00:00Z", &["Steam Looms"]),
+        (&format!("organizer={ada}"), &["Looms and Cards", "Steam Looms"]),
+        (&format!("organizer={ada}&has_seats=true"), &["Looms and Cards"]),
+        ("has_seats=false", &["Steam Looms"]),
+        ("status=cancelled", &[]),
+    ] {
+        assert_eq!(app.titles(query, None).await, found, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_status_shows_what_one_may_see() {
+    let app = TestApp::start().await;
+    let (ada, eve, root) = (
+        app.organizer("ada").await,
+        app.organizer("eve").await,
+        app.person("root").await,
+    );
+    app.grant(&root, Role::Admin).await;
+    app.has_draft(&ada).await;
+    // One that was never public, and one that was.
+    let at = Timestamp::parse("2026-03-01T12:00:00Z").expect("a time");
+    let cancelled = EventCancelled {
+        reason: String::new(),
+        cancelled_at: at,
+    };
+    for public in [false, true] {
+        let event = Uuid::now_v7();
+        let mut facts: Vec<EventEvent> = vec![event_created(ada.id).into()];
+        facts.extend(public.then(|| event_published(ada.id).into()));
+        facts.push(cancelled.clone().into());
+        app.bench
+            .deliver_all(facts.into_iter().map(|fact| Outgoing::<EventEvent>::new(event, fact)))
+            .await;
+    }
+    let ended: [EventEvent; 3] = [
+        event_created(ada.id).into(),
+        event_published(ada.id).into(),
+        EventEnded { ended_at: at }.into(),
+    ];
+    let event = Uuid::now_v7();
+    app.bench
+        .deliver_all(ended.map(|fact| Outgoing::<EventEvent>::new(event, fact)))
+        .await;
+    for (status, anyone, organizer, admin) in [
+        ("draft", 0, 1, 1),
+        ("published", 0, 0, 0),
+        ("cancelled", 1, 2, 2),
+        ("ended", 1, 1, 1),
+    ] {
+        let query = format!("status={status}");
+        assert_eq!(app.titles(&query, None).await.len(), anyone, "{query}");
+        assert_eq!(app.titles(&query, Some(&eve)).await.len(), anyone, "{query}");
+        assert_eq!(app.titles(&query, Some(&ada)).await.len(), organizer, "{query}");
+        assert_eq!(app.titles(&query, Some(&root)).await.len(), admin, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_search_that_can_not_be_read_is_told_why() {
+    let app = TestApp::start().await;
+    for (query, fault) in [
+        ("text=", ("text", "out-of-range")),
+        (&*format!("text={}", "x".repeat(201)), ("text", "out-of-range")),
+        ("text=a%00b", ("text", "malformed")),
+        ("from=tomorrow", ("from", "malformed")),
+        ("organizer=7", ("organizer", "malformed")),
+        ("status=lovely", ("status", "malformed")),
+        ("has_seats=maybe", ("has_seats", "malformed")),
+        ("limit=0", ("limit", "out-of-range")),
+        ("limit=201", ("limit", "out-of-range")),
+        ("limit=1&limit=2", ("limit", "duplicate")),
+        ("cursor=x", ("cursor", "malformed")),
+    ] {
+        let answer = app.gateway.get(format!("/v1/events?{query}")).send().await.expect(422);
+        assert_eq!(answer.faults(), [fault], "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_stays_good_while_others_write_and_is_good_for_its_search_alone() {
+    let app = TestApp::start().await;
+    let ada = Uuid::now_v7();
+    for day in [2, 4, 6, 8] {
+        app.has_titled(ada, &format!("day {day}"), day).await;
+    }
+    let first = app.gateway.get("/v1/events?limit=2&text=day").send().await.expect(200);
+    assert_eq!(titles(&first.body), ["day 2", "day 4"]);
+    // One before the place of the cursor, one at it, one after it; and what was read goes away.
+    for day in [1, 4, 5] {
+        app.has_titled(ada, &format!("late day {day}"), day).await;
+    }
+    let gone = EventCancelled {
+        reason: String::new(),
+        cancelled_at: Timestamp::EPOCH,
+    };
+    let last = uuid(&first.body["items"][1]["id"]);
+    app.bench.deliver(Outgoing::<EventEvent>::new(last, gone)).await;
+    let next = first.body["next"].as_str().expect("a cursor");
+    let rest = app
+        .gateway
+        .get(format!("/v1/events?text=day&cursor={next}"))
+        .send()
+        .await
+        .expect(200);
+    let rest = titles(&rest.body);
+    assert_eq!(
+        rest.iter()
+            .filter(|title| !title.starts_with("late"))
+            .collect::<Vec<_>>(),
+        ["day 6", "day 8"]
+    );
+    assert!(
+        !rest.contains(&"late day 1".to_owned()) && rest.contains(&"late day 5".to_owned()),
+        "{rest:?}"
+    );
+
+    for query in [
+        "",
+        "text=days",
+        "text=day&has_seats=true",
+        "text=day&status=cancelled",
+        "text=day&from=2098-01-01T00:00:00Z",
+    ] {
+        let answer = app
+            .gateway
+            .get(format!("/v1/events?{query}&cursor={next}"))
+            .send()
+            .await
+            .expect(422);
+        assert_eq!(answer.faults(), [("cursor", "malformed")], "{query}");
+    }
+}
+
+#[tokio::test]
+async fn no_list_reads_a_whole_table() {
+    const ROWS: &str = "
+        INSERT INTO events (id, organizer_id, title, description, venue, starts_at, ends_at, time_zone, capacity,
+            registration_closes_at, waiting_list, status, created_at, updated_at, published_at, version)
+        SELECT gen_random_uuid(), gen_random_uuid(), 'title ' || n, 'words ' || md5(n::text), 'venue', now() + n * interval '1 minute',
+            now() + n * interval '1 minute', 'UTC', 10, now(), false, 'published', now(), now(), now(), 1
+        FROM generate_series(1, 5000) n;
+        INSERT INTO rosters (event_id, capacity, taken, waiting, closed, version) SELECT id, 10, 0, 0, false, 1 FROM events
+        ON CONFLICT DO NOTHING;
+        INSERT INTO registrations (id, event_id, user_id, status, position, registered_at, version)
+        SELECT gen_random_uuid(), id, gen_random_uuid(), 'confirmed', 2, now(), 2 FROM events;
+        INSERT INTO notifications (id, user_id, kind, status, cause_id, event_id, at)
+        SELECT gen_random_uuid(), user_id, 'welcome', 'sent', gen_random_uuid(), event_id, now() FROM registrations;
+        INSERT INTO event_history (event_id, version, type, at, correlation_id, content, state)
+        SELECT id, 1, 'x', now(), id, '{}', '{}' FROM events
+        ON CONFLICT DO NOTHING;
+        INSERT INTO operations (id, kind, principal, resource_id) SELECT id, 'register', user_id, event_id FROM registrations;
+        INSERT INTO users (id, created_at, version) SELECT user_id, now(), 1 FROM registrations;
+        INSERT INTO profiles (user_id, email, email_key, username, full_name, date_of_birth, time_zone, version)
+        SELECT user_id, user_id::text, user_id::text, user_id::text, 'x', '2000-01-01', 'UTC', 1 FROM registrations;
+        ANALYZE";
+    let app = TestApp::start().await;
+    let ada = app.organizer("ada").await;
+    let event = app.has_event(&ada).await;
+    sqlx::raw_sql(ROWS).execute(app.database.pool()).await.expect("rows");
+    // What connections have counted is there for all once they are closed.
+    app.gateway.app.pool().close().await;
+    app.database.pool().close().await;
+    let before = whole_reads(&app.database.url()).await;
+    let other = Gateway::start(&app.database, &[]).await;
+    let organizer = ada.id;
+    for path in [
+        "/v1/events".to_owned(),
+        "/v1/events?text=words&limit=5".to_owned(),
+        "/v1/events?text=title%20c4ca4238a0b923820dcc509a6f75849b".to_owned(),
+        "/v1/events?has_seats=true".to_owned(),
+        format!("/v1/events?organizer={organizer}"),
+        "/v1/events?status=draft".to_owned(),
+        "/v1/events?status=cancelled".to_owned(),
+        "/v1/events?from=2026-01-01T00:00:00Z&until=2098-01-01T00:00:00Z".to_owned(),
+        format!("/v1/events/{event}"),
+        format!("/v1/events/{event}/availability"),
+        format!("/v1/events/{event}/history"),
+        format!("/v1/events/{event}/registrations"),
+        "/v1/me/registrations".to_owned(),
+        "/v1/me/notifications".to_owned(),
+        "/v1/me/notifications?kind=welcome".to_owned(),
+        format!("/v1/me/notifications?event_id={event}"),
+        "/v1/me/operations".to_owned(),
+    ] {
+        // More than once: a prepared statement may get another plan.
+        for _ in 0..7 {
+            other.get(&path).by(&ada).send().await.expect(200);
+        }
+    }
+    other.app.pool().close().await;
+    assert_eq!(whole_reads(&app.database.url()).await, before);
+}
+
+/// How often each table was read as a whole, as seen from the only connection that there is.
+async fn whole_reads(url: &str) -> Vec<(String, i64)> {
+    let alone = "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database()";
+    eventually("the others are gone", Duration::from_secs(10), || async {
+        let mut connection = PgConnection::connect(url).await.expect("the database answers");
+        let is_alone: bool = sqlx::query_scalar(alone)
+            .fetch_one(&mut connection)
+            .await
+            .expect("a bool");
+        let query = "SELECT relname::text, seq_scan FROM pg_stat_user_tables
+                     WHERE relname IN ('events', 'rosters', 'registrations', 'notifications', 'event_history',
+                                       'operations', 'profiles') ORDER BY relname";
+        let counted = sqlx::query_as(query).fetch_all(&mut connection).await.expect("counts");
+        is_alone.then_some(counted)
+    })
+    .await
+}

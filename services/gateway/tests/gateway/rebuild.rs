@@ -1,0 +1,215 @@
+//! Read models that are made anew from their topics.
+
+use bytes::Bytes;
+use contracts::{
+    EventCancelled, EventEvent, Message, OpsCommand, RegistrationEvent, Replay, Reply, SeatConfirmed, SeatWaitlisted,
+    Timestamp, UserCreated, UserDeactivated, UserEvent,
+};
+use messaging::{Cause, Outgoing, Record, TopicPartition};
+use serde_json::{Value, json};
+use testing::KafkaTopics;
+use uuid::Uuid;
+
+use crate::app::{TestApp, event_created, event_published, roster_opened};
+
+/// A gateway whose topics are also on the broker.
+struct Logged {
+    app: TestApp,
+    kafka: KafkaTopics,
+}
+
+impl Logged {
+    async fn start() -> Self {
+        let kafka = KafkaTopics::create(1).await;
+        Self {
+            app: TestApp::start_on(&kafka).await,
+            kafka,
+        }
+    }
+
+    /// Writes to the broker's log what the gateway applies. Each has its number.
+    async fn say<M: Message>(&self, messages: Vec<Outgoing<M>>) {
+        let cause = Cause::origin(Uuid::now_v7(), None, Default::default());
+        let topic = self.kafka.name(M::TOPIC);
+        let record = |message| {
+            let message = self
+                .app
+                .bench
+                .publisher()
+                .frame(&cause, message)
+                .expect("it is not too large");
+            Record {
+                partition: TopicPartition::new(topic.as_str(), 0),
+                offset: -1,
+                timestamp: Timestamp::now(),
+                key: Some(Bytes::from(message.key.to_string())),
+                value: message.value,
+                headers: message.headers,
+            }
+        };
+        let records: Vec<Record> = messages.into_iter().map(record).collect();
+        self.kafka.produce(&records).await;
+        self.app.bench.deliver_records(records).await;
+    }
+
+    async fn events(&self, event: Uuid, first: i64, facts: Vec<EventEvent>) {
+        let say = |(number, fact)| Outgoing::<EventEvent>::new(event, fact).sequence(number);
+        self.say((first..).zip(facts).map(say).collect()).await;
+    }
+
+    async fn replay(&self, projection: &str) -> Reply {
+        let replay = Replay {
+            service: "gateway".to_owned(),
+            projection: projection.to_owned(),
+        };
+        self.app
+            .bench
+            .request(Outgoing::<OpsCommand>::new(Uuid::now_v7(), replay))
+            .await
+    }
+
+    /// Table, rows, missing, changed, surplus.
+    async fn differences(&self, projection: &str) -> Vec<(String, [i64; 4])> {
+        let Reply::CommandAccepted(accepted) = self.replay(projection).await else {
+            panic!("it can be made anew");
+        };
+        let report: Value = serde_json::from_str(&accepted.result.expect("a report")).expect("JSON");
+        let tables = report["tables"].as_array().expect("tables");
+        let counted = |table: &Value| {
+            let number = |name: &str| table[name].as_i64().expect("a number");
+            let name = table["table"].as_str().expect("a name").to_owned();
+            (name, ["rows", "missing", "changed", "surplus"].map(number))
+        };
+        tables.iter().map(counted).collect()
+    }
+
+    async fn run(&self, statement: &str) {
+        let ran = sqlx::raw_sql(statement).execute(self.app.database.pool()).await;
+        ran.expect("the statement is right");
+    }
+}
+
+fn difference(table: &str, counts: [i64; 4]) -> (String, [i64; 4]) {
+    (table.to_owned(), counts)
+}
+
+#[tokio::test]
+async fn a_read_model_becomes_what_its_topic_says_and_goes_on_from_there() {
+    let logged = Logged::start().await;
+    let (organizer, one, two) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
+    for event in [one, two] {
+        let facts = vec![event_created(organizer).into(), event_published(organizer).into()];
+        logged.events(event, 1, facts).await;
+    }
+    let nothing = [
+        difference("events", [2, 0, 0, 0]),
+        difference("event_history", [4, 0, 0, 0]),
+    ];
+    assert_eq!(logged.differences("events").await, nothing);
+
+    logged
+        .run(&format!(
+            "UPDATE events SET title = 'A lie' WHERE id = '{one}'; DELETE FROM events WHERE id = '{two}';
+             INSERT INTO event_history SELECT event_id, 99, type, at, actor, correlation_id, content, state
+             FROM event_history WHERE event_id = '{one}' AND version = 1"
+        ))
+        .await;
+    let mended = [
+        difference("events", [2, 1, 1, 0]),
+        difference("event_history", [4, 0, 0, 1]),
+    ];
+    assert_eq!(logged.differences("events").await, mended);
+    assert_eq!(logged.differences("event_history").await, nothing);
+    let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'rebuild%'";
+    assert_eq!(logged.app.count(schemas).await, 0);
+
+    // The live one goes on where it was.
+    let cancelled = EventCancelled {
+        reason: "rain".to_owned(),
+        cancelled_at: Timestamp::EPOCH,
+    };
+    logged.events(one, 3, vec![cancelled.into()]).await;
+    let shown = logged
+        .app
+        .gateway
+        .get(format!("/v1/events/{one}"))
+        .send()
+        .await
+        .expect(200);
+    assert_eq!(
+        (&shown.body["title"], &shown.body["status"]),
+        (&json!("Analytical Engines"), &json!("cancelled"))
+    );
+    assert_eq!(shown.body["version"], 3);
+}
+
+#[tokio::test]
+async fn seats_are_counted_anew() {
+    let logged = Logged::start().await;
+    let event = Uuid::now_v7();
+    let seat = |fact: RegistrationEvent, number| Outgoing::<RegistrationEvent>::new(event, fact).sequence(number);
+    let (registration_id, user_id) = (Uuid::now_v7(), Uuid::now_v7());
+    let waiting = SeatWaitlisted {
+        registration_id: Uuid::now_v7(),
+        user_id: Uuid::now_v7(),
+    };
+    let facts = vec![
+        seat(roster_opened(user_id).into(), 1),
+        seat(
+            SeatConfirmed {
+                registration_id,
+                user_id,
+            }
+            .into(),
+            2,
+        ),
+        seat(waiting.into(), 3),
+    ];
+    logged.say(facts).await;
+    logged
+        .run("UPDATE rosters SET taken = 7; UPDATE sequences SET last = 2 WHERE topic LIKE '%registrations'")
+        .await;
+    let mended = [
+        difference("rosters", [1, 0, 1, 0]),
+        difference("registrations", [2, 0, 0, 0]),
+    ];
+    assert_eq!(logged.differences("registrations").await, mended);
+    assert_eq!(logged.app.count("SELECT taken * 10 + waiting FROM rosters").await, 11);
+    // How far it was applied is what was applied: nothing is counted twice.
+    let last = "SELECT last FROM sequences WHERE topic LIKE '%registrations'";
+    assert_eq!(logged.app.count(last).await, 3);
+}
+
+#[tokio::test]
+async fn what_a_handler_does_beside_its_read_model_is_not_done_again() {
+    let logged = Logged::start().await;
+    let user = Uuid::now_v7();
+    let created = UserCreated {
+        created_at: Timestamp::EPOCH,
+    };
+    let deactivated = UserDeactivated {
+        reason: "asked for".to_owned(),
+        deactivated_at: Timestamp::EPOCH,
+    };
+    let facts: [UserEvent; 2] = [created.into(), deactivated.into()];
+    let say = |(number, fact)| Outgoing::<UserEvent>::new(user, fact).sequence(number);
+    logged.say((1..).zip(facts).map(say).collect()).await;
+    // Were it done again, these would go.
+    logged
+        .run(&format!(
+            "INSERT INTO roles (user_id, role) VALUES ('{user}', 'auditor'); DELETE FROM users"
+        ))
+        .await;
+    assert_eq!(logged.differences("users").await, [difference("users", [1, 1, 0, 0])]);
+    assert_eq!(logged.app.count("SELECT count(*) FROM roles").await, 1);
+}
+
+#[tokio::test]
+async fn a_read_model_that_there_is_not_is_told() {
+    let logged = Logged::start().await;
+    let Reply::CommandRejected(rejected) = logged.replay("credentials").await else {
+        panic!("there is none");
+    };
+    assert_eq!(rejected.code, "projection-unknown");
+    assert!(rejected.detail.contains("event_history"));
+}
