@@ -159,7 +159,7 @@ fn is_outside_the_log(error: &KafkaError) -> bool {
     )
 }
 
-fn record(message: &BorrowedMessage<'_>) -> Record {
+pub(crate) fn record(message: &BorrowedMessage<'_>) -> Record {
     let headers = message.headers().map_or_else(Headers::default, |headers| {
         Headers(
             headers

@@ -15,6 +15,7 @@ mod operator;
 mod ops;
 mod pipeline;
 mod publisher;
+pub mod read;
 mod record;
 mod relay;
 mod release;
