@@ -3,6 +3,9 @@
 //! There is no order between topics, so any of them may be missing when something that refers to it is
 //! there already; what needs it waits for it.
 
+mod head;
+mod registration;
+
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
@@ -17,6 +20,9 @@ use uuid::Uuid;
 
 use crate::mail::Mail;
 use crate::mailing::{MAILINGS, Mailing};
+
+pub(crate) use head::Head;
+pub(crate) use registration::{Place, Registration};
 
 /// Users: whether their account is open.
 pub(crate) const MEMBERS: &str = "members";
@@ -87,90 +93,6 @@ impl Event {
     }
 }
 
-/// Who has a place at an event.
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Registration {
-    #[serde(rename = "_id")]
-    id: bson::Uuid,
-    user: bson::Uuid,
-    pub(crate) state: Place,
-    /// Since when they have a place, and since when a seat, by the times of the messages that said so.
-    pub(crate) placed_at: Option<bson::DateTime>,
-    pub(crate) seated_at: Option<bson::DateTime>,
-    pub(crate) checked_in_at: Option<bson::DateTime>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Place {
-    Confirmed,
-    Waiting,
-    Cancelled,
-}
-
-impl Place {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Confirmed => "confirmed",
-            Self::Waiting => "waiting",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
-
-impl Registration {
-    pub(crate) fn id(&self) -> Uuid {
-        mongo::from_bson(self.id)
-    }
-
-    pub(crate) fn user(&self) -> Uuid {
-        mongo::from_bson(self.user)
-    }
-}
-
-/// What handlers need of an event.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub(crate) struct Head {
-    #[serde(rename = "_id")]
-    id: bson::Uuid,
-    pub(crate) starts_at: Option<bson::DateTime>,
-    cancelled_at: Option<bson::DateTime>,
-    /// When something was said to everybody there, most recently.
-    pub(crate) last_told_at: Option<bson::DateTime>,
-    /// There once somebody has registered.
-    registrations: Option<i64>,
-}
-
-impl Head {
-    /// Whether anybody has registered, as far as is known.
-    pub(crate) fn has_registrations(&self) -> bool {
-        self.registrations.is_some()
-    }
-
-    /// The start, where it is known and the event takes place.
-    pub(crate) fn coming_start(&self) -> Option<bson::DateTime> {
-        self.starts_at.filter(|_| self.cancelled_at.is_none())
-    }
-
-    /// Those of `events` that are known, as the transaction sees them.
-    pub(crate) async fn load(tx: &mut Tx, events: &[Uuid]) -> Result<HashMap<Uuid, Self>, StoreError> {
-        let heads = find_in(tx, EVENTS, doc! { "_id": among(events) }).await?;
-        Ok(by_id(heads, |head: &Self| head.id))
-    }
-
-    /// The same, for who changes registrations. Writes the event's document, and makes it where it is missing: a
-    /// change of the event that is under way elsewhere then either is seen here, or sees these registrations.
-    pub(crate) async fn hold(tx: &mut Tx, events: &[Uuid]) -> Result<HashMap<Uuid, Self>, StoreError> {
-        let updates = events.iter().map(|event| Update {
-            filter: doc! { "_id": to_bson(*event) },
-            change: doc! { "$inc": { "registrations": 1_i64 } },
-            upsert: true,
-        });
-        tx.update_each(EVENTS, updates).await?;
-        Self::load(tx, events).await
-    }
-}
-
 /// What a batch of mails needs to be written.
 #[derive(Default)]
 pub(crate) struct Copies {
@@ -190,29 +112,27 @@ struct Closed {
 }
 
 impl Copies {
-    /// Reads what there is of the users, events and registrations of these mails.
+    /// Reads what there is of all that these mails refer to.
     pub(crate) async fn load(mongo: &Mongo, mails: &[Mail]) -> Result<Self, StoreError> {
         let users: Vec<_> = mails.iter().map(Mail::user).collect();
-        let causes: Vec<_> = mails.iter().map(Mail::cause_id).collect();
-        let (events, registrations): (Vec<_>, Vec<_>) = mails.iter().filter_map(Mail::registration).unzip();
+        let events: Vec<_> = mails.iter().filter_map(Mail::event).collect();
+        let to_many = || mails.iter().filter(|mail| mail.is_to_many());
+        let registrations: Vec<_> = to_many().filter_map(Mail::registration).collect();
+        let causes: Vec<_> = to_many().map(Mail::cause_id).collect();
         let (profiles, closed, events, registrations, mailings) = tokio::try_join!(
-            find::<Profile>(mongo, PROFILES, doc! { "_id": among(&users) }),
-            find::<Closed>(mongo, MEMBERS, doc! { "_id": among(&users), "active": false }),
+            find(mongo, PROFILES, &users, doc! {}),
+            find(mongo, MEMBERS, &users, doc! { "active": false }),
             // The order within the topic says that the title is there; a stub without one is no copy yet.
-            find::<Event>(
-                mongo,
-                EVENTS,
-                doc! { "_id": among(&events), "title": { "$exists": true } }
-            ),
-            find::<Registration>(mongo, REGISTRATIONS, doc! { "_id": among(&registrations) }),
-            find::<Mailing>(mongo, MAILINGS, doc! { "_id": among(&causes) }),
+            find(mongo, EVENTS, &events, doc! { "title": { "$exists": true } }),
+            find(mongo, REGISTRATIONS, &registrations, doc! {}),
+            find(mongo, MAILINGS, &causes, doc! {}),
         )?;
         Ok(Self {
-            profiles: by_id(profiles, |profile| profile.id),
-            events: by_id(events, |event| event.id),
-            registrations: by_id(registrations, |registration| registration.id),
-            mailings: by_id(mailings, |mailing| to_bson(mailing.cause_id())),
-            closed: by_id(closed, |closed| closed.id),
+            profiles: by_id(profiles, |profile: &Profile| profile.id),
+            events: by_id(events, |event: &Event| event.id),
+            registrations: by_id(registrations, |registration: &Registration| to_bson(registration.id())),
+            mailings: by_id(mailings, |mailing: &Mailing| to_bson(mailing.cause_id())),
+            closed: by_id(closed, |closed: &Closed| closed.id),
         })
     }
 
@@ -286,14 +206,15 @@ pub(crate) async fn find_in<T: DeserializeOwned + Send + Sync + Unpin>(
 async fn find<T: DeserializeOwned + Send + Sync + Unpin>(
     mongo: &Mongo,
     collection: &str,
-    filter: Document,
+    ids: &[Uuid],
+    mut filter: Document,
 ) -> Result<Vec<T>, StoreError> {
-    let cursor = mongo
-        .collection::<T>(collection)
-        .find(filter)
-        .await
-        .map_err(store_error)?;
-    cursor.try_collect().await.map_err(store_error)
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    filter.insert("_id", among(ids));
+    let found = mongo.collection::<T>(collection).find(filter).await;
+    found.map_err(store_error)?.try_collect().await.map_err(store_error)
 }
 
 fn by_id<T>(rows: Vec<T>, id: impl Fn(&T) -> bson::Uuid) -> HashMap<Uuid, T> {

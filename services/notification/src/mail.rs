@@ -163,9 +163,30 @@ impl Mail {
         }
     }
 
-    /// The event and the registration that it tells of.
-    pub(crate) fn registration(&self) -> Option<(Uuid, Uuid)> {
-        Some((from_bson(self.event?), from_bson(self.registration?)))
+    /// The event that it tells of.
+    pub(crate) fn event(&self) -> Option<Uuid> {
+        self.event.map(from_bson)
+    }
+
+    /// The recipient's registration for that event.
+    pub(crate) fn registration(&self) -> Option<Uuid> {
+        self.registration.map(from_bson)
+    }
+
+    /// Whether it says what everybody at the event is told, and is of no use to who has no place there any more.
+    pub(crate) fn is_to_many(&self) -> bool {
+        match self.kind {
+            NotificationKind::EventRescheduled | NotificationKind::Reminder | NotificationKind::Announcement => true,
+            NotificationKind::Welcome
+            | NotificationKind::SeatConfirmed
+            | NotificationKind::SeatWaitlisted
+            | NotificationKind::SeatPromoted
+            | NotificationKind::RegistrationCancelled
+            | NotificationKind::EventCancelled
+            | NotificationKind::EmailVerification
+            | NotificationKind::PasswordReset
+            | NotificationKind::Unknown => false,
+        }
     }
 
     /// What the token of its link says.

@@ -14,7 +14,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Attempt, FIRST_PAUSE, LONGEST_PAUSE, Outcome, Shared, after, chain};
+use super::attempt::{Attempt, Outcome, after};
+use super::{FIRST_PAUSE, LONGEST_PAUSE, Shared, chain};
 use crate::mail::{MAILS, Mail, State};
 
 /// Mails in one transaction, at most.
@@ -185,7 +186,7 @@ fn sent(mail: &Mail, now: Timestamp) -> NotificationSent {
         kind: mail.kind,
         cause_id: mail.cause_id(),
         sent_at: now,
-        event_id: mail.registration().map(|(event, _)| event),
+        event_id: mail.event(),
     }
 }
 
@@ -196,7 +197,7 @@ fn failed(mail: &Mail, reason: &str, now: Timestamp) -> NotificationFailed {
         cause_id: mail.cause_id(),
         reason: reason.to_owned(),
         failed_at: now,
-        event_id: mail.registration().map(|(event, _)| event),
+        event_id: mail.event(),
     }
 }
 

@@ -4,7 +4,7 @@ use contracts::NotificationKind as Kind;
 use contracts::links::Link;
 use mongodb::bson::DateTime;
 
-use super::Outcome;
+use super::attempt::Outcome;
 use crate::copies::{Copies, Event, Place, Profile, Registration};
 use crate::letter::{About, Content};
 use crate::mail::Mail;
@@ -20,23 +20,21 @@ pub(super) fn look<'a>(mail: &Mail, copies: &'a Copies, now: DateTime) -> Result
     if link.is_some_and(|link| link.expires_at.as_micros() / 1_000 <= now.timestamp_millis()) {
         return failed("expired");
     }
-    let registration = mail
-        .registration()
-        .and_then(|(_, registration)| copies.registration(registration));
     if copies.is_closed(mail.user()) {
-        return match depends_on_a_place(mail.kind) {
+        return match mail.is_to_many() {
             true => dropped("the account is closed"),
             false => failed("the account is closed"),
         };
     }
-    if depends_on_a_place(mail.kind) && !has_place(mail.kind, registration) {
+    let registration = mail.registration().and_then(|id| copies.registration(id));
+    if mail.is_to_many() && !has_place(mail.kind, registration) {
         return dropped("the place was given up");
     }
     let profile = copies.profile(mail.user()).ok_or(Outcome::Missing(Missing::Profile))?;
     if let Some(reason) = unwanted(mail.kind, profile) {
         return dropped(reason);
     }
-    let registration = match mail.registration() {
+    let registration = match mail.event().zip(mail.registration()) {
         None => None,
         Some((event, registration)) => {
             let event = copies.event(event).ok_or(Outcome::Missing(Missing::Event))?;
@@ -63,22 +61,6 @@ fn dropped<T>(reason: &'static str) -> Result<T, Outcome> {
     Err(Outcome::Dropped(reason))
 }
 
-/// Whether it is of no use to who has no place at the event any more.
-fn depends_on_a_place(kind: Kind) -> bool {
-    match kind {
-        Kind::EventRescheduled | Kind::Reminder | Kind::Announcement => true,
-        Kind::Welcome
-        | Kind::SeatConfirmed
-        | Kind::SeatWaitlisted
-        | Kind::SeatPromoted
-        | Kind::RegistrationCancelled
-        | Kind::EventCancelled
-        | Kind::EmailVerification
-        | Kind::PasswordReset
-        | Kind::Unknown => false,
-    }
-}
-
 fn has_place(kind: Kind, registration: Option<&Registration>) -> bool {
     registration.is_some_and(|registration| match registration.state {
         Place::Cancelled => false,
@@ -99,7 +81,7 @@ fn unwanted(kind: Kind, profile: &Profile) -> Option<&'static str> {
 
 /// Whether the event is not what the mail takes it for.
 fn overtaken(mail: &Mail, event: &Event, now: DateTime) -> Option<&'static str> {
-    if !depends_on_a_place(mail.kind) {
+    if !mail.is_to_many() {
         return None;
     }
     if event.is_cancelled() {

@@ -121,6 +121,23 @@ async fn a_seat_that_is_known_before_its_event_is_reminded_of_when_that_comes() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn seats_and_events_that_come_at_the_same_time_lose_no_reminder() {
+    let app = App::start().await;
+    let events: Vec<_> = (0..40).map(|_| Uuid::now_v7()).collect();
+    for some in events.chunks(4) {
+        for event in some {
+            app.bench.append(starting(*event, "Ball", in_days(10)));
+            app.bench.append(confirmed(*event, Uuid::now_v7()));
+        }
+        // One transaction for the events, and at the same time one for the seats.
+        app.bench.catch_up().await;
+    }
+    app.bench.settle().await;
+
+    assert_eq!(planned(&app).await.len(), events.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rescheduled_event_is_reminded_of_at_its_new_time_only() {
     let app = App::with_mailer().await;
     let (ada, ball) = (app.has_user("Ada").await, Uuid::now_v7());

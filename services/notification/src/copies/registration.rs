@@ -1,0 +1,44 @@
+use mongodb::bson;
+use serde::Deserialize;
+use uuid::Uuid;
+
+/// Who has a place at an event.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Registration {
+    #[serde(rename = "_id")]
+    id: bson::Uuid,
+    user: bson::Uuid,
+    pub(crate) state: Place,
+    /// Since when they have a place, and since when a seat, by the times of the messages that said so.
+    pub(crate) placed_at: Option<bson::DateTime>,
+    pub(crate) seated_at: Option<bson::DateTime>,
+    pub(crate) checked_in_at: Option<bson::DateTime>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Place {
+    Confirmed,
+    Waiting,
+    Cancelled,
+}
+
+impl Place {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Waiting => "waiting",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl Registration {
+    pub(crate) fn id(&self) -> Uuid {
+        mongo::from_bson(self.id)
+    }
+
+    pub(crate) fn user(&self) -> Uuid {
+        mongo::from_bson(self.user)
+    }
+}
