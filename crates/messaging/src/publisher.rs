@@ -85,6 +85,11 @@ impl<L: Ledger> Publisher<L> {
         &self.shared.codec
     }
 
+    /// This service, as `ce_source` says it.
+    pub fn source(&self) -> &str {
+        &self.shared.source
+    }
+
     /// A topic's name on this broker.
     pub fn topic_name(&self, topic: &contracts::Topic) -> String {
         topic.full_name(&self.shared.topic_prefix)

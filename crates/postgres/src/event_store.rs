@@ -123,7 +123,7 @@ pub(crate) async fn load<A: Aggregate>(
     Ok(loaded)
 }
 
-fn decode<M: Message>(
+pub(crate) fn decode<M: Message>(
     codec: &Codec,
     stream: Uuid,
     version: i64,
@@ -221,6 +221,6 @@ pub(crate) async fn snapshot<A: Aggregate>(
     Ok(())
 }
 
-fn broken(what: String) -> StoreError {
+pub(crate) fn broken(what: String) -> StoreError {
     StoreError::new(StoreErrorKind::Broken, what)
 }

@@ -3,6 +3,8 @@
 mod aggregates;
 mod error;
 mod event_store;
+mod history;
+mod journal;
 mod ledger;
 mod operations;
 mod outbox;
@@ -19,6 +21,7 @@ use crate::pool_metrics::PoolMetrics;
 pub use aggregates::{Aggregates, Decided, Store};
 pub use error::store_error;
 pub use event_store::{Journaled, SNAPSHOT_EVERY};
+pub use journal::Journal;
 
 /// A transaction on a service's database.
 pub type Tx = sqlx::Transaction<'static, sqlx::Postgres>;

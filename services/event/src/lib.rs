@@ -5,7 +5,7 @@ pub mod domain;
 pub mod store;
 
 use messaging::Subscriptions;
-use postgres::{Aggregates, Postgres};
+use postgres::{Aggregates, Journal, Postgres};
 use sqlx::migrate::Migrator;
 
 use crate::domain::Event;
@@ -16,5 +16,7 @@ pub static MIGRATIONS: Migrator = Migrator::DEFAULT;
 
 /// Everything this service listens to: `events.commands`.
 pub fn subscriptions() -> Subscriptions<Postgres> {
-    Subscriptions::new().handle(|| Aggregates::<Event, _>::new(EventStore))
+    Subscriptions::new()
+        .handle(|| Aggregates::<Event, _>::new(EventStore))
+        .operate(Journal::<Event>::new())
 }

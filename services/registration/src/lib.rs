@@ -6,7 +6,7 @@ pub mod domain;
 pub mod store;
 
 use messaging::Subscriptions;
-use postgres::{Aggregates, Postgres};
+use postgres::{Aggregates, Journal, Postgres};
 use sqlx::migrate::Migrator;
 
 use crate::consumers::{FollowEvents, ReleaseSeats};
@@ -21,4 +21,5 @@ pub fn subscriptions() -> Subscriptions<Postgres> {
         .handle(|| Aggregates::<Roster, _>::new(RosterStore))
         .handle(|| FollowEvents)
         .handle(|| ReleaseSeats)
+        .operate(Journal::<Roster>::new())
 }

@@ -5,7 +5,7 @@ pub mod domain;
 pub mod store;
 
 use messaging::Subscriptions;
-use postgres::{Aggregates, Postgres};
+use postgres::{Aggregates, Journal, Postgres};
 use sqlx::migrate::Migrator;
 
 use crate::domain::User;
@@ -15,5 +15,7 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// Everything this service listens to: `users.commands`.
 pub fn subscriptions(store: UserStore) -> Subscriptions<Postgres> {
-    Subscriptions::new().handle(move || Aggregates::<User, _>::new(store.clone()))
+    Subscriptions::new()
+        .handle(move || Aggregates::<User, _>::new(store.clone()))
+        .operate(Journal::<User>::new())
 }

@@ -154,7 +154,7 @@ impl<L: Ledger> Operations<L> {
         ];
         headers.0.retain(|(name, _)| !replaced.contains(&name.as_str()));
         headers.set(header::ID, id.to_string());
-        headers.set(header::SOURCE, format!("/rollcall/{}", self.runtime.service));
+        headers.set(header::SOURCE, self.runtime.publisher.source());
         headers.set(header::TIME, Timestamp::now().to_string());
         headers.set(header::CAUSATION_ID, dead.id.to_string());
         let trace = [(header::TRACE_PARENT, trace_parent), (header::TRACE_STATE, trace_state)];

@@ -1,0 +1,149 @@
+//! The journal, read for operators.
+
+use chrono::{DateTime, Utc};
+use contracts::{Aggregate, Codec, Timestamp};
+use messaging::ledger::StoreError;
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use crate::event_store::{Loaded, broken, decode};
+use crate::ledger::timestamp;
+use crate::{Tx, store_error};
+
+/// Domain events that are read at once.
+const PAGE: i64 = 1_000;
+
+/// A domain event with its envelope, as it was said.
+pub(crate) struct Entry {
+    pub(crate) stream: Uuid,
+    pub(crate) version: i64,
+    pub(crate) type_name: String,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) message_id: Uuid,
+    pub(crate) correlation_id: Uuid,
+    pub(crate) causation_id: Option<Uuid>,
+    pub(crate) actor: Option<String>,
+    pub(crate) said_at: Timestamp,
+}
+
+/// Where a replay ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Until {
+    Version(i64),
+    Time(Timestamp),
+    Newest,
+}
+
+/// The version of a stream of this aggregate; `None` where there is no such stream.
+pub(crate) async fn version_of<A: Aggregate>(tx: &mut Tx, stream: Uuid) -> Result<Option<i64>, StoreError> {
+    sqlx::query_scalar("SELECT version FROM streams WHERE stream_id = $1 AND aggregate = $2")
+        .bind(stream)
+        .bind(A::NAME)
+        .fetch_optional(&mut **tx)
+        .await
+        .map_err(store_error)
+}
+
+/// Domain events of one stream, in order, behind `after`.
+pub(crate) async fn read(tx: &mut Tx, stream: Uuid, after: i64, limit: i64) -> Result<Vec<Entry>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT stream_id, version, type, payload, message_id, correlation_id, causation_id, actor, said_at
+         FROM domain_events WHERE stream_id = $1 AND version > $2 ORDER BY version LIMIT $3",
+    )
+    .bind(stream)
+    .bind(after)
+    .bind(limit)
+    .fetch_all(&mut **tx)
+    .await
+    .map_err(store_error)?;
+    Ok(rows.iter().map(entry).collect())
+}
+
+/// Domain events of a message's making: it itself, what it caused, its chain. They were said after it was made, and
+/// looked for within a day.
+pub(crate) async fn of_message(tx: &mut Tx, id: Uuid) -> Result<Vec<Entry>, StoreError> {
+    let Some(made) = id.get_timestamp() else {
+        return Ok(Vec::new());
+    };
+    let (seconds, _) = made.to_unix();
+    let made = DateTime::<Utc>::from_timestamp(i64::try_from(seconds).unwrap_or(0), 0).unwrap_or_default();
+    let rows = sqlx::query(
+        "SELECT stream_id, version, type, payload, message_id, correlation_id, causation_id, actor, said_at
+         FROM domain_events
+         WHERE said_at BETWEEN $2::timestamptz - interval '1 minute' AND $2::timestamptz + interval '1 day'
+           AND (message_id = $1 OR causation_id = $1 OR correlation_id = $1)
+         ORDER BY said_at, stream_id, version LIMIT 100",
+    )
+    .bind(id)
+    .bind(made)
+    .fetch_all(&mut **tx)
+    .await
+    .map_err(store_error)?;
+    Ok(rows.iter().map(entry).collect())
+}
+
+/// Makes an aggregate of all its domain events, without a snapshot. Also answers when the last of them was said.
+pub(crate) async fn replay<A: Aggregate>(
+    tx: &mut Tx,
+    codec: &Codec,
+    stream: Uuid,
+    until: Until,
+) -> Result<(Loaded<A>, Option<Timestamp>), StoreError> {
+    let mut aggregate = Loaded {
+        version: 0,
+        state: A::default(),
+    };
+    let mut scratch = A::Context::default();
+    let mut said_at = None;
+    loop {
+        let page = read(tx, stream, aggregate.version, PAGE).await?;
+        let is_last = (page.len() as i64) < PAGE;
+        for entry in page {
+            let beyond = match until {
+                Until::Version(version) => entry.version > version,
+                Until::Time(time) => entry.said_at > time,
+                Until::Newest => false,
+            };
+            if beyond {
+                return Ok((aggregate, said_at));
+            }
+            if entry.version != aggregate.version + 1 {
+                let (known, found) = (aggregate.version, entry.version);
+                return Err(broken(format!(
+                    "the journal of {stream} goes from version {known} to {found}"
+                )));
+            }
+            let event = decode::<A::DomainEvent>(codec, stream, entry.version, &entry.type_name, &entry.payload)?;
+            aggregate.state.evolve(&mut scratch, stream, &event);
+            aggregate.version = entry.version;
+            said_at = Some(entry.said_at);
+        }
+        if is_last {
+            return Ok((aggregate, said_at));
+        }
+    }
+}
+
+/// The snapshots of this aggregate, at random: who has no time for all sees others the next time.
+pub(crate) async fn snapshots<A: Aggregate>(tx: &mut Tx) -> Result<Vec<(Uuid, i64, String)>, StoreError> {
+    sqlx::query_as("SELECT stream_id, version, state FROM snapshots WHERE aggregate = $1 ORDER BY random()")
+        .bind(A::NAME)
+        .fetch_all(&mut **tx)
+        .await
+        .map_err(store_error)
+}
+
+fn entry(row: &PgRow) -> Entry {
+    Entry {
+        stream: row.get("stream_id"),
+        version: row.get("version"),
+        type_name: row.get("type"),
+        payload: row.get("payload"),
+        message_id: row.get("message_id"),
+        correlation_id: row.get("correlation_id"),
+        causation_id: row.get("causation_id"),
+        actor: row.get("actor"),
+        said_at: timestamp(row.get("said_at")),
+    }
+}
