@@ -1,6 +1,8 @@
 //! What the service reads from its environment.
 
-use chassis::settings::{Reader, Url};
+use std::time::Duration;
+
+use chassis::settings::{Reader, Secret, Url};
 use messaging::kafka;
 
 #[derive(Debug, Clone)]
@@ -8,11 +10,14 @@ pub struct Config {
     pub database: Url,
     pub registry: Url,
     pub kafka: kafka::Settings,
+    /// PKCS#8 PEM of an Ed25519 key; without it, one is made and kept in the store.
+    pub signing_key: Option<Secret>,
+    pub checkpoint_every: Duration,
 }
 
 impl Config {
     pub fn from_settings(read: &mut Reader) -> Self {
-        Self {
+        let config = Self {
             database: read.required(
                 "DATABASE_URL",
                 "mongodb://127.0.0.1/audit?replicaSet=rs0",
@@ -24,6 +29,20 @@ impl Config {
                 "where the schema registry is",
             ),
             kafka: kafka::Settings::from_settings(read),
+            signing_key: read.optional(
+                "AUDIT_SIGNING_KEY",
+                "-----BEGIN PRIVATE KEY-----\\n…",
+                "Ed25519 key (PKCS#8 PEM) that signs checkpoints; else one is made and kept in the store",
+            ),
+            checkpoint_every: read.or(
+                "CHECKPOINT_SECONDS",
+                "60",
+                "time from one signed checkpoint to the next, where something is new",
+            ),
+        };
+        if config.checkpoint_every.is_zero() {
+            read.problem("CHECKPOINT_SECONDS", "must be at least 1");
         }
+        config
     }
 }

@@ -1,5 +1,7 @@
 //! Entries: what the log keeps of a record. Pure: a record in, an entry and its findings out.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use contracts::{Codec, CommandAccepted, Kind, Record as _, Timestamp, Topic, codec, topics};
 use messaging::{Envelope, Headers, Record, header};
 use mongo::to_bson;
@@ -65,7 +67,7 @@ pub struct Entry {
     pub source: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<bson::Uuid>,
-    /// A key that is no UUID, as hexadecimal text.
+    /// A key that is no UUID in its usual text, as hexadecimal text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub foreign_key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,6 +90,11 @@ pub struct Entry {
     /// The value itself, where nothing in it is personal, or the answer to a question to this log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<Binary>,
+    /// Its place in the tree of its partition, from 0. None in what was recorded before there were trees.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leaf_hash: Option<Binary>,
 }
 
 /// What is kept of a value.
@@ -100,17 +107,13 @@ struct Kept {
 impl Entry {
     /// What the log keeps of a record, and what is strange about it.
     pub fn of(topic: &'static Topic, record: &Record, codec: &Codec) -> (Self, Vec<Finding>) {
-        let headers = &record.headers;
-        let id = |name| header::<Uuid>(headers, name).map(to_bson);
-        let key = record.key.as_deref();
-        let uuid = key.and_then(|key| Uuid::try_parse(std::str::from_utf8(key).ok()?).ok());
         let place = Place::of(topic, record);
         let mut strange = Vec::new();
         if let Err(error) = Envelope::of(record) {
             strange.push((FindingKind::MalformedEnvelope, error.to_string()));
         }
         let value = record.value.as_deref();
-        let kept = value.map(|value| keep(topic, headers, value, codec));
+        let kept = value.map(|value| keep(topic, &record.headers, value, codec));
         let (content, keep_bytes) = match kept {
             Some(kept) => {
                 strange.extend(kept.finding);
@@ -119,31 +122,80 @@ impl Entry {
             None => (None, false),
         };
         let entry = Self {
-            time: header::<Timestamp>(headers, header::TIME)
-                .unwrap_or(record.timestamp)
-                .as_micros(),
-            timestamp: record.timestamp.as_micros(),
-            recorded_at: bson::DateTime::now(),
-            type_name: header(headers, header::TYPE),
-            message_id: id(header::ID),
-            source: header(headers, header::SOURCE),
-            key: uuid.map(to_bson),
-            foreign_key: key.filter(|_| uuid.is_none()).map(hex),
-            sequence: header(headers, header::SEQUENCE),
-            correlation_id: id(header::CORRELATION_ID),
-            causation_id: id(header::CAUSATION_ID),
-            actor: header(headers, header::ACTOR),
-            headers: headers.clone(),
             content: content.map(|content| content.to_string()),
             sha256: value.map(|value| binary(&Sha256::digest(value))),
             value: value.filter(|_| keep_bytes).map(binary),
-            place,
+            ..Self::without_content(
+                place,
+                record.timestamp.as_micros(),
+                bson::DateTime::now(),
+                record.key.as_deref(),
+                record.headers.clone(),
+            )
         };
         let findings = strange
             .into_iter()
             .map(|(kind, detail)| entry.finding(kind, detail))
             .collect();
         (entry, findings)
+    }
+
+    /// What it can be found by is what its headers say.
+    fn without_content(
+        place: Place,
+        timestamp: i64,
+        recorded_at: bson::DateTime,
+        key: Option<&[u8]>,
+        headers: Headers,
+    ) -> Self {
+        let id = |name| header::<Uuid>(&headers, name).map(to_bson);
+        let uuid = key.and_then(|key| Uuid::try_parse(std::str::from_utf8(key).ok()?).ok());
+        let is_usual = |key: &[u8]| uuid.is_some_and(|uuid| uuid.to_string().as_bytes() == key);
+        Self {
+            time: header::<Timestamp>(&headers, header::TIME).map_or(timestamp, Timestamp::as_micros),
+            timestamp,
+            recorded_at,
+            type_name: header(&headers, header::TYPE),
+            message_id: id(header::ID),
+            source: header(&headers, header::SOURCE),
+            key: uuid.map(to_bson),
+            foreign_key: key.filter(|key| !is_usual(key)).map(hex),
+            sequence: header(&headers, header::SEQUENCE),
+            correlation_id: id(header::CORRELATION_ID),
+            causation_id: id(header::CAUSATION_ID),
+            actor: header(&headers, header::ACTOR),
+            headers,
+            content: None,
+            sha256: None,
+            value: None,
+            index: None,
+            leaf_hash: None,
+            place,
+        }
+    }
+
+    /// Whether it can be found by what its headers say, and by nothing else.
+    pub(crate) fn follows_from_its_headers(&self) -> bool {
+        let key = match (&self.foreign_key, self.key) {
+            (Some(foreign), _) => unhex(foreign),
+            (None, key) => key.map(|key| mongo::from_bson(key).to_string().into_bytes()),
+        };
+        let said = Self::without_content(
+            self.place.clone(),
+            self.timestamp,
+            self.recorded_at,
+            key.as_deref(),
+            self.headers.clone(),
+        );
+        let stored = Self {
+            content: None,
+            sha256: None,
+            value: None,
+            index: None,
+            leaf_hash: None,
+            ..self.clone()
+        };
+        said == stored
     }
 
     pub(crate) fn finding(&self, kind: FindingKind, detail: impl Into<String>) -> Finding {
@@ -207,7 +259,20 @@ pub(crate) fn hex(bytes: impl AsRef<[u8]>) -> String {
     bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn binary(bytes: &[u8]) -> Binary {
+/// The bytes that [`hex`] wrote.
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes().chunks(2).map(|pair| {
+        let pair = std::str::from_utf8(pair).ok()?;
+        u8::from_str_radix(pair, 16).ok()
+    });
+    digits.collect()
+}
+
+pub(crate) fn base64(bytes: impl AsRef<[u8]>) -> String {
+    STANDARD.encode(bytes)
+}
+
+pub(crate) fn binary(bytes: &[u8]) -> Binary {
     Binary {
         subtype: BinarySubtype::Generic,
         bytes: bytes.to_vec(),
@@ -392,6 +457,38 @@ mod tests {
         assert_eq!((entry.key, entry.foreign_key.as_deref()), (None, Some("616461")));
         assert_eq!(entry.time, entry.timestamp);
         assert_eq!((entry.value, entry.sha256, entry.content), (None, None, None));
+    }
+
+    #[test]
+    fn an_unusual_key_is_kept_byte_by_byte() {
+        let mut record = user_created();
+        record.key = Some(Bytes::from(KEY.simple().to_string()));
+        let (entry, _) = Entry::of(&topics::USERS, &record, &codec());
+        assert_eq!(entry.key, Some(to_bson(KEY)));
+        assert_eq!(
+            unhex(&entry.foreign_key.clone().expect("it is kept")),
+            record.key.map(|key| key.to_vec())
+        );
+        assert!(entry.follows_from_its_headers());
+    }
+
+    #[test]
+    fn an_entry_that_can_be_found_by_what_its_headers_do_not_say_is_noticed() {
+        let (entry, _) = Entry::of(&topics::USERS, &user_created(), &codec());
+        assert!(entry.follows_from_its_headers());
+        let altered: [fn(&mut Entry); 6] = [
+            |entry| entry.time += 1,
+            |entry| entry.sequence = None,
+            |entry| entry.foreign_key = Some("616461".to_owned()),
+            |entry| entry.actor = Some("service:user".to_owned()),
+            |entry| entry.type_name = None,
+            |entry| entry.correlation_id = entry.message_id,
+        ];
+        for alter in altered {
+            let mut entry = entry.clone();
+            alter(&mut entry);
+            assert!(!entry.follows_from_its_headers(), "{entry:?}");
+        }
     }
 
     #[test]

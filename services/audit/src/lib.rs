@@ -1,13 +1,22 @@
 #![doc = include_str!("../README.md")]
 
+mod certificate;
+mod certifier;
+mod checkpoint;
 pub mod config;
 pub mod entry;
 pub mod finding;
+pub mod leaf;
+pub mod merkle;
 pub mod metrics;
+mod migration;
+mod notary;
 mod queries;
 mod recorder;
+mod signer;
 pub mod store;
 pub mod stream;
+mod tree;
 
 use contracts::{Kind, Topic, topics};
 use messaging::Subscriptions;
@@ -17,7 +26,11 @@ use crate::metrics::Metrics;
 use crate::queries::Answers;
 use crate::recorder::Recorder;
 
+pub use certifier::Certifier;
+pub use migration::grow_trees;
+pub use notary::Notary;
 pub use queries::LONGEST_PAGE;
+pub use signer::Signer;
 
 /// Everything this service listens to: it records every topic but the compacted ones, and answers
 /// `audit.queries`, which it records too.
@@ -27,6 +40,7 @@ pub fn subscriptions(metrics: &Metrics) -> Subscriptions<Mongo> {
         subscriptions.log(topic, move || Recorder {
             topic,
             metrics: metrics.clone(),
+            tree: None,
         })
     });
     recorded.handle(|| Answers)

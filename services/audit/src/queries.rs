@@ -1,346 +1,148 @@
 //! Answers questions to the log, from the log as it is with the question in it.
 
+mod checkpoints;
+mod entries;
+mod proof;
+mod reading;
+mod verification;
+
 use std::time::Duration;
 
 use contracts::replies::CommandAccepted;
-use contracts::{AuditQuery, FieldError, FindAuditEntries, Rejected, Timestamp};
-use futures::TryStreamExt;
+use contracts::{AuditQuery, FieldError, Rejected};
+use messaging::ledger::StoreError;
 use messaging::{Failure, Handler, MAX_VALUE_BYTES, Received, Unit};
-use mongo::{Mongo, Tx, store_error, to_bson};
-use mongodb::bson::{self, Bson, Document, doc};
-use serde_json::{Value as Json, json};
+use mongo::{Mongo, Tx, store_error};
+use serde_json::json;
 
-use crate::entry::{Entry, Place, hex};
-use crate::store::ENTRIES;
-
-/// Entries on a page, at most.
+/// Rows on a page, at most.
 pub const LONGEST_PAGE: i32 = 200;
-/// What else is in a reply takes far less than this.
-const ROOM: usize = 4 * 1024;
+/// Entries that are read at once, at most.
+const LONGEST_READ: i32 = 1_000;
+/// Bytes that a result may have. What else is in a reply takes far less than the rest.
+const ROOM: usize = MAX_VALUE_BYTES - 4 * 1024;
 /// A question that takes longer holds up the ones behind it, so it is refused.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// MongoDB's MaxTimeMSExpired.
 const TOO_SLOW: i32 = 50;
 
-/// `audit.queries`: answers with entries, the newest first.
+/// `audit.queries`: answers each question with JSON.
 pub(crate) struct Answers;
+
+/// Why a question is not answered.
+#[derive(Debug)]
+enum Unanswered {
+    /// The question is at fault, and the transaction is not.
+    Rejected(Rejected),
+    /// The transaction can't go on.
+    Failed(Failure),
+}
 
 impl Handler<Mongo> for Answers {
     type Message = AuditQuery;
 
     async fn handle(&mut self, unit: &mut Unit<Mongo>, messages: &[&Received<AuditQuery>]) -> Result<(), Failure> {
         for message in messages {
-            let AuditQuery::FindAuditEntries(question) = &message.body;
-            let search = match Search::parse(question) {
-                Ok(search) => search,
-                Err(rejected) => {
-                    unit.reject(message, &rejected)?;
-                    continue;
+            match answer(unit.tx(), &message.body).await {
+                Ok(result) => {
+                    let accepted = CommandAccepted {
+                        command_id: message.envelope.id,
+                        version: 0,
+                        effects: Vec::new(),
+                        result: Some(result),
+                    };
+                    unit.accept(message, accepted)?;
                 }
-            };
-            let found = search.run(unit.tx()).await?;
-            let accepted = CommandAccepted {
-                command_id: message.envelope.id,
-                version: 0,
-                effects: Vec::new(),
-                result: Some(page(&found, search.limit, MAX_VALUE_BYTES - ROOM)),
-            };
-            unit.accept(message, accepted)?;
+                Err(Unanswered::Rejected(rejected)) => unit.reject(message, &rejected)?,
+                Err(Unanswered::Failed(failure)) => return Err(failure),
+            }
         }
         Ok(())
     }
 }
 
-/// A question that makes sense.
-#[derive(Debug)]
-struct Search {
-    filter: Document,
-    limit: usize,
-}
-
-impl Search {
-    fn parse(question: &FindAuditEntries) -> Result<Self, Rejected> {
-        let mut errors = Vec::new();
-        if !(1..=LONGEST_PAGE).contains(&question.limit) {
-            errors.push(invalid("limit", format!("must be from 1 to {LONGEST_PAGE}")));
-        }
-        let cursor = question.cursor.as_deref().map(Cursor::parse);
-        if matches!(cursor, Some(None)) {
-            errors.push(invalid("cursor", "must be one that a page ended with".to_owned()));
-        }
-        if !errors.is_empty() {
-            let mut rejected = Rejected::new("invalid", "The question can't be asked like this.");
-            rejected.errors = errors;
-            return Err(rejected);
-        }
-        let mut filter = Document::new();
-        let equal = [
-            ("key", question.aggregate_id.map(|id| Bson::from(to_bson(id)))),
-            (
-                "correlation_id",
-                question.correlation_id.map(|id| Bson::from(to_bson(id))),
-            ),
-            ("actor", question.actor.clone().map(Bson::from)),
-            ("type", question.message_type.clone().map(Bson::from)),
-        ];
-        for (field, value) in equal {
-            if let Some(value) = value {
-                filter.insert(field, value);
-            }
-        }
-        let mut time = Document::new();
-        if let Some(from) = question.from {
-            time.insert("$gte", from.as_micros());
-        }
-        if let Some(until) = question.until {
-            time.insert("$lt", until.as_micros());
-        }
-        if !time.is_empty() {
-            filter.insert("time", time);
-        }
-        if let Some(Some(cursor)) = cursor {
-            filter.insert("$and", cursor.older());
-        }
-        Ok(Self {
-            filter,
-            limit: usize::try_from(question.limit).unwrap_or(1),
-        })
-    }
-
-    /// One more than fit on the page, if there are: then there is a next one.
-    async fn run(&self, tx: &mut Tx) -> Result<Vec<Entry>, Failure> {
-        let limit = self.limit + 1;
-        let found = tx
-            .collection::<Entry>(ENTRIES)
-            .find(self.filter.clone())
-            .sort(doc! { "time": -1, "_id": -1 })
-            // Neither is shown, and the value is the largest part.
-            .projection(doc! { "value": 0, "headers": 0 })
-            .limit(i64::try_from(limit).unwrap_or(i64::MAX))
-            .batch_size(u32::try_from(limit).unwrap_or(u32::MAX))
-            .max_time(PATIENCE)
-            .session(tx.session())
-            .await;
-        let mut found = found.map_err(failure)?;
-        found.stream(tx.session()).try_collect().await.map_err(failure)
+async fn answer(tx: &mut Tx, question: &AuditQuery) -> Result<String, Unanswered> {
+    match question {
+        AuditQuery::FindAuditEntries(question) => entries::find(tx, question).await,
+        AuditQuery::ProveAuditEntry(question) => proof::prove(tx, question).await,
+        AuditQuery::FindCheckpoints(question) => checkpoints::find_checkpoints(tx, question).await,
+        AuditQuery::FindCertificates(question) => checkpoints::find_certificates(tx, question).await,
+        AuditQuery::ReadAuditLog(question) => reading::read(tx, question).await,
+        AuditQuery::VerifyAuditLog(question) => verification::verify(tx, question).await,
     }
 }
 
-fn failure(error: mongodb::error::Error) -> Failure {
-    match error.kind.as_ref() {
+impl From<Rejected> for Unanswered {
+    fn from(rejected: Rejected) -> Self {
+        Self::Rejected(rejected)
+    }
+}
+
+impl From<StoreError> for Unanswered {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// What a statement with [`PATIENCE`] failed with. One that ran out of it has ended the transaction too.
+fn failure(error: mongodb::error::Error) -> Unanswered {
+    Unanswered::Failed(match error.kind.as_ref() {
         mongodb::error::ErrorKind::Command(command) if command.code == TOO_SLOW => Failure::Reject(Rejected::new(
             "too-slow",
             "Too many entries would have to be looked at: narrow the question.",
         )),
         _ => store_error(error).into(),
-    }
+    })
 }
 
-fn invalid(field: &str, message: String) -> FieldError {
+/// The store is not as this service left it.
+fn damaged() -> Unanswered {
+    Rejected::new(
+        "log-damaged",
+        "The log's tree can't be read where it must be: verify the log.",
+    )
+    .into()
+}
+
+fn invalid(field: &str, message: impl Into<String>) -> FieldError {
     FieldError {
         field: field.to_owned(),
         code: "invalid".to_owned(),
-        message,
+        message: message.into(),
     }
 }
 
-/// Where a page ended. It stays good whatever is recorded meanwhile: what is newer comes before it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Cursor {
-    time: i64,
-    place: Place,
+fn invalid_limit(limit: i32, longest: i32) -> Option<FieldError> {
+    let fits = (1..=longest).contains(&limit);
+    (!fits).then(|| invalid("limit", format!("must be from 1 to {longest}")))
 }
 
-impl Cursor {
-    fn of(entry: &Entry) -> Self {
-        Self {
-            time: entry.time,
-            place: entry.place.clone(),
-        }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let (time, place) = text.split_once('.')?;
-        Some(Self {
-            time: time.parse().ok()?,
-            place: Place::parse(place)?,
-        })
-    }
-
-    /// Finds what comes after it.
-    fn older(&self) -> Vec<Document> {
-        let place = bson::serialize_to_document(&self.place).expect("a place is a document");
-        vec![
-            // Bounds the index; the next line alone would not.
-            doc! { "time": { "$lte": self.time } },
-            doc! { "$or": [{ "time": { "$lt": self.time } }, { "_id": { "$lt": place } }] },
-        ]
-    }
+fn invalid_cursor() -> FieldError {
+    invalid("cursor", "must be one that a page ended with")
 }
 
-impl std::fmt::Display for Cursor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}", self.time, self.place)
+/// Nothing, where no field is at fault.
+fn all_valid(errors: Vec<FieldError>) -> Result<(), Rejected> {
+    if errors.is_empty() {
+        return Ok(());
     }
+    let mut rejected = Rejected::new("invalid", "The question can't be asked like this.");
+    rejected.errors = errors;
+    Err(rejected)
 }
 
-/// `{"entries": […], "next_cursor": … }`, in at most `room` bytes: fewer entries where they are large.
-fn page(found: &[Entry], limit: usize, room: usize) -> String {
-    let mut entries: Vec<String> = Vec::new();
+/// As many rows as there is room for, and one at least.
+fn fitting(rows: impl Iterator<Item = String>, room: usize) -> Vec<String> {
     let mut size = 0;
-    for entry in found.iter().take(limit) {
-        let mut text = to_json(entry, true).to_string();
-        if text.len() > room {
-            text = to_json(entry, false).to_string();
-        }
-        size += text.len() + 1;
-        if size > room {
-            break;
-        }
-        entries.push(text);
-    }
-    let has_more = entries.len() < found.len();
-    let next = entries
-        .len()
-        .checked_sub(1)
-        .filter(|_| has_more)
-        .map(|last| Cursor::of(&found[last]).to_string());
-    format!(r#"{{"entries":[{}],"next_cursor":{}}}"#, entries.join(","), json!(next))
+    let fits = |row: &String| {
+        let is_first = size == 0;
+        size += row.len() + 1;
+        size <= room || is_first
+    };
+    rows.take_while(fits).collect()
 }
 
-fn to_json(entry: &Entry, with_content: bool) -> Json {
-    let id = |id: Option<bson::Uuid>| id.map(|id| mongo::from_bson(id).to_string());
-    let time = |micros: i64| Timestamp::from_micros(micros).map(|time| time.to_string()).ok();
-    let content = entry.content.as_deref().filter(|_| with_content);
-    let content: Option<Json> = content.and_then(|content| serde_json::from_str(content).ok());
-    let mut shown = json!({
-        "id": entry.place.to_string(),
-        "topic": entry.place.topic,
-        "partition": entry.place.partition,
-        "offset": entry.place.offset,
-        "type": entry.type_name,
-        "message_id": id(entry.message_id),
-        "source": entry.source,
-        "aggregate_id": id(entry.key),
-        "sequence": entry.sequence,
-        "time": time(entry.time),
-        "recorded_at": time(entry.recorded_at.timestamp_millis().saturating_mul(1000)),
-        "actor": entry.actor,
-        "correlation_id": id(entry.correlation_id),
-        "causation_id": id(entry.causation_id),
-        "content": content,
-        "sha256": entry.sha256.as_ref().map(|hash| hex(&hash.bytes)),
-    });
-    if !with_content {
-        shown["content_left_out"] = json!(true);
-    }
-    shown
-}
-
-#[cfg(test)]
-mod tests {
-    use messaging::Headers;
-
-    use super::*;
-
-    fn entry(offset: i64, content: &str) -> Entry {
-        Entry {
-            place: Place {
-                topic: "users".to_owned(),
-                partition: 3,
-                offset,
-            },
-            time: 1_000 - offset,
-            timestamp: 0,
-            recorded_at: bson::DateTime::from_millis(0),
-            type_name: None,
-            message_id: None,
-            source: None,
-            key: None,
-            foreign_key: None,
-            sequence: None,
-            correlation_id: None,
-            causation_id: None,
-            actor: None,
-            headers: Headers::default(),
-            content: Some(json!({ "text": content }).to_string()),
-            sha256: None,
-            value: None,
-        }
-    }
-
-    fn parsed(page: &str) -> Json {
-        serde_json::from_str(page).expect("a page is JSON")
-    }
-
-    fn question() -> FindAuditEntries {
-        FindAuditEntries {
-            aggregate_id: None,
-            correlation_id: None,
-            actor: None,
-            message_type: None,
-            from: None,
-            until: None,
-            cursor: None,
-            limit: 10,
-        }
-    }
-
-    #[test]
-    fn a_page_ends_with_a_cursor_where_there_is_more() {
-        let found: Vec<_> = (0..3).map(|offset| entry(offset, "")).collect();
-        let whole = parsed(&page(&found, 3, 10_000));
-        assert_eq!(whole["entries"].as_array().map(Vec::len), Some(3));
-        assert_eq!(whole["next_cursor"], Json::Null);
-
-        let part = parsed(&page(&found, 2, 10_000));
-        assert_eq!(part["entries"].as_array().map(Vec::len), Some(2));
-        assert_eq!(part["next_cursor"], json!("999.users-3-1"));
-        assert_eq!(
-            parsed(&page(&[], 2, 10_000)),
-            json!({ "entries": [], "next_cursor": null })
-        );
-    }
-
-    #[test]
-    fn a_page_fits_into_a_message_however_large_the_entries_are() {
-        let large = "x".repeat(400);
-        let found: Vec<_> = (0..10).map(|offset| entry(offset, &large)).collect();
-        let room = 2_500;
-        let text = page(&found, 10, room);
-        assert!(text.len() < room + 100);
-        let page = parsed(&text);
-        let count = page["entries"].as_array().map(Vec::len).expect("a list");
-        assert!((1..10).contains(&count), "{count}");
-        assert_ne!(page["next_cursor"], Json::Null);
-    }
-
-    #[test]
-    fn an_entry_that_is_too_large_for_any_page_is_shown_without_its_content() {
-        let found = [entry(0, &"x".repeat(10_000)), entry(1, "")];
-        let page = parsed(&page(&found, 10, 2_000));
-        assert_eq!(page["entries"][0]["content"], Json::Null);
-        assert_eq!(page["entries"][0]["content_left_out"], json!(true));
-        assert_eq!(page["entries"][1]["content"], json!({ "text": "" }));
-    }
-
-    #[test]
-    fn a_cursor_survives_its_text() {
-        let cursor = Cursor::of(&entry(7, ""));
-        assert_eq!(Cursor::parse(&cursor.to_string()), Some(cursor));
-        for text in ["", "x", "1", "1.users", "x.users-1-1", "1.users-1-x"] {
-            assert_eq!(Cursor::parse(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn every_field_that_is_at_fault_is_named() {
-        let mut wrong = question();
-        wrong.limit = 201;
-        wrong.cursor = Some("yesterday".to_owned());
-        let rejected = Search::parse(&wrong).expect_err("two fields are wrong");
-        let fields: Vec<_> = rejected.errors.iter().map(|error| error.field.as_str()).collect();
-        assert_eq!(fields, ["limit", "cursor"]);
-        assert!(Search::parse(&question()).is_ok());
-    }
+/// `{"<name>": […], "next_cursor": …}`.
+fn page(name: &str, rows: &[String], next: Option<String>) -> String {
+    format!(r#"{{"{name}":[{}],"next_cursor":{}}}"#, rows.join(","), json!(next))
 }

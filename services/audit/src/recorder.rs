@@ -16,11 +16,14 @@ use crate::finding::{Finding, FindingKind};
 use crate::metrics::Metrics;
 use crate::store::{ENTRIES, FINDINGS, STREAMS};
 use crate::stream::{Noted, Stream};
+use crate::tree::{Tree, TreeId};
 
 /// The log's part of one topic.
 pub(crate) struct Recorder {
     pub(crate) topic: &'static Topic,
     pub(crate) metrics: Metrics,
+    /// Of the partition that this one records, once it has recorded something.
+    pub(crate) tree: Option<Tree>,
 }
 
 /// What is kept of one key of a domain-event topic, besides its records.
@@ -41,10 +44,20 @@ struct StreamId {
 impl LogHandler<Mongo> for Recorder {
     async fn handle(&mut self, unit: &mut Unit<Mongo>, records: &[&Record]) -> Result<(), Failure> {
         let codec = unit.publisher().codec().clone();
+        let Some(partition) = records.first().map(|record| record.partition.partition) else {
+            return Ok(());
+        };
         let made = records.iter().map(|record| Entry::of(self.topic, record, &codec));
+        let made = made.collect();
         let tx = unit.tx();
-        let (entries, mut findings) = self.only_new(tx, made.collect()).await?;
+        let mut tree = match self.tree.take() {
+            Some(tree) => tree,
+            None => Tree::to_append(tx, TreeId::new(self.topic.name, partition)).await?,
+        };
+        let (mut entries, mut findings) = self.only_new(tx, &tree, made).await?;
         if !entries.is_empty() {
+            let growth = tree.append(&mut entries);
+            growth.write(tx, &tree).await?;
             let collection = tx.collection::<Entry>(ENTRIES);
             collection
                 .insert_many(&entries)
@@ -56,6 +69,7 @@ impl LogHandler<Mongo> for Recorder {
             findings.extend(self.follow(tx, &entries).await?);
         }
         self.keep(tx, &findings).await?;
+        self.tree = Some(tree);
         Ok(())
     }
 }
@@ -66,22 +80,26 @@ impl Recorder {
     async fn only_new(
         &self,
         tx: &mut Tx,
+        tree: &Tree,
         made: Vec<(Entry, Vec<Finding>)>,
     ) -> Result<(Vec<Entry>, Vec<Finding>), StoreError> {
-        let known = self.known(tx, &made).await?;
-        let (mut entries, mut findings) = (Vec::with_capacity(made.len()), Vec::new());
-        for (entry, strange) in made {
-            match known.get(&entry.place.offset) {
-                None => {
-                    entries.push(entry);
-                    findings.extend(strange);
-                }
-                Some(known) if known.is(&entry) => {}
-                Some(_) => findings.push(entry.finding(
-                    FindingKind::Rewritten,
-                    "another record was recorded at this place before",
-                )),
-            }
+        let (old, new): (Vec<_>, Vec<_>) = made
+            .into_iter()
+            .partition(|(entry, _)| entry.place.offset <= tree.last_offset);
+        let known = self.known(tx, &old).await?;
+        let mut findings = Vec::new();
+        for (entry, _) in old {
+            let detail = match known.get(&entry.place.offset) {
+                Some(known) if known.is(&entry) => continue,
+                Some(_) => "another record was recorded at this place before",
+                None => "the log went past this place before, without a record",
+            };
+            findings.push(entry.finding(FindingKind::Rewritten, detail));
+        }
+        let mut entries = Vec::with_capacity(new.len());
+        for (entry, strange) in new {
+            entries.push(entry);
+            findings.extend(strange);
         }
         Ok((entries, findings))
     }

@@ -5,6 +5,7 @@ use messaging::ledger::StoreError;
 use mongo::{Mongo, index};
 use mongodb::IndexModel;
 use mongodb::bson::doc;
+use mongodb::options::IndexOptions;
 
 /// The log: a document a record.
 pub const ENTRIES: &str = "entries";
@@ -12,6 +13,18 @@ pub const ENTRIES: &str = "entries";
 pub const FINDINGS: &str = "findings";
 /// Which numbers were seen, a document a key of a domain-event topic.
 pub const STREAMS: &str = "streams";
+/// How far each Merkle tree has grown, with its edge: a document a topic partition.
+pub const TREES: &str = "trees";
+/// The trees' full tiles.
+pub const TILES: &str = "tiles";
+/// Signed checkpoints, by number.
+pub const CHECKPOINTS: &str = "checkpoints";
+/// The private key, where none is configured: one document.
+pub const SIGNING_KEY: &str = "signing_key";
+/// Delivery certificates, by hour and revision.
+pub const CERTIFICATES: &str = "certificates";
+/// Until when hours are certified: one document.
+pub const CERTIFIED: &str = "certified";
 
 fn collections() -> Vec<(&'static str, Vec<IndexModel>)> {
     // A page is the newest first; the place tells entries of the same moment apart.
@@ -32,8 +45,24 @@ fn collections() -> Vec<(&'static str, Vec<IndexModel>)> {
                 index(doc! { "_id.kind": 1, "found_at": 1 }, false),
             ],
         ),
-        (STREAMS, vec![]),
+        (STREAMS, vec![with_gaps()]),
+        (TREES, vec![]),
+        (TILES, vec![]),
+        (CHECKPOINTS, vec![index(doc! { "id": 1 }, true)]),
+        (SIGNING_KEY, vec![]),
+        (CERTIFIED, vec![]),
+        (CERTIFICATES, vec![index(doc! { "id": 1 }, true)]),
     ]
+}
+
+/// Finds the few keys that miss numbers.
+fn with_gaps() -> IndexModel {
+    let some = doc! { "missing.0": { "$exists": true } };
+    let options = IndexOptions::builder().partial_filter_expression(some).build();
+    IndexModel::builder()
+        .keys(doc! { "_id.topic": 1 })
+        .options(options)
+        .build()
 }
 
 /// Makes what is not there. May be repeated.

@@ -1,14 +1,12 @@
 //! What is in the log.
 
 use audit::finding::FindingKind;
-use contracts::{
-    AuditQuery, CreateUser, Date, Kind, Record as _, UserCommand, UserCreated, UserDeactivated, UserEvent, topics,
-};
+use contracts::{AuditQuery, CreateUser, Date, Kind, Record as _, UserCommand, UserCreated, topics};
 use messaging::{Outgoing, Record};
 use testing::Bench;
 use uuid::Uuid;
 
-use crate::app::{App, listening, question, signed_up};
+use crate::app::{App, deactivated, listening, question, signed_up};
 
 #[test]
 fn every_topic_but_the_compacted_ones_is_recorded() {
@@ -209,12 +207,4 @@ async fn a_record_that_the_handler_buries_is_in_the_log() {
         types.contains(&"rollcall.dead_letters.MessageDeadLettered".to_owned()),
         "{types:?}"
     );
-}
-
-fn deactivated(user: Uuid) -> Outgoing<UserEvent> {
-    let deactivated = UserDeactivated {
-        reason: "on request".to_owned(),
-        deactivated_at: contracts::Timestamp::EPOCH,
-    };
-    Outgoing::new(user, deactivated)
 }

@@ -1,7 +1,13 @@
 //! The service over a real MongoDB, fed through the real pipeline.
 
 mod app;
+mod certificates;
+mod checkpoints;
+mod exports;
 mod log;
+mod proofs;
 mod questions;
 mod schemas;
 mod settings;
+mod trees;
+mod verification;

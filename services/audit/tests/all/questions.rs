@@ -141,6 +141,7 @@ async fn an_answer_fits_into_a_message_and_the_rest_is_on_the_next_page() {
             capacity: 1,
             registration_closes_at: Timestamp::EPOCH,
             waiting_list: false,
+            registration_opens_at: None,
         };
         Outgoing::<EventEvent>::new(event, created)
     };

@@ -1,0 +1,70 @@
+//! Grows the trees of what was recorded before there were trees. What `audit migrate` does, and may do again.
+
+use futures::TryStreamExt;
+use messaging::ledger::{CommitError, Ledger, StoreError};
+use mongo::{Mongo, Tx, Update, store_error};
+use mongodb::bson::doc;
+
+use crate::entry::Entry;
+use crate::recorded;
+use crate::store::ENTRIES;
+use crate::tree::{Tree, TreeId};
+
+/// Entries in one transaction.
+const STEP: usize = 1_000;
+
+/// Puts every entry that is in no tree into its partition's, in the order of offsets. Answers how many there were.
+///
+/// No process may record meanwhile; one that does waits until this is through.
+pub async fn grow_trees(mongo: &Mongo) -> Result<u64, StoreError> {
+    let mut grown = 0;
+    for topic in recorded() {
+        for partition in 0..topic.partitions {
+            loop {
+                let added = step(mongo, TreeId::new(topic.name, partition)).await?;
+                grown += added as u64;
+                if added < STEP {
+                    break;
+                }
+                tracing::info!(topic = topic.name, partition, grown, "growing the trees of old entries");
+            }
+        }
+    }
+    Ok(grown)
+}
+
+async fn step(mongo: &Mongo, id: TreeId) -> Result<usize, StoreError> {
+    let mut tx = mongo.begin().await?;
+    let mut tree = Tree::read(&mut tx, id).await?;
+    let mut entries = outside(&mut tx, &tree).await?;
+    if entries.is_empty() {
+        mongo.rollback(tx).await;
+        return Ok(0);
+    }
+    let growth = tree.append(&mut entries);
+    growth.write(&mut tx, &tree).await?;
+    let updates = entries.iter().map(|entry| Update {
+        filter: doc! { "_id": tree.id.place(entry.place.offset) },
+        change: doc! { "$set": { "index": entry.index, "leaf_hash": entry.leaf_hash.clone() } },
+        upsert: false,
+    });
+    tx.update_each(ENTRIES, updates).await?;
+    match mongo.commit(tx).await {
+        Ok(()) => Ok(entries.len()),
+        Err(CommitError::RolledBack(error) | CommitError::Unknown(error)) => Err(error),
+    }
+}
+
+/// The first entries that the tree does not reach.
+async fn outside(tx: &mut Tx, tree: &Tree) -> Result<Vec<Entry>, StoreError> {
+    let mut entries = tx
+        .collection::<Entry>(ENTRIES)
+        .find(doc! { "_id": { "$gt": tree.id.place(tree.last_offset), "$lt": tree.id.place(i64::MAX) } })
+        .sort(doc! { "_id": 1 })
+        .limit(STEP as i64)
+        .batch_size(STEP as u32 + 1)
+        .session(tx.session())
+        .await
+        .map_err(store_error)?;
+    entries.stream(tx.session()).try_collect().await.map_err(store_error)
+}

@@ -1,0 +1,358 @@
+//! The Merkle tree of one topic partition, as it is stored.
+
+use std::collections::{BTreeSet, HashMap};
+
+use futures::TryStreamExt;
+use messaging::ledger::{StoreError, StoreErrorKind};
+use mongo::{Tx, Update, store_error};
+use mongodb::bson::{self, Binary, Bson, Document, doc};
+use serde::{Deserialize, Serialize};
+
+use crate::entry::{Entry, binary};
+use crate::leaf;
+use crate::merkle::{self, Edge, Hash, Nodes, Range, TileId, WIDTH};
+use crate::store::{ENTRIES, TILES, TREES};
+
+/// A tree is named by topic, without prefix, and partition. In this order they are an `_id`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct TreeId {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+}
+
+/// How far a tree has grown.
+#[derive(Debug, Clone)]
+pub(crate) struct Tree {
+    pub(crate) id: TreeId,
+    pub(crate) edge: Edge,
+    /// The offset of the newest entry; -1 before any.
+    pub(crate) last_offset: i64,
+    /// The offset of the first entry whose leaf is in the edge.
+    pub(crate) edge_offset: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    #[serde(rename = "_id")]
+    id: TreeId,
+    size: i64,
+    last_offset: i64,
+    edge_offset: i64,
+    /// The edge's rows, from the leaves up; hashes side by side.
+    edge: Vec<Binary>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct StoredTile {
+    pub(crate) hashes: merkle::Tile,
+    /// The offset of the first entry that is in it; only in row 0.
+    pub(crate) first: Option<i64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TileRow {
+    #[serde(rename = "_id")]
+    id: TileRowId,
+    hashes: Binary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first: Option<i64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TileRowId {
+    topic: String,
+    partition: i32,
+    row: u32,
+    index: i64,
+}
+
+/// Why a tree can't be used.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("{topic}-{partition} has entries that are in no tree: run `audit migrate`")]
+    NotMigrated { topic: String, partition: i32 },
+    #[error("the tree of {topic}-{partition} is not one")]
+    Broken { topic: String, partition: i32 },
+    #[error("the tree of {topic}-{partition} has grown meanwhile")]
+    Grown { topic: String, partition: i32 },
+}
+
+impl TreeId {
+    pub(crate) fn new(topic: impl Into<String>, partition: i32) -> Self {
+        Self {
+            topic: topic.into(),
+            partition,
+        }
+    }
+
+    /// The place of an offset, as the `_id` of an entry.
+    pub(crate) fn place(&self, offset: i64) -> Document {
+        doc! { "topic": &self.topic, "partition": self.partition, "offset": offset }
+    }
+
+    fn document(&self) -> Document {
+        doc! { "topic": &self.topic, "partition": self.partition }
+    }
+
+    fn trouble(&self, kind: StoreErrorKind, of: impl FnOnce(String, i32) -> Trouble) -> StoreError {
+        StoreError::new(kind, of(self.topic.clone(), self.partition))
+    }
+}
+
+impl std::fmt::Display for TreeId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
+}
+
+impl Tree {
+    fn empty(id: TreeId) -> Self {
+        Self {
+            id,
+            edge: Edge::default(),
+            last_offset: -1,
+            edge_offset: -1,
+        }
+    }
+
+    /// Entries in it.
+    pub(crate) fn size(&self) -> i64 {
+        self.edge.size() as i64
+    }
+
+    /// As it is stored; an empty one where nothing is.
+    pub(crate) async fn read(tx: &mut Tx, id: TreeId) -> Result<Self, StoreError> {
+        let head = tx
+            .collection::<Head>(TREES)
+            .find_one(doc! { "_id": id.document() })
+            .session(tx.session())
+            .await
+            .map_err(store_error)?;
+        head.map_or_else(|| Ok(Self::empty(id)), Self::try_from)
+    }
+
+    /// The same to append to: every entry of its partition must be in it.
+    pub(crate) async fn to_append(tx: &mut Tx, id: TreeId) -> Result<Self, StoreError> {
+        let tree = Self::read(tx, id).await?;
+        let outside = doc! { "_id": { "$gt": tree.id.place(tree.last_offset), "$lt": tree.id.place(i64::MAX) } };
+        let outside = tx
+            .collection::<Document>(ENTRIES)
+            .find_one(outside)
+            .projection(doc! { "_id": 1 })
+            .session(tx.session())
+            .await
+            .map_err(store_error)?;
+        match outside {
+            None => Ok(tree),
+            // Waits for the operator: a leaf can't be put in between later.
+            Some(_) => Err(tree
+                .id
+                .trouble(StoreErrorKind::Unavailable, |topic, partition| Trouble::NotMigrated {
+                    topic,
+                    partition,
+                })),
+        }
+    }
+
+    /// All of them, in order.
+    pub(crate) async fn all(tx: &mut Tx) -> Result<Vec<Self>, StoreError> {
+        let mut heads = tx
+            .collection::<Head>(TREES)
+            .find(doc! {})
+            .sort(doc! { "_id": 1 })
+            .batch_size(1_000)
+            .session(tx.session())
+            .await
+            .map_err(store_error)?;
+        let heads: Vec<Head> = heads.stream(tx.session()).try_collect().await.map_err(store_error)?;
+        let mut trees: Vec<Self> = heads.into_iter().map(Self::try_from).collect::<Result<_, _>>()?;
+        trees.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+        Ok(trees)
+    }
+
+    /// Makes leaves of entries, which are in the order of their offsets. [`Growth::write`] stores what came of it.
+    pub(crate) fn append(&mut self, entries: &mut [Entry]) -> Growth {
+        let mut growth = Growth {
+            from: self.size(),
+            tiles: Vec::new(),
+        };
+        for entry in entries {
+            let hash = leaf::hash(entry);
+            entry.index = Some(self.size());
+            entry.leaf_hash = Some(binary(&hash));
+            self.last_offset = entry.place.offset;
+            if self.edge.size().is_multiple_of(WIDTH as u64) {
+                self.edge_offset = entry.place.offset;
+            }
+            for (id, hashes) in self.edge.append(hash) {
+                let first = (id.row == 0).then_some(self.edge_offset);
+                growth.tiles.push((id, StoredTile { hashes, first }));
+            }
+        }
+        growth
+    }
+
+    fn head(&self) -> Head {
+        let rows = self.edge.rows().iter().map(|row| binary(row.as_flattened()));
+        Head {
+            id: self.id.clone(),
+            size: self.size(),
+            last_offset: self.last_offset,
+            edge_offset: self.edge_offset,
+            edge: rows.collect(),
+        }
+    }
+
+    /// Full tiles; those that are not stored, or are none, are left out.
+    pub(crate) async fn tiles(
+        &self,
+        tx: &mut Tx,
+        ids: impl IntoIterator<Item = TileId>,
+    ) -> Result<HashMap<TileId, StoredTile>, StoreError> {
+        let ids: Vec<_> = ids.into_iter().map(|id| Bson::from(tile_id(&self.id, id))).collect();
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let mut rows = tx
+            .collection::<Document>(TILES)
+            .find(doc! { "_id": { "$in": ids } })
+            .batch_size(10_000)
+            .session(tx.session())
+            .await
+            .map_err(store_error)?;
+        let rows: Vec<Document> = rows.stream(tx.session()).try_collect().await.map_err(store_error)?;
+        let tiles = rows.into_iter().filter_map(|row| {
+            let row: TileRow = bson::deserialize_from_document(row).ok()?;
+            let id = TileId {
+                row: row.id.row,
+                index: row.id.index as u64,
+            };
+            let hashes = hashes(&row.hashes)?.try_into().ok()?;
+            Some((
+                id,
+                StoredTile {
+                    hashes,
+                    first: row.first,
+                },
+            ))
+        });
+        Ok(tiles.collect())
+    }
+
+    /// The roots of ranges of leaves; `None` where the store lacks a tile.
+    pub(crate) async fn ranges(&self, tx: &mut Tx, ranges: &[Range]) -> Result<Option<Vec<Hash>>, StoreError> {
+        let needed: BTreeSet<_> = merkle::tiles(self.edge.size(), ranges.iter().copied());
+        let tiles = self.tiles(tx, needed).await?;
+        let full = tiles.into_iter().map(|(id, tile)| (id, tile.hashes)).collect();
+        let nodes = Nodes {
+            edge: &self.edge,
+            full: &full,
+        };
+        Ok(nodes.ranges(ranges))
+    }
+
+    /// The offset of the first entry whose leaf shares a tile with the leaf at `index`. `None` where the tile is missing.
+    pub(crate) async fn offset_near(&self, tx: &mut Tx, index: i64) -> Result<Option<i64>, StoreError> {
+        let id = TileId {
+            row: 0,
+            index: index as u64 / WIDTH as u64,
+        };
+        if id.index == self.edge.size() / WIDTH as u64 {
+            return Ok(Some(self.edge_offset));
+        }
+        let tiles = self.tiles(tx, [id]).await?;
+        Ok(tiles.get(&id).and_then(|tile| tile.first))
+    }
+}
+
+/// What appending adds to the store.
+pub(crate) struct Growth {
+    from: i64,
+    tiles: Vec<(TileId, StoredTile)>,
+}
+
+impl Growth {
+    /// Stores the tiles that were filled, and the tree as it is now. Refused where it is not the one that was read.
+    pub(crate) async fn write(self, tx: &mut Tx, tree: &Tree) -> Result<(), StoreError> {
+        if !self.tiles.is_empty() {
+            let rows = self.tiles.into_iter().map(|(id, tile)| TileRow {
+                id: TileRowId {
+                    topic: tree.id.topic.clone(),
+                    partition: tree.id.partition,
+                    row: id.row,
+                    index: id.index as i64,
+                },
+                hashes: binary(tile.hashes.as_flattened()),
+                first: tile.first,
+            });
+            tx.collection::<TileRow>(TILES)
+                .insert_many(rows)
+                .session(tx.session())
+                .await
+                .map_err(store_error)?;
+        }
+        let head = tree.head();
+        if self.from == 0 {
+            let heads = tx.collection::<Head>(TREES);
+            heads
+                .insert_one(head)
+                .session(tx.session())
+                .await
+                .map_err(store_error)?;
+            return Ok(());
+        }
+        let mut change = bson::serialize_to_document(&head).expect("a head is a document");
+        change.remove("_id");
+        let update = Update {
+            filter: doc! { "_id": tree.id.document(), "size": self.from },
+            change: doc! { "$set": change },
+            upsert: false,
+        };
+        match tx.update_each(TREES, [update]).await? {
+            1 => Ok(()),
+            _ => Err(tree
+                .id
+                .trouble(StoreErrorKind::Unavailable, |topic, partition| Trouble::Grown {
+                    topic,
+                    partition,
+                })),
+        }
+    }
+}
+
+impl TryFrom<Head> for Tree {
+    type Error = StoreError;
+
+    fn try_from(head: Head) -> Result<Self, StoreError> {
+        let rows: Option<Vec<_>> = head.edge.iter().map(hashes).collect();
+        let size = u64::try_from(head.size).ok();
+        let edge = size.zip(rows).and_then(|(size, rows)| Edge::new(size, rows));
+        let Some(edge) = edge else {
+            return Err(head
+                .id
+                .trouble(StoreErrorKind::Broken, |topic, partition| Trouble::Broken {
+                    topic,
+                    partition,
+                }));
+        };
+        Ok(Self {
+            id: head.id,
+            edge,
+            last_offset: head.last_offset,
+            edge_offset: head.edge_offset,
+        })
+    }
+}
+
+fn hashes(side_by_side: &Binary) -> Option<Vec<Hash>> {
+    let (hashes, rest) = side_by_side.bytes.as_chunks();
+    rest.is_empty().then(|| hashes.to_vec())
+}
+
+/// The order of the fields is part of the value.
+fn tile_id(tree: &TreeId, id: TileId) -> Document {
+    let mut document = tree.document();
+    document.insert("row", i64::from(id.row));
+    document.insert("index", id.index as i64);
+    document
+}

@@ -1,0 +1,145 @@
+//! Delivery certificates: what they say of an hour, and when.
+
+use std::time::Duration;
+
+use audit::Certifier;
+use contracts::{AuditFact, DeliveryCertified, FindCertificates, Timestamp};
+use serde_json::{Value as Json, json};
+use uuid::Uuid;
+
+use crate::app::{App, deactivated, signed_up};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn at(text: &str) -> Timestamp {
+    Timestamp::parse(&format!("2026-03-01T{text}Z")).expect("a time")
+}
+
+fn certifier(app: &App) -> Certifier {
+    Certifier {
+        ledger: app.database.ledger(),
+        publisher: app.bench.publisher(),
+    }
+}
+
+async fn certify(app: &App, now: Timestamp) {
+    certifier(app).certify(now).await.expect("it can be certified");
+}
+
+async fn said(app: &App) -> Vec<DeliveryCertified> {
+    let said: Vec<AuditFact> = app.bench.published().await;
+    let certified = said.into_iter().map(|fact| match fact {
+        AuditFact::DeliveryCertified(certified) => certified,
+        AuditFact::CheckpointSigned(signed) => panic!("{signed:?}"),
+    });
+    certified.collect()
+}
+
+async fn certificates(app: &App) -> Vec<Json> {
+    let mut found = app
+        .answer(FindCertificates {
+            cursor: None,
+            limit: 200,
+        })
+        .await;
+    found["certificates"]
+        .as_array_mut()
+        .map(std::mem::take)
+        .expect("a list")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_hour_is_certified_once_some_minutes_after_its_end() {
+    let app = App::start().await;
+    let ada = Uuid::now_v7();
+    app.bench.deliver(signed_up(ada).time(at("12:59:59"))).await;
+    app.bench.deliver(deactivated(ada).time(at("13:00:00"))).await;
+
+    certify(&app, at("13:04:59")).await;
+    assert!(said(&app).await.is_empty(), "records may be on their way");
+    certify(&app, at("13:05:00")).await;
+    certify(&app, at("13:59:00")).await;
+    let certified = said(&app).await;
+    assert_eq!(certified.len(), 1);
+    let [hour] = &certified[..] else {
+        panic!("{certified:?}");
+    };
+    assert_eq!(
+        (hour.from, hour.until, hour.complete),
+        (at("12:00:00"), at("13:00:00"), true)
+    );
+    let topic = &hour.topics[0];
+    assert_eq!(
+        (topic.topic.as_str(), topic.producer.as_str()),
+        ("users", "/rollcall/user")
+    );
+    assert_eq!((topic.messages, topic.keys, topic.missing), (1, 1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hours_are_caught_up_with_and_those_without_domain_events_have_none() {
+    let app = App::start().await;
+    for time in ["02:30:00", "03:10:00", "09:00:00"] {
+        app.bench.deliver(signed_up(Uuid::now_v7()).time(at(time))).await;
+    }
+    let (one, other) = (certifier(&app), certifier(&app));
+    let now = at("10:30:00");
+    let _ = tokio::join!(one.certify(now), other.certify(now));
+    certify(&app, now).await;
+
+    let hours: Vec<_> = said(&app).await.into_iter().map(|hour| hour.from).collect();
+    assert_eq!(hours, [at("02:00:00"), at("03:00:00"), at("09:00:00")]);
+
+    let all = certificates(&app).await;
+    let page = app.answer(FindCertificates { cursor: None, limit: 2 }).await;
+    assert_eq!(page["certificates"], json!(all[..2]));
+    let cursor = page["next_cursor"].as_str().map(str::to_owned);
+    let next = app.answer(FindCertificates { cursor, limit: 2 }).await;
+    assert_eq!(
+        (&next["certificates"], &next["next_cursor"]),
+        (&json!(all[2..]), &Json::Null)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_is_certified_and_so_is_that_it_was_filled() {
+    let app = App::start().await;
+    let ada = Uuid::now_v7();
+    app.bench.deliver(signed_up(ada).sequence(1).time(at("12:10:00"))).await;
+    app.bench
+        .deliver(deactivated(ada).sequence(4).time(at("12:20:00")))
+        .await;
+    certify(&app, at("13:05:00")).await;
+
+    let first = said(&app).await.remove(0);
+    assert!(!first.complete);
+    assert_eq!((first.topics[0].messages, first.topics[0].missing), (2, 2));
+    assert_eq!(first.topics[0].examples, [format!("{ada}: 2-3")]);
+
+    // In the next hour it is still missing, and that is no news.
+    app.bench
+        .deliver(deactivated(ada).sequence(5).time(at("13:10:00")))
+        .await;
+    certify(&app, at("14:05:00")).await;
+    let second = said(&app).await;
+    assert_eq!(second.len(), 1);
+    assert!(second[0].complete, "the hour itself misses nothing");
+
+    for sequence in [3, 2] {
+        app.bench
+            .deliver(deactivated(ada).sequence(sequence).time(at("12:15:00")))
+            .await;
+    }
+    certify(&app, at("15:05:00")).await;
+    certify(&app, at("16:05:00") + MINUTE).await;
+    let again = said(&app).await;
+    assert_eq!(again.len(), 1);
+    assert_eq!((again[0].from, again[0].complete), (at("12:00:00"), true));
+    assert_eq!(again[0].topics[0].messages, 4);
+    let revisions: Vec<_> = certificates(&app)
+        .await
+        .iter()
+        .map(|one| one["revision"].clone())
+        .collect();
+    assert_eq!(revisions, [1, 2, 1]);
+}

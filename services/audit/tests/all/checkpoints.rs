@@ -1,0 +1,182 @@
+//! Checkpoints: when they are signed, by whom, and what they say.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use audit::{Signer, store};
+use chassis::settings::{Secret, Value as _};
+use contracts::{AuditFact, CheckpointSigned, FindCheckpoints, Timestamp, topics};
+use mongodb::bson::doc;
+use serde_json::{Value as Json, json};
+use uuid::Uuid;
+
+use crate::app::{App, signed_up};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+async fn checkpoints(app: &App) -> Vec<Json> {
+    let mut found = app
+        .answer(FindCheckpoints {
+            cursor: None,
+            limit: 200,
+        })
+        .await;
+    found["checkpoints"].as_array_mut().map(std::mem::take).expect("a list")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_signs_all_heads_and_is_said_once() {
+    let app = App::start().await;
+    assert_eq!(app.sign().await, None, "there is nothing yet");
+    app.bench.deliver(signed_up(Uuid::now_v7())).await;
+    app.bench.deliver_again().await;
+    assert_eq!(app.sign().await, Some(1));
+
+    let said: Vec<AuditFact> = app.bench.published().await;
+    let [AuditFact::CheckpointSigned(said)] = &said[..] else {
+        panic!("{said:?}");
+    };
+    let heads: Vec<_> = said.heads.iter().map(|head| (head.topic.as_str(), head.size)).collect();
+    assert_eq!(heads, [("users", 2)]);
+    assert_eq!(
+        (said.number, said.previous, said.previous_hash.as_deref()),
+        (1, None, None)
+    );
+
+    let shown = &checkpoints(&app).await[0];
+    assert_eq!(shown["id"], json!(said.checkpoint_id));
+    assert_eq!(shown["signature"], json!(said.signature));
+    assert_eq!(
+        shown["heads"],
+        json!([{ "topic": "users", "partition": 0, "size": 2, "root": said.heads[0].root }])
+    );
+    assert!(
+        shown["text"]
+            .as_str()
+            .is_some_and(|text| text.starts_with("rollcall audit checkpoint 1\nnumber 1\n"))
+    );
+    assert!(app.verify().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_alone_is_no_reason_for_another() {
+    let app = App::start().await;
+    app.bench.deliver(signed_up(Uuid::now_v7())).await;
+    assert_eq!(app.sign().await, Some(1));
+    // The first one is recorded by now, on the topic `audit`.
+    assert_eq!(app.sign().await, None);
+    app.bench.deliver(signed_up(Uuid::now_v7())).await;
+    assert_eq!(app.sign().await, Some(2));
+
+    let said: Vec<AuditFact> = app.bench.published().await;
+    let numbers: Vec<_> = said.iter().map(number).collect();
+    assert_eq!(numbers, [1, 2]);
+    let AuditFact::CheckpointSigned(CheckpointSigned { heads, previous, .. }) = &said[1] else {
+        panic!("{said:?}");
+    };
+    assert!(
+        heads.iter().any(|head| head.topic == topics::AUDIT.name),
+        "its head is signed all the same"
+    );
+    assert!(previous.is_some());
+}
+
+fn number(fact: &AuditFact) -> i64 {
+    match fact {
+        AuditFact::CheckpointSigned(signed) => signed.number,
+        AuditFact::DeliveryCertified(_) => 0,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checkpoints_are_chained_and_paged_the_newest_first() {
+    let app = App::start().await;
+    for _ in 0..5 {
+        app.bench.deliver(signed_up(Uuid::now_v7())).await;
+        app.sign().await.expect("there is something new");
+    }
+    let all = checkpoints(&app).await;
+    let numbers: Vec<_> = all.iter().map(|one| one["number"].as_i64()).collect();
+    assert_eq!(numbers, [5, 4, 3, 2, 1].map(Some));
+    for pair in all.windows(2) {
+        assert_eq!(pair[0]["previous_hash"], pair[1]["hash"]);
+    }
+
+    let page = app.answer(FindCheckpoints { cursor: None, limit: 2 }).await;
+    let cursor = page["next_cursor"].as_str().map(str::to_owned);
+    let next = app.answer(FindCheckpoints { cursor, limit: 2 }).await;
+    assert_eq!(next["checkpoints"], json!(all[2..4]));
+    let wrong = FindCheckpoints {
+        cursor: Some("x".to_owned()),
+        limit: 0,
+    };
+    let expected = ("invalid".to_owned(), vec!["limit".to_owned(), "cursor".to_owned()]);
+    assert_eq!(app.rejected(wrong).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_never_sign_two_checkpoints_of_one_number() {
+    let app = App::start().await;
+    for round in 1..=5 {
+        app.bench.deliver(signed_up(Uuid::now_v7())).await;
+        let (one, other) = (app.notary(Duration::ZERO).await, app.notary(Duration::ZERO).await);
+        let now = Timestamp::now();
+        let signed = tokio::join!(one.sign(now), other.sign(now));
+        // Who was second found nothing new, or was refused.
+        let signed = [signed.0, signed.1];
+        assert_eq!(
+            signed.iter().filter(|one| matches!(one, Ok(Some(_)))).count(),
+            1,
+            "{signed:?}"
+        );
+        let stored = app.documents(store::CHECKPOINTS).count_documents(doc! {}).await;
+        assert_eq!(stored.expect("it can be read"), round);
+        app.bench.settle().await;
+    }
+    let said: Vec<AuditFact> = app.bench.published().await;
+    let ids: BTreeSet<_> = said.iter().map(number).collect();
+    assert_eq!((said.len(), ids.len()), (5, 5), "each is said once");
+    assert!(app.verify().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_checkpoint_is_due_after_its_time() {
+    let app = App::start().await;
+    let notary = app.notary(MINUTE).await;
+    let now = Timestamp::now();
+    let sign = async |after: u64| {
+        app.bench.deliver(signed_up(Uuid::now_v7())).await;
+        let time = now + Duration::from_secs(after);
+        notary.sign(time).await.expect("it can be signed")
+    };
+    assert_eq!(sign(0).await, Some(1));
+    assert_eq!(sign(59).await, None);
+    assert_eq!(sign(60).await, Some(2));
+    assert_eq!(sign(61).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configured_key_signs_in_place_of_the_shared_one() {
+    const KEY: &str = "-----BEGIN PRIVATE KEY-----\\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\\n\
+                       -----END PRIVATE KEY-----";
+    let app = App::start().await;
+    app.bench.deliver(signed_up(Uuid::now_v7())).await;
+    app.sign().await.expect("there is something new");
+
+    let secret = |text| Secret::parse("AUDIT_SIGNING_KEY", text).expect("any text is one");
+    let ledger = app.database.ledger();
+    let mut notary = app.notary(Duration::ZERO).await;
+    notary.signer = Signer::load(Some(&secret(KEY)), &ledger).await.expect("it is a key");
+    app.bench.deliver(signed_up(Uuid::now_v7())).await;
+    notary.sign(Timestamp::now()).await.expect("it can be signed");
+    assert!(Signer::load(Some(&secret("no key")), &ledger).await.is_err());
+
+    let signed = checkpoints(&app).await;
+    // The first test vector of RFC 8032.
+    assert_eq!(
+        signed[0]["public_key"],
+        json!("11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=")
+    );
+    assert_ne!(signed[0]["key_id"], signed[1]["key_id"]);
+    assert!(app.verify().await.is_empty());
+}

@@ -1,0 +1,158 @@
+//! An export, by the command's code over the service's answers, is verified by two implementations: the command's, and
+//! one in Python. Neither knows the service; they are taken in by their paths, as crates don't depend on each other.
+
+#[path = "../../../../crates/cli/src/audit/gathering.rs"]
+mod gathering;
+#[path = "../../../../crates/cli/src/audit/lines.rs"]
+mod lines;
+#[path = "../../../../crates/cli/src/audit/verifier.rs"]
+mod verifier;
+
+use std::path::Path;
+use std::process::Command;
+
+use contracts::{AuditQuery, CreateUser, Date, UserCommand};
+use messaging::Outgoing;
+use serde_json::Value as Json;
+use uuid::Uuid;
+
+use self::gathering::gather;
+use crate::app::{App, signed_up};
+
+const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/foreign/verify_audit.py");
+
+/// A small log with two checkpoints and personal data.
+async fn export() -> Vec<u8> {
+    let app = App::start().await;
+    app.bench.deliver_all((0..5).map(|_| signed_up(Uuid::now_v7()))).await;
+    app.sign().await.expect("there is something new");
+    let command = CreateUser {
+        email: "ada@example.org".to_owned(),
+        username: "ada_1815".to_owned(),
+        full_name: "Ada \"Countess\" Lovelace".to_owned(),
+        date_of_birth: Date::parse("1990-12-10").expect("a date"),
+        time_zone: "Europe/London".to_owned(),
+    };
+    app.bench
+        .deliver(Outgoing::<UserCommand>::new(Uuid::now_v7(), command))
+        .await;
+    app.bench.deliver_all((0..2).map(|_| signed_up(Uuid::now_v7()))).await;
+    app.sign().await.expect("there is something new");
+    app.bench.deliver(signed_up(Uuid::now_v7())).await;
+
+    let mut export = Vec::new();
+    let ask = async |question: AuditQuery| -> Result<Json, std::convert::Infallible> { Ok(app.answer(question).await) };
+    let mut seen = (0, 0);
+    let gathered = gather(
+        ask,
+        |line| {
+            export.extend(line.text().into_bytes());
+            export.push(b'\n');
+            Ok(())
+        },
+        |done, total| seen = (done, total),
+    );
+    let gathered = gathered.await.expect("it is gathered").expect("there is a checkpoint");
+    assert_eq!(
+        (gathered.checkpoints, gathered.entries),
+        (2, 9),
+        "up to the newest checkpoint"
+    );
+    assert_eq!(seen, (9, 9));
+    export
+}
+
+fn is_valid(export: &[u8]) -> bool {
+    verifier::verify(export).expect("memory can be read").valid
+}
+
+/// Which of the exports the Python implementation takes for whole.
+fn python_takes(exports: &[Vec<u8>]) -> Vec<bool> {
+    let folder = std::env::temp_dir().join(format!("rollcall-audit-{}", Uuid::now_v7()));
+    std::fs::create_dir(&folder).expect("a folder can be made");
+    let name = |index: usize| folder.join(format!("{index}.jsonl"));
+    for (index, export) in exports.iter().enumerate() {
+        std::fs::write(name(index), export).expect("a file can be written");
+    }
+    let files = (0..exports.len()).map(name);
+    let output = Command::new("python3").arg("-B").arg(PYTHON).args(files).output();
+    let output = output.expect("Python 3 is there");
+    let said = String::from_utf8(output.stdout).expect("sentences");
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let is_whole = |file: &Path| said.contains(&format!("{}: 9 entries and 2 checkpoints", file.display()));
+    let whole = (0..exports.len()).map(|index| is_whole(&name(index))).collect();
+    std::fs::remove_dir_all(&folder).expect("the folder can be removed");
+    whole
+}
+
+fn lines(export: &[u8]) -> Vec<Vec<u8>> {
+    export
+        .split_inclusive(|byte| *byte == b'\n')
+        .map(<[u8]>::to_vec)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_flipped_byte_dropped_or_swapped_entry_is_detected_by_both_implementations() {
+    let export = export().await;
+    assert!(is_valid(&export));
+    assert!(
+        !String::from_utf8_lossy(&export).contains("Lovelace"),
+        "the person is not in it"
+    );
+
+    let mut altered = Vec::new();
+    // Prime, so that every field is met, and another bit each time.
+    for (turn, at) in (0..export.len()).step_by(11).enumerate() {
+        let mut flipped = export.clone();
+        flipped[at] ^= 1 << (turn % 8);
+        altered.push(flipped);
+    }
+    let whole = lines(&export);
+    for at in 0..whole.len() {
+        let mut dropped = whole.clone();
+        dropped.remove(at);
+        altered.push(dropped.concat());
+        let mut doubled = whole.clone();
+        doubled.insert(at, whole[at].clone());
+        altered.push(doubled.concat());
+        for other in at + 1..whole.len() {
+            let mut swapped = whole.clone();
+            swapped.swap(at, other);
+            altered.push(swapped.concat());
+        }
+    }
+    altered.push(export[..export.len() - 1].to_vec());
+    altered.push(Vec::new());
+
+    for (turn, export) in altered.iter().enumerate() {
+        assert!(!is_valid(export), "the {turn}th:\n{}", String::from_utf8_lossy(export));
+    }
+    altered.push(export);
+    let taken = python_takes(&altered);
+    assert_eq!(
+        taken.iter().position(|whole| *whole),
+        Some(altered.len() - 1),
+        "only the last one is whole"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_changed_is_named_with_its_line() {
+    let export = export().await;
+    let mut altered = lines(&export);
+    // The last line is a command's.
+    let line = altered.len() - 2;
+    let text = String::from_utf8(altered[line].clone()).expect("text");
+    altered[line] = text.replace("1970-01-01", "1971-01-01").into_bytes();
+    let report = verifier::verify(altered.concat().as_slice()).expect("memory can be read");
+    let found: Vec<_> = report
+        .findings
+        .iter()
+        .map(|wrong| (wrong.line, wrong.what.as_str()))
+        .collect();
+    assert_eq!(
+        found,
+        [(line as u64 + 1, "the content is not what the leaf has hashed")]
+    );
+}

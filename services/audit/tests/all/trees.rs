@@ -1,0 +1,87 @@
+//! How trees grow, and how those of old entries are made.
+
+use audit::entry::Entry;
+use audit::merkle::{self, Edge};
+use audit::{grow_trees, leaf, store};
+use contracts::{FindCheckpoints, topics};
+use mongodb::bson::doc;
+use uuid::Uuid;
+
+use crate::app::{App, hex, signed_up};
+
+/// Of all entries of `users`, in the order of offsets.
+fn root(entries: &[Entry]) -> String {
+    let mut edge = Edge::default();
+    for entry in entries.iter().filter(|entry| entry.place.topic == "users") {
+        edge.append(leaf::hash(entry));
+    }
+    hex(&edge.root())
+}
+
+/// The root that a checkpoint signs now.
+async fn signed_root(app: &App) -> String {
+    app.sign().await.expect("there is something new");
+    let found = FindCheckpoints { cursor: None, limit: 1 };
+    let found = app.answer(found).await;
+    let heads = found["checkpoints"][0]["heads"].as_array().expect("a list");
+    let users = heads
+        .iter()
+        .find(|head| head["topic"] == "users")
+        .expect("it has entries");
+    users["root"].as_str().expect("a root").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_entry_is_a_leaf_in_the_order_of_offsets_whatever_the_batches() {
+    let app = App::start().await;
+    for batch in [1, 15, 1, 40, 3] {
+        app.bench
+            .deliver_all((0..batch).map(|_| signed_up(Uuid::now_v7())))
+            .await;
+        app.bench.rewind(&topics::USERS, 0, 0).await;
+        app.bench.catch_up().await;
+    }
+    app.bench.restart();
+    app.bench.deliver(signed_up(Uuid::now_v7())).await;
+    app.bench.deliver_again().await;
+
+    let entries = app.entries().await;
+    let indexes: Vec<_> = entries.iter().filter_map(|entry| entry.index).collect();
+    assert_eq!(indexes, (0..62).collect::<Vec<_>>());
+    for entry in &entries {
+        let hash = entry.leaf_hash.as_ref().map(|hash| hash.bytes.clone());
+        assert_eq!(hash, Some(merkle::leaf_hash(leaf::text(entry).as_bytes()).to_vec()));
+    }
+    assert_eq!(signed_root(&app).await, root(&entries));
+    assert!(app.verify().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_entries_get_their_trees_and_new_ones_wait_for_that() {
+    let app = App::start().await;
+    app.bench.deliver_all((0..40).map(|_| signed_up(Uuid::now_v7()))).await;
+    let with_trees = app.entries().await;
+    // As it was before there were trees.
+    for name in [store::TREES, store::TILES] {
+        app.documents(name)
+            .delete_many(doc! {})
+            .await
+            .expect("it can be written");
+    }
+    let no_leaf = doc! { "$unset": { "index": "", "leaf_hash": "" } };
+    let entries = app.documents(store::ENTRIES);
+    entries.update_many(doc! {}, no_leaf).await.expect("it can be written");
+
+    app.bench.restart();
+    app.bench.append(signed_up(Uuid::now_v7()));
+    let ledger = app.database.ledger();
+    let (_, grown) = tokio::join!(app.bench.catch_up(), grow_trees(&ledger));
+    assert_eq!(grown.expect("trees grow"), 40);
+    assert_eq!(grow_trees(&ledger).await.expect("trees grow"), 0, "once");
+
+    let entries = app.entries().await;
+    assert_eq!(entries[..40], with_trees);
+    assert_eq!(entries[40].index, Some(40), "it did not begin a tree of its own");
+    assert_eq!(signed_root(&app).await, root(&entries));
+    assert!(app.verify().await.is_empty());
+}
