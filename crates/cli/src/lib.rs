@@ -1,14 +1,22 @@
 #![doc = include_str!("../README.md")]
 
+mod admin;
+mod dead_letters;
+mod history;
+mod journal;
 mod kafka;
 mod lag;
+mod operation;
 mod output;
+mod pages;
 mod parked;
 mod processes;
+mod progress;
 mod schemas;
 mod status;
 mod topics;
 pub mod trace;
+mod where_is;
 
 use std::error::Error as StdError;
 use std::process::ExitCode;
@@ -36,15 +44,32 @@ enum Command {
     /// Register the schemas, or compare the registry with them
     #[command(subcommand)]
     Schemas(schemas::Command),
-    /// Every process: version, readiness, lag, outbox
+    /// Every process: version, readiness, lag, outbox, and what waits for an operator
     Status(status::Arguments),
     /// How far each service is behind, by partition
     Lag(lag::Arguments),
+    /// The way of a message, or of all that an operation led to
+    WhereIs(where_is::Arguments),
+    /// A trace as a tree
+    Trace(trace::Arguments),
     /// Keys whose messages wait for an operator
     #[command(subcommand)]
     Parked(parked::Command),
-    /// A trace as a tree
-    Trace(trace::Arguments),
+    /// Records that were set aside
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
+    /// What happened to an aggregate, or how it was
+    History(history::Arguments),
+    /// Publish domain events of an aggregate again, from the journal
+    Republish(journal::RepublishArguments),
+    /// Build a read model anew from the topics, beside the live one
+    Replay(journal::ReplayArguments),
+    /// Shortcuts through the journal
+    #[command(subcommand)]
+    Snapshots(journal::Snapshots),
+    /// Who may operate the installation
+    #[command(subcommand)]
+    Admin(admin::Command),
 }
 
 const AFTER_HELP: &str = "\
@@ -101,8 +126,15 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Error> {
         Command::Schemas(command) => schemas::run(command, output).await,
         Command::Status(arguments) => status::run(arguments, output).await,
         Command::Lag(arguments) => lag::run(&arguments, output).await,
-        Command::Parked(command) => parked::run(command, output).await,
+        Command::WhereIs(arguments) => where_is::run(arguments, output).await,
         Command::Trace(arguments) => trace::run(&arguments, output).await,
+        Command::Parked(command) => parked::run(command, output).await,
+        Command::DeadLetters(command) => dead_letters::run(command, output).await,
+        Command::History(arguments) => history::run(arguments, output).await,
+        Command::Republish(arguments) => journal::republish(arguments, output).await,
+        Command::Replay(arguments) => journal::replay(arguments, output).await,
+        Command::Snapshots(command) => journal::snapshots(command, output).await,
+        Command::Admin(command) => admin::run(command, output).await,
     }
 }
 

@@ -1,10 +1,13 @@
 //! How answers look: JSON for programs, tables and sentences for people.
 
+mod plain;
+
 use std::fmt::Display;
 use std::io::Write;
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
+pub(crate) use plain::{plain, table_of};
 use serde::Serialize;
 
 #[derive(Debug, Clone, Copy)]

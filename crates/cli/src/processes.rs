@@ -35,7 +35,7 @@ impl Processes {
     pub(crate) fn open(sources: &Sources) -> Result<Self, Error> {
         Ok(Self {
             reader: Reader::from_start(&sources.kafka, &topics::OPS_STATUS)?,
-            schemas: Schemas::reading(&sources.registry),
+            schemas: Schemas::of(&sources.registry),
             newest: BTreeMap::new(),
         })
     }

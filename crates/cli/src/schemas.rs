@@ -1,9 +1,10 @@
 //! `rollcall schemas`: the registry against the schemas of this version.
 
-use contracts::{Codec, Message, Record, Registry, registry};
+use contracts::{Codec, Message, Registry, registry};
 use serde::Serialize;
 
 use crate::output::{Output, table};
+use crate::progress::Progress;
 use crate::{Error, Outcome};
 
 #[derive(Debug, clap::Subcommand)]
@@ -85,8 +86,11 @@ async fn check(registry: &Registry, output: Output) -> Result<Outcome, Error> {
 
 async fn compare(registry: &Registry) -> Result<Vec<Row>, Error> {
     let mut rows = Vec::new();
+    let total = contracts::topics::ALL.iter().map(|topic| topic.records.len()).sum();
+    let mut progress = Progress::of("comparing schemas");
     for topic in contracts::topics::ALL {
         for record in topic.records {
+            progress.at(rows.len(), total);
             let subject = topic.subject(record.name);
             let id = registry.lookup(&subject, record.schema).await.map_err(unavailable)?;
             let (state, reasons) = match id {
@@ -143,39 +147,37 @@ fn unavailable(error: registry::Error) -> Error {
     Error::unavailable("the schemas can't be used", error)
 }
 
-/// Decodes what is met on the wire, with schemas from the registry.
+/// Reads what is met on the wire and writes what is said, with schemas from the registry, which may be ahead of this
+/// version or behind.
 pub(crate) struct Schemas {
     registry: Registry,
     codec: Codec,
 }
 
 impl Schemas {
-    /// For reading: the registry may be ahead of this version, or behind.
-    pub(crate) fn reading(arguments: &RegistryArguments) -> Self {
+    pub(crate) fn of(arguments: &RegistryArguments) -> Self {
         Self {
             registry: arguments.client(),
             codec: codec(None),
         }
     }
 
-    /// For writing `R` as well.
-    pub(crate) async fn writing<R: Record>(arguments: &RegistryArguments) -> Result<Self, Error> {
-        let registry = arguments.client();
-        let subject = R::TOPIC.subject(R::NAME);
-        match registry.lookup(&subject, R::SCHEMA).await.map_err(unavailable)? {
-            Some(id) => Ok(Self {
-                registry,
-                codec: codec(Some((R::NAME, id))),
-            }),
-            None => {
-                let message = format!("the registry has not {subject} of this version; `rollcall schemas register`");
-                Err(Error::without_source(message))
-            }
-        }
-    }
-
-    pub(crate) fn codec(&self) -> &Codec {
-        &self.codec
+    /// Frames a message, under the id that the registry has for its schema.
+    pub(crate) async fn encode<M: Message>(&self, message: &M) -> Result<Vec<u8>, Error> {
+        let record = M::TOPIC.record(message.type_name());
+        let record = record.expect("the topic table names every record");
+        let subject = M::TOPIC.subject(record.name);
+        let Some(id) = self
+            .registry
+            .lookup(&subject, record.schema)
+            .await
+            .map_err(unavailable)?
+        else {
+            let message = format!("the registry has not {subject} of this version; `rollcall schemas register`");
+            return Err(Error::without_source(message));
+        };
+        let framed = message.encode(&codec(Some((record.name, id))));
+        framed.map_err(|error| Error::unavailable("the message can't be encoded", error))
     }
 
     /// `None`: a type that `M` doesn't know, or bytes that are none of its types.
@@ -184,7 +186,11 @@ impl Schemas {
             match M::decode(&self.codec, type_name, framed) {
                 Ok(message) => return Ok(message),
                 Err(contracts::codec::Error::UnknownSchema(id)) => {
-                    let schema = self.registry.schema(id).await.map_err(unavailable)?;
+                    let schema = match self.registry.schema(id).await {
+                        Ok(schema) => schema,
+                        Err(registry::Error::NotFound { .. }) => return Ok(None),
+                        Err(error) => return Err(unavailable(error)),
+                    };
                     if self.codec.learn(id, &schema).is_err() {
                         return Ok(None);
                     }

@@ -50,6 +50,10 @@ struct Row {
     lag_ms: i64,
     outbox_rows: i64,
     outbox_oldest_age_ms: i64,
+    /// The service's, as are the two below: every process of it says the same.
+    parked_keys: i64,
+    oldest_gap_age_ms: i64,
+    dead_letters: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -135,6 +139,9 @@ fn row(status: &ProcessStatus, now: Timestamp) -> Row {
             .unwrap_or(0),
         outbox_rows: status.outbox_rows,
         outbox_oldest_age_ms: status.outbox_oldest_age_ms,
+        parked_keys: status.parked_keys,
+        oldest_gap_age_ms: status.oldest_gap_age_ms,
+        dead_letters: status.dead_letters,
     }
 }
 
@@ -151,24 +158,33 @@ fn text(answer: &Answer, now: Timestamp) -> String {
         };
         vec![
             row.service.clone(),
-            row.instance.to_string(),
+            short(row.instance),
             row.version.clone(),
             ago(&row.started_at),
             row.lag_messages.to_string(),
             human_millis(row.lag_ms),
             row.outbox_rows.to_string(),
             human_millis(row.outbox_oldest_age_ms),
+            row.parked_keys.to_string(),
+            human_millis(row.oldest_gap_age_ms),
+            row.dead_letters.to_string(),
             state,
         ]
     });
     let header = [
-        "SERVICE", "PROCESS", "VERSION", "AGE", "LAG", "BEHIND", "OUTBOX", "OLDEST", "STATE",
+        "SERVICE", "PROCESS", "VERSION", "AGE", "LAG", "BEHIND", "OUTBOX", "OLDEST", "PARKED", "GAP", "DEAD", "STATE",
     ];
-    let mut text = table(&header, &["AGE", "LAG", "BEHIND", "OUTBOX", "OLDEST"], rows);
+    let mut text = table(&header, &header[3..11], rows);
     if !answer.down.is_empty() {
         text.push_str(&format!("\n\nno process is ready of: {}", answer.down.join(", ")));
     }
     text
+}
+
+/// The end of an id is as good as all of it to tell processes apart, and a line has no room for more.
+fn short(process: Uuid) -> String {
+    let id = process.to_string();
+    id.rsplit('-').next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -1,8 +1,12 @@
 //! The command as an operator runs it, on the servers of `scripts/stack`.
 
+mod hostile;
 mod operations;
 mod registry;
 mod rollcall;
+mod services;
+mod statuses;
 mod topics;
 mod traces;
 mod usage;
+mod whereabouts;

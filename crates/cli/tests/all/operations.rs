@@ -1,270 +1,63 @@
-//! What reads `ops.status`, and what sends on `ops.commands`.
+//! What says commands on `ops.commands`, and shows the answers. The services are played.
 
-use std::io::{BufRead, BufReader};
-use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use contracts::security::Role;
 use contracts::{
-    Actor, Assignment, CommandAccepted, CommandRejected, OpsCommand, ProcessStatus, ProcessStatusState, ReleaseKey,
-    Reply, Timestamp, topics,
+    Actor, CreateAdmin, Date, DiscardDeadLetter, FieldError, GrantRole, OpsCommand, ReadAggregate, RedriveDeadLetter,
+    ReleaseKey, Replay, Reply, Republish, ShowDeadLetter, Timestamp, VerifySnapshots, topics,
 };
-use messaging::{Envelope, Headers, Record, TopicPartition};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::message::{Headers as _, Message as _};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::rollcall::{Answer, Rollcall, codec};
+use crate::rollcall::Rollcall;
+use crate::services::{Say, Services, accepted, accepted_with, rejected};
 
-fn status(service: &str, reported_at: Timestamp) -> ProcessStatus {
-    ProcessStatus {
-        service: service.to_owned(),
-        instance: Uuid::now_v7(),
-        version: "0.1.0".to_owned(),
-        started_at: reported_at - Duration::from_secs(60),
-        reported_at,
-        ready: true,
-        outbox_rows: 3,
-        outbox_oldest_age_ms: 40,
-        assignments: (0..12)
-            .map(|partition| Assignment {
-                topic: "users.commands".to_owned(),
-                partition,
-                position: 5,
-                lag: 2,
-                lag_ms: Some(i64::from(partition) * 10),
-            })
-            .collect(),
-        parked_keys: 0,
-        oldest_gap_age_ms: 0,
-        dead_letters: 0,
-    }
-}
+const KEY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
-async fn report(rollcall: &Rollcall, status: &ProcessStatus) {
-    let message = ProcessStatusState::ProcessStatus(status.clone());
-    rollcall.say(status.instance, message, Uuid::now_v7()).await;
-}
-
-#[tokio::test]
-async fn status_shows_the_newest_report_of_each_process() {
-    let rollcall = Rollcall::with_topics().await;
-    let nobody = rollcall.run(&["status"]);
-    assert_eq!(nobody.code, Some(1), "{nobody:?}");
-    assert!(nobody.stdout.starts_with("no process has ever reported"), "{nobody:?}");
-
-    let now = Timestamp::now();
-    let stale = status("event", now - Duration::from_secs(60));
-    let user = status("user", now);
-    let mut before = user.clone();
-    before.reported_at = now - Duration::from_secs(3);
-    before.outbox_rows = 99;
-    for status in [&stale, &user, &before] {
-        report(&rollcall, status).await; // a relay may publish in another order
-    }
-    let gone = status("audit", now);
-    report(&rollcall, &gone).await;
-    let topic = topics::OPS_STATUS.full_name(&rollcall.settings.topic_prefix);
-    rollcall.send(&topic, gone.instance, None, Headers::default()).await;
-
-    let answer = rollcall.run(&["status", "--json"]);
-    assert_eq!(answer.code, Some(1), "{answer:?}");
-    let row = |status: &ProcessStatus, state: &str| {
-        json!({
-            "service": status.service, "instance": status.instance, "version": "0.1.0", "state": state,
-            "started_at": status.started_at.to_string(), "reported_at": status.reported_at.to_string(),
-            "lag_messages": 24, "lag_ms": 110, "outbox_rows": 3, "outbox_oldest_age_ms": 40,
-        })
-    };
-    assert_eq!(
-        answer.json(),
-        json!({ "processes": [row(&stale, "stale"), row(&user, "ready")], "down": ["event"] })
-    );
-
-    let text = rollcall.run(&["status"]).stdout;
-    assert!(
-        text.contains("stale: silent for 1 min") && text.ends_with("no process is ready of: event\n"),
-        "{text}"
-    );
-
-    report(&rollcall, &status("event", Timestamp::now())).await;
-    let answer = rollcall.run(&["status"]);
-    assert_eq!(answer.code, Some(0), "{answer:?}");
-}
-
-#[tokio::test]
-async fn watch_shows_what_was_reported_since() {
-    let rollcall = Rollcall::with_topics().await;
-    let mut watched = status("user", Timestamp::now());
-    report(&rollcall, &watched).await;
-    let mut watch = rollcall
-        .command(&["status", "--watch", "--every", "1", "--json"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    let mut lines = BufReader::new(watch.stdout.take().expect("a pipe")).lines();
-    let mut rows_now = || {
-        let line = lines.next().expect("one line a second").expect("UTF-8");
-        let answer: serde_json::Value = serde_json::from_str(&line).expect("JSON");
-        answer["processes"][0]["outbox_rows"].clone()
-    };
-    assert_eq!(rows_now(), 3);
-    watched.reported_at = Timestamp::now();
-    watched.outbox_rows = 4;
-    report(&rollcall, &watched).await;
-    // The line after the next one was certainly begun after the report.
-    let seen = [rows_now(), rows_now()];
-    watch.kill().expect("it still runs");
-    watch.wait().expect("it ended");
-    assert_eq!(seen[1], 4, "{seen:?}");
-}
-
-#[tokio::test]
-async fn lag_names_the_partitions_that_nobody_works_on() {
-    let rollcall = Rollcall::with_topics().await;
-    let mut user = status("user", Timestamp::now());
-    report(&rollcall, &user).await;
-    let answer = rollcall.run(&["lag"]);
-    assert_eq!(answer.code, Some(0), "{answer:?}");
-    let cells: Vec<_> = answer
-        .stdout
-        .lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>())
-        .collect();
-    assert_eq!(
-        cells,
-        [
-            vec!["SERVICE", "TOPIC", "PARTITIONS", "LAG", "BEHIND"],
-            vec!["user", "users.commands", "12", "24", "110.0", "ms"]
-        ]
-    );
-
-    user.reported_at = Timestamp::now();
-    user.assignments.pop();
-    report(&rollcall, &user).await;
-    let answer = rollcall.run(&["lag", "--json", "--service", "user", "--topic", "users.commands"]);
-    assert_eq!(answer.code, Some(1), "{answer:?}");
-    let rows = answer.json()["partitions"].clone();
-    assert_eq!(
-        rows[10],
-        json!({ "service": "user", "topic": "users.commands", "partition": 10, "process": user.instance, "position": 5,
-                "lag_messages": 2, "lag_ms": 100 })
-    );
-    assert_eq!(rows[11]["process"], json!(null));
-    let answer = rollcall.run(&["lag", "--partitions"]);
-    assert_eq!(
-        (answer.code, answer.stdout.contains("nobody")),
-        (Some(1), true),
-        "{answer:?}"
-    );
-    assert_eq!(rollcall.run(&["lag", "--service", "usr"]).code, Some(1));
-}
-
-/// Plays a service: takes the one command there is, and answers it.
-async fn released(rollcall: &Rollcall, key: Uuid, reply: impl Fn(&Envelope) -> Reply) -> (Envelope, Answer) {
-    let key = key.to_string();
-    let arguments = ["parked", "release", "user", "users", &key, "--json"];
-    let play = async {
-        let settings = rollcall.settings.clone();
-        let command = tokio::task::spawn_blocking(move || take_command(&settings))
-            .await
-            .expect("a command came");
-        let envelope = Envelope::of(&command).expect("a whole envelope");
-        let value = command.value.expect("a value");
-        let body = <OpsCommand as contracts::Message>::decode(&codec().await, &envelope.type_name, &value);
-        let expected = ReleaseKey {
-            service: "user".to_owned(),
-            topic: "users".to_owned(),
-            parked_key: key.parse().expect("a key"),
-        };
-        assert_eq!(body.expect("decodes"), Some(OpsCommand::ReleaseKey(expected)));
-        // Somebody else's reply comes first.
-        let other = Uuid::now_v7();
-        rollcall.say(other, reply(&envelope), other).await;
-        rollcall
-            .say(envelope.correlation_id, reply(&envelope), envelope.correlation_id)
-            .await;
-        envelope
-    };
-    tokio::join!(play, rollcall.run_beside(&arguments))
-}
-
-fn take_command(settings: &messaging::kafka::Settings) -> Record {
-    let topic = topics::OPS_COMMANDS.full_name(&settings.topic_prefix);
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", &settings.brokers)
-        .set("group.id", "cli-tests")
-        .set("enable.auto.commit", "false")
-        .create()
-        .expect("a consumer");
-    let mut start = TopicPartitionList::new();
-    start
-        .add_partition_offset(&topic, 0, Offset::Beginning)
-        .expect("an offset");
-    consumer.assign(&start).expect("assigned");
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let message = loop {
-        assert!(Instant::now() < deadline, "no command came");
-        // A topic that was just made has no leader yet: librdkafka tries again by itself.
-        if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
-            break message;
-        }
-    };
-    let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap_or_default().to_vec()).expect("UTF-8");
-    let headers = message.headers().expect("headers").iter();
-    Record {
-        partition: TopicPartition::new(message.topic(), message.partition()),
-        offset: message.offset(),
-        timestamp: Timestamp::EPOCH,
-        key: message.key().map(bytes::Bytes::copy_from_slice),
-        value: message.payload().map(bytes::Bytes::copy_from_slice),
-        headers: Headers(
-            headers
-                .map(|header| (header.key.to_owned(), text(header.value)))
-                .collect(),
-        ),
-    }
-}
-
-fn accepted(command: &Envelope, result: &str) -> Reply {
-    let accepted = CommandAccepted {
-        command_id: command.id,
-        version: 0,
-        effects: Vec::new(),
-        result: Some(result.to_owned()),
-    };
-    accepted.into()
+fn key() -> Uuid {
+    KEY.parse().expect("a key")
 }
 
 #[tokio::test]
 async fn a_released_key_is_told_with_what_was_applied() {
     let rollcall = Rollcall::with_topics().await;
-    report(&rollcall, &status("user", Timestamp::now())).await;
-    let key = Uuid::now_v7();
+    let services = Services::play(&rollcall, &["user"], |command, _| {
+        let reply = || accepted_with(command, r#"{"applied":3,"poisoned_at":null}"#);
+        // Somebody else's comes first, and Kafka says things twice.
+        vec![Say::ToAnother(reply()), Say::Reply(reply()), Say::Reply(reply())]
+    });
+    let services = services.await;
 
-    let (command, answer) = released(&rollcall, key, |command| {
-        accepted(command, r#"{"applied":3,"poisoned_at":null}"#)
-    })
-    .await;
-
+    let answer = rollcall.run(&["parked", "release", "user", "users", KEY, "--json"]);
     assert_eq!(answer.code, Some(0), "{answer:?}");
     let said = answer.json();
-    assert_eq!(said["operation"], json!(command.correlation_id));
-    assert_eq!((&said["outcome"], &said["applied"]), (&json!("accepted"), &json!(3)));
+    let [(envelope, command)] = services.taken().try_into().expect("one command");
+    let release = ReleaseKey {
+        service: "user".to_owned(),
+        topic: "users".to_owned(),
+        parked_key: key(),
+    };
+    assert_eq!(command, OpsCommand::ReleaseKey(release));
+    assert_eq!(said["operation"], json!(envelope.correlation_id));
+    assert_eq!(
+        (&said["outcome"], &said["result"]["applied"]),
+        (&json!("accepted"), &json!(3))
+    );
     let trace = said["trace"].as_str().expect("a trace id");
     assert!(
-        command
+        envelope
             .trace_parent
             .as_deref()
             .is_some_and(|parent| parent.contains(trace)),
-        "{command:?}"
+        "{envelope:?}"
     );
-    assert_eq!(command.key, command.correlation_id);
-    assert_eq!(command.source, "/rollcall/cli");
-    assert_eq!(command.actor, Some(Actor::service("cli")));
+    assert_eq!(envelope.key, envelope.correlation_id);
+    assert_eq!(envelope.source, "/rollcall/cli");
+    assert_eq!(envelope.actor, Some(Actor::service("cli")));
     assert_eq!(
-        command.reply_to,
+        envelope.reply_to,
         Some(topics::GATEWAY_REPLIES.full_name(&rollcall.settings.topic_prefix))
     );
 
@@ -282,48 +75,391 @@ async fn a_released_key_is_told_with_what_was_applied() {
 #[tokio::test]
 async fn a_release_that_met_another_poison_is_a_no() {
     let rollcall = Rollcall::with_topics().await;
-    report(&rollcall, &status("user", Timestamp::now())).await;
-    let poisoned = |command: &Envelope| accepted(command, r#"{"applied":1,"poisoned_at":9}"#);
-    let (_, answer) = released(&rollcall, Uuid::now_v7(), poisoned).await;
-    assert_eq!(
-        (answer.code, &answer.json()["poisoned_at"]),
-        (Some(1), &json!(9)),
+    let _services = Services::play(&rollcall, &["user"], |command, _| {
+        accepted(command, &json!({ "applied": 1, "poisoned_at": 9 }))
+    })
+    .await;
+    let answer = rollcall.run(&["parked", "release", "user", "users", KEY]);
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert!(
+        answer.stdout.contains("applied 1 parked message") && answer.stdout.contains("sequence 9"),
         "{answer:?}"
     );
 }
 
 #[tokio::test]
-async fn a_rejected_release_says_why() {
+async fn a_refusal_says_why() {
     let rollcall = Rollcall::with_topics().await;
-    report(&rollcall, &status("user", Timestamp::now())).await;
-    let (_, answer) = released(&rollcall, Uuid::now_v7(), |command| {
-        let rejected = CommandRejected {
-            command_id: command.id,
-            code: "not-parked".to_owned(),
-            detail: "nothing of users is parked for this key".to_owned(),
-            errors: Vec::new(),
-        };
-        rejected.into()
+    let _services = Services::play(&rollcall, &["user"], |command, asked| match asked {
+        OpsCommand::ReleaseKey(_) => rejected(command, "not-parked", "nothing of users is parked for this key"),
+        _ => {
+            let mut says = rejected(command, "invalid", "It can't be done like this.");
+            if let [Say::Reply(Reply::CommandRejected(rejected))] = says.as_mut_slice() {
+                rejected.errors.push(FieldError {
+                    field: "from_version".to_owned(),
+                    code: "too-high".to_owned(),
+                    message: "There are 3 versions.".to_owned(),
+                });
+            }
+            says
+        }
     })
     .await;
+    let answer = rollcall.run(&["parked", "release", "user", "users", KEY, "--json"]);
     assert_eq!(
         (answer.code, &answer.json()["code"]),
         (Some(1), &json!("not-parked")),
         "{answer:?}"
+    );
+    let answer = rollcall.run(&["republish", "user", KEY, "--from", "7"]);
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert_eq!(
+        answer.stdout,
+        "user rejected it: It can't be done like this. (invalid)\n  from_version: There are 3 versions. (too-high)\n"
     );
 }
 
 #[tokio::test]
 async fn nobody_is_asked_who_is_not_there() {
     let rollcall = Rollcall::with_topics().await;
-    report(&rollcall, &status("user", Timestamp::now())).await;
-    let key = Uuid::now_v7().to_string();
-    let answer = rollcall.run(&["parked", "release", "usr", "users", &key]);
+    let services = Services::play(&rollcall, &["user"], |_, _| Vec::new()).await;
+    let answer = rollcall.run(&["parked", "release", "usr", "users", KEY]);
     assert_eq!(answer.code, Some(69), "{answer:?}");
     assert!(answer.stderr.contains("running are: user"), "{answer:?}");
-    let answer = rollcall.run(&["parked", "release", "user", "userz", &key]);
-    assert_eq!(answer.code, Some(64), "{answer:?}");
-    let answer = rollcall.run(&["parked", "release", "user", "users", &key, "--timeout", "1"]);
+    let answer = rollcall.run(&["dead-letters", "list", "usr"]);
     assert_eq!(answer.code, Some(69), "{answer:?}");
-    assert!(answer.stderr.contains("user did not answer within 1 s"), "{answer:?}");
+    let answer = rollcall.run(&["parked", "release", "user", "userz", KEY]);
+    assert_eq!(answer.code, Some(64), "{answer:?}");
+    assert!(services.taken().is_empty());
+}
+
+/// Pages of two rows, under the name that they have in the answer.
+fn page(rows: &str, names: &[&str], cursor: Option<&String>, row: impl Fn(&str) -> Value) -> Value {
+    let start = cursor.map_or(0, |cursor| cursor.parse().expect("a cursor of ours"));
+    let end = names.len().min(start + 2);
+    let page: Vec<_> = names[start..end].iter().map(|name| row(name)).collect();
+    json!({ rows: page, "cursor": (end < names.len()).then(|| end.to_string()) })
+}
+
+fn parked(key: &str) -> Value {
+    json!({
+        "topic": "users", "key": key, "last": 3, "poisoned_at": 4, "waiting": 2, "age_ms": 61_000,
+        "error": "no such event",
+    })
+}
+
+#[tokio::test]
+async fn what_is_parked_is_listed_page_by_page_of_every_service() {
+    let rollcall = Rollcall::with_topics().await;
+    let services = Services::play(&rollcall, &["event", "user"], |command, asked| {
+        let OpsCommand::FindParked(find) = asked else {
+            panic!("{asked:?}");
+        };
+        let names: &[&str] = match find.service.as_str() {
+            "user" => &["a", "b", "c"],
+            _ => &[],
+        };
+        accepted(command, &page("keys", names, find.cursor.as_ref(), parked))
+    })
+    .await;
+
+    let answer = rollcall.run(&["parked", "list", "--json"]);
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    let row = |key: &str| {
+        let mut row = parked(key);
+        row["service"] = json!("user");
+        row
+    };
+    assert_eq!(
+        answer.json(),
+        json!({ "rows": [row("a"), row("b"), row("c")], "more": [], "unanswered": [] })
+    );
+    assert_eq!(services.taken().len(), 3, "one page of event's, two of user's");
+
+    let text = rollcall.run(&["parked", "list", "user", "--limit", "2"]).stdout;
+    let line = |key: &str| format!("user     users  {key}       3            4        2  1 min  no such event\n");
+    assert_eq!(
+        text,
+        format!(
+            "SERVICE  TOPIC  KEY  LAST  POISONED AT  WAITING    AGE  ERROR\n{}{}\n2 keys, and there are more at: user\n",
+            line("a"),
+            line("b")
+        )
+    );
+
+    let nothing = rollcall.run(&["parked", "list", "event"]);
+    assert_eq!(
+        (nothing.code, nothing.stdout.as_str()),
+        (Some(0), "0 keys\n"),
+        "{nothing:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_shown_sent_again_or_dropped() {
+    let rollcall = Rollcall::with_topics().await;
+    let services = Services::play(&rollcall, &["user"], |command, asked| {
+        let result = match asked {
+            OpsCommand::FindDeadLetters(find) => page(
+                "dead_letters",
+                &["x"],
+                find.cursor.as_ref(),
+                |_| json!({ "id": KEY, "topic": "users.commands", "reason": "POISON", "redriven_as": null }),
+            ),
+            OpsCommand::ShowDeadLetter(_) => {
+                json!({ "id": KEY, "headers": { "ce_type": "x" }, "bytes": 9, "content": { "a": 1 } })
+            }
+            OpsCommand::RedriveDeadLetter(_) => json!({ "command_id": KEY }),
+            _ => json!({ "discarded": KEY }),
+        };
+        accepted(command, &result)
+    })
+    .await;
+    let run = |what: &str| rollcall.run(&["dead-letters", what, "user", KEY]);
+
+    let list = rollcall.run(&["dead-letters", "list"]);
+    assert_eq!(list.code, Some(1), "{list:?}");
+    assert!(
+        list.stdout.contains(KEY) && list.stdout.ends_with("\n1 dead letter\n"),
+        "{list:?}"
+    );
+
+    let shown = run("show");
+    assert_eq!(shown.code, Some(0), "{shown:?}");
+    assert!(shown.stdout.contains("headers\n  ce_type  x\n"), "{shown:?}");
+    let again = run("redrive");
+    assert!(
+        again.code == Some(0) && again.stdout.starts_with(&format!("it is said again as {KEY}; ")),
+        "{again:?}"
+    );
+    let dropped = run("discard");
+    assert_eq!((dropped.code, dropped.stdout), (Some(0), format!("{KEY} is gone\n")));
+
+    let (service, dead_letter_id) = ("user".to_owned(), key());
+    let asked: Vec<_> = services
+        .taken()
+        .into_iter()
+        .skip(1)
+        .map(|(_, command)| command)
+        .collect();
+    let expected: [OpsCommand; 3] = [
+        ShowDeadLetter {
+            service: service.clone(),
+            dead_letter_id,
+        }
+        .into(),
+        RedriveDeadLetter {
+            service: service.clone(),
+            dead_letter_id,
+        }
+        .into(),
+        DiscardDeadLetter {
+            service,
+            dead_letter_id,
+        }
+        .into(),
+    ];
+    assert_eq!(asked, expected);
+}
+
+#[tokio::test]
+async fn a_history_is_read_to_its_end() {
+    let rollcall = Rollcall::with_topics().await;
+    let _services = Services::play(&rollcall, &["user"], |command, asked| {
+        let OpsCommand::ReadHistory(read) = asked else {
+            panic!("{asked:?}");
+        };
+        let last = (read.after_version + i64::from(read.limit).min(2)).min(5);
+        let versions = (read.after_version + 1)..=last;
+        let events: Vec<_> = versions
+            .map(|version| json!({ "version": version, "type": "UserChanged", "content": {} }))
+            .collect();
+        let next = (last < 5).then_some(last);
+        accepted(
+            command,
+            &json!({ "version": 5, "events": events, "after_version": next }),
+        )
+    })
+    .await;
+    let versions = |arguments: &[&str]| -> (Option<i32>, Vec<i64>) {
+        let answer = rollcall.run(&[&["history", "user", KEY, "--json"], arguments].concat());
+        let events = answer.json()["events"].as_array().cloned().expect("a list");
+        (
+            answer.code,
+            events
+                .iter()
+                .map(|event| event["version"].as_i64().expect("a number"))
+                .collect(),
+        )
+    };
+    assert_eq!(versions(&[]), (Some(0), vec![1, 2, 3, 4, 5]));
+    assert_eq!(versions(&["--after", "3"]), (Some(0), vec![4, 5]));
+    assert_eq!(versions(&["--after", "5"]), (Some(1), vec![]));
+    assert_eq!(versions(&["--limit", "2"]), (Some(0), vec![1, 2]));
+}
+
+#[tokio::test]
+async fn an_aggregate_is_shown_as_it_was() {
+    let rollcall = Rollcall::with_topics().await;
+    let services = Services::play(&rollcall, &["user"], |command, _| {
+        accepted(
+            command,
+            &json!({ "version": 2, "newest_version": 3, "state": { "status": "active" } }),
+        )
+    })
+    .await;
+    let read = |version, at: Option<&str>| -> OpsCommand {
+        let read = ReadAggregate {
+            service: "user".to_owned(),
+            aggregate_id: key(),
+            version,
+            at: at.map(|at| Timestamp::parse(at).expect("a time")),
+        };
+        read.into()
+    };
+    let at = "2026-03-01T12:00:00Z";
+    for (arguments, expected) in [
+        (&["--version", "2"][..], read(Some(2), None)),
+        (&["--at", at], read(None, Some(at))),
+        (&["--now"], read(None, None)),
+    ] {
+        let answer = rollcall.run(&[&["history", "user", KEY], arguments].concat());
+        assert_eq!(answer.code, Some(0), "{answer:?}");
+        assert!(answer.stdout.contains("state\n  status  active\n"), "{answer:?}");
+        assert_eq!(services.taken().pop().map(|(_, command)| command), Some(expected));
+    }
+    let both = rollcall.run(&["history", "user", KEY, "--version", "2", "--now"]);
+    assert_eq!(both.code, Some(64), "{both:?}");
+}
+
+#[tokio::test]
+async fn what_is_published_again_is_said_piece_by_piece() {
+    let rollcall = Rollcall::with_topics().await;
+    let services = Services::play(&rollcall, &["user"], |command, asked| {
+        let OpsCommand::Republish(republish) = asked else {
+            panic!("{asked:?}");
+        };
+        let next = (republish.from_version < 5).then_some(republish.from_version + 2);
+        accepted(command, &json!({ "published": 2, "next_version": next }))
+    })
+    .await;
+    let answer = rollcall.run(&["republish", "user", KEY, "--from", "2", "--to", "7", "--json"]);
+    assert_eq!(
+        (answer.code, &answer.json()["result"]),
+        (Some(0), &json!({ "published": 6 })),
+        "{answer:?}"
+    );
+    let republish = |from_version| Republish {
+        service: "user".to_owned(),
+        aggregate_id: key(),
+        from_version,
+        to_version: Some(7),
+    };
+    let asked: Vec<_> = services.taken().into_iter().map(|(_, command)| command).collect();
+    assert_eq!(asked, [2, 4, 6].map(|from| OpsCommand::from(republish(from))));
+
+    let backwards = rollcall.run(&["republish", "user", KEY, "--from", "4", "--to", "2"]);
+    assert_eq!(backwards.code, Some(64), "{backwards:?}");
+}
+
+#[tokio::test]
+async fn a_snapshot_that_leads_elsewhere_is_a_no() {
+    let rollcall = Rollcall::with_topics().await;
+    let services = Services::play(&rollcall, &["event", "user", "registration"], |command, asked| {
+        let (checked, mismatches) = match asked.service() {
+            "event" => (3, json!([{ "aggregate_id": KEY, "version": 500 }])),
+            "user" => (2, json!([])),
+            _ => (3, json!([])),
+        };
+        let verified = json!({ "snapshots": 3, "checked": checked, "unreadable": 1, "mismatches": mismatches });
+        accepted(command, &verified)
+    })
+    .await;
+    let run = |service: &str| rollcall.run(&["snapshots", "verify", service]);
+    let old = "; 1 are of an older shape, and not used";
+
+    let whole = run("registration");
+    assert_eq!(
+        (whole.code, whole.stdout),
+        (Some(0), format!("registration compared 3 of 3 snapshots{old}\n"))
+    );
+    let other = run("event");
+    assert!(other.code == Some(1) && other.stdout.contains(KEY), "{other:?}");
+    let part = run("user");
+    assert_eq!(
+        (part.code, part.stdout),
+        (
+            Some(1),
+            format!("user compared 2 of 3 snapshots{old}; there was no time for more\n")
+        )
+    );
+    let verify = VerifySnapshots {
+        service: "user".to_owned(),
+    };
+    assert_eq!(services.taken().pop().map(|(_, command)| command), Some(verify.into()));
+}
+
+#[tokio::test]
+async fn a_read_model_is_built_anew() {
+    let rollcall = Rollcall::with_topics().await;
+    let services = Services::play(&rollcall, &["gateway"], |command, _| {
+        accepted(command, &json!({ "rows": 12 }))
+    })
+    .await;
+    let answer = rollcall.run(&["replay", "gateway", "--projection", "events"]);
+    assert_eq!(
+        (answer.code, answer.stdout.as_str()),
+        (Some(0), "gateway has built events anew\nrows  12\n"),
+        "{answer:?}"
+    );
+    let replay = Replay {
+        service: "gateway".to_owned(),
+        projection: "events".to_owned(),
+    };
+    assert_eq!(services.took(), replay.into());
+}
+
+#[tokio::test]
+async fn an_admin_is_made_and_the_password_is_a_matter_of_mail() {
+    let rollcall = Rollcall::with_topics().await;
+    let services = Services::play(&rollcall, &["gateway"], |command, _| accepted(command, &Value::Null)).await;
+    let ada = [
+        "--email",
+        "ada@example.org",
+        "--username",
+        "ada",
+        "--full-name",
+        "Ada L.",
+        "--date-of-birth",
+        "1990-12-10",
+    ];
+    let answer = rollcall.run(&[&["admin", "create"], &ada[..]].concat());
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let OpsCommand::CreateAdmin(create) = services.took() else {
+        panic!("another command");
+    };
+    let expected = CreateAdmin {
+        user_id: create.user_id,
+        email: "ada@example.org".to_owned(),
+        username: "ada".to_owned(),
+        full_name: "Ada L.".to_owned(),
+        date_of_birth: Date::from_ymd(1990, 12, 10).expect("a date"),
+        time_zone: "UTC".to_owned(),
+    };
+    assert_eq!(create, expected);
+    let id = create.user_id;
+    let mail = "a mail with a link to set the password is on its way to ada@example.org";
+    assert_eq!(answer.stdout, format!("{id} is an admin; {mail}\n"));
+
+    let answer = rollcall.run(&["admin", "grant", KEY, "--role", "auditor"]);
+    assert_eq!(
+        (answer.code, answer.stdout),
+        (Some(0), format!("{KEY} is an auditor\n"))
+    );
+    let grant = GrantRole {
+        user_id: key(),
+        role: Role::Auditor,
+    };
+    assert_eq!(services.taken().pop().map(|(_, command)| command), Some(grant.into()));
+    assert_eq!(rollcall.run(&["admin", "grant", KEY, "--role", "king"]).code, Some(64));
 }

@@ -27,13 +27,19 @@ async fn topics_are_made_once_and_compared_afterwards() {
     let again = rollcall.run(&["topics", "apply"]);
     assert_eq!(
         (again.code, again.stdout.as_str()),
-        (Some(0), "0 topics made, 13 were there\n"),
+        (
+            Some(0),
+            format!("0 topics made, {} were there\n", topics::ALL.len()).as_str()
+        ),
         "{again:?}"
     );
     let same = rollcall.run(&["topics", "diff"]);
     assert_eq!(
         (same.code, same.stdout.as_str()),
-        (Some(0), "all 13 topics are as the table says\n"),
+        (
+            Some(0),
+            format!("all {} topics are as the table says\n", topics::ALL.len()).as_str()
+        ),
         "{same:?}"
     );
 }

@@ -65,8 +65,13 @@ fn a_server_that_does_not_answer_is_69_and_says_which() {
         ),
         (
             [&["parked", "release", "user", "users", key][..], &kafka, &registry].concat(),
-            "SCHEMA_REGISTRY_URL",
+            "KAFKA_BROKERS",
         ),
+        (
+            [&["dead-letters", "list"][..], &kafka, &registry].concat(),
+            "KAFKA_BROKERS",
+        ),
+        ([&["where-is", key][..], &kafka, &registry].concat(), "KAFKA_BROKERS"),
         (trace.to_vec(), "JAEGER_QUERY_URL"),
     ];
     std::thread::scope(|scope| {

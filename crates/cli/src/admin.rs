@@ -1,0 +1,92 @@
+//! `rollcall admin`: who may operate the installation.
+
+use contracts::{CreateAdmin, Date, GrantRole, security::Role};
+use uuid::Uuid;
+
+use crate::operation::{Asking, tell, with_result};
+use crate::output::Output;
+use crate::{Error, Outcome};
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Open an account with the role of an admin; its password is set by a mailed link
+    Create(Create),
+    /// Give a user a role
+    Grant(Grant),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Create {
+    /// Where the link is mailed to
+    #[arg(long)]
+    email: String,
+    /// Public handle: 3 to 30 of a-z, 0-9 and _
+    #[arg(long)]
+    username: String,
+    /// Name as the person writes it
+    #[arg(long)]
+    full_name: String,
+    /// YYYY-MM-DD
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    date_of_birth: Date,
+    /// IANA name, e.g. Europe/Berlin
+    #[arg(long, default_value = "UTC")]
+    time_zone: String,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Grant {
+    /// The user's id
+    user: Uuid,
+    /// What the user may do from then on
+    #[arg(long, default_value = "admin")]
+    role: RoleName,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum RoleName {
+    Organizer,
+    Auditor,
+    Admin,
+}
+
+fn date(text: &str) -> Result<Date, String> {
+    Date::parse(text).map_err(|error| error.to_string())
+}
+
+pub(crate) async fn run(command: Command, output: Output) -> Result<Outcome, Error> {
+    match command {
+        Command::Create(create) => open_account(create, output).await,
+        Command::Grant(Grant { user, role, asking }) => {
+            let (role, name) = match role {
+                RoleName::Organizer => (Role::Organizer, "an organizer"),
+                RoleName::Auditor => (Role::Auditor, "an auditor"),
+                RoleName::Admin => (Role::Admin, "an admin"),
+            };
+            let sentence = format!("{user} is {name}");
+            let grant = GrantRole { user_id: user, role };
+            tell(&asking, grant, output, |result| with_result(&sentence, result)).await
+        }
+    }
+}
+
+async fn open_account(create: Create, output: Output) -> Result<Outcome, Error> {
+    let user_id = Uuid::now_v7();
+    let sentence = format!(
+        "{user_id} is an admin; a mail with a link to set the password is on its way to {}",
+        create.email
+    );
+    let command = CreateAdmin {
+        user_id,
+        email: create.email,
+        username: create.username,
+        full_name: create.full_name,
+        date_of_birth: create.date_of_birth,
+        time_zone: create.time_zone,
+    };
+    tell(&create.asking, command, output, |result| with_result(&sentence, result)).await
+}

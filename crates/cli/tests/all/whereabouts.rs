@@ -1,0 +1,203 @@
+//! `rollcall where-is`, with records, positions and answers of played services.
+
+use contracts::{
+    Assignment, DeactivateUser, OpsCommand, Reply, Timestamp, UserCommand, UserDeactivated, UserEvent, WhereIs, topics,
+};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::rollcall::{Rollcall, envelope, status};
+use crate::services::{Services, accepted, accepted_with};
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
+/// An operation: a command, its domain event and its reply, and something that has nothing to do with it.
+struct Journey {
+    operation: Uuid,
+    command: Uuid,
+    event: Uuid,
+    event_at: (i32, i64),
+}
+
+async fn journey(rollcall: &Rollcall) -> Journey {
+    let (operation, user) = (Uuid::now_v7(), Uuid::now_v7());
+    let mut command = envelope("gateway", user, operation);
+    command.trace_parent = Some(format!("00-{TRACE}-00f067aa0ba902b7-01"));
+    let mut event = envelope("user", user, operation);
+    event.causation_id = Some(command.id);
+    event.sequence = Some(2);
+    event.trace_parent = Some(format!("00-{TRACE}-00f067aa0ba902b8-01"));
+    let mut reply = envelope("user", operation, operation);
+    reply.causation_id = Some(command.id);
+    let journey = |event_at| Journey {
+        operation,
+        command: command.id,
+        event: event.id,
+        event_at,
+    };
+
+    let said: Reply = accepted_with(&command, "");
+    let reason = || "on request".to_owned();
+    let deactivated = UserDeactivated {
+        reason: reason(),
+        deactivated_at: Timestamp::now(),
+    };
+    rollcall
+        .say(command.clone(), UserCommand::from(DeactivateUser { reason: reason() }))
+        .await;
+    let event_at = rollcall.say(event.clone(), UserEvent::from(deactivated)).await;
+    rollcall.say(reply, said).await;
+    let other = envelope("gateway", user, Uuid::now_v7());
+    rollcall
+        .say(other, UserCommand::from(DeactivateUser { reason: reason() }))
+        .await;
+    journey(event_at)
+}
+
+/// A process of `service` that has come so far with the event's partition.
+async fn has_come_to(rollcall: &Rollcall, service: &str, partition: i32, position: i64) {
+    let mut status = status(service, Timestamp::now());
+    status.assignments = vec![Assignment {
+        topic: topics::USERS.name.to_owned(),
+        partition,
+        position,
+        lag: 0,
+        lag_ms: None,
+    }];
+    rollcall.report(&status).await;
+}
+
+#[tokio::test]
+async fn the_way_of_an_operation_is_told_from_the_records_to_the_subscribers() {
+    let rollcall = Rollcall::with_every_topic().await;
+    let Journey {
+        operation,
+        command,
+        event,
+        event_at: (partition, offset),
+    } = journey(&rollcall).await;
+    has_come_to(&rollcall, "audit", partition, offset + 1).await;
+    has_come_to(&rollcall, "registration", partition, offset).await;
+    has_come_to(&rollcall, "gateway", partition, offset + 1).await;
+    has_come_to(&rollcall, "notification", partition, offset + 1).await;
+    let services = Services::play(&rollcall, &[], move |asked, command| {
+        let result = match command.service() {
+            "notification" => json!({ "parked": [{ "message_id": event, "error": "no template" }], "mails": [] }),
+            "gateway" => json!({ "dead_letters": [], "operation": { "state": "succeeded" } }),
+            _ => json!({ "outbox": [], "inbox": [], "parked": [], "dead_letters": [] }),
+        };
+        accepted(asked, &result)
+    })
+    .await;
+    let id = operation.to_string();
+
+    let answer = rollcall.run(&["where-is", &id, "--json"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let said = answer.json();
+    let records = said["records"].as_array().cloned().expect("a list");
+    let told: Vec<_> = records
+        .iter()
+        .map(|record| (record["depth"].as_i64(), record["topic"].as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (Some(0), Some("users.commands")),
+            (Some(1), Some("users")),
+            (Some(1), Some("gateway.replies"))
+        ]
+    );
+    assert_eq!(records[0]["message_id"], json!(command));
+    let user = &records[1];
+    assert_eq!(
+        (&user["partition"], &user["offset"], &user["sequence"]),
+        (&json!(partition), &json!(offset), &json!(2))
+    );
+    let expected = json!({
+        "audit": "applied", "gateway": "applied", "notification": "parked", "registration": "ahead",
+    });
+    assert_eq!(user["subscribers"], expected);
+    assert_eq!(said["traces"], json!([TRACE]));
+    let asked: Vec<_> = services.taken().into_iter().map(|(_, command)| command).collect();
+    let question = |service: &str| {
+        let service = service.to_owned();
+        OpsCommand::from(WhereIs {
+            service,
+            message_id: operation,
+        })
+    };
+    assert_eq!(
+        asked,
+        ["audit", "gateway", "notification", "registration"].map(question)
+    );
+
+    let text = rollcall
+        .command(&["where-is", &id])
+        .env_remove("JAEGER_QUERY_URL")
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8(text.stdout).expect("UTF-8");
+    for part in [
+        format!("{id}: 3 records"),
+        format!("└─ UserDeactivated #2, by user: users[{partition}]@{offset}, "),
+        "→ audit: applied, gateway: applied, notification: PARKED, registration: not yet".to_owned(),
+        "notification\n  parked\n    ".to_owned(),
+        "gateway\n  operation\n    state  succeeded".to_owned(),
+        format!("rollcall trace {TRACE}"),
+    ] {
+        assert!(text.contains(&part), "{part:?} is not in {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_is_found_with_what_it_led_to() {
+    let rollcall = Rollcall::with_every_topic().await;
+    let Journey { command, event, .. } = journey(&rollcall).await;
+    let _services = Services::play(&rollcall, &["user"], |asked, _| {
+        accepted(asked, &json!({ "inbox": [0] }))
+    })
+    .await;
+    let records = |id: Uuid| -> Vec<Value> {
+        let answer = rollcall.run(&["where-is", &id.to_string(), "--json"]);
+        assert_eq!(answer.code, Some(0), "{answer:?}");
+        answer.json()["records"].as_array().cloned().expect("a list")
+    };
+    assert_eq!(records(command).len(), 3);
+    let [only] = records(event).try_into().expect("one record");
+    assert_eq!(only["type"], "rollcall.users.UserDeactivated");
+}
+
+#[tokio::test]
+async fn what_nobody_knows_is_a_no() {
+    let rollcall = Rollcall::with_every_topic().await;
+    let _services = Services::play(&rollcall, &["user"], |asked, _| {
+        accepted(asked, &json!({ "parked": [] }))
+    })
+    .await;
+    let id = Uuid::now_v7().to_string();
+    let answer = rollcall.run(&["where-is", &id]);
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert!(
+        answer
+            .stdout
+            .starts_with(&format!("no record of {id} was written from ")),
+        "{answer:?}"
+    );
+
+    // An id of another make holds no time.
+    let answer = rollcall.run(&["where-is", "c0ffee00-0000-4000-8000-000000000000"]);
+    assert_eq!(
+        (answer.code, answer.stdout.contains("--since")),
+        (Some(1), true),
+        "{answer:?}"
+    );
+}
+
+#[tokio::test]
+async fn records_are_found_while_no_service_runs() {
+    let rollcall = Rollcall::with_every_topic().await;
+    let Journey { operation, .. } = journey(&rollcall).await;
+    let answer = rollcall.run(&["where-is", &operation.to_string(), "--json"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    assert_eq!(answer.json()["records"].as_array().map(Vec::len), Some(3));
+}
