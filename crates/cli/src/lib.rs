@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod admin;
+mod audit;
 mod dead_letters;
 mod history;
 mod journal;
@@ -70,6 +71,9 @@ enum Command {
     /// Who may operate the installation
     #[command(subcommand)]
     Admin(admin::Command),
+    /// The audit log as a file, and whether such a file is whole
+    #[command(subcommand)]
+    Audit(audit::Command),
 }
 
 const AFTER_HELP: &str = "\
@@ -135,6 +139,7 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Error> {
         Command::Replay(arguments) => journal::replay(arguments, output).await,
         Command::Snapshots(command) => journal::snapshots(command, output).await,
         Command::Admin(command) => admin::run(command, output).await,
+        Command::Audit(command) => audit::run(command, output).await,
     }
 }
 
