@@ -23,6 +23,9 @@ pub struct Settings {
     /// Records that wait for a partition's worker, at most.
     pub partition_queue: usize,
     pub inbox_retention: Duration,
+    /// How long one transaction may take. A store that is gone without a word must not hold a worker for ever. No
+    /// setting: the stores' own limits are made to fit.
+    pub transaction_limit: Duration,
     /// An error is logged once messages wait longer than this for one that is missing.
     pub gap_alarm: Duration,
 }
@@ -55,6 +58,7 @@ impl Settings {
             batch: 500,
             partition_queue: 1_000,
             inbox_retention: crate::runtime::INBOX_RETENTION,
+            transaction_limit: Duration::from_secs(60),
             gap_alarm: Duration::from_secs(120),
         }
     }
@@ -92,6 +96,7 @@ impl Settings {
                 &hours(defaults.inbox_retention),
                 "how long a message's id is remembered; longer than its topic keeps it",
             ),
+            transaction_limit: defaults.transaction_limit,
             gap_alarm: read.or(
                 "GAP_ALARM_SECONDS",
                 "120",

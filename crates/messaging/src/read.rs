@@ -72,6 +72,8 @@ fn read_on(
     }
     let consumer: BaseConsumer = settings
         .client()
+        // librdkafka asks for one; nobody joins it.
+        .set("group.id", format!("{}read", settings.topic_prefix))
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "earliest")

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use contracts::{Codec, Registry, Timestamp};
+use contracts::{Codec, Registry, Timestamp, topics};
 use tokio_util::sync::CancellationToken;
 
 use crate::envelope::Envelope;
@@ -14,6 +14,9 @@ use crate::worker::{Stopped, chain, wait_or_stop};
 /// How long the inbox remembers by default: the command topics' retention and segment roll, and a margin.
 pub const INBOX_RETENTION: Duration = Duration::from_secs(10 * 24 * 60 * 60);
 
+/// How long an operation may take.
+const OPERATION_LIMIT: Duration = Duration::from_secs(10 * 60);
+
 /// What every worker of a process shares.
 pub(crate) struct Runtime<L: Ledger> {
     pub(crate) service: &'static str,
@@ -22,11 +25,20 @@ pub(crate) struct Runtime<L: Ledger> {
     pub(crate) metrics: Metrics,
     pub(crate) registry: Option<Registry>,
     pub(crate) inbox_retention: Duration,
+    pub(crate) transaction_limit: Duration,
 }
 
 impl<L: Ledger> Runtime<L> {
     pub(crate) fn codec(&self) -> &Codec {
         self.publisher.codec()
+    }
+
+    /// How long a transaction on this topic may take. An operation may do long work beside its own: rebuild, verify.
+    pub(crate) fn transaction_limit(&self, topic: &str) -> Duration {
+        match topic == self.publisher.topic_name(&topics::OPS_COMMANDS) {
+            true => OPERATION_LIMIT,
+            false => self.transaction_limit,
+        }
     }
 
     /// Whether a command is older than the inbox is sure to remember: it may have been executed.

@@ -90,6 +90,7 @@ impl<L: Ledger> Connected<L> {
             metrics,
             registry,
             inbox_retention: settings.inbox_retention,
+            transaction_limit: settings.transaction_limit,
         });
         Self {
             identity,

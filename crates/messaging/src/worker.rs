@@ -208,8 +208,22 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
         Ok(())
     }
 
-    /// One transaction: the position, then everything that the items mean, then the commit.
+    /// One transaction, within its limit.
     async fn attempt(&mut self, items: &[B::Item], verdicts: &Verdicts, taking: Taking) -> Result<(), Setback> {
+        let limit = self.runtime.transaction_limit(&self.partition.topic);
+        match tokio::time::timeout(limit, self.transact(items, verdicts, taking)).await {
+            Ok(outcome) => outcome,
+            // Perhaps the commit was under way: the relay looks for its rows, and the next attempt meets the position.
+            Err(_) => {
+                self.body.forget();
+                self.runtime.publisher.request_sweep();
+                Err(Failure::Conflict(format!("the transaction took longer than {limit:?}").into()).into())
+            }
+        }
+    }
+
+    /// The position, then everything that the items mean, then the commit.
+    async fn transact(&mut self, items: &[B::Item], verdicts: &Verdicts, taking: Taking) -> Result<(), Setback> {
         let runtime = Arc::clone(&self.runtime);
         let next = B::record(items.last().expect("an attempt has items")).offset + 1;
         let mut unit = Unit::begin(&runtime.ledger, &runtime.publisher).await?;

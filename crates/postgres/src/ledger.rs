@@ -15,7 +15,7 @@ use sqlx::Row;
 use sqlx::postgres::{PgDatabaseError, PgRow, PgSeverity};
 use uuid::Uuid;
 
-use crate::{Postgres, Tx, operations, outbox, store_error};
+use crate::{Postgres, Tx, in_time, operations, outbox, store_error};
 
 /// Inbox partitions that are made ahead, in days: for clocks that are a little fast, and a night without housekeeping.
 const DAYS_AHEAD: i64 = 3;
@@ -33,7 +33,7 @@ impl Ledger for Postgres {
     }
 
     async fn begin(&self) -> Result<Tx, StoreError> {
-        self.pool().begin().await.map_err(store_error)
+        in_time(async { self.pool().begin().await.map_err(store_error) }).await
     }
 
     async fn commit(&self, mut tx: Tx) -> Result<(), CommitError> {
@@ -65,9 +65,8 @@ impl Ledger for Postgres {
         )
         .bind(topics)
         .bind(numbers)
-        .fetch_all(self.pool())
-        .await
-        .map_err(store_error)?;
+        .fetch_all(self.pool());
+        let rows = in_time(async { rows.await.map_err(store_error) }).await?;
         Ok(rows
             .iter()
             .map(|row| (partition(row), row.get("next_offset")))
@@ -312,51 +311,51 @@ impl Ledger for Postgres {
     }
 
     async fn acknowledge(&self, rows: &[(i64, Uuid)], offsets: &[(TopicPartition, i64)]) -> Result<(), StoreError> {
-        outbox::acknowledge(self.pool(), rows, offsets).await
+        in_time(outbox::acknowledge(self.pool(), rows, offsets)).await
     }
 
     async fn sweep(&self, owner: Uuid, min_age: Duration, limit: i64) -> Result<Vec<OutboxRow<i64>>, StoreError> {
-        outbox::sweep(self.pool(), owner, min_age, limit).await
+        in_time(outbox::sweep(self.pool(), owner, min_age, limit)).await
     }
 
     async fn take_due(&self, owner: Uuid, limit: i64) -> Result<(Vec<OutboxRow<i64>>, Option<Duration>), StoreError> {
-        outbox::take_due(self.pool(), owner, limit).await
+        in_time(outbox::take_due(self.pool(), owner, limit)).await
     }
 
     async fn adopt(&self, owner: Uuid, limit: i64) -> Result<Vec<OutboxRow<i64>>, StoreError> {
-        outbox::adopt(self.pool(), owner, limit).await
+        in_time(outbox::adopt(self.pool(), owner, limit)).await
     }
 
     async fn take_lease(&self, owner: Uuid, length: Duration) -> Result<(), StoreError> {
-        outbox::take_lease(self.pool(), owner, length).await
+        in_time(outbox::take_lease(self.pool(), owner, length)).await
     }
 
     async fn renew_lease(&self, owner: Uuid, length: Duration) -> Result<bool, StoreError> {
-        outbox::renew_lease(self.pool(), owner, length).await
+        in_time(outbox::renew_lease(self.pool(), owner, length)).await
     }
 
     async fn drop_lease(&self, owner: Uuid) -> Result<(), StoreError> {
-        outbox::drop_lease(self.pool(), owner).await
+        in_time(outbox::drop_lease(self.pool(), owner)).await
     }
 
     async fn outbox_gauge(&self) -> Result<OutboxGauge, StoreError> {
-        outbox::gauge(self.pool()).await
+        in_time(outbox::gauge(self.pool())).await
     }
 
     async fn held_topics(&self) -> Result<Vec<HeldTopic>, StoreError> {
-        operations::held_topics(self.pool()).await
+        in_time(operations::held_topics(self.pool())).await
     }
 
     async fn held_keys(&self, after: Option<(&str, Uuid)>, limit: i64) -> Result<Vec<HeldKey>, StoreError> {
-        operations::held_keys(self.pool(), after, limit).await
+        in_time(operations::held_keys(self.pool(), after, limit)).await
     }
 
     async fn count_letters(&self) -> Result<i64, StoreError> {
-        operations::count_letters(self.pool()).await
+        in_time(operations::count_letters(self.pool())).await
     }
 
     async fn letters(&self, before: Option<Uuid>, limit: i64) -> Result<Vec<KeptLetter>, StoreError> {
-        operations::letters(self.pool(), before, limit).await
+        in_time(operations::letters(self.pool(), before, limit)).await
     }
 
     async fn letter(&self, tx: &mut Tx, id: Uuid) -> Result<Option<KeptLetter>, StoreError> {
@@ -372,7 +371,7 @@ impl Ledger for Postgres {
     }
 
     async fn where_is(&self, id: Uuid) -> Result<Whereabouts, StoreError> {
-        operations::where_is(self.pool(), id).await
+        in_time(operations::where_is(self.pool(), id)).await
     }
 
     async fn schemas(&self) -> Result<Vec<StoredSchema>, StoreError> {

@@ -12,9 +12,10 @@ mod pool_metrics;
 
 use std::time::Duration;
 
-use sqlx::PgPool;
+use messaging::ledger::{StoreError, StoreErrorKind};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, PgConnection, PgPool};
 
 use crate::pool_metrics::PoolMetrics;
 
@@ -47,6 +48,24 @@ pub enum Error {
     NotMigrated,
 }
 
+/// What the server ends by itself, so that nothing waits for ever, and a client that is gone holds no row: one that
+/// crashed with its host, or that the network cut off. The README says how they go together.
+const SERVER_SIDE: [(&str, &str); 7] = [
+    ("statement_timeout", "20s"),
+    ("lock_timeout", "10s"),
+    // An operation may do long work beside its own transaction.
+    ("idle_in_transaction_session_timeout", "15min"),
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "15s"),
+];
+/// How long a call outside of a transaction waits: longer than a statement may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a connection that is given back has to answer. One without an answer would keep its place in the pool for
+/// as long as TCP believes in it, a quarter of an hour.
+const RELEASE: Duration = Duration::from_secs(5);
+
 impl Postgres {
     /// Connects with at most `connections`; answers when one is there.
     pub async fn connect(url: &str, connections: u32) -> Result<Self, Error> {
@@ -56,7 +75,8 @@ impl Postgres {
             .acquire_timeout(Duration::from_secs(10))
             // A connection is looked at when a statement fails, not before each one.
             .test_before_acquire(false)
-            .connect_with(options)
+            .after_release(|connection, _| Box::pin(answers(connection)))
+            .connect_with(options.options(SERVER_SIDE))
             .await
             .map_err(Error::Unreachable)?;
         Ok(Self { pool })
@@ -79,6 +99,11 @@ impl Postgres {
     /// Applies the ledger's migrations and then the service's own. Their versions must not meet: the
     /// service's are dates (`20260101_…`).
     pub async fn migrate(&self, own: &Migrator) -> Result<(), Error> {
+        // A migration takes its time.
+        let unhurried = [("statement_timeout", "0"), ("lock_timeout", "0")];
+        let options = PgConnectOptions::clone(&self.pool.connect_options()).options(unhurried);
+        let one = PgPoolOptions::new().max_connections(1);
+        let pool = one.connect_with(options).await.map_err(Error::Unreachable)?;
         for migrator in [&MIGRATIONS, own] {
             let migrator = Migrator {
                 migrations: migrator.migrations.clone(),
@@ -86,8 +111,9 @@ impl Postgres {
                 ignore_missing: true,
                 ..Migrator::DEFAULT
             };
-            migrator.run(&self.pool).await.map_err(Error::Migration)?;
+            migrator.run(&pool).await.map_err(Error::Migration)?;
         }
+        pool.close().await;
         Ok(())
     }
 
@@ -108,4 +134,21 @@ impl Postgres {
             false => Err(Error::NotMigrated),
         }
     }
+}
+
+/// Whether a connection answers in time; an error closes it.
+async fn answers(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let answer = tokio::time::timeout(RELEASE, connection.ping()).await;
+    answer.unwrap_or_else(|_| Err(no_answer())).map(|()| true)
+}
+
+/// What a call outside of a transaction comes to; `Unavailable` where it takes too long: the other end may be gone
+/// without a word.
+pub(crate) async fn in_time<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let answer = tokio::time::timeout(PATIENCE, call).await;
+    answer.unwrap_or_else(|_| Err(StoreError::new(StoreErrorKind::Unavailable, no_answer())))
+}
+
+fn no_answer() -> sqlx::Error {
+    sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())
 }

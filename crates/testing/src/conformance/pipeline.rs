@@ -219,6 +219,27 @@ pub async fn newest_state_wins<S: Store>() {
     assert_eq!(service.numbers(key).await, [5, 9, 12, 14]);
 }
 
+/// A store that answers no more, not even with an error, holds nobody for ever: the batch is taken again. Even the
+/// commit's answer may be what is missing.
+pub async fn transaction_that_hangs_is_given_up<S: Store>() {
+    for call in ["remember", "commit"] {
+        let service = Service::<S>::over(S::fresh().await, |settings| {
+            settings.transaction_limit = Duration::from_millis(300);
+        });
+        let key = Uuid::now_v7();
+        let hangs = service.faults.pause_before(call);
+        let commands = [order(key, "add"), order(key, "at-least:1")];
+        let ids = commands.each_ref().map(|command| command.id);
+        service.deliver_all(commands).await;
+        drop(hangs);
+        service.deliver_again().await;
+        assert_eq!(service.versions(key).await, [1, 2], "{call}");
+        for id in ids {
+            assert!(matches!(service.reply(id).await, Reply::CommandAccepted(_)), "{call}");
+        }
+    }
+}
+
 /// A tombstone is a state like any other: said, published without a value, and newer than all before it.
 pub async fn tombstone_is_the_newest_state<S: Store>() {
     let service = Service::<S>::start().await;

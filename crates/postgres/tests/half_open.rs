@@ -1,0 +1,114 @@
+//! A connection whose other end is gone without a word: nothing waits for it for ever.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use messaging::ledger::{Ledger as _, StoreErrorKind};
+use postgres::Postgres;
+use sqlx::ConnectOptions as _;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::PgConnectOptions;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// Carries connections to the server until it is told to freeze: then what it has moves no more, and does not end.
+/// New connections go through.
+struct Proxy {
+    address: SocketAddr,
+    freeze: Arc<watch::Sender<()>>,
+}
+
+impl Proxy {
+    async fn start(server: (String, u16)) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let freeze = Arc::new(watch::Sender::new(()));
+        let frozen = Arc::clone(&freeze);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let mut upstream = TcpStream::connect(&server).await.expect("Postgres answers");
+                let mut frozen = frozen.subscribe();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut client, &mut upstream) => return,
+                        _ = frozen.changed() => {}
+                    }
+                    std::future::pending::<()>().await;
+                });
+            }
+        });
+        Self { address, freeze }
+    }
+
+    fn freeze(&self) {
+        self.freeze.send_replace(());
+    }
+}
+
+/// A database behind a proxy.
+async fn behind_a_proxy(connections: u32) -> (testing::PostgresDatabase, Proxy, Postgres) {
+    let database = testing::postgres(&Migrator::DEFAULT).await;
+    let options: PgConnectOptions = database.url().parse().expect("an address of Postgres");
+    let proxy = Proxy::start((options.get_host().to_owned(), options.get_port())).await;
+    let options = options.host("127.0.0.1").port(proxy.address.port());
+    let ledger = Postgres::connect(options.to_url_lossy().as_str(), connections).await;
+    (database, proxy, ledger.expect("it answers"))
+}
+
+/// Lets time pass at once, until `until` has passed.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::sleep(time).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn a_connection_without_an_answer_gives_its_place_back() {
+    let (_database, proxy, ledger) = behind_a_proxy(1).await;
+    let tx = ledger.begin().await.expect("a transaction begins");
+    proxy.freeze();
+    drop(tx);
+    pass(Duration::from_secs(6)).await;
+    ledger.ping().await.expect("a new connection took its place");
+}
+
+#[tokio::test]
+async fn a_call_without_an_answer_is_given_up() {
+    let (_database, proxy, ledger) = behind_a_proxy(1).await;
+    proxy.freeze();
+    let call = tokio::spawn({
+        let ledger = ledger.clone();
+        async move { ledger.outbox_gauge().await }
+    });
+    tokio::task::yield_now().await;
+    pass(Duration::from_secs(31)).await;
+    let error = call.await.expect("no panic").expect_err("nobody answers");
+    assert_eq!(error.kind, StoreErrorKind::Unavailable);
+    pass(Duration::from_secs(6)).await;
+    ledger.ping().await.expect("a new connection took its place");
+}
+
+#[tokio::test]
+async fn the_server_ends_what_takes_too_long() {
+    let (_database, _proxy, ledger) = behind_a_proxy(1).await;
+    let settings: Vec<String> = sqlx::query_scalar(
+        "SELECT name || '=' || setting FROM pg_settings WHERE name IN
+             ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'tcp_keepalives_idle',
+              'tcp_keepalives_interval', 'tcp_keepalives_count', 'tcp_user_timeout') ORDER BY name",
+    )
+    .fetch_all(ledger.pool())
+    .await
+    .expect("the settings can be read");
+    let expected = [
+        "idle_in_transaction_session_timeout=900000",
+        "lock_timeout=10000",
+        "statement_timeout=20000",
+        "tcp_keepalives_count=3",
+        "tcp_keepalives_idle=10",
+        "tcp_keepalives_interval=5",
+        "tcp_user_timeout=15000",
+    ];
+    assert_eq!(settings, expected);
+}
