@@ -1,6 +1,6 @@
 //! The inbox: which messages have taken effect.
 //!
-//! One collection, from which the housekeeping deletes by age. On Postgres the inbox is cut into
+//! One collection, from which the housekeeping deletes by age (ADR 0017). On Postgres the inbox is cut into
 //! partitions that are dropped whole, because deleting rows leaves holes there that must be vacuumed.
 //! WiredTiger uses the room of deleted documents again by itself; and a collection a day could not be made
 //! within a transaction that reads a snapshot, so every age that a message may have would need its

@@ -3,9 +3,12 @@
 mod dead_letters;
 mod documents;
 mod error;
+mod held;
 mod inbox;
 mod ledger;
 mod outbox;
+mod parked;
+mod pool_metrics;
 mod position;
 mod relay;
 mod sequences;
@@ -13,6 +16,7 @@ mod setup;
 mod transaction;
 mod whereabouts;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use messaging::ledger::{StoreError, StoreErrorKind};
@@ -20,6 +24,8 @@ use mongodb::bson::{self, doc};
 use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, WriteConcern};
 use mongodb::{Client, Collection, Database};
 use uuid::Uuid;
+
+use crate::pool_metrics::{Pool, PoolMetrics};
 
 pub use error::{Error, store_error};
 pub use setup::index;
@@ -38,6 +44,7 @@ const CONNECTIONS: u32 = 16;
 pub struct Mongo {
     client: Client,
     database: Database,
+    pool: Arc<Pool>,
 }
 
 impl Mongo {
@@ -62,13 +69,21 @@ impl Mongo {
         options.max_pool_size.get_or_insert(CONNECTIONS);
         options.read_concern = Some(ReadConcern::majority());
         options.write_concern = Some(durable());
+        let pool = Arc::new(Pool::default());
+        options.cmap_event_handler = Some(pool.handler());
         let client = Client::with_options(options).map_err(store_error)?;
         let mongo = Self {
             database: client.database(&name),
             client,
+            pool,
         };
         mongo.ping().await?;
         Ok(mongo)
+    }
+
+    /// Shows the pool in the process's metrics.
+    pub fn register_metrics(&self, registry: &prometheus::Registry) -> Result<(), prometheus::Error> {
+        registry.register(Box::new(PoolMetrics::new(Arc::clone(&self.pool))?))
     }
 
     /// Asks the server for an answer: for readiness.

@@ -9,7 +9,7 @@ use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
 
 use crate::error::is_already_there;
-use crate::{Mongo, dead_letters, inbox, outbox, position, relay, sequences, store_error};
+use crate::{Mongo, dead_letters, held, inbox, outbox, parked, position, relay, sequences, store_error};
 
 pub(crate) const SCHEMAS: &str = "schemas";
 
@@ -98,9 +98,9 @@ fn bookkeeping() -> Vec<(&'static str, Vec<IndexModel>)> {
     vec![
         (position::CONSUMED, vec![]),
         (inbox::INBOX, vec![index(doc! { "since": 1 }, false)]),
-        (sequences::SEQUENCES, vec![sequences::held()]),
+        (sequences::SEQUENCES, vec![held::held()]),
         (
-            sequences::PARKED,
+            parked::PARKED,
             vec![index(doc! { "_id.topic": 1, "_id.key": 1, "_id.sequence": 1 }, false)],
         ),
         (dead_letters::DEAD_LETTERS, vec![]),

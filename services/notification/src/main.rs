@@ -29,6 +29,7 @@ async fn migrate(config: Config) -> anyhow::Result<()> {
 async fn run(config: Config, process: Process) -> anyhow::Result<()> {
     let mongo = Mongo::connect(config.database.as_str()).await?;
     store::check(&mongo).await?;
+    mongo.register_metrics(process.metrics())?;
 
     let identity = Identity {
         service: process.name(),

@@ -7,7 +7,7 @@ use messaging::ledger::{DeadLetter, StoreErrorKind, StoredSchema};
 use mongodb::bson::{Document, doc};
 use uuid::Uuid;
 
-use crate::database::{TestDatabase, committed, record};
+use crate::database::{TestDatabase, committed, eventually, record};
 
 #[tokio::test]
 async fn a_database_that_was_not_prepared_is_named() {
@@ -151,4 +151,43 @@ async fn many_updates_are_one_statement() {
     .await
     .expect_err("an _id never changes");
     assert_eq!(wrong.kind, StoreErrorKind::Broken, "{wrong:?}");
+}
+
+#[tokio::test]
+async fn the_pool_is_counted() {
+    let database = TestDatabase::new().await;
+    let registry = prometheus::Registry::new();
+    let store = &database.store;
+    store.register_metrics(&registry).expect("the registry is empty");
+    let connections = |state: &str| {
+        let families = registry.gather();
+        let family = families
+            .iter()
+            .find(|family| family.name() == "rollcall_pool_connections");
+        let series = family.expect("it is registered").get_metric();
+        let series = series.iter().find(|metric| metric.get_label()[0].value() == state);
+        series.expect("the state is shown").get_gauge().get_value()
+    };
+
+    let mut transactions = Vec::new();
+    for key in 0..3 {
+        let mut tx = store.begin().await.expect("a transaction");
+        let partition = messaging::TopicPartition::new("users", key);
+        store
+            .advance(&mut tx, &partition, None, 1)
+            .await
+            .expect("the server answers");
+        transactions.push(tx);
+    }
+    assert!(connections("idle") + connections("used") >= 1.0);
+    // A statement under way holds a connection; between statements none does.
+    assert!(connections("used") <= 3.0);
+    for tx in transactions {
+        store.rollback(tx).await;
+    }
+    eventually("every connection is given back", || async {
+        (connections("used") == 0.0).then_some(())
+    })
+    .await;
+    assert!(connections("idle") >= 1.0);
 }
