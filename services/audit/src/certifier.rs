@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::certificate::{Counted, Gaps, certify};
-use crate::notary::own_cause;
+use crate::notary::{chain, own_cause};
 use crate::recorded;
 use crate::store::{CERTIFICATES, CERTIFIED, ENTRIES, STREAMS};
 
@@ -105,10 +105,7 @@ impl Certifier {
     pub async fn run(self, stop: CancellationToken) {
         loop {
             if let Err(failure) = self.certify(Timestamp::now()).await {
-                tracing::warn!(
-                    error = &failure as &dyn std::error::Error,
-                    "an hour was not certified; it is tried again"
-                );
+                tracing::warn!(error = chain(&failure), "an hour was not certified; it is tried again");
             }
             tokio::select! {
                 () = stop.cancelled() => return,

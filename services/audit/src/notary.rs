@@ -46,10 +46,7 @@ impl Notary {
             let wait = match self.sign(Timestamp::now()).await {
                 Ok(_) => self.wait().await,
                 Err(failure) => {
-                    tracing::warn!(
-                        error = &failure as &dyn std::error::Error,
-                        "no checkpoint was signed; it is tried again"
-                    );
+                    tracing::warn!(error = chain(&failure), "no checkpoint was signed; it is tried again");
                     self.every
                 }
             };
@@ -135,6 +132,12 @@ impl Notary {
         tracing::info!(number, "a checkpoint was signed");
         Ok(Some(number))
     }
+}
+
+/// An error with all that caused it.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// What this service says of its own accord begins a chain.
