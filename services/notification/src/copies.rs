@@ -46,6 +46,9 @@ pub struct Profile {
     pub reminders: bool,
     /// Whether the person wants organizers' announcements.
     pub announcements: bool,
+    /// The user's version that it is from.
+    #[serde(default)]
+    pub version: i64,
 }
 
 impl Profile {
@@ -59,6 +62,7 @@ impl Profile {
             email_verified: false,
             reminders: true,
             announcements: true,
+            version: 1,
         }
     }
 }

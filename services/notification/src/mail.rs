@@ -40,11 +40,17 @@ pub(crate) struct Mail {
     pub(crate) starts_at: Option<bson::DateTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
     link: Option<StoredLink>,
+    /// The oldest profile that will do: whoever asked for the mail has seen that one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) profile_version: Option<i64>,
     cause: StoredCause,
     pub(crate) state: State,
     created_at: bson::DateTime,
     /// When it is to be tried; while it is claimed, when the claim ends.
     next_attempt_at: bson::DateTime,
+    /// Why it was not sent, or not yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
     /// How often a mail server refused it for the time being.
     #[serde(default)]
     pub(crate) refusals: u32,
@@ -102,10 +108,12 @@ impl Mail {
             registration: None,
             starts_at: None,
             link: None,
+            profile_version: None,
             state: State::Pending,
             created_at: cause.at,
             next_attempt_at: cause.at,
             cause,
+            reason: None,
             refusals: 0,
             waits: 0,
             tried_since: None,
@@ -134,6 +142,12 @@ impl Mail {
             nonce: to_bson(nonce),
             expires_at: expires_at.as_micros(),
         });
+        self
+    }
+
+    /// Not to be sent by an older profile: its address may be another one.
+    pub(crate) fn not_before(mut self, profile_version: Option<i64>) -> Self {
+        self.profile_version = profile_version;
         self
     }
 

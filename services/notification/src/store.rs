@@ -24,6 +24,9 @@ fn collections() -> Vec<(&'static str, Vec<IndexModel>)> {
             doc! { "missing": 1, "event": 1 },
             doc! { "missing": { "$exists": true } },
         ),
+        // What a message led to.
+        index(doc! { "cause.id": 1 }, false),
+        index(doc! { "cause.correlation_id": 1 }, false),
         // What waits for a person, whatever it waits for.
         partial(doc! { "user": 1 }, doc! { "state": "pending" }),
     ];

@@ -35,14 +35,17 @@ impl Handler<Mongo> for FollowCommands {
                     expires_at,
                 }) => mails.push(
                     Mail::because_of(cause(), NotificationKind::EmailVerification, *user_id)
-                        .with_link(*nonce, *expires_at),
+                        .with_link(*nonce, *expires_at)
+                        .not_before(message.envelope.expected_version),
                 ),
                 NotificationCommand::SendPasswordResetMail(SendPasswordResetMail {
                     user_id,
                     nonce,
                     expires_at,
                 }) => mails.push(
-                    Mail::because_of(cause(), NotificationKind::PasswordReset, *user_id).with_link(*nonce, *expires_at),
+                    Mail::because_of(cause(), NotificationKind::PasswordReset, *user_id)
+                        .with_link(*nonce, *expires_at)
+                        .not_before(message.envelope.expected_version),
                 ),
                 NotificationCommand::ContinueMailing(piece) => pieces.push((*message, piece)),
             }

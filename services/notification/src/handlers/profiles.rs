@@ -23,7 +23,12 @@ impl Handler<Mongo> for FollowProfiles {
     ) -> Result<(), Failure> {
         let newest: BTreeMap<Uuid, _> = messages
             .iter()
-            .map(|message| (message.envelope.key, profile(&message.body)))
+            .map(|message| {
+                (
+                    message.envelope.key,
+                    (message.envelope.sequence, profile(&message.body)),
+                )
+            })
             .collect();
         let mut profiles = Changes::default();
         let mut members = Changes::default();
@@ -31,9 +36,12 @@ impl Handler<Mongo> for FollowProfiles {
         let here: Vec<_> = newest.keys().copied().collect();
         // An erased person's profile, met late, is not kept: its tombstone may be gone from the topic.
         let erased = erased(unit.tx(), &here).await?;
-        for (user, profile) in newest {
+        for (user, (version, profile)) in newest {
             match profile {
-                Some(profile) if !erased.contains(&user) => profiles.set(user, fields(profile)),
+                Some(profile) if !erased.contains(&user) => {
+                    profiles.set(user, fields(profile));
+                    profiles.set(user, doc! { "version": version });
+                }
                 Some(_) => {}
                 None => {
                     members.set(user, doc! { "active": false, "erased": true });

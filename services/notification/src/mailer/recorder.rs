@@ -143,7 +143,8 @@ fn update<S>(shared: &Shared<S>, attempt: &Attempt, now: Timestamp) -> Update {
         (mail.while_claimed(), change)
     };
     let (filter, change) = match &attempt.outcome {
-        Outcome::Sent => done(State::Sent, Document::new()),
+        // Of an attempt before.
+        Outcome::Sent => done(State::Sent, doc! { "reason": null }),
         Outcome::Failed(reason) => done(State::Failed, doc! { "reason": reason }),
         Outcome::Dropped(reason) => done(State::Dropped, doc! { "reason": reason }),
         Outcome::Later(reason) => {

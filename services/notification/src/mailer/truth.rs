@@ -30,7 +30,11 @@ pub(super) fn look<'a>(mail: &Mail, copies: &'a Copies, now: DateTime) -> Result
     if mail.is_to_many() && !has_place(mail.kind, registration) {
         return dropped("the place was given up");
     }
-    let profile = copies.profile(mail.user()).ok_or(Outcome::Missing(Missing::Profile))?;
+    let new_enough = |profile: &&Profile| mail.profile_version.is_none_or(|version| profile.version >= version);
+    let profile = copies
+        .profile(mail.user())
+        .filter(new_enough)
+        .ok_or(Outcome::Missing(Missing::Profile))?;
     if let Some(reason) = unwanted(mail.kind, profile) {
         return dropped(reason);
     }

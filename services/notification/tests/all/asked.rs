@@ -84,6 +84,27 @@ async fn a_token_is_bound_to_the_address_that_it_goes_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_link_waits_for_the_profile_that_its_sender_has_seen() {
+    let app = App::with_mailer().await;
+    let ada = app.has_user("Ada").await;
+
+    app.bench
+        .deliver(verification(ada, in_days(1)).expected_version(Some(2)))
+        .await;
+    app.bench.deliver_again().await;
+    eventually("it waits", DEADLINE, || async {
+        let mails = app.mails().await;
+        (mails[0].get_str("missing").ok() == Some("profile")).then_some(())
+    })
+    .await;
+    app.bench.deliver(profile(ada, "Augusta")).await;
+    app.is_done().await;
+
+    let to: Vec<_> = app.server.tried().into_iter().map(|letter| letter.to_address).collect();
+    assert_eq!(to, ["augusta@example.org"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_link_that_has_expired_is_not_mailed() {
     let app = App::with_mailer().await;
     // One whose address never came, too.

@@ -1,11 +1,14 @@
 //! Which mails there are.
 
+use contracts::ops::{OpsCommand, WhereIs};
+use contracts::replies::Reply;
 use contracts::{
     CancelReason, EventCancelled, EventEvent, NotificationFact, NotificationKind, NotificationSent, RegistrationEvent,
     SeatPromoted, SeatWaitlisted,
 };
 use messaging::Outgoing;
 use notification::id_of;
+use serde_json::{Value, json};
 use testing::eventually;
 use uuid::Uuid;
 
@@ -194,4 +197,33 @@ async fn no_mail_holds_personal_data() {
     let mails = format!("{:?}", app.mails().await).to_lowercase();
     assert!(mails.contains("seat_confirmed"), "{mails}");
     assert!(!mails.contains("ada") && !mails.contains("example.org"), "{mails}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_sees_which_mails_a_message_led_to() {
+    let app = App::with_mailer().await;
+    let ada = app.has_user("Ada").await;
+    let cause = app.bench.deliver(signed_up(ada)).await;
+    app.is_done().await;
+
+    let question = WhereIs {
+        service: "notification".to_owned(),
+        message_id: cause,
+    };
+    let reply = app
+        .bench
+        .request(Outgoing::<OpsCommand>::new(Uuid::now_v7(), question))
+        .await;
+    let Reply::CommandAccepted(answer) = reply else {
+        panic!("{reply:?}");
+    };
+    let answer: Value = serde_json::from_str(&answer.result.expect("an answer")).expect("it is JSON");
+    let mail = json!({
+        "notification_id": id_of(cause, ada),
+        "kind": "welcome",
+        "user": ada,
+        "state": "sent",
+        "reason": null,
+    });
+    assert_eq!(answer["mails"], json!([mail]));
 }

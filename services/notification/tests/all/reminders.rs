@@ -1,5 +1,6 @@
 //! A day before an event begins, who has a seat is reminded, if that is still true.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use contracts::{
@@ -102,7 +103,7 @@ async fn what_begins_within_a_day_needs_no_reminder() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_seat_that_is_known_before_its_event_is_reminded_of_when_that_comes() {
-    let app = App::with_mailer().await;
+    let app = App::start().await;
     let (ada, bob) = (app.has_user("Ada").await, app.has_user("Bob").await);
     let (ball, starts_at) = (Uuid::now_v7(), in_whole_days(10));
     app.bench
@@ -117,24 +118,43 @@ async fn a_seat_that_is_known_before_its_event_is_reminded_of_when_that_comes() 
     assert_eq!(planned(&app).await, [(starts_at - DAY, starts_at); 2]);
     app.bench.deliver_delayed().await;
 
+    app.run_mailer(app.server.clone(), quick());
     assert_eq!(reminders(&app).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn seats_and_events_that_come_at_the_same_time_lose_no_reminder() {
+async fn seats_and_changes_of_the_event_that_come_at_the_same_time_lose_no_reminder() {
     let app = App::start().await;
+    let (first, second) = (in_whole_days(10), in_whole_days(12));
     let events: Vec<_> = (0..40).map(|_| Uuid::now_v7()).collect();
     for some in events.chunks(4) {
         for event in some {
-            app.bench.append(starting(*event, "Ball", in_days(10)));
+            app.bench.append(starting(*event, "Ball", first));
             app.bench.append(confirmed(*event, Uuid::now_v7()));
         }
         // One transaction for the events, and at the same time one for the seats.
         app.bench.catch_up().await;
+        for event in some {
+            app.bench.append(rescheduled(*event, "Ball", first, second));
+            app.bench.append(confirmed(*event, Uuid::now_v7()));
+        }
+        app.bench.catch_up().await;
     }
     app.bench.settle().await;
 
-    assert_eq!(planned(&app).await.len(), events.len());
+    let planned: HashSet<_> = app
+        .bench
+        .delayed::<NotificationCommand>()
+        .await
+        .into_iter()
+        .filter_map(|message| match message.body {
+            NotificationCommand::SendReminder(reminder) => {
+                (reminder.starts_at == second).then_some(reminder.registration_id)
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(planned.len(), 2 * events.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
