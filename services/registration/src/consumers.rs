@@ -26,29 +26,35 @@ impl Handler<Postgres> for FollowEvents {
 
     async fn handle(&mut self, unit: &mut Unit<Postgres>, messages: &[&Received<EventEvent>]) -> Result<(), Failure> {
         for message in messages {
-            let status = match &message.body {
-                EventEvent::EventPublished(_)
-                | EventEvent::EventChanged(EventChanged { published: true, .. })
-                | EventEvent::EventRescheduled(_)
-                | EventEvent::StaffNamed(StaffNamed { published: true, .. }) => EventStatus::Published,
-                EventEvent::EventCancelled(_) => EventStatus::Cancelled,
-                EventEvent::EventEnded(_) => EventStatus::Ended,
-                // Nobody registers for a draft.
-                EventEvent::EventCreated(_)
-                | EventEvent::EventChanged(EventChanged { published: false, .. })
-                | EventEvent::StaffNamed(StaffNamed { published: false, .. })
-                | EventEvent::AnnouncementMade(_) => continue,
-            };
             let event_sequence = message.envelope.sequence.expect("a domain event has a sequence");
-            let follow = FollowEvent {
-                event_sequence,
-                status,
-                terms: message.body.details().map(terms),
-            };
-            say(unit, message, message.envelope.key, follow)?;
+            if let Some(follow) = follow(&message.body, event_sequence) {
+                say(unit, message, message.envelope.key, follow)?;
+            }
         }
         Ok(())
     }
+}
+
+/// What a roster has to hear of an event's domain event, if anything.
+pub fn follow(event: &EventEvent, event_sequence: i64) -> Option<FollowEvent> {
+    let status = match event {
+        EventEvent::EventPublished(_)
+        | EventEvent::EventChanged(EventChanged { published: true, .. })
+        | EventEvent::EventRescheduled(_)
+        | EventEvent::StaffNamed(StaffNamed { published: true, .. }) => EventStatus::Published,
+        EventEvent::EventCancelled(_) => EventStatus::Cancelled,
+        EventEvent::EventEnded(_) => EventStatus::Ended,
+        // Nobody registers for a draft.
+        EventEvent::EventCreated(_)
+        | EventEvent::EventChanged(EventChanged { published: false, .. })
+        | EventEvent::StaffNamed(StaffNamed { published: false, .. })
+        | EventEvent::AnnouncementMade(_) => return None,
+    };
+    Some(FollowEvent {
+        event_sequence,
+        status,
+        terms: event.details().map(terms),
+    })
 }
 
 impl Handler<Postgres> for ReleaseSeats {
