@@ -1,9 +1,9 @@
 //! `rollcall admin`: who may operate the installation.
 
-use contracts::{CreateAdmin, Date, GrantRole, security::Role};
+use contracts::{CreateAdmin, Date, GrantRole, OpsCommand, security::Role};
 use uuid::Uuid;
 
-use crate::operation::{Asking, tell, with_result};
+use crate::operation::{Asking, Operation, somebody_listens, tell};
 use crate::output::Output;
 use crate::{Error, Outcome};
 
@@ -69,24 +69,39 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Outcome, Err
             };
             let sentence = format!("{user} is {name}");
             let grant = GrantRole { user_id: user, role };
-            tell(&asking, grant, output, |result| with_result(&sentence, result)).await
+            tell(&asking, grant, output, |_| sentence).await
         }
     }
 }
 
+/// The gateway has it signed up, and the user service has the last word: is the address free, is the person old enough?
 async fn open_account(create: Create, output: Output) -> Result<Outcome, Error> {
     let user_id = Uuid::now_v7();
+    let asking = &create.asking;
     let sentence = format!(
         "{user_id} is an admin; a mail with a link to set the password is on its way to {}",
         create.email
     );
-    let command = CreateAdmin {
+    let command = OpsCommand::from(CreateAdmin {
         user_id,
         email: create.email,
         username: create.username,
         full_name: create.full_name,
         date_of_birth: create.date_of_birth,
         time_zone: create.time_zone,
-    };
-    tell(&create.asking, command, output, |result| with_result(&sentence, result)).await
+    });
+    somebody_listens(asking, command.service()).await?;
+    let (mut operation, mut sign_up) = (Operation::begin(asking)?, Operation::begin(asking)?);
+    let mut answer = operation.ask("gateway", command).await?;
+    let signed_up_by = answer.result["operation_id"]
+        .as_str()
+        .and_then(|id| Uuid::try_parse(id).ok());
+    if let Some(id) = signed_up_by {
+        let last_word = sign_up.answer_to(id, "user").await?;
+        if !last_word.is_accepted() {
+            answer = last_word;
+        }
+    }
+    operation.show(output, &answer, |_| sentence);
+    Ok(answer.said_yes())
 }

@@ -98,10 +98,7 @@ impl Operation {
     pub(crate) async fn ask<M: Message>(&mut self, service: &str, command: M) -> Result<Answer, Error> {
         let mut answers = self.ask_all(vec![(service.to_owned(), command)]).await?;
         let answer = answers.pop().expect("one question has one answer");
-        match answer.trouble(self.asking.patience()) {
-            Some(trouble) => Err(Error::without_source(trouble)),
-            None => Ok(answer),
-        }
+        answer.or_trouble(self.asking.patience())
     }
 
     /// Asks several services at once, each its own; the answers are in the same order.
@@ -125,6 +122,33 @@ impl Operation {
             self.take(&record, &mut waiting, &mut answers).await?;
         }
         Ok(answers)
+    }
+
+    /// Waits for the answer to another operation, which this one is to lead to: `service` gives it. To be asked of an
+    /// operation that was begun before, so that the answer can't be missed.
+    pub(crate) async fn answer_to(&mut self, operation: Uuid, service: &str) -> Result<Answer, Error> {
+        let mut progress = Progress::of(format!("waiting for {service}"));
+        let deadline = Instant::now() + self.asking.patience();
+        let mut answer = Answer::silent(service.to_owned());
+        while answer.outcome == Said::Silent && Instant::now() < deadline {
+            progress.goes_on();
+            let Some(record) = self.replies.next(deadline.min(Instant::now() + TICK)) else {
+                continue;
+            };
+            if record.headers.get(header::CORRELATION_ID) != Some(operation.to_string().as_str()) {
+                continue;
+            }
+            let type_name = record.headers.get(header::TYPE).unwrap_or_default();
+            let value = record.value.as_deref().unwrap_or_default();
+            match self.schemas.decode::<Reply>(type_name, value).await? {
+                Some(reply) => answer.said(reply),
+                None => {
+                    answer.outcome = Said::Unreadable;
+                    answer.detail = Some(type_name.to_owned());
+                }
+            }
+        }
+        answer.or_trouble(self.asking.patience())
     }
 
     /// The answer to one question, as JSON or as text.
@@ -243,20 +267,21 @@ impl Answer {
         }
     }
 
-    /// Why there is no answer, if there is none.
-    fn trouble(&self, patience: Duration) -> Option<String> {
+    /// That there is no answer, or none that can be read, is an error.
+    fn or_trouble(self, patience: Duration) -> Result<Self, Error> {
         let (service, seconds) = (&self.service, patience.as_secs());
-        match self.outcome {
-            Said::Accepted | Said::Rejected | Said::Failed => None,
-            Said::Silent => Some(format!(
+        let trouble = match self.outcome {
+            Said::Accepted | Said::Rejected | Said::Failed => return Ok(self),
+            Said::Silent => format!(
                 "{service} did not answer within {seconds} s; it does what it was asked as soon as it can. See \
                  `rollcall status`, and ask again: what is done already is done once"
-            )),
-            Said::Unreadable => Some(format!(
+            ),
+            Said::Unreadable => format!(
                 "{service} answered with a {} that this version can't read",
                 self.detail.as_deref().unwrap_or_default()
-            )),
-        }
+            ),
+        };
+        Err(Error::without_source(trouble))
     }
 
     pub(crate) fn is_accepted(&self) -> bool {

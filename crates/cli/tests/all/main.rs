@@ -2,6 +2,7 @@
 
 mod hostile;
 mod operations;
+mod real;
 mod registry;
 mod rollcall;
 mod services;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use contracts::security::Role;
 use contracts::{
-    Actor, CreateAdmin, Date, DiscardDeadLetter, FieldError, GrantRole, OpsCommand, ReadAggregate, RedriveDeadLetter,
-    ReleaseKey, Replay, Reply, Republish, ShowDeadLetter, Timestamp, VerifySnapshots, topics,
+    Actor, CommandRejected, CreateAdmin, Date, DiscardDeadLetter, FieldError, GrantRole, OpsCommand, ReadAggregate,
+    RedriveDeadLetter, ReleaseKey, Replay, Reply, Republish, ShowDeadLetter, Timestamp, VerifySnapshots, topics,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use serde_json::{Value, json};
@@ -26,7 +26,11 @@ async fn a_released_key_is_told_with_what_was_applied() {
     let services = Services::play(&rollcall, &["user"], |command, _| {
         let reply = || accepted_with(command, r#"{"applied":3,"poisoned_at":null}"#);
         // Somebody else's comes first, and Kafka says things twice.
-        vec![Say::ToAnother(reply()), Say::Reply(reply()), Say::Reply(reply())]
+        vec![
+            Say::ToAnother(Uuid::now_v7(), reply()),
+            Say::Reply(reply()),
+            Say::Reply(reply()),
+        ]
     });
     let services = services.await;
 
@@ -419,21 +423,36 @@ async fn a_read_model_is_built_anew() {
     assert_eq!(services.took(), replay.into());
 }
 
+const ADA: [&str; 10] = [
+    "admin",
+    "create",
+    "--email",
+    "ada@example.org",
+    "--username",
+    "ada",
+    "--full-name",
+    "Ada L.",
+    "--date-of-birth",
+    "1990-12-10",
+];
+
 #[tokio::test]
 async fn an_admin_is_made_and_the_password_is_a_matter_of_mail() {
     let rollcall = Rollcall::with_topics().await;
-    let services = Services::play(&rollcall, &["gateway"], |command, _| accepted(command, &Value::Null)).await;
-    let ada = [
-        "--email",
-        "ada@example.org",
-        "--username",
-        "ada",
-        "--full-name",
-        "Ada L.",
-        "--date-of-birth",
-        "1990-12-10",
-    ];
-    let answer = rollcall.run(&[&["admin", "create"], &ada[..]].concat());
+    let services = Services::play(&rollcall, &["gateway"], |command, asked| match asked {
+        OpsCommand::CreateAdmin(_) => {
+            let sign_up = Uuid::now_v7();
+            let taken = json!({ "operation_id": sign_up });
+            // In any order: they are on partitions of their own.
+            vec![
+                Say::ToAnother(sign_up, accepted_with(command, "")),
+                Say::Reply(accepted_with(command, &taken.to_string())),
+            ]
+        }
+        _ => accepted(command, &json!({ "granted": true })),
+    })
+    .await;
+    let answer = rollcall.run(&ADA);
     assert_eq!(answer.code, Some(0), "{answer:?}");
     let OpsCommand::CreateAdmin(create) = services.took() else {
         panic!("another command");
@@ -462,4 +481,30 @@ async fn an_admin_is_made_and_the_password_is_a_matter_of_mail() {
     };
     assert_eq!(services.taken().pop().map(|(_, command)| command), Some(grant.into()));
     assert_eq!(rollcall.run(&["admin", "grant", KEY, "--role", "king"]).code, Some(64));
+}
+
+#[tokio::test]
+async fn an_admin_whose_address_is_taken_is_refused() {
+    let rollcall = Rollcall::with_topics().await;
+    let _services = Services::play(&rollcall, &["gateway"], |command, _| {
+        let sign_up = Uuid::now_v7();
+        let taken = CommandRejected {
+            command_id: sign_up,
+            code: "email-taken".to_owned(),
+            detail: "Somebody has this address.".to_owned(),
+            errors: Vec::new(),
+        };
+        let taken_up = json!({ "operation_id": sign_up });
+        vec![
+            Say::Reply(accepted_with(command, &taken_up.to_string())),
+            Say::ToAnother(sign_up, taken.into()),
+        ]
+    })
+    .await;
+    let answer = rollcall.run(&ADA);
+    assert_eq!(
+        (answer.code, answer.stdout.as_str()),
+        (Some(1), "user rejected it: Somebody has this address. (email-taken)\n"),
+        "{answer:?}"
+    );
 }

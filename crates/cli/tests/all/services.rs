@@ -22,7 +22,7 @@ use crate::rollcall::{Rollcall, codec, envelope, producer, say, send, status};
 pub(crate) enum Say {
     Reply(Reply),
     /// A reply with the correlation id of another operation.
-    ToAnother(Reply),
+    ToAnother(Uuid, Reply),
     /// Anything, under the type of a reply.
     Raw(&'static str, Option<Bytes>),
 }
@@ -134,8 +134,8 @@ async fn reply(producer: &FutureProducer, prefix: &str, to: &Envelope, command: 
         Say::Reply(reply) => {
             say(producer, prefix, of(to.correlation_id), reply).await;
         }
-        Say::ToAnother(reply) => {
-            say(producer, prefix, of(Uuid::now_v7()), reply).await;
+        Say::ToAnother(operation, reply) => {
+            say(producer, prefix, of(operation), reply).await;
         }
         Say::Raw(type_name, value) => {
             let mut envelope = of(to.correlation_id);
