@@ -50,7 +50,7 @@ pub struct Outcome {
 }
 
 /// The mails that the journey sends, by recipient.
-pub const MAILS: usize = 7;
+pub const MAILS: usize = 10;
 
 impl<'a> Journey<'a> {
     /// At one gateway process; `report` hears of every step as it is done.
