@@ -249,16 +249,19 @@ pub async fn status_tells_what_waits_and_ends_with_a_tombstone<S: Store>() {
     let store = S::fresh().await;
     let framer = framer(&store, &kafka.settings());
     let (poisoned, gap) = (Uuid::now_v7(), Uuid::now_v7());
-    let events = [happened(poisoned, 1, "poison:well"), happened(gap, 2, "")].map(|event| framer.record(event));
+    // The second of each is a fork.
+    let events = [(poisoned, 1), (gap, 2), (poisoned, 1), (gap, 2)];
+    let events = events.map(|(key, number)| framer.record(happened(key, number, "poison:well")));
     let dead = framer.record(order(Uuid::now_v7(), "poison:well"));
     kafka.produce(&[&events[..], &[dead]].concat()).await;
     let first = Process::whole(&store, kafka.settings());
     let topic = kafka.name(&topics::EVENTS);
     eventually("all is set aside", DEADLINE, || async {
         let parked = store.ledger().parked_records().await.len();
-        (parked == 2 && store.ledger().dead_letters().await.len() == 1).then_some(())
+        (parked == 2 && store.ledger().dead_letters().await.len() == 3).then_some(())
     })
     .await;
+    first.metric_reaches("rollcall_forks_total", &topic, 2.0).await;
     first.stop().await;
 
     // Its first report comes at once.
@@ -286,7 +289,7 @@ pub async fn status_tells_what_waits_and_ends_with_a_tombstone<S: Store>() {
     let ProcessStatusState::ProcessStatus(status) = &processes[1].1[0] else {
         panic!("it says how it is first");
     };
-    assert_eq!((status.parked_keys, status.dead_letters), (1, 1));
+    assert_eq!((status.parked_keys, status.dead_letters), (1, 3));
     assert!(status.oldest_gap_age_ms > 0, "{status:?}");
 }
 
