@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -20,6 +21,7 @@ use crate::store::page::Page;
 
 /// A write, and what became of it.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Operation)]
 pub(super) struct OperationView {
     id: Uuid,
     kind: Kind,
@@ -28,6 +30,10 @@ pub(super) struct OperationView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(examples("/v1/events/0193b0a8-6f62-7cc0-b3ff-4a1a2f1c2d3e"))]
     resource: Option<String>,
+    /// What an operator's command came to, as its service says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    result: Option<Value>,
     /// Why it was refused, or failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<problem::Body>,
@@ -46,11 +52,18 @@ impl From<Operation> for OperationView {
             };
             error.problem().body(None, None)
         });
+        let is_for_operators = matches!(
+            operation.kind,
+            Kind::ReleaseKey | Kind::RedriveDeadLetter | Kind::DiscardDeadLetter
+        );
+        let result = operation.result.filter(|_| is_for_operators);
+        let result = result.and_then(|text| serde_json::from_str(&text).ok());
         Self {
             id: operation.id,
             kind: operation.kind,
             status: operation.status,
             resource: resource.filter(|_| operation.status == Status::Succeeded),
+            result,
             problem,
             created_at: operation.created_at,
             completed_at: operation.completed_at,
@@ -73,7 +86,11 @@ impl From<Operation> for OperationView {
 pub(super) async fn show(State(app): State<App>, anyone: Anyone, Id(id): Id) -> Result<Response, Error> {
     let operation = operations::find(app.pool(), id).await?;
     let operation = operation
-        .filter(|operation| operation.principal.is_none() || operation.principal == anyone.id())
+        .filter(|operation| {
+            operation
+                .principal
+                .is_none_or(|principal| anyone.viewer().may_see(principal))
+        })
         .ok_or(Error::NotFound)?;
     let pending = operation.status == Status::Pending;
     let mut response = Json(OperationView::from(operation)).into_response();

@@ -1,16 +1,19 @@
 //! A gateway over a database of its own, and the words that tests speak about it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
+use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use chassis::settings::Settings;
+use contracts::links::{Link, LinkKey, Purpose};
 use contracts::{
     AnnouncementMade, ChangeEvent, Codec, CommandAccepted, CommandFailed, CommandRejected, Details, Effect,
     EventChanged, EventCommand, EventCreated, EventEvent, EventPublished, EventRescheduled, FieldError, Message,
-    RegistrationCommand, RegistrationEvent, Reply, RosterOpened, SeatConfirmed, StaffNamed, Timestamp, Topic,
-    UserCommand, UserCreated, UserEvent, UserProfile, UserProfileState, topics,
+    NotificationCommand, RegistrationCommand, RegistrationEvent, Reply, RosterOpened, SeatConfirmed, SecurityFact,
+    StaffNamed, Timestamp, Topic, UserCommand, UserCreated, UserEvent, UserProfile, UserProfileState, topics,
 };
 use gateway::roles::Role;
 use gateway::{App, Config, MIGRATIONS, api};
@@ -47,6 +50,7 @@ pub(crate) struct TestApp {
 pub(crate) struct Person {
     pub(crate) id: Uuid,
     pub(crate) token: String,
+    pub(crate) refresh: String,
 }
 
 /// A request on its way.
@@ -56,6 +60,7 @@ pub(crate) struct Call<'a> {
     path: String,
     headers: Vec<(String, String)>,
     body: Option<Vec<u8>>,
+    from: Option<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -120,6 +125,7 @@ impl Gateway {
             path: path.into(),
             headers: Vec::new(),
             body: None,
+            from: None,
         }
     }
 
@@ -154,6 +160,12 @@ impl Call<'_> {
         self.header("authorization", format!("Bearer {}", person.token))
     }
 
+    /// Connects from that address.
+    pub(crate) fn from(mut self, address: &str) -> Self {
+        self.from = Some(SocketAddr::new(address.parse().expect("an address"), 4_711));
+        self
+    }
+
     /// Waits that many seconds for the outcome.
     pub(crate) fn wait(self, seconds: u64) -> Self {
         self.header("prefer", format!("wait={seconds}"))
@@ -172,6 +184,9 @@ impl Call<'_> {
         let mut request = Request::builder().method(self.method).uri(self.path);
         for (name, value) in self.headers {
             request = request.header(name, value);
+        }
+        if let Some(from) = self.from {
+            request = request.extension(ConnectInfo(from));
         }
         let request = request
             .body(Body::from(self.body.unwrap_or_default()))
@@ -523,13 +538,33 @@ impl TestApp {
             self.users_accept()
         );
         let id = answer.expect(201).id();
+        // The link to verify the address.
+        self.bench.said::<NotificationCommand>().await;
+        let session = self.sign_in(name).await.expect(201).body;
+        let text = |member: &str| session[member].as_str().expect("a token").to_owned();
         Person {
-            token: self.sign_in(name).await.expect(201).body["access_token"]
-                .as_str()
-                .expect("a token")
-                .to_owned(),
+            token: text("access_token"),
+            refresh: text("refresh_token"),
             id,
         }
+    }
+
+    pub(crate) async fn admin(&self, name: &str) -> Person {
+        let person = self.person(name).await;
+        self.grant(&person, Role::Admin).await;
+        person
+    }
+
+    /// What was noted of sign-ins and rights since this was asked last; waits for one.
+    pub(crate) async fn noted(&self) -> Vec<SecurityFact> {
+        let noted = self.commands::<SecurityFact>().await;
+        noted.into_iter().map(|fact| fact.body).collect()
+    }
+
+    /// The token of the only link that was mailed since this was asked last.
+    pub(crate) async fn mailed(&self, email: &str) -> String {
+        let command = self.command::<NotificationCommand>().await;
+        token(&command.body, email)
     }
 
     pub(crate) async fn sign_in(&self, name: &str) -> Answer {
@@ -598,6 +633,33 @@ impl TestApp {
         answer.expect(201).id()
     }
 
+    /// The tables in which a row, written as text, has this in it; also in bytes.
+    pub(crate) async fn rows_with(&self, canary: &str) -> Vec<String> {
+        let tables: Vec<String> = sqlx::query_scalar(
+            "SELECT quote_ident(table_name) FROM information_schema.tables
+             WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'",
+        )
+        .fetch_all(self.database.pool())
+        .await
+        .expect("there are tables");
+        assert!(tables.len() > 10, "{tables:?}");
+        let hex: String = canary.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let mut found = Vec::new();
+        for table in tables {
+            let query = format!("SELECT count(*) FROM {table} t WHERE t::text ILIKE $1 OR t::text LIKE $2");
+            let rows: i64 = sqlx::query_scalar(&query)
+                .bind(format!("%{canary}%"))
+                .bind(format!("%{hex}%"))
+                .fetch_one(self.database.pool())
+                .await
+                .expect("a number");
+            if rows > 0 {
+                found.push(table);
+            }
+        }
+        found
+    }
+
     /// A number from the database.
     pub(crate) async fn count(&self, query: &str) -> i64 {
         sqlx::query_scalar(query)
@@ -605,6 +667,38 @@ impl TestApp {
             .await
             .expect("a number")
     }
+}
+
+pub(crate) fn profile(email: &str, username: &str) -> UserProfile {
+    UserProfile {
+        email: email.to_owned(),
+        username: username.to_owned(),
+        full_name: "Ada Lovelace".to_owned(),
+        date_of_birth: contracts::Date::from_ymd(1990, 12, 10).expect("a day"),
+        time_zone: "Europe/London".to_owned(),
+        email_verified: false,
+        reminders: true,
+        announcements: true,
+    }
+}
+
+/// The token of the link that this mail holds.
+pub(crate) fn token(mail: &NotificationCommand, email: &str) -> String {
+    let (purpose, user_id, nonce, expires_at) = match mail {
+        NotificationCommand::SendVerificationMail(mail) => {
+            (Purpose::VerifyEmail, mail.user_id, mail.nonce, mail.expires_at)
+        }
+        NotificationCommand::SendPasswordResetMail(mail) => {
+            (Purpose::ResetPassword, mail.user_id, mail.nonce, mail.expires_at)
+        }
+        other => panic!("{other:?}"),
+    };
+    let link = Link {
+        user_id,
+        nonce,
+        expires_at,
+    };
+    LinkKey::new(LINK_KEY).token(purpose, &link, email)
 }
 
 pub(crate) fn roster_opened(organizer_id: Uuid) -> RosterOpened {

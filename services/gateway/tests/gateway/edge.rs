@@ -23,6 +23,13 @@ async fn every_answer_has_a_request_id_and_security_headers() {
         let answer = app.gateway.get(path).send().await.expect(status);
         assert!(answer.header("x-request-id").parse::<Uuid>().is_ok(), "{path}");
         assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        assert_eq!(answer.header("x-frame-options"), "DENY");
+        assert_eq!(answer.header("referrer-policy"), "no-referrer");
+        assert!(answer.header("permissions-policy").contains("camera=()"));
+        assert_eq!(
+            answer.header("strict-transport-security"),
+            "max-age=31536000; includeSubDomains"
+        );
         assert_eq!(
             answer.header("content-security-policy"),
             "default-src 'none'; frame-ancestors 'none'"
@@ -46,6 +53,13 @@ async fn every_answer_has_a_request_id_and_security_headers() {
         .await
         .expect(401);
     assert!(answer.header("x-request-id").parse::<Uuid>().is_ok());
+}
+
+#[tokio::test]
+async fn browsers_insist_on_https_where_there_is_some() {
+    let app = TestApp::start_with(&[("HSTS_SECONDS", "0")]).await;
+    let answer = app.gateway.get("/v1/events").send().await.expect(200);
+    assert!(answer.headers.get("strict-transport-security").is_none());
 }
 
 #[tokio::test]

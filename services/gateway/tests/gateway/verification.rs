@@ -1,0 +1,152 @@
+//! Whether an e-mail address is its user's.
+
+use contracts::{Actor, NotificationCommand, UserCommand, UserProfile, UserProfileState, topics};
+use messaging::Outgoing;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::app::{Answer, Person, TestApp, accepted, effect, profile, sign_up, token};
+
+impl TestApp {
+    async fn verify(&self, user: Uuid, body: Value) -> Answer {
+        self.gateway.post(path(user)).json(body).send().await
+    }
+
+    async fn ask_for_a_link(&self, by: &Person) -> Answer {
+        self.gateway.post(path(by.id)).by(by).json(json!({})).send().await
+    }
+}
+
+fn path(user: Uuid) -> String {
+    format!("/v1/users/{user}/verification")
+}
+
+#[tokio::test]
+async fn a_new_account_is_mailed_a_link_that_verifies_its_address_once() {
+    let app = TestApp::start().await;
+    let sign_up = app.gateway.post("/v1/users").wait(0).json(sign_up("ada")).send();
+    sign_up.await.expect(202);
+    app.users_accept().await;
+    app.bench.deliver_again().await;
+    let mail = app.command::<NotificationCommand>().await;
+    assert!(matches!(mail.body, NotificationCommand::SendVerificationMail(_)));
+    let (user, token) = (mail.envelope.key, token(&mail.body, "ada@example.org"));
+
+    app.verify(user, json!({ "token": token })).await.expect(204);
+    let command = app.command::<UserCommand>().await;
+    assert_eq!(command.envelope.actor, Some(Actor::service("gateway")));
+    assert_eq!(command.envelope.key, user);
+    let UserCommand::VerifyEmail(verify) = command.body else {
+        panic!("another command");
+    };
+    assert_eq!(verify.email, "ada@example.org");
+    let again = app.verify(user, json!({ "token": token })).await.expect(422);
+    assert_eq!(again.code(), "link-invalid");
+    assert!(app.bench.said::<UserCommand>().await.is_empty());
+}
+
+#[tokio::test]
+async fn whoever_wants_another_link_is_mailed_one_until_the_address_is_verified() {
+    let app = TestApp::start().await;
+    let ada = app.person("ada").await;
+    app.ask_for_a_link(&ada).await.expect(204);
+    let token = app.mailed("ada@example.org").await;
+    let verified = UserProfile {
+        email_verified: true,
+        ..profile("ada@example.org", "ada")
+    };
+    app.bench
+        .deliver(Outgoing::<UserProfileState>::new(ada.id, verified))
+        .await;
+    app.bench.deliver_again().await;
+    app.ask_for_a_link(&ada).await.expect(204);
+    assert!(app.bench.said::<NotificationCommand>().await.is_empty());
+    let me = app.gateway.get("/v1/me").by(&ada).send().await.expect(200);
+    assert_eq!(me.body["email_verified"], true);
+    app.verify(ada.id, json!({ "token": token })).await.expect(204);
+}
+
+#[tokio::test]
+async fn a_link_is_mailed_to_oneself_alone() {
+    let app = TestApp::start().await;
+    let (ada, bob) = (app.person("ada").await, app.person("bob").await);
+    app.verify(ada.id, json!({})).await.expect(401);
+    let call = app.gateway.post(path(ada.id)).by(&bob).json(json!({}));
+    call.send().await.expect(404);
+    let answer = app.verify(ada.id, json!({ "tokens": "x" })).await.expect(422);
+    assert_eq!(answer.faults(), [("tokens", "unknown")]);
+    assert!(app.bench.said::<NotificationCommand>().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_token_is_good_for_its_user_and_address_only() {
+    let app = TestApp::start().await;
+    let (ada, bob) = (app.person("ada").await, app.person("bob").await);
+    app.ask_for_a_link(&ada).await.expect(204);
+    let mail = app.command::<NotificationCommand>().await.body;
+    let right = token(&mail, "ada@example.org");
+    for (user, token) in [
+        (bob.id, right.clone()),
+        (ada.id, token(&mail, "bob@example.org")),
+        (ada.id, "nonsense".to_owned()),
+        (Uuid::now_v7(), right.clone()),
+    ] {
+        let answer = app.verify(user, json!({ "token": token })).await.expect(422);
+        assert_eq!(answer.code(), "link-invalid");
+    }
+    app.verify(ada.id, json!({ "token": right })).await.expect(204);
+}
+
+#[tokio::test]
+async fn a_new_address_is_mailed_a_link_and_the_old_links_are_worth_nothing() {
+    let app = TestApp::start().await;
+    let ada = app.person("ada").await;
+    app.ask_for_a_link(&ada).await.expect(204);
+    let old = app.mailed("ada@example.org").await;
+    let change = json!({ "email": "ada@example.com" });
+    let (answer, ()) = tokio::join!(
+        app.gateway
+            .patch(format!("/v1/users/{}", ada.id))
+            .by(&ada)
+            .wait(10)
+            .json(change)
+            .send(),
+        async {
+            let command = app.command::<UserCommand>().await;
+            let profile = profile("ada@example.com", "ada");
+            app.bench
+                .deliver(Outgoing::<UserProfileState>::new(ada.id, profile))
+                .await;
+            let effects = vec![effect(&topics::USERS_PROFILES, ada.id, 2)];
+            app.bench.deliver(accepted(command.envelope.id, 2, effects)).await;
+            app.bench.deliver_again().await;
+        }
+    );
+    assert_eq!(answer.expect(200).body["email"], "ada@example.com");
+    let new = app.mailed("ada@example.com").await;
+    app.verify(ada.id, json!({ "token": old })).await.expect(422);
+    app.verify(ada.id, json!({ "token": new })).await.expect(204);
+}
+
+#[tokio::test]
+async fn mailed_links_open_pages_that_send_the_token_on() {
+    let app = TestApp::start().await;
+    for (page, script) in [
+        ("/verification", "/pages/verification.js"),
+        ("/password-reset", "/pages/password-reset.js"),
+    ] {
+        let html = app.gateway.get(page).send().await.expect(200);
+        assert_eq!(html.header("content-type"), "text/html; charset=utf-8");
+        let policy = html.header("content-security-policy");
+        assert!(
+            policy.contains("script-src 'self'") && !policy.contains("unsafe"),
+            "{policy}"
+        );
+        let html = html.body.as_str().expect("a page").to_owned();
+        assert!(html.contains(&format!("<script src=\"{script}\"></script>")));
+        assert!(!html.contains("onclick") && !html.contains("style="), "nothing inline");
+        let script = app.gateway.get(script).send().await.expect(200);
+        assert_eq!(script.header("content-type"), "text/javascript; charset=utf-8");
+    }
+    app.gateway.get("/pages/page.css").send().await.expect(200);
+}
