@@ -1,5 +1,6 @@
 //! The command as an operator runs it, on the servers of `scripts/stack`.
 
+mod audit;
 mod hostile;
 mod operations;
 mod real;
