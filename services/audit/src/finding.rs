@@ -48,7 +48,8 @@ pub enum FindingKind {
     WrongType,
     /// Headers or key are not what every message has.
     MalformedEnvelope,
-    /// Another record was at this place before: the topic was made anew, or tampered with.
+    /// Another record was at this place before, or none when the log went past it: the topic was made anew, or tampered
+    /// with. The log stays as it is.
     Rewritten,
 }
 
