@@ -220,6 +220,24 @@ const CODES: &[(&str, StatusCode, &str)] = &[
         StatusCode::SERVICE_UNAVAILABLE,
         "The question takes too long",
     ),
+    // Operations.
+    (
+        "cursor-invalid",
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "The cursor is none of this list",
+    ),
+    (
+        "topic-unknown",
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "The service listens to no such topic",
+    ),
+    ("not-parked", StatusCode::CONFLICT, "Nothing is parked for this key"),
+    (
+        "dead-letter-unknown",
+        StatusCode::NOT_FOUND,
+        "There is no such dead letter",
+    ),
+    ("already-redriven", StatusCode::CONFLICT, "It was done already"),
     // Commands that failed.
     (
         "expired",

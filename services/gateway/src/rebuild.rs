@@ -4,7 +4,7 @@
 mod filling;
 mod projections;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use contracts::OpsCommand;
 use contracts::aggregate::Rejected;
@@ -22,6 +22,8 @@ use projections::{BOOKKEEPING, PROJECTIONS, Projection};
 
 /// The live read model is held once the shadow was so close behind it: what is left is read in a moment.
 const CLOSE: i64 = 500;
+/// Below the time that an operation's own transaction may take: that would begin it again.
+const LONGEST: Duration = Duration::from_secs(14 * 60);
 
 /// Where the logs and the shadows are.
 #[derive(Debug, Clone)]
@@ -42,6 +44,8 @@ enum Error {
     Log(#[from] read::Error),
     #[error("the shadow")]
     Shadow(#[from] filling::Error),
+    #[error("it took longer than {} minutes", LONGEST.as_secs() / 60)]
+    TooLong,
 }
 
 /// What came of it.
@@ -78,7 +82,9 @@ impl Operator<Postgres> for Rebuild {
             let detail = format!("There is {}.", names.join(", "));
             return Ok(Operated::Rejected(Rejected::new("projection-unknown", detail)));
         };
-        match self.run(projection).await {
+        let schema = format!("rebuild_{}", projection.name);
+        let run = tokio::time::timeout(LONGEST, self.run(projection, &schema)).await;
+        match run.unwrap_or(Err(Error::TooLong)) {
             Ok(report) => Ok(Operated::Done(json!(report))),
             // Said, not tried for ever: other operations wait behind this one, and it may be repeated.
             Err(error) => {
@@ -88,6 +94,9 @@ impl Operator<Postgres> for Rebuild {
                     error = detail,
                     "a read model was not rebuilt"
                 );
+                if let Err(error) = shadow::drop(self.0.pool(), &schema).await {
+                    tracing::warn!(%error, schema, "what was begun of it stays until it is tried again");
+                }
                 Ok(Operated::Rejected(Rejected::new("not-rebuilt", detail)))
             }
         }
@@ -95,16 +104,15 @@ impl Operator<Postgres> for Rebuild {
 }
 
 impl Rebuild {
-    /// Nothing that is live is touched before the last transaction, and nothing is left of a try that did not come to it.
-    async fn run(&self, projection: &Projection) -> Result<Report, Error> {
+    /// Nothing that is live is touched before the last transaction.
+    async fn run(&self, projection: &Projection, schema: &str) -> Result<Report, Error> {
         let begun = Instant::now();
         let (pool, places) = (self.0.pool(), self.0.places());
-        let schema = format!("rebuild_{}", projection.name);
         let topic = projection.topic.full_name(&places.kafka.topic_prefix);
         tracing::info!(projection = projection.name, topic, "the read model is made anew");
-        shadow::make(pool, &schema).await?;
+        shadow::make(pool, schema).await?;
         let beginnings = read::beginnings(&places.kafka, &topic).await?;
-        let mut shadow = Shadow::open(&self.0, projection, &schema, beginnings.clone()).await?;
+        let mut shadow = Shadow::open(&self.0, projection, schema, beginnings.clone()).await?;
         while shadow.catch_up(&shadow::positions(pool, &topic).await?).await? > CLOSE {}
 
         // From here on the live read model stands still, and its readers see what it held.
@@ -113,15 +121,15 @@ impl Rebuild {
         shadow.catch_up(&live).await?;
         let mut tables = Vec::new();
         for table in projection.tables() {
-            tables.push(shadow::swap(&mut tx, &schema, &topic, table).await?);
+            tables.push(shadow::swap(&mut tx, schema, &topic, table).await?);
         }
-        // How far each key was applied goes with the rows: what is parked here may not be there, and the other way round.
+        // How far each key was applied goes with the rows: what is parked here may not be there, and vice versa.
         for table in BOOKKEEPING {
-            shadow::swap(&mut tx, &schema, &topic, table).await?;
+            shadow::swap(&mut tx, schema, &topic, table).await?;
         }
         tx.commit().await?;
         let records = shadow.close().await;
-        shadow::drop(pool, &schema).await?;
+        shadow::drop(pool, schema).await?;
         let report = Report {
             projection: projection.name,
             records,

@@ -12,6 +12,7 @@ use contracts::{AuditQuery, FindAuditEntries};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
 
 use super::extract::{Asked, asked_wait, limit};
 use super::form::Form;
@@ -37,12 +38,12 @@ pub(super) struct Question {
     /// The operation that they belong to.
     #[param(format = Uuid)]
     correlation_id: Option<String>,
-    /// On whose behalf: `user:` and an id (also what that person did as an admin), `admin:` and an id, or `service:` and
-    /// a name.
-    #[param(max_length = 200, pattern = "^(user|admin|service):.+$")]
+    /// On whose behalf: `user:` and an id (also what that person did as an admin), `admin:` and an id, or `service:`
+    /// and a name.
+    #[param(pattern = "^((user|admin):[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|service:[a-z-]{1,50})$")]
     actor: Option<String>,
     /// Full name of the records.
-    #[param(example = "rollcall.users.UserCreated")]
+    #[param(example = "rollcall.users.UserCreated", pattern = "^[A-Za-z0-9_.]{1,200}$")]
     message_type: Option<String>,
     /// Inclusive.
     #[param(format = DateTime)]
@@ -91,6 +92,17 @@ fn parse(question: Question) -> Result<FindAuditEntries, Error> {
     let mut form = Form::default();
     let aggregate_id = question.aggregate_id.map(|text| form.uuid("aggregate_id", &text));
     let correlation_id = question.correlation_id.map(|text| form.uuid("correlation_id", &text));
+    if let Some(actor) = &question.actor {
+        form.check(
+            is_actor(actor),
+            "actor",
+            "malformed",
+            "`user:` and an id, or `service:` and a name.",
+        );
+    }
+    if let Some(name) = &question.message_type {
+        form.check(is_type(name), "message_type", "malformed", "The full name of a record.");
+    }
     let from = question.from.map(|text| form.time("from", &text));
     let until = question.until.map(|text| form.time("until", &text));
     form.finish()?;
@@ -104,6 +116,23 @@ fn parse(question: Question) -> Result<FindAuditEntries, Error> {
         cursor: question.cursor,
         limit: i32::from(limit),
     })
+}
+
+fn is_actor(text: &str) -> bool {
+    match text.split_once(':') {
+        Some(("user" | "admin", id)) => id.len() == 36 && Uuid::try_parse(id).is_ok(),
+        Some(("service", name)) => {
+            (1..=50).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+        }
+        _ => false,
+    }
+}
+
+fn is_type(name: &str) -> bool {
+    (1..=200).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte))
 }
 
 /// Search the audit trail.

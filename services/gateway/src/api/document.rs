@@ -53,15 +53,28 @@ const PROBLEMS: [(&str, &str, &str, bool); 13] = [
     ),
 ];
 
+/// Of `If-Match`: one `ETag`, or any.
+const ETAG: &str = r#"^("[0-9]{1,18}"|[0-9]{1,18}|[*])$"#;
+
 /// Completes the document.
 pub(super) fn complete(document: OpenApi) -> Value {
-    let mut document = serde_json::to_value(document).expect("the document is JSON");
+    let mut document = with_names(&serde_json::to_value(document).expect("the document is JSON"));
     never_null(&mut document);
     document["components"]["responses"] = PROBLEMS.iter().map(problem).collect::<Map<_, _>>().into();
     if let Some(paths) = document["paths"].as_object_mut() {
         for (path, methods) in paths {
             for (method, operation) in methods.as_object_mut().into_iter().flatten() {
                 let statuses = statuses(path, method, operation);
+                for parameter in operation
+                    .get_mut("parameters")
+                    .and_then(Value::as_array_mut)
+                    .into_iter()
+                    .flatten()
+                {
+                    if parameter["name"] == "If-Match" {
+                        parameter["schema"] = json!({ "type": "string", "pattern": ETAG });
+                    }
+                }
                 let responses = operation["responses"]
                     .as_object_mut()
                     .expect("every route says what it answers");
@@ -79,6 +92,19 @@ pub(super) fn complete(document: OpenApi) -> Value {
         }
     }
     document
+}
+
+/// A page of events is an `EventPage`, where the derive says `Page_Event`.
+fn with_names(document: &Value) -> Value {
+    let schemas = document["components"]["schemas"]
+        .as_object()
+        .into_iter()
+        .flat_map(Map::keys);
+    let pages: Vec<&str> = schemas.filter_map(|name| name.strip_prefix("Page_")).collect();
+    let text = pages.iter().fold(document.to_string(), |text, name| {
+        text.replace(&format!("Page_{name}\""), &format!("{name}Page\""))
+    });
+    serde_json::from_str(&text).expect("names are as good as others")
 }
 
 /// What a request to this route can meet.
@@ -106,6 +132,10 @@ fn statuses(path: &str, method: &str, operation: &Value) -> Vec<&'static str> {
     }
     if has("query", None) {
         statuses.push("422");
+    }
+    // Questions to other services, which may say no.
+    if of("tags").iter().any(|tag| tag == "audit" || tag == "ops") {
+        statuses.extend(["409", "422"]);
     }
     statuses
 }

@@ -10,7 +10,7 @@ mod staff;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use contracts::{CancelEvent, EventCommand, PublishEvent};
+use contracts::{EventCommand, PublishEvent};
 use uuid::Uuid;
 
 use super::answer::{answer, versioned};
@@ -142,7 +142,7 @@ pub(super) async fn cancel(
     Id(id): Id,
     Write { body, call }: Write<Cancellation>,
 ) -> Result<Response, Error> {
-    let cancel = CancelEvent { reason: body.reason };
+    let cancel = body.parse()?;
     respond(&app, &call, &organizer, Kind::CancelEvent, id, cancel).await
 }
 

@@ -27,6 +27,8 @@ pub(super) const PREFERENCE_APPLIED: &str = "preference-applied";
 const DEFAULT_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_secs(25);
 const LONGEST_KEY: usize = 255;
+/// In digits.
+const LONGEST_VERSION: usize = 18;
 
 const DEFAULT_LIMIT: u16 = 50;
 const LARGEST_LIMIT: u16 = 200;
@@ -65,7 +67,7 @@ pub(super) struct Nothing {}
 pub(super) struct WriteHeaders {
     /// Makes it safe to send the request again: the same key with the same request is answered with the outcome of
     /// the first. Kept for 24 hours.
-    #[param(rename = "Idempotency-Key", max_length = 255)]
+    #[param(rename = "Idempotency-Key", pattern = r#"^("[!#-~]{1,255}"|[!#-~]{1,255})$"#)]
     idempotency_key: Option<String>,
     /// `wait=n`: wait so many seconds for the outcome, at most 25; else 2.
     #[param(rename = "Prefer", example = "wait=10")]
@@ -334,15 +336,16 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Error> {
         .strip_prefix('"')
         .and_then(|key| key.strip_suffix('"'))
         .unwrap_or(key);
-    match (1..=LONGEST_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+    let is_one = |byte: u8| byte.is_ascii_graphic() && byte != b'"';
+    match (1..=LONGEST_KEY).contains(&key.len()) && key.bytes().all(is_one) {
         true => Ok(Some(key.to_owned())),
         false => Err(Error::Malformed(
-            "An Idempotency-Key has 1 to 255 printable ASCII characters.".to_owned(),
+            "An Idempotency-Key has 1 to 255 visible ASCII characters, but no quotation marks.".to_owned(),
         )),
     }
 }
 
-/// An ETag is the version in quotation marks.
+/// An ETag is the version in quotation marks; some clients take them away.
 fn expected_version(headers: &HeaderMap) -> Result<Option<i64>, Error> {
     let Some(value) = headers.get(header::IF_MATCH) else {
         return Ok(None);
@@ -351,9 +354,12 @@ fn expected_version(headers: &HeaderMap) -> Result<Option<i64>, Error> {
     if text == "*" {
         return Ok(None);
     }
-    let version = text
+    let text = text
         .strip_prefix('"')
-        .and_then(|text| text.strip_suffix('"')?.parse().ok());
+        .and_then(|text| text.strip_suffix('"'))
+        .unwrap_or(text);
+    let is_number = text.len() <= LONGEST_VERSION && text.bytes().all(|byte| byte.is_ascii_digit());
+    let version = text.parse().ok().filter(|_| is_number);
     match version {
         Some(version) => Ok(Some(version)),
         None => Err(Error::Malformed("If-Match holds one ETag, as it was given.".to_owned())),
@@ -463,8 +469,18 @@ mod tests {
             expected_version(&headers)
         };
         assert!(matches!(version("\"3\""), Ok(Some(3))));
+        assert!(matches!(version("3"), Ok(Some(3))));
         assert!(matches!(version("*"), Ok(None)));
-        for value in ["3", "W/\"3\"", "\"x\"", "\"1\", \"2\"", ""] {
+        for value in [
+            "\"3",
+            "W/\"3\"",
+            "\"x\"",
+            "\"+3\"",
+            "\"\"",
+            "\"1\", \"2\"",
+            "\"1234567890123456789\"",
+            "",
+        ] {
             assert!(version(value).is_err(), "{value}");
         }
     }

@@ -48,11 +48,39 @@ impl Form {
         })
     }
 
+    /// With its hyphens, as RFC 9562 writes it.
     pub(super) fn uuid(&mut self, field: &str, text: &str) -> Uuid {
-        Uuid::try_parse(text).unwrap_or_else(|_| {
+        let id = Uuid::try_parse(text).ok().filter(|_| text.len() == 36);
+        id.unwrap_or_else(|| {
             self.add(fault(field, "malformed", "A UUID."));
             Uuid::nil()
         })
+    }
+
+    /// One line that says something.
+    pub(super) fn title(&mut self, field: &str, text: &str, longest: usize) {
+        self.check(!text.trim().is_empty(), field, "required", "Something is needed here.");
+        self.line(field, text, longest);
+    }
+
+    /// One line, or nothing.
+    pub(super) fn line(&mut self, field: &str, text: &str, longest: usize) {
+        self.length(field, text, longest);
+        let one = !text.chars().any(char::is_control);
+        self.check(one, field, "malformed", "One line of text.");
+    }
+
+    /// Some lines, or nothing.
+    pub(super) fn text(&mut self, field: &str, text: &str, longest: usize) {
+        self.length(field, text, longest);
+        let is_unprintable = |char: char| char.is_control() && !matches!(char, '\n' | '\r' | '\t');
+        let printable = !text.chars().any(is_unprintable);
+        self.check(printable, field, "malformed", "Text without control characters.");
+    }
+
+    fn length(&mut self, field: &str, text: &str, longest: usize) {
+        let fits = text.chars().count() <= longest;
+        self.check(fits, field, "too-long", &format!("At most {longest} characters."));
     }
 
     /// The name of a time zone that there is.

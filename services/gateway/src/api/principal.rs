@@ -9,7 +9,6 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use messaging::ledger::StoreError;
 use postgres::store_error;
-use uuid::Uuid;
 
 use crate::app::App;
 use crate::error::Error;
@@ -57,10 +56,6 @@ principals! {
 }
 
 impl Anyone {
-    pub(super) fn id(&self) -> Option<Uuid> {
-        self.0.map(|principal| principal.id)
-    }
-
     pub(super) fn viewer(&self) -> Viewer {
         self.0.map_or_else(Viewer::default, |principal| principal.viewer())
     }

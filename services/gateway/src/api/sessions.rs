@@ -24,6 +24,7 @@ use crate::tokens::{Bearer, Refused};
 /// What one signs in with.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "email": "ada@example.org", "password": "a long passphrase of yours" }))]
 pub(super) struct Credentials {
     #[schema(format = Email)]
     email: String,

@@ -33,13 +33,21 @@ pub(super) use roles::*;
 /// What one signs up with.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "email": "ada@example.org", "username": "ada", "full_name": "Ada Lovelace", "date_of_birth": "1990-12-10",
+    "password": "a long passphrase of yours", "time_zone": "Europe/London"
+}))]
 pub(super) struct NewUser {
     #[schema(format = Email, max_length = 254)]
     email: String,
     /// Of a to z, 0 to 9 and _.
     #[schema(min_length = 3, max_length = 30, pattern = "^[a-z0-9_]+$", examples("ada"))]
     username: String,
-    #[schema(max_length = 200)]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = r"^[^\u0000-\u001F\u007F-\u009F]*[^\s\u0000-\u001F\u007F-\u009F][^\u0000-\u001F\u007F-\u009F]*$"
+    )]
     full_name: String,
     /// At least 13 years ago.
     #[schema(format = Date)]
@@ -49,7 +57,12 @@ pub(super) struct NewUser {
     password: String,
     /// IANA name.
     #[serde(default = "utc")]
-    #[schema(default = "UTC", examples("Europe/Berlin"))]
+    #[schema(
+        default = "UTC",
+        max_length = 64,
+        pattern = "^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$",
+        examples("Europe/Berlin")
+    )]
     time_zone: String,
 }
 
@@ -74,6 +87,7 @@ fn parse(new: NewUser) -> Result<(CreateUser, Password), Error> {
         "malformed",
         "3 to 30 of a to z, 0 to 9 and _.",
     );
+    form.title("full_name", &new.full_name, 200);
     let date_of_birth = form.date("date_of_birth", &new.date_of_birth);
     form.time_zone("time_zone", &new.time_zone);
     let password = Password::new(new.password);

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use sqlx::{PgExecutor, PgPool, Row};
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::page::{Cut, Page};

@@ -1,5 +1,5 @@
-//! Read models beside the live ones: made empty in a schema of their own, filled by the same handlers, compared, and put
-//! in the live ones' place.
+//! Read models beside the live ones: made empty in a schema of their own, filled by the same handlers, compared, and
+//! put in the live ones' place.
 
 use std::collections::HashMap;
 
@@ -31,8 +31,8 @@ pub struct Table {
     pub keep_surplus: bool,
 }
 
-/// Makes the schema anew, with every table of the live one, all empty: so a handler finds all it knows, and nothing that
-/// is live. What an earlier try left behind is gone.
+/// Makes the schema anew, with every table of the live one, all empty: so a handler finds all it knows, and nothing
+/// that is live. What an earlier try left behind is gone.
 pub async fn make(pool: &PgPool, schema: &str) -> sqlx::Result<()> {
     let mut tx = pool.begin().await?;
     drop_in(&mut tx, schema).await?;
@@ -77,13 +77,17 @@ pub async fn positions(pool: &PgPool, topic: &str) -> sqlx::Result<HashMap<i32, 
     Ok(rows.into_iter().collect())
 }
 
-/// The same, held until the transaction ends: every worker's first statement moves its position, and waits. A partition of
-/// which nothing was applied gets a position, so that there is something to hold.
+/// The same, held until the transaction ends: every worker's first statement moves its position, and waits. A partition
+/// of which nothing was applied gets a position, so that there is something to hold.
 pub async fn hold(
     tx: &mut postgres::Tx,
     topic: &str,
     beginnings: &[(TopicPartition, i64)],
 ) -> sqlx::Result<HashMap<i32, i64>> {
+    // As many rows as differ are written: that takes as long as it takes.
+    sqlx::query("SET LOCAL statement_timeout = 0")
+        .execute(&mut **tx)
+        .await?;
     let (partitions, offsets): (Vec<i32>, Vec<i64>) = beginnings
         .iter()
         .map(|(name, offset)| (name.partition, *offset))
@@ -105,8 +109,8 @@ pub async fn hold(
     Ok(rows.into_iter().collect())
 }
 
-/// Makes the live table equal to the shadow's, row by row, and says in what they differed. Readers see the old rows until the
-/// transaction commits, and then the new ones.
+/// Makes the live table equal to the shadow's, row by row, and says in what they differed. Readers see the old rows
+/// until the transaction commits, and then the new ones.
 pub async fn swap(tx: &mut postgres::Tx, schema: &str, topic: &str, table: Table) -> sqlx::Result<Difference> {
     let name = table.name;
     // `$1` is the topic.
@@ -177,7 +181,8 @@ async fn columns(tx: &mut postgres::Tx, table: &str) -> sqlx::Result<Vec<String>
 
 async fn key(tx: &mut postgres::Tx, table: &str) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar(
-        "SELECT quote_ident(a.attname) FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+        "SELECT quote_ident(a.attname)
+         FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
          WHERE i.indrelid = $1::regclass AND i.indisprimary ORDER BY a.attnum",
     )
     .bind(table)

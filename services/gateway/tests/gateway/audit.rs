@@ -1,8 +1,11 @@
 //! Questions to the audit service.
 
-use contracts::{AuditQuery, FindAuditEntries, Timestamp};
+use axum::http::Method;
+use contracts::{
+    AuditQuery, FindAuditEntries, FindCertificates, FindCheckpoints, ProveAuditEntry, Timestamp, VerifyAuditLog,
+};
 use gateway::roles::Role;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::app::{TestApp, answered, rejected};
@@ -100,4 +103,140 @@ async fn a_question_that_can_not_be_read_is_told_why() {
             .expect(422);
         assert_eq!(answer.faults(), [fault], "{query}");
     }
+}
+
+#[tokio::test]
+async fn proofs_checkpoints_certificates_and_verifications_are_asked_for_too() {
+    let app = TestApp::start().await;
+    let eve = app.person("eve").await;
+    app.grant(&eve, Role::Auditor).await;
+    let checkpoint = Uuid::now_v7();
+    let asked: [(Method, String, AuditQuery, Value, Value); 4] = [
+        (
+            Method::GET,
+            format!("/v1/audit/entries/users.commands-3-17/proof?checkpoint={checkpoint}"),
+            ProveAuditEntry {
+                entry_id: "users.commands-3-17".to_owned(),
+                checkpoint_id: Some(checkpoint),
+            }
+            .into(),
+            json!({ "leaf": "00", "consistency": null }),
+            json!({ "leaf": "00", "consistency": null }),
+        ),
+        (
+            Method::GET,
+            "/v1/audit/checkpoints?limit=1".to_owned(),
+            FindCheckpoints { cursor: None, limit: 1 }.into(),
+            json!({ "checkpoints": [{ "number": 2 }], "next_cursor": "1" }),
+            json!({ "items": [{ "number": 2 }], "next": "1" }),
+        ),
+        (
+            Method::GET,
+            "/v1/audit/certificates?cursor=1".to_owned(),
+            FindCertificates {
+                cursor: Some("1".to_owned()),
+                limit: 50,
+            }
+            .into(),
+            json!({ "certificates": [], "next_cursor": null }),
+            json!({ "items": [] }),
+        ),
+        (
+            Method::POST,
+            "/v1/audit/verifications".to_owned(),
+            VerifyAuditLog {
+                topic: Some("users".to_owned()),
+                cursor: None,
+            }
+            .into(),
+            json!({ "valid": true, "next_cursor": "x" }),
+            json!({ "valid": true, "next_cursor": "x" }),
+        ),
+    ];
+    for (method, path, question, said, shown) in asked {
+        let call = app.gateway.call(method.clone(), &path).by(&eve);
+        let call = match method {
+            Method::POST => call.json(json!({ "topic": "users" })),
+            _ => call,
+        };
+        let (answer, query) = tokio::join!(call.send(), async {
+            let query = app.command::<AuditQuery>().await;
+            app.bench.deliver(answered(query.envelope.id, said)).await;
+            query
+        });
+        assert_eq!(query.body, question);
+        assert_eq!(answer.expect(200).body, shown, "{path}");
+    }
+    let operations = app.gateway.get("/v1/me/operations").by(&eve).send().await.expect(200);
+    assert_eq!(operations.body, json!({ "items": [] }));
+}
+
+#[tokio::test]
+async fn what_the_audit_service_refuses_is_told_with_its_status() {
+    let app = TestApp::start().await;
+    let eve = app.person("eve").await;
+    app.grant(&eve, Role::Auditor).await;
+    for (code, status) in [
+        ("entry-unknown", 404),
+        ("checkpoint-unknown", 404),
+        ("not-checkpointed", 409),
+        ("too-slow", 503),
+        ("invalid", 422),
+    ] {
+        let call = app.gateway.get("/v1/audit/entries/users-0-1/proof").by(&eve);
+        let (answer, _) = tokio::join!(call.send(), app.refuse::<AuditQuery>(code));
+        assert_eq!(answer.expect(status).code(), code);
+    }
+}
+
+#[tokio::test]
+async fn questions_are_auditors_alone_and_read_strictly() {
+    let app = TestApp::start().await;
+    let (bob, eve) = (app.organizer("bob").await, app.person("eve").await);
+    app.grant(&eve, Role::Auditor).await;
+    for path in ["entries", "entries/users-0-1/proof", "checkpoints", "certificates"] {
+        let path = format!("/v1/audit/{path}");
+        app.gateway.get(&path).send().await.expect(401);
+        app.gateway.get(&path).by(&bob).send().await.expect(403);
+        let unknown = app
+            .gateway
+            .get(format!("{path}?colour=blue"))
+            .by(&eve)
+            .send()
+            .await
+            .expect(422);
+        assert_eq!(unknown.faults(), [("colour", "unknown")]);
+    }
+    let verify = || app.gateway.post("/v1/audit/verifications");
+    verify().by(&bob).send().await.expect(403);
+    for (body, fault) in [
+        (json!({ "topic": "weather" }), ("topic", "unknown")),
+        (json!({ "topic": 7 }), ("topic", "malformed")),
+        (json!({ "depth": 7 }), ("depth", "unknown")),
+    ] {
+        assert_eq!(verify().by(&eve).json(body).send().await.expect(422).faults(), [fault]);
+    }
+    for (query, field) in [
+        ("actor=ada", "actor"),
+        ("actor=user:7", "actor"),
+        ("message_type=a%20b", "message_type"),
+    ] {
+        let answer = app
+            .gateway
+            .get(format!("/v1/audit/entries?{query}"))
+            .by(&eve)
+            .send()
+            .await
+            .expect(422);
+        assert_eq!(answer.faults(), [(field, "malformed")]);
+    }
+    for id in ["users", "users-x-1", "users-0-1%00", "..%2f..-0-1"] {
+        app.gateway
+            .get(format!("/v1/audit/entries/{id}/proof"))
+            .by(&eve)
+            .send()
+            .await
+            .expect(404);
+    }
+    assert!(app.bench.said::<AuditQuery>().await.is_empty());
 }

@@ -261,7 +261,7 @@ async fn a_repeated_write_is_said_once() {
         }
         let call = |body: &Value| {
             let call = app.gateway.call(method.clone(), &path).by(&ada).wait(10);
-            call.header("idempotency-key", format!("key {index}"))
+            call.header("idempotency-key", format!("key-{index}"))
                 .json(body.clone())
                 .send()
         };

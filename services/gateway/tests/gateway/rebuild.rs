@@ -70,8 +70,9 @@ impl Logged {
 
     /// Table, rows, missing, changed, surplus.
     async fn differences(&self, projection: &str) -> Vec<(String, [i64; 4])> {
-        let Reply::CommandAccepted(accepted) = self.replay(projection).await else {
-            panic!("it can be made anew");
+        let reply = self.replay(projection).await;
+        let Reply::CommandAccepted(accepted) = reply else {
+            panic!("it can be made anew: {reply:?}");
         };
         let report: Value = serde_json::from_str(&accepted.result.expect("a report")).expect("JSON");
         let tables = report["tables"].as_array().expect("tables");

@@ -429,3 +429,65 @@ async fn of_every_process_the_newest_report_is_kept() {
     let query = "SELECT count(*) FROM processes WHERE assignments -> 0 ->> 'position' = '7'";
     assert_eq!(app.count(query).await, 1);
 }
+
+#[tokio::test]
+async fn mails_are_listed_by_event_and_kind() {
+    let app = TestApp::start().await;
+    let bob = app.person("bob").await;
+    let (one, two) = (Uuid::now_v7(), Uuid::now_v7());
+    let kinds = [
+        (NotificationKind::Welcome, None),
+        (NotificationKind::SeatConfirmed, Some(one)),
+        (NotificationKind::Reminder, Some(one)),
+        (NotificationKind::EventRescheduled, Some(two)),
+    ];
+    let sent = kinds.map(|(kind, event_id)| NotificationSent {
+        notification_id: Uuid::now_v7(),
+        kind,
+        cause_id: Uuid::now_v7(),
+        sent_at: Timestamp::EPOCH,
+        event_id,
+    });
+    app.bench
+        .deliver_all(sent.map(|sent| Outgoing::<NotificationFact>::new(bob.id, sent)))
+        .await;
+    let kinds = async |query: &str| -> Vec<String> {
+        let path = format!("/v1/me/notifications?{query}");
+        let page = app.gateway.get(path).by(&bob).send().await.expect(200);
+        let items = page.body["items"].as_array().expect("items");
+        let mut kinds: Vec<_> = items
+            .iter()
+            .map(|mail| mail["kind"].as_str().expect("a kind").to_owned())
+            .collect();
+        kinds.sort();
+        kinds
+    };
+    assert_eq!(kinds("").await.len(), 4);
+    assert_eq!(kinds(&format!("event_id={one}")).await, ["reminder", "seat-confirmed"]);
+    assert_eq!(kinds(&format!("event_id={one}&kind=reminder")).await, ["reminder"]);
+    assert_eq!(kinds("kind=event-rescheduled").await, ["event-rescheduled"]);
+    for (query, fault) in [
+        ("event_id=7", ("event_id", "malformed")),
+        ("kind=postcard", ("kind", "malformed")),
+        ("colour=blue", ("colour", "unknown")),
+    ] {
+        let path = format!("/v1/me/notifications?{query}");
+        let answer = app.gateway.get(path).by(&bob).send().await.expect(422);
+        assert_eq!(answer.faults(), [fault], "{query}");
+    }
+    let page = app
+        .gateway
+        .get("/v1/me/notifications?limit=1")
+        .by(&bob)
+        .send()
+        .await
+        .expect(200);
+    let next = page.body["next"].as_str().expect("a cursor");
+    let other = app
+        .gateway
+        .get(format!("/v1/me/notifications?kind=welcome&cursor={next}"));
+    assert_eq!(
+        other.by(&bob).send().await.expect(422).faults(),
+        [("cursor", "malformed")]
+    );
+}

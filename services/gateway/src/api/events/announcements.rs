@@ -9,11 +9,15 @@ use uuid::Uuid;
 
 use super::respond;
 use crate::api::extract::{Id, Write, WriteHeaders};
+use crate::api::form::Form;
 use crate::api::operations::OperationView;
 use crate::api::principal::Organizer;
 use crate::app::App;
 use crate::error::Error;
 use crate::store::operations::Kind;
+
+const SUBJECT: usize = 200;
+const BODY: usize = 10_000;
 
 /// A mail to everybody with a seat who has not opted out of such mails.
 #[derive(Deserialize, ToSchema)]
@@ -50,6 +54,16 @@ pub(in crate::api) async fn announce(
     Id(id): Id,
     Write { body, call }: Write<Announcement>,
 ) -> Result<Response, Error> {
+    let mut form = Form::default();
+    form.title("subject", &body.subject, SUBJECT);
+    form.check(
+        !body.body.trim().is_empty(),
+        "body",
+        "required",
+        "Something is needed here.",
+    );
+    form.text("body", &body.body, BODY);
+    form.finish()?;
     let announce = Announce {
         announcement_id: Uuid::now_v7(),
         subject: body.subject,

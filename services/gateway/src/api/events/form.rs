@@ -1,6 +1,8 @@
 //! What organizers say of their events.
 
-use contracts::{ChangeEvent, CreateEvent, RescheduleEvent, Timestamp};
+use std::ops::RangeInclusive;
+
+use contracts::{CancelEvent, ChangeEvent, CreateEvent, RescheduleEvent, Timestamp};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -136,17 +138,29 @@ pub(in crate::api) struct Cancellation {
         max_length = 500,
         pattern = r"^[^\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F-\u009F]*$"
     )]
-    pub(super) reason: String,
+    reason: String,
 }
 
-// What is not the event service's to say: whether the texts are times, and whether there is such a time zone.
+// What the document says is checked here, so that a client hears of it at once, also one that does not wait for what the
+// event service says.
+// Whether the texts are times, and whether there is such a time zone, is said here alone.
+
+const TITLE: usize = 200;
+const DESCRIPTION: usize = 20_000;
+const VENUE: usize = 200;
+const REASON: usize = 500;
+const SEATS: RangeInclusive<i32> = 1..=1_000_000;
 
 impl NewEvent {
     pub(super) fn parse(self) -> Result<CreateEvent, Error> {
         let mut form = Form::default();
+        form.title("title", &self.title, TITLE);
+        form.text("description", &self.description, DESCRIPTION);
+        form.line("venue", &self.venue, VENUE);
         let starts_at = form.time("starts_at", &self.starts_at);
         let ends_at = form.time("ends_at", &self.ends_at);
         form.time_zone("time_zone", &self.time_zone);
+        seats(&mut form, self.capacity);
         let registration_opens_at = optional_time(&mut form, "registration_opens_at", self.registration_opens_at);
         let registration_closes_at = optional_time(&mut form, "registration_closes_at", self.registration_closes_at);
         form.finish()?;
@@ -168,6 +182,18 @@ impl NewEvent {
 impl EventChanges {
     pub(super) fn parse(self) -> Result<ChangeEvent, Error> {
         let mut form = Form::default();
+        if let Some(title) = &self.title {
+            form.title("title", title, TITLE);
+        }
+        if let Some(description) = &self.description {
+            form.text("description", description, DESCRIPTION);
+        }
+        if let Some(venue) = &self.venue {
+            form.line("venue", venue, VENUE);
+        }
+        if let Some(capacity) = self.capacity {
+            seats(&mut form, capacity);
+        }
         let change = ChangeEvent {
             title: self.title,
             description: self.description,
@@ -198,6 +224,20 @@ impl NewTimes {
         form.finish()?;
         Ok(reschedule)
     }
+}
+
+impl Cancellation {
+    pub(super) fn parse(self) -> Result<CancelEvent, Error> {
+        let mut form = Form::default();
+        form.text("reason", &self.reason, REASON);
+        form.finish()?;
+        Ok(CancelEvent { reason: self.reason })
+    }
+}
+
+fn seats(form: &mut Form, capacity: i32) {
+    let some = SEATS.contains(&capacity);
+    form.check(some, "capacity", "out-of-range", "From 1 to 1,000,000 seats.");
 }
 
 fn optional_time(form: &mut Form, field: &str, text: Option<String>) -> Option<Timestamp> {

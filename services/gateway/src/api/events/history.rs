@@ -41,7 +41,7 @@ pub(in crate::api) struct Look {
 #[expect(dead_code, reason = "says in the document what is answered")]
 pub(in crate::api) enum History {
     Entries(Page<Entry>),
-    State(Event),
+    State(Box<Event>),
 }
 
 impl Look {

@@ -20,8 +20,8 @@ const LONGEST_TEXT: usize = 200;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::api) struct Search {
-    /// Words in title, description or venue, in any order and in upper or lower case; `"…"` for a phrase, `or`, and `-`
-    /// before a word that must not be there.
+    /// Words in title, description or venue, in any order and in upper or lower case; `"…"` for a phrase, `or`, and
+    /// `-` before a word that must not be there.
     #[param(min_length = 1, max_length = 200, example = "engines -difference")]
     text: Option<String>,
     /// Earliest start.

@@ -1,5 +1,7 @@
 //! Who may check people in, beside the organizer.
 
+use std::collections::BTreeSet;
+
 use axum::extract::State;
 use axum::response::Response;
 use contracts::NameStaff;
@@ -10,12 +12,15 @@ use uuid::Uuid;
 use super::{own, respond};
 use crate::api::answer::versioned;
 use crate::api::extract::{Id, Write, WriteHeaders};
+use crate::api::form::Form;
 use crate::api::operations::OperationView;
 use crate::api::principal::Organizer;
 use crate::app::App;
 use crate::error::Error;
 use crate::store::events::Event;
 use crate::store::operations::Kind;
+
+const MOST: usize = 100;
 
 /// Those who may check people in at an event, beside its organizer.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -66,6 +71,11 @@ pub(in crate::api) async fn name_staff(
     Id(id): Id,
     Write { body, call }: Write<Staff>,
 ) -> Result<Response, Error> {
+    let mut form = Form::default();
+    form.check(body.staff.len() <= MOST, "staff", "too-many", "At most 100 people.");
+    let each: BTreeSet<&Uuid> = body.staff.iter().collect();
+    form.check(each.len() == body.staff.len(), "staff", "duplicate", "Everybody once.");
+    form.finish()?;
     let name = NameStaff { staff: body.staff };
     respond(&app, &call, &organizer, Kind::NameStaff, id, name).await
 }

@@ -18,7 +18,7 @@ use crate::store::registrations::{self, Registration};
 /// What the ticket shows.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({ "code": "MZXW6YTBOJTG633C" }))]
+#[schema(as = TicketCode, example = json!({ "code": "MZXW6YTBOJTG633C" }))]
 pub(in crate::api) struct Shown {
     /// In upper or lower case.
     #[schema(min_length = 16, max_length = 16, pattern = "^[A-Za-z2-7]{16}$")]

@@ -33,7 +33,11 @@ pub(in crate::api) struct UserChanges {
     #[schema(format = Date)]
     date_of_birth: Option<String>,
     /// IANA name.
-    #[schema(examples("Europe/Berlin"))]
+    #[schema(
+        max_length = 64,
+        pattern = "^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$",
+        examples("Europe/Berlin")
+    )]
     time_zone: Option<String>,
     /// Whether to be reminded of events.
     reminders: Option<bool>,

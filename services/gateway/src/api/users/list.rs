@@ -6,6 +6,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::api::extract::{Asked, Paging};
+use crate::api::form::Form;
 use crate::api::principal::Admin;
 use crate::app::App;
 use crate::error::Error;
@@ -13,13 +14,15 @@ use crate::roles::Role;
 use crate::store::page::{List, Page};
 use crate::store::users::{self, Filter, User, UserStatus};
 
+const LONGEST: usize = 254;
+
 /// Whom to look for; what is left out does not narrow the search.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::api) struct Question {
     /// How the e-mail, the username or the full name begins.
-    #[param(example = "ada", max_length = 254)]
+    #[param(example = "ada", max_length = 254, pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$")]
     q: Option<String>,
     role: Option<Role>,
     status: Option<UserStatus>,
@@ -42,6 +45,11 @@ pub(in crate::api) async fn list(
     _: Admin,
     Asked(question): Asked<Question>,
 ) -> Result<Json<Page<User>>, Error> {
+    let mut form = Form::default();
+    if let Some(begins) = &question.q {
+        form.line("q", begins, LONGEST);
+    }
+    form.finish()?;
     let paging = Paging {
         cursor: question.cursor,
         limit: question.limit,

@@ -20,6 +20,7 @@ use crate::store::{accounts, users};
 /// The roles that a user is to have.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "roles": ["organizer"] }))]
 pub(in crate::api) struct NewRoles {
     /// `member` may be left out: everybody is one.
     roles: Vec<Role>,
