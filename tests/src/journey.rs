@@ -45,7 +45,8 @@ pub struct Outcome {
     pub first: Person,
     pub second: Person,
     pub event: String,
-    /// The trace of the first registration.
+    /// The trace of the second registration. The first one may come before its event, and what is deferred goes on in
+    /// a trace of its own.
     pub registration_trace: Option<String>,
 }
 
@@ -82,8 +83,8 @@ impl<'a> Journey<'a> {
         let first = self.sign_up("ben").await?;
         let second = self.sign_up("cleo").await?;
         let event = self.publish_event(&organizer).await?;
-        let (seat, registration_trace) = self.register(&first, &event, "confirmed").await?;
-        let (waiting, _) = self.register(&second, &event, "waitlisted").await?;
+        let (seat, _) = self.register(&first, &event, "confirmed").await?;
+        let (waiting, registration_trace) = self.register(&second, &event, "waitlisted").await?;
         self.cancel(&first, &seat).await?;
         self.promoted(&second, &waiting).await?;
         Ok(Outcome {

@@ -125,7 +125,7 @@ async fn show_trace(system: &System, outcome: &Outcome) -> Result<()> {
         println!("\nJaeger was left out, so there is no trace to show.");
         return Ok(());
     };
-    title("The trace of the first registration");
+    title("The trace of the second registration");
     let id = outcome
         .registration_trace
         .as_deref()
