@@ -7,7 +7,7 @@ use bytes::Bytes;
 use contracts::{DeadLetterReason, Timestamp};
 use messaging::ledger::{
     CommitError, DeadLetter, InboxEntry, Ledger, OutboxMessage, Parked, Sequence, StoreError, StoreErrorKind,
-    StoredSchema, Whereabouts,
+    StoredSchema,
 };
 use messaging::{Headers, Record, TopicPartition};
 use uuid::Uuid;
@@ -29,6 +29,10 @@ macro_rules! committed {
         result
     }};
 }
+
+mod operators;
+
+pub use operators::*;
 
 pub async fn positions_move_by_compare_and_set<S: Store>() {
     let store = S::fresh().await;
@@ -208,78 +212,6 @@ pub async fn parked_records_come_back_as_they_were<S: Store>() {
     });
 }
 
-/// Of the keys that wait, operators see why, how many records wait and for how long.
-pub async fn keys_that_wait_are_listed<S: Store>() {
-    let store = S::fresh().await;
-    let ledger = store.ledger();
-    let [poisoned, gap, done] = [1, 2, 3].map(Uuid::from_u128);
-    let row = |key: Uuid, sequence, error: &str| Parked {
-        key,
-        sequence,
-        id: Uuid::now_v7(),
-        record: record(sequence),
-        error: error.to_owned(),
-    };
-    let state = |last, poisoned_at, has_parked| Sequence {
-        last,
-        last_id: None,
-        poisoned_at,
-        has_parked,
-    };
-    let (held, open) = (state(3, Some(4), true), state(1, None, true));
-    assert_eq!(ledger.held_topics().await.expect("counted"), []);
-    committed!(ledger, tx => {
-        let rows = [(poisoned, held), (gap, open), (done, state(9, None, false))];
-        ledger.set_sequences(&mut tx, "a", &rows, &[]).await.expect("written");
-        ledger.set_sequences(&mut tx, "b", &[(gap, open)], &[]).await.expect("written");
-        let rows = [row(poisoned, 4, "why"), row(poisoned, 5, ""), row(gap, 3, "")];
-        ledger.park(&mut tx, "a", &rows).await.expect("parked");
-        ledger.park(&mut tx, "b", &[row(gap, 7, "")]).await.expect("parked");
-    });
-    let mut all = Vec::new();
-    let mut after: Option<(String, Uuid)> = None;
-    loop {
-        let cursor = after.as_ref().map(|(topic, key)| (topic.as_str(), *key));
-        let page = ledger.held_keys(cursor, 2).await.expect("keys");
-        let Some(last) = page.last() else { break };
-        after = Some((last.topic.clone(), last.key));
-        all.extend(page);
-    }
-    let seen: Vec<_> = all
-        .iter()
-        .map(|held| {
-            (
-                held.topic.as_str(),
-                held.key,
-                held.last,
-                held.poisoned_at,
-                held.error.as_str(),
-                held.waiting,
-            )
-        })
-        .collect();
-    let expected = [
-        ("a", poisoned, 3, Some(4), "why", 2),
-        ("a", gap, 1, None, "", 1),
-        ("b", gap, 1, None, "", 1),
-    ];
-    assert_eq!(seen, expected);
-    assert!(all.iter().all(|held| held.age < LEASE), "{all:?}");
-    let topics = ledger.held_topics().await.expect("counted");
-    let counts: Vec<_> = topics
-        .iter()
-        .map(|held| (held.topic.as_str(), held.poisoned, held.gaps))
-        .collect();
-    assert_eq!(counts, [("a", 1, 1), ("b", 0, 1)]);
-    let older = eventually("the gap has an age", Duration::from_secs(5), || async {
-        let topics = ledger.held_topics().await.expect("counted");
-        topics
-            .into_iter()
-            .find(|held| held.oldest_gap > Duration::from_millis(5))
-    });
-    assert!(older.await.oldest_gap < LEASE);
-}
-
 pub async fn dead_letters_keep_their_bytes<S: Store>() {
     let store = S::fresh().await;
     let ledger = store.ledger();
@@ -335,83 +267,6 @@ pub async fn dead_letters_keep_their_bytes<S: Store>() {
         assert_eq!(ledger.letter(&mut tx, letters[1].id).await.expect("read"), None);
     });
     assert_eq!(ledger.count_letters().await.expect("counted"), 1);
-}
-
-/// Wherever a message is, it is found, by its id and by its chain's.
-pub async fn message_is_found_wherever_it_is<S: Store>() {
-    let store = S::fresh().await;
-    let ledger = store.ledger();
-    let (id, chain, key) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
-    let headers = Headers(vec![
-        ("ce_id".to_owned(), id.to_string()),
-        ("ce_correlationid".to_owned(), chain.to_string()),
-    ]);
-    let of_it = Record {
-        headers: headers.clone(),
-        ..record(3)
-    };
-    let said = OutboxMessage {
-        headers,
-        ..message("1")
-    };
-    let later = OutboxMessage {
-        due_at: Some(Timestamp::now() + LEASE),
-        ..said.clone()
-    };
-    let entries = [1, 0].map(|attempt| InboxEntry {
-        id,
-        attempt,
-        since: Timestamp::now(),
-    });
-    let letter = DeadLetter {
-        id: Uuid::now_v7(),
-        reason: DeadLetterReason::Poison,
-        detail: String::new(),
-        record: of_it.clone(),
-    };
-    let parked = Parked {
-        key,
-        sequence: 5,
-        id,
-        record: of_it,
-        error: String::new(),
-    };
-    let applied = Sequence {
-        last: 4,
-        last_id: Some(id),
-        ..Sequence::default()
-    };
-    assert_eq!(ledger.where_is(id).await.expect("looked for"), Whereabouts::default());
-    committed!(ledger, tx => {
-        ledger.append(&mut tx, Uuid::now_v7(), &[said, later, message("2")]).await.expect("appended");
-        ledger.remember(&mut tx, &entries).await.expect("entered");
-        ledger.set_sequences(&mut tx, "a", &[(key, applied)], &[]).await.expect("written");
-        ledger.park(&mut tx, "a", &[parked]).await.expect("parked");
-        ledger.bury(&mut tx, &[letter]).await.expect("buried");
-    });
-    let found = ledger.where_is(id).await.expect("looked for");
-    assert_eq!(found.inbox, [0, 1]);
-    assert_eq!(found.applied, [("a".to_owned(), key, 4)]);
-    for found in [&found, &ledger.where_is(chain).await.expect("looked for")] {
-        let mut due: Vec<_> = found.outbox.iter().map(|said| said.due_at.is_some()).collect();
-        due.sort_unstable();
-        assert_eq!(due, [false, true]);
-        assert!(found.outbox.iter().all(|said| said.value.is_none()));
-        let parked: Vec<_> = found
-            .parked
-            .iter()
-            .map(|row| (row.key, row.sequence, &row.record.value))
-            .collect();
-        assert_eq!(parked, [(key, 5, &None)]);
-        assert_eq!(
-            found
-                .dead_letters
-                .iter()
-                .map(|kept| &kept.letter.record.value)
-                .collect::<Vec<_>>(),
-            [&None]
-        );
-    }
 }
 
 pub async fn outbox_rows_leave_in_order<S: Store>() {
