@@ -27,6 +27,8 @@ use uuid::Uuid;
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
 pub(crate) const LINK_KEY: &str = "the key of links that are mailed";
+/// Of one gateway process to its database.
+const CONNECTIONS: u32 = 6;
 const SOON: Duration = Duration::from_secs(5);
 
 /// One gateway process without sockets: requests come by [`Call`].
@@ -72,9 +74,13 @@ pub(crate) struct Answer {
 
 impl Gateway {
     pub(crate) async fn start(database: &PostgresDatabase, settings: &[(&str, &str)]) -> Self {
-        let ledger = Postgres::connect(&database.url(), 6)
+        let ledger = Postgres::connect(&database.url(), CONNECTIONS)
             .await
             .expect("the database answers");
+        // All of them are there before anything runs by itself: one that is still being made when a test ends would keep
+        // its database from being dropped, until the server gives it up.
+        let made = futures::future::join_all((0..CONNECTIONS).map(|_| ledger.pool().acquire())).await;
+        drop(made);
         let settings = Settings::from_map(
             [
                 ("DATABASE_URL", database.url().as_str()),
