@@ -74,6 +74,11 @@ impl Client {
         })
     }
 
+    /// The access token, of who is signed in.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
     pub async fn get(&self, path: &str) -> Result<Answer> {
         self.send(Method::GET, path, None, &[]).await
     }

@@ -6,6 +6,7 @@
 pub mod client;
 pub mod journey;
 pub mod mails;
+pub mod search;
 pub mod servers;
 pub mod system;
 pub mod topics;

@@ -3,13 +3,25 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use contracts::{Kind, Topic};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::servers::Servers;
 
 const WITHIN: Duration = Duration::from_secs(30);
+
+/// A record as it stands on its topic.
+#[derive(Debug, Clone)]
+pub struct Record {
+    pub topic: &'static Topic,
+    pub partition: i32,
+    pub key: Vec<u8>,
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+}
 
 /// A domain event as it stands on its topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,60 +32,81 @@ pub struct DomainEvent {
     pub id: String,
 }
 
-/// Every record of the domain-event topics, copies and all.
-pub async fn domain_events(servers: &Servers, prefix: &str) -> Result<Vec<DomainEvent>> {
-    let (servers, prefix) = (servers.clone(), prefix.to_owned());
-    tokio::task::spawn_blocking(move || read(&servers, &prefix)).await?
+impl Record {
+    /// A header's text.
+    pub fn header(&self, name: &str) -> Result<&str> {
+        self.headers
+            .iter()
+            .find(|(header, _)| header == name)
+            .and_then(|(_, value)| std::str::from_utf8(value).ok())
+            .with_context(|| format!("a record of {} has no {name}", self.topic.name))
+    }
 }
 
-fn read(servers: &Servers, prefix: &str) -> Result<Vec<DomainEvent>> {
+/// Every record of the domain-event topics, copies and all.
+pub async fn domain_events(servers: &Servers, prefix: &str) -> Result<Vec<DomainEvent>> {
+    records(servers, prefix, |topic| topic.kind == Kind::DomainEvents)
+        .await?
+        .iter()
+        .map(|record| {
+            Ok(DomainEvent {
+                topic: record.topic.name.to_owned(),
+                key: record.header("ce_subject")?.to_owned(),
+                sequence: record.header("ce_sequence")?.parse()?,
+                id: record.header("ce_id")?.to_owned(),
+            })
+        })
+        .collect()
+}
+
+/// Every record that the chosen topics hold now.
+pub async fn records(servers: &Servers, prefix: &str, which: fn(&Topic) -> bool) -> Result<Vec<Record>> {
+    let (servers, prefix) = (servers.clone(), prefix.to_owned());
+    tokio::task::spawn_blocking(move || read(&servers, &prefix, which)).await?
+}
+
+fn read(servers: &Servers, prefix: &str, which: fn(&Topic) -> bool) -> Result<Vec<Record>> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", &servers.kafka)
         .set("group.id", "end-to-end-reader")
         .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
         .create()?;
     let mut list = TopicPartitionList::new();
-    let mut expected = 0;
-    for topic in contracts::topics::ALL
-        .iter()
-        .filter(|topic| topic.kind == contracts::Kind::DomainEvents)
-    {
-        let name = topic.full_name(prefix);
+    for topic in contracts::topics::ALL.iter().filter(|topic| which(topic)) {
         for partition in 0..topic.partitions {
-            let (low, high) = consumer.fetch_watermarks(&name, partition, WITHIN)?;
-            expected += high - low;
-            list.add_partition_offset(&name, partition, Offset::Beginning)?;
+            list.add_partition_offset(&topic.full_name(prefix), partition, Offset::Beginning)?;
         }
     }
     consumer.assign(&list)?;
+    // A compacted topic has holes, so that only the end of each partition tells that all was read.
+    let mut open = list.count();
     let deadline = Instant::now() + WITHIN;
-    let mut events = Vec::new();
-    while (events.len() as i64) < expected {
+    let mut records = Vec::new();
+    while open > 0 {
         if Instant::now() > deadline {
-            bail!("read {} of {expected} records within {WITHIN:?}", events.len());
+            bail!("{open} partitions were not read to their end within {WITHIN:?}");
         }
-        let Some(message) = consumer.poll(Duration::from_millis(200)) else {
-            continue;
-        };
-        let message = message?;
-        let header = |name: &str| {
-            message
-                .headers()
-                .and_then(|headers| {
-                    headers
-                        .iter()
-                        .find(|header| header.key == name)
-                        .and_then(|header| header.value)
-                })
-                .and_then(|value| std::str::from_utf8(value).ok().map(str::to_owned))
-                .with_context(|| format!("a record of {} has no {name}", message.topic()))
-        };
-        events.push(DomainEvent {
-            topic: message.topic().to_owned(),
-            key: header("ce_subject")?,
-            sequence: header("ce_sequence")?.parse()?,
-            id: header("ce_id")?,
-        });
+        match consumer.poll(Duration::from_millis(200)) {
+            Some(Ok(message)) => records.push(record(&message, prefix)?),
+            Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => open -= 1,
+            Some(Err(error)) => return Err(error.into()),
+            None => {}
+        }
     }
-    Ok(events)
+    Ok(records)
+}
+
+fn record(message: &BorrowedMessage<'_>, prefix: &str) -> Result<Record> {
+    let name = message.topic().strip_prefix(prefix).unwrap_or(message.topic());
+    let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+    Ok(Record {
+        topic: contracts::topics::by_name(name).with_context(|| format!("{name} is no topic of ours"))?,
+        partition: message.partition(),
+        key: message.key().unwrap_or_default().to_vec(),
+        headers: headers
+            .map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec()))
+            .collect(),
+        value: message.payload().map(<[u8]>::to_vec),
+    })
 }

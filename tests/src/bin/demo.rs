@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rollcall::journey::{Journey, Outcome};
 use rollcall::servers::Servers;
-use rollcall::system::{Options, Secrets, System, samples};
+use rollcall::system::{Options, Secrets, System, samples, write_for_owner};
 use rollcall::traces;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -46,18 +46,19 @@ async fn demo(exit: bool) -> Result<()> {
     // What was started so far ends with it.
     let system = tokio::select! {
         started = starting => started?,
-        () = asked.to_end() => bail!("it was ended while it started"),
+        () = asked.received() => bail!("it was ended while it started"),
     };
     let targets = write_targets(&system)?;
+    write_environment(&system, &folder)?;
     let played = tokio::select! {
         played = play(&system) => played,
-        () = asked.to_end() => Err(anyhow!("it was ended before it was through")),
+        () = asked.received() => Err(anyhow!("it was ended before it was through")),
     };
     if played.is_ok() {
         where_to_look(&system, &folder);
         if !exit {
             println!("\nCtrl-C ends the services; `scripts/stack down` ends the servers.");
-            asked.to_end().await;
+            asked.received().await;
         }
     }
     println!("\nDraining: inputs first, the outbox last.");
@@ -87,7 +88,7 @@ impl Asked {
         })
     }
 
-    async fn to_end(&mut self) {
+    async fn received(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -193,6 +194,10 @@ fn where_to_look(system: &System, folder: &Path) {
         let _ = writeln!(text, "           {what:<12} {address}");
     };
     row("API docs", format!("{gateway}/docs"));
+    row(
+        "API tour",
+        format!("docs/api-tour.md, after `. {}`", folder.join("env").display()),
+    );
     row("OpenAPI", format!("{gateway}/openapi.json"));
     row(
         "admin",
@@ -220,6 +225,19 @@ fn where_to_look(system: &System, folder: &Path) {
         );
     }
     print!("{text}");
+}
+
+/// What the API tour needs to know, for a shell to read.
+fn write_environment(system: &System, folder: &Path) -> Result<()> {
+    let secrets = system.secrets();
+    let text = format!(
+        "GATEWAY='{}'\nMAILDEV='{}'\nADMIN_EMAIL='{}'\nADMIN_PASSWORD='{}'\n",
+        system.gateways().first().context("a system has a gateway")?,
+        system.servers.maildev,
+        secrets.admin_email,
+        secrets.admin_password
+    );
+    write_for_owner(&folder.join("env"), &text)
 }
 
 /// Tells Prometheus where the processes are, where it runs.

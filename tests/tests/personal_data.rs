@@ -1,0 +1,300 @@
+//! Where personal data and secrets get to, and that an erasure finds all of it: a person of values that occur nowhere
+//! else uses the whole product, and afterwards everything that anybody keeps is searched for them.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use contracts::{Kind, topics};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
+use rdkafka::{ClientConfig, client::DefaultClientContext};
+use reqwest::{Method, StatusCode};
+use rollcall::client::Client;
+use rollcall::journey::Journey;
+use rollcall::servers::Servers;
+use rollcall::system::{Options, System};
+use rollcall::{log_folder, search, topics as log};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+const WITHIN: Duration = Duration::from_secs(60);
+
+const EMAIL: &str = "quetzal.canary@birds.example";
+const NEXT_EMAIL: &str = "resplendent.canary@birds.example";
+const USERNAME: &str = "quetzal_canary";
+const NAME: &str = "Quetzalina Canarybird";
+const BORN: &str = "1987-03-29";
+const PASSWORD: &str = "canary plumage 1987 green";
+const NEXT_PASSWORD: &str = "canary plumage 1988 green";
+
+/// Of the person: may be where it can be erased.
+const PERSONAL: &[&str] = &[EMAIL, NEXT_EMAIL, USERNAME, NAME];
+/// May be nowhere.
+const SECRET: &[&str] = &[PASSWORD, NEXT_PASSWORD];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn personal_data_is_where_it_can_be_erased_and_nowhere_after_that() -> Result<()> {
+    let system = System::start(
+        Servers::from_env()?,
+        Options::isolated(log_folder("personal-data")),
+        |_| {},
+    )
+    .await?;
+    let gateway = system.gateways()[0].clone();
+    let mut journey = Journey::new(&gateway, |_| {});
+    let organizer = journey.sign_up("ada").await?;
+    let organizer = journey.make_organizer(system.secrets(), organizer).await?;
+    let event = journey.publish_event(&organizer).await?;
+
+    let tokens = use_everything(&system, &gateway, &event).await?;
+    let person = tokens.person.clone();
+    let secrets: Vec<&str> = SECRET
+        .iter()
+        .copied()
+        .chain(tokens.all.iter().map(String::as_str))
+        .collect();
+
+    let allowed = [
+        "gateway.profiles",
+        "notification.profiles",
+        "user.names",
+        "user.profiles",
+    ];
+    eventually("stores hold the person's data where they may", async || {
+        let mut places = search::stores(&system, PERSONAL).await?;
+        // Until the broker has acknowledged it, and no longer.
+        places.retain(|place| place != "user.outbox" && place != "gateway.outbox");
+        places.sort();
+        Ok((places == allowed).then_some(()).ok_or(places))
+    })
+    .await?;
+    let places = search::stores(&system, &secrets).await?;
+    ensure!(places.is_empty(), "passwords or tokens are kept in {places:?}");
+    nothing_shows(&system, &secrets).await?;
+
+    erase(&system, &person).await?;
+    eventually("no store holds anything of the person", async || {
+        let places = search::stores(&system, PERSONAL).await?;
+        Ok(places.is_empty().then_some(()).ok_or(places))
+    })
+    .await?;
+    nothing_shows(&system, &secrets).await?;
+    compacted(&system, &gateway, &person).await?;
+
+    drop(journey);
+    let wrong = system.stop().await?;
+    ensure!(wrong.is_empty(), "the drain went wrong: {wrong:?}");
+    Ok(())
+}
+
+struct Tokens {
+    person: String,
+    all: Vec<String>,
+}
+
+/// Everything that a person can do with an account.
+async fn use_everything(system: &System, gateway: &str, event: &str) -> Result<Tokens> {
+    let anonymous = Client::new(gateway);
+    let sign_up = json!({
+        "email": EMAIL, "username": USERNAME, "full_name": NAME, "date_of_birth": BORN,
+        "password": PASSWORD, "time_zone": "America/Guatemala",
+    });
+    let answer = anonymous.post("/v1/users", sign_up.clone()).await?;
+    let person = answer.expect(StatusCode::CREATED)?.text("id")?;
+    // Refused, and so without a trace.
+    let again = anonymous.post("/v1/users", sign_up).await?;
+    again.expect(StatusCode::CONFLICT)?;
+    let wrong = json!({ "email": EMAIL, "password": NEXT_PASSWORD });
+    anonymous
+        .post("/v1/sessions", wrong)
+        .await?
+        .expect(StatusCode::UNAUTHORIZED)?;
+
+    let right = json!({ "email": EMAIL, "password": PASSWORD });
+    let session = anonymous
+        .post("/v1/sessions", right)
+        .await?
+        .expect(StatusCode::CREATED)?;
+    let mut all = vec![session.text("access_token")?, session.text("refresh_token")?];
+    let member = anonymous.sign_in(EMAIL, PASSWORD).await?;
+    let registered = member
+        .post(&format!("/v1/events/{event}/registrations"), json!({}))
+        .await?;
+    let registration = registered.expect(StatusCode::CREATED)?.text("id")?;
+    let ticket = member.get(&format!("/v1/registrations/{registration}/ticket")).await?;
+    all.push(ticket.expect(StatusCode::OK)?.text("code")?);
+    member
+        .delete(&format!("/v1/registrations/{registration}"))
+        .await?
+        .expect(StatusCode::OK)?;
+
+    let user = format!("/v1/users/{person}");
+    member
+        .send(Method::PATCH, &user, Some(json!({ "email": NEXT_EMAIL })), &[])
+        .await?
+        .expect(StatusCode::OK)?;
+    member
+        .post(&format!("{user}/verification"), json!({}))
+        .await?
+        .expect(StatusCode::NO_CONTENT)?;
+    let asked = json!({ "email": NEXT_EMAIL });
+    anonymous
+        .post("/v1/password-resets", asked)
+        .await?
+        .expect(StatusCode::NO_CONTENT)?;
+    for subject in ["Confirm", "password"] {
+        all.push(mailed_token(system, subject).await?);
+    }
+    let change = json!({ "old_password": PASSWORD, "new_password": NEXT_PASSWORD });
+    member
+        .put("/v1/me/password", change)
+        .await?
+        .expect(StatusCode::NO_CONTENT)?;
+    member.get(&format!("{user}/export")).await?.expect(StatusCode::OK)?;
+    Ok(Tokens { person, all })
+}
+
+/// The token of the newest mail to the new address whose subject has this word.
+async fn mailed_token(system: &System, subject: &str) -> Result<String> {
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let mails: Vec<Value> = reqwest::get(format!("{}/email", system.servers.maildev))
+            .await?
+            .json()
+            .await?;
+        let token = mails
+            .iter()
+            .filter(|mail| mail.pointer("/to/0/address").and_then(Value::as_str) == Some(NEXT_EMAIL))
+            .filter(|mail| mail["subject"].as_str().is_some_and(|text| text.contains(subject)))
+            .filter_map(|mail| mail["text"].as_str().and_then(|text| text.split('#').nth(1)))
+            .filter_map(|rest| rest.split_whitespace().next())
+            .next_back();
+        if let Some(token) = token {
+            return Ok(token.to_owned());
+        }
+        ensure!(Instant::now() < deadline, "no mail about {subject:?} came");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn erase(system: &System, person: &str) -> Result<()> {
+    let admin = system.admin().await?;
+    let answer = admin.post(&format!("/v1/users/{person}/erasure"), json!({})).await?;
+    let answer = admin.settled(answer, WITHIN).await?;
+    ensure!(answer.status.is_success(), "the erasure was refused: {}", answer.body);
+    ensure!(
+        answer.body["status"] != "rejected",
+        "the erasure was refused: {}",
+        answer.body
+    );
+    Ok(())
+}
+
+/// Keys, headers, facts, logs, metrics and traces show neither the person nor a secret; values of commands and states
+/// no secret.
+async fn nothing_shows(system: &System, secrets: &[&str]) -> Result<()> {
+    let both: Vec<&str> = PERSONAL.iter().chain(secrets).copied().collect();
+    for record in log::records(&system.servers, &system.topic_prefix, |_| true).await? {
+        let topic = record.topic.name;
+        ensure!(!search::holds(&record.key, &both), "a key on {topic} shows it");
+        for (name, value) in &record.headers {
+            ensure!(!search::holds(value, &both), "the header {name} on {topic} shows it");
+        }
+        let hidden: &[&str] = match record.topic.kind {
+            Kind::Commands | Kind::State => secrets,
+            Kind::DomainEvents | Kind::Facts | Kind::Replies => &both,
+        };
+        let value = record.value.unwrap_or_default();
+        ensure!(
+            !search::holds(&value, hidden),
+            "a value on {topic} shows it: {:?}",
+            record.headers
+        );
+    }
+    for process in system.processes() {
+        let logged = std::fs::read(system.log(&process.name))?;
+        ensure!(!search::holds(&logged, &both), "the log of {} shows it", process.name);
+        let metrics = system.metrics(process).await?;
+        ensure!(
+            !search::holds(metrics.as_bytes(), &both),
+            "the metrics of {} show it",
+            process.name
+        );
+    }
+    let jaeger = system.servers.jaeger.as_deref().context("the traces need Jaeger")?;
+    for service in rollcall::system::SERVICES {
+        let url = format!("{jaeger}/api/traces?service={service}&limit=1500&lookback=1h");
+        let traces = reqwest::get(url).await?.bytes().await?;
+        ensure!(!search::holds(&traces, &both), "a trace of {service} shows it");
+    }
+    Ok(())
+}
+
+/// Lets the broker compact `users.profiles`, and sees that nothing of the person is left on any topic but on those of
+/// commands, which are dropped within their retention.
+async fn compacted(system: &System, gateway: &str, person: &str) -> Result<()> {
+    let name = topics::USERS_PROFILES.full_name(&system.topic_prefix);
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", &system.servers.kafka)
+        .create()?;
+    let eager = AlterConfig::new(ResourceSpecifier::Topic(&name))
+        .set("cleanup.policy", "compact")
+        .set("segment.ms", "100")
+        .set("min.cleanable.dirty.ratio", "0.001")
+        .set("delete.retention.ms", "0");
+    for result in admin.alter_configs([&eager], &AdminOptions::new()).await? {
+        result.map_err(|(_, code)| anyhow::anyhow!("the topic's settings can't be changed: {code}"))?;
+    }
+    let home = partition_of(system, person)
+        .await?
+        .context("the person has a profile or a tombstone")?;
+    let begun = Instant::now();
+    // Only a segment that is closed is compacted, and the next record of its partition closes it.
+    while begun.elapsed() < WITHIN {
+        let newcomer = Journey::new(gateway, |_| {}).sign_up("dan").await?;
+        if partition_of(system, &newcomer.id).await? != Some(home) {
+            continue;
+        }
+        let found = || async {
+            let records = log::records(&system.servers, &system.topic_prefix, |topic| {
+                topic.kind != Kind::Commands
+            });
+            let records = records.await?;
+            let held = records.iter().filter_map(|record| record.value.as_deref());
+            anyhow::Ok(held.filter(|value| search::holds(value, PERSONAL)).count())
+        };
+        let waiting = Instant::now();
+        while waiting.elapsed() < Duration::from_secs(20) {
+            if found().await? == 0 {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+    anyhow::bail!("the topics still hold something of the person after {WITHIN:?}")
+}
+
+/// Where the newest record of a user's profile stands.
+async fn partition_of(system: &System, user: &str) -> Result<Option<i32>> {
+    let key = Uuid::parse_str(user)?.to_string();
+    let records = log::records(&system.servers, &system.topic_prefix, |topic| {
+        topic.name == topics::USERS_PROFILES.name
+    });
+    let records = records.await?;
+    let found = records.iter().rev().find(|record| record.key == key.as_bytes());
+    Ok(found.map(|record| record.partition))
+}
+
+/// Tries until it holds; what it found instead is in the error.
+async fn eventually<F>(what: &str, look: F) -> Result<()>
+where
+    F: AsyncFn() -> Result<Result<(), Vec<String>>>,
+{
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        match look().await? {
+            Ok(()) => return Ok(()),
+            Err(found) => ensure!(Instant::now() < deadline, "not within {WITHIN:?}: {what}: {found:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
