@@ -96,9 +96,9 @@ impl App {
         let wakes = || self.operations().wakes();
         Subscriptions::new()
             .handle(with(wakes(), consumers::Replies::new)) // gateway.replies → operations, pending credentials
-            .handle(with(wakes(), consumers::Users::new)) // users → users; a deactivation ends credentials and roles
+            .handle(with(wakes(), consumers::Users::new)) // users → users; a deactivation or erasure ends credentials and roles
             .handle(with(wakes(), consumers::Profiles::new)) // users.profiles → profiles
-            .handle(with(wakes(), consumers::Events::new)) // events → events
+            .handle(with(wakes(), consumers::Events::new)) // events → events, event_history
             .handle(with(wakes(), consumers::Registrations::new)) // registrations → rosters, registrations
             .handle(|| consumers::Notifications) // notifications → notifications
             .handle(|| consumers::Processes) // ops.status → processes

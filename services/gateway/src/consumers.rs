@@ -25,7 +25,7 @@ pub use replies::Replies;
 pub use users::Users;
 
 /// What a database error means for the pipeline.
-fn failed(error: sqlx::Error) -> Failure {
+pub(crate) fn failed(error: sqlx::Error) -> Failure {
     store_error(error).into()
 }
 

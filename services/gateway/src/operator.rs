@@ -3,10 +3,11 @@
 use contracts::aggregate::Rejected;
 use contracts::{CreateAdmin, CreateUser, GrantRole, OpsCommand, RoleGranted, UserCommand, topics};
 use messaging::{Failure, Operated, Operator, Outgoing, Received, Unit};
-use postgres::{Postgres, store_error};
+use postgres::Postgres;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::consumers::failed;
 use crate::roles::Role;
 use crate::security::fact;
 use crate::store::operations::{Kind, New, begin_in};
@@ -100,8 +101,4 @@ async fn grant_role(
     Ok(Operated::Done(
         json!({ "user_id": user, "role": role, "granted": is_new }),
     ))
-}
-
-fn failed(error: sqlx::Error) -> Failure {
-    store_error(error).into()
 }

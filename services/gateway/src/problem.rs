@@ -220,6 +220,11 @@ const CODES: &[(&str, StatusCode, &str)] = &[
         StatusCode::SERVICE_UNAVAILABLE,
         "The question takes too long",
     ),
+    (
+        "log-damaged",
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "A part of the log can't be read",
+    ),
     // Operations.
     (
         "cursor-invalid",
@@ -232,12 +237,15 @@ const CODES: &[(&str, StatusCode, &str)] = &[
         "The service listens to no such topic",
     ),
     ("not-parked", StatusCode::CONFLICT, "Nothing is parked for this key"),
+    ("not-released", StatusCode::CONFLICT, "The key could not be released"),
     (
         "dead-letter-unknown",
         StatusCode::NOT_FOUND,
         "There is no such dead letter",
     ),
     ("already-redriven", StatusCode::CONFLICT, "It was done already"),
+    ("not-a-command", StatusCode::CONFLICT, "Only commands are sent again"),
+    ("no-envelope", StatusCode::CONFLICT, "Nothing says which command it was"),
     // Commands that failed.
     (
         "expired",

@@ -17,10 +17,9 @@ use uuid::Uuid;
 use super::extract::{Asked, asked_wait, limit};
 use super::form::Form;
 use super::principal::Auditor;
-use super::question::{WAIT, ask};
+use super::question::{AnswerHeaders, WAIT, ask};
 use crate::app::App;
 use crate::error::Error;
-use crate::problem;
 use crate::store::operations::Kind;
 
 pub(super) use checkpoints::*;
@@ -58,16 +57,6 @@ pub(super) struct Question {
     limit: Option<u16>,
 }
 
-/// Headers of every question.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "says in the document what `asked_wait` reads")]
-pub(super) struct AnswerHeaders {
-    /// `wait=n`: wait so many seconds for the answer, at most 25; else 10.
-    #[param(rename = "Prefer", example = "wait=20")]
-    prefer: Option<String>,
-}
-
 /// A page of the audit log.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AuditEntries)]
@@ -97,7 +86,7 @@ fn parse(question: Question) -> Result<FindAuditEntries, Error> {
             is_actor(actor),
             "actor",
             "malformed",
-            "`user:` and an id, or `service:` and a name.",
+            "`user:` or `admin:` and an id, or `service:` and a name.",
         );
     }
     if let Some(name) = &question.message_type {
@@ -142,7 +131,6 @@ fn is_type(name: &str) -> bool {
     security(("bearer" = [])),
     responses(
         (status = OK, body = Entries),
-        (status = "default", description = "A problem", body = problem::Body, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn entries(

@@ -78,7 +78,6 @@ pub(super) fn complete(document: OpenApi) -> Value {
                 let responses = operation["responses"]
                     .as_object_mut()
                     .expect("every route says what it answers");
-                responses.remove("default");
                 for (status, name, ..) in PROBLEMS.iter().filter(|(status, ..)| statuses.contains(status)) {
                     let reference = json!({ "$ref": format!("#/components/responses/{name}") });
                     responses.entry(*status).or_insert(reference);

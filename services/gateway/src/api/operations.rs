@@ -80,7 +80,6 @@ impl From<Operation> for OperationView {
     security((), ("bearer" = [])),
     responses(
         (status = OK, body = OperationView, headers(("Retry-After", description = "Seconds, while it is pending"))),
-        (status = "default", description = "A problem", body = problem::Body, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn show(State(app): State<App>, anyone: Anyone, Id(id): Id) -> Result<Response, Error> {
@@ -109,7 +108,6 @@ pub(super) async fn show(State(app): State<App>, anyone: Anyone, Id(id): Id) -> 
     security(("bearer" = [])),
     responses(
         (status = OK, body = Page<OperationView>),
-        (status = "default", description = "A problem", body = problem::Body, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn mine(

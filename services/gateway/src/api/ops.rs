@@ -19,7 +19,7 @@ use super::extract::{Asked, Call, Id, Write, WriteHeaders, asked_wait, limit};
 use super::form::Form;
 use super::operations::OperationView;
 use super::principal::Admin;
-use super::question::{WAIT, ask};
+use super::question::{AnswerHeaders, WAIT, ask};
 use crate::app::App;
 use crate::error::Error;
 use crate::operations::Intent;
@@ -73,7 +73,7 @@ pub(super) struct Aside {
     service: String,
     /// Where the page before ended, as its answer says.
     cursor: Option<String>,
-    /// Items on a page, from 1 to 200; else 50.
+    /// Items on a page, from 1 to 200; else 50. A service gives 100 at most.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u16>,
 }
@@ -81,7 +81,7 @@ pub(super) struct Aside {
 /// The keys that a poison message holds back at a service, and those with a gap.
 #[utoipa::path(
     get, path = "/v1/ops/parked", tag = "ops", operation_id = "listParked",
-    params(Aside),
+    params(Aside, AnswerHeaders),
     security(("bearer" = [])),
     responses((status = OK, description = "As the service says it", body = Object)),
 )]
@@ -102,7 +102,7 @@ pub(super) async fn parked(
 /// What a service has set aside for good, the newest first.
 #[utoipa::path(
     get, path = "/v1/ops/dead-letters", tag = "ops", operation_id = "listDeadLetters",
-    params(Aside),
+    params(Aside, AnswerHeaders),
     security(("bearer" = [])),
     responses((status = OK, description = "As the service says it", body = Object)),
 )]
@@ -144,7 +144,7 @@ pub(super) struct Whereabouts {
 /// What became of a message or an operation, at every service.
 #[utoipa::path(
     get, path = "/v1/ops/where-is", tag = "ops", operation_id = "whereIs",
-    params(Wanted),
+    params(Wanted, AnswerHeaders),
     security(("bearer" = [])),
     responses((status = OK, body = Whereabouts)),
 )]

@@ -121,7 +121,7 @@ pub(super) async fn reset(
     Write { body, .. }: Write<NewPassword>,
 ) -> Result<StatusCode, Error> {
     let password = parse("password", body.password)?;
-    let token = genuine(&app, Purpose::ResetPassword, &token).await?;
+    let (token, _) = genuine(&app, Purpose::ResetPassword, &token).await?;
     let user = token.link.user_id;
     let how = Change {
         user,
@@ -132,21 +132,22 @@ pub(super) async fn reset(
     set(&app, password, how).await
 }
 
-/// A token that was made here, for the address that its user has now, and can be used. Whether it will be the first to
-/// be used, the transaction tells that uses it up.
-pub(super) async fn genuine(app: &App, purpose: Purpose, text: &str) -> Result<Token, Error> {
+/// A token that was made here, for the address that its user has now, which is answered too, and can be used. Whether it
+/// will be the first to be used, the transaction tells that uses it up.
+pub(super) async fn genuine(app: &App, purpose: Purpose, text: &str) -> Result<(Token, String), Error> {
     let invalid = || Error::Link(Refused::Invalid);
     let token = Token::parse(text).ok_or_else(invalid)?;
     let address = links::address(app.pool(), token.link.user_id).await?;
-    let email = address.as_ref().map_or("", |address| &address.email);
-    if !app.links().is_genuine(purpose, &token, email) || address.is_none() {
+    let is_known = address.is_some();
+    let email = address.map_or_else(String::new, |address| address.email);
+    if !app.links().is_genuine(purpose, &token, &email) || !is_known {
         return Err(invalid());
     }
     if token.link.expires_at <= Timestamp::now() {
         return Err(Error::Link(Refused::Expired));
     }
     match links::is_unused(app.pool(), purpose, &token.link).await? {
-        true => Ok(token),
+        true => Ok((token, email)),
         false => Err(invalid()),
     }
 }

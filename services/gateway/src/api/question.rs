@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use contracts::Message;
+use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::answer::refusal;
@@ -14,6 +15,16 @@ use crate::store::operations::{Kind, Status};
 
 /// How long an answer is waited for if the client does not say: it is a read, and there is no use in a `202`.
 pub(super) const WAIT: Duration = Duration::from_secs(10);
+
+/// Headers of every question.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "says in the document what `asked_wait` reads")]
+pub(super) struct AnswerHeaders {
+    /// `wait=n`: wait so many seconds for the answer, at most 25; else 10.
+    #[param(rename = "Prefer", example = "wait=20")]
+    prefer: Option<String>,
+}
 
 /// The answer: JSON, as the service says it.
 pub(super) async fn ask<M: Message>(

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use contracts::links::{Link, Purpose};
-use contracts::{CommandAccepted, CommandFailed, CommandRejected, Reply, RoleGranted, topics};
+use contracts::{CommandAccepted, CommandFailed, CommandRejected, FieldError, Reply, RoleGranted, topics};
 use messaging::{Failure, Handler, Received, Unit};
 use postgres::Postgres;
 use uuid::Uuid;
@@ -13,6 +13,7 @@ use crate::roles::Role;
 use crate::security::fact;
 use crate::store::operations::{Completion, Effect, Kind, Outcome, Refusal, complete, resources};
 use crate::store::{accounts, links};
+use crate::text::storable;
 
 /// What the read models are made of: an effect on any other topic can't be waited for here.
 const READ: [&contracts::Topic; 4] = [
@@ -99,7 +100,8 @@ impl Handler<Postgres> for Replies {
         }
         for (operation, purpose, link) in mails {
             let reply = messages.iter().find(|message| message.envelope.key == operation);
-            let cause = reply.expect("one of these replies completed it").cause();
+            let reply = reply.expect("one of these replies completed it");
+            let cause = reply.cause();
             if matches!(kind(operation), Some(Kind::BootstrapAdmin | Kind::CreateAdmin)) {
                 let granted = RoleGranted {
                     user_id: link.user_id,
@@ -108,11 +110,22 @@ impl Handler<Postgres> for Replies {
                 };
                 unit.say(&cause, fact(Some(link.user_id), granted))?;
             }
-            unit.say(&cause, mail(purpose, &link))?;
+            // To the address that this made, however old the profile is that the notification service has.
+            let version = profile_version(&reply.body, link.user_id);
+            unit.say(&cause, mail(purpose, &link).expected_version(version))?;
         }
         wake(&self.wakes, messages);
         Ok(())
     }
+}
+
+/// Of the profile that the command made.
+fn profile_version(reply: &Reply, user: Uuid) -> Option<i64> {
+    let Reply::CommandAccepted(accepted) = reply else {
+        return None;
+    };
+    let of_profile = |effect: &&contracts::Effect| effect.topic == topics::USERS_PROFILES.name && effect.key == user;
+    accepted.effects.iter().find(of_profile).map(|effect| effect.sequence)
 }
 
 /// The command that is answered, and how.
@@ -135,7 +148,7 @@ fn outcome(reply: &Reply, topic_name: impl Fn(&contracts::Topic) -> String) -> (
                     })
                 })
                 .collect();
-            let result = result.clone();
+            let result = result.as_deref().map(storable);
             (*command_id, Outcome::Accepted { effects, result })
         }
         Reply::CommandRejected(CommandRejected {
@@ -144,10 +157,15 @@ fn outcome(reply: &Reply, topic_name: impl Fn(&contracts::Topic) -> String) -> (
             detail,
             errors,
         }) => {
+            let errors = errors.iter().map(|FieldError { field, code, message }| FieldError {
+                field: storable(field),
+                code: storable(code),
+                message: storable(message),
+            });
             let refusal = Refusal {
-                code: code.clone(),
-                detail: detail.clone(),
-                errors: errors.clone(),
+                code: storable(code),
+                detail: storable(detail),
+                errors: errors.collect(),
             };
             (*command_id, Outcome::Rejected(refusal))
         }
@@ -157,8 +175,8 @@ fn outcome(reply: &Reply, topic_name: impl Fn(&contracts::Topic) -> String) -> (
             detail,
         }) => {
             let refusal = Refusal {
-                code: code.clone(),
-                detail: detail.clone(),
+                code: storable(code),
+                detail: storable(detail),
                 errors: Vec::new(),
             };
             (*command_id, Outcome::Failed(refusal))

@@ -112,26 +112,14 @@ const COLUMNS: &str = "
 
 /// The registration, if it is `viewer`'s, or at an event that `viewer` organizes.
 pub async fn find(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Option<Registration>> {
-    let statement = format!("{COLUMNS} WHERE r.id = $1 AND (r.user_id = $2 OR e.organizer_id = $2 OR $3)");
-    let row = sqlx::query(&statement)
-        .bind(id)
-        .bind(viewer.user)
-        .bind(viewer.sees_all)
-        .fetch_optional(pool)
-        .await?;
+    let row = one(pool, id, viewer, "r.user_id = $2 OR e.organizer_id = $2 OR $3").await?;
     row.map(|row| Ok(Listed::of(&row, Shown::to(&row, viewer)?)?.registration))
         .transpose()
 }
 
 /// The registration, if `viewer` may let its holder in: as the organizer, as staff, as an admin.
 pub async fn at_the_door(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Option<Registration>> {
-    let statement = format!("{COLUMNS} WHERE r.id = $1 AND (e.organizer_id = $2 OR $2 = ANY (e.staff) OR $3)");
-    let row = sqlx::query(&statement)
-        .bind(id)
-        .bind(viewer.user)
-        .bind(viewer.sees_all)
-        .fetch_optional(pool)
-        .await?;
+    let row = one(pool, id, viewer, "e.organizer_id = $2 OR $2 = ANY (e.staff) OR $3").await?;
     row.map(|row| {
         let shown = Shown {
             attendee: true,
@@ -140,6 +128,16 @@ pub async fn at_the_door(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Resul
         Ok(Listed::of(&row, shown)?.registration)
     })
     .transpose()
+}
+
+/// The one with this id. `who` is the condition on `viewer`: the user is `$2`, and `$3` whether all is seen.
+async fn one(pool: &PgPool, id: Uuid, viewer: Viewer, who: &str) -> sqlx::Result<Option<PgRow>> {
+    sqlx::query(&format!("{COLUMNS} WHERE r.id = $1 AND ({who})"))
+        .bind(id)
+        .bind(viewer.user)
+        .bind(viewer.sees_all)
+        .fetch_optional(pool)
+        .await
 }
 
 /// A person's own, the newest first.

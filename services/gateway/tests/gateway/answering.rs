@@ -1,6 +1,9 @@
 //! How a write is answered.
 
-use contracts::{Actor, Timestamp, UserCommand, UserCreated, UserEvent, UserProfileState, topics};
+use contracts::{
+    Actor, CommandAccepted, CommandRejected, FieldError, Reply, Timestamp, UserCommand, UserCreated, UserEvent,
+    UserProfileState, topics,
+};
 use messaging::Outgoing;
 use serde_json::json;
 use testing::Bench;
@@ -145,6 +148,50 @@ async fn an_operation_succeeds_only_when_the_read_models_hold_every_effect() {
         .await;
     app.bench.deliver_again().await;
     assert_eq!(status().await, "succeeded");
+}
+
+#[tokio::test]
+async fn a_reply_with_what_no_column_can_hold_is_an_outcome_too() {
+    let app = TestApp::start().await;
+    let ada = app.person("ada").await;
+    let nul = "a\0b".to_owned();
+    for status in ["rejected", "failed", "succeeded"] {
+        let delete = app.gateway.delete(format!("/v1/users/{}", ada.id)).by(&ada).wait(0);
+        let operation = delete.send().await.expect(202).id();
+        app.command::<UserCommand>().await;
+        let reply: Outgoing<Reply> = match status {
+            "rejected" => {
+                let errors = vec![FieldError {
+                    field: nul.clone(),
+                    code: nul.clone(),
+                    message: nul.clone(),
+                }];
+                let (code, detail) = (nul.clone(), nul.clone());
+                let rejected = CommandRejected {
+                    command_id: operation,
+                    code,
+                    detail,
+                    errors,
+                };
+                Outgoing::new(operation, rejected)
+            }
+            "failed" => failed(operation, &nul),
+            _ => {
+                let accepted = CommandAccepted {
+                    command_id: operation,
+                    version: 1,
+                    effects: Vec::new(),
+                    result: Some(nul.clone()),
+                };
+                Outgoing::new(operation, accepted)
+            }
+        };
+        app.bench.deliver(reply).await;
+        app.bench.deliver_again().await;
+        let path = format!("/v1/operations/{operation}");
+        let shown = app.gateway.get(path).by(&ada).send().await.expect(200);
+        assert_eq!(shown.body["status"], status);
+    }
 }
 
 #[tokio::test]

@@ -2,15 +2,16 @@
 
 use bytes::Bytes;
 use contracts::{
-    EventCancelled, EventEvent, Message, OpsCommand, RegistrationEvent, Replay, Reply, SeatConfirmed, SeatWaitlisted,
-    Timestamp, UserCreated, UserDeactivated, UserEvent,
+    EventCancelled, EventEvent, Message, NotificationFact, NotificationKind, NotificationSent, OpsCommand,
+    RegistrationEvent, Replay, Reply, SeatConfirmed, SeatWaitlisted, Timestamp, UserCreated, UserDeactivated,
+    UserEvent, UserProfileState,
 };
 use messaging::{Cause, Outgoing, Record, TopicPartition};
 use serde_json::{Value, json};
 use testing::KafkaTopics;
 use uuid::Uuid;
 
-use crate::app::{TestApp, event_created, event_published, roster_opened};
+use crate::app::{TestApp, event_created, event_published, profile, roster_opened};
 
 /// A gateway whose topics are also on the broker.
 struct Logged {
@@ -203,6 +204,80 @@ async fn what_a_handler_does_beside_its_read_model_is_not_done_again() {
         .await;
     assert_eq!(logged.differences("users").await, [difference("users", [1, 1, 0, 0])]);
     assert_eq!(logged.app.count("SELECT count(*) FROM roles").await, 1);
+}
+
+#[tokio::test]
+async fn people_and_their_mails_are_made_anew() {
+    let logged = Logged::start().await;
+    let (ada, bob) = (Uuid::now_v7(), Uuid::now_v7());
+    let state = |key, name: &str, version| {
+        let profile = profile(&format!("{name}@example.org"), name);
+        Outgoing::<UserProfileState>::new(key, profile).sequence(version)
+    };
+    let gone = Outgoing::<UserProfileState>::new(bob, UserProfileState::Tombstone).sequence(2);
+    logged.say(vec![state(ada, "ada", 1), state(bob, "bob", 1), gone]).await;
+    let sent = NotificationSent {
+        notification_id: Uuid::now_v7(),
+        kind: NotificationKind::Welcome,
+        cause_id: Uuid::now_v7(),
+        sent_at: Timestamp::EPOCH,
+        event_id: None,
+    };
+    logged
+        .say(vec![Outgoing::<NotificationFact>::new(ada, sent.clone())])
+        .await;
+
+    logged
+        .run("UPDATE profiles SET full_name = 'Eve'; DELETE FROM notifications")
+        .await;
+    // Longer ago than its topic remembers.
+    logged
+        .run(&format!(
+            "INSERT INTO notifications (id, user_id, kind, status, cause_id, at)
+             VALUES (gen_random_uuid(), '{ada}', 'welcome', 'sent', gen_random_uuid(), now())"
+        ))
+        .await;
+    let profiles = [difference("profiles", [1, 0, 1, 0])];
+    assert_eq!(logged.differences("profiles").await, profiles);
+    let mails = [difference("notifications", [2, 1, 0, 0])];
+    assert_eq!(logged.differences("notifications").await, mails);
+    assert_eq!(
+        logged
+            .app
+            .count("SELECT count(*) FROM profiles WHERE full_name = 'Eve'")
+            .await,
+        0
+    );
+
+    // Who is erased stays so, also if an older profile comes once more.
+    logged.say(vec![state(bob, "bob", 1)]).await;
+    assert_eq!(logged.app.count("SELECT count(*) FROM profiles").await, 1);
+}
+
+#[tokio::test]
+async fn what_waits_for_a_message_that_is_missing_waits_on() {
+    let logged = Logged::start().await;
+    let (organizer, event) = (Uuid::now_v7(), Uuid::now_v7());
+    let cancelled = EventCancelled {
+        reason: "rain".to_owned(),
+        cancelled_at: Timestamp::EPOCH,
+    };
+    logged.events(event, 1, vec![event_created(organizer).into()]).await;
+    logged.events(event, 3, vec![cancelled.into()]).await;
+    assert_eq!(logged.app.bench.parked().await.len(), 1);
+    let live = [
+        difference("events", [1, 0, 0, 0]),
+        difference("event_history", [1, 0, 0, 0]),
+    ];
+    assert_eq!(logged.differences("events").await, live);
+    logged.run("DELETE FROM parked").await;
+    assert_eq!(logged.differences("events").await, live);
+    assert_eq!(logged.app.bench.parked().await.len(), 1);
+
+    logged.events(event, 2, vec![event_published(organizer).into()]).await;
+    let version = format!("SELECT version FROM events WHERE id = '{event}'");
+    assert_eq!(logged.app.count(&version).await, 3);
+    assert!(logged.app.bench.parked().await.is_empty());
 }
 
 #[tokio::test]
