@@ -9,10 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::AnswerHeaders;
 use crate::api::extract::{Asked, asked_wait, limit};
 use crate::api::principal::Auditor;
-use crate::api::question::{WAIT, ask};
+use crate::api::question::{AnswerHeaders, WAIT, ask};
 use crate::app::App;
 use crate::error::Error;
 use crate::principal::Principal;

@@ -8,10 +8,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::IntoParams;
 
-use super::{AnswerHeaders, answered};
+use super::answered;
 use crate::api::extract::Asked;
 use crate::api::form::Form;
 use crate::api::principal::Auditor;
+use crate::api::question::AnswerHeaders;
 use crate::app::App;
 use crate::error::Error;
 use crate::store::operations::Kind;
