@@ -62,7 +62,7 @@ async fn export(out: &Path, asking: &Asking, output: Output) -> Result<Outcome, 
     let Gathered { entries, checkpoints } = gathered?;
     let answer = json!({ "file": out, "entries": entries, "checkpoints": checkpoints });
     output.answer(&answer, || {
-        let entries = counted(entries as usize, "entry").replace("entrys", "entries");
+        let entries = counted(entries as usize, "entry");
         let checkpoints = counted(checkpoints, "checkpoint");
         format!(
             "{entries} and {checkpoints} are in {}; `rollcall audit verify` verifies it",
@@ -125,7 +125,7 @@ fn unusable(file: &Path, error: std::io::Error) -> Error {
 }
 
 fn text(file: &Path, report: &Report) -> String {
-    let entries = counted(report.entries as usize, "entry").replace("entrys", "entries");
+    let entries = counted(report.entries as usize, "entry");
     let (trees, checkpoints) = (
         counted(report.trees, "tree"),
         counted(report.checkpoints as usize, "checkpoint"),
@@ -147,7 +147,7 @@ fn text(file: &Path, report: &Report) -> String {
     if report.left_out > 0 {
         lines.push(format!(
             "of {} content or bytes were too large for the export; their hashes are proven",
-            counted(report.left_out as usize, "entry").replace("entrys", "entries")
+            counted(report.left_out as usize, "entry")
         ));
     }
     let keys: Vec<_> = report.key_ids.iter().map(String::as_str).collect();

@@ -53,11 +53,15 @@ pub(crate) fn table(header: &[&str], numbers: &[&str], rows: impl IntoIterator<I
     table.trim_fmt()
 }
 
-/// `1 span`, `2 spans`.
+/// `1 span`, `2 spans`, `2 entries`, `2 keys`.
 pub(crate) fn counted(count: usize, noun: &str) -> String {
-    match count {
-        1 => format!("1 {noun}"),
-        count => format!("{count} {noun}s"),
+    let stem = noun
+        .strip_suffix('y')
+        .filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u']));
+    match (count, stem) {
+        (1, _) => format!("1 {noun}"),
+        (count, Some(stem)) => format!("{count} {stem}ies"),
+        (count, None) => format!("{count} {noun}s"),
     }
 }
 
@@ -100,5 +104,6 @@ mod tests {
         assert_eq!(texts, ["0.04 ms", "12.3 ms", "1.5 s", "1 min", "2 h", "2 d"]);
         assert_eq!(human_millis(-3), "0");
         assert_eq!([counted(0, "span"), counted(1, "span")], ["0 spans", "1 span"]);
+        assert_eq!([counted(2, "entry"), counted(2, "key")], ["2 entries", "2 keys"]);
     }
 }
