@@ -42,7 +42,7 @@ pub use pipeline::Released;
 pub use publisher::{AppendError, MAX_VALUE_BYTES, Publisher};
 pub use record::{Headers, Record, TopicPartition};
 pub use relay::{Error as RelayError, Relay};
-pub use runtime::INBOX_RETENTION;
+pub use runtime::{INBOX_RETENTION, OPERATION_LIMIT};
 pub use service::{Connected, Identity, Listening, Parts};
 pub use subscriptions::Subscriptions;
 pub use trace::remote_context;

@@ -14,8 +14,8 @@ use crate::worker::{Stopped, chain, wait_or_stop};
 /// How long the inbox remembers by default: the command topics' retention and segment roll, and a margin.
 pub const INBOX_RETENTION: Duration = Duration::from_secs(10 * 24 * 60 * 60);
 
-/// How long an operation may take.
-const OPERATION_LIMIT: Duration = Duration::from_secs(10 * 60);
+/// How long an operation may take; a longer one is begun again. One that may take long gives itself up before.
+pub const OPERATION_LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// What every worker of a process shares.
 pub(crate) struct Runtime<L: Ledger> {

@@ -236,7 +236,11 @@ async fn housekeeping<L: Ledger>(ledger: L, retention: Duration, stop: Cancellat
             () = stop.cancelled() => return,
             () = tokio::time::sleep(HOUSEKEEPING_EVERY) => {}
         }
-        if let Err(error) = ledger.housekeeping(retention).await {
+        let done = tokio::select! {
+            () = stop.cancelled() => return,
+            done = ledger.housekeeping(retention) => done,
+        };
+        if let Err(error) = done {
             tracing::warn!(
                 error = chain(&error),
                 "housekeeping failed; it is tried again in an hour"

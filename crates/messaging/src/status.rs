@@ -20,6 +20,8 @@ use crate::service::Identity;
 use crate::unit::Unit;
 
 const REPORT_EVERY: Duration = Duration::from_secs(3);
+/// A store that is gone without a word must not silence the process for as long as TCP believes in it.
+const PATIENCE: Duration = Duration::from_secs(10);
 const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Says every few seconds how this process is doing.
@@ -64,12 +66,16 @@ impl<L: Ledger> Reporter<L> {
                 () = stop.cancelled() => break,
                 _ = ticks.tick() => {}
             }
-            if let Err(error) = self.report(started_at).await {
-                tracing::warn!(
-                    error = crate::worker::chain(&error),
-                    "the status was not published; the next one follows"
-                );
-            }
+            let reported = tokio::select! {
+                reported = tokio::time::timeout(PATIENCE, self.report(started_at)) => reported,
+                () = last_call(&stop) => break,
+            };
+            let error = match reported {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => crate::worker::chain(&error),
+                Err(_) => format!("it took longer than {PATIENCE:?}"),
+            };
+            tracing::warn!(error, "the status was not published; the next one follows");
         }
         // A store that is away must not hold up the drain: readers drop a process that says nothing, too.
         let last = tokio::time::timeout(LAST_WORD, self.say(ProcessStatusState::Tombstone, Timestamp::now()));
@@ -130,13 +136,13 @@ impl<L: Ledger> Reporter<L> {
             metrics.parked_keys.with_label_values(&[topic]).set(*poisoned);
             let age = metrics.oldest_gap_age.with_label_values(&[topic]);
             age.set(oldest_gap.as_secs_f64());
-            if *oldest_gap > self.gap_alarm && self.alarmed.insert(topic.clone()) {
+            if newly_old(&mut self.alarmed, topic, *oldest_gap, self.gap_alarm) {
                 tracing::error!(topic, gaps, oldest_gap = ?oldest_gap,
                     "a gap stays open: `rollcall parked` lists the keys; the producer can publish the missing again");
             }
         }
-        let still_open = |topic: &String| held.iter().any(|held| held.topic == *topic && held.gaps > 0);
-        self.alarmed.retain(still_open);
+        let is_held = |topic: &String| held.iter().any(|held| held.topic == *topic);
+        self.alarmed.retain(is_held);
     }
 
     fn assignments(&self) -> Vec<Assignment> {
@@ -155,6 +161,45 @@ impl<L: Ledger> Reporter<L> {
     }
 }
 
+/// Whether a topic's oldest gap has become too old: told once, and again once it was closed, though others be open.
+fn newly_old(alarmed: &mut HashSet<String>, topic: &str, oldest_gap: Duration, limit: Duration) -> bool {
+    match oldest_gap > limit {
+        true => alarmed.insert(topic.to_owned()),
+        false => {
+            alarmed.remove(topic);
+            false
+        }
+    }
+}
+
+/// When a report that is under way is given up.
+async fn last_call(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(LAST_WORD).await;
+}
+
 pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_alarms_once_and_the_next_one_again() {
+        let mut alarmed = HashSet::new();
+        let ages = [119, 121, 124, 5, 120, 121];
+        let told = ages.map(|age| {
+            let (age, limit) = (Duration::from_secs(age), Duration::from_secs(120));
+            newly_old(&mut alarmed, "events", age, limit)
+        });
+        assert_eq!(told, [false, true, false, false, false, true]);
+        assert!(newly_old(
+            &mut alarmed,
+            "users",
+            Duration::from_secs(9),
+            Duration::from_secs(8)
+        ));
+    }
 }

@@ -152,9 +152,10 @@ pub(crate) async fn where_is(pool: &PgPool, id: Uuid) -> Result<Whereabouts, Sto
         .fetch_all(pool)
         .await
         .map_err(store_error)?;
+    // jsonb holds no NUL; a foreign header may.
     let parked = sqlx::query(
         r#"SELECT topic, key, sequence, message_id, partition, "offset", said_at, NULL::bytea AS value, headers, error
-           FROM parked WHERE message_id = $1 OR headers::jsonb @> ANY($2::text[]::jsonb[])
+           FROM parked WHERE message_id = $1 OR replace(headers, '\u0000', '\ufffd')::jsonb @> ANY($2::text[]::jsonb[])
            ORDER BY topic, key, sequence LIMIT 100"#,
     )
     .bind(id)

@@ -15,6 +15,10 @@ use crate::record::Headers;
 use crate::trace;
 use crate::unit::Unit;
 
+/// Value and headers of what is sent again, at most: below the broker's `message.max.bytes` by what frames them. What
+/// could not be published must never commit.
+const MAX_RECORD_BYTES: usize = 1_000 * 1024;
+
 impl<L: Ledger> Operations<L> {
     pub(super) async fn find_dead_letters(&self, command: &FindDeadLetters) -> Result<Operated, Failure> {
         let before = match command.cursor.as_deref().map(str::parse::<Uuid>) {
@@ -126,6 +130,10 @@ impl<L: Ledger> Operations<L> {
             value: record.value,
             due_at: None,
         };
+        if bytes(&again) > MAX_RECORD_BYTES {
+            let detail = "with the headers of a new command it is larger than the broker takes";
+            return Ok(no("too-large", detail));
+        }
         let new = again
             .headers
             .get(header::ID)
@@ -172,6 +180,11 @@ impl<L: Ledger> Operations<L> {
         tracing::info!(dead_letter = %command.dead_letter_id, "a dead letter is dropped");
         Ok(Operated::Done(json!({ "discarded": command.dead_letter_id })))
     }
+}
+
+fn bytes(message: &OutboxMessage) -> usize {
+    let headers = message.headers.0.iter().map(|(name, text)| name.len() + text.len());
+    message.value.as_ref().map_or(0, bytes::Bytes::len) + headers.sum::<usize>()
 }
 
 fn unknown() -> Operated {

@@ -293,6 +293,18 @@ pub async fn status_tells_what_waits_and_ends_with_a_tombstone<S: Store>() {
     assert!(status.oldest_gap_age_ms > 0, "{status:?}");
 }
 
+/// A store that answers no more, not even with an error, does not hold up the end of a process that is just reporting.
+pub async fn report_that_hangs_is_given_up<S: Store>() {
+    let kafka = KafkaTopics::create(1).await;
+    let store = S::fresh().await;
+    let ledger = FaultyLedger::new(store.ledger());
+    let hangs = ledger.faults().pause_before("held_topics");
+    let process = Process::armed(&store, kafka.settings(), ledger);
+    hangs.reached().await;
+    let stopped = tokio::time::timeout(DEADLINE, process.stop()).await;
+    stopped.expect("it ends all the same");
+}
+
 /// A command's way through a whole process: decided, answered, said, and drained.
 pub async fn process_answers_a_command<S: Store>() {
     let kafka = KafkaTopics::create(2).await;

@@ -206,7 +206,10 @@ pub async fn dead_command_is_redriven_once<S: Store>() {
     let dead = service.deliver(order(key, "poison:well")).await;
     let mut misplaced = service.record(order(key, "add"));
     misplaced.key = Some(Bytes::from(Uuid::now_v7().to_string()));
-    service.deliver_records(vec![misplaced]).await;
+    // A foreign producer's: what is added to its headers would make it too large for the broker.
+    let mut large = service.record(order(key, "add"));
+    large.value = Some(Bytes::from(vec![1; 1_020 * 1024]));
+    service.deliver_records(vec![misplaced, large]).await;
     service.deliver_all([(); 2].map(|()| happened(key, 1, ""))).await;
     let letters = service.dead_letters().await;
     let letter = |reason: DeadLetterReason| {
@@ -234,6 +237,8 @@ pub async fn dead_command_is_redriven_once<S: Store>() {
     assert_eq!(code_of(&service, twice).await, "already-redriven");
     let fork = redrive(letter(DeadLetterReason::Fork));
     assert_eq!(code_of(&service, fork).await, "not-a-command");
+    let large = redrive(letter(DeadLetterReason::Undecodable));
+    assert_eq!(code_of(&service, large).await, "too-large");
     let misplaced = redrive(letter(DeadLetterReason::WrongKey));
     assert_eq!(code_of(&service, misplaced).await, "no-envelope");
     assert_eq!(code_of(&service, redrive(Uuid::now_v7())).await, "dead-letter-unknown");

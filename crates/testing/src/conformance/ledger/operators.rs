@@ -92,10 +92,12 @@ pub async fn message_is_found_wherever_it_is<S: Store>() {
         ("ce_id".to_owned(), id.to_string()),
         ("ce_correlationid".to_owned(), chain.to_string()),
     ]);
-    let of_it = Record {
+    let mut of_it = Record {
         headers: headers.clone(),
         ..record(3)
     };
+    // A foreign header may hold anything.
+    of_it.headers.set("x-foreign", "\0\\u0000");
     let said = OutboxMessage {
         headers,
         ..message("1")
