@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use contracts::OpsCommand;
 use contracts::aggregate::Rejected;
-use messaging::{Failure, Operated, Operator, Received, Unit, kafka, read};
+use messaging::{Failure, OPERATION_LIMIT, Operated, Operator, Received, Unit, kafka, read};
 use postgres::Postgres;
 use serde::Serialize;
 use serde_json::json;
@@ -23,7 +23,7 @@ use projections::{BOOKKEEPING, PROJECTIONS, Projection};
 /// The live read model is held once the shadow was so close behind it: what is left is read in a moment.
 const CLOSE: i64 = 500;
 /// Below the time that an operation's own transaction may take: that would begin it again.
-const LONGEST: Duration = Duration::from_secs(14 * 60);
+const LONGEST: Duration = OPERATION_LIMIT.saturating_sub(Duration::from_secs(60));
 
 /// Where the logs and the shadows are.
 #[derive(Debug, Clone)]
