@@ -1,19 +1,17 @@
 //! A gateway over a database of its own, and the words that tests speak about it.
 
-use std::net::SocketAddr;
+mod call;
+mod messages;
+
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::extract::ConnectInfo;
-use axum::http::{HeaderMap, Method, Request, StatusCode};
+use axum::http::Method;
 use chassis::settings::Settings;
-use contracts::links::{Link, LinkKey, Purpose};
 use contracts::{
-    AnnouncementMade, ChangeEvent, Codec, CommandAccepted, CommandFailed, CommandRejected, Details, Effect,
-    EventChanged, EventCommand, EventCreated, EventEvent, EventPublished, EventRescheduled, FieldError, Message,
-    NotificationCommand, RegistrationCommand, RegistrationEvent, Reply, RosterOpened, SeatConfirmed, SecurityFact,
-    StaffNamed, Timestamp, Topic, UserCommand, UserCreated, UserEvent, UserProfile, UserProfileState, topics,
+    AnnouncementMade, Codec, Details, EventChanged, EventCommand, EventEvent, EventRescheduled, Message,
+    NotificationCommand, RegistrationCommand, RegistrationEvent, SeatConfirmed, SecurityFact, StaffNamed, Timestamp,
+    UserCommand, UserCreated, UserEvent, UserProfile, UserProfileState, topics,
 };
 use gateway::roles::Role;
 use gateway::{App, Config, MIGRATIONS, api};
@@ -22,8 +20,10 @@ use postgres::Postgres;
 use serde_json::{Value, json};
 use testing::{Bench, KafkaTopics, PostgresDatabase, eventually};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tower::ServiceExt;
 use uuid::Uuid;
+
+pub(crate) use call::{Answer, Call};
+pub(crate) use messages::*;
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
 pub(crate) const LINK_KEY: &str = "the key of links that are mailed";
@@ -53,23 +53,6 @@ pub(crate) struct Person {
     pub(crate) id: Uuid,
     pub(crate) token: String,
     pub(crate) refresh: String,
-}
-
-/// A request on its way.
-pub(crate) struct Call<'a> {
-    gateway: &'a Gateway,
-    method: Method,
-    path: String,
-    headers: Vec<(String, String)>,
-    body: Option<Vec<u8>>,
-    from: Option<SocketAddr>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Value,
 }
 
 impl Gateway {
@@ -125,14 +108,7 @@ impl Gateway {
     }
 
     pub(crate) fn call(&self, method: Method, path: impl Into<String>) -> Call<'_> {
-        Call {
-            gateway: self,
-            method,
-            path: path.into(),
-            headers: Vec::new(),
-            body: None,
-            from: None,
-        }
+        Call::new(self, method, path.into())
     }
 
     pub(crate) fn get(&self, path: impl Into<String>) -> Call<'_> {
@@ -156,217 +132,9 @@ impl Gateway {
     }
 }
 
-impl Call<'_> {
-    pub(crate) fn header(mut self, name: &str, value: impl ToString) -> Self {
-        self.headers.push((name.to_owned(), value.to_string()));
-        self
-    }
-
-    pub(crate) fn by(self, person: &Person) -> Self {
-        self.header("authorization", format!("Bearer {}", person.token))
-    }
-
-    /// Connects from that address.
-    pub(crate) fn from(mut self, address: &str) -> Self {
-        self.from = Some(SocketAddr::new(address.parse().expect("an address"), 4_711));
-        self
-    }
-
-    /// Waits that many seconds for the outcome.
-    pub(crate) fn wait(self, seconds: u64) -> Self {
-        self.header("prefer", format!("wait={seconds}"))
-    }
-
-    pub(crate) fn json(self, body: Value) -> Self {
-        self.raw("application/json", body.to_string())
-    }
-
-    pub(crate) fn raw(mut self, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
-        self.body = Some(body.into());
-        self.header("content-type", content_type)
-    }
-
-    pub(crate) async fn send(self) -> Answer {
-        let mut request = Request::builder().method(self.method).uri(self.path);
-        for (name, value) in self.headers {
-            request = request.header(name, value);
-        }
-        if let Some(from) = self.from {
-            request = request.extension(ConnectInfo(from));
-        }
-        let request = request
-            .body(Body::from(self.body.unwrap_or_default()))
-            .expect("a valid request");
-        let response = self
-            .gateway
-            .router
-            .clone()
-            .oneshot(request)
-            .await
-            .expect("it never fails");
-        let (parts, body) = response.into_parts();
-        let body = to_bytes(body, usize::MAX).await.expect("the body is whole");
-        Answer {
-            status: parts.status,
-            headers: parts.headers,
-            body: serde_json::from_slice(&body).unwrap_or_else(|_| json!(String::from_utf8_lossy(&body))),
-        }
-    }
-}
-
-impl Answer {
-    pub(crate) fn header(&self, name: &str) -> &str {
-        let value = self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {self:?}"));
-        value.to_str().expect("a text")
-    }
-
-    pub(crate) fn id(&self) -> Uuid {
-        uuid(&self.body["id"])
-    }
-
-    pub(crate) fn code(&self) -> &str {
-        self.body["code"]
-            .as_str()
-            .unwrap_or_else(|| panic!("no problem: {self:?}"))
-    }
-
-    /// The fields that are at fault, with their codes.
-    pub(crate) fn faults(&self) -> Vec<(&str, &str)> {
-        let errors = self.body["errors"]
-            .as_array()
-            .unwrap_or_else(|| panic!("no errors: {self:?}"));
-        let text = |value: &'_ Value| -> &str {
-            value
-                .as_str()
-                .map_or("", |text| Box::leak(text.to_owned().into_boxed_str()))
-        };
-        errors
-            .iter()
-            .map(|error| (text(&error["field"]), text(&error["code"])))
-            .collect()
-    }
-
-    pub(crate) fn expect(self, status: u16) -> Self {
-        assert_eq!(self.status.as_u16(), status, "{}", self.body);
-        self
-    }
-}
-
 pub(crate) fn uuid(value: &Value) -> Uuid {
     let text = value.as_str().unwrap_or_else(|| panic!("no UUID: {value}"));
     text.parse().expect("a UUID")
-}
-
-pub(crate) fn sign_up(name: &str) -> Value {
-    json!({
-        "email": format!("{name}@example.org"),
-        "username": name,
-        "full_name": "Ada Lovelace",
-        "date_of_birth": "1990-12-10",
-        "password": PASSWORD,
-        "time_zone": "Europe/London",
-    })
-}
-
-pub(crate) fn draft() -> Value {
-    json!({
-        "title": "Analytical Engines",
-        "description": "An *evening* with punched cards.",
-        "venue": "Somerset House",
-        "starts_at": "2099-03-01T18:00:00Z",
-        "ends_at": "2099-03-01T21:00:00Z",
-        "time_zone": "Europe/London",
-        "capacity": 2,
-        "registration_closes_at": "2099-03-01T12:00:00Z",
-        "waiting_list": true,
-    })
-}
-
-pub(crate) fn event_created(organizer: Uuid) -> EventCreated {
-    let time = |text| Timestamp::parse(text).expect("a time");
-    EventCreated {
-        organizer_id: organizer,
-        title: "Analytical Engines".to_owned(),
-        description: "An *evening* with punched cards.".to_owned(),
-        venue: "Somerset House".to_owned(),
-        starts_at: time("2099-03-01T18:00:00Z"),
-        ends_at: time("2099-03-01T21:00:00Z"),
-        time_zone: "Europe/London".to_owned(),
-        capacity: 2,
-        registration_closes_at: time("2099-03-01T12:00:00Z"),
-        waiting_list: true,
-        registration_opens_at: None,
-    }
-}
-
-pub(crate) fn event_published(organizer: Uuid) -> EventPublished {
-    contracts::Details::from(event_created(organizer)).into()
-}
-
-/// What a change makes of an event that is as it was drafted.
-fn changed(organizer: Uuid, change: &ChangeEvent) -> Details {
-    let before = Details::from(event_created(organizer));
-    Details {
-        title: change.title.clone().unwrap_or(before.title),
-        description: change.description.clone().unwrap_or(before.description),
-        venue: change.venue.clone().unwrap_or(before.venue),
-        capacity: change.capacity.unwrap_or(before.capacity),
-        registration_opens_at: change.registration_opens_at.or(before.registration_opens_at),
-        waiting_list: change.waiting_list.unwrap_or(before.waiting_list),
-        ..before
-    }
-}
-
-pub(crate) fn effect(topic: &Topic, key: Uuid, sequence: i64) -> Effect {
-    Effect {
-        topic: topic.name.to_owned(),
-        key,
-        sequence,
-    }
-}
-
-pub(crate) fn accepted(operation: Uuid, version: i64, effects: Vec<Effect>) -> Outgoing<Reply> {
-    let accepted = CommandAccepted {
-        command_id: operation,
-        version,
-        effects,
-        result: None,
-    };
-    Outgoing::new(operation, accepted)
-}
-
-pub(crate) fn answered(operation: Uuid, result: Value) -> Outgoing<Reply> {
-    let accepted = CommandAccepted {
-        command_id: operation,
-        version: 0,
-        effects: Vec::new(),
-        result: Some(result.to_string()),
-    };
-    Outgoing::new(operation, accepted)
-}
-
-pub(crate) fn rejected(operation: Uuid, code: &str, errors: &[(&str, &str)]) -> Outgoing<Reply> {
-    let errors = errors.iter().map(|(field, code)| FieldError {
-        field: (*field).to_owned(),
-        code: (*code).to_owned(),
-        message: "So it is.".to_owned(),
-    });
-    let rejected = CommandRejected {
-        command_id: operation,
-        code: code.to_owned(),
-        detail: "It is not to be.".to_owned(),
-        errors: errors.collect(),
-    };
-    Outgoing::new(operation, rejected)
-}
-
-pub(crate) fn failed(operation: Uuid, code: &str) -> Outgoing<Reply> {
-    let failed = CommandFailed {
-        command_id: operation,
-        code: code.to_owned(),
-        detail: "It could not be.".to_owned(),
-    };
-    Outgoing::new(operation, failed)
 }
 
 impl TestApp {
@@ -672,52 +440,5 @@ impl TestApp {
             .fetch_one(self.database.pool())
             .await
             .expect("a number")
-    }
-}
-
-pub(crate) fn profile(email: &str, username: &str) -> UserProfile {
-    UserProfile {
-        email: email.to_owned(),
-        username: username.to_owned(),
-        full_name: "Ada Lovelace".to_owned(),
-        date_of_birth: contracts::Date::from_ymd(1990, 12, 10).expect("a day"),
-        time_zone: "Europe/London".to_owned(),
-        email_verified: false,
-        reminders: true,
-        announcements: true,
-    }
-}
-
-/// The token of the link that this mail holds.
-pub(crate) fn token(mail: &NotificationCommand, email: &str) -> String {
-    let (purpose, user_id, nonce, expires_at) = match mail {
-        NotificationCommand::SendVerificationMail(mail) => {
-            (Purpose::VerifyEmail, mail.user_id, mail.nonce, mail.expires_at)
-        }
-        NotificationCommand::SendPasswordResetMail(mail) => {
-            (Purpose::ResetPassword, mail.user_id, mail.nonce, mail.expires_at)
-        }
-        other => panic!("{other:?}"),
-    };
-    let link = Link {
-        user_id,
-        nonce,
-        expires_at,
-    };
-    LinkKey::new(LINK_KEY).token(purpose, &link, email)
-}
-
-pub(crate) fn roster_opened(organizer_id: Uuid) -> RosterOpened {
-    let created = event_created(organizer_id);
-    RosterOpened {
-        event_sequence: 2,
-        organizer_id,
-        capacity: created.capacity,
-        waiting_list: created.waiting_list,
-        registration_closes_at: created.registration_closes_at,
-        starts_at: created.starts_at,
-        ends_at: created.ends_at,
-        registration_opens_at: created.registration_opens_at,
-        staff: Vec::new(),
     }
 }
