@@ -70,15 +70,12 @@ async fn work_off(unit: &mut Unit<Mongo>, pieces: &[Piece<'_>]) -> Result<Vec<Ma
     let heads = Head::load(unit.tx(), &events).await?;
     let size = mailing::piece(pieces.len());
     let mut mails = Vec::new();
-    for (
-        message,
-        ContinueMailing {
+    for (message, piece) in pieces {
+        let ContinueMailing {
             cause_id,
             event_id,
             after,
-        },
-    ) in pieces
-    {
+        } = piece;
         let Some(mailing) = mailings.get(cause_id) else {
             tracing::error!(mailing = %cause_id, "there is no mailing {cause_id} to go on with");
             continue;
