@@ -270,7 +270,11 @@ impl<L: Ledger> Ledger for FaultyLedger<L> {
             return Err(unknown());
         }
         match ordered {
-            None => self.inner.commit(tx.inner).await,
+            None => {
+                self.inner.commit(tx.inner).await?;
+                // What is left of it is the answer.
+                self.faults.at("committed").await.map_err(CommitError::Unknown)
+            }
             Some(CommitFault::RolledBack) => {
                 self.inner.rollback(tx.inner).await;
                 Err(CommitError::RolledBack(fault(StoreErrorKind::Unavailable)))

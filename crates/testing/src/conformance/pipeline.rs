@@ -222,7 +222,7 @@ pub async fn newest_state_wins<S: Store>() {
 /// A store that answers no more, not even with an error, holds nobody for ever: the batch is taken again. Even the
 /// commit's answer may be what is missing.
 pub async fn transaction_that_hangs_is_given_up<S: Store>() {
-    for call in ["remember", "commit"] {
+    for call in ["remember", "commit", "committed"] {
         let service = Service::<S>::over(S::fresh().await, |settings| {
             settings.transaction_limit = Duration::from_millis(300);
         });
