@@ -14,7 +14,8 @@ use crate::unit::Unit;
 ///
 /// A value lives in one partition worker, and only as long as what it may have cached is known to be
 /// true: it is made anew on assignment, after every rollback, after a commit of unknown outcome and when
-/// the stored position is not the one this worker last wrote. State kept in `self` needs no other care.
+/// the stored position is not the one this worker last wrote. State kept in `self` needs no other care, but where
+/// keys are parked: a release applies their messages with another value, and moves no position.
 pub trait Handler<L: Ledger>: Send + 'static {
     type Message: Message;
 
