@@ -50,22 +50,26 @@ pub(super) async fn change(
     // Whoever found an open browser may not try passwords in it.
     app.limits().account(&member.id.to_string())?;
     let hash = accounts::password_hash(app.pool(), member.id).await?;
-    if !app.hasher().verify(body.old_password, hash).await? {
+    if !app.hasher().verify(body.old_password, hash.clone()).await? {
         let failed = SignInFailed {
             user_id: Some(member.id),
             reason: SignInFailure::WrongPassword,
         };
         app.notes().note(Some(member.id), Some(member.actor()), failed);
-        let message = "This is not your password.";
-        return Err(Error::Invalid(vec![fault("old_password", "wrong", message)]));
+        return Err(wrong());
     }
     let how = Change {
         user: member.id,
         actor: member.actor(),
         kept: Some(member.session),
+        old: hash,
         link: None,
     };
     set(&app, password, how).await
+}
+
+fn wrong() -> Error {
+    Error::Invalid(vec![fault("old_password", "wrong", "This is not your password.")])
 }
 
 /// Where to mail a link.
@@ -127,6 +131,7 @@ pub(super) async fn reset(
         user,
         actor: Actor::User(user),
         kept: None,
+        old: None,
         link: Some(token),
     };
     set(&app, password, how).await
@@ -162,6 +167,8 @@ struct Change {
     actor: Actor,
     /// The session that goes on.
     kept: Option<Uuid>,
+    /// The hash of the password that was told.
+    old: Option<String>,
     /// The link that is used up by it.
     link: Option<Token>,
 }
@@ -175,8 +182,12 @@ async fn set(app: &App, password: Password, how: Change) -> Result<StatusCode, E
     {
         return Err(Error::Link(Refused::Invalid));
     }
-    if !accounts::set_password(unit.tx(), how.user, &hash).await? {
-        return Err(Error::NotFound);
+    if !accounts::set_password(unit.tx(), how.user, &hash, how.old.as_deref()).await? {
+        return Err(match how.old {
+            // It was, but somebody has come by a link meanwhile.
+            Some(_) => wrong(),
+            None => Error::NotFound,
+        });
     }
     links::withdraw(unit.tx(), Purpose::ResetPassword, how.user).await?;
     let changed = PasswordChanged {

@@ -96,8 +96,9 @@ pub(super) async fn sign_in(
     app.limits().account(&body.email)?;
     let known = accounts::by_email(app.pool(), &body.email).await?;
     let hash = known.as_ref().and_then(|known| known.password_hash.clone());
-    let is_right = app.hasher().verify(body.password, hash).await?;
-    let Some(user) = known.as_ref().filter(|_| is_right).map(|known| known.user_id) else {
+    let is_right = app.hasher().verify(body.password, hash.clone()).await?;
+    let right = known.as_ref().map(|known| known.user_id).zip(hash).filter(|_| is_right);
+    let Some((user, hash)) = right else {
         let reason = match &known {
             None => SignInFailure::UnknownUser,
             Some(known) if !known.is_open => SignInFailure::ClosedAccount,
@@ -117,7 +118,11 @@ pub(super) async fn sign_in(
     };
     let refresh = RefreshToken::new();
     let lifetime = app.tokens().refresh_lifetime();
-    sessions::begin(app.pool(), user, bearer.session, refresh.hash, lifetime).await?;
+    // The same once more, of the password: who was signed in by the old one would stay so.
+    match sessions::begin(app.pool(), user, &hash, bearer.session, refresh.hash, lifetime).await? {
+        true => {}
+        false => return Err(Error::WrongCredentials),
+    }
     Ok((StatusCode::CREATED, Json(session(&app, bearer, roles, refresh))))
 }
 

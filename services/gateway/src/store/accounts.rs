@@ -114,13 +114,18 @@ pub async fn password_hash(pool: &PgPool, user: Uuid) -> sqlx::Result<Option<Str
     Ok(hash.flatten())
 }
 
-/// Sets a new password. `false`: the account is closed.
-pub async fn set_password(tx: &mut postgres::Tx, user: Uuid, hash: &str) -> sqlx::Result<bool> {
-    let set = sqlx::query("UPDATE credentials SET password_hash = $2 WHERE user_id = $1 AND active")
-        .bind(user)
-        .bind(hash)
-        .execute(&mut **tx)
-        .await?;
+/// Sets a new password. `false`: the account is closed, or its password is another one by now than that with the hash
+/// `old`, if there is to be one.
+pub async fn set_password(tx: &mut postgres::Tx, user: Uuid, hash: &str, old: Option<&str>) -> sqlx::Result<bool> {
+    let set = sqlx::query(
+        "UPDATE credentials SET password_hash = $2
+         WHERE user_id = $1 AND active AND ($3::text IS NULL OR password_hash = $3)",
+    )
+    .bind(user)
+    .bind(hash)
+    .bind(old)
+    .execute(&mut **tx)
+    .await?;
     Ok(set.rows_affected() == 1)
 }
 

@@ -41,23 +41,36 @@ pub enum Rotation {
     Unknown,
 }
 
-pub async fn begin(pool: &PgPool, user: Uuid, family: Uuid, token: Hash, lifetime: Duration) -> sqlx::Result<()> {
-    sqlx::query(
-        "WITH begun AS (INSERT INTO session_families (id, user_id) VALUES ($1, $2)),
+/// `false`: by now the account is closed, or its password is another one than that with this hash, which was checked.
+pub async fn begin(
+    pool: &PgPool,
+    user: Uuid,
+    password_hash: &str,
+    family: Uuid,
+    token: Hash,
+    lifetime: Duration,
+) -> sqlx::Result<bool> {
+    // Locked: a new password ends this session too, or was there first.
+    sqlx::query_scalar(
+        "WITH checked AS (
+             SELECT user_id FROM credentials WHERE user_id = $2 AND active AND password_hash = $6 FOR SHARE),
+              begun AS (INSERT INTO session_families (id, user_id) SELECT $1::uuid, user_id FROM checked RETURNING id),
               first AS (
              INSERT INTO refresh_tokens (hash, family_id, expires_at)
-             VALUES ($3, $1, clock_timestamp() + make_interval(secs => $4)))
-         DELETE FROM session_families WHERE id IN (
-             SELECT id FROM session_families WHERE user_id = $2 ORDER BY created_at DESC OFFSET $5 - 1)",
+             SELECT $3::bytea, id, clock_timestamp() + make_interval(secs => $4) FROM begun),
+              oldest AS (
+             DELETE FROM session_families WHERE EXISTS (SELECT FROM begun) AND id IN (
+                 SELECT id FROM session_families WHERE user_id = $2 ORDER BY created_at DESC OFFSET $5 - 1))
+         SELECT EXISTS (SELECT FROM begun)",
     )
     .bind(family)
     .bind(user)
     .bind(token)
     .bind(lifetime.as_secs_f64())
     .bind(MOST)
-    .execute(pool)
-    .await?;
-    Ok(())
+    .bind(password_hash)
+    .fetch_one(pool)
+    .await
 }
 
 /// Uses up the old token, and puts the new one in its place. Whoever comes second with the same one ends the family.

@@ -6,6 +6,7 @@ use gateway::store::accounts;
 use messaging::Outgoing;
 use serde_json::json;
 use std::time::Duration;
+use testing::eventually;
 use uuid::Uuid;
 
 use crate::app::{Answer, LINK_KEY, PASSWORD, Person, TestApp};
@@ -71,6 +72,33 @@ async fn a_password_is_changed_by_the_old_one_and_other_sessions_end() {
     call.send().await.expect(401);
     app.sign_in_with(PASSWORD).await.expect(401);
     app.sign_in_with(NEW).await.expect(201);
+}
+
+#[tokio::test]
+async fn a_password_that_changes_while_it_is_checked_is_the_old_one() {
+    let app = TestApp::start().await;
+    let ada = app.person("ada").await;
+    let mut tx = app.database.pool().begin().await.expect("a transaction");
+    sqlx::query("UPDATE credentials SET password_hash = 'another'")
+        .execute(&mut *tx)
+        .await
+        .expect("the statement is right");
+    let (signed_in, changed, ()) = tokio::join!(
+        app.sign_in_with(PASSWORD),
+        app.change_password(&ada, PASSWORD, NEW),
+        async {
+            let waiting = "SELECT count(*) FROM pg_stat_activity
+                           WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            eventually("both have checked it, and wait", Duration::from_secs(10), || async {
+                (app.count(waiting).await == 2).then_some(())
+            })
+            .await;
+            tx.commit().await.expect("the database answers");
+        }
+    );
+    assert_eq!(signed_in.expect(401).code(), "wrong-credentials");
+    assert_eq!(changed.expect(422).faults(), [("old_password", "wrong")]);
+    assert_eq!(app.count("SELECT count(*) FROM session_families").await, 1);
 }
 
 #[tokio::test]
