@@ -32,6 +32,7 @@ impl Principal {
     pub fn viewer(&self) -> Viewer {
         Viewer {
             user: Some(self.id),
+            organizes: self.roles.include(Role::Organizer),
             sees_all: self.is_admin(),
         }
     }

@@ -112,14 +112,20 @@ const COLUMNS: &str = "
 
 /// The registration, if it is `viewer`'s, or at an event that `viewer` organizes.
 pub async fn find(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Option<Registration>> {
-    let row = one(pool, id, viewer, "r.user_id = $2 OR e.organizer_id = $2 OR $3").await?;
+    let row = one(pool, id, viewer, "r.user_id = $2 OR e.organizer_id = $2 AND $4 OR $3").await?;
     row.map(|row| Ok(Listed::of(&row, Shown::to(&row, viewer)?)?.registration))
         .transpose()
 }
 
 /// The registration, if `viewer` may let its holder in: as the organizer, as staff, as an admin.
 pub async fn at_the_door(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Option<Registration>> {
-    let row = one(pool, id, viewer, "e.organizer_id = $2 OR $2 = ANY (e.staff) OR $3").await?;
+    let row = one(
+        pool,
+        id,
+        viewer,
+        "e.organizer_id = $2 AND $4 OR $2 = ANY (e.staff) OR $3",
+    )
+    .await?;
     row.map(|row| {
         let shown = Shown {
             attendee: true,
@@ -130,12 +136,14 @@ pub async fn at_the_door(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Resul
     .transpose()
 }
 
-/// The one with this id. `who` is the condition on `viewer`: the user is `$2`, and `$3` whether all is seen.
+/// The one with this id. `who` is the condition on `viewer`: the user is `$2`, `$3` whether all is seen, and `$4` whether
+/// what is organized is.
 async fn one(pool: &PgPool, id: Uuid, viewer: Viewer, who: &str) -> sqlx::Result<Option<PgRow>> {
     sqlx::query(&format!("{COLUMNS} WHERE r.id = $1 AND ({who})"))
         .bind(id)
         .bind(viewer.user)
         .bind(viewer.sees_all)
+        .bind(viewer.organizes)
         .fetch_optional(pool)
         .await
 }
@@ -193,7 +201,8 @@ impl Shown {
     /// What a single one shows.
     fn to(row: &PgRow, viewer: Viewer) -> sqlx::Result<Self> {
         let organizer: Option<Uuid> = row.try_get("organizer_id")?;
-        let organizes = viewer.sees_all || (organizer.is_some() && organizer == viewer.user);
+        let own = viewer.organizes && organizer.is_some() && organizer == viewer.user;
+        let organizes = viewer.sees_all || own;
         let holds = viewer.user == Some(row.try_get("user_id")?);
         Ok(Self {
             event: true,

@@ -7,6 +7,8 @@ use uuid::Uuid;
 pub struct Viewer {
     /// `None`: nobody who is signed in.
     pub user: Option<Uuid>,
+    /// Whether this one sees who comes to the events that are this one's: an organizer, as long as it is one.
+    pub organizes: bool,
     /// Whether there is nothing that this one may not see: an admin.
     pub sees_all: bool,
 }
@@ -22,6 +24,7 @@ impl From<Uuid> for Viewer {
     fn from(user: Uuid) -> Self {
         Self {
             user: Some(user),
+            organizes: false,
             sees_all: false,
         }
     }

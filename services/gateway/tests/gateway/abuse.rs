@@ -397,3 +397,22 @@ async fn a_role_is_worth_nothing_once_it_is_taken_away_and_no_other_role_stands_
     app.gateway.get("/v1/audit/entries").by(&eve).send().await.expect(403);
     app.nothing_was_said().await;
 }
+
+#[tokio::test]
+async fn who_organizes_no_more_sees_nobody_sends_nobody_away_and_lets_nobody_in() {
+    let app = TestApp::start().await;
+    let root = app.admin("root").await;
+    let (ada, bob) = (app.organizer("ada").await, app.person("bob").await);
+    let event = app.has_event(&ada).await;
+    let registration = format!("/v1/registrations/{}", app.has_seat(&bob, event, 2).await);
+    app.gateway.get(&registration).by(&ada).send().await.expect(200);
+    let roles = app.gateway.put(format!("/v1/users/{}/roles", ada.id));
+    roles.by(&root).json(json!({ "roles": [] })).send().await.expect(200);
+    app.gateway.get(&registration).by(&ada).send().await.expect(404);
+    app.gateway.delete(&registration).by(&ada).send().await.expect(404);
+    let code = json!({ "code": "AAAAAAAAAAAAAAAA" });
+    let check_in = app.gateway.post(format!("{registration}/check-in"));
+    check_in.by(&ada).json(code).send().await.expect(404);
+    app.gateway.get(&registration).by(&bob).send().await.expect(200);
+    app.nothing_was_said().await;
+}

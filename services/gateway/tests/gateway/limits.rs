@@ -67,6 +67,8 @@ async fn writes_are_counted_by_user_and_check_ins_by_themselves() {
         assert_eq!(answer.header("ratelimit-policy"), "\"writes\";q=2;w=60");
     }
     write(&ada).await.expect(429);
+    let export = app.gateway.get(format!("/v1/users/{}/export", ada.id)).by(&ada);
+    export.send().await.expect(429);
     write(&bob).await.expect(404);
     let reading = app.gateway.get("/v1/me").by(&ada).send().await.expect(200);
     assert!(reading.headers.get("ratelimit").is_none());

@@ -357,6 +357,14 @@ async fn nothing_of_an_erased_person_is_left() {
         .await
         .expect(200);
     assert_eq!(done.body["status"], "succeeded");
+    // What else was asked for is nobody's any more.
+    let register = "SELECT id FROM operations WHERE principal IS NULL AND kind = 'register'";
+    let register: Uuid = sqlx::query_scalar(register)
+        .fetch_one(app.database.pool())
+        .await
+        .expect("there is one");
+    let call = app.gateway.get(format!("/v1/operations/{register}"));
+    call.by(&bob).send().await.expect(404);
     // The history stays, without the person.
     let list = app
         .gateway
