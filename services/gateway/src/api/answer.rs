@@ -117,13 +117,12 @@ async fn done(app: &App, viewer: Viewer, operation: Operation) -> Result<Respons
             let registration = registrations::at_the_door(pool, id, viewer).await?;
             registration.map(|registration| Json(registration).into_response())
         }
-        // The mails are on their way, and that is all there is to see.
-        Kind::Announce => return Ok(later(operation)),
+        // What was asked for is on its way, and that is all there is to see.
+        Kind::Announce | Kind::ReleaseKey | Kind::RedriveDeadLetter | Kind::DiscardDeadLetter => {
+            return Ok(later(operation));
+        }
         Kind::SetRoles
         | Kind::EraseUser
-        | Kind::ReleaseKey
-        | Kind::RedriveDeadLetter
-        | Kind::DiscardDeadLetter
         | Kind::FindParked
         | Kind::FindDeadLetters
         | Kind::WhereIs
@@ -146,10 +145,13 @@ async fn done(app: &App, viewer: Viewer, operation: Operation) -> Result<Respons
 
 fn later(operation: Operation) -> Response {
     let location = format!("/v1/operations/{}", operation.id);
+    let pending = operation.status == Status::Pending;
     let mut response = (StatusCode::ACCEPTED, Json(OperationView::from(operation))).into_response();
     let headers = response.headers_mut();
     set(headers, header::LOCATION, &location);
-    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    if pending {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
     response
 }
 

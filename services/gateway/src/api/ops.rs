@@ -200,7 +200,7 @@ pub(super) struct Release {
     post, path = "/v1/ops/parked/release", tag = "ops", operation_id = "releaseKey",
     params(WriteHeaders), request_body = Release,
     security(("bearer" = [])),
-    responses((status = OK, body = OperationView), (status = ACCEPTED, body = OperationView)),
+    responses((status = ACCEPTED, body = OperationView)),
 )]
 pub(super) async fn release(
     State(app): State<App>,
@@ -234,7 +234,7 @@ pub(super) struct Keeper {
     post, path = "/v1/ops/dead-letters/{id}/redrive", tag = "ops", operation_id = "redriveDeadLetter",
     params(("id" = Uuid, Path), WriteHeaders), request_body = Keeper,
     security(("bearer" = [])),
-    responses((status = OK, body = OperationView), (status = ACCEPTED, body = OperationView)),
+    responses((status = ACCEPTED, body = OperationView)),
 )]
 pub(super) async fn redrive(
     State(app): State<App>,
@@ -254,7 +254,7 @@ pub(super) async fn redrive(
     post, path = "/v1/ops/dead-letters/{id}/discard", tag = "ops", operation_id = "discardDeadLetter",
     params(("id" = Uuid, Path), WriteHeaders), request_body = Keeper,
     security(("bearer" = [])),
-    responses((status = OK, body = OperationView), (status = ACCEPTED, body = OperationView)),
+    responses((status = ACCEPTED, body = OperationView)),
 )]
 pub(super) async fn discard(
     State(app): State<App>,

@@ -242,10 +242,11 @@ async fn commands_of_operators_are_operations_like_other_writes() {
                 .await;
             app.bench.deliver_again().await;
         });
-        let answer = answer.expect(200);
+        let answer = answer.expect(202);
         assert_eq!(answer.body["status"], "succeeded", "{path}");
+        assert!(answer.headers.get("retry-after").is_none(), "{path}");
         assert_eq!(answer.body["result"], json!({ "applied": 1 }), "{path}");
-        assert_eq!(send(0).await.expect(200).id(), answer.id(), "{path} again");
+        assert_eq!(send(0).await.expect(202).id(), answer.id(), "{path} again");
         assert!(app.bench.said::<OpsCommand>().await.is_empty());
         let wrong = body.replacen("\"user\"", "\"weather\"", 1);
         let call = app.gateway.post(path).by(&root).raw("application/json", wrong);
