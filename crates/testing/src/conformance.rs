@@ -126,6 +126,7 @@ macro_rules! conformance {
             operator_does_what_is_the_services_own
             parked_keys_are_found
             dead_letters_are_shown_without_personal_fields
+            dead_letter_is_shown_while_the_registry_is_down
             dead_command_is_redriven_once
             dead_letter_is_discarded
             message_is_traced

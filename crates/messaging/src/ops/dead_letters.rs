@@ -14,6 +14,7 @@ use crate::operator::Operated;
 use crate::record::Headers;
 use crate::trace;
 use crate::unit::Unit;
+use crate::worker::chain;
 
 /// Value and headers of what is sent again, at most: below the broker's `message.max.bytes` by what frames them. What
 /// could not be published must never commit.
@@ -73,23 +74,25 @@ impl<L: Ledger> Operations<L> {
         let headers = record.headers.0.iter();
         let headers: Map<_, _> = headers.map(|(name, text)| (name.clone(), json!(text))).collect();
         shown["headers"] = headers.into();
-        shown["content"] = self.content(record.value.as_deref()).await?;
+        shown["content"] = self.content(record.value.as_deref()).await;
         Ok(Operated::Done(shown))
     }
 
     /// A value as JSON without its personal fields; null where it can't be read: its bytes are shown to nobody.
-    async fn content(&self, value: Option<&[u8]>) -> Result<Value, Failure> {
+    async fn content(&self, value: Option<&[u8]>) -> Value {
         let Some(value) = value else {
-            return Ok(Value::Null);
+            return Value::Null;
         };
         let codec = self.runtime.codec();
         let mut content = codec.to_json_without_personal(value);
-        if let Err(codec::Error::UnknownSchema(id)) = content
-            && self.runtime.try_to_learn(id).await.map_err(Failure::retry)?
-        {
-            content = codec.to_json_without_personal(value);
+        if let Err(codec::Error::UnknownSchema(id)) = content {
+            // All other operations wait behind this one: not for a registry that is down.
+            match self.runtime.try_to_learn(id).await {
+                Ok(_) => content = codec.to_json_without_personal(value),
+                Err(error) => tracing::warn!(id, error = chain(&error), "the schema of a dead letter is not known"),
+            }
         }
-        Ok(content.map_or(Value::Null, |(_, content)| content))
+        content.map_or(Value::Null, |(_, content)| content)
     }
 
     /// Says a dead command again, as a new one: its old id is in the inbox, and stays there. Whoever waits for the old

@@ -1,11 +1,14 @@
 //! Operations over Kafka: what an operator may ask of every service. Each command is delivered twice and done once.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use contracts::replies::Reply;
 use contracts::{
     CreateUser, Date, DeadLetterReason, DiscardDeadLetter, FindDeadLetters, FindParked, OpsCommand, RedriveDeadLetter,
-    Replay, ShowDeadLetter, UserCommand, VerifySnapshots, WhereIs, topics,
+    Registry, Replay, ShowDeadLetter, UserCommand, VerifySnapshots, WhereIs, topics,
 };
+use messaging::ledger::{DeadLetter, Ledger as _};
 use messaging::{Outgoing, Unit, header};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -197,6 +200,32 @@ pub async fn dead_letters_are_shown_without_personal_fields<S: Store>() {
         }
     }
     assert_eq!(code_of(&service, show(Uuid::now_v7())).await, "dead-letter-unknown");
+}
+
+/// A registry that is down holds no operator up: what nobody can read without it is shown without content.
+pub async fn dead_letter_is_shown_while_the_registry_is_down<S: Store>() {
+    let service = Service::<S>::asking(Registry::new("http://127.0.0.1:1")).await;
+    let mut record = service.record(order(Uuid::now_v7(), "add"));
+    record.value = Some([&[0], &i32::MAX.to_be_bytes()[..], &[2]].concat().into());
+    let letter = DeadLetter {
+        id: Uuid::now_v7(),
+        reason: DeadLetterReason::Undecodable,
+        detail: String::new(),
+        record,
+    };
+    let ledger = service.ledger();
+    let mut tx = ledger.begin().await.expect("a transaction begins");
+    let buried = ledger.bury(&mut tx, std::slice::from_ref(&letter)).await;
+    buried.expect("it is kept");
+    ledger.commit(tx).await.expect("committed");
+    assert_eq!(service.dead_letters().await.len(), 1);
+
+    let show = ShowDeadLetter {
+        service: us(),
+        dead_letter_id: letter.id,
+    };
+    let shown = tokio::time::timeout(Duration::from_secs(20), result_of(&service, show)).await;
+    assert_eq!(shown.expect("it waits for nobody")["content"], Value::Null);
 }
 
 /// A dead command is done after all, once, as a new command; what is no command is not said again.

@@ -93,8 +93,12 @@ impl<S: Store> Service<S> {
 
     /// A process that asks the real registry for what it does not know.
     pub async fn with_registry() -> Self {
+        Self::asking(Registry::new(&crate::env().schema_registry_url)).await
+    }
+
+    /// The same with another registry.
+    pub async fn asking(registry: Registry) -> Self {
         let mut service = Self::start().await;
-        let registry = Registry::new(&crate::env().schema_registry_url);
         service.bench = service.bench.with_registry(codec_of_its_own, registry);
         service
     }
