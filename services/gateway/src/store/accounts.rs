@@ -92,6 +92,15 @@ pub async fn set_roles(
     Ok(RoleChanges { granted, revoked })
 }
 
+/// The roles that a user was granted.
+pub async fn granted(executor: impl PgExecutor<'_>, user: Uuid) -> sqlx::Result<Roles> {
+    let roles: Vec<Role> = sqlx::query_scalar("SELECT role FROM roles WHERE user_id = $1")
+        .bind(user)
+        .fetch_all(executor)
+        .await?;
+    Ok(roles.into_iter().collect())
+}
+
 /// Gives a user one more role. `false`: that user has it.
 pub async fn add_role(tx: &mut postgres::Tx, user: Uuid, role: Role, granted_by: Option<Uuid>) -> sqlx::Result<bool> {
     let granted =

@@ -302,7 +302,8 @@ async fn granting_with_a_key_again_does_not_undo_what_came_between() {
     };
     put("one", json!(["organizer"])).await.expect(200);
     put("two", json!([])).await.expect(200);
-    put("one", json!(["organizer"])).await.expect(200);
+    let again = put("one", json!(["organizer"])).await.expect(200);
+    assert_eq!(again.body["roles"], json!(["member"]), "as they are");
     assert_eq!(
         app.count("SELECT count(*) FROM roles WHERE role = 'organizer'").await,
         0

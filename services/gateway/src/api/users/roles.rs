@@ -12,7 +12,7 @@ use crate::api::principal::Admin;
 use crate::app::App;
 use crate::error::Error;
 use crate::operations::repetition;
-use crate::roles::{Role, Roles};
+use crate::roles::Role;
 use crate::security::{fact, request};
 use crate::store::operations::{Kind, New, carry_out, find_repeated};
 use crate::store::{accounts, users};
@@ -67,7 +67,7 @@ pub(in crate::api) async fn set_roles(
         return Err(Error::NotFound);
     }
     if carry_out(unit.tx(), &new).await? {
-        let changes = accounts::set_roles(unit.tx(), id, granted.clone(), Some(admin.id)).await?;
+        let changes = accounts::set_roles(unit.tx(), id, granted, Some(admin.id)).await?;
         let cause = request(admin.actor());
         for role in changes.granted {
             let granted = RoleGranted {
@@ -90,9 +90,10 @@ pub(in crate::api) async fn set_roles(
     {
         repetition(operation, idempotency)?;
     }
+    // Those of a repetition may be others by now.
+    let roles = accounts::granted(&mut **unit.tx(), id).await?;
     unit.commit().await?;
     app.members().forget(id);
-    let roles: Roles = granted.collect();
     Ok(Json(UserRoles {
         user_id: id,
         roles: roles.list(),
