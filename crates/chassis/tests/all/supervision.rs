@@ -168,7 +168,7 @@ async fn a_service_without_tasks_is_a_failure() {
 
 #[tokio::test]
 async fn a_task_that_hangs_is_aborted_and_the_relay_still_drained() {
-    let supervisor = Supervisor::new("test", "0", Duration::from_millis(50));
+    let supervisor = Supervisor::new("test", "0", Duration::from_secs(1));
     let (process, diary) = (supervisor.process().clone(), Diary::default());
     let (stop, mut signals) = signals();
     let run = async {

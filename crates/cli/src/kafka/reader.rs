@@ -5,7 +5,7 @@ use bytes::Bytes;
 use contracts::{Timestamp, Topic};
 use messaging::{Headers, Record, TopicPartition};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -176,12 +176,16 @@ impl Reader {
             .collect())
     }
 
-    /// A topic that was just made has no leader for some milliseconds.
     fn ends_of(&self, partition: i32) -> Result<(i64, i64), Error> {
+        self.patiently(|| self.consumer.fetch_watermarks(&self.topic, partition, PATIENCE))
+    }
+
+    /// A topic that was just made has no leader for some milliseconds, nor has one whose broker was lost.
+    fn patiently<T>(&self, mut ask: impl FnMut() -> KafkaResult<T>) -> Result<T, Error> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match self.consumer.fetch_watermarks(&self.topic, partition, PATIENCE) {
-                Ok(ends) => return Ok(ends),
+            match ask() {
+                Ok(answer) => return Ok(answer),
                 Err(error) if Instant::now() > deadline => return Err(self.kafka.unreachable(error)),
                 Err(_) => std::thread::sleep(POLL),
             }
@@ -199,10 +203,7 @@ impl Reader {
         if times.is_empty() {
             return Ok(HashMap::new()); // librdkafka takes no empty question
         }
-        let found = self
-            .consumer
-            .offsets_for_times(self.list(&times), PATIENCE)
-            .map_err(|error| self.kafka.unreachable(error))?;
+        let found = self.patiently(|| self.consumer.offsets_for_times(self.list(&times), PATIENCE))?;
         let offset = |offset| match offset {
             Offset::Offset(offset) => Some(offset),
             _ => None,
