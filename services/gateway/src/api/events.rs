@@ -68,7 +68,7 @@ pub(super) async fn show(State(app): State<App>, anyone: Anyone, Id(id): Id) -> 
 #[utoipa::path(
     patch, path = "/v1/events/{id}", tag = "events", operation_id = "changeEvent",
     params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header, description = "The ETag that you have seen"), WriteHeaders),
-    request_body = EventChanges,
+    request_body = Option<EventChanges>,
     security(("bearer" = [])),
     responses(
         (status = OK, body = Event, headers(("ETag", description = "For `If-Match`"))),

@@ -34,7 +34,7 @@ pub(super) struct Verification {
 /// The token is good for a day, once, and for the address that it was mailed to; whoever has it may send it.
 #[utoipa::path(
     post, path = "/v1/users/{id}/verification", tag = "users", operation_id = "verifyEmail",
-    params(("id" = Uuid, Path)), request_body = Verification,
+    params(("id" = Uuid, Path)), request_body = Option<Verification>,
     security((), ("bearer" = [])),
     responses(
         (status = NO_CONTENT),

@@ -102,6 +102,20 @@ fn every_body_that_is_asked_for_has_an_example_and_forbids_what_it_does_not_name
 }
 
 #[test]
+fn a_body_of_which_nothing_is_needed_is_not_needed() {
+    let document = gateway::api::document();
+    for (name, operation) in operations(&document) {
+        let body = &operation["requestBody"];
+        let Some(reference) = body["content"]["application/json"]["schema"]["$ref"].as_str() else {
+            continue;
+        };
+        let schema = document.pointer(reference.trim_start_matches('#'));
+        let is_needed = schema.expect("it is there")["required"].is_array();
+        assert_eq!(body["required"] == true, is_needed, "{name}");
+    }
+}
+
+#[test]
 fn nothing_is_null() {
     let document = gateway::api::document().to_string();
     assert!(!document.contains("\"null\""));

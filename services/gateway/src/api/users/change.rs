@@ -70,7 +70,7 @@ fn parse(changes: UserChanges) -> Result<ChangeUser, Error> {
 #[utoipa::path(
     patch, path = "/v1/users/{id}", tag = "users", operation_id = "changeUser",
     params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header, description = "The ETag that you have seen"), WriteHeaders),
-    request_body = UserChanges,
+    request_body = Option<UserChanges>,
     security(("bearer" = [])),
     responses((status = OK, body = User), (status = ACCEPTED, body = OperationView)),
 )]
