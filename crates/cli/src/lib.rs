@@ -149,7 +149,7 @@ pub fn exit_code(result: &Result<Outcome, Error>) -> ExitCode {
         Ok(Outcome::Yes) => ExitCode::SUCCESS,
         Ok(Outcome::No) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("rollcall: {}", chain(error));
+            eprintln!("rollcall: {}", messaging::chain(error));
             ExitCode::from(match error {
                 Error::Usage(_) => USAGE,
                 Error::Unavailable { .. } => UNAVAILABLE,
@@ -162,13 +162,3 @@ pub fn exit_code(result: &Result<Outcome, Error>) -> ExitCode {
 pub const USAGE: u8 = 64;
 /// `EX_UNAVAILABLE` of sysexits.h.
 const UNAVAILABLE: u8 = 69;
-
-fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}

@@ -47,4 +47,4 @@ pub use service::{Connected, Identity, Listening, Parts};
 pub use subscriptions::Subscriptions;
 pub use trace::remote_context;
 pub use unit::Unit;
-pub use worker::{PartitionWorker, Stopped};
+pub use worker::{PartitionWorker, Stopped, chain};

@@ -331,8 +331,8 @@ pub(crate) async fn wait_or_stop(back_off: &mut Duration, stop: &CancellationTok
     }
 }
 
-/// An error with its sources, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its sources, in one line, for a log or an operator.
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use contracts::{AuditFact, CertifiedTopic, DeliveryCertified, Kind, Timestamp};
 use futures::TryStreamExt;
 use messaging::ledger::StoreError;
-use messaging::{Failure, Outgoing, Publisher, Unit};
+use messaging::{Failure, Outgoing, Publisher, Unit, chain};
 use mongo::{Mongo, Tx, Update, store_error, to_bson};
 use mongodb::bson::{self, Document, doc};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::certificate::{Counted, Gaps, certify};
-use crate::notary::{chain, own_cause};
+use crate::notary::own_cause;
 use crate::recorded;
 use crate::store::{CERTIFICATES, CERTIFIED, ENTRIES, STREAMS};
 

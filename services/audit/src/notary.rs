@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use contracts::{Actor, AuditFact, CheckpointHead, CheckpointSigned, Timestamp, topics};
 use messaging::ledger::StoreError;
-use messaging::{Cause, Failure, Outgoing, Publisher, Unit};
+use messaging::{Cause, Failure, Outgoing, Publisher, Unit, chain};
 use mongo::{Mongo, Tx, store_error, to_bson};
 use mongodb::bson::{self, Binary, Document, doc};
 use serde::{Deserialize, Serialize};
@@ -132,12 +132,6 @@ impl Notary {
         tracing::info!(number, "a checkpoint was signed");
         Ok(Some(number))
     }
-}
-
-/// An error with all that caused it.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// What this service says of its own accord begins a chain.

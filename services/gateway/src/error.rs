@@ -177,7 +177,7 @@ impl Error {
             Self::Store(error) => match error.kind {
                 StoreErrorKind::Unavailable | StoreErrorKind::Conflict => Problem {
                     retry_after: Some(1),
-                    cause: Some(chain(self)),
+                    cause: Some(messaging::chain(self)),
                     ..new(
                         "unavailable",
                         "It may have been done all the same. An Idempotency-Key makes it safe to try again.",
@@ -191,7 +191,7 @@ impl Error {
 
     fn internal(&self) -> Problem {
         Problem {
-            cause: Some(chain(self)),
+            cause: Some(messaging::chain(self)),
             ..Problem::new("internal", "It is not your fault, and it was noted.")
         }
     }
@@ -208,16 +208,4 @@ impl IntoResponse for Error {
         }
         response
     }
-}
-
-/// An error with its sources, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

@@ -8,14 +8,13 @@ use std::time::{Duration, Instant};
 
 use contracts::OpsCommand;
 use contracts::aggregate::Rejected;
-use messaging::{Failure, OPERATION_LIMIT, Operated, Operator, Received, Unit, kafka, read};
+use messaging::{Failure, OPERATION_LIMIT, Operated, Operator, Received, Unit, chain, kafka, read};
 use postgres::Postgres;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::app::App;
 use crate::config::Config;
-use crate::error::chain;
 use crate::store::shadow::{self, Difference};
 use filling::Shadow;
 use projections::{BOOKKEEPING, PROJECTIONS, Projection};

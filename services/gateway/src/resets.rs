@@ -2,12 +2,12 @@
 //! time tells whether there is such an account.
 
 use contracts::links::Purpose;
-use messaging::{Cause, Publisher, Unit};
+use messaging::{Cause, Publisher, Unit, chain};
 use postgres::Postgres;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::links::{link, mail};
 use crate::operations::GATEWAY;
 use crate::security::request;

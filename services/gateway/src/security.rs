@@ -126,7 +126,7 @@ impl NoteTaker {
     }
 
     async fn write(&self, notes: &[Note]) -> Result<(), String> {
-        let text = |error: &dyn std::error::Error| crate::error::chain(error);
+        let text = |error: &dyn std::error::Error| messaging::chain(error);
         let unit = Unit::begin(&self.ledger, &self.publisher).await;
         let mut unit = unit.map_err(|error| text(&error))?;
         for note in notes {

@@ -114,7 +114,7 @@ impl Tokens {
                 _ = ticks.tick() => {}
             }
             if let Err(error) = self.renew(&pool, Timestamp::now()).await {
-                let error = crate::error::chain(&error);
+                let error = messaging::chain(&error);
                 tracing::warn!(
                     error,
                     "the keys of access tokens can't be looked up; those that are known stay"

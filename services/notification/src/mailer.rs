@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use messaging::Publisher;
 use messaging::ledger::StoreError;
+use messaging::{Publisher, chain};
 use mongo::Mongo;
 use mongodb::bson;
 use tokio::sync::{Semaphore, mpsc};
@@ -271,12 +271,4 @@ async fn hand_over(attempt: Attempt, results: &mpsc::Sender<Attempt>) {
 
 fn ids(mails: &[(bson::Uuid, Duration)]) -> Vec<bson::Uuid> {
     mails.iter().map(|(id, _)| *id).collect()
-}
-
-/// An error with its sources, in one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    std::iter::successors(Some(error), |error| error.source())
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
 }

@@ -8,7 +8,7 @@ use opentelemetry::{Context, KeyValue, global};
 use tokio::time::Instant;
 
 use super::breaker::Pass;
-use super::{Shared, chain, truth};
+use super::{Shared, truth};
 use crate::copies::Copies;
 use crate::mail::Mail;
 use crate::mail::queue::Missing;
@@ -70,7 +70,7 @@ impl<S: MailServer> Shared<S> {
         let letter = match self.letters.write(&about) {
             Ok(letter) => letter,
             Err(error) => {
-                tracing::error!(mail = %mail.id(), error = chain(&error), "a letter can't be written");
+                tracing::error!(mail = %mail.id(), error = messaging::chain(&error), "a letter can't be written");
                 return (Outcome::Later("the letter can't be written".to_owned()), parent);
             }
         };

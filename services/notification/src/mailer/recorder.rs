@@ -6,7 +6,7 @@ use std::time::Duration;
 use contracts::{NotificationFact, NotificationFailed, NotificationSent, Timestamp};
 use futures::TryStreamExt;
 use messaging::ledger::StoreError;
-use messaging::{AppendError, Outgoing, Unit};
+use messaging::{AppendError, Outgoing, Unit, chain};
 use mongo::{Mongo, Update, from_bson, store_error};
 use mongodb::bson::{self, Document, doc};
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::attempt::{Attempt, Outcome, after};
-use super::{FIRST_PAUSE, LONGEST_PAUSE, Shared, chain};
+use super::{FIRST_PAUSE, LONGEST_PAUSE, Shared};
 use crate::mail::{MAILS, Mail, State};
 
 /// Mails in one transaction, at most.
