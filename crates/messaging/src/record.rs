@@ -1,9 +1,12 @@
 //! Raw Kafka records, as they are stored when they must wait or die.
 
+mod headers;
+
 use std::fmt;
 
 use bytes::Bytes;
 use contracts::Timestamp;
+use rdkafka::message::{BorrowedMessage, Message as _};
 use serde::{Deserialize, Serialize};
 
 /// A partition of a topic, named with its prefix.
@@ -70,4 +73,20 @@ pub struct Record {
     pub key: Option<Bytes>,
     pub value: Option<Bytes>,
     pub headers: Headers,
+}
+
+impl Record {
+    /// Copies a fetched record. Nothing in a record can make this fail: text that is not UTF-8 is kept with its invalid
+    /// bytes replaced, and a timestamp that no calendar contains becomes the present time.
+    pub fn read(message: &BorrowedMessage<'_>) -> Self {
+        let millis = message.timestamp().to_millis().unwrap_or(0);
+        Self {
+            partition: TopicPartition::new(message.topic(), message.partition()),
+            offset: message.offset(),
+            timestamp: Timestamp::from_micros(millis.saturating_mul(1_000)).unwrap_or_else(|_| Timestamp::now()),
+            key: message.key().map(Bytes::copy_from_slice),
+            value: message.payload().map(Bytes::copy_from_slice),
+            headers: Headers::read(message),
+        }
+    }
 }
