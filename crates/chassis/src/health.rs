@@ -73,7 +73,8 @@ impl Health {
         (ready, json!({"ready": ready, "phase": phase, "checks": checks}))
     }
 
-    pub(crate) fn running(&self) {
+    /// The process has booted: it is ready as soon as every check is up.
+    pub fn running(&self) {
         let mut state = self.lock();
         if state.phase == Phase::Starting {
             state.phase = Phase::Running;

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use contracts::Topic;
 use messaging::Headers;
-use messaging::kafka::Settings;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use messaging::kafka::{Probe, Settings};
+use rdkafka::ClientConfig;
+use rdkafka::config::FromClientConfig;
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
@@ -57,15 +59,14 @@ impl Kafka {
 
     /// Fails soon where Kafka is down, which other calls find out late.
     pub(crate) fn answers(&self) -> Result<(), Error> {
-        let client: BaseConsumer = self
-            .settings()
-            .client()
-            .create()
-            .map_err(|error| self.unreachable(error))?;
-        client
-            .fetch_metadata(None, PATIENCE)
-            .map_err(|error| self.unreachable(error))?;
+        self.connect::<BaseConsumer>(&self.settings().client())?;
         Ok(())
+    }
+
+    /// Creates a client that has reached a broker.
+    pub(crate) fn connect<C: Probe + FromClientConfig>(&self, config: &ClientConfig) -> Result<C, Error> {
+        let connected = self.settings().connect(config, PATIENCE);
+        connected.map_err(|error| self.unreachable(error))
     }
 
     pub(crate) fn writer(&self) -> Result<Writer, Error> {
@@ -77,7 +78,7 @@ impl Kafka {
             // The same partition as a Java client finds.
             .set("partitioner", "murmur2_random")
             .set("message.timeout.ms", PATIENCE.as_millis().to_string());
-        let producer = config.create().map_err(|error| self.unreachable(error))?;
+        let producer = self.connect(&config)?;
         Ok(Writer {
             kafka: self.clone(),
             producer,

@@ -157,11 +157,7 @@ async fn configurations(kafka: &Kafka, topics: &[&str]) -> Result<HashMap<(Strin
     if topics.is_empty() {
         return Ok(HashMap::new()); // librdkafka takes no empty question
     }
-    let admin: AdminClient<DefaultClientContext> = kafka
-        .settings()
-        .client()
-        .create()
-        .map_err(|error| kafka.unreachable(error))?;
+    let admin: AdminClient<DefaultClientContext> = kafka.connect(&kafka.settings().client())?;
     let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
     let options = AdminOptions::new().request_timeout(Some(PATIENCE));
     let described = admin

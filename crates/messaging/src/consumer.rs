@@ -8,20 +8,19 @@ mod assignment;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use contracts::Timestamp;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::Message as _;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use self::assignment::{Assignments, Room};
+use crate::client::Watched;
 use crate::kafka::Settings;
 use crate::ledger::Ledger;
-use crate::record::{Headers, Record, TopicPartition};
+use crate::record::{Record, TopicPartition};
 use crate::runtime::Runtime;
 use crate::subscriptions::Subscriptions;
 
@@ -52,6 +51,8 @@ pub struct PartitionLag {
     pub lag: i64,
     /// Age of the next record; zero at the end of the partition.
     pub age: Duration,
+    /// Whether the worker holds no record. If there is a lag all the same, nothing is fetched.
+    pub is_idle: bool,
 }
 
 /// Consumes what a service subscribed to. Cheap to clone: the clones show the same consumer.
@@ -79,6 +80,21 @@ impl<L: Ledger> Consumer<L> {
         self.assignments.lags()
     }
 
+    /// Asks Kafka, through the client that consumes, where the assigned partitions end, so that [`lags`](Self::lags) is
+    /// up to date. Blocks for `timeout` at most.
+    ///
+    /// # Errors
+    /// Returns an error if the brokers do not respond in time, or while the client is being replaced.
+    pub(crate) fn query_ends(&self, timeout: Duration) -> Result<(), KafkaError> {
+        let client = self.assignments.client.get()?;
+        self.assignments.query_ends(&client, timeout)
+    }
+
+    /// The client that consumes, to be watched.
+    pub(crate) fn client(&self) -> Arc<dyn Watched> {
+        Arc::clone(&self.assignments.client) as Arc<dyn Watched>
+    }
+
     /// Consumes until `stop`; then the transactions under way are finished and the group is left.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         let (sender, ended) = oneshot::channel();
@@ -94,22 +110,37 @@ impl<L: Ledger> Consumer<L> {
     }
 }
 
+/// Polls with one client after the other: a client that has no broker is replaced.
 fn poll<L: Ledger>(assignments: &Arc<Assignments<L>>, stop: &CancellationToken) -> Result<(), Error> {
+    while let Ended::Replaced = poll_client(assignments, stop)? {}
+    Ok(())
+}
+
+/// Why a client is no longer polled.
+enum Ended {
+    Stopped,
+    Replaced,
+}
+
+fn poll_client<L: Ledger>(assignments: &Arc<Assignments<L>>, stop: &CancellationToken) -> Result<Ended, Error> {
     let settings = &assignments.settings;
     let config: ClientConfig = settings.consumer(assignments.runtime.service);
     let context = assignment::Context::new(Arc::clone(assignments), stop.clone());
+    let retired = context.retired();
     let consumer: BaseConsumer<_> = config.create_with_context(context).map_err(Error::Consumer)?;
+    let consumer = Arc::new(consumer);
+    assignments.client.set(&consumer);
     let topics: Vec<_> = assignments.topic_names();
     let topics: Vec<_> = topics.iter().map(String::as_str).collect();
     consumer.subscribe(&topics).map_err(Error::Subscribe)?;
 
     let mut next_commit = Instant::now() + COMMIT_EVERY;
-    let mut result = Ok(());
+    let mut result = Ok(Ended::Stopped);
     while !stop.is_cancelled() {
         let paused = assignments.refill(|list| consumer.resume(list));
         match consumer.poll(if paused { POLL_WHILE_PAUSED } else { POLL }) {
             None => {}
-            Some(Ok(message)) if assignments.pass_on(record(&message)) == Room::Full => {
+            Some(Ok(message)) if assignments.pass_on(Record::read(&message)) == Room::Full => {
                 assignments.pause(message.topic(), message.partition(), |list| consumer.pause(list));
             }
             Some(Ok(_)) => {}
@@ -124,6 +155,12 @@ fn poll<L: Ledger>(assignments: &Arc<Assignments<L>>, stop: &CancellationToken) 
                     tracing::warn!(%error, "Kafka reported an error; the consumer goes on");
                 }
             }
+        }
+        if assignments.client.take_request() {
+            retired.cancel();
+            assignments.revoke_all();
+            close_aside(consumer);
+            return Ok(Ended::Replaced);
         }
         if Instant::now() >= next_commit {
             next_commit = Instant::now() + COMMIT_EVERY;
@@ -142,6 +179,14 @@ fn poll<L: Ledger>(assignments: &Arc<Assignments<L>>, stop: &CancellationToken) 
     result
 }
 
+/// Closes a replaced client on a thread of its own, because closing waits for brokers that the client no longer has.
+fn close_aside<L: Ledger>(consumer: Arc<BaseConsumer<assignment::Context<L>>>) {
+    let closing = std::thread::Builder::new().name("kafka-close".to_owned());
+    closing
+        .spawn(move || drop(consumer))
+        .expect("a process can have one more thread");
+}
+
 /// The stored positions, for lag tools. Never inside a rebalance (librdkafka 4059).
 fn commit<L: Ledger>(assignments: &Assignments<L>, consumer: &BaseConsumer<assignment::Context<L>>, mode: CommitMode) {
     let Some(list) = assignments.positions_to_commit() else {
@@ -157,32 +202,4 @@ fn is_outside_the_log(error: &KafkaError) -> bool {
         error.rdkafka_error_code(),
         Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)
     )
-}
-
-pub(crate) fn record(message: &BorrowedMessage<'_>) -> Record {
-    let headers = message.headers().map_or_else(Headers::default, |headers| {
-        Headers(
-            headers
-                .iter()
-                .map(|header| {
-                    let value = header.value.map(String::from_utf8_lossy).unwrap_or_default();
-                    (header.key.to_owned(), value.into_owned())
-                })
-                .collect(),
-        )
-    });
-    Record {
-        partition: TopicPartition::new(message.topic(), message.partition()),
-        offset: message.offset(),
-        timestamp: timestamp(message),
-        key: message.key().map(Bytes::copy_from_slice),
-        value: message.payload().map(Bytes::copy_from_slice),
-        headers,
-    }
-}
-
-/// The broker's time. A foreign producer may set one that no calendar knows: then it is now.
-fn timestamp(message: &BorrowedMessage<'_>) -> Timestamp {
-    let millis = message.timestamp().to_millis().unwrap_or(0);
-    Timestamp::from_micros(millis.saturating_mul(1_000)).unwrap_or_else(|_| Timestamp::now())
 }

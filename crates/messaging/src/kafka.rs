@@ -3,7 +3,13 @@
 use std::time::Duration;
 
 use chassis::settings::{Reader, Value};
+use contracts::topics;
 use rdkafka::ClientConfig;
+use rdkafka::config::FromClientConfig;
+use rdkafka::error::KafkaResult;
+
+use crate::client;
+pub use crate::client::Probe;
 
 /// How a process reaches Kafka, and the times of the delivery protocol.
 #[derive(Debug, Clone)]
@@ -28,6 +34,9 @@ pub struct Settings {
     pub transaction_limit: Duration,
     /// An error is logged once messages wait longer than this for one that is missing.
     pub gap_alarm: Duration,
+    /// A partition that has a lag and has not advanced for this long raises an alarm; if nothing is fetched for it, the
+    /// consumer's client is replaced.
+    pub stall_alarm: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +69,7 @@ impl Settings {
             inbox_retention: crate::runtime::INBOX_RETENTION,
             transaction_limit: Duration::from_secs(60),
             gap_alarm: Duration::from_secs(120),
+            stall_alarm: Duration::from_secs(30),
         }
     }
 
@@ -102,7 +112,26 @@ impl Settings {
                 "120",
                 "how long messages wait for one that is missing before an error is logged",
             ),
+            stall_alarm: read.or(
+                "STALL_ALARM_SECONDS",
+                "30",
+                "how long a partition with a lag may stand still before an alarm is raised",
+            ),
         }
+    }
+
+    /// Creates a client that has reached a broker, from a configuration that is based on [`client`](Self::client).
+    /// Blocks for `timeout` at most.
+    ///
+    /// # Errors
+    /// Returns an error if the configuration is invalid, or if no broker responds in time.
+    pub fn connect<C: Probe + FromClientConfig>(&self, config: &ClientConfig, timeout: Duration) -> KafkaResult<C> {
+        client::connect(config, &self.probed_topic(), timeout)
+    }
+
+    /// The topic whose metadata shows that a client reaches Kafka. Every process uses it.
+    pub(crate) fn probed_topic(&self) -> String {
+        topics::OPS_STATUS.full_name(&self.topic_prefix)
     }
 
     /// A client without a role, for metadata and topics.
@@ -118,9 +147,24 @@ impl Settings {
         config
     }
 
+    /// A consumer of assigned partitions, outside of any group. It reports the end of a partition.
+    pub(crate) fn reader(&self) -> ClientConfig {
+        let mut config = self.client();
+        config
+            // librdkafka requires a group, but no client joins it.
+            .set("group.id", format!("{}read", self.topic_prefix))
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .set("auto.offset.reset", "earliest")
+            .set("fetch.wait.max.ms", "100")
+            .set("queued.max.messages.kbytes", "4096");
+        config
+    }
+
     pub(crate) fn producer(&self) -> ClientConfig {
         let mut config = self.client();
         config
+            .set("client.id", "rollcall-producer")
             .set("enable.idempotence", "true")
             .set("acks", "all")
             // The same partition as a Java client finds.
@@ -137,6 +181,7 @@ impl Settings {
     pub(crate) fn consumer(&self, group: &str) -> ClientConfig {
         let mut config = self.client();
         config
+            .set("client.id", "rollcall-consumer")
             .set("group.id", format!("{}{group}", self.topic_prefix))
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
@@ -147,8 +192,7 @@ impl Settings {
             .set("fetch.queue.backoff.ms", "10")
             .set("fetch.error.backoff.ms", "100")
             // The default, 64 MiB, breaks the memory target.
-            .set("queued.max.messages.kbytes", "4096")
-            .set("statistics.interval.ms", "1000");
+            .set("queued.max.messages.kbytes", "4096");
         match self.group_protocol {
             GroupProtocol::Consumer => {
                 config.set("group.protocol", "consumer");

@@ -2,6 +2,7 @@
 
 mod arrival;
 mod boot;
+mod client;
 mod consumer;
 mod deferral;
 mod envelope;

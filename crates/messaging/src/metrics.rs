@@ -23,6 +23,8 @@ pub struct Metrics {
     pub(crate) lag_messages: IntGaugeVec,
     pub(crate) lag_seconds: GaugeVec,
     pub(crate) stopped_partitions: IntGauge,
+    pub(crate) stalled_partitions: IntGauge,
+    pub(crate) client_replacements: IntCounterVec,
 }
 
 impl Metrics {
@@ -53,6 +55,11 @@ impl Metrics {
             "rollcall_stopped_partitions",
             "Partitions whose stored position lies outside the log; each needs an operator",
         )?;
+        let stalled_partitions = IntGauge::new(
+            "rollcall_stalled_partitions",
+            "Partitions that have a lag and have not advanced for STALL_ALARM_SECONDS",
+        )?;
+        registry.register(Box::new(stalled_partitions.clone()))?;
         registry.register(Box::new(outbox_rows.clone()))?;
         registry.register(Box::new(outbox_oldest_age.clone()))?;
         registry.register(Box::new(stopped_partitions.clone()))?;
@@ -131,6 +138,12 @@ impl Metrics {
             )?,
             lag_seconds,
             stopped_partitions,
+            stalled_partitions,
+            client_replacements: counter(
+                "rollcall_kafka_client_replacements_total",
+                "Kafka clients that were replaced because they reached no broker or fetched nothing",
+                &["client"],
+            )?,
         })
     }
 

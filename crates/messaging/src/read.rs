@@ -8,7 +8,6 @@ use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
-use crate::consumer::record;
 use crate::kafka::Settings;
 use crate::record::{Record, TopicPartition};
 
@@ -46,7 +45,7 @@ pub fn read(
 pub async fn beginnings(settings: &Settings, topic: &str) -> Result<Vec<(TopicPartition, i64)>, Error> {
     let (settings, topic) = (settings.clone(), topic.to_owned());
     let beginnings = tokio::task::spawn_blocking(move || {
-        let consumer: BaseConsumer = settings.client().create()?;
+        let consumer: BaseConsumer = settings.connect(&settings.client(), TIMEOUT)?;
         let metadata = consumer.fetch_metadata(Some(&topic), TIMEOUT)?;
         let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
         partitions
@@ -70,16 +69,7 @@ fn read_on(
     if from >= until {
         return Ok(());
     }
-    let consumer: BaseConsumer = settings
-        .client()
-        // librdkafka asks for one; nobody joins it.
-        .set("group.id", format!("{}read", settings.topic_prefix))
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        .set("auto.offset.reset", "earliest")
-        .set("fetch.wait.max.ms", "100")
-        .set("queued.max.messages.kbytes", "4096")
-        .create()?;
+    let consumer: BaseConsumer = settings.connect(&settings.reader(), TIMEOUT)?;
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(from))?;
     consumer.assign(&list)?;
@@ -90,7 +80,7 @@ fn read_on(
             Some(Ok(message)) => {
                 let offset = message.offset();
                 if offset < until {
-                    records.push(record(&message));
+                    records.push(Record::read(&message));
                 }
                 offset + 1 >= until
             }

@@ -7,6 +7,7 @@ mod producer;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::producer::{Delivery, Outcome, Producer};
+use crate::client::Watched;
 use crate::envelope::header;
 use crate::kafka::Settings;
 use crate::ledger::{Ledger, OutboxRow, StoreError};
@@ -126,6 +128,11 @@ impl<L: Ledger> Relay<L> {
         })
     }
 
+    /// The client that publishes, to be watched.
+    pub(crate) fn client(&self) -> Arc<dyn Watched> {
+        self.producer.working()
+    }
+
     /// Publishes until `stop`; then what was handed over is published, and the lease ended.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
         let keeper = self.keeper.take().expect("a relay runs once");
@@ -161,6 +168,7 @@ impl<L: Ledger> Relay<L> {
                 }
                 Some(found) = self.found.recv(), if room => self.publish_all(found.into_iter()),
                 () = self.publisher.sweep_requested() => self.behind = Some(Behind::All),
+                () = self.producer.replacement_requested() => self.replace_producer()?,
                 () = tokio::time::sleep_until(self.next_sweep), if room && self.behind.is_some() => self.sweep().await,
                 _ = slow_sweep.tick() => self.behind = self.behind.or(Some(Behind::Settled)),
             }
@@ -168,6 +176,7 @@ impl<L: Ledger> Relay<L> {
                 deletion = Some(self.start_deletion());
             }
             if std::mem::take(&mut self.producer_in_doubt) && self.producer.is_fatal() {
+                tracing::error!("the Kafka producer failed fatally; it is replaced");
                 self.replace_producer()?;
             }
             if !room {
@@ -283,9 +292,9 @@ impl<L: Ledger> Relay<L> {
         }
     }
 
-    /// A producer with a fatal error never works again. What it had on its way is published by a new one.
+    /// Replaces a producer that never works again: after a fatal error, or when it reaches no broker any more. The new
+    /// one publishes what was in flight.
     fn replace_producer(&mut self) -> Result<(), Error> {
-        tracing::error!("the Kafka producer failed fatally; making a new one");
         self.producer = self.producer.renewed(&self.settings).map_err(Error::Producer)?;
         // Also forgets rows that are just being deleted; publishing those again is a duplicate, no loss.
         self.in_flight.clear();

@@ -20,8 +20,9 @@ use crate::release;
 use crate::runtime::Runtime;
 use crate::status::Reporter;
 use crate::subscriptions::Subscriptions;
+use crate::watch::Watch;
 use crate::worker::{PartitionWorker, chain};
-use crate::{Released, relay, watch};
+use crate::{Released, relay};
 
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60 * 60);
 
@@ -46,10 +47,7 @@ pub struct Connected<L: Ledger> {
 /// The parts of a listening process, each to be run as a task.
 pub struct Parts<L: Ledger> {
     relay: Relay<L>,
-    consumer: Consumer<L>,
-    reporter: Reporter<L>,
-    ledger: L,
-    settings: Settings,
+    listening: Listening<L>,
 }
 
 impl<L: Ledger> Connected<L> {
@@ -125,19 +123,27 @@ impl<L: Ledger> Connected<L> {
         let ledger = runtime.ledger.clone();
         let subscriptions = subscriptions.with_operations(&runtime);
         let consumer = Consumer::new(Arc::clone(&runtime), self.settings.clone(), Arc::new(subscriptions));
-        Ok(Parts {
-            relay: Relay::new(ledger.clone(), self.settings.clone(), metrics, self.handed)?,
-            reporter: Reporter::new(
-                runtime,
-                consumer.clone(),
-                &self.identity,
-                health,
-                self.settings.gap_alarm,
-            ),
-            consumer,
-            ledger,
+        let relay = Relay::new(ledger, self.settings.clone(), metrics, self.handed)?;
+        let reporter = Reporter::new(
+            Arc::clone(&runtime),
+            consumer.clone(),
+            &self.identity,
+            health.clone(),
+            self.settings.gap_alarm,
+        );
+        let watch = Watch {
+            runtime,
             settings: self.settings,
-        })
+            health,
+            consumer: consumer.clone(),
+            producer: relay.client(),
+        };
+        let listening = Listening {
+            consumer,
+            reporter,
+            watch,
+        };
+        Ok(Parts { relay, listening })
     }
 
     /// The worker of one partition, without Kafka: what tests and benchmarks feed records to. It reads its
@@ -188,13 +194,7 @@ impl<L: Ledger> Connected<L> {
 impl<L: Ledger> Parts<L> {
     /// An output: drained last.
     pub fn relay(self) -> (Relay<L>, Listening<L>) {
-        let listening = Listening {
-            consumer: self.consumer,
-            reporter: self.reporter,
-            ledger: self.ledger,
-            settings: self.settings,
-        };
-        (self.relay, listening)
+        (self.relay, self.listening)
     }
 }
 
@@ -202,8 +202,7 @@ impl<L: Ledger> Parts<L> {
 pub struct Listening<L: Ledger> {
     consumer: Consumer<L>,
     reporter: Reporter<L>,
-    ledger: L,
-    settings: Settings,
+    watch: Watch<L>,
 }
 
 impl<L: Ledger> Listening<L> {
@@ -214,12 +213,12 @@ impl<L: Ledger> Listening<L> {
 
     /// Consumes until `stop`.
     pub async fn run(self, stop: CancellationToken) -> Result<(), crate::consumer::Error> {
-        let health = self.reporter.health.clone();
         // The rest ends with the consumer, also where that fails: else nobody would hear of it.
         let end = stop.child_token();
         let reports = self.reporter.run(end.clone());
-        let housekeeping = housekeeping(self.ledger.clone(), self.settings.inbox_retention, end.clone());
-        let watch = watch::run(self.ledger, self.settings, health, end.clone());
+        let ledger = self.watch.runtime.ledger.clone();
+        let housekeeping = housekeeping(ledger, self.watch.settings.inbox_retention, end.clone());
+        let watch = self.watch.run(end.clone());
         let consume = async {
             let consumed = self.consumer.run(stop).await;
             end.cancel();

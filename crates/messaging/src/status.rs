@@ -30,7 +30,7 @@ pub(crate) struct Reporter<L: Ledger> {
     consumer: Consumer<L>,
     instance: Uuid,
     version: &'static str,
-    pub(crate) health: Health,
+    health: Health,
     gap_alarm: Duration,
     /// Topics whose open gap was logged.
     alarmed: HashSet<String>,

@@ -57,7 +57,7 @@ pub async fn apply(settings: &Settings, topics: &[&Topic], replication: i32) -> 
         brokers: settings.brokers.clone(),
         source,
     };
-    let admin: AdminClient<DefaultClientContext> = settings.client().create().map_err(unreachable)?;
+    let admin = admin(settings).await?;
     let names: Vec<_> = topics
         .iter()
         .map(|topic| topic.full_name(&settings.topic_prefix))
@@ -99,7 +99,7 @@ pub async fn delete(settings: &Settings, topics: &[&Topic]) -> Result<(), Error>
         brokers: settings.brokers.clone(),
         source,
     };
-    let admin: AdminClient<DefaultClientContext> = settings.client().create().map_err(unreachable)?;
+    let admin = admin(settings).await?;
     let names: Vec<_> = topics
         .iter()
         .map(|topic| topic.full_name(&settings.topic_prefix))
@@ -110,6 +110,16 @@ pub async fn delete(settings: &Settings, topics: &[&Topic]) -> Result<(), Error>
         .await
         .map_err(unreachable)?;
     Ok(())
+}
+
+async fn admin(settings: &Settings) -> Result<AdminClient<DefaultClientContext>, Error> {
+    let connecting = settings.clone();
+    let connected = tokio::task::spawn_blocking(move || connecting.connect(&connecting.client(), TIMEOUT));
+    let admin = connected.await.unwrap_or(Err(KafkaError::Canceled));
+    admin.map_err(|source| Error::Unreachable {
+        brokers: settings.brokers.clone(),
+        source,
+    })
 }
 
 /// Compares the broker's topics with the table.
@@ -126,7 +136,7 @@ fn compare(settings: &Settings, topics: &[&Topic]) -> Result<Vec<Difference>, Er
         brokers: settings.brokers.clone(),
         source,
     };
-    let client: BaseConsumer = settings.client().create().map_err(unreachable)?;
+    let client: BaseConsumer = settings.connect(&settings.client(), TIMEOUT).map_err(unreachable)?;
     let metadata = client.fetch_metadata(None, TIMEOUT).map_err(unreachable)?;
     let found: HashMap<_, _> = metadata
         .topics()

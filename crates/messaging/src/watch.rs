@@ -1,43 +1,189 @@
-//! Readiness: whether the store and Kafka answer.
+//! Watches what a process depends on: whether its store and Kafka respond, and whether its partitions advance.
+//!
+//! Kafka is probed through the clients that do the work, because a separate client may be connected while they are not.
+//! The schema registry is not a part of readiness, because a process that has run before does not need it.
 
+mod stalls;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::Health;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::stalls::{Stall, Stalls};
+use crate::client::{Probe as _, Watched};
+use crate::consumer::{Consumer, PartitionLag};
 use crate::kafka::Settings;
 use crate::ledger::Ledger;
+use crate::metrics::Metrics;
+use crate::runtime::Runtime;
 use crate::worker::chain;
 
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-const TIMEOUT: Duration = Duration::from_secs(2);
+/// Names of the clients in readiness, log and metrics.
+const CONSUMER: &str = "kafka consumer";
+const PRODUCER: &str = "kafka producer";
 
-/// Looks every second whether what the process depends on is there, and says so in its health. The
-/// schema registry is not among it: nobody who has run before needs it.
-pub(crate) async fn run<L: Ledger>(ledger: L, settings: Settings, health: Health, stop: CancellationToken) {
-    let store = health.check("store");
-    let kafka = health.check("kafka");
-    let client: Option<std::sync::Arc<BaseConsumer>> = settings.client().create().ok().map(std::sync::Arc::new);
-    loop {
-        match tokio::time::timeout(TIMEOUT, ledger.ping()).await {
-            Ok(Ok(())) => store.up(),
-            Ok(Err(error)) => store.down(chain(&error)),
-            Err(_) => store.down("no answer in time"),
-        }
-        if let Some(client) = client.clone() {
-            let topic = contracts::topics::OPS_STATUS.full_name(&settings.topic_prefix);
-            let answer =
-                tokio::task::spawn_blocking(move || client.fetch_metadata(Some(&topic), TIMEOUT).map(drop)).await;
-            match answer {
-                Ok(Ok(())) => kafka.up(),
-                Ok(Err(error)) => kafka.down(error.to_string()),
-                Err(error) => kafka.down(error.to_string()),
-            }
-        }
+const EVERY: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// A client that has had no broker for this long is replaced if Kafka responds to a new client. Longer than a leader
+/// election and than one timeout of a probe.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// Each replacement that does not help doubles the wait for the next one, up to this.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Watches one process.
+pub(crate) struct Watch<L: Ledger> {
+    pub(crate) runtime: Arc<Runtime<L>>,
+    pub(crate) settings: Settings,
+    pub(crate) health: Health,
+    pub(crate) consumer: Consumer<L>,
+    /// The client that publishes.
+    pub(crate) producer: Arc<dyn Watched>,
+}
+
+impl<L: Ledger> Watch<L> {
+    /// Watches until `stop`.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let watched = async {
+            tokio::join!(
+                self.watch_store(),
+                self.watch_client(CONSUMER, self.consumer.client()),
+                self.watch_client(PRODUCER, Arc::clone(&self.producer)),
+                self.watch_progress(),
+            )
+        };
         tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = stop.cancelled() => {}
+            _ = watched => {}
         }
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.runtime.metrics
+    }
+
+    async fn watch_store(&self) {
+        let store = self.health.check("store");
+        loop {
+            match tokio::time::timeout(TIMEOUT, self.runtime.ledger.ping()).await {
+                Ok(Ok(())) => store.up(),
+                Ok(Err(error)) => store.down(chain(&error)),
+                Err(_) => store.down(format!("the store did not respond within {TIMEOUT:?}")),
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    /// Probes a client, and requests its replacement when it has had no broker for too long although Kafka responds.
+    async fn watch_client(&self, name: &'static str, client: Arc<dyn Watched>) {
+        let check = self.health.check(name);
+        let mut up_at = Instant::now();
+        let mut patience = PATIENCE;
+        loop {
+            match self.probe(Arc::clone(&client)).await {
+                Ok(()) => {
+                    check.up();
+                    up_at = Instant::now();
+                    patience = PATIENCE;
+                }
+                Err(error) => {
+                    check.down(error);
+                    if up_at.elapsed() >= patience && self.kafka_responds().await {
+                        tracing::error!(client = name, without_broker = ?up_at.elapsed(),
+                            "the client reaches no broker although Kafka responds to a new client; it is replaced");
+                        self.replace(name, &*client);
+                        up_at = Instant::now();
+                        patience = (patience * 2).min(LONGEST_PATIENCE);
+                    }
+                }
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    fn replace(&self, name: &str, client: &dyn Watched) {
+        self.metrics().client_replacements.with_label_values(&[name]).inc();
+        client.request_replacement();
+    }
+
+    async fn probe(&self, client: Arc<dyn Watched>) -> Result<(), String> {
+        let topic = self.settings.probed_topic();
+        blocking(move || client.probe(&topic, TIMEOUT)).await
+    }
+
+    async fn kafka_responds(&self) -> bool {
+        let (settings, topic) = (self.settings.clone(), self.settings.probed_topic());
+        let probed = blocking(move || {
+            let client: BaseConsumer = settings.client().create()?;
+            client.probe(&topic, TIMEOUT)
+        });
+        probed.await.is_ok()
+    }
+
+    /// Raises an alarm when a partition has a lag and does not advance. If its worker holds nothing, nothing is fetched,
+    /// and the consumer's client is replaced, which assigns every partition again.
+    async fn watch_progress(&self) {
+        let mut stalls = Stalls::new(self.settings.stall_alarm);
+        loop {
+            let consumer = self.consumer.clone();
+            if let Err(error) = blocking(move || consumer.query_ends(TIMEOUT)).await {
+                tracing::debug!(error, "Kafka did not report where the partitions end");
+            }
+            let busy_limit = |lag: &PartitionLag| self.runtime.transaction_limit(&lag.partition.topic);
+            for stall in stalls.observe(Instant::now(), &self.consumer.lags(), busy_limit) {
+                match self.is_stalled(&stall.lag).await {
+                    true => self.alarm(&stall),
+                    false => stalls.dismiss(&stall.lag),
+                }
+            }
+            self.metrics().stalled_partitions.set(stalls.alarmed());
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    /// Returns `false` if nothing can be fetched at the position: compaction may have deleted every record up to the
+    /// end of the partition.
+    async fn is_stalled(&self, lag: &PartitionLag) -> bool {
+        let (settings, lag) = (self.settings.clone(), lag.clone());
+        !lag.is_idle || blocking(move || has_record(&settings, &lag)).await.unwrap_or(true)
+    }
+
+    fn alarm(&self, Stall { lag, since }: &Stall) {
+        tracing::error!(partition = %lag.partition, position = lag.position, lag = lag.lag, idle = lag.is_idle,
+            stalled_for = ?since.elapsed(), "the partition has a lag and does not advance");
+        if lag.is_idle {
+            self.replace(CONSUMER, &*self.consumer.client());
+        }
+    }
+}
+
+/// Reads with a new client whether there is a record between the position and the end of the partition.
+fn has_record(settings: &Settings, lag: &PartitionLag) -> Result<bool, KafkaError> {
+    let consumer: BaseConsumer = settings.reader().create()?;
+    let mut list = TopicPartitionList::new();
+    let from = Offset::Offset(lag.position);
+    list.add_partition_offset(&lag.partition.topic, lag.partition.partition, from)?;
+    consumer.assign(&list)?;
+    match consumer.poll(TIMEOUT * 2) {
+        Some(Ok(_)) => Ok(true),
+        Some(Err(KafkaError::PartitionEOF(_))) => Ok(false),
+        Some(Err(error)) => Err(error),
+        None => Err(KafkaError::Canceled),
+    }
+}
+
+/// Runs a call that blocks. Its error is returned as text.
+async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
+) -> Result<T, String> {
+    match tokio::task::spawn_blocking(call).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(error) => Err(error.to_string()),
     }
 }

@@ -3,6 +3,7 @@
 //! The tests are functions over a [`Store`]; [`conformance!`](crate::conformance!) makes `#[tokio::test]`s of them
 //! for one store.
 
+mod clients;
 mod commands;
 mod consumer;
 mod ledger;
@@ -15,6 +16,7 @@ mod relay;
 mod sequences;
 mod service;
 
+pub use clients::*;
 pub use commands::*;
 pub use consumer::*;
 pub use ledger::*;
@@ -154,11 +156,20 @@ macro_rules! conformance_on_kafka {
             records_of_an_old_assignment_are_discarded
             position_outside_the_log_stops
             full_queue_loses_nothing
+            a_paused_partition_that_comes_back_is_consumed
+            a_stopped_partition_that_comes_back_is_consumed
+            a_record_that_is_hostile_on_the_wire_stops_no_neighbour
             worker_that_ends_ends_the_process
             key_is_released_by_command
             status_tells_what_waits_and_ends_with_a_tombstone
             report_that_hangs_is_given_up
             process_answers_a_command
+            // The Kafka clients.
+            a_consumer_that_lost_every_broker_consumes_again
+            a_producer_that_lost_every_broker_publishes_again
+            a_partition_that_is_not_fetched_is_assigned_again
+            a_partition_whose_worker_waits_raises_an_alarm
+            a_log_that_ends_without_a_record_raises_no_alarm
         }
     };
 }

@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use contracts::{Timestamp, Topic, topics};
+use contracts::{Topic, topics};
+use messaging::Record;
 use messaging::kafka::Settings;
-use messaging::{Headers, Record, TopicPartition};
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::error::KafkaResult;
+use rdkafka::message::{Header, Message as _, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, FutureProducer, FutureRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 use uuid::Uuid;
 
-use crate::{env, janitor};
+use crate::{env, eventually, janitor};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -78,12 +78,33 @@ impl KafkaTopics {
 
     /// Writes records as they are, each to the partition that it names, in order.
     pub async fn produce(&self, records: &[Record]) {
+        self.write(records, None).await.expect("the records are written");
+    }
+
+    /// Writes a record with this timestamp, in milliseconds, to a topic that is changed to accept every timestamp.
+    pub async fn produce_at(&self, record: &Record, timestamp: i64) {
+        let topic = self
+            .topics
+            .iter()
+            .find(|topic| self.name(topic) == record.partition.topic);
+        let topic = topic.expect("the record is for one of these topics");
+        let any = i64::MAX.to_string();
+        self.configure(topic, "message.timestamp.after.max.ms", &any).await;
+        // The broker applies the change a little later.
+        eventually("the timestamp is accepted", TIMEOUT, || async {
+            self.write(std::slice::from_ref(record), Some(timestamp)).await.ok()
+        })
+        .await;
+    }
+
+    async fn write(&self, records: &[Record], timestamp: Option<i64>) -> KafkaResult<()> {
         let mut config = self.settings().client();
         let producer: FutureProducer = config
             .set("linger.ms", "0")
             .create()
             .expect("KAFKA_BROKERS can be used");
-        let queued: Vec<_> = (records.iter())
+        let queued: Vec<_> = records
+            .iter()
             .map(|record| {
                 let headers = record
                     .headers
@@ -100,16 +121,33 @@ impl KafkaTopics {
                     .headers(headers);
                 out.key = record.key.as_deref();
                 out.payload = record.value.as_deref();
-                producer
-                    .send_result(out)
-                    .map_err(|(error, _)| error)
-                    .expect("the record is queued")
+                out.timestamp = timestamp;
+                producer.send_result(out).map_err(|(error, _)| error)
             })
-            .collect();
+            .collect::<KafkaResult<_>>()?;
         for delivery in queued {
             let delivery = delivery.await.expect("the producer lives");
-            delivery.map_err(|(error, _)| error).expect("the record is written");
+            delivery.map_err(|(error, _)| error)?;
         }
+        Ok(())
+    }
+
+    /// Writes a record to the first partition in a transaction, and aborts it: two offsets that hold nothing for a
+    /// consumer.
+    pub async fn abort_transaction(&self, topic: &Topic) {
+        let mut config = self.settings().client();
+        config.set("transactional.id", format!("{}aborts", self.prefix));
+        let producer: BaseProducer = config.create().expect("KAFKA_BROKERS can be used");
+        let name = self.name(topic);
+        let aborted = tokio::task::spawn_blocking(move || {
+            producer.init_transactions(TIMEOUT)?;
+            producer.begin_transaction()?;
+            let record: BaseRecord<'_, str, [u8]> = BaseRecord::to(&name).partition(0).payload(b"");
+            producer.send(record).map_err(|(error, _)| error)?;
+            producer.flush(TIMEOUT)?;
+            producer.abort_transaction(TIMEOUT)
+        });
+        aborted.await.expect("no panic").expect("the transaction is aborted");
     }
 
     /// What stands on a topic now, partition by partition.
@@ -154,6 +192,13 @@ impl Drop for KafkaTopics {
     }
 }
 
+/// A text that is not UTF-8, as a third-party producer may write it into a header's name.
+#[expect(unsafe_code, reason = "rdkafka takes names as str, and copies their bytes")]
+pub fn invalid_utf8() -> String {
+    // SAFETY: whoever gets this text only copies its bytes to the wire.
+    unsafe { String::from_utf8_unchecked(b"caf\xe9".to_vec()) }
+}
+
 fn options() -> AdminOptions {
     AdminOptions::new()
         .request_timeout(Some(TIMEOUT))
@@ -181,23 +226,8 @@ fn read_all(settings: &Settings, topic: &str) -> Vec<Record> {
         loop {
             let message = consumer.poll(TIMEOUT).expect("there are more records");
             let message = message.expect("the partition can be read");
-            let headers = message.headers().map_or_else(Vec::new, |headers| {
-                let header = |header: Header<'_, &[u8]>| {
-                    let value = String::from_utf8_lossy(header.value.unwrap_or_default());
-                    (header.key.to_owned(), value.into_owned())
-                };
-                headers.iter().map(header).collect()
-            });
             let offset = message.offset();
-            let millis = message.timestamp().to_millis().unwrap_or(0);
-            records.push(Record {
-                partition: TopicPartition::new(topic, partition),
-                offset,
-                timestamp: Timestamp::from_micros(millis * 1_000).expect("it is the broker's time"),
-                key: message.key().map(Bytes::copy_from_slice),
-                value: message.payload().map(Bytes::copy_from_slice),
-                headers: Headers(headers),
-            });
+            records.push(Record::read(&message));
             if offset + 1 >= high {
                 break;
             }

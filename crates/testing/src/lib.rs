@@ -8,6 +8,7 @@ mod faulty;
 mod inside;
 mod janitor;
 mod kafka;
+mod kafka_proxy;
 mod mongo;
 mod postgres;
 
@@ -16,7 +17,8 @@ pub use env::{Env, env};
 pub use eventually::eventually;
 pub use faulty::{CommitFault, Faults, FaultyLedger, FaultyTx, LateCommit, Pause};
 pub use inside::Inside;
-pub use kafka::KafkaTopics;
+pub use kafka::{KafkaTopics, invalid_utf8};
+pub use kafka_proxy::KafkaProxy;
 pub use mongo::{MongoDatabase, mongo};
 pub use postgres::{PostgresDatabase, postgres};
 

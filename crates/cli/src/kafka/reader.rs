@@ -1,12 +1,10 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use contracts::{Timestamp, Topic};
-use messaging::{Headers, Record, TopicPartition};
+use messaging::Record;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::{Kafka, PATIENCE};
@@ -61,7 +59,7 @@ impl Reader {
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "earliest")
             .set("fetch.wait.max.ms", "100");
-        let consumer: BaseConsumer = config.create().map_err(|error| kafka.unreachable(error))?;
+        let consumer: BaseConsumer = kafka.connect(&config)?;
         Ok(Self {
             kafka: kafka.clone(),
             topic: kafka.topic(topic),
@@ -106,7 +104,7 @@ impl Reader {
             match self
                 .consumer
                 .poll(POLL)
-                .map(|polled| polled.map(|message| record(&message)))
+                .map(|polled| polled.map(|message| Record::read(&message)))
             {
                 Some(Ok(record)) => {
                     let (partition, next) = (record.partition.partition, record.offset + 1);
@@ -139,7 +137,7 @@ impl Reader {
             let left = deadline.checked_duration_since(Instant::now())?;
             // Ends are no news here, and librdkafka gets over its errors by itself.
             if let Some(Ok(message)) = self.consumer.poll(left) {
-                return Some(record(&message));
+                return Some(Record::read(&message));
             }
         }
     }
@@ -222,26 +220,5 @@ impl Reader {
                 .expect("neither an offset of the broker's nor a time is negative");
         }
         list
-    }
-}
-
-fn record(message: &BorrowedMessage<'_>) -> Record {
-    let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
-    let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
-    Record {
-        partition: TopicPartition::new(message.topic(), message.partition()),
-        offset: message.offset(),
-        timestamp: message
-            .timestamp()
-            .to_millis()
-            .and_then(|millis| Timestamp::from_micros(millis.saturating_mul(1_000)).ok())
-            .unwrap_or(Timestamp::EPOCH),
-        key: message.key().map(Bytes::copy_from_slice),
-        value: message.payload().map(Bytes::copy_from_slice),
-        headers: Headers(
-            headers
-                .map(|header| (header.key.to_owned(), text(header.value)))
-                .collect(),
-        ),
     }
 }

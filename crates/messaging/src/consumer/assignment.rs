@@ -9,7 +9,6 @@ use contracts::Timestamp;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
@@ -19,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::PartitionLag;
+use crate::client::WorkingClient;
 use crate::kafka::Settings;
 use crate::ledger::Ledger;
 use crate::record::{Record, TopicPartition};
@@ -26,7 +26,7 @@ use crate::runtime::Runtime;
 use crate::subscriptions::Subscriptions;
 use crate::worker::{PartitionWorker, chain};
 
-const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
+const OFFSETS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Fits into the shutdown deadline together with the relay's own drain.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
@@ -38,6 +38,7 @@ pub(super) enum Room {
 }
 
 pub(super) struct Assignments<L: Ledger> {
+    pub(super) client: Arc<WorkingClient<BaseConsumer<Context<L>>>>,
     pub(super) runtime: Arc<Runtime<L>>,
     pub(super) settings: Settings,
     subscriptions: Arc<Subscriptions<L>>,
@@ -77,6 +78,7 @@ impl<L: Ledger> Assignments<L> {
         tokio: Handle,
     ) -> Self {
         Self {
+            client: Arc::default(),
             runtime,
             settings,
             subscriptions,
@@ -171,38 +173,31 @@ impl<L: Ledger> Assignments<L> {
             .collect()
     }
 
-    fn ends_known(&self, statistics: &Statistics) {
-        let mut partitions = self.partitions();
-        for topic in statistics.topics.values() {
-            for (number, known) in &topic.partitions {
-                let partition = TopicPartition::new(topic.topic.as_str(), *number);
-                let Some(assigned) = partitions.get_mut(&partition) else {
-                    continue;
-                };
-                assigned.end = assigned.end.max(known.hi_offset);
+    pub(super) fn query_ends(&self, client: &BaseConsumer<Context<L>>, timeout: Duration) -> KafkaResult<()> {
+        let assigned: Vec<_> = self.partitions().keys().cloned().collect();
+        for (partition, end) in offsets(client, &assigned, Offset::End, timeout)? {
+            if let Some(assigned) = self.partitions().get_mut(&partition) {
+                assigned.end = assigned.end.max(end);
                 let lag = assigned.lag(&partition);
-                self.runtime
-                    .metrics
-                    .lag(&partition.topic, partition.partition, lag.lag, lag.age);
+                let metrics = &self.runtime.metrics;
+                metrics.lag(&partition.topic, partition.partition, lag.lag, lag.age);
             }
         }
+        Ok(())
     }
 
     /// Starts workers at the stored positions, and tells Kafka to fetch from there.
     fn assign(&self, consumer: &BaseConsumer<Context<L>>, given: &TopicPartitionList, stop: &CancellationToken) {
-        let wanted: Vec<_> = given
-            .elements()
-            .iter()
-            .map(|element| TopicPartition::new(element.topic(), element.partition()))
-            .collect();
+        let wanted = partitions_of(given);
         let Some(stored) = self.stored_positions(&wanted, stop) else {
             return;
         };
+        let logs = logs_of(consumer, &wanted);
         let mut start = TopicPartitionList::new();
         let mut outside = Vec::new();
         for partition in wanted {
             let position = stored.get(&partition).copied();
-            let at = match self.log_of(consumer, &partition) {
+            let at = match logs.get(&partition).copied() {
                 // Without a position this service has read nothing yet: it begins with the oldest record.
                 Some((low, _)) if position.is_none() => Offset::Offset(low),
                 Some((low, high)) => {
@@ -277,9 +272,8 @@ impl<L: Ledger> Assignments<L> {
     }
 
     /// Stops the workers of these partitions after the transaction under way; what is queued is discarded.
-    fn revoke(&self, taken: &TopicPartitionList) {
-        for element in taken.elements() {
-            let partition = TopicPartition::new(element.topic(), element.partition());
+    fn revoke(&self, taken: impl IntoIterator<Item = TopicPartition>) {
+        for partition in taken {
             if let Some(assigned) = self.partitions().remove(&partition) {
                 self.let_go(assigned);
             }
@@ -288,6 +282,13 @@ impl<L: Ledger> Assignments<L> {
                 stopped.remove(&partition);
             });
         }
+    }
+
+    /// Revokes everything that a replaced client had.
+    pub(super) fn revoke_all(&self) {
+        let mut assigned: Vec<_> = self.partitions().keys().cloned().collect();
+        self.count_outside(|stopped| assigned.extend(stopped.iter().cloned()));
+        self.revoke(assigned);
     }
 
     /// Changes which partitions are stopped, and shows how many.
@@ -351,21 +352,11 @@ impl<L: Ledger> Assignments<L> {
         }
     }
 
-    fn log_of(&self, consumer: &BaseConsumer<Context<L>>, partition: &TopicPartition) -> Option<(i64, i64)> {
-        consumer
-            .fetch_watermarks(&partition.topic, partition.partition, WATERMARKS_TIMEOUT)
-            .inspect_err(|error| tracing::warn!(%partition, %error, "the broker did not say how far the log goes"))
-            .ok()
-    }
-
     /// Kafka said that some position is outside the log, but not which: look at them all.
     pub(super) fn stop_partitions_outside_the_log(&self, consumer: &BaseConsumer<Context<L>>) {
         let assigned: Vec<_> = self.partitions().keys().cloned().collect();
-        for partition in assigned {
+        for (partition, (low, high)) in logs_of(consumer, &assigned) {
             let position = self.partitions()[&partition].progress.position.load(Ordering::Acquire);
-            let Some((low, high)) = self.log_of(consumer, &partition) else {
-                continue;
-            };
             if position < low || position > high {
                 tracing::error!(%partition, position, low, high,
                     "the stored position is outside the log; the partition is stopped until an operator mends it");
@@ -400,6 +391,7 @@ impl Assigned {
             position,
             lag,
             age,
+            is_idle: oldest == 0,
         }
     }
 }
@@ -443,23 +435,84 @@ fn list<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition>) -> TopicPa
     list
 }
 
+/// Returns the first and the next offset of each log, without the partitions whose log the broker does not report.
+/// A fetch outside the log is an error that is handled when it occurs.
+fn logs_of<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    partitions: &[TopicPartition],
+) -> HashMap<TopicPartition, (i64, i64)> {
+    let of = |offset| offsets(consumer, partitions, offset, OFFSETS_TIMEOUT);
+    match of(Offset::Beginning).and_then(|low| Ok((low, of(Offset::End)?))) {
+        Ok((low, mut high)) => {
+            let both = |(partition, low)| {
+                high.remove_entry(&partition)
+                    .map(|(partition, high)| (partition, (low, high)))
+            };
+            low.into_iter().filter_map(both).collect()
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the broker did not report where the logs begin and end");
+            HashMap::new()
+        }
+    }
+}
+
+/// Requests the first (`Offset::Beginning`) or the next offset (`Offset::End`) of all partitions at once (ListOffsets).
+/// The result lacks partitions that have no leader.
+fn offsets<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    partitions: &[TopicPartition],
+    which: Offset,
+    timeout: Duration,
+) -> KafkaResult<HashMap<TopicPartition, i64>> {
+    if partitions.is_empty() {
+        return Ok(HashMap::new()); // librdkafka refuses an empty request.
+    }
+    let mut request = list(partitions);
+    request.set_all_offsets(which)?;
+    let found = consumer.offsets_for_times(request, timeout)?;
+    let found = found
+        .elements()
+        .into_iter()
+        .filter_map(|element| match element.offset() {
+            Offset::Offset(offset) if element.error().is_ok() => {
+                Some((TopicPartition::new(element.topic(), element.partition()), offset))
+            }
+            _ => None,
+        });
+    Ok(found.collect())
+}
+
+fn partitions_of(list: &TopicPartitionList) -> Vec<TopicPartition> {
+    let elements = list.elements().into_iter();
+    elements
+        .map(|element| TopicPartition::new(element.topic(), element.partition()))
+        .collect()
+}
+
 /// What librdkafka calls on the poll thread.
 pub(super) struct Context<L: Ledger> {
     assignments: Arc<Assignments<L>>,
     stop: CancellationToken,
+    retired: CancellationToken,
 }
 
 impl<L: Ledger> Context<L> {
     pub(super) fn new(assignments: Arc<Assignments<L>>, stop: CancellationToken) -> Self {
-        Self { assignments, stop }
+        Self {
+            assignments,
+            stop,
+            retired: CancellationToken::new(),
+        }
+    }
+
+    /// Cancelled when another client has replaced this one: its partitions are no longer this client's to change.
+    pub(super) fn retired(&self) -> CancellationToken {
+        self.retired.clone()
     }
 }
 
 impl<L: Ledger> ClientContext for Context<L> {
-    fn stats(&self, statistics: Statistics) {
-        self.assignments.ends_known(&statistics);
-    }
-
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::warn!(%error, reason, "Kafka client");
     }
@@ -467,12 +520,21 @@ impl<L: Ledger> ClientContext for Context<L> {
 
 impl<L: Ledger> ConsumerContext for Context<L> {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, what: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
-        if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            self.assignments.assign(consumer, partitions, &self.stop);
-        } else {
-            self.assignments.revoke(partitions);
-            if let Err(error) = consumer.incremental_unassign(partitions) {
-                tracing::warn!(%error, "Kafka did not take the partitions back");
+        let is_assignment = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        match (is_assignment, self.retired.is_cancelled()) {
+            (true, true) => return,
+            (true, false) => self.assignments.assign(consumer, partitions, &self.stop),
+            (false, retired) => {
+                if !retired {
+                    self.assignments.revoke(partitions_of(partitions));
+                }
+                // A pause belongs to an assignment, but librdkafka keeps it across assignments.
+                if let Err(error) = consumer.resume(partitions) {
+                    tracing::warn!(%error, "Kafka did not resume partitions that are taken away");
+                }
+                if let Err(error) = consumer.incremental_unassign(partitions) {
+                    tracing::warn!(%error, "Kafka did not take the partitions back");
+                }
             }
         }
         tracing::info!(

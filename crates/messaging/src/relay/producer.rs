@@ -11,6 +11,7 @@ use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProd
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use crate::client::{Watched, WorkingClient};
 use crate::kafka::Settings;
 use crate::ledger::OutboxRow;
 use crate::record::TopicPartition;
@@ -32,23 +33,42 @@ pub(super) enum Outcome {
 }
 
 pub(super) struct Producer<Id: Copy + Send + Sync + Debug + 'static> {
-    inner: ThreadedProducer<Reports<Id>>,
+    inner: Arc<ThreadedProducer<Reports<Id>>>,
+    working: Arc<WorkingClient<ThreadedProducer<Reports<Id>>>>,
     sender: mpsc::UnboundedSender<Delivery<Id>>,
 }
 
 impl<Id: Copy + Send + Sync + Debug + 'static> Producer<Id> {
     /// Acknowledged by every in-sync replica, idempotent within its session. Reports go to `sender`.
     pub(super) fn new(settings: &Settings, sender: mpsc::UnboundedSender<Delivery<Id>>) -> KafkaResult<Self> {
-        let reports = Reports { sender: sender.clone() };
-        Ok(Self {
-            inner: ThreadedProducer::from_config_and_context(&settings.producer(), reports)?,
-            sender,
-        })
+        Self::create(settings, sender, Arc::default())
     }
 
-    /// Another producer that reports to the same receiver.
+    fn create(
+        settings: &Settings,
+        sender: mpsc::UnboundedSender<Delivery<Id>>,
+        working: Arc<WorkingClient<ThreadedProducer<Reports<Id>>>>,
+    ) -> KafkaResult<Self> {
+        let reports = Reports { sender: sender.clone() };
+        let inner = ThreadedProducer::from_config_and_context(&settings.producer(), reports)?;
+        let inner = Arc::new(inner);
+        working.set(&inner);
+        Ok(Self { inner, working, sender })
+    }
+
+    /// Another producer that reports to the same receiver, and is watched instead of this one.
     pub(super) fn renewed(&self, settings: &Settings) -> KafkaResult<Self> {
-        Self::new(settings, self.sender.clone())
+        Self::create(settings, self.sender.clone(), Arc::clone(&self.working))
+    }
+
+    /// The client that publishes, to be watched.
+    pub(super) fn working(&self) -> Arc<dyn Watched> {
+        Arc::clone(&self.working) as Arc<dyn Watched>
+    }
+
+    /// Waits until the client must be replaced.
+    pub(super) fn replacement_requested(&self) -> impl Future<Output = ()> + use<'_, Id> {
+        self.working.replacement_requested()
     }
 
     pub(super) fn is_fatal(&self) -> bool {

@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use contracts::replies::Reply;
 use contracts::{OpsCommand, ProcessStatusState, ReleaseKey, topics};
 use messaging::ledger::Ledger as _;
-use messaging::{Outgoing, Record, TopicPartition};
+use messaging::{Headers, Outgoing, Record, TopicPartition};
 use uuid::Uuid;
 
 use super::process::{DEADLINE, Process, effects_are_there, framer};
@@ -13,7 +14,7 @@ use super::service::{Service, Store, happened, order};
 use crate::eventually;
 use crate::faulty::FaultyLedger;
 use crate::inside::Inside as _;
-use crate::kafka::KafkaTopics;
+use crate::kafka::{KafkaTopics, invalid_utf8};
 
 /// First numbers of `count` keys, all on one partition.
 fn records<S: Store>(framer: &Service<S>, partition: i32, count: usize) -> Vec<Record> {
@@ -99,8 +100,8 @@ pub async fn position_outside_the_log_stops<S: Store>() {
         kafka.produce(&records(&framer, partition, 5)).await;
     }
     let name = kafka.name(&topics::EVENTS);
-    store_position(&store, &name, 0, 100).await;
-    store_position(&store, &name, 1, 2).await;
+    store_position(&store, &name, 0, None, 100).await;
+    store_position(&store, &name, 1, None, 2).await;
     kafka.delete_records(&topics::EVENTS, 1, 4).await;
 
     let mut settings = kafka.settings();
@@ -128,13 +129,13 @@ pub async fn position_outside_the_log_stops<S: Store>() {
     process.stop().await;
 }
 
-async fn store_position<S: Store>(store: &S, topic: &str, partition: i32, position: i64) {
+async fn store_position<S: Store>(store: &S, topic: &str, partition: i32, from: Option<i64>, position: i64) {
     let ledger = store.ledger();
     let mut tx = ledger.begin().await.expect("a transaction begins");
     let partition = TopicPartition::new(topic, partition);
     assert!(
         ledger
-            .advance(&mut tx, &partition, None, position)
+            .advance(&mut tx, &partition, from, position)
             .await
             .expect("moved")
     );
@@ -161,6 +162,119 @@ pub async fn full_queue_loses_nothing<S: Store>() {
     let gaps = process.metric("rollcall_gaps_total", "");
     assert!(gaps == 0.0, "{gaps} came out of order");
     process.stop().await;
+}
+
+/// A partition whose queue is full is paused. It is taken away, and comes back: the pause belonged to the old assignment.
+pub async fn a_paused_partition_that_comes_back_is_consumed<S: Store>() {
+    const EACH: usize = 30;
+    const PARTITIONS: usize = 3;
+    let kafka = KafkaTopics::create(PARTITIONS as i32).await;
+    let store = S::fresh().await;
+    let framer = framer(&store, &kafka.settings());
+    for partition in 0..PARTITIONS {
+        kafka.produce(&records(&framer, partition as i32, EACH)).await;
+    }
+    let mut settings = kafka.settings();
+    settings.batch = 2;
+    settings.partition_queue = 2;
+    // Only the resume on revocation is tested: the watchdog would help later.
+    settings.stall_alarm = 2 * DEADLINE;
+    let ledger = FaultyLedger::new(store.ledger());
+    let pauses: [_; PARTITIONS] = std::array::from_fn(|_| ledger.faults().pause_before("advance"));
+    let first = Process::on_events(&store, settings.clone(), ledger);
+    for pause in &pauses {
+        pause.reached().await; // Every worker holds a batch, and every queue fills up behind it.
+    }
+    let second = Process::on_events(&store, settings, FaultyLedger::new(store.ledger()));
+    eventually("a partition moves", DEADLINE, || async {
+        (!second.assigned().is_empty()).then_some(())
+    })
+    .await;
+    second.stop().await;
+    drop(pauses);
+    effects_are_there(&store, PARTITIONS * EACH).await;
+    assert_eq!(store.noted().await.len(), PARTITIONS * EACH);
+    first.stop().await;
+}
+
+/// The same for a partition that was stopped because its position is outside the log, once an operator has corrected the
+/// position.
+pub async fn a_stopped_partition_that_comes_back_is_consumed<S: Store>() {
+    // With the one of `ops.commands` four: two of them move, and at least one of those is of this topic.
+    const PARTITIONS: i32 = 3;
+    let kafka = KafkaTopics::create(PARTITIONS).await;
+    let store = S::fresh().await;
+    let framer = framer(&store, &kafka.settings());
+    let name = kafka.name(&topics::EVENTS);
+    for partition in 0..PARTITIONS {
+        kafka.produce(&records(&framer, partition, 5)).await;
+        store_position(&store, &name, partition, None, 100).await;
+    }
+    let mut settings = kafka.settings();
+    settings.stall_alarm = 2 * DEADLINE;
+    let first = Process::on_events(&store, settings.clone(), FaultyLedger::new(store.ledger()));
+    first.metric_reaches("rollcall_stopped_partitions", "", 3.0).await;
+    for partition in 0..PARTITIONS {
+        store_position(&store, &name, partition, Some(100), 2).await;
+    }
+    let second = Process::on_events(&store, settings, FaultyLedger::new(store.ledger()));
+    let moved = eventually("a partition moves, and is applied", DEADLINE, || async {
+        let assigned = second.assigned();
+        let applied = |(topic, _, position): &&(String, i32, i64)| *topic == name && *position == 5;
+        assigned.iter().find(applied).map(|(_, partition, _)| *partition)
+    })
+    .await;
+    second.stop().await;
+    kafka.produce(&records(&framer, moved, 2)).await;
+    first.metric_reaches("rollcall_messages_total", &name, 2.0).await;
+    first.stop().await;
+}
+
+/// Whatever a third-party producer writes, its neighbours are applied.
+pub async fn a_record_that_is_hostile_on_the_wire_stops_no_neighbour<S: Store>() {
+    let kafka = KafkaTopics::create(1).await;
+    let store = S::fresh().await;
+    let framer = framer(&store, &kafka.settings());
+    let hostile = |change: &dyn Fn(&mut Record)| {
+        let mut record = framer.record(happened(Uuid::now_v7(), 1, ""));
+        change(&mut record);
+        record
+    };
+    let header = |name: String, value: &str| (name, value.to_owned());
+    let hostile = [
+        hostile(&|record| record.headers.0.insert(0, header(invalid_utf8(), "caf\u{e9}"))),
+        hostile(&|record| record.headers.0.push(header(String::new(), ""))),
+        hostile(&|record| record.headers.0.push(header("x".repeat(40_000), &"\0".repeat(40_000)))),
+        hostile(&|record| record.headers.0.extend((0..5_000).map(|_| header("a".to_owned(), "b")))),
+        hostile(&|record| record.headers = Headers::default()),
+        hostile(&|record| record.key = Some(vec![0xff; 40_000].into())),
+        hostile(&|record| (record.key, record.value) = (None, None)),
+        hostile(&|record| record.value = Some(Bytes::from_static(b"\0"))),
+    ];
+    kafka.produce(&hostile).await;
+    let record = framer.record(happened(Uuid::now_v7(), 1, ""));
+    kafka.produce_at(&record, i64::MAX).await;
+    kafka.produce(&records(&framer, 0, 1)).await;
+
+    let process = Process::whole(&store, kafka.settings());
+    // The first four are ours with a foreign header more, the ninth has a timestamp that no calendar contains.
+    effects_are_there(&store, 6).await;
+    eventually("the others are set aside", DEADLINE, || async {
+        let dead = store.ledger().dead_letters().await.len();
+        let parked = store.ledger().parked_records().await.len();
+        ((dead, parked) == (3, 1)).then_some(())
+    })
+    .await;
+    assert_eq!(store.noted().await.len(), 6);
+    process.stop().await;
+
+    let partition = TopicPartition::new(kafka.name(&topics::EVENTS), 0);
+    let mut batches = messaging::read::read(&kafka.settings(), partition, 0, 10, 100);
+    let mut read = 0;
+    while let Some(batch) = batches.recv().await {
+        read += batch.expect("the log can be read").len();
+    }
+    assert_eq!(read, 10);
 }
 
 /// A worker that ends by itself leaves its partition to nobody: the process must not go on as if nothing were.

@@ -23,6 +23,7 @@ pub(super) struct Process<S: Store> {
     pub(super) faults: Faults,
     pub(super) hooks: Hooks,
     pub(super) publisher: Publisher<FaultyLedger<S::Ledger>>,
+    pub(super) health: chassis::Health,
     ledger: FaultyLedger<S::Ledger>,
     metrics: prometheus::Registry,
     consumer: Option<Consumer<FaultyLedger<S::Ledger>>>,
@@ -73,13 +74,13 @@ impl<S: Store> Process<S> {
         };
         let connected = Connected::with_codec(identity, settings, ledger.clone(), metrics, Codec::local(), None);
         let publisher = connected.publisher().clone();
+        let health = chassis::Health::new();
+        health.running();
         let (inputs, outputs) = (CancellationToken::new(), CancellationToken::new());
         let (relay, listening, consumer, hooks) = match listen {
             None => (connected.into_relay().expect("a relay"), None, None, Hooks::default()),
             Some((subscriptions, hooks)) => {
-                let parts = connected
-                    .unchecked(subscriptions, chassis::Health::new())
-                    .expect("the parts");
+                let parts = connected.unchecked(subscriptions, health.clone()).expect("the parts");
                 let (relay, listening) = parts.relay();
                 let consumer = listening.consumer();
                 let listening = tokio::spawn(listening.run(inputs.clone()));
@@ -90,6 +91,7 @@ impl<S: Store> Process<S> {
             faults: ledger.faults().clone(),
             hooks,
             publisher,
+            health,
             ledger,
             metrics: registry,
             consumer,
@@ -134,6 +136,14 @@ impl<S: Store> Process<S> {
         let what = format!("{name} {label} reaches {value}");
         eventually(&what, DEADLINE, || async {
             (self.metric(name, label) >= value).then_some(())
+        })
+        .await;
+    }
+
+    /// Until the process is ready.
+    pub(super) async fn is_ready(&self) {
+        eventually("the process is ready", DEADLINE, || async {
+            self.health.is_ready().then_some(())
         })
         .await;
     }

@@ -1,0 +1,143 @@
+//! The Kafka clients that do a process's work, and how they are probed and replaced.
+//!
+//! librdkafka drops every broker when a Metadata response lists none, and may then never connect again
+//! (confluentinc/librdkafka#5301). A process therefore probes the clients that do its work, not a separate one, and
+//! replaces a client that has no broker although Kafka responds to a new client.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt as _;
+use rdkafka::ClientConfig;
+use rdkafka::admin::AdminClient;
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::config::FromClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::producer::{FutureProducer, Producer as _, ProducerContext, ThreadedProducer};
+use tokio::sync::Notify;
+
+/// Time that a new client has to reach a broker before [`connect`] tries another one.
+const ATTEMPT: Duration = Duration::from_secs(2);
+
+/// A client whose connection to Kafka can be probed.
+pub trait Probe: Send + Sync + 'static {
+    /// Requests the metadata of `topic` through this client. Blocks for `timeout` at most.
+    ///
+    /// # Errors
+    /// Returns an error if no broker responds in time, or if the cluster lists no broker. A missing topic is not an
+    /// error.
+    fn probe(&self, topic: &str, timeout: Duration) -> KafkaResult<()>;
+}
+
+impl<C: ConsumerContext + 'static> Probe for BaseConsumer<C> {
+    fn probe(&self, topic: &str, timeout: Duration) -> KafkaResult<()> {
+        find_broker(self.client(), topic, timeout)
+    }
+}
+
+impl<C: ProducerContext + 'static> Probe for ThreadedProducer<C> {
+    fn probe(&self, topic: &str, timeout: Duration) -> KafkaResult<()> {
+        find_broker(self.client(), topic, timeout)
+    }
+}
+
+impl Probe for FutureProducer {
+    fn probe(&self, topic: &str, timeout: Duration) -> KafkaResult<()> {
+        find_broker(self.client(), topic, timeout)
+    }
+}
+
+impl<C: ClientContext + 'static> Probe for AdminClient<C> {
+    fn probe(&self, topic: &str, timeout: Duration) -> KafkaResult<()> {
+        find_broker(self.inner(), topic, timeout)
+    }
+}
+
+fn find_broker<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Duration) -> KafkaResult<()> {
+    let metadata = client.fetch_metadata(Some(topic), timeout)?;
+    match metadata.brokers().is_empty() {
+        true => Err(KafkaError::MetadataFetch(RDKafkaErrorCode::AllBrokersDown)),
+        false => Ok(()),
+    }
+}
+
+/// Creates a client that has reached a broker, and blocks for `timeout` at most. A client that reaches none is replaced
+/// by a new one, because it may never reach one.
+pub(crate) fn connect<C: Probe + FromClientConfig>(
+    config: &ClientConfig,
+    topic: &str,
+    timeout: Duration,
+) -> KafkaResult<C> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let client: C = config.create()?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        match client.probe(topic, left.min(ATTEMPT)) {
+            Ok(()) => return Ok(client),
+            Err(error) if left <= ATTEMPT => return Err(error),
+            Err(error) => tracing::debug!(%error, "connecting with a new Kafka client"),
+        }
+    }
+}
+
+/// A working client as it is watched.
+pub(crate) trait Watched: Send + Sync {
+    /// [Probes](Probe::probe) the client that works at present.
+    fn probe(&self, topic: &str, timeout: Duration) -> KafkaResult<()>;
+
+    /// Requests that the owner replaces the client.
+    fn request_replacement(&self);
+}
+
+/// The client that does one kind of work at present, shared by its owner and by those who watch it.
+pub(crate) struct WorkingClient<C> {
+    current: Mutex<Weak<C>>,
+    replacement: Notify,
+}
+
+impl<C> Default for WorkingClient<C> {
+    fn default() -> Self {
+        Self {
+            current: Mutex::new(Weak::new()),
+            replacement: Notify::new(),
+        }
+    }
+}
+
+impl<C> WorkingClient<C> {
+    /// Makes `client` the one that is watched. Its owner drops it when it is replaced.
+    pub(crate) fn set(&self, client: &Arc<C>) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(client);
+    }
+
+    /// Returns the client.
+    ///
+    /// # Errors
+    /// Returns an error while the owner creates one.
+    pub(crate) fn get(&self) -> KafkaResult<Arc<C>> {
+        let client = self.current.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        client.ok_or_else(|| KafkaError::ClientCreation("it is not finished".to_owned()))
+    }
+
+    /// Waits until a replacement is requested.
+    pub(crate) fn replacement_requested(&self) -> impl Future<Output = ()> + '_ {
+        self.replacement.notified()
+    }
+
+    /// Returns `true` if a replacement was requested since the last call.
+    pub(crate) fn take_request(&self) -> bool {
+        self.replacement_requested().now_or_never().is_some()
+    }
+}
+
+impl<C: Probe> Watched for WorkingClient<C> {
+    fn probe(&self, topic: &str, timeout: Duration) -> KafkaResult<()> {
+        self.get()?.probe(topic, timeout)
+    }
+
+    fn request_replacement(&self) {
+        self.replacement.notify_one();
+    }
+}

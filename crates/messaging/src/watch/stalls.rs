@@ -1,0 +1,190 @@
+//! Which partitions have a lag and do not advance, as a pure function of what was observed.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::consumer::PartitionLag;
+use crate::record::TopicPartition;
+
+/// A partition that has a lag and has not advanced for too long.
+#[derive(Debug, Clone)]
+pub(super) struct Stall {
+    pub(super) lag: PartitionLag,
+    pub(super) since: Instant,
+}
+
+/// The partitions with a lag, and since when each has been where it is.
+pub(super) struct Stalls {
+    limit: Duration,
+    waiting: HashMap<TopicPartition, Waiting>,
+}
+
+struct Waiting {
+    position: i64,
+    since: Instant,
+    /// When it is reported next, and how long after that again.
+    due: Instant,
+    pause: Duration,
+    alarmed: bool,
+}
+
+impl Stalls {
+    /// A partition is reported when it has not advanced for `limit`.
+    pub(super) fn new(limit: Duration) -> Self {
+        Self {
+            limit,
+            waiting: HashMap::new(),
+        }
+    }
+
+    /// Returns the partitions that have not advanced for the limit; for a worker that holds records, for `busy_limit` if
+    /// that is longer, because one transaction may take so long. A partition that stays where it is is returned again
+    /// after twice the time.
+    pub(super) fn observe(
+        &mut self,
+        now: Instant,
+        lags: &[PartitionLag],
+        busy_limit: impl Fn(&PartitionLag) -> Duration,
+    ) -> Vec<Stall> {
+        let mut before = std::mem::take(&mut self.waiting);
+        let mut stalls = Vec::new();
+        for lag in lags.iter().filter(|lag| lag.lag > 0) {
+            let limit = match lag.is_idle {
+                true => self.limit,
+                false => self.limit.max(busy_limit(lag)),
+            };
+            let known = before.remove(&lag.partition);
+            let mut waiting = known.filter(|known| known.position == lag.position).unwrap_or(Waiting {
+                position: lag.position,
+                since: now,
+                due: now,
+                pause: Duration::ZERO,
+                alarmed: false,
+            });
+            if waiting.pause.is_zero() {
+                waiting.due = waiting.since + limit;
+            }
+            if now >= waiting.due {
+                waiting.pause = (waiting.pause * 2).max(limit);
+                waiting.due = now + waiting.pause;
+                waiting.alarmed = true;
+                stalls.push(Stall {
+                    lag: lag.clone(),
+                    since: waiting.since,
+                });
+            }
+            self.waiting.insert(lag.partition.clone(), waiting);
+        }
+        stalls
+    }
+
+    /// A reported partition has nothing to fetch.
+    pub(super) fn dismiss(&mut self, lag: &PartitionLag) {
+        if let Some(waiting) = self.waiting.get_mut(&lag.partition) {
+            waiting.alarmed = false;
+        }
+    }
+
+    /// Number of partitions that were reported, not dismissed, and have not advanced since.
+    pub(super) fn alarmed(&self) -> i64 {
+        self.waiting.values().filter(|waiting| waiting.alarmed).count() as i64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+    const BUSY_LIMIT: Duration = Duration::from_secs(60);
+
+    struct Observed {
+        stalls: Stalls,
+        start: Instant,
+    }
+
+    impl Observed {
+        fn new() -> Self {
+            Self {
+                stalls: Stalls::new(LIMIT),
+                start: Instant::now(),
+            }
+        }
+
+        /// Returns the positions that are reported after `seconds`.
+        fn at(&mut self, seconds: u64, position: i64, lag: i64, is_idle: bool) -> Vec<i64> {
+            let lag = PartitionLag {
+                partition: TopicPartition::new("events", 0),
+                position,
+                lag,
+                age: Duration::ZERO,
+                is_idle,
+            };
+            let now = self.start + Duration::from_secs(seconds);
+            let stalls = self.stalls.observe(now, &[lag], |_| BUSY_LIMIT);
+            stalls.into_iter().map(|stall| stall.lag.position).collect()
+        }
+    }
+
+    #[test]
+    fn a_partition_that_advances_is_not_reported() {
+        let mut observed = Observed::new();
+        for second in 0..100 {
+            assert!(observed.at(second, second as i64 / 9, 5, true).is_empty(), "{second}");
+        }
+        assert_eq!(observed.stalls.alarmed(), 0);
+    }
+
+    #[test]
+    fn a_partition_without_a_lag_is_not_reported() {
+        let mut observed = Observed::new();
+        assert!(observed.at(0, 7, 0, true).is_empty());
+        assert!(observed.at(100, 7, 0, true).is_empty());
+        // Its time counts from the first lag.
+        assert!(observed.at(101, 7, 1, true).is_empty());
+        assert!(observed.at(110, 7, 1, true).is_empty());
+        assert_eq!(observed.at(111, 7, 1, true), [7]);
+    }
+
+    #[test]
+    fn a_stalled_partition_is_reported_again_after_twice_the_time() {
+        let mut observed = Observed::new();
+        let reported: Vec<_> = (0..100)
+            .filter(|second| !observed.at(*second, 7, 1, true).is_empty())
+            .collect();
+        assert_eq!(reported, [10, 20, 40, 80]);
+        assert_eq!(observed.stalls.alarmed(), 1);
+        assert!(observed.at(100, 8, 1, true).is_empty());
+        assert_eq!(observed.stalls.alarmed(), 0);
+    }
+
+    #[test]
+    fn a_worker_that_holds_records_has_the_time_of_a_transaction() {
+        let mut observed = Observed::new();
+        let reported: Vec<_> = (0..100)
+            .filter(|second| !observed.at(*second, 7, 1, false).is_empty())
+            .collect();
+        assert_eq!(reported, [60]);
+    }
+
+    #[test]
+    fn a_dismissed_partition_raises_no_alarm_until_it_is_reported_again() {
+        let mut observed = Observed::new();
+        observed.at(0, 7, 1, true);
+        assert_eq!(observed.at(10, 7, 1, true), [7]);
+        let dismissed = PartitionLag {
+            partition: TopicPartition::new("events", 0),
+            position: 7,
+            lag: 1,
+            age: Duration::ZERO,
+            is_idle: true,
+        };
+        observed.stalls.dismiss(&dismissed);
+        assert_eq!(observed.stalls.alarmed(), 0);
+        assert!(observed.at(11, 7, 1, true).is_empty());
+        assert_eq!(observed.at(20, 7, 2, true), [7]);
+        assert_eq!(observed.stalls.alarmed(), 1);
+    }
+}

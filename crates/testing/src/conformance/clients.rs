@@ -1,0 +1,156 @@
+//! A process on a broker that misbehaves: its Kafka clients are replaced when they no longer work.
+
+use std::time::{Duration, Instant};
+
+use contracts::topics;
+use messaging::Record;
+use messaging::kafka::Settings;
+use uuid::Uuid;
+
+use super::process::{DEADLINE, Process, effects_are_there, framer, outbox_is_empty};
+use super::service::{Service, Store, happened};
+use crate::eventually;
+use crate::faulty::FaultyLedger;
+use crate::kafka::KafkaTopics;
+use crate::kafka_proxy::KafkaProxy;
+
+/// The time within which a process works again after a broker stall.
+const RECOVERY: Duration = Duration::from_secs(10);
+
+const REPLACEMENTS: &str = "rollcall_kafka_client_replacements_total";
+
+/// The Kafka topics of one test, behind a proxy.
+struct Proxied {
+    kafka: KafkaTopics,
+    proxy: KafkaProxy,
+}
+
+impl Proxied {
+    async fn start() -> Self {
+        Self {
+            kafka: KafkaTopics::create(1).await,
+            proxy: KafkaProxy::start().await,
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        let mut settings = self.kafka.settings();
+        settings.brokers = self.proxy.brokers();
+        settings
+    }
+
+    /// Writes first messages of new keys, not through the proxy.
+    async fn produce<S: Store>(&self, framer: &Service<S>, count: usize) {
+        let records: Vec<Record> = (0..count)
+            .map(|_| framer.record(happened(Uuid::now_v7(), 1, "")))
+            .collect();
+        self.kafka.produce(&records).await;
+    }
+
+    /// A broker stall: the clients of this id see a cluster without brokers once, and the real one from then on.
+    async fn stall(&self, client_id: &str) {
+        self.proxy.hide_brokers(client_id, 1);
+        eventually("the client is told that there is no broker", DEADLINE, || async {
+            self.proxy.brokers_were_hidden(client_id).then_some(())
+        })
+        .await;
+    }
+}
+
+pub async fn a_consumer_that_lost_every_broker_consumes_again<S: Store>() {
+    let proxied = Proxied::start().await;
+    let store = S::fresh().await;
+    let framer = framer(&store, &proxied.settings());
+    let process = Process::whole(&store, proxied.settings());
+    proxied.produce(&framer, 3).await;
+    effects_are_there(&store, 3).await;
+
+    proxied.stall("rollcall-consumer").await;
+    let stalled = Instant::now();
+    proxied.produce(&framer, 3).await;
+    effects_are_there(&store, 6).await;
+    process.is_ready().await;
+    assert!(stalled.elapsed() < RECOVERY, "it took {:?}", stalled.elapsed());
+    process.stop().await;
+}
+
+pub async fn a_producer_that_lost_every_broker_publishes_again<S: Store>() {
+    let proxied = Proxied::start().await;
+    let store = S::fresh().await;
+    let process = Process::whole(&store, proxied.settings());
+    process.say([happened(Uuid::now_v7(), 1, "")]).await;
+    outbox_is_empty(&store).await;
+
+    proxied.stall("rollcall-producer").await;
+    let stalled = Instant::now();
+    process.say([happened(Uuid::now_v7(), 1, "")]).await;
+    outbox_is_empty(&store).await;
+    process.is_ready().await;
+    assert!(stalled.elapsed() < RECOVERY, "it took {:?}", stalled.elapsed());
+    assert_eq!(proxied.kafka.records(&topics::EVENTS).await.len(), 2);
+    process.stop().await;
+}
+
+/// The client seems connected, and fetches nothing: the watchdog notices that the partition does not advance.
+pub async fn a_partition_that_is_not_fetched_is_assigned_again<S: Store>() {
+    let proxied = Proxied::start().await;
+    let store = S::fresh().await;
+    let mut settings = proxied.settings();
+    settings.stall_alarm = Duration::from_secs(1);
+    let framer = framer(&store, &settings);
+    let process = Process::whole(&store, settings);
+    proxied.produce(&framer, 3).await;
+    effects_are_there(&store, 3).await;
+
+    proxied.proxy.swallow_fetches().await;
+    proxied.produce(&framer, 3).await;
+    process.metric_reaches("rollcall_stalled_partitions", "", 1.0).await;
+    effects_are_there(&store, 6).await;
+    assert!(process.metric(REPLACEMENTS, "") > 0.0);
+    eventually("the alarm ends", DEADLINE, || async {
+        (process.metric("rollcall_stalled_partitions", "") == 0.0).then_some(())
+    })
+    .await;
+    process.stop().await;
+}
+
+/// A store that does not respond raises the alarm too. The client works, so it is not replaced.
+pub async fn a_partition_whose_worker_waits_raises_an_alarm<S: Store>() {
+    let kafka = KafkaTopics::create(1).await;
+    let store = S::fresh().await;
+    let mut settings = kafka.settings();
+    settings.stall_alarm = Duration::from_secs(1);
+    settings.transaction_limit = Duration::from_secs(1);
+    let framer = framer(&store, &settings);
+    let ledger = FaultyLedger::new(store.ledger());
+    let pause = ledger.faults().pause_before("advance");
+    let process = Process::armed(&store, settings, ledger);
+    kafka.produce(&[framer.record(happened(Uuid::now_v7(), 1, ""))]).await;
+    pause.reached().await;
+    process.faults.down(true);
+    process.metric_reaches("rollcall_stalled_partitions", "", 1.0).await;
+    assert!(process.metric(REPLACEMENTS, "") == 0.0);
+
+    process.faults.down(false);
+    pause.go_on();
+    effects_are_there(&store, 1).await;
+    process.stop().await;
+}
+
+/// An offset without a record, as compaction leaves at the end of a log, is not a stall.
+pub async fn a_log_that_ends_without_a_record_raises_no_alarm<S: Store>() {
+    let kafka = KafkaTopics::create(1).await;
+    let store = S::fresh().await;
+    let mut settings = kafka.settings();
+    settings.stall_alarm = Duration::from_secs(1);
+    // An aborted transaction leaves records that no consumer is given, and a control record.
+    kafka.abort_transaction(&topics::EVENTS).await;
+    let process = Process::whole(&store, settings);
+    process
+        .metric_reaches("rollcall_consumer_lag_messages", &kafka.name(&topics::EVENTS), 1.0)
+        .await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(process.metric("rollcall_stalled_partitions", "") == 0.0);
+    assert!(process.metric(REPLACEMENTS, "") == 0.0);
+    process.stop().await;
+}
