@@ -1,5 +1,7 @@
 //! Signing in, staying so, and signing out.
 
+use std::time::{Duration, Instant};
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -20,6 +22,11 @@ use crate::security::{fact, request};
 use crate::store::sessions::Rotation;
 use crate::store::{accounts, sessions};
 use crate::tokens::{Bearer, Refused};
+
+/// How long a refresh waits for its second try while another request holds its session; twice as long each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+/// For how long it tries. A refresh holds its session for a few statements, so more means that the database is slow.
+const LONGEST_TURN: Duration = Duration::from_secs(2);
 
 /// What one signs in with.
 #[derive(Deserialize, ToSchema)]
@@ -66,13 +73,13 @@ impl RefreshToken {
     }
 }
 
-fn session(app: &App, bearer: Bearer, roles: Roles, refresh: RefreshToken) -> Session {
+fn session(app: &App, bearer: Bearer, roles: Roles, refresh: &RefreshToken) -> Session {
     let access = app.tokens().issue(bearer, roles);
     Session {
         access_token: access.text,
         token_type: "Bearer",
         expires_in: access.lifetime_seconds,
-        refresh_token: refresh.text,
+        refresh_token: refresh.text.clone(),
         refresh_expires_in: app.tokens().refresh_lifetime().as_secs(),
         user_id: bearer.user,
         roles: roles.list(),
@@ -123,7 +130,7 @@ pub(super) async fn sign_in(
         true => {}
         false => return Err(Error::WrongCredentials),
     }
-    Ok((StatusCode::CREATED, Json(session(&app, bearer, roles, refresh))))
+    Ok((StatusCode::CREATED, Json(session(&app, bearer, roles, &refresh))))
 }
 
 /// What keeps one signed in.
@@ -137,7 +144,8 @@ pub(super) struct Refresh {
 
 /// Go on with a session: the refresh token is exchanged for a new one.
 ///
-/// One that was used before ends the session: somebody else has it.
+/// One that was used before ends the session: somebody else has it. Of several requests that send one token at the
+/// same time, one gets the next session, and the others end it.
 #[utoipa::path(
     post, path = "/v1/sessions/refresh", tag = "sessions", operation_id = "refreshSession",
     request_body = Refresh,
@@ -150,11 +158,32 @@ pub(super) async fn refresh(
     Write { body, .. }: Write<Refresh>,
 ) -> Result<(StatusCode, Json<Session>), Error> {
     let (old, new) = (RefreshToken::from_text(body.refresh_token), RefreshToken::new());
+    let (begun, mut pause) = (Instant::now(), FIRST_PAUSE);
+    loop {
+        if let Some(session) = exchange(&app, &old, &new).await? {
+            return Ok((StatusCode::CREATED, Json(session)));
+        }
+        if begun.elapsed() >= LONGEST_TURN {
+            // No verdict on the token: a client that sends it again learns the outcome.
+            return Err(Error::Busy);
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
+}
+
+/// Exchanges a refresh token in one transaction. Returns `None` if another request exchanges a token of the same
+/// session at this moment; nothing has changed then, and the connection is back in the pool.
+async fn exchange(app: &App, old: &RefreshToken, new: &RefreshToken) -> Result<Option<Session>, Error> {
     let refused = |refused| Err(Error::RefreshToken(refused));
     let mut unit = app.unit().await?;
     let rotation = sessions::rotate(unit.tx(), old.hash, new.hash, app.tokens().refresh_lifetime()).await?;
     let bearer = match rotation {
         Rotation::Rotated { user, family } => Bearer { user, session: family },
+        Rotation::Locked => {
+            unit.rollback().await;
+            return Ok(None);
+        }
         Rotation::Reused { user, family } => {
             let revoked = SessionFamilyRevoked {
                 user_id: user,
@@ -169,11 +198,11 @@ pub(super) async fn refresh(
         Rotation::Expired => return refused(Refused::Expired),
         Rotation::Unknown => return refused(Refused::Invalid),
     };
-    let Some(roles) = accounts::roles(app.pool(), bearer.user).await? else {
+    let Some(roles) = accounts::roles(&mut **unit.tx(), bearer.user).await? else {
         return refused(Refused::Invalid);
     };
     unit.commit().await?;
-    Ok((StatusCode::CREATED, Json(session(&app, bearer, roles, new))))
+    Ok(Some(session(app, bearer, roles, new)))
 }
 
 /// Sign out: this session's tokens are worth nothing any more.

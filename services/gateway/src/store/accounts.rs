@@ -33,13 +33,13 @@ pub async fn by_email(pool: &PgPool, email: &str) -> sqlx::Result<Option<Credent
 }
 
 /// The roles of a user who may sign in; `None`: there is none such (any more).
-pub async fn roles(pool: &PgPool, user: Uuid) -> sqlx::Result<Option<Roles>> {
+pub async fn roles(executor: impl PgExecutor<'_>, user: Uuid) -> sqlx::Result<Option<Roles>> {
     let rows: Vec<Option<Role>> = sqlx::query_scalar(
         "SELECT r.role FROM credentials c LEFT JOIN roles r ON r.user_id = c.user_id
          WHERE c.user_id = $1 AND c.active",
     )
     .bind(user)
-    .fetch_all(pool)
+    .fetch_all(executor)
     .await?;
     Ok((!rows.is_empty()).then(|| rows.into_iter().flatten().collect()))
 }

@@ -39,7 +39,12 @@ pub enum Rotation {
     Expired,
     /// There is none such, or not any more.
     Unknown,
+    /// Another transaction holds the family's row. The caller must roll back before it tries again.
+    Locked,
 }
+
+/// SQLSTATE `lock_not_available` (PostgreSQL manual, appendix A).
+const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 /// `false`: by now the account is closed, or its password is another one than that with this hash, which was checked.
 pub async fn begin(
@@ -74,17 +79,24 @@ pub async fn begin(
 }
 
 /// Uses up the old token, and puts the new one in its place. Whoever comes second with the same one ends the family.
+///
+/// It never waits for a row lock, because requests that wait in a transaction would take every connection of the pool.
 pub async fn rotate(tx: &mut postgres::Tx, old: Hash, new: Hash, lifetime: Duration) -> sqlx::Result<Rotation> {
     // The family is locked first, so that two who come with one token, and one who signs out, take turns.
-    let family: Option<(Uuid, Uuid)> = sqlx::query_as(
+    let family: sqlx::Result<Option<(Uuid, Uuid)>> = sqlx::query_as(
         "SELECT f.user_id, f.id FROM session_families f JOIN refresh_tokens t ON t.family_id = f.id
-         WHERE t.hash = $1 FOR UPDATE OF f",
+         WHERE t.hash = $1 FOR UPDATE OF f NOWAIT",
     )
     .bind(old)
     .fetch_optional(&mut **tx)
-    .await?;
-    let Some((user, family)) = family else {
-        return Ok(Rotation::Unknown);
+    .await;
+    let (user, family) = match family {
+        Ok(Some(family)) => family,
+        Ok(None) => return Ok(Rotation::Unknown),
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(LOCK_NOT_AVAILABLE) => {
+            return Ok(Rotation::Locked);
+        }
+        Err(error) => return Err(error),
     };
     let (was_used, has_expired): (bool, bool) = sqlx::query_as(
         "SELECT used_at IS NOT NULL, expires_at <= clock_timestamp() FROM refresh_tokens WHERE hash = $1",

@@ -4,7 +4,7 @@ use contracts::{RevocationReason, SecurityFact, SessionFamilyRevoked, SignInFail
 use gateway::store::accounts;
 use gateway::store::sessions::begin;
 use serde_json::json;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use testing::eventually;
 use uuid::Uuid;
 
@@ -84,6 +84,52 @@ async fn of_two_who_come_with_one_refresh_token_at_once_nobody_stays() {
     assert_eq!(app.count("SELECT count(*) FROM refresh_tokens").await, 0);
     let winner = if one.status == 201 { one } else { two };
     app.refresh(&text(&winner, "refresh_token")).await.expect(401);
+}
+
+#[tokio::test]
+async fn forty_refreshes_with_one_token_get_one_session_and_hold_up_no_other_request() {
+    let app = TestApp::start().await;
+    let ada = app.person("ada").await;
+    let begun = Instant::now();
+    let mut tx = app.database.pool().begin().await.expect("a transaction");
+    sqlx::query("SELECT FROM session_families FOR UPDATE")
+        .execute(&mut *tx)
+        .await
+        .expect("the session is locked");
+    let refreshes = futures::future::join_all([(); 40].map(|()| app.refresh(&ada.refresh)));
+    let (answers, ()) = tokio::join!(refreshes, async {
+        for _ in 0..5 {
+            let other = app.gateway.get("/v1/events").send();
+            let other = tokio::time::timeout(Duration::from_secs(2), other).await;
+            other.expect("it is not held up").expect(200);
+        }
+        tx.commit().await.expect("the session is unlocked");
+    });
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+
+    let (won, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 201);
+    assert_eq!(won.len(), 1);
+    for answer in lost {
+        assert_eq!(answer.expect(401).code(), "refresh-token-invalid");
+    }
+    assert_eq!(revoked(&app.noted().await), [(ada.id, RevocationReason::TokenReused)]);
+    assert_eq!(app.families().await, 0);
+    app.refresh(&text(&won[0], "refresh_token")).await.expect(401);
+}
+
+#[tokio::test]
+async fn a_refresh_of_a_session_that_stays_locked_is_refused_and_leaves_the_token_valid() {
+    let app = TestApp::start().await;
+    let ada = app.person("ada").await;
+    let mut tx = app.database.pool().begin().await.expect("a transaction");
+    sqlx::query("SELECT FROM session_families FOR UPDATE")
+        .execute(&mut *tx)
+        .await
+        .expect("the session is locked");
+    let answer = app.refresh(&ada.refresh).await.expect(503);
+    assert_eq!((answer.code(), answer.header("retry-after")), ("overloaded", "1"));
+    tx.commit().await.expect("the session is unlocked");
+    app.refresh(&ada.refresh).await.expect(201);
 }
 
 #[tokio::test]
