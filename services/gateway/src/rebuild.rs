@@ -12,6 +12,7 @@ use messaging::{Failure, OPERATION_LIMIT, Operated, Operator, Received, Unit, ch
 use postgres::Postgres;
 use serde::Serialize;
 use serde_json::json;
+use sqlx::PgPool;
 
 use crate::app::App;
 use crate::config::Config;
@@ -39,6 +40,8 @@ pub struct Rebuild(pub App);
 enum Error {
     #[error("the database")]
     Store(#[from] sqlx::Error),
+    #[error(transparent)]
+    Connect(#[from] postgres::Error),
     #[error(transparent)]
     Log(#[from] read::Error),
     #[error("the shadow")]
@@ -81,9 +84,7 @@ impl Operator<Postgres> for Rebuild {
             let detail = format!("There is {}.", names.join(", "));
             return Ok(Operated::Rejected(Rejected::new("projection-unknown", detail)));
         };
-        let schema = format!("rebuild_{}", projection.name);
-        let run = tokio::time::timeout(LONGEST, self.run(projection, &schema)).await;
-        match run.unwrap_or(Err(Error::TooLong)) {
+        match self.run(projection).await {
             Ok(report) => Ok(Operated::Done(json!(report))),
             // Said, not tried for ever: other operations wait behind this one, and it may be repeated.
             Err(error) => {
@@ -93,9 +94,6 @@ impl Operator<Postgres> for Rebuild {
                     error = detail,
                     "a read model was not rebuilt"
                 );
-                if let Err(error) = shadow::drop(self.0.pool(), &schema).await {
-                    tracing::warn!(%error, schema, "what was begun of it stays until it is tried again");
-                }
                 Ok(Operated::Rejected(Rejected::new("not-rebuilt", detail)))
             }
         }
@@ -103,10 +101,26 @@ impl Operator<Postgres> for Rebuild {
 }
 
 impl Rebuild {
+    /// Over a connection of its own, because the operation's transaction already holds one of the process's pool.
+    async fn run(&self, projection: &Projection) -> Result<Report, Error> {
+        let schema = format!("rebuild_{}", projection.name);
+        let database = Postgres::connect(self.0.places().database.as_str(), 1).await?;
+        let pool = database.pool();
+        let rebuilt = tokio::time::timeout(LONGEST, self.rebuild(pool, projection, &schema)).await;
+        let rebuilt = rebuilt.unwrap_or(Err(Error::TooLong));
+        if rebuilt.is_err()
+            && let Err(error) = shadow::drop(pool, &schema).await
+        {
+            tracing::warn!(%error, schema, "what was begun of it stays until it is tried again");
+        }
+        pool.close().await;
+        rebuilt
+    }
+
     /// Nothing that is live is touched before the last transaction.
-    async fn run(&self, projection: &Projection, schema: &str) -> Result<Report, Error> {
+    async fn rebuild(&self, pool: &PgPool, projection: &Projection, schema: &str) -> Result<Report, Error> {
         let begun = Instant::now();
-        let (pool, places) = (self.0.pool(), self.0.places());
+        let places = self.0.places();
         let topic = projection.topic.full_name(&places.kafka.topic_prefix);
         tracing::info!(projection = projection.name, topic, "the read model is made anew");
         shadow::make(pool, schema).await?;

@@ -60,7 +60,7 @@ impl Shadow {
         let places = app.places();
         let options: PgConnectOptions = places.database.as_str().parse()?;
         let pool = PgPoolOptions::new()
-            .max_connections(2)
+            .max_connections(1)
             .connect_with(options.options([("search_path", schema)]))
             .await?;
         let identity = Identity {
