@@ -217,6 +217,7 @@ pub trait Ledger: Clone + Send + Sync + 'static {
     /// Keys whose messages wait, by topic and key, from behind `after` on.
     fn held_keys(
         &self,
+        tx: &mut Self::Tx,
         after: Option<(&str, Uuid)>,
         limit: i64,
     ) -> impl Future<Output = Result<Vec<HeldKey>, StoreError>> + Send;
@@ -227,6 +228,7 @@ pub trait Ledger: Clone + Send + Sync + 'static {
     /// Dead letters without their values, the newest first, older than `before`.
     fn letters(
         &self,
+        tx: &mut Self::Tx,
         before: Option<Uuid>,
         limit: i64,
     ) -> impl Future<Output = Result<Vec<KeptLetter>, StoreError>> + Send;
@@ -249,7 +251,7 @@ pub trait Ledger: Clone + Send + Sync + 'static {
     fn discard(&self, tx: &mut Self::Tx, id: Uuid) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// What is known of the message with this id, and of those with this correlation id.
-    fn where_is(&self, id: Uuid) -> impl Future<Output = Result<Whereabouts, StoreError>> + Send;
+    fn where_is(&self, tx: &mut Self::Tx, id: Uuid) -> impl Future<Output = Result<Whereabouts, StoreError>> + Send;
 
     /// The record schemas met so far, by registry id: a registry that is down stops nobody who has run before.
     fn schemas(&self) -> impl Future<Output = Result<Vec<StoredSchema>, StoreError>> + Send;

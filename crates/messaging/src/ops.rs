@@ -65,8 +65,8 @@ impl<L: Ledger> Operations<L> {
     async fn generic(&self, unit: &mut Unit<L>, message: &Received<OpsCommand>) -> Result<Operated, Failure> {
         match &message.body {
             OpsCommand::ReleaseKey(command) => self.release(unit, command).await,
-            OpsCommand::FindParked(command) => self.find_parked(command).await,
-            OpsCommand::FindDeadLetters(command) => self.find_dead_letters(command).await,
+            OpsCommand::FindParked(command) => self.find_parked(unit, command).await,
+            OpsCommand::FindDeadLetters(command) => self.find_dead_letters(unit, command).await,
             OpsCommand::ShowDeadLetter(command) => self.show_dead_letter(unit, command).await,
             OpsCommand::RedriveDeadLetter(command) => self.redrive(unit, message, command).await,
             OpsCommand::DiscardDeadLetter(command) => self.discard(unit, command).await,

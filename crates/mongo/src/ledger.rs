@@ -136,7 +136,9 @@ impl Ledger for Mongo {
         self.count_held().await
     }
 
-    async fn held_keys(&self, after: Option<(&str, Uuid)>, limit: i64) -> Result<Vec<HeldKey>, StoreError> {
+    // These three read beside the transaction, because one of MongoDB holds no connection between its statements.
+
+    async fn held_keys(&self, _: &mut Tx, after: Option<(&str, Uuid)>, limit: i64) -> Result<Vec<HeldKey>, StoreError> {
         self.read_held(after, limit).await
     }
 
@@ -144,7 +146,7 @@ impl Ledger for Mongo {
         self.count_dead_letters().await
     }
 
-    async fn letters(&self, before: Option<Uuid>, limit: i64) -> Result<Vec<KeptLetter>, StoreError> {
+    async fn letters(&self, _: &mut Tx, before: Option<Uuid>, limit: i64) -> Result<Vec<KeptLetter>, StoreError> {
         self.read_letters(before, limit).await
     }
 
@@ -160,7 +162,7 @@ impl Ledger for Mongo {
         self.delete_letter(tx, id).await
     }
 
-    async fn where_is(&self, id: Uuid) -> Result<Whereabouts, StoreError> {
+    async fn where_is(&self, _: &mut Tx, id: Uuid) -> Result<Whereabouts, StoreError> {
         self.look_for(id).await
     }
 

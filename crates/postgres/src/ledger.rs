@@ -346,16 +346,21 @@ impl Ledger for Postgres {
         in_time(operations::held_topics(self.pool())).await
     }
 
-    async fn held_keys(&self, after: Option<(&str, Uuid)>, limit: i64) -> Result<Vec<HeldKey>, StoreError> {
-        in_time(operations::held_keys(self.pool(), after, limit)).await
+    async fn held_keys(
+        &self,
+        tx: &mut Tx,
+        after: Option<(&str, Uuid)>,
+        limit: i64,
+    ) -> Result<Vec<HeldKey>, StoreError> {
+        operations::held_keys(tx, after, limit).await
     }
 
     async fn count_letters(&self) -> Result<i64, StoreError> {
         in_time(operations::count_letters(self.pool())).await
     }
 
-    async fn letters(&self, before: Option<Uuid>, limit: i64) -> Result<Vec<KeptLetter>, StoreError> {
-        in_time(operations::letters(self.pool(), before, limit)).await
+    async fn letters(&self, tx: &mut Tx, before: Option<Uuid>, limit: i64) -> Result<Vec<KeptLetter>, StoreError> {
+        operations::letters(tx, before, limit).await
     }
 
     async fn letter(&self, tx: &mut Tx, id: Uuid) -> Result<Option<KeptLetter>, StoreError> {
@@ -370,8 +375,8 @@ impl Ledger for Postgres {
         operations::discard(tx, id).await
     }
 
-    async fn where_is(&self, id: Uuid) -> Result<Whereabouts, StoreError> {
-        in_time(operations::where_is(self.pool(), id)).await
+    async fn where_is(&self, tx: &mut Tx, id: Uuid) -> Result<Whereabouts, StoreError> {
+        operations::where_is(tx, id).await
     }
 
     async fn schemas(&self) -> Result<Vec<StoredSchema>, StoreError> {

@@ -36,7 +36,7 @@ pub(crate) async fn held_topics(pool: &PgPool) -> Result<Vec<HeldTopic>, StoreEr
 }
 
 pub(crate) async fn held_keys(
-    pool: &PgPool,
+    tx: &mut Tx,
     after: Option<(&str, Uuid)>,
     limit: i64,
 ) -> Result<Vec<HeldKey>, StoreError> {
@@ -55,7 +55,7 @@ pub(crate) async fn held_keys(
     .bind(topic)
     .bind(key)
     .bind(limit)
-    .fetch_all(pool)
+    .fetch_all(&mut **tx)
     .await
     .map_err(store_error)?;
     Ok(rows
@@ -79,14 +79,14 @@ pub(crate) async fn count_letters(pool: &PgPool) -> Result<i64, StoreError> {
         .map_err(store_error)
 }
 
-pub(crate) async fn letters(pool: &PgPool, before: Option<Uuid>, limit: i64) -> Result<Vec<KeptLetter>, StoreError> {
+pub(crate) async fn letters(tx: &mut Tx, before: Option<Uuid>, limit: i64) -> Result<Vec<KeptLetter>, StoreError> {
     let rows = sqlx::query(
         r#"SELECT id, reason, detail, topic, partition, "offset", said_at, key, NULL::bytea AS value, headers, redriven_as
            FROM dead_letters WHERE $1::uuid IS NULL OR id < $1 ORDER BY id DESC LIMIT $2"#,
     )
     .bind(before)
     .bind(limit)
-    .fetch_all(pool)
+    .fetch_all(&mut **tx)
     .await
     .map_err(store_error)?;
     rows.iter().map(kept).collect()
@@ -123,7 +123,7 @@ pub(crate) async fn discard(tx: &mut Tx, id: Uuid) -> Result<bool, StoreError> {
     Ok(result.rows_affected() == 1)
 }
 
-pub(crate) async fn where_is(pool: &PgPool, id: Uuid) -> Result<Whereabouts, StoreError> {
+pub(crate) async fn where_is(tx: &mut Tx, id: Uuid) -> Result<Whereabouts, StoreError> {
     // Headers are pairs; these are the two that name the message or its chain.
     let named = ["ce_id", "ce_correlationid"].map(|name| format!(r#"[["{name}", "{id}"]]"#));
     let outbox = sqlx::query(
@@ -134,7 +134,7 @@ pub(crate) async fn where_is(pool: &PgPool, id: Uuid) -> Result<Whereabouts, Sto
          LIMIT 100",
     )
     .bind(&named)
-    .fetch_all(pool)
+    .fetch_all(&mut **tx)
     .await
     .map_err(store_error)?;
     // Its day is not known, so each partition is asked by its key.
@@ -144,12 +144,12 @@ pub(crate) async fn where_is(pool: &PgPool, id: Uuid) -> Result<Whereabouts, Sto
          JOIN inbox i ON i.day = d.day AND i.message_id = $1 ORDER BY i.attempt",
     )
     .bind(id)
-    .fetch_all(pool)
+    .fetch_all(&mut **tx)
     .await
     .map_err(store_error)?;
     let applied = sqlx::query_as("SELECT topic, key, last FROM sequences WHERE last_id = $1 ORDER BY topic, key")
         .bind(id)
-        .fetch_all(pool)
+        .fetch_all(&mut **tx)
         .await
         .map_err(store_error)?;
     // jsonb holds no NUL; a foreign header may.
@@ -160,7 +160,7 @@ pub(crate) async fn where_is(pool: &PgPool, id: Uuid) -> Result<Whereabouts, Sto
     )
     .bind(id)
     .bind(&named)
-    .fetch_all(pool)
+    .fetch_all(&mut **tx)
     .await
     .map_err(store_error)?;
     let dead_letters = sqlx::query(
@@ -170,7 +170,7 @@ pub(crate) async fn where_is(pool: &PgPool, id: Uuid) -> Result<Whereabouts, Sto
     )
     .bind(id)
     .bind(&named)
-    .fetch_all(pool)
+    .fetch_all(&mut **tx)
     .await
     .map_err(store_error)?;
     Ok(Whereabouts {

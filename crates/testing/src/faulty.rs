@@ -435,9 +435,14 @@ impl<L: Ledger> Ledger for FaultyLedger<L> {
         self.inner.held_topics().await
     }
 
-    async fn held_keys(&self, after: Option<(&str, Uuid)>, limit: i64) -> Result<Vec<HeldKey>, StoreError> {
-        self.faults.at("held_keys").await?;
-        self.inner.held_keys(after, limit).await
+    async fn held_keys(
+        &self,
+        tx: &mut FaultyTx<L>,
+        after: Option<(&str, Uuid)>,
+        limit: i64,
+    ) -> Result<Vec<HeldKey>, StoreError> {
+        self.faults.at_statement("held_keys", &mut tx.statements).await?;
+        self.inner.held_keys(&mut tx.inner, after, limit).await
     }
 
     async fn count_letters(&self) -> Result<i64, StoreError> {
@@ -445,9 +450,14 @@ impl<L: Ledger> Ledger for FaultyLedger<L> {
         self.inner.count_letters().await
     }
 
-    async fn letters(&self, before: Option<Uuid>, limit: i64) -> Result<Vec<KeptLetter>, StoreError> {
-        self.faults.at("letters").await?;
-        self.inner.letters(before, limit).await
+    async fn letters(
+        &self,
+        tx: &mut FaultyTx<L>,
+        before: Option<Uuid>,
+        limit: i64,
+    ) -> Result<Vec<KeptLetter>, StoreError> {
+        self.faults.at_statement("letters", &mut tx.statements).await?;
+        self.inner.letters(&mut tx.inner, before, limit).await
     }
 
     async fn letter(&self, tx: &mut FaultyTx<L>, id: Uuid) -> Result<Option<KeptLetter>, StoreError> {
@@ -465,9 +475,9 @@ impl<L: Ledger> Ledger for FaultyLedger<L> {
         self.inner.discard(&mut tx.inner, id).await
     }
 
-    async fn where_is(&self, id: Uuid) -> Result<Whereabouts, StoreError> {
-        self.faults.at("where_is").await?;
-        self.inner.where_is(id).await
+    async fn where_is(&self, tx: &mut FaultyTx<L>, id: Uuid) -> Result<Whereabouts, StoreError> {
+        self.faults.at_statement("where_is", &mut tx.statements).await?;
+        self.inner.where_is(&mut tx.inner, id).await
     }
 
     async fn schemas(&self) -> Result<Vec<StoredSchema>, StoreError> {

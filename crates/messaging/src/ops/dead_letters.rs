@@ -21,14 +21,19 @@ use crate::worker::chain;
 const MAX_RECORD_BYTES: usize = 1_000 * 1024;
 
 impl<L: Ledger> Operations<L> {
-    pub(super) async fn find_dead_letters(&self, command: &FindDeadLetters) -> Result<Operated, Failure> {
+    pub(super) async fn find_dead_letters(
+        &self,
+        unit: &mut Unit<L>,
+        command: &FindDeadLetters,
+    ) -> Result<Operated, Failure> {
         let before = match command.cursor.as_deref().map(str::parse::<Uuid>) {
             None => None,
             Some(Ok(id)) => Some(id),
             Some(Err(_)) => return Ok(no("cursor-invalid", "the cursor is none of an earlier page")),
         };
         let limit = page(command.limit);
-        let letters = self.runtime.ledger.letters(before, limit).await?;
+        let (ledger, tx) = unit.parts();
+        let letters = ledger.letters(tx, before, limit).await?;
         let is_full = letters.len() as i64 == limit;
         let cursor = letters.last().filter(|_| is_full).map(|last| last.letter.id);
         let letters: Vec<_> = letters.iter().map(|kept| self.summary(kept)).collect();

@@ -45,7 +45,7 @@ impl<L: Ledger> Operations<L> {
         Ok(parked.into_iter().next().map(|row| row.record.partition))
     }
 
-    pub(super) async fn find_parked(&self, command: &FindParked) -> Result<Operated, Failure> {
+    pub(super) async fn find_parked(&self, unit: &mut Unit<L>, command: &FindParked) -> Result<Operated, Failure> {
         let publisher = &self.runtime.publisher;
         let after = match command.cursor.as_deref().map(cursor) {
             None => None,
@@ -54,7 +54,8 @@ impl<L: Ledger> Operations<L> {
         };
         let after = after.as_ref().map(|(topic, key)| (topic.as_str(), *key));
         let limit = page(command.limit);
-        let held = self.runtime.ledger.held_keys(after, limit).await?;
+        let (ledger, tx) = unit.parts();
+        let held = ledger.held_keys(tx, after, limit).await?;
         let is_full = held.len() as i64 == limit;
         let cursor = held
             .last()

@@ -18,7 +18,8 @@ impl<L: Ledger> Operations<L> {
         message: &Received<OpsCommand>,
         command: &WhereIs,
     ) -> Result<Operated, Failure> {
-        let found = self.runtime.ledger.where_is(command.message_id).await?;
+        let (ledger, tx) = unit.parts();
+        let found = ledger.where_is(tx, command.message_id).await?;
         let (delayed, outbox): (Vec<_>, Vec<_>) = found.outbox.iter().partition(|said| said.due_at.is_some());
         let said = |messages: Vec<&OutboxMessage>| -> Vec<_> {
             messages.into_iter().map(|message| self.said(message)).collect()

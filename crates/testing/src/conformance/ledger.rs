@@ -243,12 +243,13 @@ pub async fn dead_letters_keep_their_bytes<S: Store>() {
 
     // As operators see them: in pages, without values; one at a time with it.
     assert_eq!(ledger.count_letters().await.expect("counted"), 3);
-    let page = ledger.letters(None, 2).await.expect("a page");
+    let page = committed!(ledger, tx => ledger.letters(&mut tx, None, 2).await.expect("a page"));
     assert_eq!(
         page.iter().map(|kept| kept.letter.id).collect::<Vec<_>>(),
         [nul.id, letters[1].id]
     );
-    let page = ledger.letters(Some(letters[1].id), 2).await.expect("a page");
+    let before = Some(letters[1].id);
+    let page = committed!(ledger, tx => ledger.letters(&mut tx, before, 2).await.expect("a page"));
     let mut without_value = letters[0].clone();
     without_value.record.value = None;
     assert_eq!(

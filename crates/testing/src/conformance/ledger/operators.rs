@@ -43,7 +43,7 @@ pub async fn keys_that_wait_are_listed<S: Store>() {
     let mut after: Option<(String, Uuid)> = None;
     loop {
         let cursor = after.as_ref().map(|(topic, key)| (topic.as_str(), *key));
-        let page = ledger.held_keys(cursor, 2).await.expect("keys");
+        let page = committed!(ledger, tx => ledger.held_keys(&mut tx, cursor, 2).await.expect("keys"));
         let Some(last) = page.last() else { break };
         after = Some((last.topic.clone(), last.key));
         all.extend(page);
@@ -129,7 +129,8 @@ pub async fn message_is_found_wherever_it_is<S: Store>() {
         last_id: Some(id),
         ..Sequence::default()
     };
-    assert_eq!(ledger.where_is(id).await.expect("looked for"), Whereabouts::default());
+    let found = committed!(ledger, tx => ledger.where_is(&mut tx, id).await.expect("looked for"));
+    assert_eq!(found, Whereabouts::default());
     committed!(ledger, tx => {
         ledger.append(&mut tx, Uuid::now_v7(), &[said, later, message("2")]).await.expect("appended");
         ledger.remember(&mut tx, &entries).await.expect("entered");
@@ -137,10 +138,11 @@ pub async fn message_is_found_wherever_it_is<S: Store>() {
         ledger.park(&mut tx, "a", &[parked]).await.expect("parked");
         ledger.bury(&mut tx, &[letter]).await.expect("buried");
     });
-    let found = ledger.where_is(id).await.expect("looked for");
+    let found = committed!(ledger, tx => ledger.where_is(&mut tx, id).await.expect("looked for"));
+    let chained = committed!(ledger, tx => ledger.where_is(&mut tx, chain).await.expect("looked for"));
     assert_eq!(found.inbox, [0, 1]);
     assert_eq!(found.applied, [("a".to_owned(), key, 4)]);
-    for found in [&found, &ledger.where_is(chain).await.expect("looked for")] {
+    for found in [&found, &chained] {
         let mut due: Vec<_> = found.outbox.iter().map(|said| said.due_at.is_some()).collect();
         due.sort_unstable();
         assert_eq!(due, [false, true]);
