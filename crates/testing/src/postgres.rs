@@ -27,6 +27,7 @@ const CONNECTIONS: u32 = 12;
 pub struct PostgresDatabase {
     name: String,
     ledger: Postgres,
+    inside: Postgres,
 }
 
 /// A new database with the ledger's tables and the service's own.
@@ -36,20 +37,29 @@ pub async fn postgres(migrations: &Migrator) -> PostgresDatabase {
     let name = format!("{PREFIX}{}", Uuid::now_v7().simple());
     let copy = name.clone();
     janitor::run(async move { template.copy(&copy).await }).await;
-    let ledger = Postgres::connect(url(&name).as_str(), CONNECTIONS)
-        .await
-        .expect("the new database answers");
-    PostgresDatabase { name, ledger }
+    let connect = async |connections| {
+        let connected = Postgres::connect(url(&name).as_str(), connections).await;
+        connected.expect("the new database answers")
+    };
+    let (ledger, inside) = (connect(1).await, connect(CONNECTIONS).await);
+    PostgresDatabase { name, ledger, inside }
 }
 
 impl PostgresDatabase {
-    /// The ledger, with connections of its own to share.
+    /// The ledger of a service's process. It has one connection, because a query on the pool while a transaction holds
+    /// that connection then fails the test, instead of exhausting the pool of a service under load.
     pub fn ledger(&self) -> Postgres {
         self.ledger.clone()
     }
 
+    /// The same ledger with connections for several transactions at the same time.
+    pub fn inside(&self) -> Postgres {
+        self.inside.clone()
+    }
+
+    /// For the test's own queries.
     pub fn pool(&self) -> &PgPool {
-        self.ledger.pool()
+        self.inside.pool()
     }
 
     /// For what connects by itself.

@@ -43,7 +43,7 @@ impl Store for OnPostgres {
     }
 
     fn ledger(&self) -> Postgres {
-        self.database.ledger()
+        self.database.inside()
     }
 
     async fn version(&self, tx: &mut Tx, key: Uuid) -> Result<i64, StoreError> {

@@ -27,8 +27,6 @@ pub(crate) use messages::*;
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
 pub(crate) const LINK_KEY: &str = "the key of links that are mailed";
-/// Of one gateway process to its database.
-const CONNECTIONS: u32 = 6;
 const SOON: Duration = Duration::from_secs(5);
 
 /// One gateway process without sockets: requests come by [`Call`].
@@ -57,13 +55,10 @@ pub(crate) struct Person {
 
 impl Gateway {
     pub(crate) async fn start(database: &PostgresDatabase, settings: &[(&str, &str)]) -> Self {
-        let ledger = Postgres::connect(&database.url(), CONNECTIONS)
+        // One connection, for the reason that `PostgresDatabase::ledger` has.
+        let ledger = Postgres::connect(&database.url(), 1)
             .await
             .expect("the database answers");
-        // All of them are there before anything runs by itself: one that is still being made when a test ends would keep
-        // its database from being dropped, until the server gives it up.
-        let made = futures::future::join_all((0..CONNECTIONS).map(|_| ledger.pool().acquire())).await;
-        drop(made);
         let settings = Settings::from_map(
             [
                 ("DATABASE_URL", database.url().as_str()),
@@ -145,9 +140,9 @@ impl TestApp {
     pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
         let database = testing::postgres(&MIGRATIONS).await;
         let gateway = Gateway::start(&database, settings).await;
-        let ledger = database.ledger();
+        let (ledger, handlers) = (gateway.app.ledger().clone(), gateway.app.subscriptions());
         Self {
-            bench: Bench::new("gateway", ledger.clone(), ledger, gateway.app.subscriptions()),
+            bench: Bench::new("gateway", ledger, database.inside(), handlers),
             gateway,
             database,
         }
@@ -162,9 +157,9 @@ impl TestApp {
             ("KAFKA_TOPIC_PREFIX", kafka.prefix()),
         ];
         let gateway = Gateway::start(&database, &settings).await;
-        let (ledger, handlers) = (database.ledger(), gateway.app.subscriptions());
+        let (ledger, handlers) = (gateway.app.ledger().clone(), gateway.app.subscriptions());
         Self {
-            bench: Bench::with_settings("gateway", kafka.settings(), ledger.clone(), ledger, handlers),
+            bench: Bench::with_settings("gateway", kafka.settings(), ledger, database.inside(), handlers),
             gateway,
             database,
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use testing::eventually;
 use uuid::Uuid;
 
-use crate::app::{Answer, LINK_KEY, PASSWORD, Person, TestApp};
+use crate::app::{Answer, Gateway, LINK_KEY, PASSWORD, Person, TestApp};
 
 const NEW: &str = "staple of another kind";
 
@@ -78,13 +78,16 @@ async fn a_password_is_changed_by_the_old_one_and_other_sessions_end() {
 async fn a_password_that_changes_while_it_is_checked_is_the_old_one() {
     let app = TestApp::start().await;
     let ada = app.person("ada").await;
+    // Both wait with a connection, and a process of these tests has one.
+    let other = Gateway::start(&app.database, &[]).await;
+    let sign_in = json!({ "email": "ada@example.org", "password": PASSWORD });
     let mut tx = app.database.pool().begin().await.expect("a transaction");
     sqlx::query("UPDATE credentials SET password_hash = 'another'")
         .execute(&mut *tx)
         .await
         .expect("the statement is right");
     let (signed_in, changed, ()) = tokio::join!(
-        app.sign_in_with(PASSWORD),
+        other.post("/v1/sessions").json(sign_in).send(),
         app.change_password(&ada, PASSWORD, NEW),
         async {
             let waiting = "SELECT count(*) FROM pg_stat_activity
