@@ -36,6 +36,9 @@ const LARGEST_LIMIT: u16 = 200;
 /// The id in the path. A text that is none names nothing.
 pub(super) struct Id(pub(super) Uuid);
 
+/// The text in the path. One that is not UTF-8 names nothing.
+pub(super) struct Segment(pub(super) String);
+
 /// The query, with no more than is known.
 pub(super) struct Asked<T>(pub(super) T);
 
@@ -168,6 +171,15 @@ impl FromRequestParts<App> for Id {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
         let id = Path::<Uuid>::from_request_parts(parts, app).await;
         id.map(|Path(id)| Self(id)).map_err(|_| Error::NotFound)
+    }
+}
+
+impl FromRequestParts<App> for Segment {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
+        let text = Path::<String>::from_request_parts(parts, app).await;
+        text.map(|Path(text)| Self(text)).map_err(|_| Error::NotFound)
     }
 }
 

@@ -1,6 +1,6 @@
 //! New passwords: by the old one, or by a mailed link.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use contracts::links::{Purpose, Token};
 use contracts::{
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::extract::Write;
+use super::extract::{Segment, Write};
 use super::form::{Form, fault};
 use super::principal::Member;
 use crate::app::App;
@@ -121,7 +121,7 @@ pub(super) struct NewPassword {
 )]
 pub(super) async fn reset(
     State(app): State<App>,
-    Path(token): Path<String>,
+    Segment(token): Segment,
     Write { body, .. }: Write<NewPassword>,
 ) -> Result<StatusCode, Error> {
     let password = parse("password", body.password)?;

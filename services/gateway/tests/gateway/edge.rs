@@ -85,6 +85,21 @@ async fn every_problem_has_the_members_that_rfc_9457_and_we_say() {
 }
 
 #[tokio::test]
+async fn a_path_that_is_not_utf_8_names_nothing() {
+    let app = TestApp::start().await;
+    let admin = app.admin("ada").await;
+    for (method, path) in [
+        (Method::GET, "/v1/events/%FF"),
+        (Method::PUT, "/v1/password-resets/%FF"),
+        (Method::GET, "/v1/audit/entries/%FF/proof"),
+    ] {
+        let call = app.gateway.call(method, path).by(&admin);
+        let body = json!({ "password": "correct horse battery" });
+        assert_eq!(call.json(body).send().await.expect(404).code(), "not-found", "{path}");
+    }
+}
+
+#[tokio::test]
 async fn bodies_are_read_strictly() {
     let app = TestApp::start().await;
     let post = || app.gateway.post("/v1/users");

@@ -1,7 +1,7 @@
 //! That an entry is in the log.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use contracts::ProveAuditEntry;
 use serde::Deserialize;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use utoipa::IntoParams;
 
 use super::answered;
-use crate::api::extract::Asked;
+use crate::api::extract::{Asked, Segment};
 use crate::api::form::Form;
 use crate::api::principal::Auditor;
 use crate::api::question::AnswerHeaders;
@@ -41,7 +41,7 @@ pub(in crate::api) struct To {
 pub(in crate::api) async fn proof(
     State(app): State<App>,
     auditor: Auditor,
-    Path(entry_id): Path<String>,
+    Segment(entry_id): Segment,
     Asked(to): Asked<To>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Error> {
