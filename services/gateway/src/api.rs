@@ -9,6 +9,7 @@ mod edge;
 mod events;
 mod extract;
 mod form;
+mod json;
 mod keys;
 mod notifications;
 mod operations;

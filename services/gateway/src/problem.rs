@@ -9,6 +9,16 @@ use uuid::Uuid;
 /// The media type.
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
+/// Largest rendered problem, in bytes.
+pub const LARGEST: usize = 32 * 1024;
+/// Errors of one problem, at most.
+pub const MOST_ERRORS: usize = 20;
+/// Bytes of each text in JSON, at most. Together they stay below [`LARGEST`].
+pub const LONGEST_FIELD: usize = 300;
+const LONGEST_CODE: usize = 100;
+const LONGEST_MESSAGE: usize = 600;
+const LONGEST_DETAIL: usize = 4_000;
+
 /// A problem, as its client reads it.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = Problem)]
@@ -25,7 +35,7 @@ pub struct Body {
     pub detail: String,
     /// What is wrong with which field; not there where no field is at fault.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<Field>)]
+    #[schema(value_type = Vec<Field>, max_items = 20)]
     pub errors: Vec<FieldError>,
     /// The operation that met it, else the request: `urn:uuid:` and its `x-request-id`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -276,16 +286,23 @@ impl Problem {
         self.known().map_or(StatusCode::CONFLICT, |(_, status, _)| *status)
     }
 
-    /// `request` names it where no operation does.
+    /// `request` names it where no operation does. Texts and errors are shortened, so that no problem is larger than
+    /// [`LARGEST`], whatever a client or a service has put into it.
     pub fn body(&self, request: Option<Uuid>, trace_id: Option<String>) -> Body {
         let operation = self.operation.map(|id| format!("/v1/operations/{id}"));
+        let code = clipped(&self.code, LONGEST_CODE);
+        let errors = self.errors.iter().take(MOST_ERRORS).map(|error| FieldError {
+            field: clipped(&error.field, LONGEST_FIELD),
+            code: clipped(&error.code, LONGEST_CODE),
+            message: clipped(&error.message, LONGEST_MESSAGE),
+        });
         Body {
-            type_uri: format!("urn:rollcall:problem:{}", self.code),
+            type_uri: format!("urn:rollcall:problem:{code}"),
             title: self.known().map_or("It was refused", |(.., title)| title).to_owned(),
             status: self.status().as_u16(),
-            code: self.code.clone(),
-            detail: self.detail.clone(),
-            errors: self.errors.clone(),
+            code,
+            detail: clipped(&self.detail, LONGEST_DETAIL),
+            errors: errors.collect(),
             instance: operation.or_else(|| request.map(|id| format!("urn:uuid:{id}"))),
             trace_id,
         }
@@ -294,6 +311,27 @@ impl Problem {
     fn known(&self) -> Option<&'static (&'static str, StatusCode, &'static str)> {
         CODES.iter().find(|(code, ..)| *code == self.code)
     }
+}
+
+/// The text, shortened with an ellipsis where it would take more than `longest` bytes in JSON.
+pub fn clipped(text: &str, longest: usize) -> String {
+    const ELLIPSIS: &str = "…";
+    let (mut bytes, mut kept) = (0, 0);
+    for (at, char) in text.char_indices() {
+        bytes += match char {
+            '"' | '\\' => 2,
+            // As \u0001.
+            '\0'..='\u{1f}' => 6,
+            _ => char.len_utf8(),
+        };
+        if bytes > longest {
+            return text[..kept].to_owned() + ELLIPSIS;
+        }
+        if bytes + ELLIPSIS.len() <= longest {
+            kept = at + char.len_utf8();
+        }
+    }
+    text.to_owned()
 }
 
 #[cfg(test)]
@@ -305,6 +343,44 @@ mod tests {
         for (index, (code, status, _)) in CODES.iter().enumerate() {
             assert!(CODES[..index].iter().all(|(other, ..)| other != code), "{code} twice");
             assert!(status.is_client_error() || status.is_server_error(), "{code}");
+        }
+    }
+
+    #[test]
+    fn the_largest_problem_is_within_its_limit_and_still_a_problem() {
+        for char in ["a", "\"", "\\", "\u{1}", "\u{7f}", "é", "𝄞"] {
+            let long = char.repeat(100_000);
+            let error = FieldError {
+                field: long.clone(),
+                code: long.clone(),
+                message: long.clone(),
+            };
+            let problem = Problem {
+                errors: vec![error; 1_000],
+                operation: Some(Uuid::max()),
+                ..Problem::new(long.clone(), long)
+            };
+            let body = problem.body(None, Some(Uuid::max().simple().to_string()));
+            let text = serde_json::to_string(&body).expect("JSON");
+            assert!(text.len() <= LARGEST, "{char:?}: {}", text.len());
+            let body: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            for member in ["type", "title", "code", "instance"] {
+                assert!(body[member].is_string(), "{char:?}: {member}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_is_shortened_only_where_it_is_too_long() {
+        for (text, expected) in [
+            ("", ""),
+            ("abcdef", "abcdef"),
+            ("abcdefg", "abc…"),
+            ("\n\n", "…"),
+            ("ab\"d\"", "ab…"),
+        ] {
+            assert_eq!(clipped(text, 6), expected);
+            assert_eq!(clipped(expected, 6), expected, "once is enough");
         }
     }
 

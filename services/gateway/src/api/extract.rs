@@ -6,7 +6,6 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, OriginalUri, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
-use contracts::FieldError;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -14,6 +13,7 @@ use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::form::fault;
+use super::json::{NO_NUL, read, structural, unreadable};
 use crate::app::App;
 use crate::error::Error;
 use crate::store::operations::Idempotency;
@@ -228,8 +228,6 @@ impl<T: DeserializeOwned> FromRequest<App> for Write<T> {
     }
 }
 
-const NO_NUL: &str = "Text without NUL characters.";
-
 /// The first parameter with a NUL in it: no text of ours has one.
 fn with_nul(query: &str) -> Option<&str> {
     let parameter = query.split('&').find(|parameter| parameter.contains("%00"))?;
@@ -242,81 +240,6 @@ fn is_json(headers: &HeaderMap) -> bool {
         .and_then(|value| value.split(';').next())
         .unwrap_or_default();
     media_type.trim().eq_ignore_ascii_case("application/json")
-}
-
-/// Strict JSON; no body at all is an object without members. A member that says nothing is left out, not null.
-fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    let bytes = if bytes.is_empty() { b"{}" } else { bytes };
-    let holds = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
-    if holds(b"null") || holds(b"\\u0000") {
-        let body: Value = serde_json::from_slice(bytes).map_err(|_| unreadable())?;
-        let mut errors = Vec::new();
-        refuse_nulls(&body, "", &mut errors);
-        if !errors.is_empty() {
-            return Err(Error::Invalid(errors));
-        }
-    }
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let body = serde_path_to_error::deserialize(&mut json).map_err(|error| match error.inner().classify() {
-        serde_json::error::Category::Data => {
-            Error::Invalid(vec![structural(&error.path().to_string(), &error.inner().to_string())])
-        }
-        _ => unreadable(),
-    })?;
-    json.end().map_err(|_| unreadable())?;
-    Ok(body)
-}
-
-/// Names every null, and every text with a NUL.
-fn refuse_nulls(value: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let within = |name: &dyn std::fmt::Display| match path {
-        "" => name.to_string(),
-        path => format!("{path}.{name}"),
-    };
-    match value {
-        Value::Null => errors.push(fault(path, "malformed", "Not null; leave it out.")),
-        Value::String(text) if text.contains('\0') => errors.push(fault(path, "malformed", NO_NUL)),
-        Value::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                refuse_nulls(item, &within(&index), errors);
-            }
-        }
-        Value::Object(members) => {
-            for (name, member) in members {
-                refuse_nulls(member, &within(name), errors);
-            }
-        }
-        Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-fn unreadable() -> Error {
-    Error::Malformed("The body is not valid JSON.".to_owned())
-}
-
-/// What serde has against a body, without what the client sent: that may be a password.
-fn structural(path: &str, message: &str) -> FieldError {
-    let named = |intro: &str| Some(message.split_once(intro)?.1.split('`').next()?.to_owned());
-    if let Some(field) = named("unknown field `") {
-        return fault(&field, "unknown", "There is no such field.");
-    }
-    if let Some(field) = named("missing field `") {
-        return fault(&field, "required", "This field is needed.");
-    }
-    if let Some(field) = named("duplicate field `") {
-        return fault(&field, "duplicate", "This field is there twice.");
-    }
-    // "invalid type: string "…", expected i32 at line 1 column 12"
-    let expected = message.rsplit_once("expected ").map(|(_, expected)| {
-        let expected = expected.split(" at line ").next().unwrap_or(expected);
-        format!("Expected {expected}.")
-    });
-    let path = if path == "." { "" } else { path };
-    fault(
-        path,
-        "malformed",
-        &expected.unwrap_or_else(|| "This can't be read.".to_owned()),
-    )
 }
 
 /// RFC 7240. What is not understood is ignored, as it says.
@@ -384,75 +307,8 @@ mod tests {
 
     use super::*;
 
-    #[derive(Debug, PartialEq, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Pair {
-        name: String,
-        seats: i32,
-    }
-
-    fn faults(body: &str) -> Vec<(String, String, String)> {
-        match read::<Pair>(body.as_bytes()) {
-            Err(Error::Invalid(errors)) => errors.into_iter().map(|e| (e.field, e.code, e.message)).collect(),
-            other => panic!("{body}: {other:?}"),
-        }
-    }
-
-    fn says(field: &str, code: &str, message: &str) -> Vec<(String, String, String)> {
-        vec![(field.to_owned(), code.to_owned(), message.to_owned())]
-    }
-
     #[test]
-    fn a_structural_fault_names_its_field_and_never_what_was_sent() {
-        let seats = "Expected i32.";
-        assert_eq!(
-            faults(r#"{"name":"a","seats":"s3cret"}"#),
-            says("seats", "malformed", seats)
-        );
-        assert_eq!(
-            faults(r#"{"name":"a","seats":3000000000}"#),
-            says("seats", "malformed", seats)
-        );
-        assert_eq!(
-            faults(r#"{"name":"a","seats":1,"x":1}"#),
-            says("x", "unknown", "There is no such field.")
-        );
-        assert_eq!(
-            faults(r#"{"name":"a"}"#),
-            says("seats", "required", "This field is needed.")
-        );
-        assert_eq!(faults(""), says("name", "required", "This field is needed."));
-        assert_eq!(
-            faults(r#"{"name":"a","name":"b"}"#),
-            says("name", "duplicate", "This field is there twice.")
-        );
-        assert_eq!(faults("[]").len(), 1);
-    }
-
-    #[test]
-    fn what_is_no_json_is_malformed() {
-        for body in ["{", "nul", r#"{"name":"a","seats":1} x"#, "\u{feff}{}"] {
-            assert!(
-                matches!(read::<Pair>(body.as_bytes()), Err(Error::Malformed(_))),
-                "{body}"
-            );
-        }
-        let deep = "[".repeat(60_000);
-        assert!(matches!(read::<Value>(deep.as_bytes()), Err(Error::Malformed(_))));
-    }
-
-    #[test]
-    fn a_null_and_a_nul_are_named_wherever_they_are() {
-        let named = |body: &str| match read::<Value>(body.as_bytes()) {
-            Err(Error::Invalid(errors)) => errors.into_iter().map(|error| error.field).collect::<Vec<_>>(),
-            other => panic!("{body}: {other:?}"),
-        };
-        assert_eq!(
-            named(r#"{"a":null,"b":["x",null],"c":{"d":"\u0000"}}"#),
-            ["a", "b.1", "c.d"]
-        );
-        assert_eq!(named("null"), [""]);
-        assert!(read::<Value>(br#"{"a":"null","b":"\\u0000"}"#).is_ok());
+    fn a_parameter_with_a_nul_is_named() {
         assert_eq!(with_nul("a=1&b=%00&c=2"), Some("b"));
         assert_eq!(with_nul("a=%2500"), None);
     }

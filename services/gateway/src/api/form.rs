@@ -6,6 +6,7 @@ use contracts::{Date, FieldError, Timestamp};
 use uuid::Uuid;
 
 use crate::error::Error;
+use crate::problem::{LONGEST_FIELD, clipped};
 
 /// Collects faults, so that a client hears of all of them at once.
 #[derive(Debug, Default)]
@@ -13,9 +14,10 @@ pub(super) struct Form {
     errors: Vec<FieldError>,
 }
 
+/// What is wrong with one field. Its name is shortened, because a client may have invented it.
 pub(super) fn fault(field: &str, code: &str, message: &str) -> FieldError {
     FieldError {
-        field: field.to_owned(),
+        field: clipped(field, LONGEST_FIELD),
         code: code.to_owned(),
         message: message.to_owned(),
     }

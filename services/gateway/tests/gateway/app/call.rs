@@ -64,9 +64,14 @@ impl<'a> Call<'a> {
         self.raw("application/json", body.to_string())
     }
 
-    pub(crate) fn raw(mut self, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn raw(self, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
+        self.body(body).header("content-type", content_type)
+    }
+
+    /// A body without its media type.
+    pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = Some(body.into());
-        self.header("content-type", content_type)
+        self
     }
 
     pub(crate) async fn send(self) -> Answer {

@@ -1,0 +1,343 @@
+//! No request costs much more than its own size, whatever it holds: neither in the response nor in memory.
+
+#[expect(dead_code, reason = "shared with tests/gateway/main.rs")]
+mod app;
+
+use axum::http::{HeaderMap, Method};
+use peak_alloc::PeakAlloc;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use app::{Answer, Person, TestApp};
+
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
+
+/// Largest body of a problem, in bytes.
+const LARGEST_PROBLEM: usize = 32 * 1024;
+/// Largest head of a response, in bytes: nothing that a client sends is in it.
+const LARGEST_HEAD: usize = 4 * 1024;
+/// A response shows at most what was sent, with each byte escaped as `\u0001`, beside what is in the database anyway.
+const RESPONSE_FACTOR: usize = 6;
+/// A request is held as bytes, as text and as what was read of it; an error copies a name some times more; and a text
+/// that grows is held twice. That is 8 times for the dearest request today.
+const MEMORY_FACTOR: usize = 16;
+/// Bytes that any request may take: those of statements, and of the tasks that run meanwhile.
+const MEMORY_OF_ALL: usize = 512 * 1024;
+/// Bytes that a password's hash takes (Argon2id with 19 MiB).
+const MEMORY_OF_A_HASH: usize = 19 * 1024 * 1024;
+/// Routes that hash one.
+const HASHING: [&str; 4] = [
+    "/v1/users",
+    "/v1/sessions",
+    "/v1/me/password",
+    "/v1/password-resets/{token}",
+];
+
+/// About as much as a body may hold.
+const SIZE: usize = 60_000;
+
+/// A request that means harm.
+struct Hostile {
+    name: String,
+    /// Bytes of memory that its route takes anyway.
+    memory: usize,
+    method: Method,
+    path: String,
+    headers: Vec<(&'static str, String)>,
+    body: Option<String>,
+}
+
+/// One operation of the document.
+struct Route {
+    method: Method,
+    path: String,
+    parameters: Vec<String>,
+    /// The example of the body, and the names of all its members.
+    body: Option<(Value, Vec<String>)>,
+}
+
+fn routes() -> Vec<Route> {
+    let document = gateway::api::document();
+    let mut routes = Vec::new();
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in methods.as_object().expect("methods") {
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            let queries = parameters.filter(|parameter| parameter["in"] == "query");
+            let schema = operation.pointer("/requestBody/content/application~1json/schema/$ref");
+            let schema = schema.and_then(|name| document.pointer(name.as_str()?.trim_start_matches('#')));
+            routes.push(Route {
+                method: method.to_uppercase().parse().expect("a method"),
+                path: path.clone(),
+                parameters: queries.map(|parameter| text(&parameter["name"])).collect(),
+                body: schema.map(|schema| {
+                    let members = schema["properties"].as_object().expect("properties");
+                    (schema["example"].clone(), members.keys().cloned().collect())
+                }),
+            });
+        }
+    }
+    assert!(routes.len() > 40, "{}", routes.len());
+    routes
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().expect("a text").to_owned()
+}
+
+fn list(item: &str) -> String {
+    format!("[{}]", vec![item; SIZE / (item.len() + 1)].join(","))
+}
+
+/// Texts that are long, or become longer where they are escaped.
+fn long_texts() -> [String; 3] {
+    ["x".repeat(SIZE), "\u{1}".repeat(SIZE / 6), "𝄞".repeat(SIZE / 4)]
+}
+
+/// Bodies that no route takes.
+fn bodies() -> Vec<(String, String)> {
+    let key = "k".repeat(SIZE / 2);
+    let nulls = vec!["null"; SIZE / 10].join(",");
+    let members = |name: &dyn Fn(usize) -> String, value: &str| {
+        let members: Vec<String> = (0..SIZE / 20).map(|n| format!("\"{}\":{value}", name(n))).collect();
+        format!("{{{}}}", members.join(","))
+    };
+    let nested = |open: &str, close: &str| format!("{}1{}", open.repeat(100), close.repeat(100));
+    let (deep_key, most_deep) = ("d".repeat(400), SIZE / 6);
+    let mut bodies = vec![
+        ("nulls under a long key", format!(r#"{{"{key}":[{nulls}]}}"#)),
+        ("nulls", list("null")),
+        ("texts with NUL", list(r#""\u0000""#)),
+        ("nulls deep under long keys", {
+            let open = format!(r#"{{"{deep_key}":"#).repeat(100);
+            format!("{open}[{}]{}", vec!["null"; SIZE / 20].join(","), "}".repeat(100))
+        }),
+        ("unknown members", members(&|n| format!("m{n}"), "0")),
+        ("unknown members without a value", members(&|n| format!("m{n}"), "null")),
+        ("one member again and again", members(&|_| "m".to_owned(), "{}")),
+        ("empty lists", list("[]")),
+        ("small objects", list(r#"{"a":1}"#)),
+        ("numbers", list("0")),
+        ("a long number", "9".repeat(SIZE)),
+        ("deep lists", "[".repeat(SIZE)),
+        ("deep objects", r#"{"a":"#.repeat(most_deep)),
+        ("lists as deep as they may be", nested("[", "]")),
+        ("objects as deep as they may be", nested(r#"{"a":"#, "}")),
+        ("no JSON", "x".repeat(SIZE)),
+        ("a text without an end", format!("\"{}", "x".repeat(SIZE))),
+    ];
+    let keys = long_texts().map(|text| ("a long unknown key", json!({ text: 1 }).to_string()));
+    bodies.extend(keys);
+    bodies.into_iter().map(|(name, body)| (name.to_owned(), body)).collect()
+}
+
+/// The example with one member that is not as it should be.
+fn spoilt(example: &Value, members: &[String]) -> Vec<(String, String)> {
+    let mut bodies = vec![("the example".to_owned(), example.to_string())];
+    let empty = Map::new();
+    let example = example.as_object().unwrap_or(&empty);
+    for member in members {
+        let mut put = |name: &str, value: &str| {
+            let others = example.iter().filter(|(name, _)| *name != member);
+            let mut all: Vec<String> = others.map(|(name, value)| format!("\"{name}\":{value}")).collect();
+            all.push(format!("\"{member}\":{value}"));
+            bodies.push((format!("{member} is {name}"), format!("{{{}}}", all.join(","))));
+        };
+        for text in long_texts() {
+            put("a long text", &json!(text).to_string());
+        }
+        put("a list of nulls", &list("null"));
+        put("a list of empty texts", &list("\"\""));
+        put("a list of members", &list("\"member\""));
+        put("a list of ids", &list("\"0193b0a8-6f62-7cc0-b3ff-4a1a2f1c2d3e\""));
+        put("a list of lists", &list("[]"));
+        put("a long number", &"9".repeat(SIZE));
+        put("there twice", &format!("\"x\",\"{member}\":\"{}\"", "x".repeat(SIZE)));
+    }
+    bodies
+}
+
+fn headers() -> Vec<(&'static str, String)> {
+    let long = "x".repeat(SIZE);
+    vec![
+        ("idempotency-key", long.clone()),
+        ("idempotency-key", "k".repeat(255)),
+        ("if-match", format!("\"{}\"", "9".repeat(SIZE))),
+        ("prefer", format!("wait=0, {}", "a=b;c, ".repeat(SIZE / 7))),
+        ("accept", "text/csv;q=0.1,".repeat(SIZE / 15)),
+        ("accept", long.clone()),
+        (
+            "traceparent",
+            format!("00-{}-{}-01", "a".repeat(SIZE / 2), "b".repeat(SIZE / 2)),
+        ),
+        ("tracestate", "a=b,".repeat(SIZE / 4)),
+        ("x-request-id", long.clone()),
+        ("x-forwarded-for", "192.0.2.1, ".repeat(SIZE / 11)),
+        ("authorization", format!("Bearer {}", "a.".repeat(SIZE / 2))),
+        ("content-type", format!("application/json; {long}")),
+        ("origin", long.clone()),
+        ("cookie", long),
+    ]
+}
+
+fn queries(parameters: &[String]) -> Vec<(String, String)> {
+    let mut queries = vec![
+        ("a long unknown parameter".to_owned(), format!("{}=1", "x".repeat(SIZE))),
+        (
+            "an unknown parameter to be escaped".to_owned(),
+            format!("{}=1", "%01".repeat(SIZE / 3)),
+        ),
+        (
+            "NUL in a long parameter".to_owned(),
+            format!("{}=%00", "x".repeat(SIZE)),
+        ),
+        ("many parameters".to_owned(), "a&".repeat(SIZE / 2)),
+    ];
+    for parameter in parameters {
+        for value in ["x".repeat(SIZE), "%01".repeat(SIZE / 3), "9".repeat(SIZE)] {
+            queries.push((format!("a long {parameter}"), format!("{parameter}={value}")));
+        }
+        queries.push((
+            format!("{parameter} again and again"),
+            format!("{parameter}=1&").repeat(SIZE / 20),
+        ));
+    }
+    queries
+}
+
+/// Everything that is tried on one route.
+fn attacks(route: &Route) -> Vec<Hostile> {
+    let path = route
+        .path
+        .replace("{id}", &Uuid::now_v7().to_string())
+        .replace("{token}", "x");
+    let example = route.body.as_ref().map(|(example, _)| example.to_string());
+    let hostile = |name: String, path: &str, headers, body: Option<String>| Hostile {
+        name: format!("{} {}: {name}", route.method, route.path),
+        memory: match HASHING.contains(&route.path.as_str()) {
+            true => MEMORY_OF_ALL + MEMORY_OF_A_HASH,
+            false => MEMORY_OF_ALL,
+        },
+        method: route.method.clone(),
+        path: path.to_owned(),
+        headers,
+        body,
+    };
+    let mut attacks = Vec::new();
+    if route.method != Method::GET {
+        let mut all = bodies();
+        if let Some((example, members)) = &route.body {
+            all.extend(spoilt(example, members));
+        }
+        for (name, body) in all {
+            attacks.push(hostile(name.clone(), &path, Vec::new(), Some(body.clone())));
+            let key = ("idempotency-key", Uuid::now_v7().to_string());
+            attacks.push(hostile(format!("{name}, with a key"), &path, vec![key], Some(body)));
+        }
+    }
+    for header in headers() {
+        attacks.push(hostile(
+            format!("a long {}", header.0),
+            &path,
+            vec![header],
+            example.clone(),
+        ));
+    }
+    for (name, query) in queries(&route.parameters) {
+        attacks.push(hostile(name, &format!("{path}?{query}"), Vec::new(), example.clone()));
+    }
+    for long in ["x".repeat(SIZE), "%01".repeat(SIZE / 3), "%FF".to_owned()] {
+        let in_path = route.path.replace("{id}", &long).replace("{token}", &long);
+        attacks.push(hostile("a long path".to_owned(), &in_path, Vec::new(), example.clone()));
+        attacks.push(hostile(
+            "a longer path".to_owned(),
+            &format!("{path}/{long}"),
+            Vec::new(),
+            example.clone(),
+        ));
+    }
+    attacks
+}
+
+fn bytes_of(headers: &HeaderMap) -> usize {
+    headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum()
+}
+
+/// A response, and the most memory that was taken until it was whole, in bytes.
+async fn send(app: &TestApp, by: Option<&Person>, hostile: &Hostile) -> (Answer, usize) {
+    let mut call = app.gateway.call(hostile.method.clone(), &hostile.path);
+    let sets = |name| hostile.headers.iter().any(|(other, _)| *other == name);
+    if !sets("prefer") {
+        call = call.wait(0);
+    }
+    if let Some(person) = by.filter(|_| !sets("authorization")) {
+        call = call.by(person);
+    }
+    for (name, value) in &hostile.headers {
+        call = call.header(name, value);
+    }
+    if let Some(body) = &hostile.body {
+        call = match sets("content-type") {
+            true => call.body(body.as_str()),
+            false => call.raw("application/json", body.as_str()),
+        };
+    }
+    MEMORY.reset_peak_usage();
+    let before = MEMORY.current_usage();
+    let answer = call.send().await;
+    (answer, MEMORY.peak_usage().saturating_sub(before))
+}
+
+/// What is wrong with how a request was answered.
+fn excess(hostile: &Hostile, answer: &Answer, memory: usize) -> Option<String> {
+    let sent = hostile.headers.iter().map(|(_, value)| value.len()).sum::<usize>();
+    let sent = sent + hostile.path.len() + hostile.body.as_ref().map_or(0, String::len);
+    let received = match &answer.body {
+        Value::String(text) => text.len(),
+        body => body.to_string().len(),
+    };
+    let is_error = answer.status.is_client_error() || answer.status.is_server_error();
+    let is_problem = ["type", "title", "code", "instance"]
+        .iter()
+        .all(|member| answer.body[*member].is_string());
+    let largest = match is_error {
+        true => LARGEST_PROBLEM,
+        false => LARGEST_PROBLEM + RESPONSE_FACTOR * sent,
+    };
+    let head = bytes_of(&answer.headers);
+    let allowed = hostile.memory + MEMORY_FACTOR * sent;
+    if is_error && !is_problem {
+        return Some(format!("{} without a problem", answer.status));
+    }
+    if received > largest || head > LARGEST_HEAD {
+        return Some(format!("{head} and {received} bytes for {sent}"));
+    }
+    (memory > allowed).then(|| format!("{memory} bytes of memory for {sent}"))
+}
+
+#[tokio::test]
+async fn no_request_on_any_route_costs_much_more_than_its_own_size() {
+    let app = TestApp::start().await;
+    let ada = app.admin("ada").await;
+    let (mut sent, mut excesses) = (0, Vec::new());
+    for route in routes() {
+        for hostile in attacks(&route) {
+            for by in [None, Some(&ada)] {
+                // It would end the session of all that come after it.
+                if by.is_some() && route.path == "/v1/sessions/current" {
+                    continue;
+                }
+                let (answer, memory) = send(&app, by, &hostile).await;
+                sent += 1;
+                if let Some(excess) = excess(&hostile, &answer, memory) {
+                    excesses.push(format!("{}: {excess}", hostile.name));
+                }
+            }
+            assert!(excesses.len() < 20, "of {sent} requests: {excesses:#?}");
+        }
+    }
+    assert!(excesses.is_empty(), "of {sent} requests: {excesses:#?}");
+}
