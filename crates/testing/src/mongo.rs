@@ -40,7 +40,7 @@ pub async fn mongo() -> MongoDatabase {
 }
 
 impl MongoDatabase {
-    /// The ledger, with connections of its own to share.
+    /// The ledger, with a connection of its own to share.
     pub fn ledger(&self) -> Mongo {
         self.ledger.clone()
     }
@@ -66,7 +66,12 @@ fn url(database: &str) -> String {
         server.matches('/').count() == 2,
         "MONGODB_URL must name no database: each test has its own"
     );
-    format!("{server}/{database}?{options}")
+    // For the reason that `PostgresDatabase::ledger` has: one connection shows what would exhaust a pool under load.
+    let options: Vec<&str> = options.split('&').filter(|option| !option.is_empty()).collect();
+    format!(
+        "{server}/{database}?{}",
+        [&options[..], &["maxPoolSize=1"]].concat().join("&")
+    )
 }
 
 /// The janitor's connections. The first one also drops what was left behind.
