@@ -18,6 +18,11 @@ CLI = "cli"
 LOOPBACK = "127.0.0.1"
 # What the templates of server.properties have and the containers have another way; docker-compose.yml says which.
 KAFKA_DIFFERS = {"listeners", "controller.quorum.voters", "log.dirs"}
+# The variables with which an image's start script replaces its own JVM options. Every other variable adds to those options.
+JVM_OPTIONS = {
+    "apache/kafka": {"KAFKA_HEAP_OPTS", "KAFKA_JVM_PERFORMANCE_OPTS"},
+    "apicurio/apicurio-registry": {"JAVA_OPTS"},
+}
 
 problems = []
 
@@ -120,6 +125,7 @@ def check_compose(root, compose, packages, image_env, shutdown):
                 problem(where, f"takes {service['image']}, whatever version that is")
             if "healthcheck" not in service:
                 problem(where, "has no health check")
+            check_jvm(where, service)
             continue
         if service.get("build", {}).get("args", {}).get("SERVICE") != package:
             problem(where, f"the build's SERVICE is not {package}")
@@ -141,6 +147,21 @@ def check_compose(root, compose, packages, image_env, shutdown):
     names = set(scraped["dns_sd_configs"][0]["names"])
     if names != set(packages) - {CLI}:
         problem("deploy/compose/prometheus.yml", f"scrapes {sorted(names)}, which are not the services")
+
+
+def check_jvm(where, service):
+    """A JVM does not start with two garbage collectors, so JVM options must replace those of the image."""
+    image = service["image"].partition(":")[0]
+    replacing = JVM_OPTIONS.get(image, set())
+    collectors = []
+    for name, value in service.get("environment", {}).items():
+        options = [word for word in (value or "").split() if word.startswith("-X")]
+        if options and name not in replacing:
+            allowed = " or ".join(sorted(replacing)) or "none"
+            problem(where, f"sets JVM options in {name}, which adds to those of {image}; may set them in: {allowed}")
+        collectors += [option for option in options if re.fullmatch(r"-XX:\+Use\w+GC", option)]
+    if len(collectors) > 1:
+        problem(where, f"sets {len(collectors)} garbage collectors: {' '.join(collectors)}")
 
 
 def check_kafka(root, environment):
