@@ -117,6 +117,8 @@ def check_compose(root, compose, packages, image_env, shutdown):
         for port in service.get("ports", []):
             if port.get("host_ip") != LOOPBACK:
                 problem(where, f"publishes port {port['target']} beyond {LOOPBACK}")
+            if not port.get("published", "").isdigit():
+                problem(where, f"publishes port {port['target']} on no fixed port, so a recreated container may move")
         for volume in service.get("volumes", []):
             if volume["type"] == "bind" and not Path(volume["source"]).is_file():
                 problem(where, f"mounts {volume['source']}, which is not there")
@@ -143,6 +145,7 @@ def check_compose(root, compose, packages, image_env, shutdown):
             if name not in services:
                 problem("docker-compose.yml", f"there is no {name}")
     check_kafka(root, services["kafka"]["environment"])
+    check_addresses(services)
     scraped = yaml.safe_load((root / "deploy/compose/prometheus.yml").read_text())["scrape_configs"][0]
     names = set(scraped["dns_sd_configs"][0]["names"])
     if names != set(packages) - {CLI}:
@@ -162,6 +165,19 @@ def check_jvm(where, service):
         collectors += [option for option in options if re.fullmatch(r"-XX:\+Use\w+GC", option)]
     if len(collectors) > 1:
         problem(where, f"sets {len(collectors)} garbage collectors: {' '.join(collectors)}")
+
+
+def check_addresses(services):
+    """An address that a container announces must be the one that docker-compose.yml publishes."""
+    announced = {
+        "gateway": ("http", services["notification"]["environment"]["PUBLIC_URL"]),
+        "kafka": ("HOST", services["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]),
+    }
+    for name, (scheme, addresses) in announced.items():
+        for port in services[name]["ports"]:
+            address = f"{scheme}://{LOOPBACK}:{port.get('published')}"
+            if address not in addresses.split(","):
+                problem(f"docker-compose.yml, {name}", f"is published at {address}, but announced at {addresses}")
 
 
 def check_kafka(root, environment):
