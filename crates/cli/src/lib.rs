@@ -14,6 +14,7 @@ mod parked;
 mod processes;
 mod progress;
 mod schemas;
+mod skip;
 mod status;
 mod topics;
 pub mod trace;
@@ -59,6 +60,8 @@ enum Command {
     /// Records that were set aside
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// Move a service past one record that it can never get past: the last resort
+    Skip(skip::Arguments),
     /// What happened to an aggregate, or how it was
     History(history::Arguments),
     /// Publish domain events of an aggregate again, from the journal
@@ -133,6 +136,7 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Error> {
         Command::WhereIs(arguments) => where_is::run(arguments, output).await,
         Command::Trace(arguments) => trace::run(&arguments, output).await,
         Command::Parked(command) => parked::run(command, output).await,
+        Command::Skip(arguments) => skip::run(arguments, output).await,
         Command::DeadLetters(command) => dead_letters::run(command, output).await,
         Command::History(arguments) => history::run(arguments, output).await,
         Command::Republish(arguments) => journal::republish(arguments, output).await,

@@ -1,6 +1,6 @@
 //! `rollcall parked`: keys whose messages wait for an operator.
 
-use contracts::{FindParked, OpsCommand, ReleaseKey, topics};
+use contracts::{FindParked, OpsCommand, ReleaseKey};
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::operation::{Asking, Operation, somebody_listens, with_result};
 use crate::output::{Output, counted};
 use crate::pages::{self, Listing, Shape};
-use crate::{Error, Outcome};
+use crate::{Error, Outcome, topics};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -66,14 +66,7 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Outcome, Err
 }
 
 async fn release_key(release: &Release, output: Output) -> Result<Outcome, Error> {
-    let Some(topic) = topics::by_name(&release.topic) else {
-        let names: Vec<_> = topics::ALL.iter().map(|topic| topic.name).collect();
-        return Err(Error::Usage(format!(
-            "there is no topic {}, only {}",
-            release.topic,
-            names.join(", ")
-        )));
-    };
+    let topic = topics::named(&release.topic)?;
     let command = ReleaseKey {
         service: release.service.clone(),
         topic: topic.name.to_owned(),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use contracts::topics;
+use contracts::{Topic, topics};
 use messaging::topics::{Difference, Error as TopicsError};
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
@@ -197,4 +197,15 @@ impl std::fmt::Display for Row {
             }
         }
     }
+}
+
+/// The topic with this name.
+///
+/// # Errors
+/// Returns a usage error that lists all topics if there is none.
+pub(crate) fn named(name: &str) -> Result<&'static Topic, Error> {
+    topics::by_name(name).ok_or_else(|| {
+        let names: Vec<_> = topics::ALL.iter().map(|topic| topic.name).collect();
+        Error::Usage(format!("there is no topic {name}, only {}", names.join(", ")))
+    })
 }

@@ -37,7 +37,7 @@ pub use notifications::{
 pub use ops::{
     Assignment, CreateAdmin, DiscardDeadLetter, FindDeadLetters, FindParked, GrantRole, OpsCommand, ProcessStatus,
     ProcessStatusState, ReadAggregate, ReadHistory, RedriveDeadLetter, ReleaseKey, Replay, Republish, ShowDeadLetter,
-    VerifySnapshots, WhereIs,
+    SkipOffset, VerifySnapshots, WhereIs,
 };
 pub use registrations::{
     AttendeeCheckedIn, CancelReason, CancelRegistration, CheckIn, ContinueClosing, EventStatus, FollowEvent, Register,

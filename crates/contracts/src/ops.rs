@@ -16,6 +16,7 @@ topic! {
         ShowDeadLetter,
         RedriveDeadLetter,
         DiscardDeadLetter,
+        SkipOffset,
         WhereIs,
         Republish,
         ReadHistory,
@@ -193,6 +194,19 @@ pub struct Assignment {
     pub lag_ms: Option<i64>,
 }
 
+/// Move a service past one record that it can never get past. The record takes no effect at this service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SkipOffset {
+    pub service: String,
+    /// Topic of the record, without prefix.
+    pub topic: String,
+    pub partition: i32,
+    /// Offset of the record. It must be the service's position.
+    pub offset: i64,
+    /// Why it is skipped, for the audit log.
+    pub reason: String,
+}
+
 impl OpsCommand {
     /// The service that it is for.
     pub fn service(&self) -> &str {
@@ -203,6 +217,7 @@ impl OpsCommand {
             Self::ShowDeadLetter(command) => &command.service,
             Self::RedriveDeadLetter(command) => &command.service,
             Self::DiscardDeadLetter(command) => &command.service,
+            Self::SkipOffset(command) => &command.service,
             Self::WhereIs(command) => &command.service,
             Self::Republish(command) => &command.service,
             Self::ReadHistory(command) => &command.service,

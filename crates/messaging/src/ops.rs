@@ -2,6 +2,7 @@
 
 mod dead_letters;
 mod parked;
+mod skip;
 mod where_is;
 
 use std::sync::Arc;
@@ -70,6 +71,7 @@ impl<L: Ledger> Operations<L> {
             OpsCommand::ShowDeadLetter(command) => self.show_dead_letter(unit, command).await,
             OpsCommand::RedriveDeadLetter(command) => self.redrive(unit, message, command).await,
             OpsCommand::DiscardDeadLetter(command) => self.discard(unit, command).await,
+            OpsCommand::SkipOffset(command) => self.skip(unit, command).await,
             OpsCommand::WhereIs(command) => self.where_is(unit, message, command).await,
             OpsCommand::Republish(_)
             | OpsCommand::ReadHistory(_)

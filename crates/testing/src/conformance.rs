@@ -161,6 +161,7 @@ macro_rules! conformance_on_kafka {
             a_record_that_is_hostile_on_the_wire_stops_no_neighbour
             worker_that_ends_ends_the_process
             key_is_released_by_command
+            an_offset_is_skipped_by_command
             status_tells_what_waits_and_ends_with_a_tombstone
             report_that_hangs_is_given_up
             process_answers_a_command

@@ -5,7 +5,8 @@ use std::time::Duration;
 use contracts::security::Role;
 use contracts::{
     Actor, CommandRejected, CreateAdmin, Date, DiscardDeadLetter, FieldError, GrantRole, OpsCommand, ReadAggregate,
-    RedriveDeadLetter, ReleaseKey, Replay, Reply, Republish, ShowDeadLetter, Timestamp, VerifySnapshots, topics,
+    RedriveDeadLetter, ReleaseKey, Replay, Reply, Republish, ShowDeadLetter, SkipOffset, Timestamp, VerifySnapshots,
+    topics,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use serde_json::{Value, json};
@@ -89,6 +90,41 @@ async fn a_release_that_met_another_poison_is_a_no() {
         answer.stdout.contains("applied 1 parked message") && answer.stdout.contains("sequence 9"),
         "{answer:?}"
     );
+}
+
+#[tokio::test]
+async fn a_skip_names_the_record_and_the_reason() {
+    let rollcall = Rollcall::with_topics().await;
+    let services = Services::play(&rollcall, &["user"], |command, _| {
+        accepted(command, &json!({ "position": 42 }))
+    })
+    .await;
+    let record = ["skip", "user", "users.commands", "3", "41"];
+    let answer = rollcall.run(&[&record[..], &["--reason", "its schema is broken"]].concat());
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    assert_eq!(
+        answer.stdout,
+        "user continues after offset 41 of users.commands[3]; the record took no effect\n"
+    );
+    let skip = SkipOffset {
+        service: "user".to_owned(),
+        topic: "users.commands".to_owned(),
+        partition: 3,
+        offset: 41,
+        reason: "its schema is broken".to_owned(),
+    };
+    assert_eq!(services.took(), OpsCommand::SkipOffset(skip));
+
+    for unusable in [
+        &record[..],
+        &[&record[..], &["--reason", ""]].concat(),
+        &["skip", "user", "no-topic", "3", "41", "--reason", "x"],
+        &["skip", "user", "users.commands", "-1", "41", "--reason", "x"],
+    ] {
+        let answer = rollcall.run(unusable);
+        assert_eq!(answer.code, Some(64), "{answer:?}");
+    }
+    services.took();
 }
 
 #[tokio::test]

@@ -1,8 +1,11 @@
 //! `rollcall where-is`, with records, positions and answers of played services.
 
+use std::collections::HashSet;
+
 use contracts::{
     Assignment, DeactivateUser, OpsCommand, Reply, Timestamp, UserCommand, UserDeactivated, UserEvent, WhereIs, topics,
 };
+use messaging::Headers;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -196,6 +199,22 @@ async fn what_nobody_knows_is_a_no() {
 #[tokio::test]
 async fn records_are_found_while_no_service_runs() {
     let rollcall = Rollcall::with_every_topic().await;
+    let Journey { operation, .. } = journey(&rollcall).await;
+    let answer = rollcall.run(&["where-is", &operation.to_string(), "--json"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    assert_eq!(answer.json()["records"].as_array().map(Vec::len), Some(3));
+}
+
+#[tokio::test]
+async fn records_are_found_beside_one_whose_header_name_is_not_utf8() {
+    let rollcall = Rollcall::with_every_topic().await;
+    let hostile = Headers(vec![(testing::invalid_utf8(), "value".to_owned())]);
+    let mut partitions = HashSet::new();
+    while partitions.len() < topics::USERS.partitions as usize {
+        let topic = rollcall.settings.topic_prefix.clone() + topics::USERS.name;
+        let (partition, _) = rollcall.send(&topic, Uuid::new_v4(), None, hostile.clone()).await;
+        partitions.insert(partition);
+    }
     let Journey { operation, .. } = journey(&rollcall).await;
     let answer = rollcall.run(&["where-is", &operation.to_string(), "--json"]);
     assert_eq!(answer.code, Some(0), "{answer:?}");

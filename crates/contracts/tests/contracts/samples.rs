@@ -419,6 +419,13 @@ pub(crate) fn visit_all(visitor: &mut impl Visitor) {
         service: "registration".into(),
         dead_letter_id: MESSAGE,
     });
+    visitor.visit(SkipOffset {
+        service: "registration".into(),
+        topic: "events".into(),
+        partition: 11,
+        offset: 4_000_000_000,
+        reason: "its header overflows a field".into(),
+    });
     visitor.visit(WhereIs {
         service: "registration".into(),
         message_id: MESSAGE,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use contracts::replies::Reply;
-use contracts::{OpsCommand, ProcessStatusState, ReleaseKey, topics};
+use contracts::{OpsCommand, ProcessStatusState, ReleaseKey, SkipOffset, topics};
 use messaging::ledger::Ledger as _;
 use messaging::{Headers, Outgoing, Record, TopicPartition};
 use uuid::Uuid;
@@ -341,20 +341,84 @@ pub async fn key_is_released_by_command<S: Store>() {
 
     assert_eq!(framer.numbers(key).await, [1, 2]);
     let replies = kafka.records(&topics::GATEWAY_REPLIES).await;
-    let outcome = |id: Uuid| {
-        let mut replies = replies
-            .iter()
-            .map(|record| crate::bench::decode::<Reply>(&framer.codec(), record).body);
-        replies.find_map(|reply| match reply {
-            Reply::CommandAccepted(reply) if reply.command_id == id => reply.result,
-            Reply::CommandRejected(reply) if reply.command_id == id => Some(reply.code),
-            _ => None,
-        })
-    };
+    let outcome = |id: Uuid| outcome(&framer, &replies, id);
     assert_eq!(outcome(ids[0]), None, "that one is for another service");
     assert_eq!(outcome(ids[1]).as_deref(), Some("topic-unknown"));
     assert_eq!(outcome(ids[2]).as_deref(), Some(r#"{"applied":2,"poisoned_at":null}"#));
     assert_eq!(outcome(ids[3]).as_deref(), Some("not-parked"));
+}
+
+/// The last resort: a record that is retried for ever is skipped, and the partition continues.
+pub async fn an_offset_is_skipped_by_command<S: Store>() {
+    let kafka = KafkaTopics::create(1).await;
+    let store = S::fresh().await;
+    let framer = framer(&store, &kafka.settings());
+    let process = Process::whole(&store, kafka.settings());
+    let events = ["", "retry", ""].map(|order| framer.record(happened(Uuid::now_v7(), 1, order)));
+    kafka.produce(&events[..1]).await;
+    effects_are_there(&store, 1).await;
+    kafka.produce(&events[1..]).await;
+    let retries = kafka.name(&topics::EVENTS);
+    process
+        .metric_reaches("rollcall_batch_retries_total", &retries, 2.0)
+        .await;
+
+    let skip = |topic: &str, offset, reason: &str| {
+        let skip = SkipOffset {
+            service: "conformance".to_owned(),
+            topic: topic.to_owned(),
+            partition: 0,
+            offset,
+            reason: reason.to_owned(),
+        };
+        Outgoing::<OpsCommand>::new(Uuid::now_v7(), skip)
+    };
+    let commands = [
+        skip("events", 0, "it was applied before"),
+        skip("events", 2, "it is not reached yet"),
+        skip("events", 1, " "),
+        skip("ops.commands", 3, "it moves itself"),
+        skip("no-topic", 0, "it does not exist"),
+        skip("events", 1, "it is retried for ever"),
+    ];
+    let ids = commands.each_ref().map(|command| command.id);
+    let commands = commands.map(|command| framer.record(command));
+    kafka.produce(&commands).await;
+    kafka.produce(&commands).await;
+    effects_are_there(&store, 2).await;
+    let replies = kafka.name(&topics::GATEWAY_REPLIES);
+    process
+        .metric_reaches("rollcall_relay_published_total", &replies, 6.0)
+        .await;
+    process.stop().await;
+
+    let noted: Vec<_> = store.noted().await.iter().map(|entry| entry.id).collect();
+    assert_eq!(noted, [id(&events[0]), id(&events[2])]);
+    let replies = kafka.records(&topics::GATEWAY_REPLIES).await;
+    let outcomes = ids.map(|id| outcome(&framer, &replies, id).expect("every command gets a reply"));
+    assert_eq!(
+        outcomes,
+        [
+            "position-differs",
+            "position-differs",
+            "reason-missing",
+            "topic-unknown",
+            "topic-unknown",
+            r#"{"position":2}"#
+        ]
+    );
+}
+
+/// The result or the code of the reply to a command.
+fn outcome<S: Store>(framer: &Service<S>, replies: &[Record], command: Uuid) -> Option<String> {
+    let mut replies = replies
+        .iter()
+        .map(|record| crate::bench::decode::<Reply>(&framer.codec(), record).body);
+    replies.find_map(|reply| match reply {
+        Reply::CommandAccepted(reply) if reply.command_id == command => reply.result,
+        Reply::CommandRejected(reply) if reply.command_id == command => Some(reply.code),
+        _ => None,
+    })
 }
 
 /// A process tells what waits at its service, alarms where a gap stays open, and says goodbye when it ends.

@@ -252,6 +252,7 @@ impl Hooks {
             "poison" => Err(Failure::poison(format!("{name} is not mended"))),
             "reject" => Err(Failure::Reject(Rejected::new("refused", "the order says so"))),
             "too-early" => Err(Failure::Defer(Rejected::new("too-early", "the order says so"))),
+            "retry" => Err(Failure::retry("the order says so")),
             "panic" => panic!("the order says so"),
             _ => Ok(false),
         }
@@ -272,7 +273,7 @@ pub fn order(key: Uuid, order: &str) -> Outgoing<UserCommand> {
     )
 }
 
-/// A domain event that is noted; or `poison:name`, `reject`, `too-early`, `panic`.
+/// A domain event that is noted; or `poison:name`, `reject`, `too-early`, `retry`, `panic`.
 pub fn happened(key: Uuid, sequence: i64, order: &str) -> Outgoing<EventEvent> {
     let event = EventCancelled {
         reason: order.to_owned(),
