@@ -1,9 +1,9 @@
 //! Reading a log beside the consumer: outside of any group, and without moving a position.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
@@ -13,6 +13,8 @@ use crate::record::{Record, TopicPartition};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(100);
+/// A read that gets neither a record nor the end of the log for this long has failed: librdkafka itself never gives up.
+const NO_PROGRESS: Duration = Duration::from_secs(5);
 /// Batches that are read ahead.
 const AHEAD: usize = 2;
 
@@ -42,20 +44,38 @@ pub fn read(
 }
 
 /// The partitions of a topic, each with the first offset that it still has.
+///
+/// # Errors
+/// Returns an error if Kafka does not respond, or does not know the topic, for 15 s. A topic that was just created is not
+/// known for some milliseconds.
 pub async fn beginnings(settings: &Settings, topic: &str) -> Result<Vec<(TopicPartition, i64)>, Error> {
     let (settings, topic) = (settings.clone(), topic.to_owned());
     let beginnings = tokio::task::spawn_blocking(move || {
         let consumer: BaseConsumer = settings.connect(&settings.client(), TIMEOUT)?;
-        let metadata = consumer.fetch_metadata(Some(&topic), TIMEOUT)?;
-        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-        partitions
-            .map(|partition| {
-                let (beginning, _) = consumer.fetch_watermarks(&topic, partition.id(), TIMEOUT)?;
-                Ok((TopicPartition::new(topic.as_str(), partition.id()), beginning))
-            })
-            .collect()
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            match beginnings_of(&consumer, &topic) {
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => std::thread::sleep(POLL),
+                found => return found,
+            }
+        }
     });
     Ok(beginnings.await.unwrap_or(Err(KafkaError::Canceled))?)
+}
+
+fn beginnings_of(consumer: &BaseConsumer, name: &str) -> Result<Vec<(TopicPartition, i64)>, KafkaError> {
+    let metadata = consumer.fetch_metadata(Some(name), TIMEOUT)?;
+    let unknown = KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
+    let topic = metadata.topics().iter().find(|topic| topic.name() == name);
+    let topic = topic.filter(|topic| !topic.partitions().is_empty()).ok_or(unknown)?;
+    let partitions = topic.partitions().iter();
+    partitions
+        .map(|partition| {
+            let (beginning, _) = consumer.fetch_watermarks(name, partition.id(), TIMEOUT)?;
+            Ok((TopicPartition::new(name, partition.id()), beginning))
+        })
+        .collect()
 }
 
 fn read_on(
@@ -74,8 +94,16 @@ fn read_on(
     list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(from))?;
     consumer.assign(&list)?;
     let mut records = Vec::with_capacity(batch);
+    let mut deadline = Instant::now() + NO_PROGRESS;
     loop {
-        let ended = match consumer.poll(POLL) {
+        let polled = consumer.poll(POLL);
+        if polled.is_some() {
+            deadline = Instant::now() + NO_PROGRESS;
+        }
+        let ended = match polled {
+            None if Instant::now() > deadline => {
+                return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut));
+            }
             None => false,
             Some(Ok(message)) => {
                 let offset = message.offset();
@@ -92,6 +120,8 @@ fn read_on(
             if sender.blocking_send(Ok(read)).is_err() {
                 return Ok(());
             }
+            // The receiver may have taken its time.
+            deadline = Instant::now() + NO_PROGRESS;
         }
         if ended || sender.is_closed() {
             return Ok(());

@@ -100,6 +100,11 @@ impl KafkaProxy {
         self.shared.orders().without_brokers.get(client_id) == Some(&0)
     }
 
+    /// Swallows every Fetch request from now on.
+    pub fn swallow_all_fetches(&self) {
+        self.shared.orders().without_fetch = u64::MAX;
+    }
+
     /// Swallows every Fetch request on the connections that exist now, so that their clients seem connected and fetch
     /// nothing. Returns after the first one: a client has one such request in flight, so no response is to come.
     pub async fn swallow_fetches(&self) {

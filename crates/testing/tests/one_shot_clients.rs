@@ -1,5 +1,7 @@
 //! Commands and boot checks on a broker that is just restarting: their clients see a cluster without brokers once.
 
+use std::time::Duration;
+
 use contracts::topics;
 use messaging::TopicPartition;
 use messaging::kafka::Settings;
@@ -48,4 +50,18 @@ async fn a_log_is_read_although_the_first_client_saw_no_broker() {
     let mut batches = messaging::read::read(&settings, first, 0, 10, 10);
     assert!(batches.recv().await.is_none(), "the log is empty");
     assert!(proxy.brokers_were_hidden(CLIENT));
+}
+
+#[tokio::test]
+async fn a_read_that_gets_nothing_ends_with_an_error() {
+    let kafka = KafkaTopics::create(1).await;
+    let proxy = KafkaProxy::start().await;
+    let mut settings = kafka.settings();
+    settings.brokers = proxy.brokers();
+    proxy.swallow_all_fetches();
+    let first = TopicPartition::new(kafka.name(&topics::EVENTS), 0);
+    let mut batches = messaging::read::read(&settings, first, 0, 10, 10);
+    let read = tokio::time::timeout(Duration::from_secs(15), batches.recv()).await;
+    let read = read.expect("it ends").expect("it ends with an error");
+    read.expect_err("nothing was fetched");
 }
