@@ -1,5 +1,8 @@
 //! Several gateway processes answer as one.
 
+use std::io::Write as _;
+use std::net::TcpStream;
+
 use anyhow::{Result, ensure};
 use reqwest::StatusCode;
 use rollcall::journey::Journey;
@@ -57,6 +60,14 @@ async fn three_gateways_read_your_writes() -> Result<()> {
     }
 
     drop(journey);
+    // A client that sends half of a header must not keep a process from ending.
+    let mut halves = Vec::new();
+    for gateway in &gateways {
+        let address = gateway.trim_start_matches("http://");
+        let mut half = TcpStream::connect(address)?;
+        half.write_all(b"GET /v1/events HTTP/1.1\r\nHo")?;
+        halves.push(half);
+    }
     let wrong = system.stop().await?;
     ensure!(wrong.is_empty(), "the drain went wrong: {wrong:?}");
     Ok(())

@@ -7,15 +7,17 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use prometheus::Registry;
 use tokio::net::TcpListener;
 
-use crate::{Health, metrics};
+use crate::serve::{Limits, serve};
+use crate::{Health, http, metrics};
 
 /// The admin port, bound and not yet answering.
 #[derive(Debug)]
@@ -43,15 +45,19 @@ impl Admin {
         self.address
     }
 
-    /// Answers until `stop` is done, and lets requests that are under way end.
-    pub async fn serve(
-        self,
-        health: Health,
-        metrics: Registry,
-        stop: impl Future<Output = ()> + Send + 'static,
-    ) -> io::Result<()> {
+    /// Serves until `stop` completes, within [`Limits`] of its own, and finishes the requests in flight.
+    pub async fn serve(self, health: Health, metrics: Registry, stop: impl Future<Output = ()> + Send + 'static) {
         let routes = routes(Shown { health, metrics });
-        axum::serve(self.listener, routes).with_graceful_shutdown(stop).await
+        serve(self.listener, routes, limits(), Some, stop).await;
+    }
+}
+
+/// An orchestrator and a few scrapers connect, each with one or two connections.
+fn limits() -> Limits {
+    Limits {
+        connections: 64,
+        connections_per_address: 32,
+        ..Limits::default()
     }
 }
 
@@ -60,7 +66,15 @@ fn routes(shown: Shown) -> Router {
         .route("/health", get(async || "alive\n"))
         .route("/ready", get(ready))
         .route("/metrics", get(text))
+        .layer(from_fn(with_host))
         .with_state(shown)
+}
+
+async fn with_host(request: Request, next: Next) -> Response {
+    match http::check_host(request.version(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    }
 }
 
 /// 200 or 503; the body says what is down, either way.

@@ -1,10 +1,12 @@
-//! What is measured of every HTTP request that a service answers: its duration, and a span.
+//! What is measured of every HTTP request that a service answers: its duration, and a span. And what each must have: a
+//! host.
 
 use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Method, StatusCode, Version, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use opentelemetry::global;
@@ -27,6 +29,38 @@ const BUCKETS: [f64; 15] = [
 const UNMATCHED: &str = "unmatched";
 /// For requests whose client went away before the response.
 const CANCELLED: &str = "cancelled";
+
+/// Why a request's `Host` is refused. Its text is for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidHost {
+    /// Also where the only one is empty, because a URI of http has a host (RFC 9110, section 4.2.1).
+    #[error("The request has no Host header. Send exactly one.")]
+    Missing,
+    #[error("The request has more than one Host header. Send exactly one.")]
+    Repeated,
+    #[error("The request's Host header is not a host with an optional port.")]
+    Malformed,
+}
+
+/// Checks that a request has exactly one valid `Host` header (RFC 9112, section 3.2), because proxies and caches in front
+/// of a server that accepts two of them may have acted on the other one. In HTTP/1.0 it may be missing.
+///
+/// # Errors
+/// Returns [`InvalidHost`], which the client must receive as a status 400.
+pub fn check_host(version: Version, headers: &HeaderMap) -> Result<(), InvalidHost> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (None, _) if version < Version::HTTP_11 => return Ok(()),
+        (None, _) => return Err(InvalidHost::Missing),
+        (Some(_), Some(_)) => return Err(InvalidHost::Repeated),
+        (Some(host), None) if host.is_empty() => return Err(InvalidHost::Missing),
+        (Some(host), None) => host,
+    };
+    match Authority::try_from(host.as_bytes()) {
+        Ok(authority) if !authority.host().is_empty() && !authority.as_str().contains('@') => Ok(()),
+        _ => Err(InvalidHost::Malformed),
+    }
+}
 
 /// Measures the routes that `router` has so far, and its fallback. Once a registry.
 ///

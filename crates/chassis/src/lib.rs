@@ -8,6 +8,7 @@ mod healthcheck;
 pub mod http;
 pub mod metrics;
 mod process;
+pub mod serve;
 pub mod settings;
 mod signals;
 mod supervisor;

@@ -47,6 +47,14 @@ pub fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr
     client
 }
 
+/// Returns the address that a connection is counted under, or `None` for a trusted proxy, because its connections are
+/// those of many clients.
+pub fn of_connection(peer: IpAddr, trusted: &[Network]) -> Option<IpAddr> {
+    let peer = peer.to_canonical();
+    let is_trusted = trusted.iter().any(|network| network.contains(peer));
+    (!is_trusted).then(|| counted(peer))
+}
+
 /// What is counted as one: a host has a whole IPv6 network of 64 bits for itself.
 pub fn counted(address: IpAddr) -> IpAddr {
     match address {
@@ -93,6 +101,20 @@ mod tests {
         assert_eq!(seen("10.0.0.1", &["198.51.100.7, nonsense"], &proxies), "10.0.0.1");
         assert_eq!(seen("::ffff:10.0.0.1", &["2001:db8::1"], &proxies), "2001:db8::1");
         assert_eq!(seen("10.0.0.1", &["198.51.100.7"], &["10.0.0.1"]), "198.51.100.7");
+    }
+
+    #[test]
+    fn connections_of_trusted_proxies_are_not_counted() {
+        let trusted = [Network::parse("", "10.0.0.0/8").expect("a network")];
+        let counted = |peer: &str| {
+            let counted = of_connection(peer.parse().expect("an address"), &trusted);
+            counted.map(|address| address.to_string())
+        };
+        assert_eq!(counted("10.1.2.3"), None);
+        assert_eq!(counted("::ffff:10.1.2.3"), None);
+        assert_eq!(counted("192.0.2.1").as_deref(), Some("192.0.2.1"));
+        assert_eq!(counted("::ffff:192.0.2.1").as_deref(), Some("192.0.2.1"));
+        assert_eq!(counted("2001:db8::1").as_deref(), Some("2001:db8::"));
     }
 
     #[test]

@@ -41,6 +41,10 @@ pub struct Http {
     pub hsts: Duration,
     /// Whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<Network>,
+    /// Maximum number of open connections.
+    pub connections: NonZeroUsize,
+    /// Maximum number of open connections of one client address; trusted proxies have none.
+    pub connections_per_address: NonZeroUsize,
 }
 
 /// Requests a minute; 0: as many as come.
@@ -146,6 +150,12 @@ impl Config {
                     "TRUSTED_PROXIES",
                     "",
                     "networks whose X-Forwarded-For says where a request comes from",
+                ),
+                connections: read.or("HTTP_CONNECTIONS", "800", "maximum number of open client connections"),
+                connections_per_address: read.or(
+                    "HTTP_CONNECTIONS_PER_ADDRESS",
+                    "200",
+                    "maximum number of open connections of one client address; trusted proxies are exempt",
                 ),
             },
             fingerprint_key: key(

@@ -3,17 +3,17 @@
 use std::net::SocketAddr;
 
 use anyhow::Context;
-use axum::serve::ListenerExt;
 use chassis::Process;
+use chassis::serve::{Limits, serve};
 use messaging::{Connected, Identity, Metrics};
 use postgres::Postgres;
 use sqlx::migrate::Migrator;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 use crate::api;
 use crate::app::App;
 use crate::bootstrap::first_admin;
+use crate::client;
 use crate::config::Config;
 
 /// The gateway's own migrations; the ledger's come from `postgres`.
@@ -70,7 +70,20 @@ pub async fn start(config: Config, process: &Process) -> anyhow::Result<SocketAd
 
     // Inputs end first. What they have begun still needs the operations to be written and the relay to publish them.
     let inputs = process.inputs_token();
-    process.spawn_input("api", serve(listener, router, inputs.clone()));
+    process.spawn_input("api", {
+        let limits = Limits {
+            connections: config.http.connections.get(),
+            connections_per_address: config.http.connections_per_address.get(),
+            ..Limits::default()
+        };
+        let trusted = config.http.trusted_proxies;
+        let counted = move |peer| client::of_connection(peer, &trusted);
+        let stop = inputs.clone().cancelled_owned();
+        async move {
+            serve(listener, router, limits, counted, stop).await;
+            Ok(())
+        }
+    });
     process.spawn_input("consumer", async move { Ok(listening.run(inputs).await?) });
     let outputs = process.outputs_token();
     process.spawn_output("operations", {
@@ -83,17 +96,4 @@ pub async fn start(config: Config, process: &Process) -> anyhow::Result<SocketAd
     process.spawn_output("relay", async move { Ok(relay.run(outputs).await?) });
     tracing::info!(%address, "the API is served on {address}");
     Ok(address)
-}
-
-async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken) -> anyhow::Result<()> {
-    let listener = listener.tap_io(|stream| {
-        // Answers are small, and waiting to fill a segment costs 40 ms.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps its delay");
-        }
-    });
-    axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await?;
-    Ok(())
 }

@@ -6,7 +6,7 @@ use chassis::{Admin, Health, Supervisor, healthcheck, metrics};
 use prometheus::{IntCounter, Registry};
 use uuid::Uuid;
 
-use crate::client::{ask, nobody_listens};
+use crate::client::{ask, ask_raw, nobody_listens};
 
 async fn serve(health: Health, metrics: Registry) -> SocketAddr {
     let admin = Admin::bind("127.0.0.1:0".parse().expect("an address"))
@@ -70,6 +70,27 @@ async fn the_admin_port_only_answers_questions() {
     }
     assert_eq!(ask(address, "GET /").await.status, 404);
     assert_eq!(ask(address, "GET /health").await.status, 200);
+}
+
+#[tokio::test]
+async fn the_admin_port_refuses_a_request_without_exactly_one_valid_host() {
+    let address = serve(Health::new(), Registry::new()).await;
+    for (headers, status) in [
+        ("Host: x\r\n", 200),
+        ("Host: [::1]:9464\r\n", 200),
+        ("", 400),
+        ("Host:\r\n", 400),
+        ("Host: :80\r\n", 400),
+        ("Host: a b\r\n", 400),
+        ("Host: x@y\r\n", 400),
+        ("Host: x\r\nHost: x\r\n", 400),
+        ("Host: x\r\nhost: y\r\n", 400),
+    ] {
+        let request = format!("GET /health HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
+        assert_eq!(ask_raw(address, request).await.status, status, "{headers:?}");
+    }
+    let old = "GET /health HTTP/1.0\r\n\r\n";
+    assert_eq!(ask_raw(address, old.to_owned()).await.status, 200);
 }
 
 #[tokio::test]

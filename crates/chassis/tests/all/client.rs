@@ -20,15 +20,16 @@ impl Answer {
 
 /// Blocks: from asynchronous tests, call [`ask`].
 pub(crate) fn ask_blocking(address: SocketAddr, request_line: &str) -> Answer {
+    let request = format!("{request_line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    ask_raw_blocking(address, &request)
+}
+
+fn ask_raw_blocking(address: SocketAddr, request: &str) -> Answer {
     let mut stream = TcpStream::connect(address).expect("somebody listens");
     stream
         .set_read_timeout(Some(Duration::from_secs(10)))
         .expect("a valid timeout");
-    write!(
-        stream,
-        "{request_line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    )
-    .expect("a request");
+    stream.write_all(request.as_bytes()).expect("a request");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
@@ -42,6 +43,13 @@ pub(crate) fn ask_blocking(address: SocketAddr, request_line: &str) -> Answer {
 
 pub(crate) async fn ask(address: SocketAddr, request_line: &'static str) -> Answer {
     tokio::task::spawn_blocking(move || ask_blocking(address, request_line))
+        .await
+        .expect("an answer")
+}
+
+/// The request as it is sent, which asks to close the connection.
+pub(crate) async fn ask_raw(address: SocketAddr, request: String) -> Answer {
+    tokio::task::spawn_blocking(move || ask_raw_blocking(address, &request))
         .await
         .expect("an answer")
 }

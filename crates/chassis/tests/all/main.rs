@@ -4,5 +4,6 @@ mod admin;
 mod client;
 mod http;
 mod process;
+mod serve;
 mod settings;
 mod supervision;

@@ -1,6 +1,6 @@
 //! `src/bin/chassis-specimen.rs`, run as the operating system would.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -70,7 +70,11 @@ struct Running {
 
 impl Running {
     fn start(settings: &[(&str, &str)]) -> Running {
-        let mut child = specimen(&["run"], settings).spawn().expect("it was built");
+        Running::of(specimen(&["run"], settings))
+    }
+
+    fn of(mut command: Command) -> Running {
+        let mut child = command.spawn().expect("it was built");
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut running = Running {
@@ -355,6 +359,49 @@ fn a_collector_that_is_down_is_one_warning_and_delays_nobody() {
     assert!(begun.elapsed() < Duration::from_secs(10));
     let warnings = ended.lines().into_iter().filter(|line| line["level"] == "WARN").count();
     assert_eq!(warnings, 1, "{}", ended.stderr);
+}
+
+#[test]
+fn a_process_that_ran_out_of_files_accepts_connections_again() {
+    let mut limited = Command::new("sh");
+    limited.args([
+        "-c",
+        "ulimit -n 32 && exec \"$0\" run",
+        env!("CARGO_BIN_EXE_chassis-specimen"),
+    ]);
+    limited
+        .env_clear()
+        .envs([
+            ("ADMIN_LISTEN", "127.0.0.1:0"),
+            ("DATABASE_URL", "postgres://127.0.0.1/specimen"),
+        ])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut running = Running::of(limited);
+    let many: Vec<_> = (0..31)
+        .map(|_| TcpStream::connect(running.admin).expect("the system has room for it"))
+        .collect();
+    running.wait_for("no connection can be accepted");
+    drop(many);
+    assert_eq!(ask_blocking(running.admin, "GET /health").status, 200);
+    running.signal("TERM");
+    let ended = running.end();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(
+        ended.errors().len() < 20,
+        "a busy loop: {} errors",
+        ended.errors().len()
+    );
+}
+
+#[test]
+fn half_a_request_to_the_admin_port_delays_no_end() {
+    let running = Running::start(&[]);
+    let mut half = TcpStream::connect(running.admin).expect("it listens");
+    half.write_all(b"GET /ready HTTP/1.1\r\nHo").expect("it is open");
+    running.signal("TERM");
+    assert_eq!(running.end().code, Some(0));
 }
 
 fn contains(bytes: &[u8], words: &[u8]) -> bool {

@@ -39,7 +39,9 @@ pub(super) async fn edge(State(app): State<App>, request: Request, next: Next) -
     let request_id = request_id(request.headers());
     let documentation = request.uri().path().starts_with("/docs");
     let trace = tracing::Span::current().context().span().span_context().clone();
-    let response = if declares_too_much(request.headers()) {
+    let response = if let Err(error) = chassis::http::check_host(request.version(), request.headers()) {
+        Error::Malformed(error.to_string()).into_response()
+    } else if declares_too_much(request.headers()) {
         Error::BodyTooLarge.into_response()
     } else {
         let answered = tokio::time::timeout(app.http().request_timeout, next.run(request)).await;

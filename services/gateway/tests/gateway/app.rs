@@ -102,6 +102,11 @@ impl Gateway {
         }
     }
 
+    /// What a server serves.
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
+    }
+
     pub(crate) fn call(&self, method: Method, path: impl Into<String>) -> Call<'_> {
         Call::new(self, method, path.into())
     }

@@ -1,12 +1,18 @@
 //! What every answer has.
 
 use std::collections::BTreeSet;
+use std::future::pending;
+use std::time::Duration;
 
 use axum::http::Method;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chassis::serve::Limits;
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{interval, timeout};
 use uuid::Uuid;
 
 use crate::app::{Gateway, TestApp, sign_up};
@@ -228,6 +234,62 @@ async fn a_request_ends_after_its_time() {
         .expect(503);
     assert_eq!(answer.code(), "timeout");
     app.command::<contracts::UserCommand>().await;
+}
+
+#[tokio::test]
+async fn a_request_without_exactly_one_valid_host_is_malformed() {
+    let app = TestApp::start().await;
+    for hosts in [&[][..], &[""], &["a", "a"], &["a", "b"], &["a b"], &["user@a"]] {
+        let call = hosts
+            .iter()
+            .fold(app.gateway.get("/v1/events").hostless(), |call, host| {
+                call.header("host", host)
+            });
+        let answer = call.send().await.expect(400);
+        assert_eq!(answer.code(), "malformed", "{hosts:?}");
+        assert_eq!(answer.header("content-type"), "application/problem+json");
+        assert!(answer.header("x-request-id").parse::<Uuid>().is_ok());
+    }
+    let call = app.gateway.get("/v1/events").hostless();
+    call.header("host", "rollcall.example:8080").send().await.expect(200);
+}
+
+#[tokio::test]
+async fn a_trickled_body_ends_with_the_time_of_its_request() {
+    let app = TestApp::start_with(&[("REQUEST_TIMEOUT_SECONDS", "1")]).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let serving = chassis::serve::serve(listener, app.gateway.router(), Limits::default(), Some, pending());
+    let client = async {
+        let mut stream = TcpStream::connect(address).await.expect("the port listens");
+        let head =
+            "POST /v1/users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.expect("the connection is open");
+        let (mut reader, mut writer) = stream.into_split();
+        let mut ticks = interval(Duration::from_millis(50));
+        let trickle = async {
+            while writer.write_all(b" ").await.is_ok() {
+                ticks.tick().await;
+            }
+            pending().await
+        };
+        let mut read = Vec::new();
+        let read_to_end = async {
+            // A reset is an end too.
+            let _ = reader.read_to_end(&mut read).await;
+        };
+        tokio::select! {
+            () = trickle => {}
+            () = read_to_end => {}
+        }
+        String::from_utf8(read).expect("a text")
+    };
+    let response = tokio::select! {
+        () = serving => panic!("the server ended"),
+        response = timeout(Duration::from_secs(10), client) => response.expect("the connection is closed"),
+    };
+    assert!(response.starts_with("HTTP/1.1 503 "), "{response}");
+    assert!(response.contains(r#""code":"timeout""#), "{response}");
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ pub(crate) struct Call<'a> {
     headers: Vec<(String, String)>,
     body: Option<Vec<u8>>,
     from: Option<SocketAddr>,
+    hostless: bool,
 }
 
 #[derive(Debug)]
@@ -37,6 +38,7 @@ impl<'a> Call<'a> {
             headers: Vec::new(),
             body: None,
             from: None,
+            hostless: false,
         }
     }
 
@@ -47,6 +49,12 @@ impl<'a> Call<'a> {
 
     pub(crate) fn by(self, person: &Person) -> Self {
         self.header("authorization", format!("Bearer {}", person.token))
+    }
+
+    /// Sends no `Host` by itself.
+    pub(crate) fn hostless(mut self) -> Self {
+        self.hostless = true;
+        self
     }
 
     /// Connects from that address.
@@ -76,6 +84,9 @@ impl<'a> Call<'a> {
 
     pub(crate) async fn send(self) -> Answer {
         let mut request = Request::builder().method(self.method).uri(self.path);
+        if !self.hostless {
+            request = request.header("host", "gateway.test");
+        }
         for (name, value) in self.headers {
             request = request.header(name, value);
         }

@@ -1,0 +1,106 @@
+//! Counts open connections, overall and by client address.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How often refusals are logged at most, because they come in thousands.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+pub(super) struct Admission {
+    maximum: usize,
+    maximum_per_address: usize,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    all: usize,
+    by_address: HashMap<IpAddr, usize>,
+    refused: u64,
+    logged: Option<Instant>,
+}
+
+/// Why a connection is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refused {
+    #[error("the last one because {0} are open, the maximum overall")]
+    Overall(usize),
+    #[error("the last one because {0} of its address are open, the maximum of one address")]
+    OfAddress(usize),
+}
+
+/// One open connection; dropping it makes room for another one.
+#[derive(Debug)]
+pub(super) struct Place {
+    admission: Arc<Admission>,
+    address: Option<IpAddr>,
+}
+
+impl Admission {
+    pub(super) fn new(maximum: usize, maximum_per_address: usize) -> Self {
+        Self {
+            maximum,
+            maximum_per_address,
+            counts: Mutex::default(),
+        }
+    }
+
+    /// Counts a connection. Without an `address` it counts towards the overall maximum only.
+    ///
+    /// # Errors
+    /// Returns [`Refused`] if a maximum is reached.
+    pub(super) fn enter(admission: &Arc<Self>, address: Option<IpAddr>) -> Result<Place, Refused> {
+        let mut counts = admission.counts();
+        let refused = if counts.all >= admission.maximum {
+            Some(Refused::Overall(admission.maximum))
+        } else {
+            let of_address = address.and_then(|address| counts.by_address.get(&address)).copied();
+            (of_address.unwrap_or(0) >= admission.maximum_per_address && address.is_some())
+                .then_some(Refused::OfAddress(admission.maximum_per_address))
+        };
+        if let Some(refused) = refused {
+            counts.refused += 1;
+            return Err(refused);
+        }
+        counts.all += 1;
+        if let Some(address) = address {
+            *counts.by_address.entry(address).or_default() += 1;
+        }
+        Ok(Place {
+            admission: Arc::clone(admission),
+            address,
+        })
+    }
+
+    /// Returns the number of refusals since the last call that returned one, or `None` if that was a moment ago.
+    pub(super) fn to_log(&self) -> Option<u64> {
+        let mut counts = self.counts();
+        if counts.logged.is_some_and(|logged| logged.elapsed() < LOG_EVERY) {
+            return None;
+        }
+        counts.logged = Some(Instant::now());
+        Some(std::mem::take(&mut counts.refused))
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        // Nothing between two changes of the counts can panic.
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.admission.counts();
+        counts.all -= 1;
+        let Some(address) = self.address else { return };
+        if let Some(count) = counts.by_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.by_address.remove(&address);
+            }
+        }
+    }
+}
