@@ -53,7 +53,7 @@ impl Default for Limits {
             buffer: 64 * 1024,
             // Together with the connections to the servers, fewer than the 1,024 files that a process may usually open.
             connections: 800,
-            connections_per_address: 200,
+            connections_per_address: 400,
         }
     }
 }

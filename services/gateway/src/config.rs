@@ -8,7 +8,8 @@ use chassis::settings::{Reader, Secret, Url, Value};
 use messaging::kafka;
 
 use crate::client::Network;
-use crate::passwords::Password;
+use crate::memory;
+use crate::passwords::{HASHER_BYTES, Password};
 
 /// What the gateway needs to know to run.
 #[derive(Debug, Clone)]
@@ -154,7 +155,7 @@ impl Config {
                 connections: read.or("HTTP_CONNECTIONS", "800", "maximum number of open client connections"),
                 connections_per_address: read.or(
                     "HTTP_CONNECTIONS_PER_ADDRESS",
-                    "200",
+                    "400",
                     "maximum number of open connections of one client address; trusted proxies are exempt",
                 ),
             },
@@ -180,9 +181,9 @@ impl Config {
                     .optional::<NonZeroUsize>(
                         "PASSWORD_HASHERS",
                         "1",
-                        "passwords hashed at once; else half of the cores",
+                        "passwords hashed at once; else half of the cores, in at most a quarter of the memory",
                     )
-                    .map_or_else(half_of_the_cores, NonZeroUsize::get),
+                    .map_or_else(hashers, NonZeroUsize::get),
                 queue: read.or(
                     "PASSWORD_QUEUE",
                     "16",
@@ -306,8 +307,17 @@ fn bootstrap_admin(read: &mut Reader) -> Option<BootstrapAdmin> {
     }
 }
 
-fn half_of_the_cores() -> usize {
-    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
+fn hashers() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    hashers_for(cores, memory::limit())
+}
+
+/// Half of the cores, so that the other routes have the rest. In at most a quarter of the memory, because each hasher
+/// keeps its own.
+fn hashers_for(cores: usize, memory: Option<u64>) -> usize {
+    let by_memory = memory.map_or(u64::MAX, |bytes| bytes / 4 / HASHER_BYTES);
+    let by_memory = usize::try_from(by_memory).unwrap_or(usize::MAX);
+    (cores / 2).min(by_memory).max(1)
 }
 
 #[cfg(test)]
@@ -335,6 +345,17 @@ mod tests {
         assert_eq!(config.kafka.brokers, "one:9092,two:9092");
         assert_eq!(config.tokens.lifetime, Duration::from_secs(15 * 60));
         assert!(config.bootstrap_admin.is_none());
+    }
+
+    #[test]
+    fn hashers_have_half_of_the_cores_and_a_quarter_of_the_memory() {
+        const MIB: u64 = 1024 * 1024;
+        assert_eq!(hashers_for(8, None), 4);
+        assert_eq!(hashers_for(8, Some(1024 * MIB)), 4);
+        assert_eq!(hashers_for(64, Some(256 * MIB)), 3);
+        assert_eq!(hashers_for(2, Some(256 * MIB)), 1);
+        assert_eq!(hashers_for(8, Some(16 * MIB)), 1);
+        assert_eq!(hashers_for(1, None), 1);
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod fingerprint;
 pub mod limits;
 pub mod links;
 pub mod members;
+mod memory;
 pub mod operations;
 pub mod operator;
 pub mod passwords;

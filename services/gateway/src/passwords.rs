@@ -1,23 +1,21 @@
 //! Passwords: which are allowed, and how they are kept.
 
-use std::fmt;
-use std::sync::Arc;
+mod argon;
 
-use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
-use argon2::{Algorithm, Argon2, Params, Version};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use argon::Memory;
 use contracts::FieldError;
-use rand::RngCore;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config;
 
+/// Memory that one hasher uses and keeps, in bytes.
+pub const HASHER_BYTES: u64 = Memory::BYTES;
+
 const SHORTEST: usize = 12;
 const LONGEST: usize = 128;
-
-// OWASP Password Storage Cheat Sheet: Argon2id, 19 MiB, t=2, p=1.
-const MEMORY_KIB: u32 = 19 * 1024;
-const PASSES: u32 = 2;
-const LANES: u32 = 1;
 
 /// Those of the well-known lists that are long enough to be chosen, in lower case.
 const COMMON: &str = include_str!("passwords/common.txt");
@@ -48,7 +46,8 @@ struct Pool {
     /// One for everybody who is inside: being hashed, or waiting.
     places: Arc<Semaphore>,
     hashers: Arc<Semaphore>,
-    argon2: Argon2<'static>,
+    /// Of the hashers that are idle and have hashed before.
+    memories: Mutex<Vec<Memory>>,
     /// Verified where there is no such user, so that the answer takes as long.
     nobody: String,
 }
@@ -108,35 +107,39 @@ impl Fault {
 impl Hasher {
     /// Hashes once, for the password of nobody.
     pub fn new(config: config::Passwords) -> Self {
-        let params = Params::new(MEMORY_KIB, PASSES, LANES, None).expect("these parameters are valid");
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let nobody = hash(&argon2, &uuid::Uuid::now_v7().to_string());
+        let mut memory = Memory::new();
+        let nobody = memory.hash(&uuid::Uuid::now_v7().to_string());
         Self(Arc::new(Pool {
             places: Arc::new(Semaphore::new(config.hashers + config.queue)),
             hashers: Arc::new(Semaphore::new(config.hashers)),
-            argon2,
+            memories: Mutex::new(vec![memory]),
             nobody,
         }))
     }
 
     /// The hash to keep, in PHC string format.
     pub async fn hash(&self, password: Password) -> Result<String, Overloaded> {
-        self.run(move |pool| hash(&pool.argon2, &password.0)).await
+        self.run(move |_, memory| memory.hash(&password.0)).await
     }
 
     /// Whether `hash` is of this password. Without a hash it takes as long, and says no.
     pub async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, Overloaded> {
-        self.run(move |pool| {
+        self.run(move |pool, memory| {
             let known = hash.is_some();
             let hash = hash.as_deref().unwrap_or(&pool.nobody);
-            let matches = PasswordHash::new(hash)
-                .is_ok_and(|hash| pool.argon2.verify_password(password.as_bytes(), &hash).is_ok());
+            let matches = memory.verify(&password, hash).unwrap_or_else(|error| {
+                tracing::error!(%error, "a stored password hash cannot be verified: {error}");
+                false
+            });
             known && matches
         })
         .await
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Pool) -> T + Send + 'static) -> Result<T, Overloaded> {
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Pool, &mut Memory) -> T + Send + 'static,
+    ) -> Result<T, Overloaded> {
         let place = Arc::clone(&self.0.places).try_acquire_owned().map_err(|_| Overloaded)?;
         let hasher = Arc::clone(&self.0.hashers)
             .acquire_owned()
@@ -145,7 +148,10 @@ impl Hasher {
         let pool = Arc::clone(&self.0);
         let permits: [OwnedSemaphorePermit; 2] = [place, hasher];
         tokio::task::spawn_blocking(move || {
-            let result = work(&pool);
+            let memory = pool.memories().pop();
+            let mut memory = memory.unwrap_or_else(Memory::new);
+            let result = work(&pool, &mut memory);
+            pool.memories().push(memory);
             // Held to the end of the work, also where the request has gone away.
             drop(permits);
             result
@@ -155,14 +161,10 @@ impl Hasher {
     }
 }
 
-fn hash(argon2: &Argon2<'_>, password: &str) -> String {
-    let mut salt = [0; 16];
-    rand::rng().fill_bytes(&mut salt);
-    let salt = SaltString::encode_b64(&salt).expect("16 bytes are a salt");
-    argon2
-        .hash_password(password.as_bytes(), &salt)
-        .expect("any password of at most 4 GiB can be hashed")
-        .to_string()
+impl Pool {
+    fn memories(&self) -> MutexGuard<'_, Vec<Memory>> {
+        self.memories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]
