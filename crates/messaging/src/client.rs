@@ -5,7 +5,7 @@
 //! replaces a client that has no broker although Kafka responds to a new client.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
@@ -84,23 +84,35 @@ pub(crate) fn connect<C: Probe + FromClientConfig>(
 
 /// A working client as it is watched.
 pub(crate) trait Watched: Send + Sync {
+    /// Number of the client that works at present. It grows with each replacement.
+    fn generation(&self) -> u64;
+
     /// [Probes](Probe::probe) the client that works at present.
     fn probe(&self, topic: &str, timeout: Duration) -> KafkaResult<()>;
 
-    /// Requests that the owner replaces the client.
-    fn request_replacement(&self);
+    /// Requests that the owner replaces the client of this generation. A request for an earlier client is ignored,
+    /// because it was judged by what that client did.
+    fn request_replacement(&self, generation: u64);
 }
 
-/// The client that does one kind of work at present, shared by its owner and by those who watch it.
+/// The client that does one kind of work at present, shared by its owner and its watchers.
 pub(crate) struct WorkingClient<C> {
-    current: Mutex<Weak<C>>,
+    current: Mutex<Current<C>>,
     replacement: Notify,
+}
+
+struct Current<C> {
+    client: Weak<C>,
+    generation: u64,
 }
 
 impl<C> Default for WorkingClient<C> {
     fn default() -> Self {
         Self {
-            current: Mutex::new(Weak::new()),
+            current: Mutex::new(Current {
+                client: Weak::new(),
+                generation: 0,
+            }),
             replacement: Notify::new(),
         }
     }
@@ -109,7 +121,11 @@ impl<C> Default for WorkingClient<C> {
 impl<C> WorkingClient<C> {
     /// Makes `client` the one that is watched. Its owner drops it when it is replaced.
     pub(crate) fn set(&self, client: &Arc<C>) {
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(client);
+        let mut current = self.current();
+        current.client = Arc::downgrade(client);
+        current.generation += 1;
+        // A request that is still pending was for the client before.
+        self.take_request();
     }
 
     /// Returns the client.
@@ -117,8 +133,12 @@ impl<C> WorkingClient<C> {
     /// # Errors
     /// Returns an error while the owner creates one.
     pub(crate) fn get(&self) -> KafkaResult<Arc<C>> {
-        let client = self.current.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
-        client.ok_or_else(|| KafkaError::ClientCreation("it is not finished".to_owned()))
+        let client = self.current().client.upgrade();
+        client.ok_or_else(|| KafkaError::ClientCreation("the client is being created".to_owned()))
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current<C>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until a replacement is requested.
@@ -133,11 +153,18 @@ impl<C> WorkingClient<C> {
 }
 
 impl<C: Probe> Watched for WorkingClient<C> {
+    fn generation(&self) -> u64 {
+        self.current().generation
+    }
+
     fn probe(&self, topic: &str, timeout: Duration) -> KafkaResult<()> {
         self.get()?.probe(topic, timeout)
     }
 
-    fn request_replacement(&self) {
-        self.replacement.notify_one();
+    fn request_replacement(&self, generation: u64) {
+        let current = self.current();
+        if current.generation == generation {
+            self.replacement.notify_one();
+        }
     }
 }

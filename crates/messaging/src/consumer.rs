@@ -5,7 +5,7 @@
 
 mod assignment;
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -27,6 +27,8 @@ use crate::subscriptions::Subscriptions;
 const POLL: Duration = Duration::from_millis(100);
 /// While a partition is paused, its queue is looked at this often.
 const POLL_WHILE_PAUSED: Duration = Duration::from_millis(2);
+/// Time to leave the group when the process ends: within what the drain leaves of the shutdown deadline.
+const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
@@ -159,12 +161,12 @@ fn poll_client<L: Ledger>(assignments: &Arc<Assignments<L>>, stop: &Cancellation
         if assignments.client.take_request() {
             retired.cancel();
             assignments.revoke_all();
-            close_aside(consumer);
+            close(consumer);
             return Ok(Ended::Replaced);
         }
         if Instant::now() >= next_commit {
             next_commit = Instant::now() + COMMIT_EVERY;
-            commit(assignments, &consumer, CommitMode::Async);
+            commit(assignments, &consumer);
             // Its partition would stand still, and nothing would show it.
             if let Some(partition) = assignments.ended() {
                 result = Err(Error::Worker(partition));
@@ -174,25 +176,38 @@ fn poll_client<L: Ledger>(assignments: &Arc<Assignments<L>>, stop: &Cancellation
     }
     // Draining: every worker finishes the transaction under way, then the group is left.
     assignments.finish_all();
-    commit(assignments, &consumer, CommitMode::Sync);
+    commit(assignments, &consumer);
     consumer.unsubscribe();
+    if close(consumer).recv_timeout(CLOSE_LIMIT).is_err() {
+        tracing::warn!("the group was not left in time; the broker notices by its session timeout");
+    }
     result
 }
 
-/// Closes a replaced client on a thread of its own, because closing waits for brokers that the client no longer has.
-fn close_aside<L: Ledger>(consumer: Arc<BaseConsumer<assignment::Context<L>>>) {
+/// Closes a client on a separate thread, because closing may wait for brokers that the client no longer has. The receiver
+/// is notified at the end.
+fn close<L: Ledger>(mut consumer: Arc<BaseConsumer<assignment::Context<L>>>) -> mpsc::Receiver<()> {
+    let (ended, closed) = mpsc::channel();
     let closing = std::thread::Builder::new().name("kafka-close".to_owned());
-    closing
-        .spawn(move || drop(consumer))
-        .expect("a process can have one more thread");
+    let close = move || {
+        // A watcher may still use the client, and must not be the one that closes it.
+        while let Err(shared) = Arc::try_unwrap(consumer).map(drop) {
+            consumer = shared;
+            std::thread::sleep(POLL);
+        }
+        // The receiver may have been dropped.
+        let _ = ended.send(());
+    };
+    closing.spawn(close).expect("a process can have one more thread");
+    closed
 }
 
 /// The stored positions, for lag tools. Never inside a rebalance (librdkafka 4059).
-fn commit<L: Ledger>(assignments: &Assignments<L>, consumer: &BaseConsumer<assignment::Context<L>>, mode: CommitMode) {
+fn commit<L: Ledger>(assignments: &Assignments<L>, consumer: &BaseConsumer<assignment::Context<L>>) {
     let Some(list) = assignments.positions_to_commit() else {
         return;
     };
-    if let Err(error) = consumer.commit(&list, mode) {
+    if let Err(error) = consumer.commit(&list, CommitMode::Async) {
         tracing::debug!(%error, "the group's offsets were not committed; the stored positions count");
     }
 }

@@ -1,5 +1,6 @@
 //! Reading a log beside the consumer: outside of any group, and without moving a position.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -64,6 +65,20 @@ pub async fn beginnings(settings: &Settings, topic: &str) -> Result<Vec<(TopicPa
     Ok(beginnings.await.unwrap_or(Err(KafkaError::Canceled))?)
 }
 
+/// The offsets that a partition holds.
+///
+/// # Errors
+/// Returns an error if Kafka does not respond, or does not know the partition.
+pub(crate) async fn log(settings: &Settings, partition: &TopicPartition) -> Result<Range<i64>, Error> {
+    let (settings, partition) = (settings.clone(), partition.clone());
+    let log = tokio::task::spawn_blocking(move || {
+        let consumer: BaseConsumer = settings.connect(&settings.client(), TIMEOUT)?;
+        let (start, end) = consumer.fetch_watermarks(&partition.topic, partition.partition, TIMEOUT)?;
+        Ok(start..end)
+    });
+    Ok(log.await.unwrap_or(Err(KafkaError::Canceled))?)
+}
+
 fn beginnings_of(consumer: &BaseConsumer, name: &str) -> Result<Vec<(TopicPartition, i64)>, KafkaError> {
     let metadata = consumer.fetch_metadata(Some(name), TIMEOUT)?;
     let unknown = KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
@@ -120,7 +135,7 @@ fn read_on(
             if sender.blocking_send(Ok(read)).is_err() {
                 return Ok(());
             }
-            // The receiver may have taken its time.
+            // The receiver may have been slow.
             deadline = Instant::now() + NO_PROGRESS;
         }
         if ended || sender.is_closed() {

@@ -6,6 +6,7 @@ use contracts::{Codec, Registry, Timestamp, topics};
 use tokio_util::sync::CancellationToken;
 
 use crate::envelope::Envelope;
+use crate::kafka::Settings;
 use crate::ledger::{Ledger, StoredSchema};
 use crate::metrics::Metrics;
 use crate::publisher::Publisher;
@@ -24,8 +25,7 @@ pub(crate) struct Runtime<L: Ledger> {
     pub(crate) publisher: Publisher<L>,
     pub(crate) metrics: Metrics,
     pub(crate) registry: Option<Registry>,
-    pub(crate) inbox_retention: Duration,
-    pub(crate) transaction_limit: Duration,
+    pub(crate) settings: Settings,
 }
 
 impl<L: Ledger> Runtime<L> {
@@ -37,13 +37,13 @@ impl<L: Ledger> Runtime<L> {
     pub(crate) fn transaction_limit(&self, topic: &str) -> Duration {
         match topic == self.publisher.topic_name(&topics::OPS_COMMANDS) {
             true => OPERATION_LIMIT,
-            false => self.transaction_limit,
+            false => self.settings.transaction_limit,
         }
     }
 
     /// Whether a command is older than the inbox is sure to remember: it may have been executed.
     pub(crate) fn has_expired(&self, envelope: &Envelope) -> bool {
-        Timestamp::now() - self.inbox_retention > envelope.since()
+        Timestamp::now() - self.settings.inbox_retention > envelope.since()
     }
 
     /// Fetches a schema that was met on the wire; waits while the registry is down. `false`: the registry

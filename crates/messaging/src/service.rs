@@ -87,8 +87,7 @@ impl<L: Ledger> Connected<L> {
             publisher,
             metrics,
             registry,
-            inbox_retention: settings.inbox_retention,
-            transaction_limit: settings.transaction_limit,
+            settings: settings.clone(),
         });
         Self {
             identity,

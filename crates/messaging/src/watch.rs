@@ -85,6 +85,7 @@ impl<L: Ledger> Watch<L> {
         let mut up_at = Instant::now();
         let mut patience = PATIENCE;
         loop {
+            let generation = client.generation();
             match self.probe(Arc::clone(&client)).await {
                 Ok(()) => {
                     check.up();
@@ -96,7 +97,7 @@ impl<L: Ledger> Watch<L> {
                     if up_at.elapsed() >= patience && self.kafka_responds().await {
                         tracing::error!(client = name, without_broker = ?up_at.elapsed(),
                             "the client reaches no broker although Kafka responds to a new client; it is replaced");
-                        self.replace(name, &*client);
+                        self.replace(name, &*client, generation);
                         up_at = Instant::now();
                         patience = (patience * 2).min(LONGEST_PATIENCE);
                     }
@@ -106,9 +107,9 @@ impl<L: Ledger> Watch<L> {
         }
     }
 
-    fn replace(&self, name: &str, client: &dyn Watched) {
+    fn replace(&self, name: &str, client: &dyn Watched, generation: u64) {
         self.metrics().client_replacements.with_label_values(&[name]).inc();
-        client.request_replacement();
+        client.request_replacement(generation);
     }
 
     async fn probe(&self, client: Arc<dyn Watched>) -> Result<(), String> {
@@ -128,41 +129,49 @@ impl<L: Ledger> Watch<L> {
     /// Raises an alarm when a partition has a lag and does not advance. If its worker holds nothing, nothing is fetched,
     /// and the consumer's client is replaced, which assigns every partition again.
     async fn watch_progress(&self) {
+        let client = self.consumer.client();
         let mut stalls = Stalls::new(self.settings.stall_alarm);
+        let mut ends_are_known = true;
         loop {
+            let generation = client.generation();
             let consumer = self.consumer.clone();
-            if let Err(error) = blocking(move || consumer.query_ends(TIMEOUT)).await {
-                tracing::debug!(error, "Kafka did not report where the partitions end");
+            let ends = blocking(move || consumer.query_ends(TIMEOUT)).await;
+            if let (Err(error), true) = (&ends, ends_are_known) {
+                tracing::warn!(
+                    error,
+                    "Kafka does not report where the partitions end; their lag is not up to date"
+                );
             }
+            ends_are_known = ends.is_ok();
             let busy_limit = |lag: &PartitionLag| self.runtime.transaction_limit(&lag.partition.topic);
-            for stall in stalls.observe(Instant::now(), &self.consumer.lags(), busy_limit) {
-                match self.is_stalled(&stall.lag).await {
-                    true => self.alarm(&stall),
-                    false => stalls.dismiss(&stall.lag),
+            let mut nothing_is_fetched = false;
+            for Stall { lag, since } in stalls.observe(Instant::now(), &self.consumer.lags(), busy_limit) {
+                let settings = self.settings.clone();
+                let stalled = lag.clone();
+                let fetched = match lag.is_idle {
+                    true => blocking(move || has_record(&settings, &stalled)).await,
+                    false => Ok(false),
+                };
+                if lag.is_idle && fetched == Ok(false) {
+                    stalls.dismiss(&lag);
+                    continue;
                 }
+                tracing::error!(partition = %lag.partition, position = lag.position, lag = lag.lag, idle = lag.is_idle,
+                    stalled_for = ?since.elapsed(), "the partition has a lag and does not advance");
+                nothing_is_fetched |= fetched == Ok(true);
+            }
+            if nothing_is_fetched {
+                tracing::error!("the consumer fetches nothing although a new client does; its client is replaced");
+                self.replace(CONSUMER, &*client, generation);
             }
             self.metrics().stalled_partitions.set(stalls.alarmed());
             tokio::time::sleep(EVERY).await;
         }
     }
-
-    /// Returns `false` if nothing can be fetched at the position: compaction may have deleted every record up to the
-    /// end of the partition.
-    async fn is_stalled(&self, lag: &PartitionLag) -> bool {
-        let (settings, lag) = (self.settings.clone(), lag.clone());
-        !lag.is_idle || blocking(move || has_record(&settings, &lag)).await.unwrap_or(true)
-    }
-
-    fn alarm(&self, Stall { lag, since }: &Stall) {
-        tracing::error!(partition = %lag.partition, position = lag.position, lag = lag.lag, idle = lag.is_idle,
-            stalled_for = ?since.elapsed(), "the partition has a lag and does not advance");
-        if lag.is_idle {
-            self.replace(CONSUMER, &*self.consumer.client());
-        }
-    }
 }
 
-/// Reads with a new client whether there is a record between the position and the end of the partition.
+/// Reads with a new client. Returns `false` if there is no record between the position and the end of the partition:
+/// compaction may have deleted it.
 fn has_record(settings: &Settings, lag: &PartitionLag) -> Result<bool, KafkaError> {
     let consumer: BaseConsumer = settings.reader().create()?;
     let mut list = TopicPartitionList::new();

@@ -168,6 +168,7 @@ macro_rules! conformance_on_kafka {
             // The Kafka clients.
             a_consumer_that_lost_every_broker_consumes_again
             a_producer_that_lost_every_broker_publishes_again
+            a_process_whose_client_has_no_broker_is_not_ready
             a_partition_that_is_not_fetched_is_assigned_again
             a_partition_whose_worker_waits_raises_an_alarm
             a_log_that_ends_without_a_record_raises_no_alarm

@@ -195,7 +195,7 @@ impl Drop for KafkaTopics {
 /// A text that is not UTF-8, as a third-party producer may write it into a header's name.
 #[expect(unsafe_code, reason = "rdkafka takes names as str, and copies their bytes")]
 pub fn invalid_utf8() -> String {
-    // SAFETY: whoever gets this text only copies its bytes to the wire.
+    // SAFETY: the callers only copy its bytes.
     unsafe { String::from_utf8_unchecked(b"caf\xe9".to_vec()) }
 }
 

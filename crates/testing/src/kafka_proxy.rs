@@ -51,7 +51,7 @@ struct Orders {
 struct Connection {
     shared: Arc<Shared>,
     number: u64,
-    /// What was requested under a correlation id.
+    /// Headers of requests without a response, by correlation id.
     requests: Mutex<HashMap<i32, RequestHeader>>,
 }
 
@@ -79,12 +79,12 @@ impl KafkaProxy {
         Self { shared, end }
     }
 
-    /// What clients connect to instead of the broker.
+    /// Address that clients use as their broker.
     pub fn brokers(&self) -> String {
         self.shared.address.to_string()
     }
 
-    /// Answers the next `count` Metadata requests of the clients with this `client.id` as a cluster whose only broker is
+    /// Returns, to the next `count` Metadata requests of the clients with this `client.id`, a cluster whose only broker is
     /// fenced: no broker, and no leader of any partition. Also cuts the connections of these clients, as a broker that
     /// restarts does.
     pub fn hide_brokers(&self, client_id: &str, count: usize) {
@@ -95,7 +95,7 @@ impl KafkaProxy {
         }
     }
 
-    /// Whether all the requested answers without brokers were given to the clients with this `client.id`.
+    /// Returns `true` if the clients with this `client.id` got every response without brokers that was requested.
     pub fn brokers_were_hidden(&self, client_id: &str) -> bool {
         self.shared.orders().without_brokers.get(client_id) == Some(&0)
     }

@@ -1,9 +1,9 @@
 //! Which partitions this process has, their queues and workers, and what a rebalance does with them.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use contracts::Timestamp;
 use rdkafka::client::ClientContext;
@@ -68,6 +68,8 @@ struct Progress {
     position: AtomicI64,
     /// Timestamp of the oldest record in hand, micros; 0 where there is none.
     oldest: AtomicI64,
+    /// Whether the worker holds records.
+    busy: AtomicBool,
 }
 
 impl<L: Ledger> Assignments<L> {
@@ -190,7 +192,7 @@ impl<L: Ledger> Assignments<L> {
     fn assign(&self, consumer: &BaseConsumer<Context<L>>, given: &TopicPartitionList, stop: &CancellationToken) {
         let wanted = partitions_of(given);
         let Some(stored) = self.stored_positions(&wanted, stop) else {
-            return;
+            return take_paused(consumer, given);
         };
         let logs = logs_of(consumer, &wanted);
         let mut start = TopicPartitionList::new();
@@ -219,7 +221,8 @@ impl<L: Ledger> Assignments<L> {
                 .add_partition_offset(&partition.topic, partition.partition, at)
                 .expect("a stored position is a valid offset");
             if !outside.contains(&partition) {
-                self.start_worker(partition, position, at);
+                let end = logs.get(&partition).map_or(0, |(_, high)| *high);
+                self.start_worker(partition, position, at, end);
             }
         }
         if let Err(error) = consumer.incremental_assign(&start) {
@@ -234,7 +237,7 @@ impl<L: Ledger> Assignments<L> {
         }
     }
 
-    fn start_worker(&self, partition: TopicPartition, position: Option<i64>, begin: Offset) {
+    fn start_worker(&self, partition: TopicPartition, position: Option<i64>, begin: Offset, end: i64) {
         let topic = self
             .subscriptions
             .entries
@@ -264,7 +267,7 @@ impl<L: Ledger> Assignments<L> {
             worker: self.tokio.spawn(run),
             progress,
             committed: 0,
-            end: 0,
+            end,
         };
         if let Some(old) = self.partitions().insert(partition, assigned) {
             self.let_go(old);
@@ -363,6 +366,7 @@ impl<L: Ledger> Assignments<L> {
                 self.count_outside(|stopped| {
                     stopped.insert(partition.clone());
                 });
+                self.runtime.metrics.no_lag(&partition.topic, partition.partition);
                 if let Some(assigned) = self.partitions().remove(&partition) {
                     self.let_go(assigned);
                 }
@@ -391,7 +395,7 @@ impl Assigned {
             position,
             lag,
             age,
-            is_idle: oldest == 0,
+            is_idle: !self.progress.busy.load(Ordering::Acquire),
         }
     }
 }
@@ -414,6 +418,7 @@ async fn run(
         if received == 0 {
             return;
         }
+        progress.busy.store(true, Ordering::Release);
         progress.oldest.store(batch[0].timestamp.as_micros(), Ordering::Release);
         if worker.process(std::mem::take(&mut batch), &stop).await.is_err() {
             return;
@@ -422,6 +427,7 @@ async fn run(
             .position
             .store(worker.position().unwrap_or(0), Ordering::Release);
         if records.is_empty() {
+            progress.busy.store(false, Ordering::Release);
             progress.oldest.store(0, Ordering::Release);
         }
     }
@@ -468,19 +474,45 @@ fn offsets<C: ConsumerContext>(
     if partitions.is_empty() {
         return Ok(HashMap::new()); // librdkafka refuses an empty request.
     }
-    let mut request = list(partitions);
-    request.set_all_offsets(which)?;
-    let found = consumer.offsets_for_times(request, timeout)?;
-    let found = found
-        .elements()
-        .into_iter()
-        .filter_map(|element| match element.offset() {
-            Offset::Offset(offset) if element.error().is_ok() => {
-                Some((TopicPartition::new(element.topic(), element.partition()), offset))
-            }
-            _ => None,
-        });
-    Ok(found.collect())
+    let request = |partitions: &[TopicPartition], timeout| {
+        let mut request = list(partitions);
+        request.set_all_offsets(which)?;
+        let found = consumer.offsets_for_times(request, timeout)?;
+        let found = found
+            .elements()
+            .into_iter()
+            .filter_map(|element| match element.offset() {
+                Offset::Offset(offset) if element.error().is_ok() => {
+                    Some((TopicPartition::new(element.topic(), element.partition()), offset))
+                }
+                _ => None,
+            });
+        KafkaResult::Ok(found.collect::<HashMap<_, _>>())
+    };
+    let deadline = Instant::now() + timeout;
+    let error = match request(partitions, timeout / 2) {
+        Ok(found) => return Ok(found),
+        Err(error) => error,
+    };
+    // One leader that does not respond fails the request for all: the others are requested one by one.
+    let mut found = HashMap::new();
+    for (index, partition) in partitions.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let share = left / u32::try_from(partitions.len() - index).unwrap_or(u32::MAX);
+        found.extend(request(std::slice::from_ref(partition), share).unwrap_or_default());
+    }
+    match found.is_empty() {
+        true => Err(error),
+        false => Ok(found),
+    }
+}
+
+/// Takes an assignment of which nothing will be fetched.
+fn take_paused<C: ConsumerContext>(consumer: &BaseConsumer<C>, partitions: &TopicPartitionList) {
+    let taken = consumer.incremental_assign(partitions);
+    if let Err(error) = taken.and_then(|()| consumer.pause(partitions)) {
+        tracing::debug!(%error, "an assignment of a client that ends was not taken");
+    }
 }
 
 fn partitions_of(list: &TopicPartitionList) -> Vec<TopicPartition> {
@@ -522,7 +554,8 @@ impl<L: Ledger> ConsumerContext for Context<L> {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, what: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         let is_assignment = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         match (is_assignment, self.retired.is_cancelled()) {
-            (true, true) => return,
+            // librdkafka closes the client only after the assignment was taken.
+            (true, true) => take_paused(consumer, partitions),
             (true, false) => self.assignments.assign(consumer, partitions, &self.stop),
             (false, retired) => {
                 if !retired {

@@ -8,6 +8,7 @@ use super::{Operations, no};
 use crate::handler::Failure;
 use crate::ledger::Ledger;
 use crate::operator::Operated;
+use crate::read;
 use crate::record::TopicPartition;
 use crate::unit::Unit;
 
@@ -31,19 +32,46 @@ impl<L: Ledger> Operations<L> {
             return Ok(no("topic-unknown", detail));
         };
         let place = TopicPartition::new(self.runtime.publisher.topic_name(entry.topic), *partition);
-        let (ledger, tx) = unit.parts();
-        // The expected position is never `None`: MongoDB would end the transaction if there was one.
-        if !ledger
-            .advance(tx, &place, Some(*offset), offset.saturating_add(1))
-            .await?
-        {
+        // Past the end, the position would lose a record that is yet to be written.
+        let log = match read::log(&self.runtime.settings, &place).await {
+            Ok(log) => log,
+            Err(error) => return Ok(no("log-unknown", crate::chain(&error))),
+        };
+        if !log.contains(offset) {
             let detail = format!(
-                "the position of {service} on {topic}[{partition}] is not {offset}; `rollcall lag --partitions` lists \
-                 the positions"
+                "{topic}[{partition}] holds the offsets from {} to {}",
+                log.start,
+                log.end - 1
             );
-            return Ok(no("position-differs", detail));
+            return Ok(no("record-not-found", detail));
+        }
+        let expected = match self.is_first_position(&place, *offset, log.start).await? {
+            true => None,
+            false => Some(*offset),
+        };
+        let (ledger, tx) = unit.parts();
+        match (ledger.advance(tx, &place, expected, offset + 1).await?, expected) {
+            (true, _) => {}
+            // A worker was faster. MongoDB has ended the transaction.
+            (false, None) => return Err(Failure::Conflict("the partition got its first position".into())),
+            (false, Some(_)) => {
+                let detail = format!(
+                    "the position of {service} on {topic}[{partition}] is not {offset}; `rollcall lag --partitions` \
+                     lists the positions"
+                );
+                return Ok(no("position-differs", detail));
+            }
         }
         tracing::warn!(partition = %place, offset, reason, "an operator skipped a record");
-        Ok(Operated::Done(json!({ "position": offset.saturating_add(1) })))
+        Ok(Operated::Done(json!({ "position": offset + 1 })))
+    }
+
+    /// Returns `true` if the record is the first of the log, and the service has no position there yet.
+    async fn is_first_position(&self, place: &TopicPartition, offset: i64, start: i64) -> Result<bool, Failure> {
+        if offset != start {
+            return Ok(false);
+        }
+        let positions = self.runtime.ledger.positions(std::slice::from_ref(place)).await?;
+        Ok(positions.is_empty())
     }
 }

@@ -15,6 +15,11 @@ pub(super) struct Stall {
     pub(super) since: Instant,
 }
 
+/// A partition that is missing for this long is no longer this process's. A replaced client gets its own back sooner.
+const ABSENCE: Duration = Duration::from_secs(10);
+/// Each report of a partition that stays where it is doubles the time to the next one, up to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10 * 60);
+
 /// The partitions with a lag, and since when each has been where it is.
 pub(super) struct Stalls {
     limit: Duration,
@@ -24,6 +29,10 @@ pub(super) struct Stalls {
 struct Waiting {
     position: i64,
     since: Instant,
+    /// When it was last observed.
+    seen: Instant,
+    /// No record is between the position and this offset.
+    empty_until: Option<i64>,
     /// When it is reported next, and how long after that again.
     due: Instant,
     pause: Duration,
@@ -50,24 +59,34 @@ impl Stalls {
     ) -> Vec<Stall> {
         let mut before = std::mem::take(&mut self.waiting);
         let mut stalls = Vec::new();
+        for caught_up in lags.iter().filter(|lag| lag.lag == 0) {
+            before.remove(&caught_up.partition);
+        }
         for lag in lags.iter().filter(|lag| lag.lag > 0) {
             let limit = match lag.is_idle {
                 true => self.limit,
                 false => self.limit.max(busy_limit(lag)),
             };
-            let known = before.remove(&lag.partition);
-            let mut waiting = known.filter(|known| known.position == lag.position).unwrap_or(Waiting {
+            let is_where_it_was = |known: &Waiting| {
+                let has_a_record_now = known.empty_until.is_some_and(|end| end < lag.position + lag.lag);
+                known.position == lag.position && !has_a_record_now
+            };
+            let known = before.remove(&lag.partition).filter(is_where_it_was);
+            let mut waiting = known.unwrap_or(Waiting {
                 position: lag.position,
                 since: now,
+                seen: now,
+                empty_until: None,
                 due: now,
                 pause: Duration::ZERO,
                 alarmed: false,
             });
+            waiting.seen = now;
             if waiting.pause.is_zero() {
                 waiting.due = waiting.since + limit;
             }
             if now >= waiting.due {
-                waiting.pause = (waiting.pause * 2).max(limit);
+                waiting.pause = (waiting.pause * 2).clamp(limit, LONGEST_PAUSE.max(limit));
                 waiting.due = now + waiting.pause;
                 waiting.alarmed = true;
                 stalls.push(Stall {
@@ -77,13 +96,16 @@ impl Stalls {
             }
             self.waiting.insert(lag.partition.clone(), waiting);
         }
+        before.retain(|_, missing| now < missing.seen + ABSENCE);
+        self.waiting.extend(before);
         stalls
     }
 
-    /// A reported partition has nothing to fetch.
+    /// A reported partition has nothing to fetch up to its present end.
     pub(super) fn dismiss(&mut self, lag: &PartitionLag) {
         if let Some(waiting) = self.waiting.get_mut(&lag.partition) {
             waiting.alarmed = false;
+            waiting.empty_until = Some(lag.position + lag.lag);
         }
     }
 
@@ -111,6 +133,12 @@ mod tests {
                 stalls: Stalls::new(LIMIT),
                 start: Instant::now(),
             }
+        }
+
+        /// No partition is assigned after `seconds`.
+        fn absent(&mut self, seconds: u64) {
+            let now = self.start + Duration::from_secs(seconds);
+            assert!(self.stalls.observe(now, &[], |_| BUSY_LIMIT).is_empty());
         }
 
         /// Returns the positions that are reported after `seconds`.
@@ -170,7 +198,26 @@ mod tests {
     }
 
     #[test]
-    fn a_dismissed_partition_raises_no_alarm_until_it_is_reported_again() {
+    fn a_stalled_partition_stays_reported_while_its_client_is_replaced() {
+        let mut observed = Observed::new();
+        observed.at(0, 7, 1, true);
+        assert_eq!(observed.at(10, 7, 1, true), [7]);
+        for second in 11..15 {
+            observed.absent(second);
+            assert_eq!(observed.stalls.alarmed(), 1);
+        }
+        let reported: Vec<_> = (15..100)
+            .filter(|second| !observed.at(*second, 7, 1, true).is_empty())
+            .collect();
+        assert_eq!(reported, [20, 40, 80]);
+
+        observed.absent(109);
+        assert_eq!(observed.stalls.alarmed(), 0, "another process has it");
+        assert!(observed.at(110, 7, 1, true).is_empty());
+    }
+
+    #[test]
+    fn a_dismissed_partition_is_reported_again_when_a_record_arrives() {
         let mut observed = Observed::new();
         observed.at(0, 7, 1, true);
         assert_eq!(observed.at(10, 7, 1, true), [7]);
@@ -184,7 +231,9 @@ mod tests {
         observed.stalls.dismiss(&dismissed);
         assert_eq!(observed.stalls.alarmed(), 0);
         assert!(observed.at(11, 7, 1, true).is_empty());
-        assert_eq!(observed.at(20, 7, 2, true), [7]);
+        assert!(observed.at(15, 7, 2, true).is_empty());
+        assert!(observed.at(24, 7, 2, true).is_empty());
+        assert_eq!(observed.at(25, 7, 2, true), [7]);
         assert_eq!(observed.stalls.alarmed(), 1);
     }
 }

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use contracts::topics;
-use messaging::Record;
 use messaging::kafka::Settings;
 use uuid::Uuid;
 
@@ -19,6 +18,8 @@ const RECOVERY: Duration = Duration::from_secs(10);
 
 const REPLACEMENTS: &str = "rollcall_kafka_client_replacements_total";
 
+const PARTITIONS: i32 = 3;
+
 /// The Kafka topics of one test, behind a proxy.
 struct Proxied {
     kafka: KafkaTopics,
@@ -28,7 +29,7 @@ struct Proxied {
 impl Proxied {
     async fn start() -> Self {
         Self {
-            kafka: KafkaTopics::create(1).await,
+            kafka: KafkaTopics::create(PARTITIONS).await,
             proxy: KafkaProxy::start().await,
         }
     }
@@ -39,12 +40,16 @@ impl Proxied {
         settings
     }
 
-    /// Writes first messages of new keys, not through the proxy.
-    async fn produce<S: Store>(&self, framer: &Service<S>, count: usize) {
-        let records: Vec<Record> = (0..count)
-            .map(|_| framer.record(happened(Uuid::now_v7(), 1, "")))
-            .collect();
-        self.kafka.produce(&records).await;
+    /// Writes the first message of a new key to each partition, not through the proxy.
+    async fn produce<S: Store>(&self, framer: &Service<S>) {
+        let first = |partition| {
+            let mut record = framer.record(happened(Uuid::now_v7(), 1, ""));
+            record.partition.partition = partition;
+            record
+        };
+        self.kafka
+            .produce(&(0..PARTITIONS).map(first).collect::<Vec<_>>())
+            .await;
     }
 
     /// A broker stall: the clients of this id see a cluster without brokers once, and the real one from then on.
@@ -62,12 +67,12 @@ pub async fn a_consumer_that_lost_every_broker_consumes_again<S: Store>() {
     let store = S::fresh().await;
     let framer = framer(&store, &proxied.settings());
     let process = Process::whole(&store, proxied.settings());
-    proxied.produce(&framer, 3).await;
+    proxied.produce(&framer).await;
     effects_are_there(&store, 3).await;
 
     proxied.stall("rollcall-consumer").await;
     let stalled = Instant::now();
-    proxied.produce(&framer, 3).await;
+    proxied.produce(&framer).await;
     effects_are_there(&store, 6).await;
     process.is_ready().await;
     assert!(stalled.elapsed() < RECOVERY, "it took {:?}", stalled.elapsed());
@@ -91,22 +96,37 @@ pub async fn a_producer_that_lost_every_broker_publishes_again<S: Store>() {
     process.stop().await;
 }
 
+/// Readiness comes from the clients that do the work: other clients reach the broker all the time.
+pub async fn a_process_whose_client_has_no_broker_is_not_ready<S: Store>() {
+    let proxied = Proxied::start().await;
+    let store = S::fresh().await;
+    let process = Process::whole(&store, proxied.settings());
+    for client_id in ["rollcall-consumer", "rollcall-producer"] {
+        process.is_ready().await;
+        proxied.proxy.hide_brokers(client_id, usize::MAX);
+        process.is_not_ready().await;
+        proxied.proxy.hide_brokers(client_id, 0);
+    }
+    process.is_ready().await;
+    process.stop().await;
+}
+
 /// The client seems connected, and fetches nothing: the watchdog notices that the partition does not advance.
 pub async fn a_partition_that_is_not_fetched_is_assigned_again<S: Store>() {
     let proxied = Proxied::start().await;
     let store = S::fresh().await;
     let mut settings = proxied.settings();
-    settings.stall_alarm = Duration::from_secs(1);
+    settings.stall_alarm = Duration::from_secs(2);
     let framer = framer(&store, &settings);
     let process = Process::whole(&store, settings);
-    proxied.produce(&framer, 3).await;
+    proxied.produce(&framer).await;
     effects_are_there(&store, 3).await;
 
     proxied.proxy.swallow_fetches().await;
-    proxied.produce(&framer, 3).await;
+    proxied.produce(&framer).await;
     process.metric_reaches("rollcall_stalled_partitions", "", 1.0).await;
     effects_are_there(&store, 6).await;
-    assert!(process.metric(REPLACEMENTS, "") > 0.0);
+    assert_eq!(process.metric(REPLACEMENTS, ""), 1.0, "once for all partitions");
     eventually("the alarm ends", DEADLINE, || async {
         (process.metric("rollcall_stalled_partitions", "") == 0.0).then_some(())
     })
@@ -119,7 +139,7 @@ pub async fn a_partition_whose_worker_waits_raises_an_alarm<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;
     let mut settings = kafka.settings();
-    settings.stall_alarm = Duration::from_secs(1);
+    settings.stall_alarm = Duration::from_secs(2);
     settings.transaction_limit = Duration::from_secs(1);
     let framer = framer(&store, &settings);
     let ledger = FaultyLedger::new(store.ledger());
@@ -142,7 +162,7 @@ pub async fn a_log_that_ends_without_a_record_raises_no_alarm<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;
     let mut settings = kafka.settings();
-    settings.stall_alarm = Duration::from_secs(1);
+    settings.stall_alarm = Duration::from_secs(2);
     // An aborted transaction leaves records that no consumer is given, and a control record.
     kafka.abort_transaction(&topics::EVENTS).await;
     let process = Process::whole(&store, settings);

@@ -148,6 +148,14 @@ impl<S: Store> Process<S> {
         .await;
     }
 
+    /// Until the process is not ready.
+    pub(super) async fn is_not_ready(&self) {
+        eventually("the process is not ready", DEADLINE, || async {
+            (!self.health.is_ready()).then_some(())
+        })
+        .await;
+    }
+
     /// The stored positions of the partitions it has, by topic and partition.
     pub(super) fn assigned(&self) -> Vec<(String, i32, i64)> {
         let lags = self.consumer.as_ref().expect("it listens").lags();
