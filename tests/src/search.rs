@@ -47,7 +47,7 @@ async fn tables(url: &str, texts: &[&str]) -> Result<Vec<String>> {
         .collect();
     let mut found = Vec::new();
     for name in names {
-        let name: String = name.get(0);
+        let name: String = name.try_get(0)?;
         let query = format!("SELECT EXISTS (SELECT FROM {name} t WHERE t::text ILIKE ANY($1))");
         let holds: bool = sqlx::query_scalar(&query).bind(&patterns).fetch_one(&pool).await?;
         if holds {

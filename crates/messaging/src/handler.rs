@@ -73,6 +73,8 @@ impl From<StoreError> for Failure {
             StoreErrorKind::Unavailable => Self::Retry(error.source),
             StoreErrorKind::Conflict => Self::Conflict(error.source),
             StoreErrorKind::Broken => Self::Poison(error.source),
+            // With its kind, because the worker raises an alarm.
+            StoreErrorKind::Unexpected => Self::Retry(Box::new(error)),
         }
     }
 }

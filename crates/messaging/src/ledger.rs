@@ -37,9 +37,15 @@ pub enum StoreErrorKind {
     /// Another transaction was faster (a unique row, a serialization failure): look again, then decide anew.
     #[error("another transaction was faster")]
     Conflict,
-    /// The statement can never work with this data.
+    /// The store cannot store this data, whenever it is tried again. Only an error that clearly blames the data is of
+    /// this kind, because the message is then given up.
     #[error("the store refused the data")]
     Broken,
+    /// Neither the data nor the infrastructure explains the error, for example a table that a migration has changed, a
+    /// missing privilege or a wrong statement. It is retried like `Unavailable`, and raises an alarm, because an
+    /// operator may have to act.
+    #[error("the store failed unexpectedly")]
+    Unexpected,
 }
 
 impl StoreError {

@@ -12,6 +12,7 @@ pub struct Metrics {
     pub(crate) gaps: IntCounterVec,
     pub(crate) forks: IntCounterVec,
     pub(crate) retries: IntCounterVec,
+    pub(crate) unexpected_store_errors: IntCounterVec,
     pub(crate) parked_keys: IntGaugeVec,
     pub(crate) oldest_gap_age: GaugeVec,
     pub(crate) dead_letters: IntCounterVec,
@@ -103,6 +104,11 @@ impl Metrics {
             retries: counter(
                 "rollcall_batch_retries_total",
                 "Attempts that were rolled back and made again",
+                &["topic"],
+            )?,
+            unexpected_store_errors: counter(
+                "rollcall_unexpected_store_errors_total",
+                "Attempts that failed in the store for a reason that is neither the data nor the infrastructure",
                 &["topic"],
             )?,
             parked_keys: int_gauge(

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::handler::{BoxError, Failure};
-use crate::ledger::{CommitError, Ledger, StoreError};
+use crate::ledger::{CommitError, Ledger, StoreError, StoreErrorKind};
 use crate::record::{Record, TopicPartition};
 use crate::runtime::Runtime;
 use crate::unit::Unit;
@@ -295,13 +295,18 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
         error: &BoxError,
         stop: &CancellationToken,
     ) -> Result<(), Stopped> {
-        tracing::warn!(partition = %self.partition, error = chain(error.as_ref()), wait = ?back_off,
-            "the partition waits; nothing is lost");
-        self.runtime
-            .metrics
-            .retries
-            .with_label_values(&[&self.partition.topic])
-            .inc();
+        let topic = &self.partition.topic;
+        let metrics = &self.runtime.metrics;
+        let cause = error.downcast_ref::<StoreError>();
+        if cause.is_some_and(|cause| cause.kind == StoreErrorKind::Unexpected) {
+            tracing::error!(partition = %self.partition, error = chain(error.as_ref()), wait = ?back_off,
+                "the partition waits, because the store fails in a way that no message causes; nothing is lost");
+            metrics.unexpected_store_errors.with_label_values(&[topic]).inc();
+        } else {
+            tracing::warn!(partition = %self.partition, error = chain(error.as_ref()), wait = ?back_off,
+                "the partition waits; nothing is lost");
+        }
+        metrics.retries.with_label_values(&[topic]).inc();
         wait_or_stop(back_off, stop).await
     }
 }

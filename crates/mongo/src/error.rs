@@ -32,6 +32,38 @@ const DATA: [i32; 16] = [
     17420, // the upserted document is too large
 ];
 
+/// Codes that blame the infrastructure: those that the driver tries again, and those of a short-lived state. Every other
+/// code raises an alarm while its message waits.
+const INFRASTRUCTURE: [i32; 27] = [
+    6,     // HostUnreachable
+    7,     // HostNotFound
+    24,    // LockTimeout
+    46,    // LockBusy
+    50,    // MaxTimeMSExpired
+    64,    // WriteConcernFailed
+    89,    // NetworkTimeout
+    91,    // ShutdownInProgress
+    112,   // WriteConflict
+    117,   // ConflictingOperationInProgress
+    134,   // ReadConcernMajorityNotAvailableYet
+    189,   // PrimarySteppedDown
+    225,   // TransactionTooOld
+    239,   // SnapshotTooOld
+    244,   // TransactionAborted
+    246,   // SnapshotUnavailable
+    251,   // NoSuchTransaction
+    262,   // ExceededTimeLimit
+    290,   // TransactionExceededLifetimeLimitSeconds
+    9001,  // SocketException
+    10107, // NotWritablePrimary
+    11600, // InterruptedAtShutdown
+    11601, // Interrupted
+    11602, // InterruptedDueToReplStateChange
+    13388, // StaleConfig
+    13435, // NotPrimaryNoSecondaryOk
+    13436, // NotPrimaryOrSecondary
+];
+
 /// Interruptions of a command that may have done its work.
 const INTERRUPTIONS: [i32; 8] = [
     50,    // MaxTimeMSExpired
@@ -113,9 +145,8 @@ fn kind(error: &mongodb::error::Error) -> StoreErrorKind {
     }
     match (code(error), error.kind.as_ref()) {
         (Some(code), _) => kind_of_code(code),
-        (None, ErrorKind::InvalidArgument { .. } | ErrorKind::Bson(_) | ErrorKind::InvalidTlsConfig { .. }) => {
-            StoreErrorKind::Broken
-        }
+        (None, ErrorKind::InvalidArgument { .. } | ErrorKind::Bson(_)) => StoreErrorKind::Broken,
+        (None, ErrorKind::InvalidTlsConfig { .. }) => StoreErrorKind::Unexpected,
         (None, _) => StoreErrorKind::Unavailable,
     }
 }
@@ -124,7 +155,8 @@ pub(crate) fn kind_of_code(code: i32) -> StoreErrorKind {
     match code {
         DUPLICATE_KEY => StoreErrorKind::Conflict,
         code if DATA.contains(&code) => StoreErrorKind::Broken,
-        _ => StoreErrorKind::Unavailable,
+        code if INFRASTRUCTURE.contains(&code) => StoreErrorKind::Unavailable,
+        _ => StoreErrorKind::Unexpected,
     }
 }
 
@@ -222,9 +254,16 @@ mod tests {
     #[test]
     fn infrastructure_waits() {
         assert_eq!(kind(&lost()), StoreErrorKind::Unavailable);
-        // NotWritablePrimary, Unauthorized, CommandNotFound: no message is to blame.
-        for code in [10107, 13, 59] {
+        for code in INFRASTRUCTURE {
             assert_eq!(kind(&command(code)), StoreErrorKind::Unavailable, "{code}");
+        }
+    }
+
+    #[test]
+    fn an_error_that_no_message_causes_waits_and_raises_an_alarm() {
+        // Unauthorized, NamespaceNotFound, CommandNotFound, and a code of a later version.
+        for code in [13, 26, 59, 999_999] {
+            assert_eq!(kind(&command(code)), StoreErrorKind::Unexpected, "{code}");
         }
     }
 

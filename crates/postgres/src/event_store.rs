@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use contracts::{Aggregate, Codec, Message};
+use messaging::BoxError;
 use messaging::ledger::{StoreError, StoreErrorKind};
-use sqlx::Row;
 use uuid::Uuid;
 
+use crate::ledger::get;
 use crate::{Tx, store_error};
 
 /// A snapshot is taken when a stream passes a multiple of this version.
@@ -77,13 +78,13 @@ pub(crate) async fn load<A: Aggregate>(
             .await
             .map_err(store_error)?;
     for row in snapshots {
-        let stream: Uuid = row.get("stream_id");
-        match serde_json::from_str(row.get("state")) {
+        let stream: Uuid = get(&row, "stream_id")?;
+        match serde_json::from_str(get(&row, "state")?) {
             Ok(state) => {
                 loaded.insert(
                     stream,
                     Loaded {
-                        version: row.get("version"),
+                        version: get(&row, "version")?,
                         state,
                     },
                 );
@@ -107,12 +108,13 @@ pub(crate) async fn load<A: Aggregate>(
     // What the context learns from old domain events is in the service's rows already.
     let mut scratch = A::Context::default();
     for row in rows {
-        let stream: Uuid = row.get("stream_id");
-        let version: i64 = row.get("version");
+        let stream: Uuid = get(&row, "stream_id")?;
+        let version: i64 = get(&row, "version")?;
         let aggregate = loaded.get_mut(&stream).expect("only these streams were asked for");
-        let event = decode::<A::DomainEvent>(codec, stream, version, row.get("type"), row.get("payload"))?;
+        let event = decode::<A::DomainEvent>(codec, stream, version, get(&row, "type")?, get(&row, "payload")?)
+            .map_err(unreadable)?;
         if version != aggregate.version + 1 {
-            return Err(broken(format!(
+            return Err(unreadable(format!(
                 "the journal of {stream} goes from version {} to {version}",
                 aggregate.version
             )));
@@ -129,13 +131,13 @@ pub(crate) fn decode<M: Message>(
     version: i64,
     type_name: &str,
     payload: &[u8],
-) -> Result<M, StoreError> {
+) -> Result<M, BoxError> {
     match M::decode(codec, type_name, payload) {
         Ok(Some(event)) => Ok(event),
-        Ok(None) => Err(broken(format!(
-            "version {version} of {stream} is {type_name}, which this process does not know"
-        ))),
-        Err(error) => Err(StoreError::new(StoreErrorKind::Broken, error)),
+        Ok(None) => {
+            Err(format!("version {version} of {stream} is {type_name}, which this process does not know").into())
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -221,6 +223,8 @@ pub(crate) async fn snapshot<A: Aggregate>(
     Ok(())
 }
 
-pub(crate) fn broken(what: String) -> StoreError {
-    StoreError::new(StoreErrorKind::Broken, what)
+/// The journal is not as this process can read it: a newer version of the service may have written it. The command
+/// that needs it is not to blame, so it waits.
+fn unreadable(what: impl Into<BoxError>) -> StoreError {
+    StoreError::new(StoreErrorKind::Unexpected, what)
 }

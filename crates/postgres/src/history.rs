@@ -2,13 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use contracts::{Aggregate, Codec, Timestamp};
-use messaging::ledger::StoreError;
-use sqlx::Row;
+use messaging::BoxError;
+use messaging::ledger::{StoreError, StoreErrorKind};
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use crate::event_store::{Loaded, broken, decode};
-use crate::ledger::timestamp;
+use crate::event_store::{Loaded, decode};
+use crate::ledger::{get, timestamp};
 use crate::{Tx, store_error};
 
 /// Domain events that are read at once.
@@ -57,7 +57,7 @@ pub(crate) async fn read(tx: &mut Tx, stream: Uuid, after: i64, limit: i64) -> R
     .fetch_all(&mut **tx)
     .await
     .map_err(store_error)?;
-    Ok(rows.iter().map(entry).collect())
+    rows.iter().map(entry).collect()
 }
 
 /// Domain events of a message's making: it itself, what it caused, its chain. They were said after it was made, and
@@ -80,7 +80,7 @@ pub(crate) async fn of_message(tx: &mut Tx, id: Uuid) -> Result<Vec<Entry>, Stor
     .fetch_all(&mut **tx)
     .await
     .map_err(store_error)?;
-    Ok(rows.iter().map(entry).collect())
+    rows.iter().map(entry).collect()
 }
 
 /// Makes an aggregate of all its domain events, without a snapshot. Also answers when the last of them was said.
@@ -110,11 +110,12 @@ pub(crate) async fn replay<A: Aggregate>(
             }
             if entry.version != aggregate.version + 1 {
                 let (known, found) = (aggregate.version, entry.version);
-                return Err(broken(format!(
+                return Err(unreadable(format!(
                     "the journal of {stream} goes from version {known} to {found}"
                 )));
             }
-            let event = decode::<A::DomainEvent>(codec, stream, entry.version, &entry.type_name, &entry.payload)?;
+            let event = decode::<A::DomainEvent>(codec, stream, entry.version, &entry.type_name, &entry.payload)
+                .map_err(unreadable)?;
             aggregate.state.evolve(&mut scratch, stream, &event);
             aggregate.version = entry.version;
             said_at = Some(entry.said_at);
@@ -134,16 +135,21 @@ pub(crate) async fn snapshots<A: Aggregate>(tx: &mut Tx) -> Result<Vec<(Uuid, i6
         .map_err(store_error)
 }
 
-fn entry(row: &PgRow) -> Entry {
-    Entry {
-        stream: row.get("stream_id"),
-        version: row.get("version"),
-        type_name: row.get("type"),
-        payload: row.get("payload"),
-        message_id: row.get("message_id"),
-        correlation_id: row.get("correlation_id"),
-        causation_id: row.get("causation_id"),
-        actor: row.get("actor"),
-        said_at: timestamp(row.get("said_at")),
-    }
+fn entry(row: &PgRow) -> Result<Entry, StoreError> {
+    Ok(Entry {
+        stream: get(row, "stream_id")?,
+        version: get(row, "version")?,
+        type_name: get(row, "type")?,
+        payload: get(row, "payload")?,
+        message_id: get(row, "message_id")?,
+        correlation_id: get(row, "correlation_id")?,
+        causation_id: get(row, "causation_id")?,
+        actor: get(row, "actor")?,
+        said_at: timestamp(get(row, "said_at")?),
+    })
+}
+
+/// An operator asks for what the journal cannot give: the operation fails, and no other one waits for it.
+fn unreadable(what: impl Into<BoxError>) -> StoreError {
+    StoreError::new(StoreErrorKind::Broken, what)
 }

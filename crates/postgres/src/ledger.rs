@@ -11,8 +11,8 @@ use messaging::ledger::{
     Parked, Sequence, StoreError, StoreErrorKind, StoredSchema, Whereabouts,
 };
 use messaging::{Headers, TopicPartition};
-use sqlx::Row;
 use sqlx::postgres::{PgDatabaseError, PgRow, PgSeverity};
+use sqlx::{Decode, Row as _, Type};
 use uuid::Uuid;
 
 use crate::{Postgres, Tx, in_time, operations, outbox, store_error};
@@ -67,10 +67,9 @@ impl Ledger for Postgres {
         .bind(numbers)
         .fetch_all(self.pool());
         let rows = in_time(async { rows.await.map_err(store_error) }).await?;
-        Ok(rows
-            .iter()
-            .map(|row| (partition(row), row.get("next_offset")))
-            .collect())
+        rows.iter()
+            .map(|row| Ok((partition(row)?, get(row, "next_offset")?)))
+            .collect()
     }
 
     async fn advance(
@@ -143,18 +142,16 @@ impl Ledger for Postgres {
         .fetch_all(&mut **tx)
         .await
         .map_err(store_error)?;
-        Ok(rows
-            .iter()
-            .map(|row| {
-                let sequence = Sequence {
-                    last: row.get("last"),
-                    last_id: row.get("last_id"),
-                    poisoned_at: row.get("poisoned_at"),
-                    has_parked: row.get("has_parked"),
-                };
-                (row.get("key"), sequence)
-            })
-            .collect())
+        let sequence = |row: &PgRow| {
+            let sequence = Sequence {
+                last: get(row, "last")?,
+                last_id: get(row, "last_id")?,
+                poisoned_at: get(row, "poisoned_at")?,
+                has_parked: get(row, "has_parked")?,
+            };
+            Ok((get(row, "key")?, sequence))
+        };
+        rows.iter().map(sequence).collect()
     }
 
     async fn set_sequences(
@@ -443,8 +440,8 @@ impl Ledger for Postgres {
             let statements = [
                 format!("CREATE TABLE {name} (LIKE inbox INCLUDING ALL)"),
                 format!(
-                    "WITH moved AS (DELETE FROM inbox_other WHERE day = '{day}' RETURNING *)
-                     INSERT INTO {name} SELECT * FROM moved"
+                    "WITH moved AS (DELETE FROM inbox_other WHERE day = '{day}' RETURNING day, message_id, attempt)
+                     INSERT INTO {name} (day, message_id, attempt) SELECT day, message_id, attempt FROM moved"
                 ),
                 format!("ALTER TABLE inbox ATTACH PARTITION {name} FOR VALUES FROM ('{day}') TO ('{next}')"),
             ];
@@ -500,16 +497,27 @@ pub(crate) fn columns(partitions: &[TopicPartition]) -> (Vec<String>, Vec<i32>) 
         .unzip()
 }
 
-pub(crate) fn partition(row: &PgRow) -> TopicPartition {
-    TopicPartition::new(row.get::<String, _>("topic"), row.get("partition"))
+/// Reads a column. Unlike `Row::get`, it does not panic where the table is not as this process knows it.
+pub(crate) fn get<'r, T>(row: &'r PgRow, column: &str) -> Result<T, StoreError>
+where
+    T: Decode<'r, sqlx::Postgres> + Type<sqlx::Postgres>,
+{
+    row.try_get(column).map_err(store_error)
 }
 
-pub(crate) fn value(row: &PgRow) -> Option<Bytes> {
-    row.get::<Option<Vec<u8>>, _>("value").map(Bytes::from)
+pub(crate) fn partition(row: &PgRow) -> Result<TopicPartition, StoreError> {
+    Ok(TopicPartition::new(
+        get::<String>(row, "topic")?,
+        get(row, "partition")?,
+    ))
+}
+
+pub(crate) fn value(row: &PgRow) -> Result<Option<Bytes>, StoreError> {
+    Ok(get::<Option<Vec<u8>>>(row, "value")?.map(Bytes::from))
 }
 
 pub(crate) fn headers(row: &PgRow) -> Result<Headers, StoreError> {
-    Headers::from_json(row.get("headers")).map_err(|error| StoreError::new(StoreErrorKind::Broken, error))
+    Headers::from_json(get(row, "headers")?).map_err(|error| StoreError::new(StoreErrorKind::Unexpected, error))
 }
 
 /// Columns that were written from a [`Timestamp`] fit into one.

@@ -75,6 +75,9 @@ impl Postgres {
             .acquire_timeout(Duration::from_secs(10))
             // A connection is looked at when a statement fails, not before each one.
             .test_before_acquire(false)
+            // A migration that runs beside this process may make prepared statements unusable, and the driver keeps
+            // them for as long as their connection.
+            .before_acquire(|_, connection| Box::pin(std::future::ready(Ok(error::is_current(connection.age)))))
             .after_release(|connection, _| Box::pin(answers(connection)))
             .connect_with(options.options(SERVER_SIDE))
             .await

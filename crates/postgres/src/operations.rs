@@ -6,11 +6,11 @@ use bytes::Bytes;
 use contracts::DeadLetterReason;
 use messaging::Record;
 use messaging::ledger::{DeadLetter, HeldKey, HeldTopic, KeptLetter, OutboxMessage, Parked, StoreError, Whereabouts};
+use sqlx::PgPool;
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
-use crate::ledger::{headers, partition, timestamp, value};
+use crate::ledger::{get, headers, partition, timestamp, value};
 use crate::{Tx, store_error};
 
 pub(crate) async fn held_topics(pool: &PgPool) -> Result<Vec<HeldTopic>, StoreError> {
@@ -24,15 +24,15 @@ pub(crate) async fn held_topics(pool: &PgPool) -> Result<Vec<HeldTopic>, StoreEr
     .fetch_all(pool)
     .await
     .map_err(store_error)?;
-    Ok(rows
-        .iter()
-        .map(|row| HeldTopic {
-            topic: row.get("topic"),
-            poisoned: row.get("poisoned"),
-            gaps: row.get("gaps"),
-            oldest_gap: age(row.get("oldest_gap")),
+    let held = |row: &PgRow| {
+        Ok(HeldTopic {
+            topic: get(row, "topic")?,
+            poisoned: get(row, "poisoned")?,
+            gaps: get(row, "gaps")?,
+            oldest_gap: age(get(row, "oldest_gap")?),
         })
-        .collect())
+    };
+    rows.iter().map(held).collect()
 }
 
 pub(crate) async fn held_keys(
@@ -58,18 +58,18 @@ pub(crate) async fn held_keys(
     .fetch_all(&mut **tx)
     .await
     .map_err(store_error)?;
-    Ok(rows
-        .iter()
-        .map(|row| HeldKey {
-            topic: row.get("topic"),
-            key: row.get("key"),
-            last: row.get("last"),
-            poisoned_at: row.get("poisoned_at"),
-            error: row.get("error"),
-            waiting: row.get("waiting"),
-            age: age(row.get("age")),
+    let held = |row: &PgRow| {
+        Ok(HeldKey {
+            topic: get(row, "topic")?,
+            key: get(row, "key")?,
+            last: get(row, "last")?,
+            poisoned_at: get(row, "poisoned_at")?,
+            error: get(row, "error")?,
+            waiting: get(row, "waiting")?,
+            age: age(get(row, "age")?),
         })
-        .collect())
+    };
+    rows.iter().map(held).collect()
 }
 
 pub(crate) async fn count_letters(pool: &PgPool) -> Result<i64, StoreError> {
@@ -184,45 +184,45 @@ pub(crate) async fn where_is(tx: &mut Tx, id: Uuid) -> Result<Whereabouts, Store
 
 fn said(row: &PgRow) -> Result<OutboxMessage, StoreError> {
     Ok(OutboxMessage {
-        topic: row.get("topic"),
-        key: row.get("key"),
+        topic: get(row, "topic")?,
+        key: get(row, "key")?,
         value: None,
         headers: headers(row)?,
-        due_at: row.get::<Option<_>, _>("due_at").map(timestamp),
+        due_at: get::<Option<_>>(row, "due_at")?.map(timestamp),
     })
 }
 
 pub(crate) fn waiting(row: &PgRow) -> Result<Parked, StoreError> {
-    let key: Uuid = row.get("key");
+    let key: Uuid = get(row, "key")?;
     Ok(Parked {
         key,
-        sequence: row.get("sequence"),
-        id: row.get("message_id"),
+        sequence: get(row, "sequence")?,
+        id: get(row, "message_id")?,
         record: record(row, Some(Bytes::from(key.to_string())))?,
-        error: row.get("error"),
+        error: get(row, "error")?,
     })
 }
 
 fn kept(row: &PgRow) -> Result<KeptLetter, StoreError> {
-    let key = row.get::<Option<Vec<u8>>, _>("key").map(Bytes::from);
+    let key = get::<Option<Vec<u8>>>(row, "key")?.map(Bytes::from);
     Ok(KeptLetter {
         letter: DeadLetter {
-            id: row.get("id"),
-            reason: reason(row.get("reason")),
-            detail: row.get("detail"),
+            id: get(row, "id")?,
+            reason: reason(get(row, "reason")?),
+            detail: get(row, "detail")?,
             record: record(row, key)?,
         },
-        redriven_as: row.get("redriven_as"),
+        redriven_as: get(row, "redriven_as")?,
     })
 }
 
 fn record(row: &PgRow, key: Option<Bytes>) -> Result<Record, StoreError> {
     Ok(Record {
-        partition: partition(row),
-        offset: row.get("offset"),
-        timestamp: timestamp(row.get("said_at")),
+        partition: partition(row)?,
+        offset: get(row, "offset")?,
+        timestamp: timestamp(get(row, "said_at")?),
         key,
-        value: value(row),
+        value: value(row)?,
         headers: headers(row)?,
     })
 }

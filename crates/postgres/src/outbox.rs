@@ -5,11 +5,11 @@ use std::time::Duration;
 use contracts::Timestamp;
 use messaging::TopicPartition;
 use messaging::ledger::{OutboxGauge, OutboxMessage, OutboxRow, StoreError};
+use sqlx::PgPool;
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
-use crate::ledger::{columns, headers, value};
+use crate::ledger::{columns, get, headers, value};
 use crate::{Tx, store_error};
 
 pub(crate) async fn append(tx: &mut Tx, owner: Uuid, messages: &[OutboxMessage]) -> Result<Vec<i64>, StoreError> {
@@ -127,7 +127,7 @@ pub(crate) async fn take_due(
              DELETE FROM delayed WHERE id IN (
                  SELECT id FROM delayed WHERE due_at <= clock_timestamp()
                  ORDER BY due_at, id LIMIT $2 FOR UPDATE SKIP LOCKED)
-             RETURNING *)
+             RETURNING id, topic, key, value, headers, due_at)
          INSERT INTO outbox (owner, topic, key, value, headers)
          SELECT $1, topic, key, value, headers FROM due ORDER BY due_at, id
          RETURNING owner, id, topic, key, value, headers",
@@ -255,12 +255,12 @@ fn outbox_rows(rows: Vec<PgRow>) -> Result<Vec<OutboxRow<i64>>, StoreError> {
         .iter()
         .map(|row| {
             Ok(OutboxRow {
-                id: row.get("id"),
-                owner: row.get("owner"),
+                id: get(row, "id")?,
+                owner: get(row, "owner")?,
                 message: OutboxMessage {
-                    topic: row.get("topic"),
-                    key: row.get("key"),
-                    value: value(row),
+                    topic: get(row, "topic")?,
+                    key: get(row, "key")?,
+                    value: value(row)?,
                     headers: headers(row)?,
                     due_at: None,
                 },

@@ -40,6 +40,8 @@ pub struct Bench<L: Ledger> {
     workers: Mutex<Workers>,
     log: Arc<Log>,
     left: Mutex<Left>,
+    /// Of this process, whatever has been restarted in it.
+    metrics: (prometheus::Registry, Metrics),
 }
 
 /// Where a process has its codec from: new ones know nothing that others have learned.
@@ -90,9 +92,11 @@ impl<L: Ledger> Bench<L> {
             codec: Codec::local,
             registry: None,
         };
+        let metrics = metrics();
         Self {
             service,
-            connected: RwLock::new(Arc::new(connect(service, &settings, &schemas, &ledger))),
+            connected: RwLock::new(Arc::new(connect(service, &settings, &schemas, &ledger, &metrics.1))),
+            metrics,
             settings,
             schemas,
             ledger,
@@ -106,11 +110,14 @@ impl<L: Ledger> Bench<L> {
 
     /// Another process of the service, over the same log. It has read nothing yet.
     pub fn another(&self, ledger: L, subscriptions: Subscriptions<L>) -> Self {
+        let metrics = metrics();
+        let connected = connect(self.service, &self.settings, &self.schemas, &ledger, &metrics.1);
         Self {
             service: self.service,
             settings: self.settings.clone(),
             schemas: self.schemas.clone(),
-            connected: RwLock::new(Arc::new(connect(self.service, &self.settings, &self.schemas, &ledger))),
+            connected: RwLock::new(Arc::new(connected)),
+            metrics,
             ledger,
             inside: Arc::clone(&self.inside),
             subscriptions: Arc::new(subscriptions),
@@ -150,6 +157,14 @@ impl<L: Ledger> Bench<L> {
 
     pub fn codec(&self) -> Codec {
         self.connected().publisher().codec().clone()
+    }
+
+    /// Returns the sum of this process's counters of that name, over all labels; 0 where nothing was counted.
+    pub fn counted(&self, name: &str) -> f64 {
+        let families = self.metrics.0.gather();
+        let series = families.iter().filter(|family| family.name() == name);
+        let counters = series.flat_map(|family| family.get_metric());
+        counters.map(|metric| metric.get_counter().get_value()).sum()
     }
 
     /// A topic's name with the bench's prefix.
@@ -306,7 +321,9 @@ impl<L: Ledger> Bench<L> {
 
     /// A new process in place of the old one, which ended at once: nothing in memory is left.
     pub fn restart(&self) {
-        let connected = Arc::new(connect(self.service, &self.settings, &self.schemas, &self.ledger));
+        let metrics = &self.metrics.1;
+        let connected = connect(self.service, &self.settings, &self.schemas, &self.ledger, metrics);
+        let connected = Arc::new(connected);
         *self.connected.write().unwrap_or_else(PoisonError::into_inner) = connected;
         self.lock(&self.workers).clear();
     }
@@ -490,15 +507,33 @@ impl<L: Ledger> Drop for Bench<L> {
     }
 }
 
-fn connect<L: Ledger>(service: &'static str, settings: &Settings, schemas: &Schemas, ledger: &L) -> Connected<L> {
-    let metrics = Metrics::register(&prometheus::Registry::new()).expect("the registry is empty");
+fn metrics() -> (prometheus::Registry, Metrics) {
+    let registry = prometheus::Registry::new();
+    let metrics = Metrics::register(&registry).expect("the registry is empty");
+    (registry, metrics)
+}
+
+fn connect<L: Ledger>(
+    service: &'static str,
+    settings: &Settings,
+    schemas: &Schemas,
+    ledger: &L,
+    metrics: &Metrics,
+) -> Connected<L> {
     let identity = Identity {
         service,
         instance: Uuid::now_v7(),
         version: "test",
     };
     let (codec, registry) = ((schemas.codec)(), schemas.registry.clone());
-    Connected::with_codec(identity, settings.clone(), ledger.clone(), metrics, codec, registry)
+    Connected::with_codec(
+        identity,
+        settings.clone(),
+        ledger.clone(),
+        metrics.clone(),
+        codec,
+        registry,
+    )
 }
 
 /// A message of ours, as its reader sees it.

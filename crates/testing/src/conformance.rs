@@ -113,6 +113,7 @@ macro_rules! conformance {
             batch_equals_one_by_one
             position_is_the_first_statement
             every_statement_may_fail
+            unexpected_store_error_waits_and_raises_an_alarm
             transaction_that_hangs_is_given_up
             conflict_is_decided_anew
             panic_is_poison

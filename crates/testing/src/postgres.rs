@@ -10,7 +10,7 @@ use messaging::{Headers, Record, TopicPartition};
 use postgres::Postgres;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
-use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
+use sqlx::{ConnectOptions as _, Connection as _, Decode, Executor as _, Row as _, Type};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
@@ -207,14 +207,19 @@ async fn drop_database(admin: &PgPool, name: &str) {
 impl Inside for Postgres {
     fn parked_records(&self) -> BoxFuture<'_, Vec<Parked>> {
         Box::pin(async {
-            let rows = fetch(self, "SELECT * FROM parked ORDER BY topic, key, sequence").await;
+            let rows = fetch(
+                self,
+                r#"SELECT key, sequence, message_id, error, topic, partition, "offset", said_at, value, headers
+                   FROM parked ORDER BY topic, key, sequence"#,
+            )
+            .await;
             rows.iter()
                 .map(|row| Parked {
-                    key: row.get("key"),
-                    sequence: row.get("sequence"),
-                    id: row.get("message_id"),
-                    record: record(row, Some(row.get::<Uuid, _>("key").to_string().into())),
-                    error: row.get("error"),
+                    key: get(row, "key"),
+                    sequence: get(row, "sequence"),
+                    id: get(row, "message_id"),
+                    record: record(row, Some(get::<Uuid>(row, "key").to_string().into())),
+                    error: get(row, "error"),
                 })
                 .collect()
         })
@@ -222,13 +227,18 @@ impl Inside for Postgres {
 
     fn dead_letters(&self) -> BoxFuture<'_, Vec<DeadLetter>> {
         Box::pin(async {
-            let rows = fetch(self, "SELECT * FROM dead_letters ORDER BY id").await;
+            let rows = fetch(
+                self,
+                r#"SELECT id, reason, detail, key, topic, partition, "offset", said_at, value, headers
+                   FROM dead_letters ORDER BY id"#,
+            )
+            .await;
             rows.iter()
                 .map(|row| DeadLetter {
-                    id: row.get("id"),
-                    reason: reason(row.get("reason")),
-                    detail: row.get("detail"),
-                    record: record(row, row.get::<Option<Vec<u8>>, _>("key").map(Bytes::from)),
+                    id: get(row, "id"),
+                    reason: reason(get(row, "reason")),
+                    detail: get(row, "detail"),
+                    record: record(row, get::<Option<Vec<u8>>>(row, "key").map(Bytes::from)),
                 })
                 .collect()
         })
@@ -236,14 +246,19 @@ impl Inside for Postgres {
 
     fn delayed(&self) -> BoxFuture<'_, Vec<OutboxMessage>> {
         Box::pin(async {
-            let rows = fetch(self, "SELECT * FROM delayed ORDER BY due_at, id").await;
+            let rows = fetch(
+                self,
+                "SELECT topic, key, value, headers, due_at FROM delayed ORDER BY due_at, id",
+            )
+            .await;
             rows.iter().map(outbox_message).collect()
         })
     }
 
     fn take_delayed(&self) -> BoxFuture<'_, Vec<OutboxMessage>> {
         Box::pin(async {
-            let statement = "WITH taken AS (DELETE FROM delayed RETURNING *) SELECT * FROM taken ORDER BY due_at, id";
+            let statement = "WITH taken AS (DELETE FROM delayed RETURNING id, topic, key, value, headers, due_at)
+                 SELECT topic, key, value, headers, due_at FROM taken ORDER BY due_at, id";
             let rows = fetch(self, statement).await;
             rows.iter().map(outbox_message).collect()
         })
@@ -251,19 +266,34 @@ impl Inside for Postgres {
 
     fn outbox(&self) -> BoxFuture<'_, Vec<(Uuid, OutboxMessage)>> {
         Box::pin(async {
-            let rows = fetch(self, "SELECT *, NULL::timestamptz AS due_at FROM outbox ORDER BY id").await;
-            rows.iter().map(|row| (row.get("owner"), outbox_message(row))).collect()
+            let rows = fetch(
+                self,
+                "SELECT owner, topic, key, value, headers, NULL::timestamptz AS due_at FROM outbox ORDER BY id",
+            )
+            .await;
+            rows.iter()
+                .map(|row| (get(row, "owner"), outbox_message(row)))
+                .collect()
         })
     }
 
     fn remembered(&self) -> BoxFuture<'_, i64> {
-        Box::pin(async { fetch(self, "SELECT count(*) FROM inbox").await[0].get(0) })
+        Box::pin(async {
+            get(
+                &fetch(self, "SELECT count(*) AS entries FROM inbox").await[0],
+                "entries",
+            )
+        })
     }
 
     fn acknowledged(&self) -> BoxFuture<'_, Vec<(TopicPartition, i64)>> {
         Box::pin(async {
-            let rows = fetch(self, "SELECT * FROM relay_offsets ORDER BY topic, partition").await;
-            rows.iter().map(|row| (partition(row), row.get("offset"))).collect()
+            let rows = fetch(
+                self,
+                r#"SELECT topic, partition, "offset" FROM relay_offsets ORDER BY topic, partition"#,
+            )
+            .await;
+            rows.iter().map(|row| (partition(row), get(row, "offset"))).collect()
         })
     }
 }
@@ -275,37 +305,41 @@ async fn fetch(ledger: &Postgres, statement: &str) -> Vec<PgRow> {
         .expect("the ledger's tables can be read")
 }
 
+/// A column of a row that the test has read.
+pub(crate) fn get<'r, T>(row: &'r PgRow, column: &str) -> T
+where
+    T: Decode<'r, sqlx::Postgres> + Type<sqlx::Postgres>,
+{
+    row.try_get(column).expect("the column has this type")
+}
+
 fn partition(row: &PgRow) -> TopicPartition {
-    TopicPartition::new(row.get::<String, _>("topic"), row.get("partition"))
+    TopicPartition::new(get::<String>(row, "topic"), get(row, "partition"))
 }
 
 fn record(row: &PgRow, key: Option<Bytes>) -> Record {
     Record {
         partition: partition(row),
-        offset: row.get("offset"),
-        timestamp: Timestamp::from_micros(
-            row.get::<chrono::DateTime<chrono::Utc>, _>("said_at")
-                .timestamp_micros(),
-        )
-        .expect("it was written from a timestamp"),
+        offset: get(row, "offset"),
+        timestamp: Timestamp::from_micros(get::<chrono::DateTime<chrono::Utc>>(row, "said_at").timestamp_micros())
+            .expect("it was written from a timestamp"),
         key,
-        value: row.get::<Option<Vec<u8>>, _>("value").map(Bytes::from),
+        value: get::<Option<Vec<u8>>>(row, "value").map(Bytes::from),
         headers: headers(row),
     }
 }
 
 fn headers(row: &PgRow) -> Headers {
-    Headers::from_json(row.get("headers")).expect("it was written from headers")
+    Headers::from_json(get(row, "headers")).expect("it was written from headers")
 }
 
 fn outbox_message(row: &PgRow) -> OutboxMessage {
     OutboxMessage {
-        topic: row.get("topic"),
-        key: row.get("key"),
-        value: row.get::<Option<Vec<u8>>, _>("value").map(Bytes::from),
+        topic: get(row, "topic"),
+        key: get(row, "key"),
+        value: get::<Option<Vec<u8>>>(row, "value").map(Bytes::from),
         headers: headers(row),
-        due_at: row
-            .get::<Option<chrono::DateTime<chrono::Utc>>, _>("due_at")
+        due_at: get::<Option<chrono::DateTime<chrono::Utc>>>(row, "due_at")
             .map(|time| Timestamp::from_micros(time.timestamp_micros()).expect("it was written from a timestamp")),
     }
 }

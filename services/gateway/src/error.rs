@@ -183,7 +183,7 @@ impl Error {
                         "It may have been done all the same. An Idempotency-Key makes it safe to try again.",
                     )
                 },
-                StoreErrorKind::Broken => self.internal(),
+                StoreErrorKind::Broken | StoreErrorKind::Unexpected => self.internal(),
             },
             Self::BadAnswer(_) | Self::Append(_) | Self::Panicked => self.internal(),
         }

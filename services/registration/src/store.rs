@@ -197,7 +197,7 @@ pub(crate) async fn active_registrations(tx: &mut Tx, users: &[Uuid]) -> Result<
     .bind(users)
     .fetch_all(&mut **tx)
     .await?;
-    Ok(rows.iter().map(registration).collect())
+    rows.iter().map(registration).collect()
 }
 
 /// What a batch wants; a row may come more than once. The lines are looked up by event, so that each is a walk along
@@ -209,19 +209,19 @@ async fn find(tx: &mut Tx, wanted: &Wanted) -> Result<Vec<Registration>, sqlx::E
     let rows = sqlx::query(
         "SELECT id, event_id, user_id, place, position FROM registrations WHERE id = ANY($1)
          UNION ALL
-         SELECT r.* FROM UNNEST($2::uuid[], $3::uuid[]) AS a (event_id, user_id)
+         SELECT r.id, r.event_id, r.user_id, r.place, r.position FROM UNNEST($2::uuid[], $3::uuid[]) AS a (event_id, user_id)
          CROSS JOIN LATERAL (
              SELECT id, event_id, user_id, place, position FROM registrations
              WHERE user_id = a.user_id AND event_id = a.event_id AND place <> 'cancelled' LIMIT 1
          ) r
          UNION ALL
-         SELECT r.* FROM UNNEST($4::uuid[], $5::bigint[]) AS w (event_id, most)
+         SELECT r.id, r.event_id, r.user_id, r.place, r.position FROM UNNEST($4::uuid[], $5::bigint[]) AS w (event_id, most)
          CROSS JOIN LATERAL (
              SELECT id, event_id, user_id, place, position FROM registrations
              WHERE event_id = w.event_id AND place = 'waiting' ORDER BY position LIMIT w.most
          ) r
          UNION ALL
-         SELECT r.* FROM UNNEST($6::uuid[], $7::bigint[]) AS w (event_id, most)
+         SELECT r.id, r.event_id, r.user_id, r.place, r.position FROM UNNEST($6::uuid[], $7::bigint[]) AS w (event_id, most)
          CROSS JOIN LATERAL (
              SELECT id, event_id, user_id, place, position FROM registrations
              WHERE event_id = w.event_id AND place <> 'cancelled' ORDER BY position LIMIT w.most
@@ -236,7 +236,7 @@ async fn find(tx: &mut Tx, wanted: &Wanted) -> Result<Vec<Registration>, sqlx::E
     .bind(active_limits)
     .fetch_all(&mut **tx)
     .await?;
-    Ok(rows.iter().map(registration).collect())
+    rows.iter().map(registration).collect()
 }
 
 fn limits(of_events: &BTreeMap<Uuid, usize>) -> (Vec<Uuid>, Vec<i64>) {
@@ -246,19 +246,19 @@ fn limits(of_events: &BTreeMap<Uuid, usize>) -> (Vec<Uuid>, Vec<i64>) {
         .unzip()
 }
 
-fn registration(row: &PgRow) -> Registration {
-    Registration {
-        id: row.get("id"),
-        event_id: row.get("event_id"),
-        user_id: row.get("user_id"),
-        place: match row.get("place") {
+fn registration(row: &PgRow) -> Result<Registration, sqlx::Error> {
+    Ok(Registration {
+        id: row.try_get("id")?,
+        event_id: row.try_get("event_id")?,
+        user_id: row.try_get("user_id")?,
+        place: match row.try_get("place")? {
             "waiting" => Place::Waiting,
             "seat" => Place::Seat,
             "checked-in" => Place::CheckedIn,
             _ => Place::Cancelled,
         },
-        position: row.get("position"),
-    }
+        position: row.try_get("position")?,
+    })
 }
 
 fn text(place: Place) -> &'static str {

@@ -4,6 +4,7 @@ use contracts::{Actor, ChangeUser, CreateUser, Date, DeactivateUser, Reply, User
 use contracts::{VerifyEmail, topics};
 use messaging::Outgoing;
 use postgres::Postgres;
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use testing::{Bench, PostgresDatabase};
 use user::store::UserStore;
 use user::{MIGRATIONS, subscriptions};
@@ -21,9 +22,11 @@ impl App {
     /// Ada and Bob have accounts.
     async fn start() -> Self {
         let database = testing::postgres(&MIGRATIONS).await;
-        let ledger = database.ledger();
+        // One connection, so that every command meets the statements that an earlier command has prepared.
+        let ledger = Postgres::connect(&database.url(), 1).await.expect("a connection");
+        let inside = database.ledger();
         let app = Self {
-            bench: Bench::new("user", ledger.clone(), ledger, subscriptions(UserStore::new([]))),
+            bench: Bench::new("user", ledger, inside, subscriptions(UserStore::new([]))),
             database,
         };
         app.ask_all([by_service(ADA, sign_up("ada")), by_service(BOB, sign_up("bob"))])
@@ -268,4 +271,56 @@ async fn a_closed_account_keeps_its_profile_but_not_its_email() {
         .await
         .expect("profiles can be read");
     assert_eq!(profiles, 2);
+}
+
+/// The statements that another process, the service's `migrate`, executes on every table of the service's database.
+async fn migrate_every_table(app: &App, statement: impl Fn(&str) -> String) {
+    let mut other = PgConnection::connect(&app.database.url())
+        .await
+        .expect("a connection besides the service's");
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT c.oid::regclass::text FROM pg_class c
+         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition",
+    )
+    .fetch_all(&mut other)
+    .await
+    .expect("the catalogue can be read");
+    assert!(tables.contains(&"profiles".to_owned()) && tables.contains(&"dead_letters".to_owned()));
+    for table in tables {
+        other
+            .execute(statement(&table).as_str())
+            .await
+            .expect("the table can be changed");
+    }
+}
+
+#[tokio::test]
+async fn changes_succeed_while_a_migration_adds_a_column_to_every_table() {
+    let app = App::start().await;
+    assert_eq!(app.ask(by_user(ADA, email("one@example.com"))).await, Ok(2));
+
+    migrate_every_table(&app, |table| {
+        format!("ALTER TABLE {table} ADD COLUMN added_later integer")
+    })
+    .await;
+
+    assert_eq!(app.ask(by_user(ADA, email("two@example.com"))).await, Ok(3));
+    assert_eq!(app.bench.dead_letters().await, []);
+}
+
+/// The server refuses the statements that were prepared before, whatever columns they name.
+#[tokio::test]
+async fn changes_succeed_while_a_migration_changes_the_type_of_a_column() {
+    let app = App::start().await;
+    assert_eq!(app.ask(by_user(ADA, email("one@example.com"))).await, Ok(2));
+
+    migrate_every_table(&app, |table| match table {
+        "profiles" => "ALTER TABLE profiles ALTER COLUMN full_name TYPE varchar(1000)".to_owned(),
+        _ => format!("ANALYZE {table}"),
+    })
+    .await;
+
+    assert_eq!(app.ask(by_user(ADA, email("two@example.com"))).await, Ok(3));
+    assert_eq!(app.ask(by_user(ADA, email("three@example.com"))).await, Ok(4));
+    assert_eq!(app.bench.dead_letters().await, []);
 }

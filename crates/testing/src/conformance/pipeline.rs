@@ -12,6 +12,8 @@ use messaging::ledger::StoreErrorKind;
 use messaging::{Outgoing, Record, header};
 use uuid::Uuid;
 
+use crate::faulty::CommitFault;
+
 use super::service::{Entry, Service, Store, happened, order};
 
 /// A batch through the pipeline writes what the same messages write one by one.
@@ -117,6 +119,7 @@ pub async fn every_statement_may_fail<S: Store>() {
         StoreErrorKind::Unavailable,
         StoreErrorKind::Conflict,
         StoreErrorKind::Broken,
+        StoreErrorKind::Unexpected,
     ] {
         for statement in 1..=6 {
             service.faults.fail_statement(statement, kind);
@@ -131,6 +134,33 @@ pub async fn every_statement_may_fail<S: Store>() {
     assert_eq!(service.versions(key).await, (1..=names).collect::<Vec<_>>());
     assert_eq!(service.numbers(key).await, (1..=number).collect::<Vec<_>>());
     assert_eq!(service.users().await.len() as i64, names);
+    assert_eq!(service.inside().dead_letters().await, []);
+}
+
+/// An error that neither the data nor the infrastructure explains gives up no message, wherever it occurs.
+pub async fn unexpected_store_error_waits_and_raises_an_alarm<S: Store>() {
+    const ALARM: &str = "rollcall_unexpected_store_errors_total";
+    let service = Service::<S>::start().await;
+    let key = Uuid::now_v7();
+    service.faults.fail("remember", StoreErrorKind::Unavailable);
+    service.deliver(order(key, "add")).await;
+    assert_eq!(service.counted(ALARM), 0.0);
+
+    for call in ["begin", "advance", "remember", "append", "commit", "positions"] {
+        let before = service.counted(ALARM);
+        service.faults.fail(call, StoreErrorKind::Unexpected);
+        if call == "positions" {
+            service.faults.commit(CommitFault::UnknownCommitted);
+        }
+        service.deliver_all([order(key, "add"), order(key, "add")]).await;
+        assert_eq!(service.counted(ALARM), before + 1.0, "{call}");
+    }
+    service.faults.fail("sequences", StoreErrorKind::Unexpected);
+    service.deliver(happened(key, 1, "")).await;
+
+    assert_eq!(service.versions(key).await, (1..=13).collect::<Vec<_>>());
+    assert_eq!(service.numbers(key).await, [1]);
+    assert_eq!(service.counted(ALARM), 7.0);
     assert_eq!(service.inside().dead_letters().await, []);
 }
 

@@ -2,13 +2,12 @@ use std::sync::Arc;
 
 use messaging::ledger::StoreError;
 use postgres::{Postgres, Tx, store_error};
-use sqlx::Row as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::service::{Entry, Store};
-use crate::postgres::{PostgresDatabase, postgres};
+use crate::postgres::{PostgresDatabase, get, postgres};
 
 const TABLES: &str = "
     CREATE TABLE journal (key uuid, number bigint, id uuid NOT NULL, PRIMARY KEY (key, number));
@@ -90,9 +89,9 @@ impl OnPostgres {
     async fn entries(&self, query: &str) -> Vec<Entry> {
         let rows = sqlx::query(query).fetch_all(self.database.pool()).await;
         let entry = |row: &PgRow| Entry {
-            key: row.get("key"),
-            number: row.get("number"),
-            id: row.get("id"),
+            key: get(row, "key"),
+            number: get(row, "number"),
+            id: get(row, "id"),
         };
         rows.expect("the suite's tables can be read")
             .iter()
