@@ -10,6 +10,7 @@ mod links;
 mod lock;
 mod places;
 mod schemas;
+mod statements;
 
 use std::fmt;
 
@@ -65,6 +66,7 @@ pub(crate) fn of_files(metadata: &Metadata, tree: &Tree) -> Vec<Finding> {
         places::check(tree),
         adr::check(tree),
         links::check(tree),
+        statements::check(tree),
     ]
     .concat()
 }

@@ -27,9 +27,9 @@ pub(super) async fn holders(tx: &mut Tx, names: &[(Kind, String)]) -> Result<Vec
         return Ok(Vec::new());
     }
     let held: Vec<(bool, String, Uuid)> = sqlx::query_as(
-        "SELECT held.* FROM UNNEST($1::text[], $2::text[]) AS a (kind, name)
+        "SELECT held.is_email, held.name, held.user_id FROM UNNEST($1::text[], $2::text[]) AS a (kind, name)
          CROSS JOIN LATERAL (
-             SELECT kind = 'email', name, user_id FROM names WHERE kind = a.kind AND name = a.name LIMIT 1
+             SELECT kind = 'email' AS is_email, name, user_id FROM names WHERE kind = a.kind AND name = a.name LIMIT 1
          ) held",
     )
     .bind(names.iter().map(|(kind, _)| kind.as_str()).collect::<Vec<_>>())

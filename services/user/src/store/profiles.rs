@@ -11,10 +11,13 @@ pub(super) async fn find(tx: &mut Tx, users: &BTreeSet<Uuid>) -> Result<BTreeMap
     if users.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let rows = sqlx::query("SELECT * FROM profiles WHERE user_id = ANY($1)")
-        .bind(list(users))
-        .fetch_all(&mut **tx)
-        .await?;
+    let rows = sqlx::query(
+        "SELECT user_id, email, username, full_name, date_of_birth, time_zone, email_verified, reminders, announcements
+         FROM profiles WHERE user_id = ANY($1)",
+    )
+    .bind(list(users))
+    .fetch_all(&mut **tx)
+    .await?;
     rows.iter()
         .map(|row| Ok((row.try_get("user_id")?, profile(row)?)))
         .collect()
