@@ -3,6 +3,8 @@
 
 mod embedded;
 mod json;
+mod layout;
+mod limits;
 mod reader;
 
 use std::{
@@ -11,7 +13,6 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use apache_avro::Schema;
 use serde_json::Value;
 
 use self::{embedded::Embedded, reader::Writer};
@@ -50,6 +51,8 @@ pub enum Error {
     },
     #[error("the bytes are no {record}: {reason}")]
     Datum { record: String, reason: &'static str },
+    #[error("the value has {0} bytes; {MAX_MESSAGE_BYTES} are decoded at most")]
+    TooLarge(usize),
     #[error("{bytes} bytes follow the {record}")]
     TrailingBytes { record: String, bytes: usize },
     #[error("this {record} does not fit its schema: {reason}")]
@@ -103,11 +106,22 @@ impl Codec {
     }
 
     /// Takes in a writer's schema that was met on the wire. Learning the same one again does nothing.
+    ///
+    /// # Errors
+    /// Returns [`Error::BadSchema`] for a text that is not a schema of a record, or is beyond the limits for one, and
+    /// [`Error::IdTaken`] if another schema is known under `id`.
     pub fn learn(&self, id: i32, schema_json: &str) -> Result<(), Error> {
-        let schema = Schema::parse_str(schema_json).map_err(|error| Error::BadSchema {
-            id,
-            source: error.into(),
-        })?;
+        let learned = reader::unwinding(|| self.learn_within_limits(id, schema_json));
+        learned.unwrap_or_else(|panic| {
+            Err(Error::BadSchema {
+                id,
+                source: panic.into(),
+            })
+        })
+    }
+
+    fn learn_within_limits(&self, id: i32, schema_json: &str) -> Result<(), Error> {
+        let schema = limits::parse(schema_json).map_err(|source| Error::BadSchema { id, source })?;
         let writer = Arc::new(Writer::new(id, schema)?);
         let mut incoming = self.0.incoming.write().unwrap_or_else(PoisonError::into_inner);
         match incoming.get(&id) {
@@ -182,6 +196,9 @@ impl Codec {
 
     fn open<'a>(&self, framed: &'a [u8]) -> Result<(Arc<Writer>, &'a [u8]), Error> {
         let id = schema_id(framed)?;
+        if framed.len() > MAX_MESSAGE_BYTES {
+            return Err(Error::TooLarge(framed.len()));
+        }
         let incoming = self.0.incoming.read().unwrap_or_else(PoisonError::into_inner);
         let writer = incoming.get(&id).ok_or(Error::UnknownSchema(id))?;
         Ok((Arc::clone(writer), &framed[HEADER..]))

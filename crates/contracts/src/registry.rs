@@ -12,6 +12,9 @@ use crate::{Topic, topics::RecordType};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Bytes of an answer: a schema of the longest text that is decoded with, every character of it escaped.
+const MAX_ANSWER_BYTES: usize = 512 * 1024;
+
 /// Every version can read every other one's data.
 pub const FULL_TRANSITIVE: &str = "FULL_TRANSITIVE";
 
@@ -38,6 +41,9 @@ pub enum Error {
     },
     #[error("the schema registry does not know {what}")]
     NotFound { what: String },
+    /// Somebody registered a schema that no record of ours needs to have.
+    #[error("the schema registry's answer about {what} has more than {MAX_ANSWER_BYTES} bytes")]
+    TooLarge { what: String },
     /// The subject has schemas, and ours breaks its compatibility.
     #[error(
         "the schema of {subject} is not compatible with what the registry has: {message}. A change that schema \
@@ -233,12 +239,24 @@ impl Registry {
             what: what.to_owned(),
             source: source.without_url(),
         };
-        let response = request.send().await.map_err(unreachable)?;
+        let mut response = request.send().await.map_err(unreachable)?;
         let status = response.status();
-        if status.is_success() {
-            return response.json().await.map(Answer::Ok).map_err(unreachable);
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+                return Err(Error::TooLarge { what: what.to_owned() });
+            }
+            body.extend_from_slice(&chunk);
         }
-        let body: Value = response.json().await.unwrap_or_default();
+        let body = serde_json::from_slice(&body);
+        if status.is_success() {
+            return body.map(Answer::Ok).map_err(|error| Error::Refused {
+                what: what.to_owned(),
+                status,
+                message: format!("unexpected answer, {error}"),
+            });
+        }
+        let body: Value = body.unwrap_or_default();
         Ok(Answer::Error {
             status,
             code: body["error_code"].as_i64(),

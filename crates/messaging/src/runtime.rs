@@ -69,6 +69,10 @@ impl<L: Ledger> Runtime<L> {
         let schema = match registry.schema(id).await {
             Ok(schema) => schema,
             Err(contracts::registry::Error::NotFound { .. }) => return Ok(false),
+            Err(error @ contracts::registry::Error::TooLarge { .. }) => {
+                tracing::error!(id, error = chain(&error), "the registry's schema can't be used");
+                return Ok(false);
+            }
             Err(error) => return Err(error),
         };
         if let Err(error) = self.codec().learn(id, &schema) {

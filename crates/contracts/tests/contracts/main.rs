@@ -4,6 +4,7 @@ mod compatibility;
 mod evolution;
 mod golden;
 mod hostile_bytes;
+mod limits;
 mod personal;
 mod registry;
 mod rust_types;

@@ -215,3 +215,18 @@ async fn a_registry_that_is_down_is_named_with_the_setting() {
     );
     assert!(!text.contains("secret"), "{text}");
 }
+
+#[tokio::test]
+async fn a_schema_larger_than_any_that_is_decoded_with_is_not_taken_in() {
+    let (registry, subjects) = Subjects::new();
+    let large = serde_json::json!({
+        "type": "record", "name": "Large", "doc": "d".repeat(600 * 1024), "fields": [],
+    });
+    let subject = format!("{}large", subjects.prefix);
+    let id = registry
+        .register(&subject, &large.to_string())
+        .await
+        .expect("the registry takes it");
+    let refused = registry.schema(id).await.expect_err("it has too many bytes");
+    assert!(matches!(refused, Error::TooLarge { .. }), "{refused:?}");
+}

@@ -1,0 +1,78 @@
+//! Limits for schemas that third parties registered, and for data that they wrote.
+//!
+//! A few bytes can stand for endless depth (a record that contains itself) and for millions of values (an array of
+//! nulls). Nothing that a schema or a datum says is believed before it was counted here. Each limit is far above what
+//! our own messages reach, whose largest has [`MAX_MESSAGE_BYTES`].
+
+use apache_avro::Schema;
+use serde_json::{Map, Value as Json};
+
+use super::MAX_MESSAGE_BYTES;
+
+/// Bytes of a schema's text. Our largest schema has 2.5 KiB.
+pub(super) const MAX_SCHEMA_BYTES: usize = 64 * 1024;
+/// Named types in a schema, because the parser keeps a copy of each. Our schemas have at most three.
+pub(super) const MAX_NAMED_TYPES: usize = 500;
+/// Records, arrays and maps inside each other. Half of the 128 levels that JSON parsers read, `serde_json` among them;
+/// our messages have at most six.
+pub(super) const MAX_DEPTH: usize = 64;
+/// Values in a datum: one for every eight bytes of the largest message. An array of UUIDs that fills it has 28,000.
+pub(super) const MAX_VALUES: usize = MAX_MESSAGE_BYTES / 8;
+/// Bytes of a datum's rendering, before characters are escaped. Hexadecimal text has twice the bytes of its value, and
+/// the names of fields are repeated with every record.
+pub(super) const MAX_RENDERED_BYTES: usize = 4 * MAX_MESSAGE_BYTES;
+/// Bytes of a `big-decimal`, because the time to write a number in decimal grows with the square of its length.
+pub(super) const MAX_BIG_DECIMAL_BYTES: usize = 4096;
+
+/// The largest `size`, `precision` or `scale`. The parser panics for what is no `i64`, wherever it stands.
+const MAX_NUMBER: u64 = MAX_MESSAGE_BYTES as u64;
+
+/// What reading data needs of a schema. The rest is for readers (`default`, `aliases`) or for people (`doc`), and the
+/// parser would keep copies of it.
+const NEEDED: [&str; 9] = [
+    "type",
+    "name",
+    "namespace",
+    "fields",
+    "items",
+    "values",
+    "symbols",
+    "logicalType",
+    "personal",
+];
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Parses a third party's schema, to read data that was written with it.
+pub(super) fn parse(text: &str) -> Result<Schema, BoxError> {
+    if text.len() > MAX_SCHEMA_BYTES {
+        return Err(format!("it has {} bytes; {MAX_SCHEMA_BYTES} are allowed", text.len()).into());
+    }
+    // Refuses more than 128 levels, which bounds every recursion over a schema.
+    let schema: Json = serde_json::from_str(text)?;
+    let mut named_types = 0;
+    let needed = needed(schema, &mut named_types);
+    if named_types > MAX_NAMED_TYPES {
+        return Err(format!("it has {named_types} named types; {MAX_NAMED_TYPES} are allowed").into());
+    }
+    Ok(Schema::parse(&needed)?)
+}
+
+fn needed(schema: Json, named_types: &mut usize) -> Json {
+    match schema {
+        Json::Array(schemas) => schemas.into_iter().map(|schema| needed(schema, named_types)).collect(),
+        Json::Object(attributes) => {
+            let is_named = ["fields", "symbols", "size"];
+            *named_types += usize::from(is_named.iter().any(|attribute| attributes.contains_key(*attribute)));
+            let attributes = attributes.into_iter().filter(|(name, value)| match name.as_str() {
+                "size" | "precision" | "scale" => value.as_u64().is_some_and(|number| number <= MAX_NUMBER),
+                name => NEEDED.contains(&name),
+            });
+            let attributes: Map<_, _> = attributes
+                .map(|(name, value)| (name, needed(value, named_types)))
+                .collect();
+            attributes.into()
+        }
+        simple => simple,
+    }
+}
