@@ -14,7 +14,8 @@ use crate::message::Received;
 use crate::record::Record;
 use crate::runtime::Runtime;
 use crate::sequence::Numbered;
-use crate::worker::{Stopped, Verdict, Verdicts};
+use crate::verdict::{Verdict, Verdicts};
+use crate::worker::Stopped;
 
 /// A record, and what could be made of it.
 pub(crate) struct Arrival<M> {
@@ -75,7 +76,7 @@ pub(crate) fn numbered<M>(item: &Arrival<M>, index: usize, verdicts: &Verdicts) 
         Content::Dead { .. } => return None,
         Content::Unreadable(..) => true,
         Content::Unhandled(_) => false,
-        Content::Message(message) => verdicts.contains_key(&message.envelope.id),
+        Content::Message(message) => verdicts.get(&message.envelope.id).is_some(),
     };
     let place = item.place()?;
     Some(Numbered {

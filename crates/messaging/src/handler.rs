@@ -33,6 +33,16 @@ pub trait Handler<L: Ledger>: Send + 'static {
 /// The codec of the unit's publisher knows every schema that the records name, unless the registry does not.
 pub trait LogHandler<L: Ledger>: Send + 'static {
     fn handle(&mut self, unit: &mut Unit<L>, records: &[&Record]) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Logs that a record was here, with as little of it as names it, because the store refuses the rest. Called after
+    /// [`handle`](Self::handle) failed for this record alone with [`Failure::Poison`]; `what` describes the record and
+    /// the reason, for people. A failure makes the partition wait for an operator.
+    fn stub(
+        &mut self,
+        unit: &mut Unit<L>,
+        record: &Record,
+        what: &str,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
 /// What a failed handler means.

@@ -24,10 +24,12 @@ mod runtime;
 mod sequence;
 mod service;
 mod status;
+mod stub;
 mod subscriptions;
 pub mod topics;
 mod trace;
 mod unit;
+mod verdict;
 mod watch;
 mod worker;
 

@@ -1,18 +1,23 @@
 //! Raw records in log order, for the audit trail: identified by topic, partition and offset.
 
 use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use contracts::codec;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::handler::{Failure, LogHandler};
 use crate::ledger::Ledger;
 use crate::record::Record;
 use crate::runtime::Runtime;
+use crate::stub;
 use crate::unit::Unit;
-use crate::worker::{Body, Setback, Stopped, Taking, Verdicts, age};
+use crate::verdict::Verdicts;
+use crate::worker::{Body, Setback, Stopped, Taking, age};
 
 /// Makes the log handler of one partition.
 pub(crate) type MakeLog<L> = Arc<dyn Fn() -> Box<dyn AnyLogHandler<L>> + Send + Sync>;
@@ -21,6 +26,13 @@ pub(crate) type MakeLog<L> = Arc<dyn Fn() -> Box<dyn AnyLogHandler<L>> + Send + 
 pub(crate) trait AnyLogHandler<L: Ledger>: Send {
     fn handle<'a>(&'a mut self, unit: &'a mut Unit<L>, records: &'a [&'a Record])
     -> BoxFuture<'a, Result<(), Failure>>;
+
+    fn stub<'a>(
+        &'a mut self,
+        unit: &'a mut Unit<L>,
+        record: &'a Record,
+        reason: &'a str,
+    ) -> BoxFuture<'a, Result<(), Failure>>;
 }
 
 impl<L: Ledger, H: LogHandler<L>> AnyLogHandler<L> for H {
@@ -31,26 +43,59 @@ impl<L: Ledger, H: LogHandler<L>> AnyLogHandler<L> for H {
     ) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(LogHandler::handle(self, unit, records))
     }
+
+    fn stub<'a>(
+        &'a mut self,
+        unit: &'a mut Unit<L>,
+        record: &'a Record,
+        reason: &'a str,
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(LogHandler::stub(self, unit, record, reason))
+    }
 }
 
 /// The records of a topic, for a log alone.
 pub(crate) struct Log<L: Ledger> {
     make: MakeLog<L>,
     handler: Option<Box<dyn AnyLogHandler<L>>>,
+    /// Stubs in this transaction.
+    stubs: u64,
 }
 
 impl<L: Ledger> Log<L> {
     pub(crate) fn new(make: MakeLog<L>) -> Self {
-        Self { make, handler: None }
+        Self {
+            make,
+            handler: None,
+            stubs: 0,
+        }
     }
 
-    async fn log(&mut self, unit: &mut Unit<L>, records: &[&Record]) -> Result<(), Setback> {
+    /// Logs records. A log skips nothing: a single record that it refused for the given reason is logged as a stub.
+    async fn log(&mut self, unit: &mut Unit<L>, records: &[&Record], refused: Option<&str>) -> Result<(), Setback> {
         let handler = self.handler.get_or_insert_with(|| (self.make)());
-        // No message to blame: a log skips nothing, so every failure is tried again.
-        handler
-            .handle(unit, records)
-            .await
-            .map_err(|failure| Setback::Failed { message: None, failure })
+        self.stubs = 0;
+        let logged = async {
+            let Some(reason) = refused else {
+                return handler.handle(unit, records).await;
+            };
+            for record in records {
+                handler.stub(unit, record, &stub::describe(record, reason)).await?;
+                self.stubs += 1;
+            }
+            Ok(())
+        };
+        // A handler that panics has met a record that it will never log. What it left half done is thrown away.
+        let logged = AssertUnwindSafe(logged).catch_unwind().await;
+        let logged = logged.unwrap_or_else(|_| Err(Failure::poison("the log's handler panicked")));
+        logged.map_err(Setback::Unlogged)
+    }
+
+    fn count_stubs(&self, runtime: &Runtime<L>, item: Option<&Record>) {
+        if let Some(record) = item {
+            let stubs = runtime.metrics.stubs.with_label_values(&[&record.partition.topic]);
+            stubs.inc_by(self.stubs);
+        }
     }
 }
 
@@ -71,19 +116,28 @@ impl<L: Ledger> Body<L> for Log<L> {
         item
     }
 
+    fn message(_: &Record) -> Option<Uuid> {
+        None
+    }
+
     async fn write(
         &mut self,
         _: &Runtime<L>,
         unit: &mut Unit<L>,
         items: &[Record],
-        _: &Verdicts,
+        verdicts: &Verdicts,
         _: Taking,
     ) -> Result<(), Setback> {
-        self.log(unit, &items.iter().collect::<Vec<_>>()).await
+        let refused = verdicts.log_refused().or_else(|| {
+            let single = items.first()?;
+            verdicts.record_refused(single.offset)
+        });
+        self.log(unit, &items.iter().collect::<Vec<_>>(), refused).await
     }
 
     fn committed(&mut self, runtime: &Runtime<L>, items: &[Record]) {
         let Some(first) = items.first() else { return };
+        self.count_stubs(runtime, Some(first));
         let topic = first.partition.topic.as_str();
         runtime
             .metrics
@@ -135,6 +189,10 @@ impl<L: Ledger, B: Body<L>> Body<L> for Logged<L, B> {
         B::record(item)
     }
 
+    fn message(item: &B::Item) -> Option<Uuid> {
+        B::message(item)
+    }
+
     async fn write(
         &mut self,
         runtime: &Runtime<L>,
@@ -143,13 +201,13 @@ impl<L: Ledger, B: Body<L>> Body<L> for Logged<L, B> {
         verdicts: &Verdicts,
         taking: Taking,
     ) -> Result<(), Setback> {
-        self.log
-            .log(unit, &items.iter().map(B::record).collect::<Vec<_>>())
-            .await?;
+        let records: Vec<_> = items.iter().map(B::record).collect();
+        self.log.log(unit, &records, verdicts.log_refused()).await?;
         self.body.write(runtime, unit, items, verdicts, taking).await
     }
 
     fn committed(&mut self, runtime: &Runtime<L>, items: &[B::Item]) {
+        self.log.count_stubs(runtime, items.first().map(B::record));
         self.body.committed(runtime, items);
     }
 

@@ -13,6 +13,7 @@ pub struct Metrics {
     pub(crate) forks: IntCounterVec,
     pub(crate) retries: IntCounterVec,
     pub(crate) unexpected_store_errors: IntCounterVec,
+    pub(crate) stubs: IntCounterVec,
     pub(crate) parked_keys: IntGaugeVec,
     pub(crate) oldest_gap_age: GaugeVec,
     pub(crate) dead_letters: IntCounterVec,
@@ -109,6 +110,11 @@ impl Metrics {
             unexpected_store_errors: counter(
                 "rollcall_unexpected_store_errors_total",
                 "Attempts that failed in the store for a reason that is neither the data nor the infrastructure",
+                &["topic"],
+            )?,
+            stubs: counter(
+                "rollcall_stubs_total",
+                "Records that the store refused, and of which only hash, size and reason are kept",
                 &["topic"],
             )?,
             parked_keys: int_gauge(

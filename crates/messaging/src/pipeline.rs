@@ -11,7 +11,7 @@ use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::arrival::{Arrival, Content, decode, decode_known, error_of, keys, numbered, text};
+use crate::arrival::{Arrival, Content, decode, decode_known, error_of, keys, numbered};
 use crate::envelope::Envelope;
 use crate::handler::{Failure, Handler};
 use crate::ledger::{DeadLetter, InboxEntry, Ledger, Parked, Sequence};
@@ -20,9 +20,11 @@ use crate::publisher::AppendError;
 use crate::record::Record;
 use crate::runtime::Runtime;
 use crate::sequence::{self, Numbered, Plan};
+use crate::stub;
 use crate::trace;
 use crate::unit::Unit;
-use crate::worker::{Body, Setback, Stopped, Taking, Verdict, Verdicts, age};
+use crate::verdict::{Verdict, Verdicts};
+use crate::worker::{Body, Setback, Stopped, Taking, age};
 
 /// The messages of one topic, for one handler.
 pub(crate) struct Messages<H> {
@@ -40,6 +42,7 @@ struct Seen {
     duplicates: usize,
     gaps: usize,
     forks: usize,
+    stubs: usize,
     dead: Vec<DeadLetterReason>,
 }
 
@@ -78,6 +81,10 @@ impl<L: Ledger, H: Handler<L>> Body<L> for Messages<H> {
         &item.record
     }
 
+    fn message(item: &Self::Item) -> Option<Uuid> {
+        item.message().map(|message| message.envelope.id)
+    }
+
     async fn write(
         &mut self,
         runtime: &Runtime<L>,
@@ -114,6 +121,7 @@ impl<L: Ledger, H: Handler<L>> Body<L> for Messages<H> {
             .with_label_values(&[topic])
             .inc_by(seen.duplicates as u64);
         metrics.gaps.with_label_values(&[topic]).inc_by(seen.gaps as u64);
+        metrics.stubs.with_label_values(&[topic]).inc_by(seen.stubs as u64);
         for reason in seen.dead {
             metrics
                 .dead_letters
@@ -173,7 +181,7 @@ impl<H> Messages<H> {
                     envelope,
                 } => {
                     if envelope.as_ref().is_none_or(&mut first) {
-                        self.bury(runtime, unit, item, *reason, detail).await?;
+                        self.bury(runtime, unit, item, *reason, detail, verdicts).await?;
                     }
                 }
                 Content::Message(message) if !first(&message.envelope) => self.seen.duplicates += 1,
@@ -183,12 +191,12 @@ impl<H> Messages<H> {
                         None if self.kind == Kind::Commands && runtime.has_expired(envelope) => {
                             let reason = DeadLetterReason::Expired;
                             let detail = "older than the inbox remembers: it may have been executed";
-                            self.bury(runtime, unit, item, reason, detail).await?;
+                            self.bury(runtime, unit, item, reason, detail, verdicts).await?;
                         }
                         None => apply.push(message),
                         Some(Verdict::Poison(error)) => {
                             let reason = DeadLetterReason::Poison;
-                            self.bury(runtime, unit, item, reason, error).await?;
+                            self.bury(runtime, unit, item, reason, error, verdicts).await?;
                         }
                         Some(Verdict::Defer(then)) if self.kind == Kind::Commands => {
                             unit.defer(message, then).map_err(|error| blame(envelope, error))?;
@@ -198,7 +206,8 @@ impl<H> Messages<H> {
                         }
                         Some(Verdict::Defer(_) | Verdict::Reject(_)) => {
                             let error = error_of(item, envelope.id, verdicts);
-                            self.bury(runtime, unit, item, DeadLetterReason::Poison, &error).await?;
+                            self.bury(runtime, unit, item, DeadLetterReason::Poison, &error, verdicts)
+                                .await?;
                         }
                     }
                 }
@@ -232,7 +241,7 @@ impl<H> Messages<H> {
                 Content::Message(message) => message,
                 Content::Unhandled(_) | Content::Unreadable(..) => continue,
                 Content::Dead { reason, detail, .. } => {
-                    self.bury(runtime, unit, item, *reason, detail).await?;
+                    self.bury(runtime, unit, item, *reason, detail, verdicts).await?;
                     continue;
                 }
             };
@@ -253,7 +262,8 @@ impl<H> Messages<H> {
                 None => apply.push(message),
                 Some(_) => {
                     let error = error_of(item, envelope.id, verdicts);
-                    self.bury(runtime, unit, item, DeadLetterReason::Poison, &error).await?;
+                    self.bury(runtime, unit, item, DeadLetterReason::Poison, &error, verdicts)
+                        .await?;
                 }
             }
         }
@@ -281,7 +291,7 @@ impl<H> Messages<H> {
         let topic = first.record.partition.topic.clone();
         for item in items {
             if let Content::Dead { reason, detail, .. } = &item.content {
-                self.bury(runtime, unit, item, *reason, detail).await?;
+                self.bury(runtime, unit, item, *reason, detail, verdicts).await?;
             }
         }
         let (ledger, tx) = unit.parts();
@@ -306,7 +316,8 @@ impl<H> Messages<H> {
         self.seen.duplicates += plan.duplicates.len();
         self.seen.gaps += plan.gaps;
         for fork in &plan.forks {
-            self.fork(runtime, unit, &topic, item(fork.item), fork).await?;
+            self.fork(runtime, unit, &topic, item(fork.item), fork, verdicts)
+                .await?;
         }
         self.carry_out(runtime, unit, &topic, &stored, plan, item, verdicts, taking)
             .await
@@ -334,17 +345,19 @@ impl<H> Messages<H> {
             .filter_map(|message| item(message.item).message())
             .collect();
         self.handle(unit, &apply, taking).await?;
-        let park: Vec<_> = plan
-            .park
-            .iter()
-            .map(|message| Parked {
+        let mut park = Vec::with_capacity(plan.park.len());
+        for message in &plan.park {
+            let item = item(message.item);
+            let error = error_of(item, message.id, verdicts);
+            let (record, error) = stub::kept(&item.record, &error, verdicts, &mut self.seen.stubs);
+            park.push(Parked {
                 key: message.key,
                 sequence: message.sequence,
                 id: message.id,
-                record: item(message.item).record.clone(),
-                error: error_of(item(message.item), message.id, verdicts),
-            })
-            .collect();
+                record,
+                error,
+            });
+        }
         for parked in park.iter().filter(|parked| !parked.error.is_empty()) {
             tracing::error!(topic, key = %parked.key, sequence = parked.sequence, error = parked.error,
                 "this key is parked until it is released");
@@ -360,7 +373,8 @@ impl<H> Messages<H> {
         // What waits behind a poison message is not loaded, so the plan did not see them.
         let is_fork = |message: &&Numbered<usize>| forks.contains(&(message.key, message.sequence));
         for message in plan.park.iter().filter(is_fork) {
-            self.fork(runtime, unit, topic, item(message.item), message).await?;
+            self.fork(runtime, unit, topic, item(message.item), message, verdicts)
+                .await?;
         }
         set_sequences(unit, topic, stored, plan.sequences).await
     }
@@ -373,12 +387,14 @@ impl<H> Messages<H> {
         topic: &str,
         item: &Arrival<M>,
         fork: &Numbered<usize>,
+        verdicts: &Verdicts,
     ) -> Result<(), Setback> {
         tracing::error!(topic, key = %fork.key, sequence = fork.sequence, message_id = %fork.id,
             "the same sequence under another id: was the producer restored from a backup?");
         self.seen.forks += 1;
         let detail = format!("sequence {} came before under another id", fork.sequence);
-        self.bury(runtime, unit, item, DeadLetterReason::Fork, &detail).await
+        self.bury(runtime, unit, item, DeadLetterReason::Fork, &detail, verdicts)
+            .await
     }
 
     async fn handle<L: Ledger>(
@@ -422,18 +438,19 @@ impl<H> Messages<H> {
         item: &Arrival<M>,
         reason: DeadLetterReason,
         detail: &str,
+        verdicts: &Verdicts,
     ) -> Result<(), Setback> {
         let record = &item.record;
         let envelope = item.envelope();
         let id = Uuid::now_v7();
         tracing::error!(partition = %record.partition, offset = record.offset, ?reason, detail, dead_letter = %id,
             "a record is a dead letter");
-        let detail = text(detail);
+        let (kept, detail) = stub::kept(record, detail, verdicts, &mut self.seen.stubs);
         let letter = DeadLetter {
             id,
             reason,
             detail: detail.clone(),
-            record: record.clone(),
+            record: kept,
         };
         let (ledger, tx) = unit.parts();
         ledger.bury(tx, std::slice::from_ref(&letter)).await?;

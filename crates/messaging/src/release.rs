@@ -11,7 +11,8 @@ use crate::pipeline::{Messages, Released};
 use crate::record::TopicPartition;
 use crate::runtime::Runtime;
 use crate::unit::Unit;
-use crate::worker::{Body, Setback, Verdict, Verdicts, chain};
+use crate::verdict::{Verdict, Verdicts};
+use crate::worker::{Body, Setback, chain};
 
 const ATTEMPTS: usize = 20;
 
@@ -57,7 +58,8 @@ pub(crate) async fn run<L: Ledger, H: Handler<L>>(
                     back_off = (back_off * 2).min(Duration::from_secs(1));
                 }
             },
-            Err(Setback::OutOfDate) => {}
+            // A release logs nothing.
+            Err(Setback::OutOfDate | Setback::Unlogged(_)) => {}
         }
     }
     Err(Error(last))

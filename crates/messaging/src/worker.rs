@@ -1,12 +1,10 @@
 //! One worker per assigned partition: takes what is waiting, and gets it applied whatever happens.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use contracts::Timestamp;
-use contracts::aggregate::Rejected;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -16,19 +14,10 @@ use crate::ledger::{CommitError, Ledger, StoreError, StoreErrorKind};
 use crate::record::{Record, TopicPartition};
 use crate::runtime::Runtime;
 use crate::unit::Unit;
+use crate::verdict::{Otherwise, Verdict, Verdicts};
 
 const FIRST_BACK_OFF: Duration = Duration::from_millis(20);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(5);
-
-/// What is known about single messages from an earlier, rolled-back attempt.
-pub(crate) type Verdicts = HashMap<Uuid, Verdict>;
-
-#[derive(Debug, Clone)]
-pub(crate) enum Verdict {
-    Poison(String),
-    Defer(Rejected),
-    Reject(Rejected),
-}
 
 /// Why an attempt wrote nothing.
 #[derive(Debug)]
@@ -37,6 +26,8 @@ pub(crate) enum Setback {
     OutOfDate,
     /// A handler failed; where it had a single message, its id is known.
     Failed { message: Option<Uuid>, failure: Failure },
+    /// The log of the topic failed.
+    Unlogged(Failure),
 }
 
 impl From<StoreError> for Setback {
@@ -84,6 +75,9 @@ pub(crate) trait Body<L: Ledger>: Send + 'static {
 
     /// The record it was made of.
     fn record(item: &Self::Item) -> &Record;
+
+    /// The id of the message that a handler is called with; `None` for a record that is none.
+    fn message(item: &Self::Item) -> Option<Uuid>;
 
     /// Writes everything that `items` mean, after the position was moved.
     fn write(
@@ -153,12 +147,15 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
             match self.attempt(&items, &Verdicts::new(), Taking::Together).await {
                 Ok(()) => return Ok(()),
                 Err(Setback::OutOfDate) => self.read_position(stop).await?,
-                Err(Setback::Failed {
-                    failure: Failure::Retry(error),
-                    ..
-                }) => self.wait(&mut back_off, &error, stop).await?,
+                Err(
+                    Setback::Failed {
+                        failure: Failure::Retry(error),
+                        ..
+                    }
+                    | Setback::Unlogged(Failure::Retry(error)),
+                ) => self.wait(&mut back_off, &error, stop).await?,
                 // One bad message must not take its neighbours with it.
-                Err(Setback::Failed { failure, .. }) => {
+                Err(Setback::Failed { failure, .. } | Setback::Unlogged(failure)) => {
                     tracing::debug!(partition = %self.partition, %failure, "taking the batch one by one");
                     break;
                 }
@@ -198,14 +195,46 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
                         );
                         verdicts.insert(id, Verdict::Poison(chain(error.as_ref())));
                     }
-                    // The bookkeeping itself was refused: no message to blame, so nothing may be skipped.
+                    // The store refused what the record leads to, and will refuse it every time.
                     (None, failure) => {
-                        self.wait(&mut back_off, &failure.into(), stop).await?;
+                        let reason = reason(&failure);
+                        let offset = B::record(&item[0]).offset;
+                        let otherwise = verdicts.refused(B::message(&item[0]), offset, reason);
+                        self.refused(&item[0], otherwise, failure, &mut back_off, stop).await?;
                     }
                 },
+                Err(Setback::Unlogged(Failure::Retry(error) | Failure::Conflict(error))) => {
+                    self.wait(&mut back_off, &error, stop).await?;
+                }
+                Err(Setback::Unlogged(failure)) => {
+                    let otherwise = verdicts.refused_by_the_log(reason(&failure));
+                    self.refused(&item[0], otherwise, failure, &mut back_off, stop).await?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// Reports that the store refused an attempt. Where the next attempt can ask nothing less of it, the partition waits
+    /// for an operator.
+    async fn refused(
+        &mut self,
+        item: &B::Item,
+        otherwise: Option<Otherwise>,
+        failure: Failure,
+        back_off: &mut Duration,
+        stop: &CancellationToken,
+    ) -> Result<(), Stopped> {
+        let offset = B::record(item).offset;
+        if let Some(otherwise) = otherwise {
+            tracing::error!(partition = %self.partition, offset, ?otherwise, error = reason(&failure),
+                "the store refuses what this record leads to; the next attempt asks less of it");
+            return Ok(());
+        }
+        tracing::error!(partition = %self.partition, offset,
+            "the store refuses even a stub of this record; the partition waits for an operator");
+        let error = StoreError::new(StoreErrorKind::Unexpected, failure);
+        self.wait(back_off, &error.into(), stop).await
     }
 
     /// One transaction, within its limit.
@@ -333,6 +362,14 @@ pub(crate) async fn wait_or_stop(back_off: &mut Duration, stop: &CancellationTok
             *back_off = (*back_off * 2).min(LONGEST_BACK_OFF);
             Ok(())
         }
+    }
+}
+
+/// Why a message is given up, without the words that say so.
+fn reason(failure: &Failure) -> String {
+    match failure {
+        Failure::Poison(error) => chain(error.as_ref()),
+        other => chain(other),
     }
 }
 

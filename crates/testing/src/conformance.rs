@@ -15,6 +15,7 @@ mod process;
 mod relay;
 mod sequences;
 mod service;
+mod stubs;
 
 pub use clients::*;
 pub use commands::*;
@@ -27,6 +28,7 @@ pub use postgres::OnPostgres;
 pub use relay::*;
 pub use sequences::*;
 pub use service::{Entry, Hooks, Service, Store, Tx, happened, order, subscriptions};
+pub use stubs::*;
 
 use std::time::Duration;
 
@@ -122,6 +124,11 @@ macro_rules! conformance {
             tombstone_is_the_newest_state
             unknown_command_is_a_dead_letter
             hostile_records_stop_nobody
+            refused_dead_letter_becomes_a_stub
+            refused_parked_record_becomes_a_stub
+            refused_outcome_gives_the_message_up
+            refused_stub_waits_with_an_alarm
+            record_larger_than_a_document_stops_nobody
             crash_anywhere_loses_nothing
             old_domain_event_is_applied
             // Operations.

@@ -49,6 +49,15 @@ impl std::fmt::Display for Place {
     }
 }
 
+/// The only header of an entry whose record the store refused, or whose key and headers are too large. Its text says why,
+/// and how large the record was.
+pub const STUB: &str = "rollcall-stub";
+/// Bytes of a key that a stub keeps: a UUID's text, and more than most keys of third parties have.
+const LONGEST_STUB_KEY: usize = 128;
+/// Bytes of key and headers together that an entry keeps. With all of them escaped, the leaf still fits into an answer, so
+/// that every entry can be proved and exported. Ours have less than 2 KiB.
+const LARGEST_ENVELOPE: usize = 64 * 1024;
+
 /// One record, as it is kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
@@ -107,6 +116,12 @@ struct Kept {
 impl Entry {
     /// What the log keeps of a record, and what is strange about it.
     pub fn of(topic: &'static Topic, record: &Record, codec: &Codec) -> (Self, Vec<Finding>) {
+        let envelope = envelope_bytes(record);
+        if envelope > LARGEST_ENVELOPE {
+            let bytes = record.value.as_ref().map_or(0, |value| value.len());
+            let what = format!("its key and headers have {envelope} bytes, its value {bytes}; only a stub is kept");
+            return Self::stub(topic, record, &what);
+        }
         let place = Place::of(topic, record);
         let mut strange = Vec::new();
         if let Err(error) = Envelope::of(record) {
@@ -138,6 +153,24 @@ impl Entry {
             .map(|(kind, detail)| entry.finding(kind, detail))
             .collect();
         (entry, findings)
+    }
+
+    /// What the log keeps of a record that the store refuses: its place, the broker's time, the SHA-256 of its value, and
+    /// its key where that is a UUID. `what`, which describes the rest for people, takes the place of the headers.
+    pub(crate) fn stub(topic: &'static Topic, record: &Record, what: &str) -> (Self, Vec<Finding>) {
+        let key = record.key.as_deref().filter(|key| key.len() <= LONGEST_STUB_KEY);
+        let entry = Self {
+            sha256: record.value.as_deref().map(|value| binary(&Sha256::digest(value))),
+            ..Self::without_content(
+                Place::of(topic, record),
+                record.timestamp.as_micros(),
+                bson::DateTime::now(),
+                key,
+                Headers(vec![(STUB.to_owned(), what.to_owned())]),
+            )
+        };
+        let finding = entry.finding(FindingKind::Refused, what);
+        (entry, vec![finding])
     }
 
     /// What it can be found by is what its headers say.
@@ -203,6 +236,16 @@ impl Entry {
     }
 }
 
+/// Whether these are the headers of a [stub](Entry::stub).
+pub(crate) fn is_stub(headers: &Headers) -> bool {
+    headers.0.first().is_some_and(|(name, _)| name == STUB)
+}
+
+fn envelope_bytes(record: &Record) -> usize {
+    let headers = record.headers.0.iter().map(|(name, text)| name.len() + text.len());
+    headers.sum::<usize>() + record.key.as_ref().map_or(0, |key| key.len())
+}
+
 fn keep(topic: &Topic, headers: &Headers, value: &[u8], codec: &Codec) -> Kept {
     let own = is_own(headers);
     let (name, mut content) = match codec.to_json_without_personal(value) {
@@ -214,8 +257,9 @@ fn keep(topic: &Topic, headers: &Headers, value: &[u8], codec: &Codec) -> Kept {
             };
             return Kept {
                 content: None,
-                // What can't be read may be personal, where personal fields are allowed.
-                keep_bytes: topic.kind != Kind::Commands && !own,
+                // What can't be read may be personal, where personal fields are allowed. What is larger than any message
+                // may be larger than a document.
+                keep_bytes: topic.kind != Kind::Commands && !own && value.len() <= codec::MAX_MESSAGE_BYTES,
                 finding: Some((kind, error.to_string())),
             };
         }

@@ -48,6 +48,8 @@ pub enum FindingKind {
     WrongType,
     /// Headers or key are not what every message has.
     MalformedEnvelope,
+    /// The store refuses the record, or its key and headers are too large: only a stub is kept, which says why.
+    Refused,
     /// Another record was at this place before, or none when the log went past it: the topic was made anew, or tampered
     /// with. The log stays as it is.
     Rewritten,
@@ -65,6 +67,7 @@ impl FindingKind {
             Self::Undecodable => "undecodable",
             Self::WrongType => "wrong-type",
             Self::MalformedEnvelope => "malformed-envelope",
+            Self::Refused => "refused",
             Self::Rewritten => "rewritten",
         }
     }

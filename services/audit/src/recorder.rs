@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 use contracts::{Kind, Topic};
 use futures::TryStreamExt;
 use messaging::ledger::StoreError;
-use messaging::{Failure, LogHandler, Record, Unit};
+use messaging::{Failure, Headers, LogHandler, Record, Unit};
 use mongo::{Mongo, Tx, Update, store_error, to_bson};
 use mongodb::bson::{self, Binary, Bson, Document, doc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::entry::{Entry, Place};
+use crate::entry::{Entry, Place, is_stub};
 use crate::finding::{Finding, FindingKind};
 use crate::metrics::Metrics;
 use crate::store::{ENTRIES, FINDINGS, STREAMS};
@@ -49,7 +49,17 @@ impl LogHandler<Mongo> for Recorder {
         };
         let made = records.iter().map(|record| Entry::of(self.topic, record, &codec));
         let made = made.collect();
-        let tx = unit.tx();
+        self.record(unit.tx(), partition, made).await
+    }
+
+    async fn stub(&mut self, unit: &mut Unit<Mongo>, record: &Record, what: &str) -> Result<(), Failure> {
+        let made = vec![Entry::stub(self.topic, record, what)];
+        self.record(unit.tx(), record.partition.partition, made).await
+    }
+}
+
+impl Recorder {
+    async fn record(&mut self, tx: &mut Tx, partition: i32, made: Vec<(Entry, Vec<Finding>)>) -> Result<(), Failure> {
         let mut tree = match self.tree.take() {
             Some(tree) => tree,
             None => Tree::to_append(tx, TreeId::new(self.topic.name, partition)).await?,
@@ -66,15 +76,15 @@ impl LogHandler<Mongo> for Recorder {
                 .map_err(store_error)?;
         }
         if self.topic.kind == Kind::DomainEvents {
-            findings.extend(self.follow(tx, &entries).await?);
+            // A stub has no number: what is kept of its key's numbers may be what the store refuses.
+            let numbered: Vec<_> = entries.iter().filter(|entry| !is_stub(&entry.headers)).collect();
+            findings.extend(self.follow(tx, &numbered).await?);
         }
         self.keep(tx, &findings).await?;
         self.tree = Some(tree);
         Ok(())
     }
-}
 
-impl Recorder {
     /// Leaves out what the log has already. The position says that there is nothing of the kind; should it
     /// ever be set back, or the topic made anew, the log stays as it is.
     async fn only_new(
@@ -113,7 +123,7 @@ impl Recorder {
         let mut rows = tx
             .collection::<Known>(ENTRIES)
             .find(between)
-            .projection(doc! { "message_id": 1, "sha256": 1 })
+            .projection(doc! { "message_id": 1, "sha256": 1, "headers": { "$slice": 1 } })
             .batch_size(1_000)
             .session(tx.session())
             .await
@@ -123,11 +133,11 @@ impl Recorder {
     }
 
     /// Notes the numbers of domain events: what is missing, late, or there twice.
-    async fn follow(&self, tx: &mut Tx, entries: &[Entry]) -> Result<Vec<Finding>, StoreError> {
+    async fn follow(&self, tx: &mut Tx, entries: &[&Entry]) -> Result<Vec<Finding>, StoreError> {
         let mut findings = Vec::new();
         let mut streams = self.streams(tx, entries).await?;
         let mut again = Vec::new();
-        for entry in entries {
+        for entry in entries.iter().copied() {
             let (Some(key), Some(sequence)) = (entry.key, entry.sequence.filter(|sequence| *sequence > 0)) else {
                 findings.push(entry.finding(FindingKind::Unnumbered, "a domain event has a key and a number"));
                 continue;
@@ -167,7 +177,7 @@ impl Recorder {
         Ok(findings)
     }
 
-    async fn streams(&self, tx: &mut Tx, entries: &[Entry]) -> Result<BTreeMap<Uuid, Stream>, StoreError> {
+    async fn streams(&self, tx: &mut Tx, entries: &[&Entry]) -> Result<BTreeMap<Uuid, Stream>, StoreError> {
         let mut keys: Vec<_> = entries.iter().filter_map(|entry| entry.key).collect();
         keys.sort_unstable_by_key(|key| key.bytes());
         keys.dedup();
@@ -255,11 +265,16 @@ struct Known {
     place: Place,
     message_id: Option<bson::Uuid>,
     sha256: Option<Binary>,
+    /// The first of them.
+    #[serde(default)]
+    headers: Headers,
 }
 
 impl Known {
+    /// Of a stub, the value is all that can be compared.
     fn is(&self, entry: &Entry) -> bool {
-        self.message_id == entry.message_id && self.sha256 == entry.sha256
+        let same_id = self.message_id == entry.message_id || is_stub(&self.headers);
+        same_id && self.sha256 == entry.sha256
     }
 }
 

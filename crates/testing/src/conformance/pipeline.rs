@@ -317,7 +317,7 @@ pub async fn unknown_command_is_a_dead_letter<S: Store>() {
 /// published.
 pub async fn hostile_records_stop_nobody<S: Store>() {
     type Break = fn(&mut Record);
-    let broken: [(&str, Break); 24] = [
+    let broken: [(&str, Break); 30] = [
         ("no key", |record| record.key = None),
         ("a key that is no UUID", |record| {
             record.key = Some(Bytes::from_static(b"ada"))
@@ -339,6 +339,29 @@ pub async fn hostile_records_stop_nobody<S: Store>() {
                 .set(header::ACTOR, format!("service:{}", "x".repeat(950 * 1024)))
         }),
         ("NUL in a foreign header", |record| record.headers.set("x-\0", "\0")),
+        ("an escaped NUL in a foreign header", |record| {
+            record.headers.set("x-\\u0000", "\\u0000 \\\u{0}")
+        }),
+        ("names that are operators or paths", |record| {
+            for name in ["$where", "a.b", "_id", "__proto__", "ce_"] {
+                record.headers.set(name, "$a.b");
+            }
+        }),
+        ("empty names, more than once", |record| {
+            record
+                .headers
+                .0
+                .extend([("".to_owned(), "".to_owned()), ("".to_owned(), "a".to_owned())]);
+        }),
+        ("every header twice", |record| {
+            let twice = record.headers.0.clone();
+            record.headers.0.extend(twice);
+        }),
+        ("ten thousand headers", |record| {
+            let many = (0..10_000).map(|index| (format!("x-{index}"), "\u{fffd}".to_owned()));
+            record.headers.0.extend(many);
+        }),
+        ("NUL in the key", |record| record.key = Some(Bytes::from_static(b"\0"))),
         ("NUL in the trace", |record| {
             record.headers.set(header::TRACE_PARENT, "\0")
         }),

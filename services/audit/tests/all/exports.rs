@@ -21,10 +21,13 @@ use crate::app::{App, signed_up};
 
 const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/foreign/verify_audit.py");
 
-/// A small log with two checkpoints and personal data.
+/// A small log with two checkpoints, personal data and a stub.
 async fn export() -> Vec<u8> {
     let app = App::start().await;
     app.bench.deliver_all((0..5).map(|_| signed_up(Uuid::now_v7()))).await;
+    let mut large = app.bench.record(signed_up(Uuid::now_v7()));
+    large.headers.set("x-large", "\"\\\0".repeat(100_000));
+    app.bench.deliver_records(vec![large]).await;
     app.sign().await.expect("there is something new");
     let command = CreateUser {
         email: "ada@example.org".to_owned(),
@@ -55,10 +58,10 @@ async fn export() -> Vec<u8> {
     let gathered = gathered.await.expect("it is gathered").expect("there is a checkpoint");
     assert_eq!(
         (gathered.checkpoints, gathered.entries),
-        (2, 9),
+        (2, 10),
         "up to the newest checkpoint"
     );
-    assert_eq!(seen, (9, 9));
+    assert_eq!(seen, (10, 10));
     export
 }
 
@@ -79,7 +82,7 @@ fn python_takes(exports: &[Vec<u8>]) -> Vec<bool> {
     let output = output.expect("Python 3 is there");
     let said = String::from_utf8(output.stdout).expect("sentences");
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
-    let is_whole = |file: &Path| said.contains(&format!("{}: 9 entries and 2 checkpoints", file.display()));
+    let is_whole = |file: &Path| said.contains(&format!("{}: 10 entries and 2 checkpoints", file.display()));
     let whole = (0..exports.len()).map(|index| is_whole(&name(index))).collect();
     std::fs::remove_dir_all(&folder).expect("the folder can be removed");
     whole

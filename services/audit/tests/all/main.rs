@@ -4,6 +4,7 @@ mod app;
 mod certificates;
 mod checkpoints;
 mod exports;
+mod hostile;
 mod log;
 mod proofs;
 mod questions;

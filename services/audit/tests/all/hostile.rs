@@ -1,0 +1,220 @@
+//! Records and schemas of third parties, which the log takes whatever they are.
+
+use audit::entry::{Entry, STUB};
+use audit::finding::FindingKind;
+use messaging::{Record, header};
+use mongodb::bson::{Document, doc};
+use serde_json::{Value as Json, json};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::app::{App, deactivated, hex, signed_up};
+
+const UNEXPECTED: &str = "rollcall_unexpected_store_errors_total";
+const STUBS: &str = "rollcall_stubs_total";
+
+/// A record of `users` whose value has a schema that a third party registered.
+fn foreign(app: &App, id: i32, field: Json, datum: &[u8]) -> Record {
+    let schema = json!({
+        "type": "record", "namespace": "elsewhere", "name": "Foreign", "fields": [{ "name": "field", "type": field }],
+    });
+    app.bench
+        .codec()
+        .learn(id, &schema.to_string())
+        .expect("within the limits");
+    let mut record = app.bench.record(signed_up(Uuid::now_v7()));
+    record.headers.set(header::TYPE, "elsewhere.Foreign");
+    record.value = Some([&[0][..], &id.to_be_bytes(), datum].concat().into());
+    record
+}
+
+/// The record behind each is recorded with its content, and the log is valid.
+async fn assert_goes_on(app: &App, entries: usize) -> Vec<Entry> {
+    app.bench.deliver(signed_up(Uuid::now_v7())).await;
+    let all = app.entries().await;
+    assert_eq!(all.len(), entries + 1);
+    assert!(all[entries].content.is_some());
+    app.sign().await.expect("there is something to sign");
+    assert_eq!(app.verify_topic(Some("users")).await, Vec::<Json>::new());
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_stand_for_endless_values_are_recorded_by_their_hash() {
+    let app = App::start().await;
+    let tree = json!({ "type": "record", "name": "Tree", "fields": [{ "name": "next", "type": ["null", "Tree"] }] });
+    let nulls = json!({ "type": "array", "items": "null" });
+    let nulls_of_nulls = json!({ "type": "array", "items": nulls });
+    // Zig-zag: 2,000,000 nulls; 1,000 arrays of 10,000.
+    let many = [0x80, 0x92, 0xf4, 0x01, 0];
+    let nested = [&[0xd0, 0x0f][..], &[0xa0, 0x9c, 0x01, 0].repeat(1_000), &[0]].concat();
+    let records = [
+        foreign(&app, 1_001, tree, &[2; 400]),
+        foreign(&app, 1_002, nulls, &many),
+        foreign(&app, 1_003, nulls_of_nulls, &nested),
+    ];
+    app.bench.deliver_records(records.to_vec()).await;
+
+    let entries = assert_goes_on(&app, records.len()).await;
+    for (entry, record) in entries.iter().zip(&records) {
+        let value = record.value.as_deref().expect("it has one");
+        assert_eq!(entry.content, None);
+        assert_eq!(
+            entry.sha256.clone().map(|hash| hash.bytes),
+            Some(Sha256::digest(value).to_vec())
+        );
+        assert_eq!(entry.value.clone().map(|kept| kept.bytes), Some(value.to_vec()));
+        assert_eq!(entry.headers, record.headers);
+    }
+    assert_eq!(app.findings().await, [FindingKind::Undecodable; 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deep_record_within_the_limits_is_recorded_with_its_content() {
+    let app = App::start().await;
+    let tree = json!({ "type": "record", "name": "Tree", "fields": [{ "name": "next", "type": ["null", "Tree"] }] });
+    let datum = [vec![2; 62], vec![0]].concat();
+    app.bench
+        .deliver_records(vec![foreign(&app, 1_001, tree, &datum)])
+        .await;
+
+    let entries = assert_goes_on(&app, 1).await;
+    let content = entries[0].content.as_deref().expect("it is decoded");
+    assert_eq!(content.matches("next").count(), 63);
+    assert!(app.findings().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn absurd_envelopes_are_recorded_and_large_ones_as_stubs() {
+    let app = App::start().await;
+    let plain = || app.bench.record(signed_up(Uuid::now_v7()));
+    let mut absurd = plain();
+    for name in [
+        header::ID,
+        header::TIME,
+        header::SEQUENCE,
+        header::ACTOR,
+        header::CORRELATION_ID,
+    ] {
+        absurd.headers.set(name, "\0\u{ffff}$where");
+    }
+    for name in ["", "", "$where", "a.b", "_id", "\0"] {
+        absurd.headers.0.push((name.to_owned(), "\0".to_owned()));
+    }
+    absurd.key = Some(vec![0xff, 0].into());
+    let mut headers = plain();
+    headers
+        .headers
+        .0
+        .extend((0..10_000).map(|index| (format!("x-{index}"), "\0".to_owned())));
+    let mut key = plain();
+    key.key = Some(vec![0xff; 17 * 1024 * 1024].into());
+    let mut value = plain();
+    value.value = Some(vec![0xff; 17 * 1024 * 1024].into());
+    let records = [absurd, headers, key, value];
+    app.bench.deliver_records(records.to_vec()).await;
+
+    let entries = assert_goes_on(&app, records.len()).await;
+    assert_eq!(entries[0].headers, records[0].headers);
+    for (entry, record) in entries[1..3].iter().zip(&records[1..3]) {
+        let value = record.value.as_deref().expect("it has one");
+        assert_eq!(
+            entry.sha256.clone().map(|hash| hash.bytes),
+            Some(Sha256::digest(value).to_vec())
+        );
+        assert_eq!((&entry.value, &entry.content, &entry.message_id), (&None, &None, &None));
+        let [(name, text)] = entry.headers.0.as_slice() else {
+            panic!("{:?}", entry.headers)
+        };
+        assert_eq!(name, STUB);
+        assert!(text.contains("only a stub is kept"), "{text}");
+    }
+    assert!(entries[1].key.is_some() && entries[2].foreign_key.is_none());
+    assert_eq!((&entries[3].value, entries[3].sha256.is_some()), (&None, true));
+    assert_eq!(entries[3].headers, records[3].headers);
+    // A stub's number is not noted, so the number of its key is only missed by its successor.
+    let mut findings = app.findings().await;
+    findings.sort_unstable();
+    findings.dedup();
+    let expected = [
+        FindingKind::Unnumbered,
+        FindingKind::Undecodable,
+        FindingKind::MalformedEnvelope,
+        FindingKind::Refused,
+    ];
+    assert_eq!(findings, expected);
+    // Stubs are proved and exported like every entry.
+    let read = app
+        .answer(contracts::ReadAuditLog {
+            topic: "users".to_owned(),
+            partition: 0,
+            from: 0,
+            limit: 100,
+        })
+        .await;
+    let leaves = read["entries"].as_array().expect("a list");
+    assert!(leaves.iter().all(|entry| entry["leaf"].is_string()), "{leaves:?}");
+}
+
+/// Lets the store refuse entries from now on, except those that a filter finds.
+async fn accept_only(app: &App, filter: Document) {
+    let database = app.database.ledger().database().clone();
+    let change = doc! { "collMod": "entries", "validator": filter };
+    database
+        .run_command(change)
+        .await
+        .expect("the collection can be changed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_the_store_refuses_is_recorded_as_a_stub() {
+    let app = App::start().await;
+    let ada = Uuid::now_v7();
+    accept_only(&app, doc! { "type": { "$ne": "rollcall.users.UserDeactivated" } }).await;
+    let refused = app.bench.record(deactivated(ada).sequence(1));
+    app.bench
+        .deliver_records(vec![refused.clone(), app.bench.record(signed_up(Uuid::now_v7()))])
+        .await;
+
+    let entries = assert_goes_on(&app, 2).await;
+    let value = refused.value.as_deref().expect("it has one");
+    let hash = Sha256::digest(value);
+    assert_eq!(entries[0].sha256.clone().map(|hash| hash.bytes), Some(hash.to_vec()));
+    assert_eq!(entries[0].key.map(mongo::from_bson), Some(ada));
+    let [(name, text)] = entries[0].headers.0.as_slice() else {
+        panic!("{:?}", entries[0].headers)
+    };
+    assert_eq!(name, STUB);
+    assert!(
+        text.contains(&format!("{} bytes", value.len())) && text.contains(&hex(&hash)),
+        "{text}"
+    );
+    assert!(text.contains("MongoDB answered 121"), "{text}");
+    assert!(entries[1].content.is_some());
+    assert_eq!(app.findings().await, [FindingKind::Refused]);
+    assert_eq!((app.bench.counted(STUBS), app.bench.counted(UNEXPECTED)), (1.0, 0.0));
+
+    // Handed out again, it is the same record.
+    let before = app.entries().await;
+    app.forget_positions().await;
+    app.bench.restart();
+    app.bench.catch_up().await;
+    assert_eq!(app.entries().await, before);
+    assert_eq!(app.findings().await, [FindingKind::Refused]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_refuses_even_stubs_is_waited_for_with_an_alarm() {
+    let app = App::start().await;
+    accept_only(&app, doc! { "type": "nothing" }).await;
+    let fix = async {
+        testing::eventually("the alarm", std::time::Duration::from_secs(20), || async {
+            (app.bench.counted(UNEXPECTED) > 0.0).then_some(())
+        })
+        .await;
+        accept_only(&app, doc! {}).await;
+    };
+    tokio::join!(app.bench.deliver(signed_up(Uuid::now_v7())), fix);
+    assert_eq!(app.entries().await.len(), 1);
+    assert_goes_on(&app, 1).await;
+}
