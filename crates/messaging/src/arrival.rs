@@ -120,7 +120,7 @@ pub(crate) async fn decode<L: Ledger, M: Message>(
     loop {
         match decode_known(kind, runtime, record) {
             Ok(arrival) => return Ok(arrival),
-            Err((arrival, schema)) => match runtime.learn(schema, stop).await? {
+            Err((arrival, schema)) => match runtime.learn(schema, &arrival.record, stop).await? {
                 true => record = arrival.record,
                 false => return Ok(arrival),
             },

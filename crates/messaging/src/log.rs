@@ -220,12 +220,13 @@ impl<L: Ledger, B: Body<L>> Body<L> for Logged<L, B> {
 /// Fetches the schemas that are met for the first time; while the registry is down, the partition waits.
 async fn learn<L: Ledger>(runtime: &Runtime<L>, records: &[Record], stop: &CancellationToken) -> Result<(), Stopped> {
     let mut asked = HashSet::new();
-    for value in records.iter().filter_map(|record| record.value.as_deref()) {
-        if let Err(codec::Error::UnknownSchema(id)) = runtime.codec().record_name(value)
+    for record in records {
+        if let Some(value) = record.value.as_deref()
+            && let Err(codec::Error::UnknownSchema(id)) = runtime.codec().record_name(value)
             && asked.insert(id)
         {
             // One that the registry does not know either is the handler's to note.
-            runtime.learn(id, stop).await?;
+            runtime.learn(id, record, stop).await?;
         }
     }
     Ok(())

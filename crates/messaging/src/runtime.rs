@@ -10,6 +10,7 @@ use crate::kafka::Settings;
 use crate::ledger::{Ledger, StoredSchema};
 use crate::metrics::Metrics;
 use crate::publisher::Publisher;
+use crate::record::Record;
 use crate::worker::{Stopped, chain, wait_or_stop};
 
 /// How long the inbox remembers by default: the command topics' retention and segment roll, and a margin.
@@ -46,9 +47,9 @@ impl<L: Ledger> Runtime<L> {
         Timestamp::now() - self.settings.inbox_retention > envelope.since()
     }
 
-    /// Fetches a schema that was met on the wire; waits while the registry is down. `false`: the registry
-    /// does not know it either, or it can't be used.
-    pub(crate) async fn learn(&self, id: i32, stop: &CancellationToken) -> Result<bool, Stopped> {
+    /// Fetches the schema of a record, and waits while the registry is down. Returns `false` if the registry does not
+    /// know the schema either, if it cannot be used, or if an operator has skipped the record meanwhile.
+    pub(crate) async fn learn(&self, id: i32, record: &Record, stop: &CancellationToken) -> Result<bool, Stopped> {
         let mut back_off = Duration::from_millis(100);
         loop {
             match self.try_to_learn(id).await {
@@ -56,8 +57,22 @@ impl<L: Ledger> Runtime<L> {
                 Err(error) => {
                     tracing::warn!(id, error = chain(&error), "waiting for the schema registry");
                     wait_or_stop(&mut back_off, stop).await?;
+                    if self.is_passed(record).await {
+                        return Ok(false);
+                    }
                 }
             }
+        }
+    }
+
+    /// Returns `true` if the stored position is behind the record. The worker's next attempt then finds its own position
+    /// out of date, and drops the record.
+    async fn is_passed(&self, record: &Record) -> bool {
+        match self.ledger.positions(std::slice::from_ref(&record.partition)).await {
+            Ok(positions) => positions
+                .get(&record.partition)
+                .is_some_and(|next| *next > record.offset),
+            Err(_) => false,
         }
     }
 

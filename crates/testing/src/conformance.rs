@@ -137,6 +137,7 @@ macro_rules! conformance {
             parked_keys_are_found
             dead_letters_are_shown_without_personal_fields
             dead_letter_is_shown_while_the_registry_is_down
+            a_record_that_waits_for_the_registry_can_be_skipped
             dead_command_is_redriven_once
             dead_letter_is_discarded
             message_is_traced

@@ -228,6 +228,31 @@ pub async fn dead_letter_is_shown_while_the_registry_is_down<S: Store>() {
     assert_eq!(shown.expect("it waits for nobody")["content"], Value::Null);
 }
 
+/// A record whose schema the registry does not return holds its partition, until an operator skips it.
+pub async fn a_record_that_waits_for_the_registry_can_be_skipped<S: Store>() {
+    let service = Service::<S>::asking(Registry::new("http://127.0.0.1:1")).await;
+    let key = Uuid::now_v7();
+    service.deliver(order(key, "add")).await;
+    let mut record = service.record(order(key, "add"));
+    record.value = Some([&[0], &i32::MAX.to_be_bytes()[..], &[2]].concat().into());
+    let partition = record.partition.clone();
+    let skip = async {
+        let ledger = service.ledger();
+        let positions = ledger.positions(std::slice::from_ref(&partition)).await;
+        let position = positions.expect("positions")[&partition];
+        let mut tx = ledger.begin().await.expect("a transaction begins");
+        let moved = ledger.advance(&mut tx, &partition, Some(position), position + 1).await;
+        assert!(moved.expect("the store responds"));
+        ledger.commit(tx).await.expect("committed");
+    };
+    let delivered = async { tokio::join!(service.deliver_records(vec![record]), skip) };
+    let delivered = tokio::time::timeout(Duration::from_secs(20), delivered).await;
+    delivered.expect("the partition continues");
+    service.deliver(order(key, "add")).await;
+    assert_eq!(service.versions(key).await, [1, 2]);
+    assert_eq!(service.dead_letters().await.len(), 0);
+}
+
 /// A dead command is done after all, once, as a new command; what is no command is not said again.
 pub async fn dead_command_is_redriven_once<S: Store>() {
     let service = Service::<S>::start().await;
