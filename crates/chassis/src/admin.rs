@@ -45,7 +45,7 @@ impl Admin {
         self.address
     }
 
-    /// Serves until `stop` completes, within [`Limits`] of its own, and finishes the requests in flight.
+    /// Serves until `stop` completes, within its own [`Limits`], and finishes the requests in flight.
     pub async fn serve(self, health: Health, metrics: Registry, stop: impl Future<Output = ()> + Send + 'static) {
         let routes = routes(Shown { health, metrics });
         serve(self.listener, routes, limits(), Some, stop).await;

@@ -56,9 +56,16 @@ pub fn check_host(version: Version, headers: &HeaderMap) -> Result<(), InvalidHo
         (Some(host), None) if host.is_empty() => return Err(InvalidHost::Missing),
         (Some(host), None) => host,
     };
-    match Authority::try_from(host.as_bytes()) {
-        Ok(authority) if !authority.host().is_empty() && !authority.as_str().contains('@') => Ok(()),
-        _ => Err(InvalidHost::Malformed),
+    let authority = Authority::try_from(host.as_bytes()).map_err(|_| InvalidHost::Malformed)?;
+    let port = authority.as_str().strip_prefix(authority.host());
+    match port.map(|port| port.strip_prefix(':').unwrap_or(port)) {
+        Some("") => {}
+        Some(port) if port.parse::<u16>().is_ok() => {}
+        _ => return Err(InvalidHost::Malformed),
+    }
+    match authority.host().is_empty() {
+        true => Err(InvalidHost::Malformed),
+        false => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use prometheus::Registry;
 use tokio::sync::mpsc;
@@ -29,6 +29,7 @@ struct Inner {
     inputs: CancellationToken,
     outputs: CancellationToken,
     spawned: mpsc::UnboundedSender<Spawned>,
+    inputs_grace: Duration,
 }
 
 /// A task, on its way to the supervisor.
@@ -56,7 +57,11 @@ pub(crate) enum Kind {
 }
 
 impl Process {
-    pub(crate) fn new(name: &'static str, version: &'static str) -> (Process, mpsc::UnboundedReceiver<Spawned>) {
+    pub(crate) fn new(
+        name: &'static str,
+        version: &'static str,
+        inputs_grace: Duration,
+    ) -> (Process, mpsc::UnboundedReceiver<Spawned>) {
         let (spawned, supervisor) = mpsc::unbounded_channel();
         let instance = Uuid::now_v7();
         let inner = Inner {
@@ -69,6 +74,7 @@ impl Process {
             inputs: CancellationToken::new(),
             outputs: CancellationToken::new(),
             spawned,
+            inputs_grace,
         };
         (Process { inner: Arc::new(inner) }, supervisor)
     }
@@ -76,6 +82,11 @@ impl Process {
     /// The service's name, e.g. `user`.
     pub fn name(&self) -> &'static str {
         self.inner.name
+    }
+
+    /// How long inputs have to end when the process is stopped: a share of `SHUTDOWN_TIMEOUT_MS`.
+    pub fn inputs_grace(&self) -> Duration {
+        self.inner.inputs_grace
     }
 
     /// The service's version, e.g. `0.1.0`.

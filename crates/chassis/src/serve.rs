@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::{interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use admission::{Admission, Refused};
+use admission::Admission;
 use connection::Stops;
 
 /// What a client may hold open. The defaults suit a public port; tests shorten them.
@@ -81,10 +81,15 @@ pub async fn serve(
     // Ends the connections too if this future is dropped.
     let _end = end.clone().drop_guard();
     let mut stop = pin!(stop);
+    let mut reports = interval(admission::LOG_EVERY);
     loop {
         let accepted = tokio::select! {
             biased;
             () = &mut stop => break,
+            _ = reports.tick() => {
+                log(&admission);
+                continue;
+            }
             accepted = listener.accept() => accepted,
         };
         let (stream, peer) = match accepted {
@@ -102,8 +107,8 @@ pub async fn serve(
         };
         let place = match Admission::enter(&admission, counted(peer.ip())) {
             Ok(place) => place,
-            Err(refused) => {
-                log(&admission, refused);
+            Err(_) => {
+                log(&admission);
                 continue;
             }
         };
@@ -149,8 +154,8 @@ fn send_at_once(stream: &TcpStream) {
 }
 
 /// The address of the client is personal data and not logged.
-fn log(admission: &Admission, refused: Refused) {
-    if let Some(count) = admission.to_log() {
+fn log(admission: &Admission) {
+    if let Some((count, refused)) = admission.to_log() {
         tracing::warn!(
             connections = count,
             "connections were refused: {count} since this was last logged; {refused}"

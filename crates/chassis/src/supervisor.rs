@@ -43,7 +43,7 @@ const ABORT: Duration = Duration::from_millis(100);
 impl Supervisor {
     /// `grace`: how long stopping may take, all in all.
     pub fn new(name: &'static str, version: &'static str, grace: Duration) -> Supervisor {
-        let (process, spawned) = Process::new(name, version);
+        let (process, spawned) = Process::new(name, version, grace.mul_f64(INPUTS_SHARE));
         Supervisor {
             process,
             grace,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How often refusals are logged at most, because they come in thousands.
-const LOG_EVERY: Duration = Duration::from_secs(60);
+pub(super) const LOG_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) struct Admission {
@@ -20,6 +20,7 @@ struct Counts {
     all: usize,
     by_address: HashMap<IpAddr, usize>,
     refused: u64,
+    last_refused: Option<Refused>,
     logged: Option<Instant>,
 }
 
@@ -63,6 +64,7 @@ impl Admission {
         };
         if let Some(refused) = refused {
             counts.refused += 1;
+            counts.last_refused = Some(refused);
             return Err(refused);
         }
         counts.all += 1;
@@ -75,14 +77,16 @@ impl Admission {
         })
     }
 
-    /// Returns the number of refusals since the last call that returned one, or `None` if that was a moment ago.
-    pub(super) fn to_log(&self) -> Option<u64> {
+    /// Returns the number of refusals since the last call that returned one, with the reason of the last. Returns `None` if
+    /// there was none, or if the last call was less than [`LOG_EVERY`] ago.
+    pub(super) fn to_log(&self) -> Option<(u64, Refused)> {
         let mut counts = self.counts();
         if counts.logged.is_some_and(|logged| logged.elapsed() < LOG_EVERY) {
             return None;
         }
+        let refused = counts.last_refused.take()?;
         counts.logged = Some(Instant::now());
-        Some(std::mem::take(&mut counts.refused))
+        Some((std::mem::take(&mut counts.refused), refused))
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {

@@ -41,6 +41,9 @@ enum Phase {
     Header { since: Instant },
     /// From a complete header to the end of the response's body.
     Response,
+    /// The body is complete, but hyper still holds bytes that the client has not read. `early`: bytes of the next request
+    /// have arrived.
+    Flush { early: bool },
     /// Waits for the first byte of the next request.
     Idle { since: Instant },
 }
@@ -136,7 +139,7 @@ impl Phase {
         match self {
             Phase::Header { since } => Some(since + limits.header),
             Phase::Idle { since } => Some(since + limits.idle),
-            Phase::Response => None,
+            Phase::Response | Phase::Flush { .. } => None,
         }
     }
 }
@@ -155,8 +158,21 @@ impl Phases {
     /// Bytes have arrived.
     fn read(&self) {
         let mut phase = self.lock();
-        if let Phase::Idle { .. } = *phase {
-            *phase = Phase::Header { since: Instant::now() };
+        match *phase {
+            Phase::Idle { .. } => *phase = Phase::Header { since: Instant::now() },
+            Phase::Flush { .. } => *phase = Phase::Flush { early: true },
+            Phase::Header { .. } | Phase::Response => {}
+        }
+    }
+
+    /// Everything that was written has been taken by the system.
+    fn flushed(&self) {
+        let mut phase = self.lock();
+        let since = Instant::now();
+        match *phase {
+            Phase::Flush { early: true } => *phase = Phase::Header { since },
+            Phase::Flush { early: false } => *phase = Phase::Idle { since },
+            Phase::Header { .. } | Phase::Response | Phase::Idle { .. } => {}
         }
     }
 
@@ -167,7 +183,7 @@ impl Phases {
 
 impl Drop for InResponse {
     fn drop(&mut self) {
-        *self.0.lock() = Phase::Idle { since: Instant::now() };
+        *self.0.lock() = Phase::Flush { early: false };
     }
 }
 
@@ -238,8 +254,13 @@ impl AsyncWrite for Socket {
         self.stream.is_write_vectored()
     }
 
+    /// hyper flushes when it holds no more bytes to be written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if flushed.is_ready() {
+            self.phases.flushed();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

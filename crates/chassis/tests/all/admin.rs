@@ -83,6 +83,12 @@ async fn the_admin_port_refuses_a_request_without_exactly_one_valid_host() {
         ("Host: :80\r\n", 400),
         ("Host: a b\r\n", 400),
         ("Host: x@y\r\n", 400),
+        ("Host: x:\r\n", 200),
+        ("Host: x:65535\r\n", 200),
+        ("Host: x:65536\r\n", 400),
+        ("Host: x:abc\r\n", 400),
+        ("Host: x:1:2\r\n", 400),
+        ("Host: [::1]x\r\n", 400),
         ("Host: x\r\nHost: x\r\n", 400),
         ("Host: x\r\nhost: y\r\n", 400),
     ] {

@@ -21,7 +21,7 @@ const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 const LARGE: &[u8] = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n";
 const LARGE_BYTES: usize = 32 * 1024 * 1024;
 /// A limit that a test waits for.
-const SHORT: Duration = Duration::from_millis(150);
+const SHORT: Duration = Duration::from_millis(500);
 /// A limit that must not be what ends a test.
 const LONG: Duration = Duration::from_secs(600);
 /// How long a test waits for what must happen.
@@ -288,11 +288,15 @@ async fn a_client_that_does_not_read_its_response_is_disconnected() {
 async fn a_client_that_reads_slowly_receives_all_of_its_response() {
     let server = Server::start(Limits {
         write: SHORT,
+        // The time of a response is no idle time, and a byte of the next request no late header.
+        idle: SHORT,
+        header: SHORT,
         ..PATIENT
     })
     .await;
     let mut stream = server.connect().await;
     send(&mut stream, LARGE).await;
+    send(&mut stream, b"G").await;
     let begun = Instant::now();
     let mut ticks = interval(SHORT / 30);
     let (mut read, mut buffer) = (0, vec![0; 256 * 1024]);
