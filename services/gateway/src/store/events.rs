@@ -89,6 +89,13 @@ pub struct Availability {
     pub open: bool,
 }
 
+impl Event {
+    /// Bytes of its texts.
+    fn size(&self) -> usize {
+        self.title.len() + self.description.len() + self.venue.len()
+    }
+}
+
 /// Which events to list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Filter {
@@ -121,16 +128,16 @@ const SEATS: &str = "
 
 /// All that a person organizes, the newest first.
 pub async fn of_organizer(pool: &PgPool, organizer: Uuid, cut: Cut<Uuid>) -> sqlx::Result<Page<Event>> {
-    let rows = sqlx::query_as(&format!(
+    let query = format!(
         "SELECT {COLUMNS} FROM events e
          WHERE e.organizer_id = $1 AND ($2::uuid IS NULL OR e.id < $2) ORDER BY e.id DESC LIMIT $3"
-    ))
-    .bind(organizer)
-    .bind(cut.after)
-    .bind(cut.rows())
-    .fetch_all(pool)
-    .await?;
-    Ok(cut.page(rows, |event: &Event| event.id))
+    );
+    let rows = sqlx::query_as(&query)
+        .bind(organizer)
+        .bind(cut.after)
+        .bind(cut.rows())
+        .fetch(pool);
+    cut.read(rows, Event::size, |event| event.id).await
 }
 
 /// The event, if `viewer` may see it.
@@ -186,11 +193,12 @@ pub async fn list(pool: &PgPool, viewer: Viewer, filter: &Filter, cut: Cut<TimeA
         query.push(", ").push_bind(after.id).push(")");
     }
     query.push(" ORDER BY e.starts_at, e.id LIMIT ").push_bind(cut.rows());
-    let rows = query.build_query_as().fetch_all(pool).await?;
-    Ok(cut.page(rows, |event: &Event| TimeAndId {
+    let rows = query.build_query_as().fetch(pool);
+    let place = |event: &Event| TimeAndId {
         time: event.starts_at,
         id: event.id,
-    }))
+    };
+    cut.read(rows, Event::size, place).await
 }
 
 /// The seats of an event that `viewer` may see.

@@ -56,9 +56,9 @@ pub async fn of_event(pool: &PgPool, event: Uuid, cut: Cut<i64>) -> sqlx::Result
     .bind(event)
     .bind(cut.after.unwrap_or(0))
     .bind(cut.rows())
-    .fetch_all(pool)
-    .await?;
-    Ok(cut.page(rows, |entry: &Entry| entry.version))
+    .fetch(pool);
+    let size = |entry: &Entry| entry.content.to_string().len();
+    cut.read(rows, size, |entry| entry.version).await
 }
 
 /// The event as it was then. `None`: there was none.

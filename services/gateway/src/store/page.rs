@@ -3,10 +3,15 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
+use futures::{Stream, TryStreamExt as _};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+/// Bytes of text after which a page of large rows ends. With the most connections that a gateway serves, as many
+/// responses that no client reads stay below its memory limit.
+const PAGE_BYTES: usize = 128 * 1024;
 
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -55,6 +60,28 @@ impl<P: Place> Cut<P> {
     /// Rows to ask the database for: one more shows whether there is a next page.
     pub fn rows(&self) -> i64 {
         i64::from(self.limit) + 1
+    }
+
+    /// A page of rows that may be large, read one by one: it ends at the limit, or after [`PAGE_BYTES`]. Its first row is
+    /// read whatever its size, so that every list can be read to its end.
+    pub async fn read<T>(
+        &self,
+        mut rows: impl Stream<Item = sqlx::Result<T>> + Unpin,
+        size: impl Fn(&T) -> usize,
+        place: impl Fn(&T) -> P,
+    ) -> sqlx::Result<Page<T>> {
+        let (mut items, mut bytes, mut more) = (Vec::new(), 0, false);
+        while let Some(row) = rows.try_next().await? {
+            if items.len() >= usize::from(self.limit) || bytes >= PAGE_BYTES {
+                more = true;
+                break;
+            }
+            bytes += size(&row);
+            items.push(row);
+        }
+        let next = items.last().filter(|_| more);
+        let next = next.map(|last| encode(&place(last), self.list));
+        Ok(Page { items, next })
     }
 
     /// A page of the rows that were found.
@@ -144,6 +171,26 @@ mod tests {
         for text in ["", "x", "!!!", "MTIz", &other, &"A".repeat(10_000)] {
             assert_eq!(decode::<TimeAndId>(text, LIST), None, "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_page_of_large_rows_ends_early_and_leads_to_the_next() {
+        let rows = |count: usize| futures::stream::iter((0..count as i64).map(Ok));
+        let cut = Cut {
+            after: None,
+            limit: 5,
+            list: LIST,
+        };
+        let read = async |count, size: usize| {
+            let page = cut.read(rows(count), |_| size, |row| *row).await.expect("rows");
+            (page.items.len(), page.next)
+        };
+        assert_eq!(read(5, 1).await, (5, None));
+        assert_eq!(read(6, 1).await, (5, Some(encode(&4_i64, LIST))));
+        assert_eq!(read(6, PAGE_BYTES / 2).await, (2, Some(encode(&1_i64, LIST))));
+        assert_eq!(read(6, 10 * PAGE_BYTES).await, (1, Some(encode(&0_i64, LIST))));
+        assert_eq!(read(1, 10 * PAGE_BYTES).await, (1, None));
+        assert_eq!(read(0, 1).await, (0, None));
     }
 
     #[test]

@@ -49,6 +49,39 @@ impl TestApp {
     }
 }
 
+#[tokio::test]
+async fn a_page_of_long_events_is_bounded_and_the_cursor_leads_through_all() {
+    let app = TestApp::start().await;
+    let organizer = app.organizer("ada").await;
+    for day in 1..=9 {
+        let event = app.has_titled(organizer.id, &format!("Day {day}"), day).await;
+        let details = Details {
+            description: "\u{5b57}".repeat(20_000),
+            title: format!("Day {day}"),
+            starts_at: Timestamp::parse(&format!("2098-03-{day:02}T18:00:00Z")).expect("a time"),
+            ..event_created(organizer.id).into()
+        };
+        let changed = EventChanged {
+            details,
+            published: true,
+        };
+        app.bench.deliver(Outgoing::<EventEvent>::new(event, changed)).await;
+    }
+    let (mut found, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let query = format!("/v1/events?limit=200{cursor}");
+        let page = app.gateway.get(query).send().await.expect(200).body;
+        let bytes = page.to_string().len();
+        assert!(bytes < 200 * 1024, "{bytes} bytes");
+        found.extend(titles(&page));
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(found, (1..=9).map(|day| format!("Day {day}")).collect::<Vec<_>>());
+}
+
 fn titles(page: &Value) -> Vec<String> {
     let items = page["items"].as_array().expect("items");
     items
