@@ -44,8 +44,8 @@ pub struct Http {
     pub trusted_proxies: Vec<Network>,
     /// Maximum number of open connections.
     pub connections: NonZeroUsize,
-    /// Maximum number of open connections of one client address; trusted proxies have none.
-    pub connections_per_address: NonZeroUsize,
+    /// Maximum number of open connections of one client address; trusted proxies have none. `None`: half of all.
+    pub connections_per_address: Option<NonZeroUsize>,
 }
 
 /// Requests a minute; 0: as many as come.
@@ -153,10 +153,10 @@ impl Config {
                     "networks whose X-Forwarded-For says where a request comes from",
                 ),
                 connections: read.or("HTTP_CONNECTIONS", "800", "maximum number of open client connections"),
-                connections_per_address: read.or(
+                connections_per_address: read.optional(
                     "HTTP_CONNECTIONS_PER_ADDRESS",
                     "400",
-                    "maximum number of open connections of one client address; trusted proxies are exempt",
+                    "maximum number of open connections of one client address, except trusted proxies; else half of all",
                 ),
             },
             fingerprint_key: key(

@@ -46,7 +46,7 @@ struct Pool {
     /// One for everybody who is inside: being hashed, or waiting.
     places: Arc<Semaphore>,
     hashers: Arc<Semaphore>,
-    /// Of the hashers that are idle and have hashed before.
+    /// Working memories of the hashers that are idle and have hashed before.
     memories: Mutex<Vec<Memory>>,
     /// Verified where there is no such user, so that the answer takes as long.
     nobody: String,

@@ -101,7 +101,7 @@ impl Operator<Postgres> for Rebuild {
 }
 
 impl Rebuild {
-    /// Over a connection of its own, because the operation's transaction already holds one of the process's pool.
+    /// Over a separate connection, because the operation's transaction already holds one of the process's pool.
     async fn run(&self, projection: &Projection) -> Result<Report, Error> {
         let schema = format!("rebuild_{}", projection.name);
         let database = Postgres::connect(self.0.places().database.as_str(), 1).await?;

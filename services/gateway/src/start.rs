@@ -1,6 +1,7 @@
 //! The gateway from its settings to its running tasks: what a process does, and what a test may do several times.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 
 use anyhow::Context;
 use chassis::Process;
@@ -71,9 +72,13 @@ pub async fn start(config: Config, process: &Process) -> anyhow::Result<SocketAd
     // Inputs end first. What they have begun still needs the operations to be written and the relay to publish them.
     let inputs = process.inputs_token();
     process.spawn_input("api", {
+        let connections = config.http.connections.get();
+        let per_address = config.http.connections_per_address;
         let limits = Limits {
-            connections: config.http.connections.get(),
-            connections_per_address: config.http.connections_per_address.get(),
+            connections,
+            connections_per_address: per_address.map_or(connections.div_ceil(2), NonZeroUsize::get),
+            // A response that is not read must not make the drain fail.
+            drain: Limits::default().drain.min(process.inputs_grace() / 2),
             ..Limits::default()
         };
         let trusted = config.http.trusted_proxies;

@@ -35,7 +35,7 @@ pub(super) fn unreadable() -> Error {
     Error::Malformed("The body is not valid JSON.".to_owned())
 }
 
-/// What serde has against a body, without what the client sent: that may be a password.
+/// Translates an error of serde, without the text that the client sent, because that may be a password.
 pub(super) fn structural(path: &str, message: &str) -> FieldError {
     let named = |intro: &str| Some(message.split_once(intro)?.1.split('`').next()?.to_owned());
     if let Some(field) = named("unknown field `") {

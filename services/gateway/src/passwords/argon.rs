@@ -105,7 +105,7 @@ mod tests {
 
     const PASSWORD: &str = "correct horse battery";
 
-    /// As the library hashes in memory of its own.
+    /// As the library hashes in its own memory.
     fn by_the_library(algorithm: Algorithm, version: Version, params: Params) -> String {
         let salt = SaltString::encode_b64(b"sixteen bytes of").expect("a salt");
         let argon2 = Argon2::new(algorithm, version, params);

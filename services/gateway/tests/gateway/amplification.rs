@@ -24,16 +24,6 @@ const RESPONSE_FACTOR: usize = 6;
 const MEMORY_FACTOR: usize = 16;
 /// Bytes that any request may take: those of statements, and of the tasks that run meanwhile.
 const MEMORY_OF_ALL: usize = 512 * 1024;
-/// Bytes that a password's hash takes (Argon2id with 19 MiB).
-const MEMORY_OF_A_HASH: usize = 19 * 1024 * 1024;
-/// Routes that hash one.
-const HASHING: [&str; 4] = [
-    "/v1/users",
-    "/v1/sessions",
-    "/v1/me/password",
-    "/v1/password-resets/{token}",
-];
-
 /// About as much as a body may hold.
 const SIZE: usize = 60_000;
 
@@ -214,10 +204,7 @@ fn attacks(route: &Route) -> Vec<Hostile> {
     let example = route.body.as_ref().map(|(example, _)| example.to_string());
     let hostile = |name: String, path: &str, headers, body: Option<String>| Hostile {
         name: format!("{} {}: {name}", route.method, route.path),
-        memory: match HASHING.contains(&route.path.as_str()) {
-            true => MEMORY_OF_ALL + MEMORY_OF_A_HASH,
-            false => MEMORY_OF_ALL,
-        },
+        memory: MEMORY_OF_ALL,
         method: route.method.clone(),
         path: path.to_owned(),
         headers,

@@ -98,11 +98,9 @@ async fn forty_refreshes_with_one_token_get_one_session_and_hold_up_no_other_req
         .expect("the session is locked");
     let refreshes = futures::future::join_all([(); 40].map(|()| app.refresh(&ada.refresh)));
     let (answers, ()) = tokio::join!(refreshes, async {
-        for _ in 0..5 {
-            let other = app.gateway.get("/v1/events").send();
-            let other = tokio::time::timeout(Duration::from_secs(2), other).await;
-            other.expect("it is not held up").expect(200);
-        }
+        let other = app.gateway.get("/v1/events").send();
+        let other = tokio::time::timeout(Duration::from_secs(2), other).await;
+        other.expect("it is not held up").expect(200);
         tx.commit().await.expect("the session is unlocked");
     });
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
