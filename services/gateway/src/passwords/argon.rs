@@ -9,7 +9,7 @@ const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
-/// Maximum passes and lanes of a stored hash. Its parameters come from the database, and whoever can write there must not
+/// Maximum passes and lanes of a stored hash. Its parameters come from the database, and an attacker who can write there must not
 /// be able to occupy a hasher for long.
 const MAX_PASSES: u32 = 8;
 const MAX_LANES: u32 = 8;
