@@ -12,6 +12,14 @@ use crate::{Topic, topics::RecordType};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Pauses before a request that the registry answered with an error of its own is repeated.
+const RETRY_PAUSES: [Duration; 4] = [
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+];
+
 /// Bytes of an answer: a schema of the longest text that is decoded with, every character of it escaped.
 const MAX_ANSWER_BYTES: usize = 512 * 1024;
 
@@ -233,7 +241,20 @@ impl Registry {
         self.http.request(method, format!("{}/{}", self.base, path.join("/")))
     }
 
+    /// Sends a request, and repeats it after an error of the server: a registry whose own store was restarted reports one
+    /// for each stale connection. Every request to the registry may be repeated.
     async fn send(&self, request: RequestBuilder, what: &str) -> Result<Answer, Error> {
+        for pause in RETRY_PAUSES {
+            let again = request.try_clone().expect("a request with a JSON body can be cloned");
+            match self.send_once(again, what).await? {
+                Answer::Error { status, .. } if status.is_server_error() => tokio::time::sleep(pause).await,
+                answer => return Ok(answer),
+            }
+        }
+        self.send_once(request, what).await
+    }
+
+    async fn send_once(&self, request: RequestBuilder, what: &str) -> Result<Answer, Error> {
         // The URL may hold a password.
         let unreachable = |source: reqwest::Error| Error::Unreachable {
             what: what.to_owned(),

@@ -5,6 +5,8 @@ use contracts::{
     registry::{Difference, Error},
     topics,
 };
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use uuid::Uuid;
 
 /// A prefix for subjects that nobody else uses.
@@ -229,4 +231,44 @@ async fn a_schema_larger_than_any_that_is_decoded_with_is_not_taken_in() {
         .expect("the registry takes it");
     let refused = registry.schema(id).await.expect_err("it has too many bytes");
     assert!(matches!(refused, Error::TooLarge { .. }), "{refused:?}");
+}
+
+/// A registry that answers with these statuses, one after the other, and then ends.
+async fn registry_that_answers(statuses: &'static [u16]) -> (Registry, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("a bound socket has an address");
+    let served = tokio::spawn(async move {
+        for status in statuses {
+            let (mut stream, _) = listener.accept().await.expect("a request");
+            let mut request = Vec::new();
+            while !request.ends_with(b"}") {
+                stream.read_buf(&mut request).await.expect("a request with a body");
+            }
+            let body = r#"{"id":7,"message":"terminating connection"}"#;
+            let head = format!(
+                "HTTP/1.1 {status} x\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                body.len()
+            );
+            stream
+                .write_all((head + body).as_bytes())
+                .await
+                .expect("the response is read");
+        }
+    });
+    (Registry::new(&format!("http://{address}")), served)
+}
+
+#[tokio::test]
+async fn a_request_is_repeated_after_an_error_of_the_server() {
+    let (registry, served) = registry_that_answers(&[500, 503, 200]).await;
+    assert_eq!(registry.register("subject", "{}").await.expect("it is registered"), 7);
+    served.await.expect("every response was requested");
+}
+
+#[tokio::test]
+async fn a_request_is_not_repeated_after_a_refusal() {
+    let (registry, served) = registry_that_answers(&[422]).await;
+    let refused = registry.register("subject", "{}").await.expect_err("it is refused");
+    assert!(refused.to_string().contains("422"), "{refused}");
+    served.await.expect("one response was requested");
 }
