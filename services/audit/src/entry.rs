@@ -231,6 +231,13 @@ impl Entry {
         said == stored
     }
 
+    /// How much of the record it keeps.
+    pub(crate) fn bytes(&self) -> usize {
+        let headers = self.headers.0.iter().map(|(name, text)| name.len() + text.len());
+        let value = self.value.as_ref().map_or(0, |value| value.bytes.len());
+        headers.sum::<usize>() + self.content.as_ref().map_or(0, String::len) + value
+    }
+
     pub(crate) fn finding(&self, kind: FindingKind, detail: impl Into<String>) -> Finding {
         Finding::new(self.place.clone(), kind, self.key, self.sequence, detail.into())
     }

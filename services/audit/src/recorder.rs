@@ -18,6 +18,11 @@ use crate::store::{ENTRIES, FINDINGS, STREAMS};
 use crate::stream::{Noted, Stream};
 use crate::tree::{Tree, TreeId};
 
+/// Bytes of entries that are written in one transaction. The records of a batch with more are recorded one by one,
+/// because the entries are in memory, and MongoDB refuses transactions that do not fit into its cache. Ordinary batches have
+/// less than 1 MiB; the largest are bounded by what the consumer fetches, 4 MiB.
+const LARGEST_BATCH: usize = 16 * 1024 * 1024;
+
 /// The log's part of one topic.
 pub(crate) struct Recorder {
     pub(crate) topic: &'static Topic,
@@ -47,8 +52,17 @@ impl LogHandler<Mongo> for Recorder {
         let Some(partition) = records.first().map(|record| record.partition.partition) else {
             return Ok(());
         };
-        let made = records.iter().map(|record| Entry::of(self.topic, record, &codec));
-        let made = made.collect();
+        let mut made = Vec::with_capacity(records.len());
+        let mut bytes = 0;
+        for record in records {
+            let (entry, findings) = Entry::of(self.topic, record, &codec);
+            bytes += entry.bytes();
+            if bytes > LARGEST_BATCH && records.len() > 1 {
+                let error = format!("the entries of a batch have more than {LARGEST_BATCH} bytes");
+                return Err(Failure::Conflict(error.into()));
+            }
+            made.push((entry, findings));
+        }
         self.record(unit.tx(), partition, made).await
     }
 

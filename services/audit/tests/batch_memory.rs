@@ -1,0 +1,72 @@
+//! How much memory the recording of one batch takes. A binary with one test, because it counts what is allocated.
+
+use audit::metrics::Metrics;
+use audit::{store, subscriptions};
+use contracts::{Timestamp, UserCreated, UserEvent};
+use messaging::{Outgoing, Record, header};
+use mongo::Mongo;
+use mongodb::bson::{Document, doc};
+use peak_alloc::PeakAlloc;
+use serde_json::json;
+use testing::Bench;
+use uuid::Uuid;
+
+#[global_allocator]
+static COUNTED: PeakAlloc = PeakAlloc;
+
+/// Bytes that a batch may allocate. The container of the service has 256 MiB.
+const ALLOWED: usize = 64 * 1024 * 1024;
+/// The largest batch of a worker.
+const BATCH: usize = 500;
+
+const SCHEMA: i32 = 1_001;
+
+/// The schema of a third party: an array of records, each with one field, whose name is long.
+fn schema() -> String {
+    let item = json!({ "type": "record", "name": "Item", "fields": [{ "name": "a".repeat(60_000), "type": "null" }] });
+    let items = json!({ "type": "array", "items": item });
+    json!({
+        "type": "record", "namespace": "elsewhere", "name": "Foreign", "fields": [{ "name": "items", "type": items }],
+    })
+    .to_string()
+}
+
+/// A record with that schema. Its datum has two bytes, however many items it has.
+fn foreign(bench: &Bench<Mongo>, items: u8) -> Record {
+    let created = UserCreated {
+        created_at: Timestamp::EPOCH,
+    };
+    let mut record = bench.record(Outgoing::<UserEvent>::new(Uuid::now_v7(), created).sequence(1));
+    record.headers.set(header::TYPE, "elsewhere.Foreign");
+    record.value = Some([&[0][..], &SCHEMA.to_be_bytes(), &[items * 2, 0]].concat().into());
+    record
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_takes_bounded_memory() {
+    let database = testing::mongo().await;
+    let ledger = database.ledger();
+    store::prepare(&ledger).await.expect("collections can be created");
+    let metrics = Metrics::register(&prometheus::Registry::new()).expect("the registry is empty");
+    let bench = Bench::new("audit", ledger.clone(), ledger, subscriptions(&metrics));
+    let learned = bench.codec().learn(SCHEMA, &schema());
+    learned.expect("the schema is within the limits");
+    let count = async |filter: Document| {
+        let entries = database.ledger().collection::<Document>(store::ENTRIES);
+        let count = entries.count_documents(filter).await;
+        count.expect("entries can be counted") as usize
+    };
+    // Beyond the limit of what a few bytes may stand for, and within it.
+    for (items, decoded) in [(60, 0), (1, BATCH)] {
+        let records: Vec<_> = (0..BATCH).map(|_| foreign(&bench, items)).collect();
+        let before = COUNTED.current_usage();
+        COUNTED.reset_peak_usage();
+        bench.deliver_records(records).await;
+        let allocated = COUNTED.peak_usage().saturating_sub(before);
+        eprintln!("{items} items: {:.1} MiB", allocated as f64 / 1024.0 / 1024.0);
+        assert!(allocated < ALLOWED, "{items} items: {allocated} bytes");
+        assert_eq!(count(doc! { "content": { "$exists": true } }).await, decoded);
+    }
+    assert_eq!(count(doc! {}).await, 2 * BATCH);
+    assert_eq!(bench.counted("rollcall_stubs_total"), 0.0);
+}
