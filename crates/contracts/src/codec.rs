@@ -82,6 +82,8 @@ impl Codec {
 
     /// With the ids that the registry gave: one for every record of the topic table.
     pub fn with_ids(ids: impl IntoIterator<Item = (&'static str, i32)>) -> Result<Self, Error> {
+        // Once for the process. The decoder's own default is 512 MiB.
+        apache_avro::util::max_allocation_bytes(limits::MAX_ALLOCATION_BYTES);
         let mut outgoing = HashMap::new();
         let mut incoming: HashMap<i32, Arc<Writer>> = HashMap::new();
         for (name, id) in ids {

@@ -59,6 +59,11 @@ fn a_record_takes_bounded_memory() {
             json!({ "type": "fixed", "name": "Huge", "size": 1 << 20 }),
             vec![],
         ),
+        (
+            "a big decimal with digits that it does not have",
+            json!({ "type": "bytes", "logicalType": "big-decimal" }),
+            [number(7), number(500_000_000), vec![7, 0]].concat(),
+        ),
         // Close to the limits.
         ("130,000 nulls", array(array(json!("null"))), nested(13, 10_000, &[])),
         (

@@ -9,7 +9,9 @@ use apache_avro::{
 
 use super::{
     MAX_MESSAGE_BYTES,
-    limits::{MAX_BIG_DECIMAL_BYTES, MAX_DEPTH, MAX_RENDERED_BYTES, MAX_VALUES},
+    limits::{
+        MAX_BIG_DECIMAL_BYTES, MAX_DEPTH, MAX_RENDERED_BYTES, MAX_RENDERED_PER_BYTE, MAX_SMALL_RENDERING, MAX_VALUES,
+    },
 };
 
 pub(super) const TOO_SHORT: &str = "they end too early";
@@ -80,7 +82,7 @@ impl Layout {
             types: &self.types,
             rest: bytes,
             values: MAX_VALUES,
-            rendered: MAX_RENDERED_BYTES,
+            rendered: MAX_RENDERED_BYTES.min(MAX_SMALL_RENDERING + bytes.len() * MAX_RENDERED_PER_BYTE),
             left_at_the_bottom: MAX_DEPTH,
         };
         walk.value(self.root, MAX_DEPTH)?;
@@ -217,13 +219,7 @@ impl Walk<'_> {
                 let length = self.length()?;
                 self.fixed(length)
             }
-            Type::BigDecimal => {
-                let length = self.length()?;
-                match length <= MAX_BIG_DECIMAL_BYTES {
-                    true => self.fixed(length),
-                    false => Err(TOO_LARGE),
-                }
-            }
+            Type::BigDecimal => self.big_decimal(),
             Type::Fixed(size) => self.fixed(*size),
             Type::Enum(longest) => {
                 self.integer()?;
@@ -290,6 +286,21 @@ impl Walk<'_> {
     fn fixed(&mut self, size: usize) -> Result<(), &'static str> {
         self.skip(size)?;
         self.render(size.saturating_mul(2))
+    }
+
+    /// Bytes that are digits after their own length, and a scale.
+    fn big_decimal(&mut self) -> Result<(), &'static str> {
+        let length = self.length()?;
+        let (inner, rest) = self.rest.split_at_checked(length).ok_or(TOO_SHORT)?;
+        self.rest = inner;
+        let digits = self.length()?;
+        self.skip(digits)?;
+        self.integer()?;
+        self.rest = rest;
+        match length <= MAX_BIG_DECIMAL_BYTES {
+            true => self.render(length.saturating_mul(2).saturating_add(NUMBER)),
+            false => Err(TOO_LARGE),
+        }
     }
 
     fn length(&mut self) -> Result<usize, &'static str> {

@@ -21,8 +21,17 @@ pub(super) const MAX_VALUES: usize = MAX_MESSAGE_BYTES / 8;
 /// Bytes of a datum's rendering, before characters are escaped. Hexadecimal text has twice the bytes of its value, and
 /// the names of fields are repeated with every record.
 pub(super) const MAX_RENDERED_BYTES: usize = 4 * MAX_MESSAGE_BYTES;
+/// Bytes of the rendering for every byte of the datum, beyond [`MAX_SMALL_RENDERING`]. A batch of small records must not
+/// stand for gigabytes, because the audit log has a whole batch in memory and in one transaction. A number has one byte at
+/// least, and counts as 36.
+pub(super) const MAX_RENDERED_PER_BYTE: usize = 40;
+/// Bytes of the rendering of any datum, however small: the names of fields take no bytes of the datum.
+pub(super) const MAX_SMALL_RENDERING: usize = 64 * 1024;
 /// Bytes of a `big-decimal`, because the time to write a number in decimal grows with the square of its length.
 pub(super) const MAX_BIG_DECIMAL_BYTES: usize = 4096;
+
+/// Bytes that the decoder may allocate at once: a collection of [`MAX_VALUES`] values.
+pub(super) const MAX_ALLOCATION_BYTES: usize = 16 * MAX_MESSAGE_BYTES;
 
 /// The largest `size`, `precision` or `scale`. The parser panics for what is no `i64`, wherever it stands.
 const MAX_NUMBER: u64 = MAX_MESSAGE_BYTES as u64;

@@ -106,13 +106,13 @@ fn more_values_than_any_message_has_are_refused() {
     assert_refused(array(json!("null")), &backwards, "there are too many values");
     assert_refused(
         array(json!("null")),
-        &number(10_000).repeat(20),
-        "there are too many values",
+        &number(1_000).repeat(200),
+        "as text, it would be too large",
     );
     let nested = [number(1_000), number(1_000)].concat();
     assert_refused(array(array(json!("null"))), &nested, "they end too early");
     let nested = [number(1_000), [number(1_000), number(0)].concat().repeat(1_000)].concat();
-    assert_refused(array(array(json!("null"))), &nested, "there are too many values");
+    assert_refused(array(array(json!("null"))), &nested, "as text, it would be too large");
     // 2^40 values in no byte at all.
     let mut doubling = json!({ "type": "record", "name": "R0", "fields": [{ "name": "a", "type": "null" }] });
     for level in 1..40 {
@@ -120,7 +120,7 @@ fn more_values_than_any_message_has_are_refused() {
             { "name": "a", "type": doubling }, { "name": "b", "type": format!("R{}", level - 1) },
         ] });
     }
-    assert_refused(doubling, &[], "there are too many values");
+    assert_refused(doubling, &[], "as text, it would be too large");
     let mut doubling = vec![json!({ "type": "record", "name": "R0", "fields": [{ "name": "a", "type": "null" }] })];
     for level in 1..40 {
         let half = format!("R{}", level - 1);
@@ -129,7 +129,7 @@ fn more_values_than_any_message_has_are_refused() {
         ] }));
     }
     let choice = number(doubling.len() as i64 - 1);
-    assert_refused(json!(doubling), &choice, "there are too many values");
+    assert_refused(json!(doubling), &choice, "as text, it would be too large");
 }
 
 #[test]
@@ -137,11 +137,14 @@ fn a_value_whose_text_would_be_too_large_is_refused() {
     let long = "a".repeat(1_000);
     let items = json!({ "type": "record", "name": "Item", "fields": [{ "name": long, "type": "null" }] });
     let many = [number(10_000), number(0)].concat();
-    let array = json!({ "type": "array", "items": items });
-    assert_refused(array, &many, "as text, it would be too large");
+    let array_of_long = json!({ "type": "array", "items": items });
+    assert_refused(array_of_long.clone(), &many, "as text, it would be too large");
     let array = json!({ "type": "array", "items": { "type": "enum", "name": "Symbol", "symbols": [long] } });
     let symbols = [number(10_000), vec![0; 10_001]].concat();
     assert_refused(array, &symbols, "as text, it would be too large");
+    // Far below the limit of the largest messages, but out of all proportion to the datum.
+    let few = [number(100), number(0)].concat();
+    assert_refused(array_of_long, &few, "as text, it would be too large");
     let big = json!({ "type": "bytes", "logicalType": "big-decimal" });
     let digits = [
         number(100_010),
@@ -152,6 +155,27 @@ fn a_value_whose_text_would_be_too_large_is_refused() {
     ]
     .concat();
     assert_refused(big, &digits, "as text, it would be too large");
+}
+
+#[test]
+fn a_big_decimal_whose_parts_do_not_fit_into_it_is_refused() {
+    let big = || json!({ "type": "bytes", "logicalType": "big-decimal" });
+    let decimal = |parts: &[u8]| [number(parts.len() as i64), parts.to_vec()].concat();
+    // The digits are longer than the whole, which ends where the digits end, or in the middle of a number.
+    let bad = [
+        decimal(&[number(1_000_000), vec![7]].concat()),
+        decimal(&[number(3), vec![7; 2]].concat()),
+        decimal(&[number(1), vec![7]].concat()),
+        decimal(&[number(1), vec![7, 0x80]].concat()),
+        decimal(&[]),
+    ];
+    for datum in bad {
+        assert_refused(big(), &datum, "they end too early");
+    }
+    assert_refused(big(), &decimal(&number(512 << 20)), "a length is larger than any message");
+    let good = decimal(&[number(2), vec![1, 0], number(1)].concat());
+    let outcomes = decode_all(&command_with(big()), &good).expect("the schema is within the limits");
+    assert!(outcomes[..2].iter().all(Result::is_ok), "{outcomes:?}");
 }
 
 #[test]
