@@ -28,13 +28,35 @@ pub mod header {
     pub const REPLY_TO: &str = "reply-to";
     pub const TRACE_PARENT: &str = "traceparent";
     pub const TRACE_STATE: &str = "tracestate";
+
+    /// Every header of an envelope, in the order in which they are sent.
+    pub const ALL: [&str; 18] = [
+        SPEC_VERSION,
+        ID,
+        SOURCE,
+        TYPE,
+        TIME,
+        SUBJECT,
+        DATA_SCHEMA,
+        CONTENT_TYPE,
+        SEQUENCE,
+        CORRELATION_ID,
+        CAUSATION_ID,
+        ACTOR,
+        ATTEMPT,
+        DUE_AT,
+        EXPECTED_VERSION,
+        REPLY_TO,
+        TRACE_PARENT,
+        TRACE_STATE,
+    ];
+
+    /// Bytes of one header's text, at most: what is passed on must fit into the next message. W3C asks for room for a
+    /// `tracestate` of 512.
+    pub const LONGEST: usize = 512;
 }
 
 pub const CONTENT_TYPE: &str = "application/avro";
-
-/// Bytes of one header's text, at most: what is passed on must fit into the next message. W3C asks for room for a
-/// `tracestate` of 512.
-const LONGEST_HEADER: usize = 512;
 
 /// What travels beside the value of every message.
 #[derive(Debug, Clone, PartialEq)]
@@ -205,7 +227,7 @@ fn optional<T: std::str::FromStr>(headers: &Headers, name: &'static str) -> Resu
     headers
         .get(name)
         .map(
-            |text| match text.len() <= LONGEST_HEADER && !text.contains(char::is_control) {
+            |text| match text.len() <= header::LONGEST && !text.contains(char::is_control) {
                 true => text.parse().map_err(|_| EnvelopeError::Unreadable(name)),
                 false => Err(EnvelopeError::Unreadable(name)),
             },

@@ -30,9 +30,12 @@ pub trait Handler<L: Ledger>: Send + 'static {
 
 /// Handles raw records by topic, partition and offset: no inbox, no order check. For the audit log.
 ///
+/// A panic makes the partition wait with an alarm. A handler returns [`Failure::Poison`] for what only this record causes.
+///
 /// The codec of the unit's publisher knows every schema that the records name, unless the registry does not.
 pub trait LogHandler<L: Ledger>: Send + 'static {
-    fn handle(&mut self, unit: &mut Unit<L>, records: &[&Record]) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Logs records. Returns of how many it logged only a part, because the rest is too large: they count as stubs.
+    fn handle(&mut self, unit: &mut Unit<L>, records: &[&Record]) -> impl Future<Output = Result<u64, Failure>> + Send;
 
     /// Logs that a record was here, with as little of it as names it, because the store refuses the rest. Called after
     /// [`handle`](Self::handle) failed for this record alone with [`Failure::Poison`]; `what` describes the record and

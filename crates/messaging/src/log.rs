@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::handler::{Failure, LogHandler};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, StoreError, StoreErrorKind};
 use crate::record::Record;
 use crate::runtime::Runtime;
 use crate::stub;
@@ -24,8 +24,11 @@ pub(crate) type MakeLog<L> = Arc<dyn Fn() -> Box<dyn AnyLogHandler<L>> + Send + 
 
 /// A [`LogHandler`] of any type.
 pub(crate) trait AnyLogHandler<L: Ledger>: Send {
-    fn handle<'a>(&'a mut self, unit: &'a mut Unit<L>, records: &'a [&'a Record])
-    -> BoxFuture<'a, Result<(), Failure>>;
+    fn handle<'a>(
+        &'a mut self,
+        unit: &'a mut Unit<L>,
+        records: &'a [&'a Record],
+    ) -> BoxFuture<'a, Result<u64, Failure>>;
 
     fn stub<'a>(
         &'a mut self,
@@ -40,7 +43,7 @@ impl<L: Ledger, H: LogHandler<L>> AnyLogHandler<L> for H {
         &'a mut self,
         unit: &'a mut Unit<L>,
         records: &'a [&'a Record],
-    ) -> BoxFuture<'a, Result<(), Failure>> {
+    ) -> BoxFuture<'a, Result<u64, Failure>> {
         Box::pin(LogHandler::handle(self, unit, records))
     }
 
@@ -77,7 +80,8 @@ impl<L: Ledger> Log<L> {
         self.stubs = 0;
         let logged = async {
             let Some(reason) = refused else {
-                return handler.handle(unit, records).await;
+                self.stubs = handler.handle(unit, records).await?;
+                return Ok(());
             };
             for record in records {
                 handler.stub(unit, record, &stub::describe(record, reason)).await?;
@@ -85,9 +89,11 @@ impl<L: Ledger> Log<L> {
             }
             Ok(())
         };
-        // A handler that panics has met a record that it will never log. What it left half done is thrown away.
+        // A log handler panics because of its own mistake, perhaps that of a new release, so the partition waits with an
+        // alarm, because a stub would lose content that could be logged. What it left half done is thrown away.
         let logged = AssertUnwindSafe(logged).catch_unwind().await;
-        let logged = logged.unwrap_or_else(|_| Err(Failure::poison("the log's handler panicked")));
+        let logged = logged
+            .unwrap_or_else(|_| Err(StoreError::new(StoreErrorKind::Unexpected, "the log's handler panicked").into()));
         logged.map_err(Setback::Unlogged)
     }
 

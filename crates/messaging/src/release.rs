@@ -59,7 +59,7 @@ pub(crate) async fn run<L: Ledger, H: Handler<L>>(
                 }
             },
             // A release logs nothing.
-            Err(Setback::OutOfDate | Setback::Unlogged(_)) => {}
+            Err(Setback::OutOfDate | Setback::Unlogged(_) | Setback::Uncommitted(_)) => {}
         }
     }
     Err(Error(last))

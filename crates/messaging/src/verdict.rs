@@ -56,22 +56,22 @@ impl Verdicts {
         self.log_refused.as_deref()
     }
 
-    /// Takes in that the store refused to commit what a single record, at `offset`, leads to. `message` is the record's
-    /// message, if it has one.
+    /// Takes in that the store refused what a single record, at `offset`, leads to besides its entry in the log. `message`
+    /// is the record's message, if it has one.
     ///
     /// Each refusal asks less of the store. Returns `None` where nothing less is left.
-    pub(crate) fn refused(&mut self, message: Option<Uuid>, offset: i64, reason: String) -> Option<Otherwise> {
+    pub(crate) fn refused(&mut self, message: Option<Uuid>, offset: i64, reason: &str) -> Option<Otherwise> {
         if let Some(id) = message
             && !matches!(self.get(&id), Some(Verdict::Poison(_)))
         {
-            self.insert(id, Verdict::Poison(reason));
+            self.insert(id, Verdict::Poison(reason.to_owned()));
             return Some(Otherwise::GiveUp);
         }
         if self.record_refused.is_none() {
-            self.record_refused = Some((offset, reason));
+            self.record_refused = Some((offset, reason.to_owned()));
             return Some(Otherwise::Stub);
         }
-        self.refused_by_the_log(reason)
+        None
     }
 
     /// Takes in that the log refused a single record. Returns `None` where the log refused a stub of it too.

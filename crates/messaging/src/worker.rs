@@ -28,6 +28,18 @@ pub(crate) enum Setback {
     Failed { message: Option<Uuid>, failure: Failure },
     /// The log of the topic failed.
     Unlogged(Failure),
+    /// The store refused the commit.
+    Uncommitted(Failure),
+}
+
+impl Setback {
+    /// What a statement failed with that carries nothing of a message: none can be to blame.
+    fn blameless(mut error: StoreError) -> Self {
+        if error.kind == StoreErrorKind::Broken {
+            error.kind = StoreErrorKind::Unexpected;
+        }
+        error.into()
+    }
 }
 
 impl From<StoreError> for Setback {
@@ -152,10 +164,11 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
                         failure: Failure::Retry(error),
                         ..
                     }
-                    | Setback::Unlogged(Failure::Retry(error)),
+                    | Setback::Unlogged(Failure::Retry(error))
+                    | Setback::Uncommitted(Failure::Retry(error)),
                 ) => self.wait(&mut back_off, &error, stop).await?,
                 // One bad message must not take its neighbours with it.
-                Err(Setback::Failed { failure, .. } | Setback::Unlogged(failure)) => {
+                Err(Setback::Failed { failure, .. } | Setback::Unlogged(failure) | Setback::Uncommitted(failure)) => {
                     tracing::debug!(partition = %self.partition, %failure, "taking the batch one by one");
                     break;
                 }
@@ -199,12 +212,23 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
                     (None, failure) => {
                         let reason = reason(&failure);
                         let offset = B::record(&item[0]).offset;
-                        let otherwise = verdicts.refused(B::message(&item[0]), offset, reason);
+                        let otherwise = verdicts.refused(B::message(&item[0]), offset, &reason);
                         self.refused(&item[0], otherwise, failure, &mut back_off, stop).await?;
                     }
                 },
-                Err(Setback::Unlogged(Failure::Retry(error) | Failure::Conflict(error))) => {
+                Err(
+                    Setback::Unlogged(Failure::Retry(error) | Failure::Conflict(error))
+                    | Setback::Uncommitted(Failure::Retry(error) | Failure::Conflict(error)),
+                ) => {
                     self.wait(&mut back_off, &error, stop).await?;
+                }
+                // The commit does not tell whose data it refuses, the handler's or the log's.
+                Err(Setback::Uncommitted(failure)) => {
+                    let reason = reason(&failure);
+                    let offset = B::record(&item[0]).offset;
+                    let otherwise = verdicts.refused(B::message(&item[0]), offset, &reason);
+                    let otherwise = otherwise.or_else(|| verdicts.refused_by_the_log(reason));
+                    self.refused(&item[0], otherwise, failure, &mut back_off, stop).await?;
                 }
                 Err(Setback::Unlogged(failure)) => {
                     let otherwise = verdicts.refused_by_the_log(reason(&failure));
@@ -255,14 +279,16 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
     async fn transact(&mut self, items: &[B::Item], verdicts: &Verdicts, taking: Taking) -> Result<(), Setback> {
         let runtime = Arc::clone(&self.runtime);
         let next = B::record(items.last().expect("an attempt has items")).offset + 1;
-        let mut unit = Unit::begin(&runtime.ledger, &runtime.publisher).await?;
+        let mut unit = Unit::begin(&runtime.ledger, &runtime.publisher)
+            .await
+            .map_err(Setback::blameless)?;
         // The position is the first statement: its row lock makes every later read current.
         let written = {
             let (ledger, tx) = unit.parts();
             match ledger.advance(tx, &self.partition, self.position, next).await {
                 Ok(true) => self.body.write(&runtime, &mut unit, items, verdicts, taking).await,
                 Ok(false) => Err(Setback::OutOfDate),
-                Err(error) => Err(error.into()),
+                Err(error) => Err(Setback::blameless(error)),
             }
         };
         if let Err(setback) = written {
@@ -278,7 +304,7 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
             }
             Err(CommitError::RolledBack(error)) => {
                 self.body.forget();
-                Err(error.into())
+                Err(Setback::Uncommitted(error.into()))
             }
             Err(CommitError::Unknown(error)) => {
                 tracing::warn!(partition = %self.partition, error = chain(&error),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use messaging::ledger::{CommitError, StoreError, StoreErrorKind};
+use mongodb::bson;
 use mongodb::error::{
     ErrorKind, RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT, WriteFailure,
 };
@@ -10,6 +11,7 @@ use mongodb::error::{
 const DUPLICATE_KEY: i32 = 11000;
 const WRITE_CONFLICT: i32 = 112;
 const NAMESPACE_EXISTS: i32 = 48;
+const TRANSACTION_TOO_LARGE_FOR_CACHE: i32 = 388;
 
 /// Codes that blame the data. Everything else waits: a statement that is wrong for every message must
 /// stop the partition, not bury what it holds.
@@ -145,7 +147,14 @@ fn kind(error: &mongodb::error::Error) -> StoreErrorKind {
     }
     match (code(error), error.kind.as_ref()) {
         (Some(code), _) => kind_of_code(code),
-        (None, ErrorKind::InvalidArgument { .. } | ErrorKind::Bson(_)) => StoreErrorKind::Broken,
+        (None, ErrorKind::InvalidArgument { .. }) => StoreErrorKind::Broken,
+        (None, ErrorKind::Bson(error)) => match error.kind {
+            bson::error::ErrorKind::Serialization { .. } | bson::error::ErrorKind::TooLargeUnsignedInteger { .. } => {
+                StoreErrorKind::Broken
+            }
+            // A stored document is not as this release expects it, for which the message is not to blame.
+            _ => StoreErrorKind::Unexpected,
+        },
         (None, ErrorKind::InvalidTlsConfig { .. }) => StoreErrorKind::Unexpected,
         (None, _) => StoreErrorKind::Unavailable,
     }
@@ -153,7 +162,8 @@ fn kind(error: &mongodb::error::Error) -> StoreErrorKind {
 
 pub(crate) fn kind_of_code(code: i32) -> StoreErrorKind {
     match code {
-        DUPLICATE_KEY => StoreErrorKind::Conflict,
+        // A batch that is too large for one transaction is not too large for one per record.
+        DUPLICATE_KEY | TRANSACTION_TOO_LARGE_FOR_CACHE => StoreErrorKind::Conflict,
         code if DATA.contains(&code) => StoreErrorKind::Broken,
         code if INFRASTRUCTURE.contains(&code) => StoreErrorKind::Unavailable,
         _ => StoreErrorKind::Unexpected,
@@ -279,10 +289,29 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_that_is_too_large_for_a_transaction_is_taken_one_by_one() {
+        assert_eq!(
+            kind(&command(TRANSACTION_TOO_LARGE_FOR_CACHE)),
+            StoreErrorKind::Conflict
+        );
+    }
+
+    #[test]
     fn data_that_the_server_refuses_is_broken() {
         let error = insert(doc! { "writeErrors": [{ "index": 0, "code": 121, "errmsg": "" }] });
         assert_eq!(kind(&error), StoreErrorKind::Broken);
         assert_eq!(kind(&command(10334)), StoreErrorKind::Broken);
+    }
+
+    #[test]
+    fn a_value_that_is_not_bson_is_broken_and_a_stored_document_that_cannot_be_read_is_not() {
+        let unwritable = bson::serialize_to_document(&std::collections::BTreeMap::from([("number", u64::MAX)]));
+        let unwritable = unwritable.expect_err("BSON has no such number");
+        assert_eq!(kind(&unwritable.into()), StoreErrorKind::Broken);
+        for stored in [doc! { "code": "text" }, doc! {}] {
+            let unreadable = deserialize_from_document::<CommandError>(stored).expect_err("not a command error");
+            assert_eq!(kind(&unreadable.into()), StoreErrorKind::Unexpected);
+        }
     }
 
     #[test]

@@ -111,16 +111,28 @@ impl Mongo {
             .map_err(store_error)?;
         let mut documents = Vec::with_capacity(rows.len());
         let mut forks = Vec::new();
+        let mut repeated = Vec::new();
         for row in rows {
             match known.insert((row.key, row.sequence), row.id) {
                 None => documents.push(ParkedDocument::of(topic, row)),
                 Some(id) if id != row.id => forks.push((row.key, row.sequence)),
-                Some(_) => {}
+                Some(_) => repeated.push(row),
             }
         }
         if !documents.is_empty() {
             tx.collection(PARKED)
                 .insert_many(documents)
+                .session(tx.session())
+                .await
+                .map_err(store_error)?;
+        }
+        for row in repeated.into_iter().filter(|row| row.record.value.is_some()) {
+            // A stub is parked under the same id, and the producer published the record again.
+            let stub = doc! {
+                "_id": parked_id(topic, row.key, row.sequence), "message_id": to_bson(row.id), "record.value": null,
+            };
+            tx.collection(PARKED)
+                .replace_one(stub, ParkedDocument::of(topic, row))
                 .session(tx.session())
                 .await
                 .map_err(store_error)?;

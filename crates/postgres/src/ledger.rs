@@ -205,6 +205,12 @@ impl Ledger for Postgres {
         }
         let (keys, numbers): (Vec<Uuid>, Vec<i64>) = rows.iter().map(|row| (row.key, row.sequence)).unzip();
         let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+        let partitions: Vec<_> = rows.iter().map(|row| row.record.partition.partition).collect();
+        let offsets: Vec<_> = rows.iter().map(|row| row.record.offset).collect();
+        let times: Vec<_> = rows.iter().map(|row| row.record.timestamp.to_utc()).collect();
+        let values: Vec<_> = rows.iter().map(|row| row.record.value.as_deref()).collect();
+        let headers: Vec<_> = rows.iter().map(|row| row.record.headers.to_json()).collect();
+        let errors: Vec<_> = rows.iter().map(|row| row.error.as_str()).collect();
         let parked = sqlx::query(
             r#"INSERT INTO parked (topic, key, sequence, message_id, partition, "offset", said_at, value, headers, error)
                SELECT $1, * FROM UNNEST($2::uuid[], $3::bigint[], $4::uuid[], $5::int[], $6::bigint[],
@@ -215,18 +221,41 @@ impl Ledger for Postgres {
         .bind(&keys)
         .bind(&numbers)
         .bind(&ids)
-        .bind(rows.iter().map(|row| row.record.partition.partition).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.record.offset).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.record.timestamp.to_utc()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.record.value.as_deref()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.record.headers.to_json()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.error.as_str()).collect::<Vec<_>>())
+        .bind(&partitions)
+        .bind(&offsets)
+        .bind(&times)
+        .bind(&values)
+        .bind(&headers)
+        .bind(&errors)
         .execute(&mut **tx)
         .await
         .map_err(store_error)?;
         if parked.rows_affected() == rows.len() as u64 {
             return Ok(Vec::new());
         }
+        // A stub is parked under the same id, and the producer published the record again.
+        sqlx::query(
+            r#"UPDATE parked p SET partition = n.partition, "offset" = n."offset", said_at = n.said_at, value = n.value,
+                                  headers = n.headers, error = n.error
+               FROM UNNEST($2::uuid[], $3::bigint[], $4::uuid[], $5::int[], $6::bigint[], $7::timestamptz[], $8::bytea[],
+                           $9::text[], $10::text[])
+                    AS n (key, sequence, message_id, partition, "offset", said_at, value, headers, error)
+               WHERE p.topic = $1 AND p.key = n.key AND p.sequence = n.sequence AND p.message_id = n.message_id
+                     AND p.value IS NULL AND n.value IS NOT NULL"#,
+        )
+        .bind(topic)
+        .bind(&keys)
+        .bind(&numbers)
+        .bind(&ids)
+        .bind(&partitions)
+        .bind(&offsets)
+        .bind(&times)
+        .bind(&values)
+        .bind(&headers)
+        .bind(&errors)
+        .execute(&mut **tx)
+        .await
+        .map_err(store_error)?;
         sqlx::query_as(
             "SELECT n.key, n.sequence FROM UNNEST($2::uuid[], $3::bigint[], $4::uuid[]) AS n (key, sequence, message_id)
              JOIN parked p ON p.topic = $1 AND p.key = n.key AND p.sequence = n.sequence

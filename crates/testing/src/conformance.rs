@@ -126,6 +126,9 @@ macro_rules! conformance {
             hostile_records_stop_nobody
             refused_dead_letter_becomes_a_stub
             refused_parked_record_becomes_a_stub
+            parked_stub_is_replaced_by_the_record
+            panic_of_a_log_waits_with_an_alarm
+            broken_begin_and_position_blame_no_message
             refused_outcome_gives_the_message_up
             refused_stub_waits_with_an_alarm
             record_larger_than_a_document_stops_nobody

@@ -49,9 +49,16 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// The only header of an entry whose record the store refused, or whose key and headers are too large. Its text says why,
-/// and how large the record was.
+/// The only header of an entry whose record the store refused. Its text says why, and how large the record was.
 pub const STUB: &str = "rollcall-stub";
+/// The last header of an entry whose record has a key and headers that are too large: only the headers of an envelope are
+/// kept. Its text says how large all of them were.
+pub const OMITTED: &str = "rollcall-omitted";
+/// Headers of the log itself begin so. Those of a record are kept under another name, because its sender must not decide
+/// what the log takes for a stub.
+const RESERVED: &str = "rollcall-";
+/// Stands before the names of a record's headers that begin like those of the log.
+const RENAMED: &str = "incoming-";
 /// Bytes of a key that a stub keeps: a UUID's text, and more than most keys of third parties have.
 const LONGEST_STUB_KEY: usize = 128;
 /// Bytes of key and headers together that an entry keeps. With all of them escaped, the leaf still fits into an answer, so
@@ -116,16 +123,25 @@ struct Kept {
 impl Entry {
     /// What the log keeps of a record, and what is strange about it.
     pub fn of(topic: &'static Topic, record: &Record, codec: &Codec) -> (Self, Vec<Finding>) {
-        let envelope = envelope_bytes(record);
-        if envelope > LARGEST_ENVELOPE {
-            let bytes = record.value.as_ref().map_or(0, |value| value.len());
-            let what = format!("its key and headers have {envelope} bytes, its value {bytes}; only a stub is kept");
-            return Self::stub(topic, record, &what);
-        }
         let place = Place::of(topic, record);
         let mut strange = Vec::new();
+        let mut malformed = Vec::new();
         if let Err(error) = Envelope::of(record) {
-            strange.push((FindingKind::MalformedEnvelope, error.to_string()));
+            malformed.push(error.to_string());
+        }
+        let (key, headers) = match omitted(record) {
+            None => {
+                let (headers, renamed) = renamed(&record.headers);
+                malformed.extend(renamed.then(|| format!("headers begin with {RESERVED}, like those of the log")));
+                (record.key.as_deref(), headers)
+            }
+            Some(what) => {
+                strange.push((FindingKind::Refused, what.clone()));
+                (short_key(record), envelope_headers(&record.headers, what))
+            }
+        };
+        if !malformed.is_empty() {
+            strange.push((FindingKind::MalformedEnvelope, malformed.join("; ")));
         }
         let value = record.value.as_deref();
         let kept = value.map(|value| keep(topic, &record.headers, value, codec));
@@ -140,13 +156,7 @@ impl Entry {
             content: content.map(|content| content.to_string()),
             sha256: value.map(|value| binary(&Sha256::digest(value))),
             value: value.filter(|_| keep_bytes).map(binary),
-            ..Self::without_content(
-                place,
-                record.timestamp.as_micros(),
-                bson::DateTime::now(),
-                record.key.as_deref(),
-                record.headers.clone(),
-            )
+            ..Self::without_content(place, record.timestamp.as_micros(), bson::DateTime::now(), key, headers)
         };
         let findings = strange
             .into_iter()
@@ -158,14 +168,13 @@ impl Entry {
     /// What the log keeps of a record that the store refuses: its place, the broker's time, the SHA-256 of its value, and
     /// its key where that is a UUID. `what`, which describes the rest for people, takes the place of the headers.
     pub(crate) fn stub(topic: &'static Topic, record: &Record, what: &str) -> (Self, Vec<Finding>) {
-        let key = record.key.as_deref().filter(|key| key.len() <= LONGEST_STUB_KEY);
         let entry = Self {
             sha256: record.value.as_deref().map(|value| binary(&Sha256::digest(value))),
             ..Self::without_content(
                 Place::of(topic, record),
                 record.timestamp.as_micros(),
                 bson::DateTime::now(),
-                key,
+                short_key(record),
                 Headers(vec![(STUB.to_owned(), what.to_owned())]),
             )
         };
@@ -243,14 +252,57 @@ impl Entry {
     }
 }
 
-/// Whether these are the headers of a [stub](Entry::stub).
+/// Whether these are the headers of a [stub](Entry::stub). No record has them, because its headers are renamed.
 pub(crate) fn is_stub(headers: &Headers) -> bool {
-    headers.0.first().is_some_and(|(name, _)| name == STUB)
+    matches!(headers.0.as_slice(), [(name, _)] if name == STUB)
 }
 
-fn envelope_bytes(record: &Record) -> usize {
+/// Whether headers of the record are missing, because its key and headers are too large.
+pub(crate) fn is_reduced(headers: &Headers) -> bool {
+    headers.0.last().is_some_and(|(name, _)| name == OMITTED)
+}
+
+/// Describes key and headers of a record if they are too large to be kept.
+fn omitted(record: &Record) -> Option<String> {
+    let key = record.key.as_deref().unwrap_or_default();
     let headers = record.headers.0.iter().map(|(name, text)| name.len() + text.len());
-    headers.sum::<usize>() + record.key.as_ref().map_or(0, |key| key.len())
+    let in_headers = headers.sum::<usize>();
+    (in_headers + key.len() > LARGEST_ENVELOPE).then(|| {
+        format!(
+            "only the headers of an envelope are kept: {} headers of {in_headers} bytes, whose JSON text has the SHA-256 {}; \
+             a key of {} bytes with the SHA-256 {}",
+            record.headers.0.len(),
+            hex(Sha256::digest(record.headers.to_json())),
+            key.len(),
+            hex(Sha256::digest(key)),
+        )
+    })
+}
+
+/// The headers that an envelope has, each once, as far as they can be valid, and `what` about the others.
+fn envelope_headers(headers: &Headers, what: String) -> Headers {
+    let known = header::ALL.iter().filter_map(|name| {
+        let text = headers.get(name).filter(|text| text.len() <= header::LONGEST)?;
+        Some(((*name).to_owned(), text.to_owned()))
+    });
+    Headers(known.chain([(OMITTED.to_owned(), what)]).collect())
+}
+
+/// The headers with other names for those that are reserved, and whether there are any.
+fn renamed(headers: &Headers) -> (Headers, bool) {
+    let mut headers = headers.clone();
+    let mut any = false;
+    for (name, _) in &mut headers.0 {
+        if name.starts_with(RESERVED) {
+            name.insert_str(0, RENAMED);
+            any = true;
+        }
+    }
+    (headers, any)
+}
+
+fn short_key(record: &Record) -> Option<&[u8]> {
+    record.key.as_deref().filter(|key| key.len() <= LONGEST_STUB_KEY)
 }
 
 fn keep(topic: &Topic, headers: &Headers, value: &[u8], codec: &Codec) -> Kept {

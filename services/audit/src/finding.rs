@@ -48,7 +48,7 @@ pub enum FindingKind {
     WrongType,
     /// Headers or key are not what every message has.
     MalformedEnvelope,
-    /// The store refuses the record, or its key and headers are too large: only a stub is kept, which says why.
+    /// The store refuses the record, or its key and headers are too large: only a part of it is kept, which says why.
     Refused,
     /// Another record was at this place before, or none when the log went past it: the topic was made anew, or tampered
     /// with. The log stays as it is.

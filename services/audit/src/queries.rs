@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use contracts::replies::CommandAccepted;
 use contracts::{AuditQuery, FieldError, Rejected};
-use messaging::ledger::StoreError;
-use messaging::{Failure, Handler, MAX_VALUE_BYTES, Received, Unit};
+use messaging::ledger::{StoreError, StoreErrorKind};
+use messaging::{Failure, Handler, MAX_VALUE_BYTES, Received, Unit, chain};
 use mongo::{Mongo, Tx, store_error};
 use serde_json::json;
 
@@ -79,20 +79,37 @@ impl From<Rejected> for Unanswered {
 }
 
 impl From<StoreError> for Unanswered {
+    /// A document that cannot be read waits for nothing, because the question would hold up the ones behind it.
     fn from(error: StoreError) -> Self {
-        Self::Failed(error.into())
+        match error.kind {
+            StoreErrorKind::Unexpected => {
+                tracing::error!(
+                    error = chain(&error),
+                    "a question is rejected, because the log cannot be read"
+                );
+                Self::Failed(Failure::Reject(unreadable()))
+            }
+            _ => Self::Failed(error.into()),
+        }
     }
 }
 
 /// What a statement with [`PATIENCE`] failed with. One that ran out of it has ended the transaction too.
 fn failure(error: mongodb::error::Error) -> Unanswered {
-    Unanswered::Failed(match error.kind.as_ref() {
-        mongodb::error::ErrorKind::Command(command) if command.code == TOO_SLOW => Failure::Reject(Rejected::new(
-            "too-slow",
-            "Too many entries would have to be looked at: narrow the question.",
-        )),
+    match error.kind.as_ref() {
+        mongodb::error::ErrorKind::Command(command) if command.code == TOO_SLOW => {
+            Unanswered::Failed(Failure::Reject(Rejected::new(
+                "too-slow",
+                "Too many entries would have to be looked at: narrow the question.",
+            )))
+        }
         _ => store_error(error).into(),
-    })
+    }
+}
+
+/// The transaction may have ended, so the question is rejected in another one.
+fn unreadable() -> Rejected {
+    Rejected::new("log-damaged", "The log can't be read where it must be: verify the log.")
 }
 
 /// The store is not as this service left it.

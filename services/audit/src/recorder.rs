@@ -1,6 +1,7 @@
 //! Takes every record of a topic into the log, in the order of its partition.
 
 use std::collections::{BTreeMap, HashMap};
+use std::panic::AssertUnwindSafe;
 
 use contracts::{Kind, Topic};
 use futures::TryStreamExt;
@@ -11,7 +12,7 @@ use mongodb::bson::{self, Binary, Bson, Document, doc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::entry::{Entry, Place, is_stub};
+use crate::entry::{Entry, Place, is_reduced, is_stub};
 use crate::finding::{Finding, FindingKind};
 use crate::metrics::Metrics;
 use crate::store::{ENTRIES, FINDINGS, STREAMS};
@@ -47,33 +48,37 @@ struct StreamId {
 }
 
 impl LogHandler<Mongo> for Recorder {
-    async fn handle(&mut self, unit: &mut Unit<Mongo>, records: &[&Record]) -> Result<(), Failure> {
+    async fn handle(&mut self, unit: &mut Unit<Mongo>, records: &[&Record]) -> Result<u64, Failure> {
         let codec = unit.publisher().codec().clone();
         let Some(partition) = records.first().map(|record| record.partition.partition) else {
-            return Ok(());
+            return Ok(0);
         };
-        let mut made = Vec::with_capacity(records.len());
+        let mut all = Vec::with_capacity(records.len());
         let mut bytes = 0;
         for record in records {
-            let (entry, findings) = Entry::of(self.topic, record, &codec);
+            // Only what the record contains can make this panic.
+            let made = std::panic::catch_unwind(AssertUnwindSafe(|| Entry::of(self.topic, record, &codec)));
+            let (entry, findings) = made.map_err(|_| Failure::poison("the record's content made the log panic"))?;
             bytes += entry.bytes();
             if bytes > LARGEST_BATCH && records.len() > 1 {
                 let error = format!("the entries of a batch have more than {LARGEST_BATCH} bytes");
                 return Err(Failure::Conflict(error.into()));
             }
-            made.push((entry, findings));
+            all.push((entry, findings));
         }
-        self.record(unit.tx(), partition, made).await
+        self.record(unit.tx(), partition, all).await
     }
 
     async fn stub(&mut self, unit: &mut Unit<Mongo>, record: &Record, what: &str) -> Result<(), Failure> {
         let made = vec![Entry::stub(self.topic, record, what)];
-        self.record(unit.tx(), record.partition.partition, made).await
+        self.record(unit.tx(), record.partition.partition, made).await?;
+        Ok(())
     }
 }
 
 impl Recorder {
-    async fn record(&mut self, tx: &mut Tx, partition: i32, made: Vec<(Entry, Vec<Finding>)>) -> Result<(), Failure> {
+    /// Returns how many of the new entries are reduced.
+    async fn record(&mut self, tx: &mut Tx, partition: i32, made: Vec<(Entry, Vec<Finding>)>) -> Result<u64, Failure> {
         let mut tree = match self.tree.take() {
             Some(tree) => tree,
             None => Tree::to_append(tx, TreeId::new(self.topic.name, partition)).await?,
@@ -96,7 +101,8 @@ impl Recorder {
         }
         self.keep(tx, &findings).await?;
         self.tree = Some(tree);
-        Ok(())
+        let reduced = entries.iter().filter(|entry| is_reduced(&entry.headers));
+        Ok(reduced.count() as u64)
     }
 
     /// Leaves out what the log has already. The position says that there is nothing of the kind; should it
@@ -137,7 +143,7 @@ impl Recorder {
         let mut rows = tx
             .collection::<Known>(ENTRIES)
             .find(between)
-            .projection(doc! { "message_id": 1, "sha256": 1, "headers": { "$slice": 1 } })
+            .projection(doc! { "message_id": 1, "sha256": 1, "headers": { "$slice": 2 } })
             .batch_size(1_000)
             .session(tx.session())
             .await
@@ -279,7 +285,7 @@ struct Known {
     place: Place,
     message_id: Option<bson::Uuid>,
     sha256: Option<Binary>,
-    /// The first of them.
+    /// The first two of them.
     #[serde(default)]
     headers: Headers,
 }

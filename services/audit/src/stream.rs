@@ -3,12 +3,16 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Ranges of missing numbers that a key has, at most, because all of them are in one document.
+const MOST_RANGES: usize = 1_000;
+
 /// Which numbers of one key were seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stream {
     /// The highest number seen; 0 before any.
     pub last: i64,
-    /// Numbers below it that were not, as ranges with both ends in them, in order.
+    /// Numbers below it that were not, as ranges with both ends in them, in order. Beyond [`MOST_RANGES`], the last of them
+    /// contain numbers that were seen too, so that none that is missing is forgotten.
     pub missing: Vec<(i64, i64)>,
 }
 
@@ -34,7 +38,11 @@ impl Stream {
             if sequence == from {
                 return Noted::Next;
             }
-            self.missing.push((from, sequence - 1));
+            let is_full = self.missing.len() >= MOST_RANGES;
+            match self.missing.last_mut() {
+                Some((_, to)) if is_full => *to = sequence - 1,
+                _ => self.missing.push((from, sequence - 1)),
+            }
             return Noted::Ahead { from };
         }
         let range = self
@@ -45,6 +53,10 @@ impl Stream {
             return Noted::Again;
         };
         let (from, to) = self.missing[index];
+        let falls_in_two = from < sequence && sequence < to;
+        if falls_in_two && self.missing.len() >= MOST_RANGES {
+            return Noted::Late;
+        }
         let rest = [(from, sequence - 1), (sequence + 1, to)];
         self.missing
             .splice(index..=index, rest.into_iter().filter(|(from, to)| from <= to));
@@ -80,6 +92,29 @@ mod tests {
     #[test]
     fn the_first_number_seen_is_never_taken_for_the_first_there_is() {
         assert_eq!(noted(&[3]).1, [Noted::Ahead { from: 1 }]);
+    }
+
+    #[test]
+    fn the_missing_numbers_of_a_key_stay_small_and_none_is_forgotten() {
+        let mut stream = Stream::default();
+        let last = 6_000;
+        for sequence in (2..=last).step_by(2) {
+            assert_eq!(stream.note(sequence), Noted::Ahead { from: sequence - 1 });
+        }
+        // In the middle of what is missing, so that a range falls into two.
+        stream.note(last + 100);
+        stream.note(last + 50);
+        assert!(stream.missing.len() <= 1_000, "{}", stream.missing.len());
+        assert!(stream.missing.is_sorted());
+        for sequence in (1..last).step_by(2) {
+            assert!(
+                stream
+                    .missing
+                    .iter()
+                    .any(|(from, to)| (*from..=*to).contains(&sequence)),
+                "{sequence}"
+            );
+        }
     }
 
     #[test]

@@ -330,7 +330,7 @@ impl TryFrom<Head> for Tree {
         let Some(edge) = edge else {
             return Err(head
                 .id
-                .trouble(StoreErrorKind::Broken, |topic, partition| Trouble::Broken {
+                .trouble(StoreErrorKind::Unexpected, |topic, partition| Trouble::Broken {
                     topic,
                     partition,
                 }));

@@ -172,7 +172,11 @@ fn a_big_decimal_whose_parts_do_not_fit_into_it_is_refused() {
     for datum in bad {
         assert_refused(big(), &datum, "they end too early");
     }
-    assert_refused(big(), &decimal(&number(512 << 20)), "a length is larger than any message");
+    assert_refused(
+        big(),
+        &decimal(&number(512 << 20)),
+        "a length is larger than any message",
+    );
     let good = decimal(&[number(2), vec![1, 0], number(1)].concat());
     let outcomes = decode_all(&command_with(big()), &good).expect("the schema is within the limits");
     assert!(outcomes[..2].iter().all(Result::is_ok), "{outcomes:?}");

@@ -1,6 +1,6 @@
 //! Records and schemas of third parties, which the log takes whatever they are.
 
-use audit::entry::{Entry, STUB};
+use audit::entry::{Entry, OMITTED, STUB};
 use audit::finding::FindingKind;
 use messaging::{Record, header};
 use mongodb::bson::{Document, doc};
@@ -85,7 +85,7 @@ async fn a_deep_record_within_the_limits_is_recorded_with_its_content() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn absurd_envelopes_are_recorded_and_large_ones_as_stubs() {
+async fn absurd_envelopes_are_recorded_and_large_ones_without_their_unknown_headers() {
     let app = App::start().await;
     let plain = || app.bench.record(signed_up(Uuid::now_v7()));
     let mut absurd = plain();
@@ -116,23 +116,34 @@ async fn absurd_envelopes_are_recorded_and_large_ones_as_stubs() {
 
     let entries = assert_goes_on(&app, records.len()).await;
     assert_eq!(entries[0].headers, records[0].headers);
+    // Consumers take the second record, whose envelope is valid: its sender must not decide what is kept of it.
     for (entry, record) in entries[1..3].iter().zip(&records[1..3]) {
-        let value = record.value.as_deref().expect("it has one");
+        let value = record.value.as_deref();
+        assert_eq!(entry.value.as_ref().map(|kept| kept.bytes.as_slice()), value);
+        assert!(entry.content.is_some() && entry.type_name.is_some() && entry.actor.is_some());
         assert_eq!(
-            entry.sha256.clone().map(|hash| hash.bytes),
-            Some(Sha256::digest(value).to_vec())
+            entry.message_id.map(|id| mongo::from_bson(id).to_string()).as_deref(),
+            record.headers.get(header::ID)
         );
-        assert_eq!((&entry.value, &entry.content, &entry.message_id), (&None, &None, &None));
-        let [(name, text)] = entry.headers.0.as_slice() else {
-            panic!("{:?}", entry.headers)
-        };
-        assert_eq!(name, STUB);
-        assert!(text.contains("only a stub is kept"), "{text}");
+        let known = entry.headers.0.len() - 1;
+        assert!(
+            entry.headers.0[..known]
+                .iter()
+                .all(|header| record.headers.0.contains(header))
+        );
+        let (name, text) = &entry.headers.0[known];
+        assert_eq!(name, OMITTED);
+        let hash = hex(&Sha256::digest(record.headers.to_json()));
+        assert!(
+            text.contains(&hash) && text.contains(&format!("{} headers", record.headers.0.len())),
+            "{text}"
+        );
     }
-    assert!(entries[1].key.is_some() && entries[2].foreign_key.is_none());
+    assert!(entries[1].key.is_some() && entries[1].sequence.is_some());
+    assert!(entries[2].foreign_key.is_none());
     assert_eq!((&entries[3].value, entries[3].sha256.is_some()), (&None, true));
     assert_eq!(entries[3].headers, records[3].headers);
-    // A stub's number is not noted, so the number of its key is only missed by its successor.
+    assert_eq!((app.bench.counted(STUBS), app.bench.counted(UNEXPECTED)), (2.0, 0.0));
     let mut findings = app.findings().await;
     findings.sort_unstable();
     findings.dedup();
@@ -154,6 +165,82 @@ async fn absurd_envelopes_are_recorded_and_large_ones_as_stubs() {
         .await;
     let leaves = read["entries"].as_array().expect("a list");
     assert!(leaves.iter().all(|entry| entry["leaf"].is_string()), "{leaves:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_header_of_a_record_makes_it_a_stub() {
+    let app = App::start().await;
+    let ada = Uuid::now_v7();
+    let names = [STUB, OMITTED];
+    let mut records = Vec::new();
+    for (name, sequence) in names.into_iter().zip([3, 5]) {
+        let mut record = app.bench.record(deactivated(ada).sequence(sequence));
+        record
+            .headers
+            .0
+            .insert(0, (name.to_owned(), "nothing to see".to_owned()));
+        record.headers.0.push((name.to_owned(), "at all".to_owned()));
+        records.push(record);
+    }
+    let mut bare = app.bench.record(deactivated(ada).sequence(6));
+    bare.headers.0 = vec![(STUB.to_owned(), String::new())];
+    records.push(bare);
+    app.bench.deliver_records(records.clone()).await;
+
+    let entries = assert_goes_on(&app, records.len()).await;
+    for (entry, record) in entries.iter().zip(&records) {
+        assert!(entry.content.is_some() && entry.value.is_some());
+        assert_eq!(entry.headers.0.len(), record.headers.0.len());
+        let reserved = entry.headers.0.iter().any(|(name, _)| names.contains(&name.as_str()));
+        assert!(!reserved, "{:?}", entry.headers);
+    }
+    // Their numbers are followed: 1 and 2 are missing, then 4; the last one has no number.
+    let mut findings = app.findings().await;
+    findings.sort_unstable();
+    let expected = [
+        FindingKind::Gap,
+        FindingKind::Gap,
+        FindingKind::Unnumbered,
+        FindingKind::MalformedEnvelope,
+        FindingKind::MalformedEnvelope,
+        FindingKind::MalformedEnvelope,
+    ];
+    assert_eq!(findings, expected);
+    assert_eq!(app.bench.counted(STUBS), 0.0);
+
+    // Handed out again, they are the same records.
+    let before = app.entries().await;
+    app.forget_positions().await;
+    app.bench.restart();
+    app.bench.catch_up().await;
+    assert_eq!(app.entries().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_about_an_entry_that_cannot_be_read_is_rejected_and_the_next_is_answered() {
+    let app = App::start().await;
+    app.bench.deliver(signed_up(Uuid::now_v7())).await;
+    let change = doc! { "$set": { "time": "yesterday", "timestamp": "then" } };
+    let entries = app.documents(audit::store::ENTRIES);
+    entries
+        .update_many(doc! { "_id.topic": "users" }, change)
+        .await
+        .expect("entries can be changed");
+    let read = contracts::ReadAuditLog {
+        topic: "users".to_owned(),
+        partition: 0,
+        from: 0,
+        limit: 100,
+    };
+    assert_eq!(app.rejected(read).await.0, "log-damaged");
+    assert_eq!(app.rejected(crate::app::question()).await.0, "log-damaged");
+    let other = contracts::ReadAuditLog {
+        topic: "audit.queries".to_owned(),
+        partition: 0,
+        from: 0,
+        limit: 1,
+    };
+    assert!(app.answer(other).await["entries"].is_array());
 }
 
 /// Lets the store refuse entries from now on, except those that a filter finds.

@@ -27,7 +27,7 @@ pub(super) async fn verify(
 ) -> Result<Option<i64>, Unanswered> {
     let tree = match Tree::read(tx, id.clone()).await {
         Ok(tree) => tree,
-        Err(error) if error.kind == StoreErrorKind::Broken => {
+        Err(error) if error.kind == StoreErrorKind::Unexpected => {
             report.wrong("altered-tree", id, "what is stored of its edge is none");
             return Ok(None);
         }
