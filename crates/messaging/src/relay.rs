@@ -63,6 +63,8 @@ pub struct Relay<L: Ledger> {
     /// it, and it changes when this process adopts what it had published under a lease that ran out.
     in_flight: HashMap<L::RowId, Uuid>,
     acknowledged: Acknowledged<L::RowId>,
+    /// The last deletion failed, so that the next one waits first.
+    deletion_failed: bool,
     /// Rows may be in the store that nobody handed over.
     behind: Option<Behind>,
     /// Not before this time.
@@ -122,6 +124,7 @@ impl<L: Ledger> Relay<L> {
             producer,
             in_flight: HashMap::new(),
             acknowledged: Acknowledged::default(),
+            deletion_failed: false,
             behind: None,
             next_sweep: Instant::now(),
             producer_in_doubt: false,
@@ -211,11 +214,8 @@ impl<L: Ledger> Relay<L> {
             let (batch, result) = self.start_deletion().await;
             let deleted = result.is_ok();
             self.deleted(batch, result);
-            if !deleted {
-                if Instant::now() > deadline {
-                    break;
-                }
-                tokio::time::sleep(RETRY_PAUSE).await;
+            if !deleted && Instant::now() > deadline {
+                break;
             }
         }
         if let Err(error) = self.ledger.drop_lease(self.publisher.owner()).await {
@@ -308,7 +308,12 @@ impl<L: Ledger> Relay<L> {
             *owner = self.in_flight.get(id).copied().unwrap_or(*owner);
         }
         let ledger = self.ledger.clone();
+        let has_failed = std::mem::take(&mut self.deletion_failed);
         Box::pin(async move {
+            // A store that refuses at once must not keep the relay busy with it.
+            if has_failed {
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
             let offsets: Vec<_> = batch
                 .offsets
                 .iter()
@@ -329,6 +334,7 @@ impl<L: Ledger> Relay<L> {
             Err(error) => {
                 // Kept for the next deletion; at worst somebody adopts and publishes them again.
                 tell("published rows were not deleted", &error);
+                self.deletion_failed = true;
                 self.acknowledged.rows.extend(batch.rows);
                 for (partition, offset) in batch.offsets {
                     let newest = self.acknowledged.offsets.entry(partition).or_insert(offset);

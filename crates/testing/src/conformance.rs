@@ -156,6 +156,7 @@ macro_rules! conformance_on_kafka {
             // The relay.
             first_of_three_times_out
             fatal_producer_error_makes_a_new_producer
+            a_store_that_is_down_is_asked_to_delete_after_pauses
             lost_lease_of_a_single_process_recovers
             due_row_survives_a_restart
             rows_of_a_dead_process_are_published

@@ -67,6 +67,27 @@ pub async fn fatal_producer_error_makes_a_new_producer<S: Store>() {
     process.stop().await;
 }
 
+/// A store that refuses at once is asked again after a pause: the relay's loop must not spin.
+pub async fn a_store_that_is_down_is_asked_to_delete_after_pauses<S: Store>() {
+    let kafka = KafkaTopics::create(1).await;
+    let store = S::fresh().await;
+    let process = Process::relay(&store, kafka.settings());
+    let pause = process.faults.pause_before("acknowledge");
+    process.say([happened(Uuid::now_v7(), 1, "")]).await;
+    pause.reached().await;
+    process.faults.down(true);
+    process.faults.calls();
+    pause.go_on();
+    // A loop that spins would not let this end.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let deletions = process.faults.calls();
+    let deletions = deletions.iter().filter(|call| **call == "acknowledge").count();
+    assert!((1..=6).contains(&deletions), "{deletions} in a second");
+    process.faults.down(false);
+    outbox_is_empty(&store).await;
+    process.stop().await;
+}
+
 /// Its lease ran out, and nobody else is there to adopt: it goes on under a new one, and adopts itself.
 pub async fn lost_lease_of_a_single_process_recovers<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
