@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 #[global_allocator]
 static COUNTED: PeakAlloc = PeakAlloc;
 
-/// Bytes that a decoder may allocate for one record, whatever its schema says.
+/// Bytes that a decoder may allocate for one record, whatever its schema.
 const ALLOWED: usize = 48 * 1024 * 1024;
 
 fn number(value: i64) -> Vec<u8> {

@@ -391,7 +391,7 @@ pub(crate) async fn wait_or_stop(back_off: &mut Duration, stop: &CancellationTok
     }
 }
 
-/// Why a message is given up, without the words that say so.
+/// The cause for which a message is given up, without the introduction.
 fn reason(failure: &Failure) -> String {
     match failure {
         Failure::Poison(error) => chain(error.as_ref()),

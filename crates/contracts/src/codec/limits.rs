@@ -1,7 +1,7 @@
 //! Limits for schemas that third parties registered, and for data that they wrote.
 //!
 //! A few bytes can stand for endless depth (a record that contains itself) and for millions of values (an array of
-//! nulls). Nothing that a schema or a datum says is believed before it was counted here. Each limit is far above what
+//! nulls). No number in a schema or a datum is trusted before it was counted here. Each limit is far above what
 //! our own messages reach, whose largest has [`MAX_MESSAGE_BYTES`].
 
 use apache_avro::Schema;
