@@ -10,11 +10,11 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use opentelemetry::trace::{SpanKind, TraceContextExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use self::producer::{Delivery, Outcome, Producer};
@@ -97,7 +97,8 @@ impl<Id> Default for Acknowledged<Id> {
     }
 }
 
-type Deletion<Id> = BoxFuture<'static, (Acknowledged<Id>, Result<(), StoreError>)>;
+/// A batch of rows, and the result of its deletion.
+type Deleted<Id> = (Acknowledged<Id>, Result<(), StoreError>);
 
 impl<L: Ledger> Relay<L> {
     pub(crate) fn new(ledger: L, settings: Settings, metrics: Metrics, handed: Handed<L>) -> Result<Self, Error> {
@@ -149,7 +150,9 @@ impl<L: Ledger> Relay<L> {
         let mut slow_sweep = ticks(SLOW_SWEEP);
         let mut rows = Vec::new();
         let mut deliveries = Vec::new();
-        let mut deletion: Option<Deletion<L::RowId>> = None;
+        // A separate task, because the loop does not poll it while it waits for a sweep: the deletion would keep the
+        // connection that the sweep needs.
+        let mut deletion: Option<AbortOnDropHandle<Deleted<L::RowId>>> = None;
         loop {
             let room = self.in_flight.len() < IN_FLIGHT;
             // While behind, the store has older rows of the same keys: they go first. Not those that just failed:
@@ -162,9 +165,9 @@ impl<L: Ledger> Relay<L> {
                     debug_assert!(count > 0, "the producer holds a sender");
                     self.settle(&mut deliveries);
                 }
-                (batch, result) = async { deletion.as_mut().expect("checked").await }, if deletion.is_some() => {
+                deleted = async { deletion.as_mut().expect("checked").await }, if deletion.is_some() => {
                     deletion = None;
-                    self.deleted(batch, result);
+                    self.deleted(deleted.expect("a deletion does not panic"));
                 }
                 _ = self.rows.recv_many(&mut rows, 64), if hand_over => {
                     self.publish_all(rows.drain(..).flatten());
@@ -176,7 +179,7 @@ impl<L: Ledger> Relay<L> {
                 _ = slow_sweep.tick() => self.behind = self.behind.or(Some(Behind::Settled)),
             }
             if deletion.is_none() && !self.acknowledged.rows.is_empty() {
-                deletion = Some(self.start_deletion());
+                deletion = Some(AbortOnDropHandle::new(tokio::spawn(self.delete())));
             }
             if std::mem::take(&mut self.producer_in_doubt) && self.producer.is_fatal() {
                 tracing::error!("the Kafka producer failed fatally; it is replaced");
@@ -190,8 +193,7 @@ impl<L: Ledger> Relay<L> {
             }
         }
         if let Some(deletion) = deletion {
-            let (batch, result) = deletion.await;
-            self.deleted(batch, result);
+            self.deleted(deletion.await.expect("a deletion does not panic"));
         }
         Ok(())
     }
@@ -211,10 +213,10 @@ impl<L: Ledger> Relay<L> {
                 }
                 self.settle(&mut deliveries);
             }
-            let (batch, result) = self.start_deletion().await;
-            let deleted = result.is_ok();
-            self.deleted(batch, result);
-            if !deleted && Instant::now() > deadline {
+            let deleted = self.delete().await;
+            let failed = deleted.1.is_err();
+            self.deleted(deleted);
+            if failed && Instant::now() > deadline {
                 break;
             }
         }
@@ -302,14 +304,15 @@ impl<L: Ledger> Relay<L> {
         Ok(())
     }
 
-    fn start_deletion(&mut self) -> Deletion<L::RowId> {
+    /// Deletes the acknowledged rows from the store.
+    fn delete(&mut self) -> impl Future<Output = Deleted<L::RowId>> + Send + use<L> {
         let mut batch = std::mem::take(&mut self.acknowledged);
         for (id, owner) in &mut batch.rows {
             *owner = self.in_flight.get(id).copied().unwrap_or(*owner);
         }
         let ledger = self.ledger.clone();
         let has_failed = std::mem::take(&mut self.deletion_failed);
-        Box::pin(async move {
+        async move {
             // A store that refuses at once must not keep the relay busy with it.
             if has_failed {
                 tokio::time::sleep(RETRY_PAUSE).await;
@@ -321,10 +324,10 @@ impl<L: Ledger> Relay<L> {
                 .collect();
             let result = ledger.acknowledge(&batch.rows, &offsets).await;
             (batch, result)
-        })
+        }
     }
 
-    fn deleted(&mut self, batch: Acknowledged<L::RowId>, result: Result<(), StoreError>) {
+    fn deleted(&mut self, (batch, result): Deleted<L::RowId>) {
         match result {
             Ok(()) => {
                 for (id, _) in batch.rows {

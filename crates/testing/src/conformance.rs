@@ -34,6 +34,14 @@ use std::time::Duration;
 
 use crate::faulty::Faults;
 
+/// Runs a test, and fails it after three minutes, because a test that hangs would stop the whole suite.
+#[doc(hidden)]
+pub async fn within_limit(test: impl Future<Output = ()>) {
+    const LIMIT: Duration = Duration::from_secs(180);
+    let result = tokio::time::timeout(LIMIT, test).await;
+    result.unwrap_or_else(|_| panic!("the test has not ended after {LIMIT:?}"));
+}
+
 /// Runs `second` while `first` stands before its commit; then both go on.
 ///
 /// `second` either has to wait for `first`, or gets to its own commit on its own: in both cases the outcome must be
@@ -163,6 +171,7 @@ macro_rules! conformance_on_kafka {
             unknown_commit_is_swept
             acknowledgement_is_repeated
             drain_publishes_what_was_said
+            rows_are_deleted_while_a_sweep_waits
             undeliverable_row_is_in_nobodys_way
             largest_message_is_published
             // The consumer.
@@ -196,7 +205,7 @@ macro_rules! conformance_tests {
         $(
             #[tokio::test]
             async fn $test() {
-                $crate::conformance::$test::<$store>().await;
+                $crate::conformance::within_limit($crate::conformance::$test::<$store>()).await;
             }
         )+
     };

@@ -88,6 +88,24 @@ pub async fn a_store_that_is_down_is_asked_to_delete_after_pauses<S: Store>() {
     process.stop().await;
 }
 
+/// A deletion makes progress while a sweep waits for the store. A store with one free connection would otherwise hang:
+/// the deletion would hold the connection that the sweep waits for.
+pub async fn rows_are_deleted_while_a_sweep_waits<S: Store>() {
+    let kafka = KafkaTopics::create(1).await;
+    let store = S::fresh().await;
+    let process = Process::relay(&store, kafka.settings());
+    let deletion = process.faults.pause_before("acknowledge");
+    process.say([happened(Uuid::now_v7(), 1, "")]).await;
+    deletion.reached().await;
+    let sweep = process.faults.pause_before("sweep");
+    process.publisher.request_sweep();
+    sweep.reached().await;
+    deletion.go_on();
+    outbox_is_empty(&store).await;
+    sweep.go_on();
+    process.stop().await;
+}
+
 /// Its lease ran out, and nobody else is there to adopt: it goes on under a new one, and adopts itself.
 pub async fn lost_lease_of_a_single_process_recovers<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
