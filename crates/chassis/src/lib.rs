@@ -2,6 +2,7 @@
 
 pub mod admin;
 mod command;
+mod error_chain;
 mod exit;
 mod health;
 mod healthcheck;
@@ -16,6 +17,7 @@ pub mod telemetry;
 
 pub use admin::Admin;
 pub use command::{USAGE, main};
+pub use error_chain::error_chain;
 pub use exit::Exit;
 pub use health::{Check, Health};
 pub use healthcheck::healthcheck;

@@ -153,7 +153,7 @@ pub fn exit_code(result: &Result<Outcome, Error>) -> ExitCode {
         Ok(Outcome::Yes) => ExitCode::SUCCESS,
         Ok(Outcome::No) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("rollcall: {}", messaging::chain(error));
+            eprintln!("rollcall: {}", chassis::error_chain(error));
             ExitCode::from(match error {
                 Error::Usage(_) => USAGE,
                 Error::Unavailable { .. } => UNAVAILABLE,

@@ -18,7 +18,7 @@ pub trait Aggregate: Default + Clone + Send + Sync + Serialize + DeserializeOwne
     type DomainEvent: Message;
     /// What decisions need beyond the state, fetched for a whole batch and evolved with the state.
     type Context: Default + Send + Sync;
-    type Rejection: Into<Refusal>;
+    type Rejection: Into<Rejection>;
 
     /// What the command leads to. Without domain events it is accepted and changes nothing.
     fn decide(
@@ -44,7 +44,7 @@ pub struct Command<C> {
     pub time: Timestamp,
     /// The version that the sender has seen; a stale one is rejected.
     pub expected_version: Option<i64>,
-    /// Whether a [`Refusal::Defer`] will become its rejection.
+    /// Whether a [deferred](Rejection::deferred) rejection is now final.
     pub last_attempt: bool,
     pub body: C,
 }
@@ -59,24 +59,17 @@ pub enum Actor {
     System(Cow<'static, str>),
 }
 
-/// What the pipeline does with a business no.
+/// Why a command is rejected, as its sender reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
-    /// Answer it.
-    Reject(Rejected),
-    /// Too early: the command comes back a little later; after the last attempt, this is the answer.
-    Defer(Rejected),
-}
-
-/// Why a command is refused, as its sender reads it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejected {
+pub struct Rejection {
     /// Stable, kebab-case, e.g. `email-taken`.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// One sentence for people, without personal data.
     pub detail: String,
-    /// Empty where no field is at fault.
+    /// The invalid fields; empty if no field is invalid.
     pub errors: Vec<FieldError>,
+    /// The command came too early: it is executed again later, and rejected only after its last attempt.
+    pub deferred: bool,
 }
 
 /// What is wrong with one field of a command.
@@ -169,20 +162,29 @@ impl FromStr for Actor {
     }
 }
 
-impl Rejected {
-    /// Without field errors.
-    pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
+impl Rejection {
+    /// Creates a final rejection without field errors.
+    pub fn new(code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
         Self {
-            code,
+            code: code.into(),
             detail: detail.into(),
             errors: Vec::new(),
+            deferred: false,
         }
     }
-}
 
-impl From<Rejected> for Refusal {
-    fn from(rejected: Rejected) -> Self {
-        Self::Reject(rejected)
+    /// Adds the invalid fields.
+    #[must_use]
+    pub fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
+        self.errors = errors;
+        self
+    }
+
+    /// Marks the command as too early, so that it is executed again later.
+    #[must_use]
+    pub fn deferred(mut self) -> Self {
+        self.deferred = true;
+        self
     }
 }
 

@@ -17,7 +17,7 @@ mod time;
 pub mod topics;
 pub mod users;
 
-pub use aggregate::{Actor, Aggregate, Command, FieldError, Refusal, Rejected};
+pub use aggregate::{Actor, Aggregate, Command, FieldError, Rejection};
 pub use audit::{
     AuditFact, AuditQuery, CertifiedTopic, CheckpointHead, CheckpointSigned, DeliveryCertified, FindAuditEntries,
     FindCertificates, FindCheckpoints, ProveAuditEntry, ReadAuditLog, VerifyAuditLog,

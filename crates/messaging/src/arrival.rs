@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use contracts::aggregate::Rejected;
+use contracts::aggregate::Rejection;
 use contracts::dead_letters::DeadLetterReason;
 use contracts::{Kind, Message};
 use tokio_util::sync::CancellationToken;
@@ -92,7 +92,7 @@ pub(crate) fn numbered<M>(item: &Arrival<M>, index: usize, verdicts: &Verdicts) 
 pub(crate) fn error_of<M>(item: &Arrival<M>, id: Uuid, verdicts: &Verdicts) -> String {
     match (&item.content, verdicts.get(&id)) {
         (Content::Unreadable(_, error), _) | (_, Some(Verdict::Poison(error))) => text(error),
-        (_, Some(Verdict::Defer(Rejected { code, .. }) | Verdict::Reject(Rejected { code, .. }))) => {
+        (_, Some(Verdict::Defer(Rejection { code, .. }) | Verdict::Reject(Rejection { code, .. }))) => {
             format!("only commands can be rejected or deferred ({code})")
         }
         (_, None) => String::new(),
@@ -193,7 +193,7 @@ pub(crate) fn decode_known<L: Ledger, M: Message>(
                 contracts::codec::Error::UnknownSchema(id) => Some(*id),
                 _ => None,
             };
-            let detail = crate::worker::chain(&error);
+            let detail = chassis::error_chain(&error);
             let arrival = match (kind, envelope.sequence) {
                 (Kind::DomainEvents, Some(sequence)) => {
                     let (key, id) = (envelope.key, envelope.id);

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use chassis::error_chain;
 use contracts::{Codec, Kind, Registry, Topic, topics};
 
 use crate::kafka::Settings;
 use crate::ledger::{Ledger, StoreError, StoredSchema};
 use crate::topics::differences;
-use crate::worker::chain;
 
 /// What the inbox remembers beyond the longest life of a record.
 const INBOX_MARGIN: Duration = Duration::from_secs(24 * 60 * 60);
@@ -115,7 +115,7 @@ pub(crate) async fn codec<L: Ledger>(registry: &Registry, url: &str, ledger: &L)
                 });
             }
             tracing::warn!(
-                error = chain(&error),
+                error = error_chain(&error),
                 "the schema registry is down; going on with the ids of the last run"
             );
             ids
@@ -125,7 +125,11 @@ pub(crate) async fn codec<L: Ledger>(registry: &Registry, url: &str, ledger: &L)
     let codec = Codec::with_ids(ids)?;
     for schema in kept {
         if let Err(error) = codec.learn(schema.id, &schema.schema) {
-            tracing::warn!(id = schema.id, error = chain(&error), "a kept schema can't be used");
+            tracing::warn!(
+                id = schema.id,
+                error = error_chain(&error),
+                "a kept schema can't be used"
+            );
         }
     }
     Ok(codec)

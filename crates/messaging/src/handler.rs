@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use contracts::Message;
-use contracts::aggregate::Rejected;
+use contracts::aggregate::Rejection;
 
 use crate::ledger::{Ledger, StoreError, StoreErrorKind};
 use crate::message::Received;
@@ -59,10 +59,10 @@ pub enum Failure {
     Conflict(#[source] BoxError),
     /// Too early, commands only: the command comes back later; after the last time it is rejected so.
     #[error("too early; in the end: {}", .0.code)]
-    Defer(Rejected),
+    Defer(Rejection),
     /// A business no, commands only: it is replied.
     #[error("rejected: {}", .0.code)]
-    Reject(Rejected),
+    Reject(Rejection),
     /// This message will never work.
     #[error("the message can never be applied")]
     Poison(#[source] BoxError),

@@ -157,7 +157,7 @@ pub trait Ledger: Clone + Send + Sync + 'static {
 
     /// Deletes dead letters of these topics whose key or subject is one of `keys`, and rows of the outbox for it that
     /// are not due yet.
-    fn forget(
+    fn erase(
         &self,
         tx: &mut Self::Tx,
         topics: &[String],

@@ -1,33 +1,35 @@
 //! Operations over Kafka: commands to the processes of a service. README.md lists what goes in and out.
 
 mod dead_letters;
+mod handler;
 mod parked;
 mod skip;
 mod where_is;
 
 use std::sync::Arc;
 
-use contracts::aggregate::Rejected;
+use contracts::aggregate::Rejection;
 use contracts::ops::OpsCommand;
 use contracts::replies::CommandAccepted;
 use serde_json::Value;
 
+pub(crate) use self::handler::AnyOpsHandler;
+pub use self::handler::{OpsHandler, OpsOutcome};
 use crate::handler::{Failure, Handler};
 use crate::ledger::Ledger;
 use crate::message::Received;
-use crate::operator::{AnyOperator, Operated};
 use crate::runtime::Runtime;
 use crate::subscriptions::Entry;
 use crate::unit::Unit;
 
 /// Executes `ops.commands` for one service. The group is the service, so one of its processes does it.
-pub(crate) struct Operations<L: Ledger> {
+pub(crate) struct Ops<L: Ledger> {
     pub(crate) runtime: Arc<Runtime<L>>,
     pub(crate) entries: Arc<Vec<Entry<L>>>,
-    pub(crate) operators: Arc<Vec<Arc<dyn AnyOperator<L>>>>,
+    pub(crate) handlers: Arc<Vec<Arc<dyn AnyOpsHandler<L>>>>,
 }
 
-impl<L: Ledger> Handler<L> for Operations<L> {
+impl<L: Ledger> Handler<L> for Ops<L> {
     type Message = OpsCommand;
 
     async fn handle(&mut self, unit: &mut Unit<L>, messages: &[&Received<OpsCommand>]) -> Result<(), Failure> {
@@ -35,11 +37,11 @@ impl<L: Ledger> Handler<L> for Operations<L> {
             if message.body.service() != self.runtime.service {
                 continue;
             }
-            match self.operate(unit, message).await? {
-                Operated::Done(result) => unit.accept(message, done(message, &result))?,
-                Operated::Rejected(rejected) => unit.reject(message, &rejected)?,
-                Operated::Unhandled => {
-                    let rejected = Rejected::new("unsupported", "this service does no such thing");
+            match self.dispatch(unit, message).await? {
+                OpsOutcome::Done(result) => unit.accept(message, done(message, &result))?,
+                OpsOutcome::Rejected(rejected) => unit.reject(message, &rejected)?,
+                OpsOutcome::Unhandled => {
+                    let rejected = Rejection::new("unsupported", "this service does no such thing");
                     unit.reject(message, &rejected)?;
                 }
             }
@@ -48,14 +50,14 @@ impl<L: Ledger> Handler<L> for Operations<L> {
     }
 }
 
-impl<L: Ledger> Operations<L> {
+impl<L: Ledger> Ops<L> {
     /// The service's own operators first, then what every service does.
-    async fn operate(&self, unit: &mut Unit<L>, message: &Received<OpsCommand>) -> Result<Operated, Failure> {
+    async fn dispatch(&self, unit: &mut Unit<L>, message: &Received<OpsCommand>) -> Result<OpsOutcome, Failure> {
         // To this one, each adds what it knows.
         if !matches!(message.body, OpsCommand::WhereIs(_)) {
-            for operator in self.operators.iter() {
-                match operator.operate(unit, message).await? {
-                    Operated::Unhandled => {}
+            for handler in self.handlers.iter() {
+                match handler.handle(unit, message).await? {
+                    OpsOutcome::Unhandled => {}
                     operated => return Ok(operated),
                 }
             }
@@ -63,7 +65,7 @@ impl<L: Ledger> Operations<L> {
         self.generic(unit, message).await
     }
 
-    async fn generic(&self, unit: &mut Unit<L>, message: &Received<OpsCommand>) -> Result<Operated, Failure> {
+    async fn generic(&self, unit: &mut Unit<L>, message: &Received<OpsCommand>) -> Result<OpsOutcome, Failure> {
         match &message.body {
             OpsCommand::ReleaseKey(command) => self.release(unit, command).await,
             OpsCommand::FindParked(command) => self.find_parked(unit, command).await,
@@ -79,13 +81,13 @@ impl<L: Ledger> Operations<L> {
             | OpsCommand::VerifySnapshots(_)
             | OpsCommand::Replay(_)
             | OpsCommand::CreateAdmin(_)
-            | OpsCommand::GrantRole(_) => Ok(Operated::Unhandled),
+            | OpsCommand::GrantRole(_) => Ok(OpsOutcome::Unhandled),
         }
     }
 }
 
-fn no(code: &'static str, detail: impl Into<String>) -> Operated {
-    Operated::Rejected(Rejected::new(code, detail))
+fn no(code: &'static str, detail: impl Into<String>) -> OpsOutcome {
+    OpsOutcome::Rejected(Rejection::new(code, detail))
 }
 
 fn done(message: &Received<OpsCommand>, result: &Value) -> CommandAccepted {

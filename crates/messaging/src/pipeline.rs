@@ -469,7 +469,7 @@ impl<H> Messages<H> {
             detail,
             dead_lettered_at: Timestamp::now(),
         };
-        unit.say(&cause, Outgoing::<DeadLetterFact>::new(id, announcement))?;
+        unit.publish(&cause, Outgoing::<DeadLetterFact>::new(id, announcement))?;
         if let (Kind::Commands, Some(envelope)) = (self.kind, envelope) {
             let code = match reason {
                 DeadLetterReason::Expired => "expired",

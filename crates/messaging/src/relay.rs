@@ -10,6 +10,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chassis::error_chain;
 use opentelemetry::trace::{SpanKind, TraceContextExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -26,7 +27,6 @@ use crate::metrics::Metrics;
 use crate::publisher::{Handed, Publisher};
 use crate::record::TopicPartition;
 use crate::trace;
-use crate::worker::chain;
 
 /// Messages on their way to the broker, at most; above it rows stay in the store until there is room.
 const IN_FLIGHT: usize = 20_000;
@@ -491,5 +491,5 @@ fn ticks(period: Duration) -> tokio::time::Interval {
 }
 
 fn tell(what: &'static str, error: &StoreError) {
-    tracing::warn!(error = chain(error), "{what}; it is tried again");
+    tracing::warn!(error = error_chain(error), "{what}; it is tried again");
 }

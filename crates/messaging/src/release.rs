@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chassis::error_chain;
 use uuid::Uuid;
 
 use crate::handler::{Failure, Handler};
@@ -12,7 +13,7 @@ use crate::record::TopicPartition;
 use crate::runtime::Runtime;
 use crate::unit::Unit;
 use crate::verdict::{Verdict, Verdicts};
-use crate::worker::{Body, Setback, chain};
+use crate::worker::{Body, Setback};
 
 const ATTEMPTS: usize = 20;
 
@@ -47,13 +48,13 @@ pub(crate) async fn run<L: Ledger, H: Handler<L>>(
             Err(Setback::Failed { message, failure }) => match (message, failure) {
                 // Known from now on: the next attempt stops in front of it.
                 (Some(id), Failure::Poison(error)) => {
-                    verdicts.insert(id, Verdict::Poison(chain(error.as_ref())));
+                    verdicts.insert(id, Verdict::Poison(error_chain(error.as_ref())));
                 }
                 (Some(id), Failure::Reject(rejected) | Failure::Defer(rejected)) => {
                     verdicts.insert(id, Verdict::Reject(rejected));
                 }
                 (_, failure) => {
-                    last = chain(&failure);
+                    last = error_chain(&failure);
                     tokio::time::sleep(back_off).await;
                     back_off = (back_off * 2).min(Duration::from_secs(1));
                 }

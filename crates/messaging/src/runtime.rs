@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chassis::error_chain;
 use contracts::{Codec, Registry, Timestamp, topics};
 use tokio_util::sync::CancellationToken;
 
@@ -11,13 +12,13 @@ use crate::ledger::{Ledger, StoredSchema};
 use crate::metrics::Metrics;
 use crate::publisher::Publisher;
 use crate::record::Record;
-use crate::worker::{Stopped, chain, wait_or_stop};
+use crate::worker::{Stopped, wait_or_stop};
 
 /// How long the inbox remembers by default: the command topics' retention and segment roll, and a margin.
 pub const INBOX_RETENTION: Duration = Duration::from_secs(10 * 24 * 60 * 60);
 
 /// How long an operation may take; a longer one is begun again. One that may take long gives itself up before.
-pub const OPERATION_LIMIT: Duration = Duration::from_secs(10 * 60);
+pub const OPS_TIME_LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// What every worker of a process shares.
 pub(crate) struct Runtime<L: Ledger> {
@@ -37,7 +38,7 @@ impl<L: Ledger> Runtime<L> {
     /// How long a transaction on this topic may take. An operation may do long work beside its own: rebuild, verify.
     pub(crate) fn transaction_limit(&self, topic: &str) -> Duration {
         match topic == self.publisher.topic_name(&topics::OPS_COMMANDS) {
-            true => OPERATION_LIMIT,
+            true => OPS_TIME_LIMIT,
             false => self.settings.transaction_limit,
         }
     }
@@ -55,7 +56,7 @@ impl<L: Ledger> Runtime<L> {
             match self.try_to_learn(id).await {
                 Ok(learned) => return Ok(learned),
                 Err(error) => {
-                    tracing::warn!(id, error = chain(&error), "waiting for the schema registry");
+                    tracing::warn!(id, error = error_chain(&error), "waiting for the schema registry");
                     wait_or_stop(&mut back_off, stop).await?;
                     if self.is_passed(record).await {
                         return Ok(false);
@@ -85,19 +86,19 @@ impl<L: Ledger> Runtime<L> {
             Ok(schema) => schema,
             Err(contracts::registry::Error::NotFound { .. }) => return Ok(false),
             Err(error @ contracts::registry::Error::TooLarge { .. }) => {
-                tracing::error!(id, error = chain(&error), "the registry's schema can't be used");
+                tracing::error!(id, error = error_chain(&error), "the registry's schema can't be used");
                 return Ok(false);
             }
             Err(error) => return Err(error),
         };
         if let Err(error) = self.codec().learn(id, &schema) {
-            tracing::error!(id, error = chain(&error), "the registry's schema can't be used");
+            tracing::error!(id, error = error_chain(&error), "the registry's schema can't be used");
             return Ok(false);
         }
         let learned = StoredSchema { id, schema };
         if let Err(error) = self.ledger.save_schemas(&[learned]).await {
             // Known in this process; the next one asks the registry again.
-            tracing::warn!(id, error = chain(&error), "a schema was not kept");
+            tracing::warn!(id, error = error_chain(&error), "a schema was not kept");
         }
         Ok(true)
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::Health;
+use chassis::error_chain;
 use contracts::{Codec, Registry, Topic};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -21,7 +22,7 @@ use crate::runtime::Runtime;
 use crate::status::Reporter;
 use crate::subscriptions::Subscriptions;
 use crate::watch::Watch;
-use crate::worker::{PartitionWorker, chain};
+use crate::worker::PartitionWorker;
 use crate::{Released, relay};
 
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -120,7 +121,7 @@ impl<L: Ledger> Connected<L> {
         let runtime = self.runtime;
         let metrics = runtime.metrics.clone();
         let ledger = runtime.ledger.clone();
-        let subscriptions = subscriptions.with_operations(&runtime);
+        let subscriptions = subscriptions.with_ops(&runtime);
         let consumer = Consumer::new(Arc::clone(&runtime), self.settings.clone(), Arc::new(subscriptions));
         let relay = Relay::new(ledger, self.settings.clone(), metrics, self.handed)?;
         let reporter = Reporter::new(
@@ -154,7 +155,7 @@ impl<L: Ledger> Connected<L> {
         partition: i32,
     ) -> Result<Box<dyn PartitionWorker>, crate::ledger::StoreError> {
         let partition = TopicPartition::new(self.runtime.publisher.topic_name(topic), partition);
-        let subscriptions = subscriptions.with_operations(&self.runtime);
+        let subscriptions = subscriptions.with_ops(&self.runtime);
         let entry = subscriptions
             .entry(topic.name)
             .expect("the service listens to this topic");
@@ -240,7 +241,7 @@ async fn housekeeping<L: Ledger>(ledger: L, retention: Duration, stop: Cancellat
         };
         if let Err(error) = done {
             tracing::warn!(
-                error = chain(&error),
+                error = error_chain(&error),
                 "housekeeping failed; it is tried again in an hour"
             );
         }

@@ -72,13 +72,13 @@ impl<L: Ledger> Reporter<L> {
             };
             let error = match reported {
                 Ok(Ok(())) => continue,
-                Ok(Err(error)) => crate::worker::chain(&error),
+                Ok(Err(error)) => chassis::error_chain(&error),
                 Err(_) => format!("it took longer than {PATIENCE:?}"),
             };
             tracing::warn!(error, "the status was not published; the next one follows");
         }
         // A store that is away must not hold up the drain: readers drop a process that says nothing, too.
-        let last = tokio::time::timeout(LAST_WORD, self.say(ProcessStatusState::Tombstone, Timestamp::now()));
+        let last = tokio::time::timeout(LAST_WORD, self.publish(ProcessStatusState::Tombstone, Timestamp::now()));
         if !matches!(last.await, Ok(Ok(()))) {
             tracing::warn!("the end of this process was not published");
         }
@@ -105,11 +105,11 @@ impl<L: Ledger> Reporter<L> {
             oldest_gap_age_ms: held.iter().map(|topic| millis(topic.oldest_gap)).max().unwrap_or(0),
             dead_letters,
         };
-        self.say(status, reported_at).await
+        self.publish(status, reported_at).await
     }
 
     /// The newest wins, so the time is the version.
-    async fn say(&self, state: impl Into<ProcessStatusState>, at: Timestamp) -> Result<(), Failure> {
+    async fn publish(&self, state: impl Into<ProcessStatusState>, at: Timestamp) -> Result<(), Failure> {
         let cause = Cause::origin(
             Uuid::now_v7(),
             Some(Actor::service(self.runtime.service)),
@@ -117,7 +117,7 @@ impl<L: Ledger> Reporter<L> {
         );
         let mut unit = Unit::begin(&self.runtime.ledger, &self.runtime.publisher).await?;
         let message = Outgoing::<ProcessStatusState>::new(self.instance, state).sequence(at.as_micros());
-        unit.say(&cause, message)?;
+        unit.publish(&cause, message)?;
         unit.commit().await.map_err(Failure::retry)
     }
 

@@ -9,8 +9,8 @@ use uuid::Uuid;
 use crate::handler::{Handler, LogHandler};
 use crate::ledger::Ledger;
 use crate::log::{Log, Logged, MakeLog};
-use crate::operator::{AnyOperator, Operator};
-use crate::ops::Operations;
+use crate::ops::Ops;
+use crate::ops::{AnyOpsHandler, OpsHandler};
 use crate::pipeline::{Messages, Released};
 use crate::record::TopicPartition;
 use crate::release;
@@ -27,7 +27,7 @@ type Release<L> = Arc<
 /// What a service listens to: a handler a topic, or a log, or both.
 pub struct Subscriptions<L: Ledger> {
     pub(crate) entries: Vec<Entry<L>>,
-    operators: Vec<Arc<dyn AnyOperator<L>>>,
+    handlers: Vec<Arc<dyn AnyOpsHandler<L>>>,
 }
 
 pub(crate) struct Entry<L: Ledger> {
@@ -68,7 +68,7 @@ impl<L: Ledger> Clone for Subscriptions<L> {
     fn clone(&self) -> Self {
         Self {
             entries: self.entries.clone(),
-            operators: self.operators.clone(),
+            handlers: self.handlers.clone(),
         }
     }
 }
@@ -83,7 +83,7 @@ impl<L: Ledger> Subscriptions<L> {
     pub fn new() -> Self {
         Self {
             entries: Vec::new(),
-            operators: Vec::new(),
+            handlers: Vec::new(),
         }
     }
 
@@ -130,22 +130,22 @@ impl<L: Ledger> Subscriptions<L> {
         self
     }
 
-    /// Does operations of the service's own, beside those that every service does. Of several operators, the first that
+    /// Does operations of the service's own, beside those that every service does. Of several handlers, the first that
     /// takes a command up does it.
     #[must_use]
-    pub fn operate(mut self, operator: impl Operator<L>) -> Self {
-        self.operators.push(Arc::new(operator));
+    pub fn handle_ops(mut self, handler: impl OpsHandler<L>) -> Self {
+        self.handlers.push(Arc::new(handler));
         self
     }
 
     /// The same with `ops.commands`, which every service listens to.
-    pub(crate) fn with_operations(&self, runtime: &Arc<Runtime<L>>) -> Self {
+    pub(crate) fn with_ops(&self, runtime: &Arc<Runtime<L>>) -> Self {
         let (runtime, entries) = (Arc::clone(runtime), Arc::new(self.entries.clone()));
-        let operators = Arc::new(self.operators.clone());
-        self.clone().handle(move || Operations {
+        let handlers = Arc::new(self.handlers.clone());
+        self.clone().handle(move || Ops {
             runtime: Arc::clone(&runtime),
             entries: Arc::clone(&entries),
-            operators: Arc::clone(&operators),
+            handlers: Arc::clone(&handlers),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use contracts::aggregate::Rejected;
+use contracts::aggregate::Rejection;
 use contracts::replies::{CommandAccepted, CommandFailed, CommandRejected, Reply};
 use contracts::{Kind, Message, Timestamp, topics};
 use tokio::sync::Notify;
@@ -53,8 +53,12 @@ impl<L: Ledger> Unit<L> {
         &self.publisher
     }
 
-    /// Says a message because of `cause`. It is encoded now; too large a message fails here.
-    pub fn say<M: Message>(&mut self, cause: &Cause, message: Outgoing<M>) -> Result<(), AppendError> {
+    /// Encodes a message and appends it to this unit, with `cause` as its causation.
+    ///
+    /// # Errors
+    /// Returns [`AppendError::TooLarge`] if the encoded value exceeds [`MAX_VALUE_BYTES`](crate::MAX_VALUE_BYTES), and
+    /// [`AppendError::Encoding`] if the message cannot be encoded.
+    pub fn publish<M: Message>(&mut self, cause: &Cause, message: Outgoing<M>) -> Result<(), AppendError> {
         self.said.push(self.publisher.frame(cause, message)?);
         Ok(())
     }
@@ -69,18 +73,19 @@ impl<L: Ledger> Unit<L> {
     ///
     /// What this transaction itself says stays. A personal field in a message under another key (`CreateAdmin`, whose
     /// key is the operation) is not found.
-    pub async fn forget(&mut self, keys: &[Uuid]) -> Result<(), StoreError> {
+    pub async fn erase(&mut self, keys: &[Uuid]) -> Result<(), StoreError> {
         let topics: Vec<String> = topics::ALL
             .iter()
             .filter(|topic| matches!(topic.kind, Kind::Commands | Kind::State))
             .map(|topic| self.publisher.topic_name(topic))
             .collect();
-        self.ledger.forget(&mut self.tx, &topics, keys).await
+        self.ledger.erase(&mut self.tx, &topics, keys).await
     }
 
-    /// Wakes who waits for what this transaction writes, once it is there. After a commit of unknown outcome
-    /// as well: whoever is woken looks for himself.
-    pub fn wake(&mut self, waiting: &Arc<Notify>) {
+    /// Registers `waiting` to be notified after this unit commits.
+    ///
+    /// It is also notified after a commit of unknown outcome, because each waiter re-reads the store.
+    pub fn notify_after_commit(&mut self, waiting: &Arc<Notify>) {
         self.wakes.push(Arc::clone(waiting));
     }
 
@@ -90,7 +95,7 @@ impl<L: Ledger> Unit<L> {
     }
 
     /// Replies a business no.
-    pub fn reject<C>(&mut self, command: &Received<C>, rejected: &Rejected) -> Result<(), AppendError> {
+    pub fn reject<C>(&mut self, command: &Received<C>, rejected: &Rejection) -> Result<(), AppendError> {
         let reply = CommandRejected {
             command_id: command.envelope.id,
             code: rejected.code.to_string(),
@@ -120,12 +125,12 @@ impl<L: Ledger> Unit<L> {
             return Ok(());
         }
         let reply = Outgoing::<Reply>::new(command.correlation_id, reply).topic(topic.clone());
-        self.say(cause, reply)
+        self.publish(cause, reply)
     }
 
     /// Sends a command that came too early back to its own topic, to be due a little later: the same
     /// `ce_id` with the next attempt. Where that was the last time, it is rejected instead.
-    pub fn defer<C: Message>(&mut self, command: &Received<C>, then: &Rejected) -> Result<(), AppendError> {
+    pub fn defer<C: Message>(&mut self, command: &Received<C>, then: &Rejection) -> Result<(), AppendError> {
         let Some(wait) = deferral::wait_before(command.envelope.attempt.saturating_add(1)) else {
             return self.reject(command, then);
         };
@@ -143,7 +148,7 @@ impl<L: Ledger> Unit<L> {
             id: envelope.causation_id,
             ..command.cause()
         };
-        self.say(&cause, again)
+        self.publish(&cause, again)
     }
 
     /// Writes the outbox rows and commits; then the relay has them, without a look at the store.

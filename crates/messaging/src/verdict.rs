@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use contracts::aggregate::Rejected;
+use contracts::aggregate::Rejection;
 use uuid::Uuid;
 
 #[derive(Debug, Clone)]
 pub(crate) enum Verdict {
     Poison(String),
-    Defer(Rejected),
-    Reject(Rejected),
+    Defer(Rejection),
+    Reject(Rejection),
 }
 
 /// What is known about single messages, and what the store refuses to keep.

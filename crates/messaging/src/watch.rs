@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::Health;
+use chassis::error_chain;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
@@ -22,7 +23,6 @@ use crate::kafka::Settings;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::runtime::Runtime;
-use crate::worker::chain;
 
 /// Names of the clients in readiness, log and metrics.
 const CONSUMER: &str = "kafka consumer";
@@ -72,7 +72,7 @@ impl<L: Ledger> Watch<L> {
         loop {
             match tokio::time::timeout(TIMEOUT, self.runtime.ledger.ping()).await {
                 Ok(Ok(())) => store.up(),
-                Ok(Err(error)) => store.down(chain(&error)),
+                Ok(Err(error)) => store.down(error_chain(&error)),
                 Err(_) => store.down(format!("the store did not respond within {TIMEOUT:?}")),
             }
             tokio::time::sleep(EVERY).await;

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chassis::error_chain;
 use contracts::Timestamp;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
@@ -204,9 +205,9 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
                     (Some(id), Failure::Poison(error)) => {
                         tracing::error!(
                             partition = %self.partition, offset = B::record(&item[0]).offset, message_id = %id,
-                            error = chain(error.as_ref()), "this message can't be applied"
+                            error = error_chain(error.as_ref()), "this message can't be applied"
                         );
-                        verdicts.insert(id, Verdict::Poison(chain(error.as_ref())));
+                        verdicts.insert(id, Verdict::Poison(error_chain(error.as_ref())));
                     }
                     // The store refused what the record leads to, and will refuse it every time.
                     (None, failure) => {
@@ -307,7 +308,7 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
                 Err(Setback::Uncommitted(error.into()))
             }
             Err(CommitError::Unknown(error)) => {
-                tracing::warn!(partition = %self.partition, error = chain(&error),
+                tracing::warn!(partition = %self.partition, error = error_chain(&error),
                     "the outcome of a commit is unknown; the stored position will tell");
                 self.body.forget();
                 Err(Setback::OutOfDate)
@@ -354,11 +355,11 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
         let metrics = &self.runtime.metrics;
         let cause = error.downcast_ref::<StoreError>();
         if cause.is_some_and(|cause| cause.kind == StoreErrorKind::Unexpected) {
-            tracing::error!(partition = %self.partition, error = chain(error.as_ref()), wait = ?back_off,
+            tracing::error!(partition = %self.partition, error = error_chain(error.as_ref()), wait = ?back_off,
                 "the partition waits, because the store fails in a way that no message causes; nothing is lost");
             metrics.unexpected_store_errors.with_label_values(&[topic]).inc();
         } else {
-            tracing::warn!(partition = %self.partition, error = chain(error.as_ref()), wait = ?back_off,
+            tracing::warn!(partition = %self.partition, error = error_chain(error.as_ref()), wait = ?back_off,
                 "the partition waits; nothing is lost");
         }
         metrics.retries.with_label_values(&[topic]).inc();
@@ -394,21 +395,9 @@ pub(crate) async fn wait_or_stop(back_off: &mut Duration, stop: &CancellationTok
 /// The cause for which a message is given up, without the introduction.
 fn reason(failure: &Failure) -> String {
     match failure {
-        Failure::Poison(error) => chain(error.as_ref()),
-        other => chain(other),
+        Failure::Poison(error) => error_chain(error.as_ref()),
+        other => error_chain(other),
     }
-}
-
-/// An error with its sources, in one line, for a log or an operator.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 /// How old a message is when it is applied, in seconds.

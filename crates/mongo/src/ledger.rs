@@ -91,7 +91,7 @@ impl Ledger for Mongo {
         self.add_letters(tx, letters).await
     }
 
-    async fn forget(&self, tx: &mut Tx, topics: &[String], keys: &[Uuid]) -> Result<(), StoreError> {
+    async fn erase(&self, tx: &mut Tx, topics: &[String], keys: &[Uuid]) -> Result<(), StoreError> {
         self.forget_letters(tx, topics, keys).await?;
         self.forget_delayed(tx, topics, keys).await
     }

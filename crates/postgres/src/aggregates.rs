@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 
-use contracts::aggregate::{Command, Refusal, Rejected};
+use contracts::aggregate::{Command, Rejection};
 use contracts::replies::{CommandAccepted, Effect};
 use contracts::{Aggregate, Message, Timestamp};
 use messaging::ledger::StoreError;
@@ -103,10 +103,7 @@ impl<A: Aggregate, S: Store<A>> Aggregates<A, S> {
                 .expect("every stream of the batch was loaded");
             if let Some(expected) = command.expected_version.filter(|version| *version != aggregate.version) {
                 let detail = format!("version {expected} was expected, it is {}", aggregate.version);
-                verdicts.push(Verdict::No(
-                    received,
-                    Refusal::Reject(Rejected::new("version-conflict", detail)),
-                ));
+                verdicts.push(Verdict::No(received, Rejection::new("version-conflict", detail)));
                 continue;
             }
             let domain_events = match aggregate.state.decide(context, command) {
@@ -201,7 +198,7 @@ impl<A: Aggregate, S: Store<A>> Aggregates<A, S> {
 
 enum Verdict<'a, A: Aggregate> {
     Yes(Decided<'a, A>),
-    No(&'a Received<A::Command>, Refusal),
+    No(&'a Received<A::Command>, Rejection),
 }
 
 impl<A: Aggregate, S: Store<A>> Handler<Postgres> for Aggregates<A, S> {
@@ -217,8 +214,8 @@ impl<A: Aggregate, S: Store<A>> Handler<Postgres> for Aggregates<A, S> {
         for verdict in verdicts {
             match verdict {
                 Verdict::Yes(decided) => decisions.push(decided),
-                Verdict::No(received, Refusal::Reject(rejected)) => unit.reject(received, &rejected)?,
-                Verdict::No(received, Refusal::Defer(then)) => unit.defer(received, &then)?,
+                Verdict::No(received, rejection) if rejection.deferred => unit.defer(received, &rejection)?,
+                Verdict::No(received, rejection) => unit.reject(received, &rejection)?,
             }
         }
         self.record(unit, &mut decisions).await?;

@@ -4,12 +4,12 @@ use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use contracts::aggregate::Rejected;
+use contracts::aggregate::Rejection;
 use contracts::codec;
 use contracts::ops::{OpsCommand, ReadAggregate, ReadHistory, Republish};
 use contracts::{Aggregate, Message};
 use messaging::ledger::{OutboxMessage, StoreError, StoreErrorKind};
-use messaging::{Envelope, Failure, Operated, Operator, Received, Unit};
+use messaging::{Envelope, Failure, OpsHandler, OpsOutcome, Received, Unit};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -22,7 +22,7 @@ const MOST: i64 = 1_000;
 const TIME_TO_VERIFY: Duration = Duration::from_secs(20);
 
 /// What operators may ask of an aggregate's journal: `Republish`, `ReadHistory`, `ReadAggregate`, `VerifySnapshots`,
-/// and where a message is. Added with [`Subscriptions::operate`](messaging::Subscriptions::operate).
+/// and where a message is. Added with [`Subscriptions::handle_ops`](messaging::Subscriptions::handle_ops).
 pub struct Journal<A>(PhantomData<fn() -> A>);
 
 impl<A: Aggregate> Journal<A> {
@@ -32,15 +32,15 @@ impl<A: Aggregate> Journal<A> {
     }
 }
 
-impl<A: Aggregate> Operator<Postgres> for Journal<A> {
-    async fn operate(&self, unit: &mut Unit<Postgres>, command: &Received<OpsCommand>) -> Result<Operated, Failure> {
+impl<A: Aggregate> OpsHandler<Postgres> for Journal<A> {
+    async fn handle(&self, unit: &mut Unit<Postgres>, command: &Received<OpsCommand>) -> Result<OpsOutcome, Failure> {
         match &command.body {
             OpsCommand::Republish(republish) => self.republish(unit, command, republish).await,
             OpsCommand::ReadHistory(read) => self.history(unit, read).await,
             OpsCommand::ReadAggregate(read) => self.aggregate(unit, read).await,
             OpsCommand::VerifySnapshots(_) => self.verify(unit).await,
             OpsCommand::WhereIs(question) => self.where_is(unit, question.message_id).await,
-            _ => Ok(Operated::Unhandled),
+            _ => Ok(OpsOutcome::Unhandled),
         }
     }
 }
@@ -52,7 +52,7 @@ impl<A: Aggregate> Journal<A> {
         unit: &mut Unit<Postgres>,
         operation: &Received<OpsCommand>,
         command: &Republish,
-    ) -> Result<Operated, Failure> {
+    ) -> Result<OpsOutcome, Failure> {
         let Some(version) = history::version_of::<A>(unit.tx(), command.aggregate_id).await? else {
             return Ok(unknown());
         };
@@ -68,7 +68,7 @@ impl<A: Aggregate> Journal<A> {
             unit.append(message);
         }
         let next = Some(last + 1).filter(|next| *next <= to);
-        Ok(Operated::Done(json!({ "published": count, "next_version": next })))
+        Ok(OpsOutcome::Done(json!({ "published": count, "next_version": next })))
     }
 
     fn as_it_was_said(
@@ -106,7 +106,7 @@ impl<A: Aggregate> Journal<A> {
         })
     }
 
-    async fn history(&self, unit: &mut Unit<Postgres>, command: &ReadHistory) -> Result<Operated, Failure> {
+    async fn history(&self, unit: &mut Unit<Postgres>, command: &ReadHistory) -> Result<OpsOutcome, Failure> {
         let Some(version) = history::version_of::<A>(unit.tx(), command.aggregate_id).await? else {
             return Ok(unknown());
         };
@@ -123,12 +123,12 @@ impl<A: Aggregate> Journal<A> {
         });
         let events: Vec<_> = events.collect();
         let next = Some(last).filter(|last| *last < version);
-        Ok(Operated::Done(
+        Ok(OpsOutcome::Done(
             json!({ "version": version, "events": events, "after_version": next }),
         ))
     }
 
-    async fn aggregate(&self, unit: &mut Unit<Postgres>, command: &ReadAggregate) -> Result<Operated, Failure> {
+    async fn aggregate(&self, unit: &mut Unit<Postgres>, command: &ReadAggregate) -> Result<OpsOutcome, Failure> {
         let Some(newest) = history::version_of::<A>(unit.tx(), command.aggregate_id).await? else {
             return Ok(unknown());
         };
@@ -145,7 +145,7 @@ impl<A: Aggregate> Journal<A> {
             return Ok(no("versions-invalid", "it did not exist at that time"));
         };
         let state = serde_json::to_value(&aggregate.state).map_err(Failure::poison)?;
-        Ok(Operated::Done(json!({
+        Ok(OpsOutcome::Done(json!({
             "aggregate": A::NAME,
             "version": aggregate.version,
             "newest_version": newest,
@@ -155,7 +155,7 @@ impl<A: Aggregate> Journal<A> {
     }
 
     /// A snapshot is a shortcut, and must lead to where the whole way leads.
-    async fn verify(&self, unit: &mut Unit<Postgres>) -> Result<Operated, Failure> {
+    async fn verify(&self, unit: &mut Unit<Postgres>) -> Result<OpsOutcome, Failure> {
         let codec = unit.publisher().codec().clone();
         let snapshots = history::snapshots::<A>(unit.tx()).await?;
         let begin = Instant::now();
@@ -179,7 +179,7 @@ impl<A: Aggregate> Journal<A> {
                 mismatches.push(json!({ "aggregate_id": stream, "version": version }));
             }
         }
-        Ok(Operated::Done(json!({
+        Ok(OpsOutcome::Done(json!({
             "snapshots": total,
             "checked": checked,
             "unreadable": unreadable,
@@ -187,10 +187,10 @@ impl<A: Aggregate> Journal<A> {
         })))
     }
 
-    async fn where_is(&self, unit: &mut Unit<Postgres>, id: Uuid) -> Result<Operated, Failure> {
+    async fn where_is(&self, unit: &mut Unit<Postgres>, id: Uuid) -> Result<OpsOutcome, Failure> {
         let entries = history::of_message(unit.tx(), id).await?;
         let events: Vec<_> = entries.iter().map(told).collect();
-        Ok(Operated::Done(json!({ "journal": events })))
+        Ok(OpsOutcome::Done(json!({ "journal": events })))
     }
 }
 
@@ -207,10 +207,10 @@ fn told(entry: &Entry) -> Value {
     })
 }
 
-fn no(code: &'static str, detail: impl Into<String>) -> Operated {
-    Operated::Rejected(Rejected::new(code, detail))
+fn no(code: &'static str, detail: impl Into<String>) -> OpsOutcome {
+    OpsOutcome::Rejected(Rejection::new(code, detail))
 }
 
-fn unknown() -> Operated {
+fn unknown() -> OpsOutcome {
     no("aggregate-unknown", "there is no such aggregate at this service")
 }

@@ -15,7 +15,7 @@ use sqlx::postgres::{PgDatabaseError, PgRow, PgSeverity};
 use sqlx::{Decode, Row as _, Type};
 use uuid::Uuid;
 
-use crate::{Postgres, Tx, in_time, operations, outbox, store_error};
+use crate::{Postgres, Tx, in_time, ops, outbox, store_error};
 
 /// Inbox partitions that are made ahead, in days: for clocks that are a little fast, and a night without housekeeping.
 const DAYS_AHEAD: i64 = 3;
@@ -196,7 +196,7 @@ impl Ledger for Postgres {
         .fetch_all(&mut **tx)
         .await
         .map_err(store_error)?;
-        rows.iter().map(operations::waiting).collect()
+        rows.iter().map(ops::waiting).collect()
     }
 
     async fn park(&self, tx: &mut Tx, topic: &str, rows: &[Parked]) -> Result<Vec<(Uuid, i64)>, StoreError> {
@@ -310,7 +310,7 @@ impl Ledger for Postgres {
         Ok(())
     }
 
-    async fn forget(&self, tx: &mut Tx, topics: &[String], keys: &[Uuid]) -> Result<(), StoreError> {
+    async fn erase(&self, tx: &mut Tx, topics: &[String], keys: &[Uuid]) -> Result<(), StoreError> {
         let subjects: Vec<String> = keys.iter().map(|key| format!(r#"[["ce_subject", "{key}"]]"#)).collect();
         sqlx::query(
             "DELETE FROM dead_letters WHERE topic = ANY($1)
@@ -369,7 +369,7 @@ impl Ledger for Postgres {
     }
 
     async fn held_topics(&self) -> Result<Vec<HeldTopic>, StoreError> {
-        in_time(operations::held_topics(self.pool())).await
+        in_time(ops::held_topics(self.pool())).await
     }
 
     async fn held_keys(
@@ -378,31 +378,31 @@ impl Ledger for Postgres {
         after: Option<(&str, Uuid)>,
         limit: i64,
     ) -> Result<Vec<HeldKey>, StoreError> {
-        operations::held_keys(tx, after, limit).await
+        ops::held_keys(tx, after, limit).await
     }
 
     async fn count_letters(&self) -> Result<i64, StoreError> {
-        in_time(operations::count_letters(self.pool())).await
+        in_time(ops::count_letters(self.pool())).await
     }
 
     async fn letters(&self, tx: &mut Tx, before: Option<Uuid>, limit: i64) -> Result<Vec<KeptLetter>, StoreError> {
-        operations::letters(tx, before, limit).await
+        ops::letters(tx, before, limit).await
     }
 
     async fn letter(&self, tx: &mut Tx, id: Uuid) -> Result<Option<KeptLetter>, StoreError> {
-        operations::letter(tx, id).await
+        ops::letter(tx, id).await
     }
 
     async fn mark_redriven(&self, tx: &mut Tx, id: Uuid, command: Uuid) -> Result<(), StoreError> {
-        operations::mark_redriven(tx, id, command).await
+        ops::mark_redriven(tx, id, command).await
     }
 
     async fn discard(&self, tx: &mut Tx, id: Uuid) -> Result<bool, StoreError> {
-        operations::discard(tx, id).await
+        ops::discard(tx, id).await
     }
 
     async fn where_is(&self, tx: &mut Tx, id: Uuid) -> Result<Whereabouts, StoreError> {
-        operations::where_is(tx, id).await
+        ops::where_is(tx, id).await
     }
 
     async fn schemas(&self) -> Result<Vec<StoredSchema>, StoreError> {

@@ -6,7 +6,7 @@ mod event_store;
 mod history;
 mod journal;
 mod ledger;
-mod operations;
+mod ops;
 mod outbox;
 mod pool_metrics;
 

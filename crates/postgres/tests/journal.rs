@@ -3,7 +3,7 @@
 use contracts::aggregate::Command;
 use contracts::replies::Reply;
 use contracts::{
-    Aggregate, DeactivateUser, Message as _, OpsCommand, ReadAggregate, ReadHistory, Refusal, Republish, Timestamp,
+    Aggregate, DeactivateUser, Message as _, OpsCommand, ReadAggregate, ReadHistory, Rejection, Republish, Timestamp,
     UserCommand, UserDeactivated, UserEvent, VerifySnapshots, WhereIs,
 };
 use messaging::ledger::StoreError;
@@ -28,10 +28,10 @@ impl Aggregate for Tally {
     type Command = UserCommand;
     type DomainEvent = UserEvent;
     type Context = ();
-    type Rejection = Refusal;
+    type Rejection = Rejection;
 
     /// `word` says it once, `word*n` so often.
-    fn decide(&self, (): &(), command: &Command<UserCommand>) -> Result<Vec<UserEvent>, Refusal> {
+    fn decide(&self, (): &(), command: &Command<UserCommand>) -> Result<Vec<UserEvent>, Rejection> {
         let UserCommand::DeactivateUser(DeactivateUser { reason }) = &command.body else {
             return Ok(Vec::new());
         };
@@ -74,7 +74,7 @@ impl App {
         let database = testing::postgres(&Migrator::DEFAULT).await;
         let subscriptions = Subscriptions::new()
             .handle(|| Aggregates::<Tally, _>::new(NoRows))
-            .operate(Journal::<Tally>::new());
+            .handle_ops(Journal::<Tally>::new());
         let (ledger, inside) = (database.ledger(), database.ledger());
         Self {
             bench: Bench::new("user", ledger, inside, subscriptions),
@@ -83,7 +83,7 @@ impl App {
     }
 
     /// Says words, one command each; answers the commands' ids.
-    async fn say(&self, key: Uuid, words: &[&str]) -> Vec<Uuid> {
+    async fn publish(&self, key: Uuid, words: &[&str]) -> Vec<Uuid> {
         let mut ids = Vec::new();
         for word in words {
             let reason = (*word).to_owned();
@@ -128,7 +128,7 @@ fn republish(aggregate_id: Uuid, from_version: i64, to_version: Option<i64>) -> 
 async fn domain_events_are_published_again_as_they_were() {
     let app = App::start().await;
     let key = Uuid::now_v7();
-    app.say(key, &["a", "b", "c"]).await;
+    app.publish(key, &["a", "b", "c"]).await;
     let said = app.bench.said::<UserEvent>().await;
 
     let result = app.operate(republish(key, 2, None)).await;
@@ -160,7 +160,7 @@ async fn domain_events_are_published_again_as_they_were() {
 async fn a_long_stream_is_published_again_in_parts() {
     let app = App::start().await;
     let key = Uuid::now_v7();
-    app.say(key, &["a*1000", "b*5"]).await;
+    app.publish(key, &["a*1000", "b*5"]).await;
     app.bench.said::<UserEvent>().await;
     let first = app.operate(republish(key, 1, None)).await;
     assert_eq!(first, Ok(json!({ "published": 1_000, "next_version": 1_001 })));
@@ -175,7 +175,7 @@ async fn a_long_stream_is_published_again_in_parts() {
 async fn a_history_is_read_page_by_page() {
     let app = App::start().await;
     let key = Uuid::now_v7();
-    let commands = app.say(key, &["a", "b", "c"]).await;
+    let commands = app.publish(key, &["a", "b", "c"]).await;
     let read = |after_version, limit| ReadHistory {
         service: user(),
         aggregate_id: key,
@@ -201,9 +201,9 @@ async fn an_aggregate_is_read_as_it_is_and_as_it_was() {
     let app = App::start().await;
     let key = Uuid::now_v7();
     let before = Timestamp::now();
-    app.say(key, &["a*600", "b"]).await;
+    app.publish(key, &["a*600", "b"]).await;
     let between = Timestamp::now();
-    app.say(key, &["c"]).await;
+    app.publish(key, &["c"]).await;
     let read = |version, at| ReadAggregate {
         service: user(),
         aggregate_id: key,
@@ -240,7 +240,7 @@ async fn a_snapshot_that_differs_from_its_journal_is_found() {
     let app = App::start().await;
     let [sound, wrong, old] = [(); 3].map(|()| Uuid::now_v7());
     for key in [sound, wrong, old] {
-        app.say(key, &["a*501"]).await;
+        app.publish(key, &["a*501"]).await;
     }
     let verify = || VerifySnapshots { service: user() };
     let fine = json!({ "snapshots": 3, "checked": 3, "unreadable": 0, "mismatches": [] });
@@ -266,7 +266,7 @@ async fn a_snapshot_that_differs_from_its_journal_is_found() {
 async fn a_command_is_traced_to_its_domain_events() {
     let app = App::start().await;
     let key = Uuid::now_v7();
-    let commands = app.say(key, &["a", "b"]).await;
+    let commands = app.publish(key, &["a", "b"]).await;
     let said: Vec<Received<UserEvent>> = app.bench.said().await;
     for id in [commands[1], said[1].envelope.id] {
         let question = WhereIs {

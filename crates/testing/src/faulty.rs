@@ -367,9 +367,9 @@ impl<L: Ledger> Ledger for FaultyLedger<L> {
         self.inner.bury(&mut tx.inner, letters).await
     }
 
-    async fn forget(&self, tx: &mut FaultyTx<L>, topics: &[String], keys: &[Uuid]) -> Result<(), StoreError> {
-        self.faults.at_statement("forget", &mut tx.statements).await?;
-        self.inner.forget(&mut tx.inner, topics, keys).await
+    async fn erase(&self, tx: &mut FaultyTx<L>, topics: &[String], keys: &[Uuid]) -> Result<(), StoreError> {
+        self.faults.at_statement("erase", &mut tx.statements).await?;
+        self.inner.erase(&mut tx.inner, topics, keys).await
     }
 
     async fn append(

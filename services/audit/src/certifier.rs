@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use chassis::error_chain;
 use contracts::{AuditFact, CertifiedTopic, DeliveryCertified, Kind, Timestamp};
 use futures::TryStreamExt;
 use messaging::ledger::StoreError;
-use messaging::{Failure, Outgoing, Publisher, Unit, chain};
+use messaging::{Failure, Outgoing, Publisher, Unit};
 use mongo::{Mongo, Tx, Update, store_error, to_bson};
 use mongodb::bson::{self, Document, doc};
 use serde::{Deserialize, Serialize};
@@ -105,7 +106,10 @@ impl Certifier {
     pub async fn run(self, stop: CancellationToken) {
         loop {
             if let Err(failure) = self.certify(Timestamp::now()).await {
-                tracing::warn!(error = chain(&failure), "an hour was not certified; it is tried again");
+                tracing::warn!(
+                    error = error_chain(&failure),
+                    "an hour was not certified; it is tried again"
+                );
             }
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -144,7 +148,7 @@ impl Certifier {
         let reached = next.map_or(closed, Hour::until);
         if let Some(hour) = next {
             let topics = topics(tx, hour).await?;
-            say(&mut unit, hour, topics, now).await?;
+            publish(&mut unit, hour, topics, now).await?;
         }
         // Who is second finds another time here, or is refused: each hour is certified once.
         let progress = match until {
@@ -191,7 +195,7 @@ impl Certifier {
             return Ok(());
         }
         let revision = hour.revision + 1;
-        say(&mut unit, Hour { revision, ..hour }, topics, now).await?;
+        publish(&mut unit, Hour { revision, ..hour }, topics, now).await?;
         unit.commit().await.map_err(Failure::retry)
     }
 }
@@ -201,7 +205,12 @@ fn is_complete(topics: &[CertifiedTopic]) -> bool {
 }
 
 /// Stores a certificate, and says it.
-async fn say(unit: &mut Unit<Mongo>, hour: Hour, topics: Vec<CertifiedTopic>, now: Timestamp) -> Result<(), Failure> {
+async fn publish(
+    unit: &mut Unit<Mongo>,
+    hour: Hour,
+    topics: Vec<CertifiedTopic>,
+    now: Timestamp,
+) -> Result<(), Failure> {
     let id = Uuid::now_v7();
     let complete = is_complete(&topics);
     let certificate = Certificate {
@@ -227,7 +236,7 @@ async fn say(unit: &mut Unit<Mongo>, hour: Hour, topics: Vec<CertifiedTopic>, no
         topics: certificate.topics,
     };
     tracing::info!(from = %said.from, complete, "an hour was certified");
-    unit.say(&own_cause(id), Outgoing::<AuditFact>::new(id, said))?;
+    unit.publish(&own_cause(id), Outgoing::<AuditFact>::new(id, said))?;
     Ok(())
 }
 

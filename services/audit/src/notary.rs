@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use chassis::error_chain;
 use contracts::{Actor, AuditFact, CheckpointHead, CheckpointSigned, Timestamp, topics};
 use messaging::ledger::StoreError;
-use messaging::{Cause, Failure, Outgoing, Publisher, Unit, chain};
+use messaging::{Cause, Failure, Outgoing, Publisher, Unit};
 use mongo::{Mongo, Tx, store_error, to_bson};
 use mongodb::bson::{self, Binary, Document, doc};
 use serde::{Deserialize, Serialize};
@@ -46,7 +47,10 @@ impl Notary {
             let wait = match self.sign(Timestamp::now()).await {
                 Ok(_) => self.wait().await,
                 Err(failure) => {
-                    tracing::warn!(error = chain(&failure), "no checkpoint was signed; it is tried again");
+                    tracing::warn!(
+                        error = error_chain(&failure),
+                        "no checkpoint was signed; it is tried again"
+                    );
                     self.every
                 }
             };
@@ -127,7 +131,7 @@ impl Notary {
             previous_hash: checkpoint.previous_hash,
         };
         let cause = own_cause(checkpoint.id);
-        unit.say(&cause, Outgoing::<AuditFact>::new(checkpoint.id, said))?;
+        unit.publish(&cause, Outgoing::<AuditFact>::new(checkpoint.id, said))?;
         unit.commit().await.map_err(Failure::retry)?;
         tracing::info!(number, "a checkpoint was signed");
         Ok(Some(number))

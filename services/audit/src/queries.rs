@@ -8,10 +8,11 @@ mod verification;
 
 use std::time::Duration;
 
+use chassis::error_chain;
 use contracts::replies::CommandAccepted;
-use contracts::{AuditQuery, FieldError, Rejected};
+use contracts::{AuditQuery, FieldError, Rejection};
 use messaging::ledger::{StoreError, StoreErrorKind};
-use messaging::{Failure, Handler, MAX_VALUE_BYTES, Received, Unit, chain};
+use messaging::{Failure, Handler, MAX_VALUE_BYTES, Received, Unit};
 use mongo::{Mongo, Tx, store_error};
 use serde_json::json;
 
@@ -33,7 +34,7 @@ pub(crate) struct Answers;
 #[derive(Debug)]
 enum Unanswered {
     /// The question is at fault, and the transaction is not.
-    Rejected(Rejected),
+    Rejected(Rejection),
     /// The transaction can't go on.
     Failed(Failure),
 }
@@ -72,8 +73,8 @@ async fn answer(tx: &mut Tx, question: &AuditQuery) -> Result<String, Unanswered
     }
 }
 
-impl From<Rejected> for Unanswered {
-    fn from(rejected: Rejected) -> Self {
+impl From<Rejection> for Unanswered {
+    fn from(rejected: Rejection) -> Self {
         Self::Rejected(rejected)
     }
 }
@@ -84,7 +85,7 @@ impl From<StoreError> for Unanswered {
         match error.kind {
             StoreErrorKind::Unexpected => {
                 tracing::error!(
-                    error = chain(&error),
+                    error = error_chain(&error),
                     "a question is rejected, because the log cannot be read"
                 );
                 Self::Failed(Failure::Reject(unreadable()))
@@ -98,7 +99,7 @@ impl From<StoreError> for Unanswered {
 fn failure(error: mongodb::error::Error) -> Unanswered {
     match error.kind.as_ref() {
         mongodb::error::ErrorKind::Command(command) if command.code == TOO_SLOW => {
-            Unanswered::Failed(Failure::Reject(Rejected::new(
+            Unanswered::Failed(Failure::Reject(Rejection::new(
                 "too-slow",
                 "Too many entries would have to be looked at: narrow the question.",
             )))
@@ -108,13 +109,13 @@ fn failure(error: mongodb::error::Error) -> Unanswered {
 }
 
 /// The transaction may have ended, so the question is rejected in another one.
-fn unreadable() -> Rejected {
-    Rejected::new("log-damaged", "The log can't be read where it must be: verify the log.")
+fn unreadable() -> Rejection {
+    Rejection::new("log-damaged", "The log can't be read where it must be: verify the log.")
 }
 
 /// The store is not as this service left it.
 fn damaged() -> Unanswered {
-    Rejected::new(
+    Rejection::new(
         "log-damaged",
         "The log's tree can't be read where it must be: verify the log.",
     )
@@ -139,11 +140,11 @@ fn invalid_cursor() -> FieldError {
 }
 
 /// Nothing, where no field is at fault.
-fn all_valid(errors: Vec<FieldError>) -> Result<(), Rejected> {
+fn all_valid(errors: Vec<FieldError>) -> Result<(), Rejection> {
     if errors.is_empty() {
         return Ok(());
     }
-    let mut rejected = Rejected::new("invalid", "The question can't be asked like this.");
+    let mut rejected = Rejection::new("invalid", "The question can't be asked like this.");
     rejected.errors = errors;
     Err(rejected)
 }

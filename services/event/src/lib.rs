@@ -18,5 +18,5 @@ pub static MIGRATIONS: Migrator = Migrator::DEFAULT;
 pub fn subscriptions() -> Subscriptions<Postgres> {
     Subscriptions::new()
         .handle(|| Aggregates::<Event, _>::new(EventStore))
-        .operate(Journal::<Event>::new())
+        .handle_ops(Journal::<Event>::new())
 }

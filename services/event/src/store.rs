@@ -31,7 +31,7 @@ impl Store<Event> for EventStore {
                 };
                 let end = Outgoing::<EventCommand>::new(decided.command.key, EndEvent {});
                 let end = end.actor(SELF).time(ends_at).due_at(ends_at);
-                unit.say(&decided.received.cause(), end)?;
+                unit.publish(&decided.received.cause(), end)?;
             }
         }
         Ok(())

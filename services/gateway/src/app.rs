@@ -16,7 +16,7 @@ use crate::fingerprint::Fingerprints;
 use crate::limits::Limits;
 use crate::members::Members;
 use crate::operations::{self, Operations};
-use crate::operator::Accounts;
+use crate::ops::Accounts;
 use crate::passwords::Hasher;
 use crate::rebuild::{Places, Rebuild};
 use crate::resets::{ResetTask, Resets};
@@ -102,8 +102,8 @@ impl App {
             .handle(with(wakes(), consumers::Registrations::new)) // registrations → rosters, registrations
             .handle(|| consumers::Notifications) // notifications → notifications
             .handle(|| consumers::Processes) // ops.status → processes
-            .operate(Accounts) // ops.commands → admins, roles
-            .operate(Rebuild(self.clone())) // ops.commands → read models anew
+            .handle_ops(Accounts) // ops.commands → admins, roles
+            .handle_ops(Rebuild(self.clone())) // ops.commands → read models anew
     }
 
     pub fn ledger(&self) -> &Postgres {

@@ -55,7 +55,7 @@ pub async fn first_admin(
     let command = Outgoing::<UserCommand>::new(user, create)
         .id(operation.id)
         .reply_to(publisher.topic_name(&topics::GATEWAY_REPLIES));
-    unit.say(&cause, command)?;
+    unit.publish(&cause, command)?;
     unit.commit().await?;
     tracing::info!(operation = %operation.id, "there was no admin: the first one is being signed up");
     Ok(())

@@ -34,7 +34,7 @@ pub(crate) fn failed(error: sqlx::Error) -> Failure {
 async fn forget(unit: &mut Unit<Postgres>, users: &[Uuid]) -> Result<(), Failure> {
     delete_profiles(unit.tx(), users).await.map_err(failed)?;
     accounts::forget(unit.tx(), users).await.map_err(failed)?;
-    Ok(unit.forget(users).await?)
+    Ok(unit.erase(users).await?)
 }
 
 /// Those who wait for an operation that one of these messages belongs to may look.

@@ -177,7 +177,7 @@ impl Error {
             Self::Store(error) => match error.kind {
                 StoreErrorKind::Unavailable | StoreErrorKind::Conflict => Problem {
                     retry_after: Some(1),
-                    cause: Some(messaging::chain(self)),
+                    cause: Some(chassis::error_chain(self)),
                     ..new(
                         "unavailable",
                         "It may have been done all the same. An Idempotency-Key makes it safe to try again.",
@@ -191,7 +191,7 @@ impl Error {
 
     fn internal(&self) -> Problem {
         Problem {
-            cause: Some(messaging::chain(self)),
+            cause: Some(chassis::error_chain(self)),
             ..Problem::new("internal", "It is not your fault, and it was noted.")
         }
     }

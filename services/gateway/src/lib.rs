@@ -15,7 +15,7 @@ pub mod links;
 pub mod members;
 mod memory;
 pub mod operations;
-pub mod operator;
+pub mod ops;
 pub mod passwords;
 pub mod principal;
 pub mod problem;

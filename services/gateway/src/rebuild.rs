@@ -6,9 +6,10 @@ mod projections;
 
 use std::time::{Duration, Instant};
 
+use chassis::error_chain;
 use contracts::OpsCommand;
-use contracts::aggregate::Rejected;
-use messaging::{Failure, OPERATION_LIMIT, Operated, Operator, Received, Unit, chain, kafka, read};
+use contracts::aggregate::Rejection;
+use messaging::{Failure, OPS_TIME_LIMIT, OpsHandler, OpsOutcome, Received, Unit, kafka, read};
 use postgres::Postgres;
 use serde::Serialize;
 use serde_json::json;
@@ -23,7 +24,7 @@ use projections::{BOOKKEEPING, PROJECTIONS, Projection};
 /// The live read model is held once the shadow was so close behind it: what is left is read in a moment.
 const CLOSE: i64 = 500;
 /// Below the time that an operation's own transaction may take: that would begin it again.
-const LONGEST: Duration = OPERATION_LIMIT.saturating_sub(Duration::from_secs(60));
+const LONGEST: Duration = OPS_TIME_LIMIT.saturating_sub(Duration::from_secs(60));
 
 /// Where the logs and the shadows are.
 #[derive(Debug, Clone)]
@@ -71,10 +72,10 @@ impl Places {
     }
 }
 
-impl Operator<Postgres> for Rebuild {
-    async fn operate(&self, _: &mut Unit<Postgres>, command: &Received<OpsCommand>) -> Result<Operated, Failure> {
+impl OpsHandler<Postgres> for Rebuild {
+    async fn handle(&self, _: &mut Unit<Postgres>, command: &Received<OpsCommand>) -> Result<OpsOutcome, Failure> {
         let OpsCommand::Replay(replay) = &command.body else {
-            return Ok(Operated::Unhandled);
+            return Ok(OpsOutcome::Unhandled);
         };
         let Some(projection) = PROJECTIONS
             .iter()
@@ -82,19 +83,19 @@ impl Operator<Postgres> for Rebuild {
         else {
             let names: Vec<_> = PROJECTIONS.iter().map(|projection| projection.name).collect();
             let detail = format!("There is {}.", names.join(", "));
-            return Ok(Operated::Rejected(Rejected::new("projection-unknown", detail)));
+            return Ok(OpsOutcome::Rejected(Rejection::new("projection-unknown", detail)));
         };
         match self.run(projection).await {
-            Ok(report) => Ok(Operated::Done(json!(report))),
+            Ok(report) => Ok(OpsOutcome::Done(json!(report))),
             // Said, not tried for ever: other operations wait behind this one, and it may be repeated.
             Err(error) => {
-                let detail = chain(&error);
+                let detail = error_chain(&error);
                 tracing::error!(
                     projection = projection.name,
                     error = detail,
                     "a read model was not rebuilt"
                 );
-                Ok(Operated::Rejected(Rejected::new("not-rebuilt", detail)))
+                Ok(OpsOutcome::Rejected(Rejection::new("not-rebuilt", detail)))
             }
         }
     }

@@ -1,8 +1,9 @@
 //! Who has forgotten a password. What is done for them is done after they were answered: neither the answer nor its
 //! time tells whether there is such an account.
 
+use chassis::error_chain;
 use contracts::links::Purpose;
-use messaging::{Cause, Publisher, Unit, chain};
+use messaging::{Cause, Publisher, Unit};
 use postgres::Postgres;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -57,7 +58,7 @@ impl ResetTask {
             };
             let Some((email, cause)) = asked else { return };
             if let Err(error) = self.mail(&email, &cause).await {
-                let error = chain(&error);
+                let error = error_chain(&error);
                 tracing::warn!(
                     error,
                     "a link for a new password was not mailed: who asked has to ask again"
@@ -74,7 +75,7 @@ impl ResetTask {
         let link = link(Purpose::ResetPassword, known.user_id);
         let mut unit = Unit::begin(&self.ledger, &self.publisher).await?;
         links::add(unit.tx(), &[(Purpose::ResetPassword, link)]).await?;
-        unit.say(cause, mail(Purpose::ResetPassword, &link))?;
+        unit.publish(cause, mail(Purpose::ResetPassword, &link))?;
         unit.commit().await?;
         Ok(())
     }

@@ -126,11 +126,12 @@ impl NoteTaker {
     }
 
     async fn write(&self, notes: &[Note]) -> Result<(), String> {
-        let text = |error: &dyn std::error::Error| messaging::chain(error);
+        let text = |error: &dyn std::error::Error| chassis::error_chain(error);
         let unit = Unit::begin(&self.ledger, &self.publisher).await;
         let mut unit = unit.map_err(|error| text(&error))?;
         for note in notes {
-            unit.say(&note.cause, note.fact.clone()).map_err(|error| text(&error))?;
+            unit.publish(&note.cause, note.fact.clone())
+                .map_err(|error| text(&error))?;
         }
         unit.commit().await.map_err(|error| text(&error))
     }

@@ -114,7 +114,7 @@ impl Tokens {
                 _ = ticks.tick() => {}
             }
             if let Err(error) = self.renew(&pool, Timestamp::now()).await {
-                let error = messaging::chain(&error);
+                let error = chassis::error_chain(&error);
                 tracing::warn!(
                     error,
                     "the keys of access tokens can't be looked up; those that are known stay"

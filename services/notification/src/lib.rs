@@ -10,7 +10,7 @@ mod mail;
 pub mod mailer;
 mod mailing;
 pub mod metrics;
-mod operations;
+mod ops;
 mod reminders;
 pub mod server;
 pub mod store;
@@ -19,7 +19,7 @@ use messaging::Subscriptions;
 use mongo::Mongo;
 
 use crate::handlers::{FollowCommands, FollowEvents, FollowProfiles, FollowRegistrations, FollowUsers};
-use crate::operations::FindMails;
+use crate::ops::FindMails;
 
 pub use lane::{Lane, Lanes};
 pub use mail::{MAILS, id_of, reminder_id};
@@ -35,5 +35,5 @@ pub fn subscriptions(lanes: &Lanes) -> Subscriptions<Mongo> {
         .handle(move || FollowEvents(events.clone())) // titles, venues, times; reschedules, announcements
         .handle(move || FollowRegistrations(registrations.clone())) // seat, waiting list, promotion, the end
         .handle(move || FollowCommands(commands.clone())) // reminders, links, the next piece of a mailing
-        .operate(FindMails) // ops.commands: what a message led to
+        .handle_ops(FindMails) // ops.commands: what a message led to
 }

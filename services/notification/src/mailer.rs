@@ -8,9 +8,10 @@ mod truth;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chassis::error_chain;
 use futures::future::join_all;
+use messaging::Publisher;
 use messaging::ledger::StoreError;
-use messaging::{Publisher, chain};
 use mongo::Mongo;
 use mongodb::bson;
 use tokio::sync::{Semaphore, mpsc};
@@ -146,7 +147,11 @@ impl<S: MailServer> Shared<S> {
                 }
                 Ok(Next::Wait(wait)) => wait.min(self.working.scan),
                 Err(error) => {
-                    tracing::warn!(lane = lane.name(), error = chain(&error), "mails wait for the store");
+                    tracing::warn!(
+                        lane = lane.name(),
+                        error = error_chain(&error),
+                        "mails wait for the store"
+                    );
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     pause
                 }
@@ -230,7 +235,7 @@ impl<S: MailServer> Shared<S> {
                     let attempt = Attempt {
                         trace: mail.trace(),
                         claimed,
-                        outcome: Outcome::Released(chain(&error)),
+                        outcome: Outcome::Released(error_chain(&error)),
                         mail,
                     };
                     hand_over(attempt, results).await;

@@ -133,7 +133,7 @@ pub(crate) fn go_on(
         event_id: mailing.event(),
         after,
     };
-    unit.say(cause, Outgoing::<NotificationCommand>::new(mailing.event(), next))
+    unit.publish(cause, Outgoing::<NotificationCommand>::new(mailing.event(), next))
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -41,5 +41,5 @@ pub(crate) fn remind(
         starts_at,
     };
     let reminder = Outgoing::<NotificationCommand>::new(seat.user, reminder).due_at(due_at);
-    unit.say(cause, reminder)
+    unit.publish(cause, reminder)
 }

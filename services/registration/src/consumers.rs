@@ -28,7 +28,7 @@ impl Handler<Postgres> for FollowEvents {
         for message in messages {
             let event_sequence = message.envelope.sequence.expect("a domain event has a sequence");
             if let Some(follow) = follow(&message.body, event_sequence) {
-                say(unit, message, message.envelope.key, follow)?;
+                publish(unit, message, message.envelope.key, follow)?;
             }
         }
         Ok(())
@@ -89,20 +89,20 @@ impl Handler<Postgres> for ReleaseSeats {
                 registration_id: registration.id,
                 reason: CancelReason::UserDeactivated,
             };
-            say(unit, deactivated[&registration.user_id], registration.event_id, cancel)?;
+            publish(unit, deactivated[&registration.user_id], registration.event_id, cancel)?;
         }
         Ok(())
     }
 }
 
 /// Says a command to ourselves, on our own behalf.
-fn say<M>(
+fn publish<M>(
     unit: &mut Unit<Postgres>,
     because: &Received<M>,
     event: Uuid,
     command: impl Into<RegistrationCommand>,
 ) -> Result<(), Failure> {
-    unit.say(
+    unit.publish(
         &because.cause(),
         Outgoing::<RegistrationCommand>::new(event, command).actor(SELF),
     )?;

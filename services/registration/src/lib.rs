@@ -21,5 +21,5 @@ pub fn subscriptions() -> Subscriptions<Postgres> {
         .handle(|| Aggregates::<Roster, _>::new(RosterStore))
         .handle(|| FollowEvents)
         .handle(|| ReleaseSeats)
-        .operate(Journal::<Roster>::new())
+        .handle_ops(Journal::<Roster>::new())
 }

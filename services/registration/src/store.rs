@@ -40,7 +40,7 @@ impl Store<Roster> for RosterStore {
             }
             if must_go_on(&decided.command.body, decided.domain_events.len()) {
                 let go_on = Outgoing::<RegistrationCommand>::new(decided.command.key, ContinueClosing {}).actor(SELF);
-                unit.say(&decided.received.cause(), go_on)?;
+                unit.publish(&decided.received.cause(), go_on)?;
             }
         }
         changes.write(unit.tx()).await?;

@@ -17,5 +17,5 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!();
 pub fn subscriptions(store: UserStore) -> Subscriptions<Postgres> {
     Subscriptions::new()
         .handle(move || Aggregates::<User, _>::new(store.clone()))
-        .operate(Journal::<User>::new())
+        .handle_ops(Journal::<User>::new())
 }

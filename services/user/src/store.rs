@@ -72,7 +72,7 @@ impl Store<User> for UserStore {
                     continue;
                 };
                 let profile = Outgoing::<UserProfileState>::new(key, state).sequence(*version);
-                unit.say(&decided.received.cause(), profile)?;
+                unit.publish(&decided.received.cause(), profile)?;
                 decided.effects.push(Effect {
                     topic: topics::USERS_PROFILES.name.to_owned(),
                     key,
@@ -82,7 +82,7 @@ impl Store<User> for UserStore {
         }
         rows.write(unit.tx()).await.map_err(store_error)?;
         if !erased.is_empty() {
-            unit.forget(&erased).await?;
+            unit.erase(&erased).await?;
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! Given these domain events, when this command, then these domain events, or this no.
 
 use contracts::{
-    Actor, Aggregate, Command, CreateUser, Date, DeactivateUser, Refusal, Rejected, Timestamp, UserCommand,
-    UserCreated, UserDeactivated, UserEvent,
+    Actor, Aggregate, Command, CreateUser, Date, DeactivateUser, Timestamp, UserCommand, UserCreated, UserDeactivated,
+    UserEvent,
 };
 use user::domain::{Accounts, ClaimedTwice, Rejection, User};
 use uuid::Uuid;
@@ -442,10 +442,11 @@ fn a_reason_is_one_line() {
 }
 
 #[test]
-fn a_no_is_answered_by_code() {
-    let code = |rejection: Rejection| match Refusal::from(rejection) {
-        Refusal::Reject(Rejected { code, .. }) => code,
-        Refusal::Defer(_) => panic!("nothing here gets better by waiting"),
+fn each_rejection_maps_to_its_code() {
+    let code = |rejection: Rejection| {
+        let rejection = contracts::Rejection::from(rejection);
+        assert!(!rejection.deferred, "{rejection:?}");
+        rejection.code
     };
     assert_eq!(code(Rejection::Invalid(vec![])), "invalid");
     assert_eq!(

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use chassis::error_chain;
 use contracts::Timestamp;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
@@ -24,7 +25,7 @@ use crate::ledger::Ledger;
 use crate::record::{Record, TopicPartition};
 use crate::runtime::Runtime;
 use crate::subscriptions::Subscriptions;
-use crate::worker::{PartitionWorker, chain};
+use crate::worker::PartitionWorker;
 
 const OFFSETS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Fits into the shutdown deadline together with the relay's own drain.
@@ -348,7 +349,10 @@ impl<L: Ledger> Assignments<L> {
                 Ok(positions) => return Some(positions),
                 Err(_) if stop.is_cancelled() => return None,
                 Err(error) => {
-                    tracing::warn!(error = chain(&error), "waiting for the store to say the positions");
+                    tracing::warn!(
+                        error = error_chain(&error),
+                        "waiting for the store to say the positions"
+                    );
                     std::thread::sleep(Duration::from_millis(200));
                 }
             }

@@ -1,31 +1,31 @@
 //! Dead letters: found, shown, sent again, dropped.
 
+use chassis::error_chain;
 use contracts::ops::{DiscardDeadLetter, FindDeadLetters, OpsCommand, RedriveDeadLetter, ShowDeadLetter};
 use contracts::{Kind, Timestamp, codec, topics};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{Operations, no, page};
+use super::{Ops, no, page};
 use crate::envelope::{Envelope, header};
 use crate::handler::Failure;
 use crate::ledger::{DeadLetter, KeptLetter, Ledger, OutboxMessage};
 use crate::message::Received;
-use crate::operator::Operated;
+use crate::ops::OpsOutcome;
 use crate::record::Headers;
 use crate::trace;
 use crate::unit::Unit;
-use crate::worker::chain;
 
 /// Value and headers of what is sent again, at most: below the broker's `message.max.bytes` by what frames them. What
 /// could not be published must never commit.
 const MAX_RECORD_BYTES: usize = 1_000 * 1024;
 
-impl<L: Ledger> Operations<L> {
+impl<L: Ledger> Ops<L> {
     pub(super) async fn find_dead_letters(
         &self,
         unit: &mut Unit<L>,
         command: &FindDeadLetters,
-    ) -> Result<Operated, Failure> {
+    ) -> Result<OpsOutcome, Failure> {
         let before = match command.cursor.as_deref().map(str::parse::<Uuid>) {
             None => None,
             Some(Ok(id)) => Some(id),
@@ -37,7 +37,7 @@ impl<L: Ledger> Operations<L> {
         let is_full = letters.len() as i64 == limit;
         let cursor = letters.last().filter(|_| is_full).map(|last| last.letter.id);
         let letters: Vec<_> = letters.iter().map(|kept| self.summary(kept)).collect();
-        Ok(Operated::Done(json!({ "dead_letters": letters, "cursor": cursor })))
+        Ok(OpsOutcome::Done(json!({ "dead_letters": letters, "cursor": cursor })))
     }
 
     /// What may be told of any dead letter.
@@ -66,7 +66,7 @@ impl<L: Ledger> Operations<L> {
         &self,
         unit: &mut Unit<L>,
         command: &ShowDeadLetter,
-    ) -> Result<Operated, Failure> {
+    ) -> Result<OpsOutcome, Failure> {
         let (ledger, tx) = unit.parts();
         let Some(kept) = ledger.letter(tx, command.dead_letter_id).await? else {
             return Ok(unknown());
@@ -80,7 +80,7 @@ impl<L: Ledger> Operations<L> {
         let headers: Map<_, _> = headers.map(|(name, text)| (name.clone(), json!(text))).collect();
         shown["headers"] = headers.into();
         shown["content"] = self.content(record.value.as_deref()).await;
-        Ok(Operated::Done(shown))
+        Ok(OpsOutcome::Done(shown))
     }
 
     /// A value as JSON without its personal fields; null where it can't be read: its bytes are shown to nobody.
@@ -94,7 +94,11 @@ impl<L: Ledger> Operations<L> {
             // All other operations wait behind this one: not for a registry that is down.
             match self.runtime.try_to_learn(id).await {
                 Ok(_) => content = codec.to_json_without_personal(value),
-                Err(error) => tracing::warn!(id, error = chain(&error), "the schema of a dead letter is not known"),
+                Err(error) => tracing::warn!(
+                    id,
+                    error = error_chain(&error),
+                    "the schema of a dead letter is not known"
+                ),
             }
         }
         content.map_or(Value::Null, |(_, content)| content)
@@ -109,7 +113,7 @@ impl<L: Ledger> Operations<L> {
         unit: &mut Unit<L>,
         message: &Received<OpsCommand>,
         command: &RedriveDeadLetter,
-    ) -> Result<Operated, Failure> {
+    ) -> Result<OpsOutcome, Failure> {
         let (ledger, tx) = unit.parts();
         let Some(kept) = ledger.letter(tx, command.dead_letter_id).await? else {
             return Ok(unknown());
@@ -150,7 +154,7 @@ impl<L: Ledger> Operations<L> {
         ledger.mark_redriven(tx, id, new).await?;
         unit.append(again);
         tracing::info!(dead_letter = %id, command = %new, "a dead letter is sent again");
-        Ok(Operated::Done(json!({ "command_id": new })))
+        Ok(OpsOutcome::Done(json!({ "command_id": new })))
     }
 
     fn headers_of_a_new_command(
@@ -180,13 +184,13 @@ impl<L: Ledger> Operations<L> {
         headers
     }
 
-    pub(super) async fn discard(&self, unit: &mut Unit<L>, command: &DiscardDeadLetter) -> Result<Operated, Failure> {
+    pub(super) async fn discard(&self, unit: &mut Unit<L>, command: &DiscardDeadLetter) -> Result<OpsOutcome, Failure> {
         let (ledger, tx) = unit.parts();
         if !ledger.discard(tx, command.dead_letter_id).await? {
             return Ok(unknown());
         }
         tracing::info!(dead_letter = %command.dead_letter_id, "a dead letter is dropped");
-        Ok(Operated::Done(json!({ "discarded": command.dead_letter_id })))
+        Ok(OpsOutcome::Done(json!({ "discarded": command.dead_letter_id })))
     }
 }
 
@@ -195,7 +199,7 @@ fn bytes(message: &OutboxMessage) -> usize {
     message.value.as_ref().map_or(0, bytes::Bytes::len) + headers.sum::<usize>()
 }
 
-fn unknown() -> Operated {
+fn unknown() -> OpsOutcome {
     no("dead-letter-unknown", "there is no such dead letter at this service")
 }
 

@@ -6,17 +6,17 @@ use contracts::ops::{FindParked, ReleaseKey};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Operations, no, page};
+use super::{Ops, no, page};
 use crate::handler::Failure;
 use crate::ledger::{Ledger, Parked};
-use crate::operator::Operated;
+use crate::ops::OpsOutcome;
 use crate::record::TopicPartition;
 use crate::status::millis;
 use crate::unit::Unit;
 
-impl<L: Ledger> Operations<L> {
+impl<L: Ledger> Ops<L> {
     /// The release is a transaction of its own, which may be repeated; the reply is this one's.
-    pub(super) async fn release(&self, unit: &mut Unit<L>, command: &ReleaseKey) -> Result<Operated, Failure> {
+    pub(super) async fn release(&self, unit: &mut Unit<L>, command: &ReleaseKey) -> Result<OpsOutcome, Failure> {
         let known = self.entries.iter().find(|entry| entry.topic.name == command.topic);
         let Some((entry, release)) = known.and_then(|entry| Some((entry, entry.release.as_ref()?))) else {
             let detail = format!("{} parks nothing of {}", command.service, command.topic);
@@ -28,7 +28,7 @@ impl<L: Ledger> Operations<L> {
             return Ok(no("not-parked", detail));
         };
         match release(Arc::clone(&self.runtime), partition, command.parked_key).await {
-            Ok(released) => Ok(Operated::Done(json!(released))),
+            Ok(released) => Ok(OpsOutcome::Done(json!(released))),
             // Said, not tried for ever: other operations wait behind this one, and it may be repeated.
             Err(error) => Ok(no("not-released", error.to_string())),
         }
@@ -45,7 +45,7 @@ impl<L: Ledger> Operations<L> {
         Ok(parked.into_iter().next().map(|row| row.record.partition))
     }
 
-    pub(super) async fn find_parked(&self, unit: &mut Unit<L>, command: &FindParked) -> Result<Operated, Failure> {
+    pub(super) async fn find_parked(&self, unit: &mut Unit<L>, command: &FindParked) -> Result<OpsOutcome, Failure> {
         let publisher = &self.runtime.publisher;
         let after = match command.cursor.as_deref().map(cursor) {
             None => None,
@@ -75,7 +75,7 @@ impl<L: Ledger> Operations<L> {
                 })
             })
             .collect();
-        Ok(Operated::Done(json!({ "keys": keys, "cursor": cursor })))
+        Ok(OpsOutcome::Done(json!({ "keys": keys, "cursor": cursor })))
     }
 }
 

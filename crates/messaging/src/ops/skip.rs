@@ -4,18 +4,18 @@ use contracts::ops::SkipOffset;
 use contracts::topics;
 use serde_json::json;
 
-use super::{Operations, no};
+use super::{Ops, no};
 use crate::handler::Failure;
 use crate::ledger::Ledger;
-use crate::operator::Operated;
+use crate::ops::OpsOutcome;
 use crate::read;
 use crate::record::TopicPartition;
 use crate::unit::Unit;
 
-impl<L: Ledger> Operations<L> {
+impl<L: Ledger> Ops<L> {
     /// Moves the stored position past the record, in the transaction of the reply. The partition's worker then finds its
     /// own position out of date, and continues from the stored one.
-    pub(super) async fn skip(&self, unit: &mut Unit<L>, command: &SkipOffset) -> Result<Operated, Failure> {
+    pub(super) async fn skip(&self, unit: &mut Unit<L>, command: &SkipOffset) -> Result<OpsOutcome, Failure> {
         let SkipOffset {
             service,
             topic,
@@ -35,7 +35,7 @@ impl<L: Ledger> Operations<L> {
         // Past the end, the position would lose a record that is yet to be written.
         let log = match read::log(&self.runtime.settings, &place).await {
             Ok(log) => log,
-            Err(error) => return Ok(no("log-unknown", crate::chain(&error))),
+            Err(error) => return Ok(no("log-unknown", chassis::error_chain(&error))),
         };
         if !log.contains(offset) {
             let detail = format!(
@@ -63,7 +63,7 @@ impl<L: Ledger> Operations<L> {
             }
         }
         tracing::warn!(partition = %place, offset, reason, "an operator skipped a record");
-        Ok(Operated::Done(json!({ "position": offset + 1 })))
+        Ok(OpsOutcome::Done(json!({ "position": offset + 1 })))
     }
 
     /// Returns `true` if the record is the first of the log, and the service has no position there yet.

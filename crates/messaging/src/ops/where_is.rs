@@ -3,21 +3,21 @@
 use contracts::ops::{OpsCommand, WhereIs};
 use serde_json::{Map, Value, json};
 
-use super::Operations;
+use super::Ops;
 use crate::envelope::header;
 use crate::handler::Failure;
 use crate::ledger::{Ledger, OutboxMessage, Parked};
 use crate::message::Received;
-use crate::operator::Operated;
+use crate::ops::OpsOutcome;
 use crate::unit::Unit;
 
-impl<L: Ledger> Operations<L> {
+impl<L: Ledger> Ops<L> {
     pub(super) async fn where_is(
         &self,
         unit: &mut Unit<L>,
         message: &Received<OpsCommand>,
         command: &WhereIs,
-    ) -> Result<Operated, Failure> {
+    ) -> Result<OpsOutcome, Failure> {
         let (ledger, tx) = unit.parts();
         let found = ledger.where_is(tx, command.message_id).await?;
         let (delayed, outbox): (Vec<_>, Vec<_>) = found.outbox.iter().partition(|said| said.due_at.is_some());
@@ -38,12 +38,12 @@ impl<L: Ledger> Operations<L> {
             found.parked.iter().map(|row| self.waiting(row)).collect(),
         );
         answer.insert("dead_letters".to_owned(), letters.collect());
-        for operator in self.operators.iter() {
-            if let Operated::Done(Value::Object(more)) = operator.operate(unit, message).await? {
+        for handler in self.handlers.iter() {
+            if let OpsOutcome::Done(Value::Object(more)) = handler.handle(unit, message).await? {
                 answer.extend(more);
             }
         }
-        Ok(Operated::Done(answer.into()))
+        Ok(OpsOutcome::Done(answer.into()))
     }
 
     fn said(&self, message: &OutboxMessage) -> Value {

@@ -83,12 +83,12 @@ pub async fn a_producer_that_lost_every_broker_publishes_again<S: Store>() {
     let proxied = Proxied::start().await;
     let store = S::fresh().await;
     let process = Process::whole(&store, proxied.settings());
-    process.say([happened(Uuid::now_v7(), 1, "")]).await;
+    process.publish([happened(Uuid::now_v7(), 1, "")]).await;
     outbox_is_empty(&store).await;
 
     proxied.stall("rollcall-producer").await;
     let stalled = Instant::now();
-    process.say([happened(Uuid::now_v7(), 1, "")]).await;
+    process.publish([happened(Uuid::now_v7(), 1, "")]).await;
     outbox_is_empty(&store).await;
     process.is_ready().await;
     assert!(stalled.elapsed() < RECOVERY, "it took {:?}", stalled.elapsed());

@@ -288,7 +288,7 @@ pub async fn tombstone_is_the_newest_state<S: Store>() {
     service.deliver(profile(key, 8)).await;
     assert_eq!(service.numbers(key).await, [5, 7, 8]);
 
-    service.say(gone()).await;
+    service.publish(gone()).await;
     let said = service.said::<UserProfileState>().await;
     let said: Vec<_> = said
         .iter()

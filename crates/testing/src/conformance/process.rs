@@ -107,13 +107,13 @@ impl<S: Store> Process<S> {
     }
 
     /// Says messages in a transaction of its own.
-    pub(super) async fn say<M: Message>(&self, messages: impl IntoIterator<Item = Outgoing<M>>) {
+    pub(super) async fn publish<M: Message>(&self, messages: impl IntoIterator<Item = Outgoing<M>>) {
         let cause = Cause::origin(Uuid::now_v7(), None, opentelemetry::Context::new());
         let mut unit = Unit::begin(&self.ledger, &self.publisher)
             .await
             .expect("a transaction begins");
         for message in messages {
-            unit.say(&cause, message).expect("the message can be appended");
+            unit.publish(&cause, message).expect("the message can be appended");
         }
         unit.commit().await.expect("the transaction is committed");
     }

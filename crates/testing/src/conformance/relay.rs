@@ -25,9 +25,9 @@ pub async fn first_of_three_times_out<S: Store>() {
     // The broker refuses it as a time-out would: the delivery fails, the row stays.
     kafka.configure(&topics::EVENTS, "max.message.bytes", "2000").await;
     let key = Uuid::now_v7();
-    process.say([happened(key, 1, &"x".repeat(4_000))]).await;
+    process.publish([happened(key, 1, &"x".repeat(4_000))]).await;
     process.metric_reaches(DELIVERIES, "failed", 1.0).await;
-    process.say([happened(key, 2, ""), happened(key, 3, "")]).await;
+    process.publish([happened(key, 2, ""), happened(key, 3, "")]).await;
     process.metric_reaches(DELIVERIES, "delivered", 2.0).await;
     kafka.configure(&topics::EVENTS, "max.message.bytes", "1048588").await;
     outbox_is_empty(&store).await;
@@ -59,10 +59,10 @@ pub async fn fatal_producer_error_makes_a_new_producer<S: Store>() {
     let key = Uuid::now_v7();
     // It fails while it has nothing to send, so no delivery tells. Nor does anything else that a test could wait for.
     tokio::time::sleep(Duration::from_millis(300)).await;
-    process.say([happened(key, 1, ""), happened(key, 2, "")]).await;
+    process.publish([happened(key, 1, ""), happened(key, 2, "")]).await;
     process.metric_reaches(DELIVERIES, "delivered", 2.0).await;
     outbox_is_empty(&store).await;
-    process.say([happened(key, 3, "")]).await;
+    process.publish([happened(key, 3, "")]).await;
     outbox_is_empty(&store).await;
     process.stop().await;
 }
@@ -73,7 +73,7 @@ pub async fn a_store_that_is_down_is_asked_to_delete_after_pauses<S: Store>() {
     let store = S::fresh().await;
     let process = Process::relay(&store, kafka.settings());
     let pause = process.faults.pause_before("acknowledge");
-    process.say([happened(Uuid::now_v7(), 1, "")]).await;
+    process.publish([happened(Uuid::now_v7(), 1, "")]).await;
     pause.reached().await;
     process.faults.down(true);
     process.faults.calls();
@@ -95,7 +95,7 @@ pub async fn rows_are_deleted_while_a_sweep_waits<S: Store>() {
     let store = S::fresh().await;
     let process = Process::relay(&store, kafka.settings());
     let deletion = process.faults.pause_before("acknowledge");
-    process.say([happened(Uuid::now_v7(), 1, "")]).await;
+    process.publish([happened(Uuid::now_v7(), 1, "")]).await;
     deletion.reached().await;
     let sweep = process.faults.pause_before("sweep");
     process.publisher.request_sweep();
@@ -115,7 +115,7 @@ pub async fn lost_lease_of_a_single_process_recovers<S: Store>() {
     let lease = settings.lease;
     let process = Process::relay(&store, settings);
     let key = Uuid::now_v7();
-    process.say([happened(key, 1, "")]).await;
+    process.publish([happened(key, 1, "")]).await;
     outbox_is_empty(&store).await;
     let lost = process.publisher.owner();
     eventually("it has a lease", DEADLINE, || async {
@@ -125,7 +125,7 @@ pub async fn lost_lease_of_a_single_process_recovers<S: Store>() {
     .await;
 
     store.ledger().drop_lease(lost).await.expect("its lease is over");
-    process.say([happened(key, 2, "")]).await;
+    process.publish([happened(key, 2, "")]).await;
     append(
         &store,
         lost,
@@ -156,7 +156,7 @@ pub async fn due_row_survives_a_restart<S: Store>() {
     let store = S::fresh().await;
     let first = Process::relay(&store, kafka.settings());
     let due_at = Timestamp::now() + Duration::from_millis(400);
-    first.say([happened(Uuid::now_v7(), 1, "").due_at(due_at)]).await;
+    first.publish([happened(Uuid::now_v7(), 1, "").due_at(due_at)]).await;
     assert!(store.ledger().outbox().await.is_empty(), "it belongs to nobody");
     drop(first);
 
@@ -198,13 +198,13 @@ pub async fn unknown_commit_is_swept<S: Store>() {
     let store = S::fresh().await;
     let process = Process::relay(&store, kafka.settings());
     let key = Uuid::now_v7();
-    process.say([happened(key, 1, "")]).await;
+    process.publish([happened(key, 1, "")]).await;
     outbox_is_empty(&store).await;
     process.faults.commit(crate::CommitFault::UnknownCommitted);
     let mut unit = messaging::Unit::begin(process.ledger(), &process.publisher)
         .await
         .expect("begun");
-    unit.say(&cause(), happened(key, 2, "")).expect("said");
+    unit.publish(&cause(), happened(key, 2, "")).expect("said");
     unit.commit().await.expect_err("nobody knows");
     let before = Instant::now();
     outbox_is_empty(&store).await;
@@ -220,7 +220,7 @@ pub async fn acknowledgement_is_repeated<S: Store>() {
         process.faults.fail("acknowledge", StoreErrorKind::Unavailable);
     }
     let key = Uuid::now_v7();
-    process.say((1..=5).map(|number| happened(key, number, ""))).await;
+    process.publish((1..=5).map(|number| happened(key, number, ""))).await;
     outbox_is_empty(&store).await;
     assert_eq!(kafka.records(&topics::EVENTS).await.len(), 5);
     let partition = messaging::TopicPartition::new(kafka.name(&topics::EVENTS), 0);
@@ -234,7 +234,7 @@ pub async fn drain_publishes_what_was_said<S: Store>() {
     let process = Process::relay(&store, kafka.settings());
     let key = Uuid::now_v7();
     for number in 1..=20 {
-        process.say([happened(key, number, "")]).await;
+        process.publish([happened(key, number, "")]).await;
     }
     let owner = process.publisher.owner();
     process.stop().await;
@@ -268,7 +268,7 @@ pub async fn undeliverable_row_is_in_nobodys_way<S: Store>() {
     let (begin, mut count) = (Instant::now(), 0);
     while begin.elapsed() < Duration::from_secs(1) {
         count += 1;
-        process.say([happened(Uuid::now_v7(), 1, "")]).await;
+        process.publish([happened(Uuid::now_v7(), 1, "")]).await;
         process.metric_reaches(DELIVERIES, "delivered", f64::from(count)).await;
     }
     let sweeps = process
@@ -303,7 +303,7 @@ pub async fn largest_message_is_published<S: Store>() {
         .publisher
         .frame(&cause(), of(MAX_VALUE_BYTES - 99 + rest))
         .expect_err("one byte too many");
-    process.say([largest]).await;
+    process.publish([largest]).await;
     outbox_is_empty(&store).await;
     let records = kafka.records(&topics::EVENTS).await;
     let sizes: Vec<_> = records

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use contracts::aggregate::Rejected;
+use contracts::aggregate::Rejection;
 use contracts::replies::CommandAccepted;
 use contracts::{
     Codec, DeactivateUser, EventCancelled, EventEvent, FieldError, Message, NotificationFact, OpsCommand, Registry,
@@ -14,7 +14,7 @@ use contracts::{
 };
 use messaging::kafka::Settings;
 use messaging::ledger::{Ledger, StoreError};
-use messaging::{Cause, Failure, Handler, Operated, Operator, Outgoing, Received, Subscriptions, Unit};
+use messaging::{Cause, Failure, Handler, OpsHandler, OpsOutcome, Outgoing, Received, Subscriptions, Unit};
 use uuid::Uuid;
 
 use crate::bench::Bench;
@@ -131,11 +131,11 @@ impl<S: Store> Service<S> {
     }
 
     /// Says a message in a transaction of its own.
-    pub async fn say<M: Message>(&self, message: Outgoing<M>) {
+    pub async fn publish<M: Message>(&self, message: Outgoing<M>) {
         let cause = Cause::origin(Uuid::now_v7(), None, opentelemetry::Context::new());
         let unit = Unit::begin(self.ledger(), &self.publisher()).await;
         let mut unit = unit.expect("a transaction begins");
-        unit.say(&cause, message).expect("the message can be appended");
+        unit.publish(&cause, message).expect("the message can be appended");
         unit.commit().await.expect("the transaction is committed");
     }
 
@@ -196,7 +196,7 @@ pub fn subscriptions<S: Store>(store: &S, hooks: &Hooks) -> Subscriptions<Faulty
             store: states.clone(),
             hooks: state_hooks.clone(),
         })
-        .operate(Own { store: store.clone() })
+        .handle_ops(Own { store: store.clone() })
 }
 
 /// The same with `events` alone: on a broker, which partitions move is then a question of few.
@@ -250,8 +250,8 @@ impl Hooks {
         match word {
             "poison" if self.seen().mended.contains(name) => Ok(true),
             "poison" => Err(Failure::poison(format!("{name} is not mended"))),
-            "reject" => Err(Failure::Reject(Rejected::new("refused", "the order says so"))),
-            "too-early" => Err(Failure::Defer(Rejected::new("too-early", "the order says so"))),
+            "reject" => Err(Failure::Reject(Rejection::new("refused", "the order says so"))),
+            "too-early" => Err(Failure::Defer(Rejection::new("too-early", "the order says so"))),
             "retry" => Err(Failure::retry("the order says so")),
             "panic" => panic!("the order says so"),
             _ => Ok(false),
@@ -325,10 +325,10 @@ impl<S: Store> Counter<S> {
         let number = || argument.parse().expect("this order has a number");
         match word {
             "at-least" if version < number() => {
-                return Ok(unit.reject(command, &Rejected::new("too-few", format!("only {version}")))?);
+                return Ok(unit.reject(command, &Rejection::new("too-few", format!("only {version}")))?);
             }
             "from" if version < number() => {
-                return Ok(unit.defer(command, &Rejected::new("never-enough", format!("only {version}")))?);
+                return Ok(unit.defer(command, &Rejection::new("never-enough", format!("only {version}")))?);
             }
             "claim" => {
                 if self.store.is_claimed(unit.tx().inner(), argument).await? {
@@ -337,9 +337,9 @@ impl<S: Store> Counter<S> {
                         code: "taken".to_owned(),
                         message: "The name is taken.".to_owned(),
                     }];
-                    let taken = Rejected {
+                    let taken = Rejection {
                         errors,
-                        ..Rejected::new("taken", "the name is taken")
+                        ..Rejection::new("taken", "the name is taken")
                     };
                     return Ok(unit.reject(command, &taken)?);
                 }
@@ -347,14 +347,14 @@ impl<S: Store> Counter<S> {
             }
             "later" => {
                 let later = self::order(key, "add").due_at(Timestamp::now() + Duration::from_secs(3_600));
-                unit.say(&command.cause(), later)?;
+                unit.publish(&command.cause(), later)?;
             }
             "big" => {
                 let big = UserDeactivated {
                     reason: "x".repeat(number() as usize),
                     deactivated_at: Timestamp::now(),
                 };
-                unit.say(&command.cause(), Outgoing::<UserEvent>::new(key, big))?;
+                unit.publish(&command.cause(), Outgoing::<UserEvent>::new(key, big))?;
             }
             _ => {
                 self.hooks.obey(order)?;
@@ -371,7 +371,7 @@ impl<S: Store> Counter<S> {
             id: command.envelope.id,
         };
         self.store.journal(unit.tx().inner(), entry).await?;
-        unit.say(&command.cause(), event)?;
+        unit.publish(&command.cause(), event)?;
         self.versions.insert(key, version + 1);
         let accepted = CommandAccepted {
             command_id: command.envelope.id,
@@ -462,30 +462,30 @@ struct Own<S> {
     store: S,
 }
 
-impl<S: Store> Operator<FaultyLedger<S::Ledger>> for Own<S> {
-    async fn operate(
+impl<S: Store> OpsHandler<FaultyLedger<S::Ledger>> for Own<S> {
+    async fn handle(
         &self,
         unit: &mut Unit<FaultyLedger<S::Ledger>>,
         command: &Received<OpsCommand>,
-    ) -> Result<Operated, Failure> {
+    ) -> Result<OpsOutcome, Failure> {
         let replay = match &command.body {
             OpsCommand::Replay(replay) => replay,
             OpsCommand::WhereIs(question) => {
                 let journaled = self.store.journaled().await;
                 let entry = journaled.iter().find(|entry| entry.id == question.message_id);
                 let version = entry.map(|entry| entry.number);
-                return Ok(Operated::Done(serde_json::json!({ "version": version })));
+                return Ok(OpsOutcome::Done(serde_json::json!({ "version": version })));
             }
-            _ => return Ok(Operated::Unhandled),
+            _ => return Ok(OpsOutcome::Unhandled),
         };
         if replay.projection != "notes" {
-            return Ok(Operated::Rejected(Rejected::new(
+            return Ok(OpsOutcome::Rejected(Rejection::new(
                 "projection-unknown",
                 "there are only notes",
             )));
         }
         self.store.note(unit.tx().inner(), entry(command)).await?;
-        Ok(Operated::Done(serde_json::json!({ "noted": true })))
+        Ok(OpsOutcome::Done(serde_json::json!({ "noted": true })))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Finds entries, the newest first.
 
-use contracts::{Actor, FindAuditEntries, Rejected, Timestamp};
+use contracts::{Actor, FindAuditEntries, Rejection, Timestamp};
 use futures::TryStreamExt;
 use mongo::{Tx, to_bson};
 use mongodb::bson::{self, Bson, Document, doc};
@@ -24,7 +24,7 @@ struct Search {
 }
 
 impl Search {
-    fn parse(question: &FindAuditEntries) -> Result<Self, Rejected> {
+    fn parse(question: &FindAuditEntries) -> Result<Self, Rejection> {
         let cursor = question.cursor.as_deref().map(Cursor::parse);
         let wrong_cursor = matches!(cursor, Some(None)).then(invalid_cursor);
         all_valid(

@@ -1,6 +1,6 @@
 //! Proves that an entry is in the log, to whoever trusts the key of a checkpoint.
 
-use contracts::{CheckpointHead, ProveAuditEntry, Rejected};
+use contracts::{CheckpointHead, ProveAuditEntry, Rejection};
 use mongo::{Tx, store_error};
 use mongodb::bson::doc;
 use serde_json::{Value as Json, json};
@@ -26,14 +26,14 @@ pub(super) async fn prove(tx: &mut Tx, question: &ProveAuditEntry) -> Result<Str
         .find_one(doc! { "_id": id.place(place.offset) })
         .session(tx.session());
     let Some(entry) = entry.await.map_err(store_error)? else {
-        return Err(Rejected::new("entry-unknown", "No entry has this id.").into());
+        return Err(Rejection::new("entry-unknown", "No entry has this id.").into());
     };
     let newest = newest(tx).await?;
     let signed = match question.checkpoint_id {
         None => newest.clone(),
         Some(id) => {
             let signed = checkpoints::by_id(tx, id).await?;
-            let unknown = || Rejected::new("checkpoint-unknown", "No checkpoint has this id.");
+            let unknown = || Rejection::new("checkpoint-unknown", "No checkpoint has this id.");
             Some(signed.ok_or_else(unknown)?)
         }
     };
@@ -75,7 +75,7 @@ pub(super) async fn prove(tx: &mut Tx, question: &ProveAuditEntry) -> Result<Str
 }
 
 fn not_reached() -> Unanswered {
-    Rejected::new(
+    Rejection::new(
         "not-checkpointed",
         "The checkpoint does not reach this entry. One that does is signed soon after it was recorded.",
     )

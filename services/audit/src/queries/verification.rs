@@ -5,7 +5,7 @@ mod leaves;
 
 use std::time::{Duration, Instant};
 
-use contracts::{Rejected, VerifyAuditLog};
+use contracts::{Rejection, VerifyAuditLog};
 use mongo::Tx;
 use serde::Serialize;
 use serde_json::json;
@@ -88,7 +88,7 @@ enum Cursor {
 }
 
 impl Cursor {
-    fn parse(question: &VerifyAuditLog) -> Result<Self, Rejected> {
+    fn parse(question: &VerifyAuditLog) -> Result<Self, Rejection> {
         let topic = question.topic.as_deref();
         let first = trees(topic).next();
         let wrong_topic = first

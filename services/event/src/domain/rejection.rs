@@ -1,4 +1,4 @@
-use contracts::{FieldError, Refusal, Rejected};
+use contracts::FieldError;
 
 /// Why a command is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,33 +20,20 @@ pub enum Rejection {
     Ended,
 }
 
-impl From<Rejection> for Rejected {
+impl From<Rejection> for contracts::Rejection {
     fn from(rejection: Rejection) -> Self {
         match rejection {
-            Rejection::Invalid(errors) => Self {
-                errors,
-                ..Self::new("invalid", "Some fields are not valid.")
-            },
+            Rejection::Invalid(errors) => Self::new("invalid", "Some fields are not valid.").with_errors(errors),
             Rejection::AlreadyExists => Self::new("already-exists", "This event exists already."),
             Rejection::NoOrganizer => Self::new("organizer-required", "Only a person can organize an event."),
             Rejection::Unknown => Self::new("event-unknown", "There is no such event."),
             Rejection::NotPublished => Self::new("event-not-published", "The event is a draft."),
-            Rejection::UseReschedule(errors) => Self {
-                errors,
-                ..Self::new("use-reschedule", "A published event has to be rescheduled.")
-            },
-            Rejection::Started(errors) => Self {
-                errors,
-                ..Self::new("event-started", "The event has started.")
-            },
+            Rejection::UseReschedule(errors) => {
+                Self::new("use-reschedule", "A published event has to be rescheduled.").with_errors(errors)
+            }
+            Rejection::Started(errors) => Self::new("event-started", "The event has started.").with_errors(errors),
             Rejection::Cancelled => Self::new("event-cancelled", "The event is cancelled."),
             Rejection::Ended => Self::new("event-ended", "The event is over."),
         }
-    }
-}
-
-impl From<Rejection> for Refusal {
-    fn from(rejection: Rejection) -> Self {
-        Rejected::from(rejection).into()
     }
 }

@@ -40,7 +40,7 @@ pub(super) async fn admit(State(app): State<App>, mut request: Request, next: Ne
         Ok(standings) => standings,
         Err(error) => {
             let mut response = Error::TooMany(error).into_response();
-            say(&mut response, &[]);
+            set_headers(&mut response, &[]);
             return response;
         }
     };
@@ -49,7 +49,7 @@ pub(super) async fn admit(State(app): State<App>, mut request: Request, next: Ne
     if let Some(route) = route {
         note(&app, principal, &method, &route, &response);
     }
-    say(&mut response, &standings);
+    set_headers(&mut response, &standings);
     response
 }
 
@@ -102,7 +102,7 @@ fn note(app: &App, principal: Option<Principal>, method: &Method, route: &Matche
 }
 
 /// With one that a handler was refused by.
-fn say(response: &mut Response, standings: &[Standing]) {
+fn set_headers(response: &mut Response, standings: &[Standing]) {
     let refused = response
         .extensions_mut()
         .remove::<TooMany>()

@@ -194,14 +194,14 @@ async fn set(app: &App, password: Password, how: Change) -> Result<StatusCode, E
         user_id: how.user,
         by_reset: how.link.is_some(),
     };
-    unit.say(&cause, fact(Some(how.user), changed))?;
+    unit.publish(&cause, fact(Some(how.user), changed))?;
     for (user_id, family_id) in sessions::end_all(unit.tx(), &[how.user], how.kept).await? {
         let revoked = SessionFamilyRevoked {
             user_id,
             family_id,
             reason: RevocationReason::PasswordChanged,
         };
-        unit.say(&cause, fact(Some(user_id), revoked))?;
+        unit.publish(&cause, fact(Some(user_id), revoked))?;
     }
     unit.commit().await?;
     app.members().forget(how.user);

@@ -190,7 +190,7 @@ async fn exchange(app: &App, old: &RefreshToken, new: &RefreshToken) -> Result<O
                 family_id: family,
                 reason: RevocationReason::TokenReused,
             };
-            unit.say(&request(Actor::User(user)), fact(Some(user), revoked))?;
+            unit.publish(&request(Actor::User(user)), fact(Some(user), revoked))?;
             unit.commit().await?;
             app.members().forget(user);
             return refused(Refused::Invalid);
@@ -221,7 +221,7 @@ pub(super) async fn sign_out(State(app): State<App>, member: Member, _: Write<No
             family_id: member.session,
             reason: RevocationReason::SignedOut,
         };
-        unit.say(&request(member.actor()), fact(Some(member.id), revoked))?;
+        unit.publish(&request(member.actor()), fact(Some(member.id), revoked))?;
     }
     unit.commit().await?;
     app.members().forget(member.id);

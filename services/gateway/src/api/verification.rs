@@ -59,7 +59,7 @@ pub(super) async fn verify(
         let link = link(Purpose::VerifyEmail, id);
         let mut unit = app.unit().await?;
         links::add(unit.tx(), &[(Purpose::VerifyEmail, link)]).await?;
-        unit.say(&request(principal.actor()), mail(Purpose::VerifyEmail, &link))?;
+        unit.publish(&request(principal.actor()), mail(Purpose::VerifyEmail, &link))?;
         unit.commit().await?;
         return Ok(StatusCode::NO_CONTENT);
     };
@@ -73,7 +73,7 @@ pub(super) async fn verify(
         return Err(Error::Link(Refused::Invalid));
     }
     let verify = VerifyEmail { email };
-    unit.say(&request(GATEWAY), Outgoing::<UserCommand>::new(id, verify))?;
+    unit.publish(&request(GATEWAY), Outgoing::<UserCommand>::new(id, verify))?;
     unit.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -108,11 +108,11 @@ impl Handler<Postgres> for Replies {
                     role: Role::Admin.into(),
                     granted_by: None,
                 };
-                unit.say(&cause, fact(Some(link.user_id), granted))?;
+                unit.publish(&cause, fact(Some(link.user_id), granted))?;
             }
             // To the address that this made, however old the profile is that the notification service has.
             let version = profile_version(&reply.body, link.user_id);
-            unit.say(&cause, mail(purpose, &link).expected_version(version))?;
+            unit.publish(&cause, mail(purpose, &link).expected_version(version))?;
         }
         wake(&self.wakes, messages);
         Ok(())

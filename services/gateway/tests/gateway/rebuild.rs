@@ -29,7 +29,7 @@ impl Logged {
     }
 
     /// Writes to the broker's log what the gateway applies. Each has its number.
-    async fn say<M: Message>(&self, messages: Vec<Outgoing<M>>) {
+    async fn publish<M: Message>(&self, messages: Vec<Outgoing<M>>) {
         let cause = Cause::origin(Uuid::now_v7(), None, Default::default());
         let topic = self.kafka.name(M::TOPIC);
         let record = |message| {
@@ -55,7 +55,7 @@ impl Logged {
 
     async fn events(&self, event: Uuid, first: i64, facts: Vec<EventEvent>) {
         let say = |(number, fact)| Outgoing::<EventEvent>::new(event, fact).sequence(number);
-        self.say((first..).zip(facts).map(say).collect()).await;
+        self.publish((first..).zip(facts).map(say).collect()).await;
     }
 
     async fn replay(&self, projection: &str) -> Reply {
@@ -167,7 +167,7 @@ async fn seats_are_counted_anew() {
         ),
         seat(waiting.into(), 3),
     ];
-    logged.say(facts).await;
+    logged.publish(facts).await;
     logged
         .run("UPDATE rosters SET taken = 7; UPDATE sequences SET last = 2 WHERE topic LIKE '%registrations'")
         .await;
@@ -195,7 +195,7 @@ async fn what_a_handler_does_beside_its_read_model_is_not_done_again() {
     };
     let facts: [UserEvent; 2] = [created.into(), deactivated.into()];
     let say = |(number, fact)| Outgoing::<UserEvent>::new(user, fact).sequence(number);
-    logged.say((1..).zip(facts).map(say).collect()).await;
+    logged.publish((1..).zip(facts).map(say).collect()).await;
     // Were it done again, these would go.
     logged
         .run(&format!(
@@ -215,7 +215,9 @@ async fn people_and_their_mails_are_made_anew() {
         Outgoing::<UserProfileState>::new(key, profile).sequence(version)
     };
     let gone = Outgoing::<UserProfileState>::new(bob, UserProfileState::Tombstone).sequence(2);
-    logged.say(vec![state(ada, "ada", 1), state(bob, "bob", 1), gone]).await;
+    logged
+        .publish(vec![state(ada, "ada", 1), state(bob, "bob", 1), gone])
+        .await;
     let sent = NotificationSent {
         notification_id: Uuid::now_v7(),
         kind: NotificationKind::Welcome,
@@ -224,7 +226,7 @@ async fn people_and_their_mails_are_made_anew() {
         event_id: None,
     };
     logged
-        .say(vec![Outgoing::<NotificationFact>::new(ada, sent.clone())])
+        .publish(vec![Outgoing::<NotificationFact>::new(ada, sent.clone())])
         .await;
 
     logged
@@ -250,7 +252,7 @@ async fn people_and_their_mails_are_made_anew() {
     );
 
     // Who is erased stays so, also if an older profile comes once more.
-    logged.say(vec![state(bob, "bob", 1)]).await;
+    logged.publish(vec![state(bob, "bob", 1)]).await;
     assert_eq!(logged.app.count("SELECT count(*) FROM profiles").await, 1);
 }
 

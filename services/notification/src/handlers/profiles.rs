@@ -55,7 +55,7 @@ impl Handler<Mongo> for FollowProfiles {
 
         members.write(unit.tx(), MEMBERS).await?;
         delete_profiles(unit.tx(), &gone).await?;
-        unit.forget(&gone).await?;
+        unit.erase(&gone).await?;
         queue::hasten(unit, &self.0, &gone).await?;
         Ok(())
     }

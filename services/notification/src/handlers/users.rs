@@ -46,7 +46,7 @@ impl Handler<Mongo> for FollowUsers {
         members.write(unit.tx(), MEMBERS).await?;
         // The profile's tombstone says so too, but is gone from its topic a day later: this one stays.
         delete_profiles(unit.tx(), &erased).await?;
-        unit.forget(&erased).await?;
+        unit.erase(&erased).await?;
         queue::hasten(unit, &self.0, &erased).await?;
         queue::put(unit, &self.0, &mails).await?;
         Ok(())

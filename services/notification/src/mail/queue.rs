@@ -19,7 +19,7 @@ use crate::lane::{Lane, Lanes};
 pub(crate) async fn put(unit: &mut Unit<Mongo>, lanes: &Lanes, mails: &[Mail]) -> Result<(), StoreError> {
     for lane in Lane::ALL {
         if mails.iter().any(|mail| mail.lane == lane) {
-            unit.wake(lanes.get(lane));
+            unit.notify_after_commit(lanes.get(lane));
         }
     }
     let updates = mails.iter().map(|mail| {
@@ -67,7 +67,9 @@ async fn hurry(unit: &mut Unit<Mongo>, lanes: &Lanes, ids: &[Uuid], waiting: Doc
         .await
         .map_err(store_error)?;
     if updated.modified_count > 0 {
-        Lane::ALL.into_iter().for_each(|lane| unit.wake(lanes.get(lane)));
+        Lane::ALL
+            .into_iter()
+            .for_each(|lane| unit.notify_after_commit(lanes.get(lane)));
     }
     Ok(())
 }

@@ -70,7 +70,7 @@ impl<S: MailServer> Shared<S> {
         let letter = match self.letters.write(&about) {
             Ok(letter) => letter,
             Err(error) => {
-                tracing::error!(mail = %mail.id(), error = messaging::chain(&error), "a letter can't be written");
+                tracing::error!(mail = %mail.id(), error = chassis::error_chain(&error), "a letter can't be written");
                 return (Outcome::Later("the letter can't be written".to_owned()), parent);
             }
         };

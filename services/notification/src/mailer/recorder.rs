@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use chassis::error_chain;
 use contracts::{NotificationFact, NotificationFailed, NotificationSent, Timestamp};
 use futures::TryStreamExt;
 use messaging::ledger::StoreError;
-use messaging::{AppendError, Outgoing, Unit, chain};
+use messaging::{AppendError, Outgoing, Unit};
 use mongo::{Mongo, Update, from_bson, store_error};
 use mongodb::bson::{self, Document, doc};
 use serde::Deserialize;
@@ -41,7 +42,7 @@ pub(super) async fn run<S>(shared: &Shared<S>, mut attempts: mpsc::Receiver<Atte
         let mut patience = LAST_TRIES;
         while let Err(error) = record(shared, &batch).await {
             // After a commit of unknown outcome the next look tells.
-            tracing::warn!(mails = batch.len(), error = chain(&error), "trying again");
+            tracing::warn!(mails = batch.len(), error = error_chain(&error), "trying again");
             if stop.is_cancelled() {
                 if patience.is_zero() {
                     tracing::error!(
@@ -96,7 +97,7 @@ async fn write<S>(shared: &Shared<S>, unit: &mut Unit<Mongo>, attempts: &[Attemp
         };
         if let Some(fact) = fact {
             let cause = mail.cause(attempt.trace.clone());
-            unit.say(&cause, Outgoing::<NotificationFact>::new(mail.user(), fact).time(now))?;
+            unit.publish(&cause, Outgoing::<NotificationFact>::new(mail.user(), fact).time(now))?;
         }
         updates.push(update(shared, attempt, now));
     }

@@ -1,5 +1,3 @@
-use contracts::{Refusal, Rejected};
-
 /// Why a command is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejection {
@@ -35,12 +33,12 @@ pub enum Rejection {
     CheckedIn,
 }
 
-impl From<Rejection> for Rejected {
+impl From<Rejection> for contracts::Rejection {
     fn from(rejection: Rejection) -> Self {
         match rejection {
             Rejection::Forbidden => Self::new("forbidden", "This is not yours to do."),
             Rejection::Unsupported => Self::new("unsupported", "This service does not understand the command."),
-            Rejection::EventUnknown => Self::new("event-unknown", "There is no such event."),
+            Rejection::EventUnknown => Self::new("event-unknown", "There is no such event.").deferred(),
             Rejection::EventCancelled => Self::new("event-cancelled", "The event is cancelled."),
             Rejection::EventEnded => Self::new("event-ended", "The event is over."),
             Rejection::EventStarted => Self::new("event-started", "The event has started."),
@@ -50,9 +48,8 @@ impl From<Rejection> for Rejected {
             Rejection::UserDeactivated => Self::new("user-deactivated", "This account is closed."),
             Rejection::AlreadyRegistered => Self::new("already-registered", "This person is registered already."),
             Rejection::AlreadyExists => Self::new("already-exists", "This registration exists already."),
-            Rejection::RegistrationUnheard | Rejection::RegistrationUnknown => {
-                Self::new("registration-unknown", "There is no such registration.")
-            }
+            Rejection::RegistrationUnheard => Self::from(Rejection::RegistrationUnknown).deferred(),
+            Rejection::RegistrationUnknown => Self::new("registration-unknown", "There is no such registration."),
             Rejection::RegistrationCancelled => Self::new("registration-cancelled", "The registration is cancelled."),
             Rejection::NoSeat => Self::new("no-seat", "This person waits for a seat."),
             Rejection::CheckInNotOpen => {
@@ -61,33 +58,6 @@ impl From<Rejection> for Rejected {
             Rejection::CheckInOver => Self::new("check-in-over", "Check-in closed when the event ended."),
             Rejection::AlreadyCheckedIn => Self::new("already-checked-in", "This person is checked in already."),
             Rejection::CheckedIn => Self::new("checked-in", "This person is checked in."),
-        }
-    }
-}
-
-impl From<Rejection> for Refusal {
-    fn from(rejection: Rejection) -> Self {
-        let rejected = Rejected::from(rejection);
-        match rejection {
-            Rejection::EventUnknown | Rejection::RegistrationUnheard => Self::Defer(rejected),
-            Rejection::Forbidden
-            | Rejection::Unsupported
-            | Rejection::EventCancelled
-            | Rejection::EventEnded
-            | Rejection::EventStarted
-            | Rejection::RegistrationNotOpen
-            | Rejection::RegistrationClosed
-            | Rejection::EventFull
-            | Rejection::UserDeactivated
-            | Rejection::AlreadyRegistered
-            | Rejection::AlreadyExists
-            | Rejection::RegistrationUnknown
-            | Rejection::RegistrationCancelled
-            | Rejection::NoSeat
-            | Rejection::CheckInNotOpen
-            | Rejection::CheckInOver
-            | Rejection::AlreadyCheckedIn
-            | Rejection::CheckedIn => Self::Reject(rejected),
         }
     }
 }

@@ -7,13 +7,13 @@ mod in_pieces;
 mod looking_up;
 mod registering;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use contracts::{
     Actor, Aggregate, AttendeeCheckedIn, CancelReason, CancelRegistration, CheckIn, Command, ContinueClosing,
-    EventStatus, FollowEvent, Refusal, Register, RegistrationCancelled, RegistrationCommand, RegistrationEvent,
-    RosterChanged, RosterCloseReason, RosterClosed, RosterOpened, SeatConfirmed, SeatPromoted, SeatWaitlisted, Terms,
-    Timestamp,
+    EventStatus, FollowEvent, Register, RegistrationCancelled, RegistrationCommand, RegistrationEvent, RosterChanged,
+    RosterCloseReason, RosterClosed, RosterOpened, SeatConfirmed, SeatPromoted, SeatWaitlisted, Terms, Timestamp,
 };
 use registration::domain::{Rejection, Roster, SELF, Seating};
 use uuid::Uuid;
@@ -254,24 +254,22 @@ impl Given {
     }
 }
 
-/// The code of a no that is answered at once.
-fn rejected(rejection: Rejection) -> &'static str {
-    match Refusal::from(rejection) {
-        Refusal::Reject(rejected) => rejected.code,
-        Refusal::Defer(then) => panic!("deferred: {then:?}"),
-    }
+/// Returns the code of a rejection that is final at once.
+fn rejected(rejection: Rejection) -> Cow<'static, str> {
+    let rejection = contracts::Rejection::from(rejection);
+    assert!(!rejection.deferred, "deferred: {rejection:?}");
+    rejection.code
 }
 
-/// The code of a no that is answered after waiting in vain.
-fn deferred(rejection: Rejection) -> &'static str {
-    match Refusal::from(rejection) {
-        Refusal::Defer(then) => then.code,
-        Refusal::Reject(rejected) => panic!("rejected at once: {rejected:?}"),
-    }
+/// Returns the code of a rejection that is final only after the last attempt.
+fn deferred(rejection: Rejection) -> Cow<'static, str> {
+    let rejection = contracts::Rejection::from(rejection);
+    assert!(rejection.deferred, "rejected at once: {rejection:?}");
+    rejection.code
 }
 
 #[test]
-fn a_no_is_answered_by_code() {
+fn each_rejection_maps_to_its_code() {
     let cases = [
         (Rejection::Forbidden, "forbidden"),
         (Rejection::Unsupported, "unsupported"),

@@ -1,4 +1,4 @@
-use contracts::{FieldError, Refusal, Rejected};
+use contracts::FieldError;
 
 use super::form;
 
@@ -21,13 +21,10 @@ pub enum Rejection {
     Unknown,
 }
 
-impl From<Rejection> for Rejected {
+impl From<Rejection> for contracts::Rejection {
     fn from(rejection: Rejection) -> Self {
         match rejection {
-            Rejection::Invalid(errors) => Self {
-                errors,
-                ..Self::new("invalid", "Some fields are not valid.")
-            },
+            Rejection::Invalid(errors) => Self::new("invalid", "Some fields are not valid.").with_errors(errors),
             Rejection::Taken { email, username } => {
                 let mut errors = Vec::new();
                 if email {
@@ -36,23 +33,17 @@ impl From<Rejection> for Rejected {
                 if username {
                     errors.push(form::error("username", "taken", "Somebody else has this username."));
                 }
-                let rejected = if email {
+                let rejection = if email {
                     Self::new("email-taken", "Somebody else has this e-mail.")
                 } else {
                     Self::new("username-taken", "Somebody else has this username.")
                 };
-                Self { errors, ..rejected }
+                rejection.with_errors(errors)
             }
             Rejection::AlreadyExists => Self::new("already-exists", "This user exists already."),
             Rejection::EmailChanged => Self::new("email-changed", "The e-mail is another one by now."),
             Rejection::Deactivated => Self::new("user-deactivated", "This account is closed."),
             Rejection::Unknown => Self::new("user-unknown", "There is no such user."),
         }
-    }
-}
-
-impl From<Rejection> for Refusal {
-    fn from(rejection: Rejection) -> Self {
-        Rejected::from(rejection).into()
     }
 }

@@ -138,7 +138,7 @@ async fn relay_p99(servers: &Servers) -> Result<f64> {
             let created = UserCreated {
                 created_at: contracts::Timestamp::now(),
             };
-            unit.say(&cause, Outgoing::<UserEvent>::new(key, created).sequence(1))?;
+            unit.publish(&cause, Outgoing::<UserEvent>::new(key, created).sequence(1))?;
             keys.push(key);
         }
         // The relay may be faster than this task: the clock of these messages is stopped before the commit, and

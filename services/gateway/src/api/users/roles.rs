@@ -75,7 +75,7 @@ pub(in crate::api) async fn set_roles(
                 role: role.into(),
                 granted_by: Some(admin.id),
             };
-            unit.say(&cause, fact(Some(id), granted))?;
+            unit.publish(&cause, fact(Some(id), granted))?;
         }
         for role in changes.revoked {
             let revoked = RoleRevoked {
@@ -83,7 +83,7 @@ pub(in crate::api) async fn set_roles(
                 role: role.into(),
                 revoked_by: Some(admin.id),
             };
-            unit.say(&cause, fact(Some(id), revoked))?;
+            unit.publish(&cause, fact(Some(id), revoked))?;
         }
     } else if let Some(idempotency) = &idempotency
         && let Some(operation) = find_repeated(&mut **unit.tx(), idempotency).await?

@@ -1,8 +1,8 @@
 //! What an operator asks of the gateway on `ops.commands`: admins and roles, also while nobody can sign in.
 
-use contracts::aggregate::Rejected;
+use contracts::aggregate::Rejection;
 use contracts::{CreateAdmin, CreateUser, GrantRole, OpsCommand, RoleGranted, UserCommand, topics};
-use messaging::{Failure, Operated, Operator, Outgoing, Received, Unit};
+use messaging::{Failure, OpsHandler, OpsOutcome, Outgoing, Received, Unit};
 use postgres::Postgres;
 use serde_json::json;
 use uuid::Uuid;
@@ -16,12 +16,12 @@ use crate::store::{accounts, users};
 /// Makes admins, and grants roles.
 pub struct Accounts;
 
-impl Operator<Postgres> for Accounts {
-    async fn operate(&self, unit: &mut Unit<Postgres>, command: &Received<OpsCommand>) -> Result<Operated, Failure> {
+impl OpsHandler<Postgres> for Accounts {
+    async fn handle(&self, unit: &mut Unit<Postgres>, command: &Received<OpsCommand>) -> Result<OpsOutcome, Failure> {
         match &command.body {
             OpsCommand::CreateAdmin(create) => create_admin(unit, command, create).await,
             OpsCommand::GrantRole(grant) => grant_role(unit, command, grant).await,
-            _ => Ok(Operated::Unhandled),
+            _ => Ok(OpsOutcome::Unhandled),
         }
     }
 }
@@ -31,11 +31,11 @@ async fn create_admin(
     unit: &mut Unit<Postgres>,
     command: &Received<OpsCommand>,
     create: &CreateAdmin,
-) -> Result<Operated, Failure> {
+) -> Result<OpsOutcome, Failure> {
     let user = create.user_id;
     if accounts::is_known(unit.tx(), user).await.map_err(failed)? {
-        let rejected = Rejected::new("already-exists", "There is a user with this id.");
-        return Ok(Operated::Rejected(rejected));
+        let rejected = Rejection::new("already-exists", "There is a user with this id.");
+        return Ok(OpsOutcome::Rejected(rejected));
     }
     let operation = New {
         id: Uuid::now_v7(),
@@ -66,25 +66,27 @@ async fn create_admin(
     let sign_up = Outgoing::<UserCommand>::new(user, sign_up)
         .id(operation.id)
         .reply_to(unit.publisher().topic_name(&topics::GATEWAY_REPLIES));
-    unit.say(&cause, sign_up)?;
-    Ok(Operated::Done(json!({ "user_id": user, "operation_id": operation.id })))
+    unit.publish(&cause, sign_up)?;
+    Ok(OpsOutcome::Done(
+        json!({ "user_id": user, "operation_id": operation.id }),
+    ))
 }
 
 async fn grant_role(
     unit: &mut Unit<Postgres>,
     command: &Received<OpsCommand>,
     grant: &GrantRole,
-) -> Result<Operated, Failure> {
+) -> Result<OpsOutcome, Failure> {
     let user = grant.user_id;
     let Some(role) = Role::granted(grant.role) else {
-        return Ok(Operated::Rejected(Rejected::new(
+        return Ok(OpsOutcome::Rejected(Rejection::new(
             "role-unknown",
             "There is no such role.",
         )));
     };
     if !users::exists(unit.tx(), user).await.map_err(failed)? {
-        let rejected = Rejected::new("user-unknown", "There is no such user.");
-        return Ok(Operated::Rejected(rejected));
+        let rejected = Rejection::new("user-unknown", "There is no such user.");
+        return Ok(OpsOutcome::Rejected(rejected));
     }
     let granted_by = command.envelope.actor.as_ref().and_then(contracts::Actor::user);
     let is_new = accounts::add_role(unit.tx(), user, role, granted_by)
@@ -96,9 +98,9 @@ async fn grant_role(
             role: grant.role,
             granted_by,
         };
-        unit.say(&command.cause(), fact(Some(user), granted))?;
+        unit.publish(&command.cause(), fact(Some(user), granted))?;
     }
-    Ok(Operated::Done(
+    Ok(OpsOutcome::Done(
         json!({ "user_id": user, "role": role, "granted": is_new }),
     ))
 }

@@ -2,7 +2,7 @@
 
 use contracts::ops::OpsCommand;
 use futures::TryStreamExt;
-use messaging::{Failure, Operated, Operator, Received, Unit};
+use messaging::{Failure, OpsHandler, OpsOutcome, Received, Unit};
 use mongo::{Mongo, store_error, to_bson};
 use mongodb::bson::doc;
 use serde_json::json;
@@ -15,10 +15,10 @@ const MOST: i64 = 100;
 /// `WhereIs`: the mails that a message led to.
 pub(crate) struct FindMails;
 
-impl Operator<Mongo> for FindMails {
-    async fn operate(&self, unit: &mut Unit<Mongo>, command: &Received<OpsCommand>) -> Result<Operated, Failure> {
+impl OpsHandler<Mongo> for FindMails {
+    async fn handle(&self, unit: &mut Unit<Mongo>, command: &Received<OpsCommand>) -> Result<OpsOutcome, Failure> {
         let OpsCommand::WhereIs(asked) = &command.body else {
-            return Ok(Operated::Unhandled);
+            return Ok(OpsOutcome::Unhandled);
         };
         let id = to_bson(asked.message_id);
         let tx = unit.tx();
@@ -43,6 +43,6 @@ impl Operator<Mongo> for FindMails {
             .try_collect()
             .await
             .map_err(store_error)?;
-        Ok(Operated::Done(json!({ "mails": mails })))
+        Ok(OpsOutcome::Done(json!({ "mails": mails })))
     }
 }

@@ -66,7 +66,7 @@ pub async fn forgotten_keys_leave_nothing_personal<S: Store>() {
     for _ in 0..2 {
         let unit = Unit::begin(service.ledger(), &service.publisher()).await;
         let mut unit = unit.expect("a transaction begins");
-        unit.forget(&[key]).await.expect("forgotten");
+        unit.erase(&[key]).await.expect("forgotten");
         unit.commit().await.expect("committed");
     }
 
