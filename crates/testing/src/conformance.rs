@@ -1,6 +1,6 @@
-//! What every store's ledger must pass together with the pipeline: the promise of delivery, test by test.
+//! The conformance suite of the delivery guarantee, which every store's ledger must pass together with the pipeline.
 //!
-//! The tests are functions over a [`Store`]; [`conformance!`](crate::conformance!) makes `#[tokio::test]`s of them
+//! The tests are functions over a [`Store`]. [`conformance!`](crate::conformance!) generates a `#[tokio::test]` of each
 //! for one store.
 
 mod clients;
@@ -42,17 +42,16 @@ pub async fn within_limit(test: impl Future<Output = ()>) {
     result.unwrap_or_else(|_| panic!("the test has not ended after {LIMIT:?}"));
 }
 
-/// Runs `second` while `first` stands before its commit; then both go on.
+/// Runs `second` while `first` is paused before its commit; then both continue.
 ///
-/// `second` either has to wait for `first`, or gets to its own commit on its own: in both cases the outcome must be
-/// right.
+/// `second` either waits for `first`, or reaches its own commit first. The outcome must be correct in both cases.
 async fn race(
     first_faults: &Faults,
     first: impl Future<Output = ()>,
     second_faults: &Faults,
     second: impl Future<Output = ()>,
 ) {
-    // How long somebody who need not wait takes for a few statements.
+    // Long enough for a few statements that need not wait.
     const FREE_RUN: Duration = Duration::from_millis(100);
     let (first_commit, second_commit) = (
         first_faults.pause_before("commit"),

@@ -282,7 +282,7 @@ pub async fn dead_command_is_redriven_once<S: Store>() {
     service.deliver_again().await;
     assert!(matches!(service.reply(again).await, Reply::CommandAccepted(reply) if reply.version == 1));
     assert_eq!(service.versions(key).await, [1]);
-    let said = service.said::<UserCommand>().await;
+    let said = service.published_with_envelopes::<UserCommand>().await;
     assert_eq!((said.len(), said[0].envelope.id), (1, again));
     assert_eq!(said[0].envelope.causation_id, Some(dead));
     assert_eq!(said[0].envelope.correlation_id, dead, "it belongs to the same chain");

@@ -289,7 +289,7 @@ pub async fn tombstone_is_the_newest_state<S: Store>() {
     assert_eq!(service.numbers(key).await, [5, 7, 8]);
 
     service.publish(gone()).await;
-    let said = service.said::<UserProfileState>().await;
+    let said = service.published_with_envelopes::<UserProfileState>().await;
     let said: Vec<_> = said
         .iter()
         .map(|message| (&message.body, message.envelope.key))

@@ -141,7 +141,7 @@ impl<S: Store> Service<S> {
 
     /// Everything that was said about users so far, as (sequence, what).
     pub async fn users(&self) -> Vec<(i64, String)> {
-        let said = self.said::<UserEvent>().await.into_iter();
+        let said = self.published_with_envelopes::<UserEvent>().await.into_iter();
         said.map(|message| match &message.body {
             UserEvent::UserDeactivated(event) => (message.envelope.sequence.unwrap_or(0), event.reason.clone()),
             other => panic!("the service says no {other:?}"),

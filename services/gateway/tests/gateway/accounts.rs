@@ -133,7 +133,7 @@ async fn a_sign_up_that_is_wrong_is_told_every_fault_and_asks_nobody() {
         ("password", "too-common"),
     ];
     assert_eq!(answer.faults(), faults);
-    assert!(app.bench.said::<UserCommand>().await.is_empty());
+    assert!(app.bench.published_with_envelopes::<UserCommand>().await.is_empty());
 }
 
 #[tokio::test]
@@ -180,7 +180,7 @@ async fn somebody_elses_profile_is_not_there() {
     );
     app.gateway.delete(&path).by(&bob).send().await.expect(404);
     app.gateway.get("/v1/users/ada").by(&ada).send().await.expect(404);
-    assert!(app.bench.said::<UserCommand>().await.is_empty());
+    assert!(app.bench.published_with_envelopes::<UserCommand>().await.is_empty());
 }
 
 #[tokio::test]
@@ -338,7 +338,7 @@ async fn the_first_admin_is_signed_up_once_and_again_after_a_refusal() {
     start().await;
     app.users_accept().await;
     start().await;
-    assert!(app.bench.said::<UserCommand>().await.is_empty());
+    assert!(app.bench.published_with_envelopes::<UserCommand>().await.is_empty());
     assert_eq!(
         app.sign_in("root").await.expect(201).body["roles"],
         json!(["member", "admin"])

@@ -173,7 +173,7 @@ impl TestApp {
     /// The commands that were said since this was asked last; waits for one.
     pub(crate) async fn commands<M: Message>(&self) -> Vec<Received<M>> {
         eventually("a command is said", SOON, || async {
-            let commands = self.bench.said::<M>().await;
+            let commands = self.bench.published_with_envelopes::<M>().await;
             (!commands.is_empty()).then_some(commands)
         })
         .await
@@ -313,7 +313,7 @@ impl TestApp {
         );
         let id = answer.expect(201).id();
         // The link to verify the address.
-        self.bench.said::<NotificationCommand>().await;
+        self.bench.published_with_envelopes::<NotificationCommand>().await;
         let session = self.sign_in(name).await.expect(201).body;
         let text = |member: &str| session[member].as_str().expect("a token").to_owned();
         Person {

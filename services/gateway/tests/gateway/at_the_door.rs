@@ -269,7 +269,13 @@ async fn nobody_else_lets_in_and_no_other_code_does() {
         .send()
         .await
         .expect(401);
-    assert!(door.app.bench.said::<RegistrationCommand>().await.is_empty());
+    assert!(
+        door.app
+            .bench
+            .published_with_envelopes::<RegistrationCommand>()
+            .await
+            .is_empty()
+    );
 }
 
 #[tokio::test]

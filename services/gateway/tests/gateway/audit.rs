@@ -238,5 +238,5 @@ async fn questions_are_auditors_alone_and_read_strictly() {
             .await
             .expect(404);
     }
-    assert!(app.bench.said::<AuditQuery>().await.is_empty());
+    assert!(app.bench.published_with_envelopes::<AuditQuery>().await.is_empty());
 }

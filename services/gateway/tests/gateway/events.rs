@@ -131,7 +131,7 @@ async fn only_an_organizer_drafts() {
     );
     let publish = app.gateway.post(format!("/v1/events/{}/publish", Uuid::now_v7()));
     publish.by(&bob).send().await.expect(403);
-    assert!(app.bench.said::<EventCommand>().await.is_empty());
+    assert!(app.bench.published_with_envelopes::<EventCommand>().await.is_empty());
 }
 
 #[tokio::test]

@@ -87,7 +87,7 @@ async fn operations_are_an_admins_alone() {
         assert_eq!(call().by(&ada).send().await.expect(403).code(), "role-needed", "{path}");
         call().send().await.expect(401);
     }
-    assert!(app.bench.said::<OpsCommand>().await.is_empty());
+    assert!(app.bench.published_with_envelopes::<OpsCommand>().await.is_empty());
 }
 
 #[tokio::test]
@@ -247,7 +247,7 @@ async fn commands_of_operators_are_operations_like_other_writes() {
         assert!(answer.headers.get("retry-after").is_none(), "{path}");
         assert_eq!(answer.body["result"], json!({ "applied": 1 }), "{path}");
         assert_eq!(send(0).await.expect(202).id(), answer.id(), "{path} again");
-        assert!(app.bench.said::<OpsCommand>().await.is_empty());
+        assert!(app.bench.published_with_envelopes::<OpsCommand>().await.is_empty());
         let wrong = body.replacen("\"user\"", "\"weather\"", 1);
         let call = app.gateway.post(path).by(&root).raw("application/json", wrong);
         assert_eq!(call.send().await.expect(422).faults(), [("service", "unknown")]);
@@ -346,7 +346,12 @@ async fn an_admin_that_the_user_service_refuses_is_none() {
     app.bench.deliver_again().await;
     assert_eq!(app.count("SELECT count(*) FROM roles").await, 0);
     assert_eq!(app.count("SELECT count(*) FROM credentials").await, 0);
-    assert!(app.bench.said::<NotificationCommand>().await.is_empty());
+    assert!(
+        app.bench
+            .published_with_envelopes::<NotificationCommand>()
+            .await
+            .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -360,7 +365,10 @@ async fn an_operator_grants_a_role_once() {
     assert!(matches!(&app.noted().await[..], [SecurityFact::RoleGranted(_)]));
     let reply = app.bench.request(grant(ada.id, GrantedRole::Organizer)).await;
     assert!(matches!(reply, Reply::CommandAccepted(_)));
-    assert!(app.bench.said::<SecurityFact>().await.is_empty(), "it was there");
+    assert!(
+        app.bench.published_with_envelopes::<SecurityFact>().await.is_empty(),
+        "it was there"
+    );
     for (user, role, code) in [
         (Uuid::now_v7(), GrantedRole::Organizer, "user-unknown"),
         (ada.id, GrantedRole::Unknown, "role-unknown"),

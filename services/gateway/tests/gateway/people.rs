@@ -87,7 +87,7 @@ async fn a_profile_is_changed_by_its_person_and_shown_as_the_answer() {
     ] {
         assert_eq!(answer.body[member], value, "{member}");
     }
-    let mails = app.bench.said::<NotificationCommand>().await;
+    let mails = app.bench.published_with_envelopes::<NotificationCommand>().await;
     assert!(mails.is_empty(), "the address is the same");
 }
 
@@ -103,7 +103,7 @@ async fn a_stale_version_is_412_and_a_taken_address_409() {
         });
         assert_eq!(answer.expect(status).code(), code);
     }
-    let mails = app.bench.said::<NotificationCommand>().await;
+    let mails = app.bench.published_with_envelopes::<NotificationCommand>().await;
     assert!(mails.is_empty(), "nothing changed");
 }
 
@@ -127,7 +127,7 @@ async fn changes_are_read_strictly() {
     }
     let large = json!({ "full_name": "a".repeat(70_000) });
     app.change(&ada, ada.id, large).await.expect(413);
-    assert!(app.bench.said::<UserCommand>().await.is_empty());
+    assert!(app.bench.published_with_envelopes::<UserCommand>().await.is_empty());
 }
 
 #[tokio::test]
@@ -397,7 +397,7 @@ async fn an_erasure_is_ones_own() {
     app.gateway.post(&path).send().await.expect(401);
     let sure = app.gateway.post(&path).by(&ada).json(json!({ "sure": true }));
     assert_eq!(sure.send().await.expect(422).faults(), [("sure", "unknown")]);
-    assert!(app.bench.said::<UserCommand>().await.is_empty());
+    assert!(app.bench.published_with_envelopes::<UserCommand>().await.is_empty());
 }
 
 #[tokio::test]

@@ -145,7 +145,12 @@ async fn a_registration_is_there_for_its_holder_and_for_the_organizer() {
     assert_eq!(listed.body["items"][0]["attendee"]["username"], "bob");
     app.gateway.get(&list).by(&eve).send().await.expect(404);
     app.gateway.get(&list).by(&bob).send().await.expect(403);
-    assert!(app.bench.said::<RegistrationCommand>().await.is_empty());
+    assert!(
+        app.bench
+            .published_with_envelopes::<RegistrationCommand>()
+            .await
+            .is_empty()
+    );
 }
 
 #[tokio::test]
