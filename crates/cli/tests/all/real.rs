@@ -130,8 +130,8 @@ async fn what_waits_at_a_real_service_is_found_shown_released_and_sent_again() {
         "{shown:?}"
     );
 
-    hooks.mend("counter");
-    hooks.mend("event");
+    hooks.fix("counter");
+    hooks.fix("event");
     let event = event.to_string();
     let released = rollcall
         .run_beside(&["parked", "release", NAME, "events", &event])
