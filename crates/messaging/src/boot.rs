@@ -32,7 +32,7 @@ pub enum Error {
     )]
     Schemas(#[source] contracts::registry::Error),
     #[error("the relay can't start")]
-    Relay(#[source] crate::relay::Error),
+    Relay(#[source] crate::publishing::relay::Error),
     #[error("the schemas can't be used")]
     Codec(#[from] contracts::codec::Error),
 }

@@ -1,5 +1,7 @@
 //! Client settings: one place that says what the promise needs of librdkafka.
 
+pub(crate) mod client;
+
 use std::time::Duration;
 
 use chassis::settings::{Reader, Value};
@@ -8,8 +10,7 @@ use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfig;
 use rdkafka::error::KafkaResult;
 
-use crate::client;
-pub use crate::client::Probe;
+pub use self::client::Probe;
 
 /// How a process reaches Kafka, and the times of the delivery protocol.
 #[derive(Debug, Clone)]

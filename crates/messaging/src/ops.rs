@@ -4,6 +4,7 @@ mod dead_letters;
 mod handler;
 mod parked;
 mod skip;
+pub(crate) mod status;
 mod where_is;
 
 use std::sync::Arc;
@@ -15,12 +16,12 @@ use serde_json::Value;
 
 pub(crate) use self::handler::AnyOpsHandler;
 pub use self::handler::{OpsHandler, OpsOutcome};
-use crate::handler::{Failure, Handler};
+use crate::consuming::handler::{Failure, Handler};
+use crate::consuming::subscriptions::Entry;
 use crate::ledger::Ledger;
-use crate::message::Received;
+use crate::publishing::unit::Unit;
 use crate::runtime::Runtime;
-use crate::subscriptions::Entry;
-use crate::unit::Unit;
+use crate::wire::message::Received;
 
 /// Executes `ops.commands` for one service. The group is the service, so one of its processes does it.
 pub(crate) struct Ops<L: Ledger> {

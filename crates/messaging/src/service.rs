@@ -10,20 +10,21 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::boot;
-use crate::consumer::Consumer;
+use crate::consuming::consumer::Consumer;
+use crate::consuming::pipeline::Released;
+use crate::consuming::release;
+use crate::consuming::subscriptions::Subscriptions;
+use crate::consuming::worker::PartitionWorker;
 use crate::kafka::Settings;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
-use crate::publisher::{Handed, Publisher};
-use crate::record::TopicPartition;
-use crate::relay::Relay;
-use crate::release;
+use crate::ops::status::Reporter;
+use crate::publishing::publisher::{Handed, Publisher};
+use crate::publishing::relay;
+use crate::publishing::relay::Relay;
 use crate::runtime::Runtime;
-use crate::status::Reporter;
-use crate::subscriptions::Subscriptions;
 use crate::watch::Watch;
-use crate::worker::PartitionWorker;
-use crate::{Released, relay};
+use crate::wire::record::TopicPartition;
 
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60 * 60);
 
@@ -212,7 +213,7 @@ impl<L: Ledger> Listening<L> {
     }
 
     /// Consumes until `stop`.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), crate::consumer::Error> {
+    pub async fn run(self, stop: CancellationToken) -> Result<(), crate::consuming::consumer::Error> {
         // The rest ends with the consumer, also where that fails: else nobody would hear of it.
         let end = stop.child_token();
         let reports = self.reporter.run(end.clone());

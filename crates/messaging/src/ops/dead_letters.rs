@@ -7,14 +7,14 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{Ops, no, page};
-use crate::envelope::{Envelope, header};
-use crate::handler::Failure;
+use crate::consuming::handler::Failure;
 use crate::ledger::{DeadLetter, KeptLetter, Ledger, OutboxMessage};
-use crate::message::Received;
 use crate::ops::OpsOutcome;
-use crate::record::Headers;
-use crate::trace;
-use crate::unit::Unit;
+use crate::publishing::unit::Unit;
+use crate::wire::envelope::{Envelope, header};
+use crate::wire::message::Received;
+use crate::wire::record::Headers;
+use crate::wire::trace;
 
 /// Value and headers of what is sent again, at most: below the broker's `message.max.bytes` by what frames them. What
 /// could not be published must never commit.

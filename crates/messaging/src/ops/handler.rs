@@ -7,10 +7,10 @@ use contracts::ops::OpsCommand;
 use futures::future::BoxFuture;
 use serde_json::Value;
 
-use crate::handler::Failure;
+use crate::consuming::handler::Failure;
 use crate::ledger::Ledger;
-use crate::message::Received;
-use crate::unit::Unit;
+use crate::publishing::unit::Unit;
+use crate::wire::message::Received;
 
 /// Executes operations that are a service's own. Registered with [`Subscriptions::handle_ops`].
 ///

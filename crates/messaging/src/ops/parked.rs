@@ -7,12 +7,12 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{Ops, no, page};
-use crate::handler::Failure;
+use crate::consuming::handler::Failure;
 use crate::ledger::{Ledger, Parked};
 use crate::ops::OpsOutcome;
-use crate::record::TopicPartition;
-use crate::status::millis;
-use crate::unit::Unit;
+use crate::ops::status::millis;
+use crate::publishing::unit::Unit;
+use crate::wire::record::TopicPartition;
 
 impl<L: Ledger> Ops<L> {
     /// The release is a transaction of its own, which may be repeated; the reply is this one's.

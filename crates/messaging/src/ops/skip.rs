@@ -5,12 +5,12 @@ use contracts::topics;
 use serde_json::json;
 
 use super::{Ops, no};
-use crate::handler::Failure;
+use crate::consuming::handler::Failure;
+use crate::consuming::read;
 use crate::ledger::Ledger;
 use crate::ops::OpsOutcome;
-use crate::read;
-use crate::record::TopicPartition;
-use crate::unit::Unit;
+use crate::publishing::unit::Unit;
+use crate::wire::record::TopicPartition;
 
 impl<L: Ledger> Ops<L> {
     /// Moves the stored position past the record, in the transaction of the reply. The partition's worker then finds its

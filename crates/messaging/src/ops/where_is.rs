@@ -4,12 +4,12 @@ use contracts::ops::{OpsCommand, WhereIs};
 use serde_json::{Map, Value, json};
 
 use super::Ops;
-use crate::envelope::header;
-use crate::handler::Failure;
+use crate::consuming::handler::Failure;
 use crate::ledger::{Ledger, OutboxMessage, Parked};
-use crate::message::Received;
 use crate::ops::OpsOutcome;
-use crate::unit::Unit;
+use crate::publishing::unit::Unit;
+use crate::wire::envelope::header;
+use crate::wire::message::Received;
 
 impl<L: Ledger> Ops<L> {
     pub(super) async fn where_is(

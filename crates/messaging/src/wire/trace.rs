@@ -11,8 +11,8 @@ use opentelemetry::trace::{
 use opentelemetry::{Context, KeyValue, global};
 use uuid::Uuid;
 
-use crate::envelope::Envelope;
-use crate::message::{Cause, Received};
+use crate::wire::envelope::Envelope;
+use crate::wire::message::{Cause, Received};
 
 const TRACER: &str = "rollcall.messaging";
 const SYSTEM: &str = "messaging.system";

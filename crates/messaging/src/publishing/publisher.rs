@@ -7,10 +7,10 @@ use contracts::{Codec, Kind, Message, topics};
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
-use crate::envelope::Envelope;
 use crate::ledger::{Ledger, OutboxMessage, OutboxRow};
-use crate::message::{Cause, Outgoing};
-use crate::trace;
+use crate::wire::envelope::Envelope;
+use crate::wire::message::{Cause, Outgoing};
+use crate::wire::trace;
 
 /// The largest value that is appended, in bytes. Below the broker's `message.max.bytes` (1 MiB) by the
 /// room that headers take: what could not be published must never commit.
@@ -32,7 +32,7 @@ pub enum AppendError {
     },
 }
 
-impl From<AppendError> for crate::handler::Failure {
+impl From<AppendError> for crate::consuming::handler::Failure {
     fn from(error: AppendError) -> Self {
         Self::poison(error)
     }

@@ -10,14 +10,14 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::handler::{Failure, LogHandler};
+use crate::consuming::handler::{Failure, LogHandler};
+use crate::consuming::stub;
+use crate::consuming::verdict::Verdicts;
+use crate::consuming::worker::{Body, Setback, Stopped, Taking, age};
 use crate::ledger::{Ledger, StoreError, StoreErrorKind};
-use crate::record::Record;
+use crate::publishing::unit::Unit;
 use crate::runtime::Runtime;
-use crate::stub;
-use crate::unit::Unit;
-use crate::verdict::Verdicts;
-use crate::worker::{Body, Setback, Stopped, Taking, age};
+use crate::wire::record::Record;
 
 /// Makes the log handler of one partition.
 pub(crate) type MakeLog<L> = Arc<dyn Fn() -> Box<dyn AnyLogHandler<L>> + Send + Sync>;

@@ -11,20 +11,20 @@ use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::arrival::{Arrival, Content, decode, decode_known, error_of, keys, numbered};
-use crate::envelope::Envelope;
-use crate::handler::{Failure, Handler};
+use crate::consuming::arrival::{Arrival, Content, decode, decode_known, error_of, keys, numbered};
+use crate::consuming::handler::{Failure, Handler};
+use crate::consuming::sequence::{self, Numbered, Plan};
+use crate::consuming::stub;
+use crate::consuming::verdict::{Verdict, Verdicts};
+use crate::consuming::worker::{Body, Setback, Stopped, Taking, age};
 use crate::ledger::{DeadLetter, InboxEntry, Ledger, Parked, Sequence};
-use crate::message::{Cause, Outgoing, Received};
-use crate::publisher::AppendError;
-use crate::record::Record;
+use crate::publishing::publisher::AppendError;
+use crate::publishing::unit::Unit;
 use crate::runtime::Runtime;
-use crate::sequence::{self, Numbered, Plan};
-use crate::stub;
-use crate::trace;
-use crate::unit::Unit;
-use crate::verdict::{Verdict, Verdicts};
-use crate::worker::{Body, Setback, Stopped, Taking, age};
+use crate::wire::envelope::Envelope;
+use crate::wire::message::{Cause, Outgoing, Received};
+use crate::wire::record::Record;
+use crate::wire::trace;
 
 /// The messages of one topic, for one handler.
 pub(crate) struct Messages<H> {

@@ -19,14 +19,14 @@ use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use self::producer::{Delivery, Outcome, Producer};
-use crate::client::Watched;
-use crate::envelope::header;
 use crate::kafka::Settings;
+use crate::kafka::client::Watched;
 use crate::ledger::{Ledger, OutboxRow, StoreError};
 use crate::metrics::Metrics;
-use crate::publisher::{Handed, Publisher};
-use crate::record::TopicPartition;
-use crate::trace;
+use crate::publishing::publisher::{Handed, Publisher};
+use crate::wire::envelope::header;
+use crate::wire::record::TopicPartition;
+use crate::wire::trace;
 
 /// Messages on their way to the broker, at most; above it rows stay in the store until there is room.
 const IN_FLIGHT: usize = 20_000;

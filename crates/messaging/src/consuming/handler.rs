@@ -6,9 +6,9 @@ use contracts::Message;
 use contracts::aggregate::Rejection;
 
 use crate::ledger::{Ledger, StoreError, StoreErrorKind};
-use crate::message::Received;
-use crate::record::Record;
-use crate::unit::Unit;
+use crate::publishing::unit::Unit;
+use crate::wire::message::Received;
+use crate::wire::record::Record;
 
 /// Handles the messages of one topic.
 ///

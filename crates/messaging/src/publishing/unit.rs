@@ -8,11 +8,11 @@ use contracts::{Kind, Message, Timestamp, topics};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::deferral;
-use crate::envelope::Envelope;
 use crate::ledger::{CommitError, Ledger, OutboxMessage, OutboxRow, StoreError};
-use crate::message::{Cause, Outgoing, Received};
-use crate::publisher::{AppendError, Publisher};
+use crate::publishing::publisher::{AppendError, Publisher};
+use crate::wire::deferral;
+use crate::wire::envelope::Envelope;
+use crate::wire::message::{Cause, Outgoing, Received};
 
 /// One transaction on a service's store. What is said in it is appended to the outbox and handed to the
 /// relay after the commit.

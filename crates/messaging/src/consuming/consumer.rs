@@ -17,12 +17,12 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use self::assignment::{Assignments, Room};
-use crate::client::Watched;
+use crate::consuming::subscriptions::Subscriptions;
 use crate::kafka::Settings;
+use crate::kafka::client::Watched;
 use crate::ledger::Ledger;
-use crate::record::{Record, TopicPartition};
 use crate::runtime::Runtime;
-use crate::subscriptions::Subscriptions;
+use crate::wire::record::{Record, TopicPartition};
 
 const POLL: Duration = Duration::from_millis(100);
 /// While a partition is paused, its queue is looked at this often.

@@ -6,14 +6,14 @@ use std::time::Duration;
 use chassis::error_chain;
 use uuid::Uuid;
 
-use crate::handler::{Failure, Handler};
+use crate::consuming::handler::{Failure, Handler};
+use crate::consuming::pipeline::{Messages, Released};
+use crate::consuming::verdict::{Verdict, Verdicts};
+use crate::consuming::worker::{Body, Setback};
 use crate::ledger::{CommitError, Ledger};
-use crate::pipeline::{Messages, Released};
-use crate::record::TopicPartition;
+use crate::publishing::unit::Unit;
 use crate::runtime::Runtime;
-use crate::unit::Unit;
-use crate::verdict::{Verdict, Verdicts};
-use crate::worker::{Body, Setback};
+use crate::wire::record::TopicPartition;
 
 const ATTEMPTS: usize = 20;
 

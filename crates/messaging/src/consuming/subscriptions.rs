@@ -6,16 +6,16 @@ use contracts::{Message, Topic};
 use futures::future::BoxFuture;
 use uuid::Uuid;
 
-use crate::handler::{Handler, LogHandler};
+use crate::consuming::handler::{Handler, LogHandler};
+use crate::consuming::log::{Log, Logged, MakeLog};
+use crate::consuming::pipeline::{Messages, Released};
+use crate::consuming::release;
+use crate::consuming::worker::{PartitionWorker, Worker};
 use crate::ledger::Ledger;
-use crate::log::{Log, Logged, MakeLog};
 use crate::ops::Ops;
 use crate::ops::{AnyOpsHandler, OpsHandler};
-use crate::pipeline::{Messages, Released};
-use crate::record::TopicPartition;
-use crate::release;
 use crate::runtime::Runtime;
-use crate::worker::{PartitionWorker, Worker};
+use crate::wire::record::TopicPartition;
 
 type MakeWorker<L> = Arc<
     dyn Fn(Arc<Runtime<L>>, TopicPartition, Option<i64>, Option<MakeLog<L>>) -> Box<dyn PartitionWorker> + Send + Sync,

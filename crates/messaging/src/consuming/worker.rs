@@ -10,12 +10,12 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::handler::{BoxError, Failure};
+use crate::consuming::handler::{BoxError, Failure};
+use crate::consuming::verdict::{Otherwise, Verdict, Verdicts};
 use crate::ledger::{CommitError, Ledger, StoreError, StoreErrorKind};
-use crate::record::{Record, TopicPartition};
+use crate::publishing::unit::Unit;
 use crate::runtime::Runtime;
-use crate::unit::Unit;
-use crate::verdict::{Otherwise, Verdict, Verdicts};
+use crate::wire::record::{Record, TopicPartition};
 
 const FIRST_BACK_OFF: Duration = Duration::from_millis(20);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(5);
@@ -58,8 +58,8 @@ impl From<Failure> for Setback {
     }
 }
 
-impl From<crate::publisher::AppendError> for Setback {
-    fn from(error: crate::publisher::AppendError) -> Self {
+impl From<crate::publishing::publisher::AppendError> for Setback {
+    fn from(error: crate::publishing::publisher::AppendError) -> Self {
         Self::Failed {
             message: None,
             failure: error.into(),

@@ -8,14 +8,14 @@ use contracts::{Kind, Message};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::envelope::{Envelope, EnvelopeError, Place};
+use crate::consuming::sequence::Numbered;
+use crate::consuming::verdict::{Verdict, Verdicts};
+use crate::consuming::worker::Stopped;
 use crate::ledger::Ledger;
-use crate::message::Received;
-use crate::record::Record;
 use crate::runtime::Runtime;
-use crate::sequence::Numbered;
-use crate::verdict::{Verdict, Verdicts};
-use crate::worker::Stopped;
+use crate::wire::envelope::{Envelope, EnvelopeError, Place};
+use crate::wire::message::Received;
+use crate::wire::record::Record;
 
 /// A record, and what could be made of it.
 pub(crate) struct Arrival<M> {

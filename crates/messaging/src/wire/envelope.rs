@@ -6,7 +6,7 @@ use contracts::Timestamp;
 use contracts::aggregate::Actor;
 use uuid::Uuid;
 
-use crate::record::{Headers, Record};
+use crate::wire::record::{Headers, Record};
 
 /// Header names.
 pub mod header {

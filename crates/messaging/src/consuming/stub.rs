@@ -6,10 +6,10 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::arrival::text;
-use crate::envelope::header;
-use crate::record::{Headers, Record};
-use crate::verdict::Verdicts;
+use crate::consuming::arrival::text;
+use crate::consuming::verdict::Verdicts;
+use crate::wire::envelope::header;
+use crate::wire::record::{Headers, Record};
 
 /// Returns what is kept of a record that is dead-lettered or parked, and the text beside it: the record itself, or a stub
 /// if the store refuses the record. Stubs are counted.

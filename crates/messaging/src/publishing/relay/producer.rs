@@ -11,10 +11,10 @@ use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProd
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::client::{Watched, WorkingClient};
 use crate::kafka::Settings;
+use crate::kafka::client::{Watched, WorkingClient};
 use crate::ledger::OutboxRow;
-use crate::record::TopicPartition;
+use crate::wire::record::TopicPartition;
 
 /// What became of one delivery.
 #[derive(Debug)]

@@ -19,13 +19,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::PartitionLag;
-use crate::client::WorkingClient;
+use crate::consuming::subscriptions::Subscriptions;
+use crate::consuming::worker::PartitionWorker;
 use crate::kafka::Settings;
+use crate::kafka::client::WorkingClient;
 use crate::ledger::Ledger;
-use crate::record::{Record, TopicPartition};
 use crate::runtime::Runtime;
-use crate::subscriptions::Subscriptions;
-use crate::worker::PartitionWorker;
+use crate::wire::record::{Record, TopicPartition};
 
 const OFFSETS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Fits into the shutdown deadline together with the relay's own drain.

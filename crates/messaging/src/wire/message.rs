@@ -8,10 +8,10 @@ use contracts::{Message, Timestamp};
 use opentelemetry::trace::TraceContextExt;
 use uuid::Uuid;
 
-use crate::deferral;
-use crate::envelope::Envelope;
-use crate::record::TopicPartition;
-use crate::trace;
+use crate::wire::deferral;
+use crate::wire::envelope::Envelope;
+use crate::wire::record::TopicPartition;
+use crate::wire::trace;
 
 /// A message that arrived, decoded. Dereferences to its body.
 #[derive(Debug)]

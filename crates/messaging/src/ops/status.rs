@@ -11,13 +11,13 @@ use contracts::ops::{Assignment, ProcessStatus, ProcessStatusState};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::consumer::Consumer;
-use crate::handler::Failure;
+use crate::consuming::consumer::Consumer;
+use crate::consuming::handler::Failure;
 use crate::ledger::{HeldTopic, Ledger};
-use crate::message::{Cause, Outgoing};
+use crate::publishing::unit::Unit;
 use crate::runtime::Runtime;
 use crate::service::Identity;
-use crate::unit::Unit;
+use crate::wire::message::{Cause, Outgoing};
 
 const REPORT_EVERY: Duration = Duration::from_secs(3);
 /// A store that is gone without a word must not silence the process for as long as TCP believes in it.

@@ -1,0 +1,14 @@
+//! The path of a message from a Kafka record to the commit of its effects.
+
+pub(crate) mod arrival;
+pub(crate) mod consumer;
+pub(crate) mod handler;
+pub(crate) mod log;
+pub(crate) mod pipeline;
+pub mod read;
+pub(crate) mod release;
+pub(crate) mod sequence;
+pub(crate) mod stub;
+pub(crate) mod subscriptions;
+pub(crate) mod verdict;
+pub(crate) mod worker;
