@@ -12,6 +12,9 @@ use rdkafka::error::KafkaResult;
 
 pub use self::client::Probe;
 
+/// How long the inbox remembers by default: the command topics' retention and segment roll, and a margin.
+pub const INBOX_RETENTION: Duration = Duration::from_secs(10 * 24 * 60 * 60);
+
 /// How a process reaches Kafka, and the times of the delivery protocol.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -67,7 +70,7 @@ impl Settings {
             delivery_timeout: Duration::from_secs(2),
             batch: 500,
             partition_queue: 1_000,
-            inbox_retention: crate::runtime::INBOX_RETENTION,
+            inbox_retention: INBOX_RETENTION,
             transaction_limit: Duration::from_secs(60),
             gap_alarm: Duration::from_secs(120),
             stall_alarm: Duration::from_secs(30),

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod backoff;
 mod boot;
 mod consuming;
 pub mod kafka;
@@ -13,25 +14,27 @@ pub mod topics;
 mod watch;
 mod wire;
 
+pub use backoff::Stopped;
 pub use boot::Error as BootError;
 pub use consuming::consumer::{Consumer, Error as ConsumerError, PartitionLag};
 pub use consuming::handler::{BoxError, Failure, Handler, LogHandler};
+pub use consuming::ops_handler::{OpsHandler, OpsOutcome};
 pub use consuming::pipeline::Released;
 pub use consuming::read;
 pub use consuming::subscriptions::Subscriptions;
-pub use consuming::worker::{PartitionWorker, Stopped};
+pub use consuming::worker::PartitionWorker;
+pub use kafka::INBOX_RETENTION;
 pub use ledger::Ledger;
 pub use metrics::Metrics;
-pub use ops::{OpsHandler, OpsOutcome};
 pub use publishing::publisher::{AppendError, MAX_VALUE_BYTES, Publisher};
 pub use publishing::relay::{Error as RelayError, Relay};
 pub use publishing::unit::Unit;
-pub use runtime::{INBOX_RETENTION, OPS_TIME_LIMIT};
+pub use runtime::OPS_TIME_LIMIT;
 pub use service::{Connected, Identity, Listening, Parts};
 pub use wire::envelope::{CONTENT_TYPE, Envelope, EnvelopeError, header};
 pub use wire::message::{Cause, Outgoing, Received};
 pub use wire::record::{Headers, Record, TopicPartition};
-pub use wire::trace::remote_context;
+pub use wire::trace_context::remote_context;
 
 // The ledger names its types as `crate::record::…`.
 use wire::record;

@@ -18,6 +18,7 @@ use crate::consuming::worker::PartitionWorker;
 use crate::kafka::Settings;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
+use crate::ops::Ops;
 use crate::ops::status::Reporter;
 use crate::publishing::publisher::{Handed, Publisher};
 use crate::publishing::relay;
@@ -122,7 +123,7 @@ impl<L: Ledger> Connected<L> {
         let runtime = self.runtime;
         let metrics = runtime.metrics.clone();
         let ledger = runtime.ledger.clone();
-        let subscriptions = subscriptions.with_ops(&runtime);
+        let subscriptions = Ops::subscribe(&subscriptions, &runtime);
         let consumer = Consumer::new(Arc::clone(&runtime), self.settings.clone(), Arc::new(subscriptions));
         let relay = Relay::new(ledger, self.settings.clone(), metrics, self.handed)?;
         let reporter = Reporter::new(
@@ -156,13 +157,13 @@ impl<L: Ledger> Connected<L> {
         partition: i32,
     ) -> Result<Box<dyn PartitionWorker>, crate::ledger::StoreError> {
         let partition = TopicPartition::new(self.runtime.publisher.topic_name(topic), partition);
-        let subscriptions = subscriptions.with_ops(&self.runtime);
-        let entry = subscriptions
-            .entry(topic.name)
+        let subscriptions = Ops::subscribe(subscriptions, &self.runtime);
+        let subscription = subscriptions
+            .find(topic.name)
             .expect("the service listens to this topic");
         let positions = self.runtime.ledger.positions(std::slice::from_ref(&partition)).await?;
         let position = positions.get(&partition).copied();
-        Ok(entry.worker(Arc::clone(&self.runtime), partition, position))
+        Ok(subscription.worker(Arc::clone(&self.runtime), partition, position))
     }
 
     /// Releases a parked key, without Kafka: what `ReleaseKey` does.
@@ -174,10 +175,10 @@ impl<L: Ledger> Connected<L> {
         key: Uuid,
     ) -> Result<Released, release::Error> {
         let partition = TopicPartition::new(self.runtime.publisher.topic_name(topic), partition);
-        let entry = subscriptions
-            .entry(topic.name)
+        let subscription = subscriptions
+            .find(topic.name)
             .expect("the service listens to this topic");
-        let release = entry.release.as_ref().expect("this topic parks");
+        let release = subscription.release.as_ref().expect("this topic parks");
         release(Arc::clone(&self.runtime), partition, key).await
     }
 

@@ -5,3 +5,4 @@ pub(crate) mod envelope;
 pub(crate) mod message;
 pub(crate) mod record;
 pub(crate) mod trace;
+pub(crate) mod trace_context;

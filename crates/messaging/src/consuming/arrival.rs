@@ -8,9 +8,9 @@ use contracts::{Kind, Message};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::backoff::Stopped;
 use crate::consuming::sequence::Numbered;
 use crate::consuming::verdict::{Verdict, Verdicts};
-use crate::consuming::worker::Stopped;
 use crate::ledger::Ledger;
 use crate::runtime::Runtime;
 use crate::wire::envelope::{Envelope, EnvelopeError, Place};

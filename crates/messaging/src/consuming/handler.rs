@@ -6,6 +6,7 @@ use contracts::Message;
 use contracts::aggregate::Rejection;
 
 use crate::ledger::{Ledger, StoreError, StoreErrorKind};
+use crate::publishing::publisher::AppendError;
 use crate::publishing::unit::Unit;
 use crate::wire::message::Received;
 use crate::wire::record::Record;
@@ -89,5 +90,11 @@ impl From<StoreError> for Failure {
             // With its kind, because the worker raises an alarm.
             StoreErrorKind::Unexpected => Self::Retry(Box::new(error)),
         }
+    }
+}
+
+impl From<AppendError> for Failure {
+    fn from(error: AppendError) -> Self {
+        Self::poison(error)
     }
 }

@@ -10,10 +10,11 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::backoff::Stopped;
 use crate::consuming::handler::{Failure, LogHandler};
 use crate::consuming::stub;
 use crate::consuming::verdict::Verdicts;
-use crate::consuming::worker::{Body, Setback, Stopped, Taking, age};
+use crate::consuming::worker::{Body, Setback, Taking, age};
 use crate::ledger::{Ledger, StoreError, StoreErrorKind};
 use crate::publishing::unit::Unit;
 use crate::runtime::Runtime;

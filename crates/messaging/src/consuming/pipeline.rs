@@ -11,12 +11,13 @@ use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::backoff::Stopped;
 use crate::consuming::arrival::{Arrival, Content, decode, decode_known, error_of, keys, numbered};
 use crate::consuming::handler::{Failure, Handler};
 use crate::consuming::sequence::{self, Numbered, Plan};
 use crate::consuming::stub;
 use crate::consuming::verdict::{Verdict, Verdicts};
-use crate::consuming::worker::{Body, Setback, Stopped, Taking, age};
+use crate::consuming::worker::{Body, Setback, Taking, age};
 use crate::ledger::{DeadLetter, InboxEntry, Ledger, Parked, Sequence};
 use crate::publishing::publisher::AppendError;
 use crate::publishing::unit::Unit;

@@ -1,74 +1,29 @@
-//! Everything a service listens to, on one screen.
+//! All subscriptions of a service, on one screen.
 
 use std::sync::Arc;
 
 use contracts::{Message, Topic};
-use futures::future::BoxFuture;
-use uuid::Uuid;
 
 use crate::consuming::handler::{Handler, LogHandler};
-use crate::consuming::log::{Log, Logged, MakeLog};
-use crate::consuming::pipeline::{Messages, Released};
+use crate::consuming::log::Logged;
+use crate::consuming::ops_handler::{AnyOpsHandler, OpsHandler};
+use crate::consuming::pipeline::Messages;
 use crate::consuming::release;
-use crate::consuming::worker::{PartitionWorker, Worker};
+use crate::consuming::subscription::{MakeWorker, Release, Subscription};
+use crate::consuming::worker::Worker;
 use crate::ledger::Ledger;
-use crate::ops::Ops;
-use crate::ops::{AnyOpsHandler, OpsHandler};
-use crate::runtime::Runtime;
-use crate::wire::record::TopicPartition;
 
-type MakeWorker<L> = Arc<
-    dyn Fn(Arc<Runtime<L>>, TopicPartition, Option<i64>, Option<MakeLog<L>>) -> Box<dyn PartitionWorker> + Send + Sync,
->;
-type Release<L> = Arc<
-    dyn Fn(Arc<Runtime<L>>, TopicPartition, Uuid) -> BoxFuture<'static, Result<Released, release::Error>> + Send + Sync,
->;
-
-/// What a service listens to: a handler a topic, or a log, or both.
+/// The topics that a service consumes, each with a handler, a log handler, or both.
 pub struct Subscriptions<L: Ledger> {
-    pub(crate) entries: Vec<Entry<L>>,
-    handlers: Vec<Arc<dyn AnyOpsHandler<L>>>,
-}
-
-pub(crate) struct Entry<L: Ledger> {
-    pub(crate) topic: &'static Topic,
-    log: Option<MakeLog<L>>,
-    handle: Option<MakeWorker<L>>,
-    pub(crate) release: Option<Release<L>>,
-}
-
-impl<L: Ledger> Entry<L> {
-    /// The worker of one partition; `position` is the stored one.
-    pub(crate) fn worker(
-        &self,
-        runtime: Arc<Runtime<L>>,
-        partition: TopicPartition,
-        position: Option<i64>,
-    ) -> Box<dyn PartitionWorker> {
-        match (&self.handle, self.log.clone()) {
-            (Some(make), log) => make(runtime, partition, position, log),
-            (None, Some(log)) => Box::new(Worker::new(runtime, partition, position, Log::new(log))),
-            (None, None) => unreachable!("an entry is made with a handler or a log"),
-        }
-    }
-}
-
-impl<L: Ledger> Clone for Entry<L> {
-    fn clone(&self) -> Self {
-        Self {
-            topic: self.topic,
-            log: self.log.clone(),
-            handle: self.handle.clone(),
-            release: self.release.clone(),
-        }
-    }
+    pub(crate) subscriptions: Vec<Subscription<L>>,
+    pub(crate) ops_handlers: Vec<Arc<dyn AnyOpsHandler<L>>>,
 }
 
 impl<L: Ledger> Clone for Subscriptions<L> {
     fn clone(&self) -> Self {
         Self {
-            entries: self.entries.clone(),
-            handlers: self.handlers.clone(),
+            subscriptions: self.subscriptions.clone(),
+            ops_handlers: self.ops_handlers.clone(),
         }
     }
 }
@@ -80,15 +35,21 @@ impl<L: Ledger> Default for Subscriptions<L> {
 }
 
 impl<L: Ledger> Subscriptions<L> {
+    /// Creates an empty list.
     pub fn new() -> Self {
         Self {
-            entries: Vec::new(),
-            handlers: Vec::new(),
+            subscriptions: Vec::new(),
+            ops_handlers: Vec::new(),
         }
     }
 
-    /// Handles a topic's messages. `make` makes the handler of one partition, anew whenever what it may
-    /// have cached is in doubt.
+    /// Subscribes a handler to the topic of its message type.
+    ///
+    /// `make` creates the handler of one partition. It is called again whenever what the previous handler may have
+    /// cached is in doubt.
+    ///
+    /// # Panics
+    /// Panics if the topic already has a handler, because only one handler can advance its position.
     #[must_use]
     pub fn handle<H: Handler<L>>(mut self, make: impl Fn() -> H + Send + Sync + 'static) -> Self {
         let topic = H::Message::TOPIC;
@@ -105,70 +66,71 @@ impl<L: Ledger> Subscriptions<L> {
             let body = Messages::new(topic.kind, Arc::clone(&for_release));
             Box::pin(release::run(runtime, body, partition, key))
         });
-        let entry = self.entry_of(topic);
+        let subscription = self.subscription_to(topic);
         assert!(
-            entry.handle.is_none(),
-            "{} has a handler already: its position can only be moved by one",
+            subscription.handle.is_none(),
+            "{} already has a handler, and only one handler can advance its position",
             topic.name
         );
-        entry.handle = Some(worker);
-        entry.release = Some(release);
+        subscription.handle = Some(worker);
+        subscription.release = Some(release);
         self
     }
 
-    /// Takes a topic's raw records, in log order. Where the topic has a handler too, both work in one
-    /// transaction, the log first.
+    /// Subscribes a log handler to the raw records of a topic, in log order.
+    ///
+    /// If the topic has a handler too, both work in one transaction, and the log handler runs first.
+    ///
+    /// # Panics
+    /// Panics if the topic already has a log handler.
     #[must_use]
     pub fn log<H: LogHandler<L>>(
         mut self,
         topic: &'static Topic,
         make: impl Fn() -> H + Send + Sync + 'static,
     ) -> Self {
-        let entry = self.entry_of(topic);
-        assert!(entry.log.is_none(), "{} is logged already", topic.name);
-        entry.log = Some(Arc::new(move || Box::new(make())));
+        let subscription = self.subscription_to(topic);
+        assert!(subscription.log.is_none(), "{} already has a log handler", topic.name);
+        subscription.log = Some(Arc::new(move || Box::new(make())));
         self
     }
 
-    /// Does operations of the service's own, beside those that every service does. Of several handlers, the first that
-    /// takes a command up does it.
+    /// Adds a handler for ops commands of this service, in addition to those that every service handles.
+    ///
+    /// The handlers are called in the order in which they were added, until one of them handles the command.
     #[must_use]
     pub fn handle_ops(mut self, handler: impl OpsHandler<L>) -> Self {
-        self.handlers.push(Arc::new(handler));
+        self.ops_handlers.push(Arc::new(handler));
         self
     }
 
-    /// The same with `ops.commands`, which every service listens to.
-    pub(crate) fn with_ops(&self, runtime: &Arc<Runtime<L>>) -> Self {
-        let (runtime, entries) = (Arc::clone(runtime), Arc::new(self.entries.clone()));
-        let handlers = Arc::new(self.handlers.clone());
-        self.clone().handle(move || Ops {
-            runtime: Arc::clone(&runtime),
-            entries: Arc::clone(&entries),
-            handlers: Arc::clone(&handlers),
-        })
-    }
-
-    /// The topics, in the order they were added.
+    /// Returns the topics, in the order in which they were added.
     pub fn topics(&self) -> impl Iterator<Item = &'static Topic> + '_ {
-        self.entries.iter().map(|entry| entry.topic)
+        self.subscriptions.iter().map(|subscription| subscription.topic)
     }
 
-    fn entry_of(&mut self, topic: &'static Topic) -> &mut Entry<L> {
-        let known = self.entries.iter().position(|entry| entry.topic.name == topic.name);
+    /// Returns the subscription to the topic with this name (without prefix), if there is one.
+    pub(crate) fn find(&self, topic: &str) -> Option<&Subscription<L>> {
+        self.subscriptions
+            .iter()
+            .find(|subscription| subscription.topic.name == topic)
+    }
+
+    /// Returns the subscription to a topic, and creates it first if it does not exist.
+    fn subscription_to(&mut self, topic: &'static Topic) -> &mut Subscription<L> {
+        let known = self
+            .subscriptions
+            .iter()
+            .position(|subscription| subscription.topic.name == topic.name);
         let index = known.unwrap_or_else(|| {
-            self.entries.push(Entry {
+            self.subscriptions.push(Subscription {
                 topic,
                 log: None,
                 handle: None,
                 release: None,
             });
-            self.entries.len() - 1
+            self.subscriptions.len() - 1
         });
-        &mut self.entries[index]
-    }
-
-    pub(crate) fn entry(&self, topic: &str) -> Option<&Entry<L>> {
-        self.entries.iter().find(|entry| entry.topic.name == topic)
+        &mut self.subscriptions[index]
     }
 }

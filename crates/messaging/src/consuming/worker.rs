@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::backoff::{Stopped, wait_or_stop};
 use crate::consuming::handler::{BoxError, Failure};
 use crate::consuming::verdict::{Otherwise, Verdict, Verdicts};
 use crate::ledger::{CommitError, Ledger, StoreError, StoreErrorKind};
@@ -18,7 +19,6 @@ use crate::runtime::Runtime;
 use crate::wire::record::{Record, TopicPartition};
 
 const FIRST_BACK_OFF: Duration = Duration::from_millis(20);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(5);
 
 /// Why an attempt wrote nothing.
 #[derive(Debug)]
@@ -108,11 +108,6 @@ pub(crate) trait Body<L: Ledger>: Send + 'static {
     /// Whatever is cached may be wrong now.
     fn forget(&mut self);
 }
-
-/// The partition was taken away, or the process drains. Where nobody asked for it, what the worker has in hand is no
-/// longer what comes next, and the partition must be assigned anew.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Stopped;
 
 /// A worker of any kind.
 pub trait PartitionWorker: Send {
@@ -378,17 +373,6 @@ impl<L: Ledger, B: Body<L>> PartitionWorker for Worker<L, B> {
 
     fn position(&self) -> Option<i64> {
         self.position
-    }
-}
-
-/// Waits, a little longer each time, or until the worker is stopped.
-pub(crate) async fn wait_or_stop(back_off: &mut Duration, stop: &CancellationToken) -> Result<(), Stopped> {
-    tokio::select! {
-        () = stop.cancelled() => Err(Stopped),
-        () = tokio::time::sleep(*back_off) => {
-            *back_off = (*back_off * 2).min(LONGEST_BACK_OFF);
-            Ok(())
-        }
     }
 }
 

@@ -6,10 +6,10 @@ use contracts::{Kind, Timestamp, codec, topics};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{Ops, no, page};
+use super::{Ops, page_size, rejected};
 use crate::consuming::handler::Failure;
+use crate::consuming::ops_handler::OpsOutcome;
 use crate::ledger::{DeadLetter, KeptLetter, Ledger, OutboxMessage};
-use crate::ops::OpsOutcome;
 use crate::publishing::unit::Unit;
 use crate::wire::envelope::{Envelope, header};
 use crate::wire::message::Received;
@@ -29,9 +29,9 @@ impl<L: Ledger> Ops<L> {
         let before = match command.cursor.as_deref().map(str::parse::<Uuid>) {
             None => None,
             Some(Ok(id)) => Some(id),
-            Some(Err(_)) => return Ok(no("cursor-invalid", "the cursor is none of an earlier page")),
+            Some(Err(_)) => return Ok(rejected("cursor-invalid", "the cursor is none of an earlier page")),
         };
-        let limit = page(command.limit);
+        let limit = page_size(command.limit);
         let (ledger, tx) = unit.parts();
         let letters = ledger.letters(tx, before, limit).await?;
         let is_full = letters.len() as i64 == limit;
@@ -119,18 +119,18 @@ impl<L: Ledger> Ops<L> {
             return Ok(unknown());
         };
         if let Some(command) = kept.redriven_as {
-            return Ok(no("already-redriven", format!("it was sent again as {command}")));
+            return Ok(rejected("already-redriven", format!("it was sent again as {command}")));
         }
         let DeadLetter { id, record, .. } = kept.letter;
         let topic = self.runtime.publisher.without_prefix(&record.partition.topic);
         if topics::by_name(topic).is_none_or(|topic| topic.kind != Kind::Commands) {
-            return Ok(no(
+            return Ok(rejected(
                 "not-a-command",
                 format!("{topic} holds no commands, and only those are sent again"),
             ));
         }
         let Ok(envelope) = Envelope::of(&record) else {
-            return Ok(no(
+            return Ok(rejected(
                 "no-envelope",
                 "it has no envelope that a new command could be made of",
             ));
@@ -144,7 +144,7 @@ impl<L: Ledger> Ops<L> {
         };
         if bytes(&again) > MAX_RECORD_BYTES {
             let detail = "with the headers of a new command it is larger than the broker takes";
-            return Ok(no("too-large", detail));
+            return Ok(rejected("too-large", detail));
         }
         let new = again
             .headers
@@ -200,7 +200,7 @@ fn bytes(message: &OutboxMessage) -> usize {
 }
 
 fn unknown() -> OpsOutcome {
-    no("dead-letter-unknown", "there is no such dead letter at this service")
+    rejected("dead-letter-unknown", "there is no such dead letter at this service")
 }
 
 /// When an id of version 7 was made.

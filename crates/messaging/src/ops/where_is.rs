@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::Ops;
 use crate::consuming::handler::Failure;
+use crate::consuming::ops_handler::OpsOutcome;
 use crate::ledger::{Ledger, OutboxMessage, Parked};
-use crate::ops::OpsOutcome;
 use crate::publishing::unit::Unit;
 use crate::wire::envelope::header;
 use crate::wire::message::Received;
@@ -38,7 +38,7 @@ impl<L: Ledger> Ops<L> {
             found.parked.iter().map(|row| self.waiting(row)).collect(),
         );
         answer.insert("dead_letters".to_owned(), letters.collect());
-        for handler in self.handlers.iter() {
+        for handler in &self.subscriptions.ops_handlers {
             if let OpsOutcome::Done(Value::Object(more)) = handler.handle(unit, message).await? {
                 answer.extend(more);
             }

@@ -32,12 +32,6 @@ pub enum AppendError {
     },
 }
 
-impl From<AppendError> for crate::consuming::handler::Failure {
-    fn from(error: AppendError) -> Self {
-        Self::poison(error)
-    }
-}
-
 /// Frames messages and passes committed rows on. Cheap to clone.
 pub struct Publisher<L: Ledger> {
     shared: Arc<Shared<L>>,

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::wire::deferral;
 use crate::wire::envelope::Envelope;
 use crate::wire::record::TopicPartition;
-use crate::wire::trace;
+use crate::wire::trace_context;
 
 /// A message that arrived, decoded. Dereferences to its body.
 #[derive(Debug)]
@@ -96,7 +96,7 @@ impl Cause {
     /// [`remote_context`]: crate::remote_context
     pub fn trace_context(&self) -> (Option<String>, Option<String>) {
         match &self.trace {
-            Some(context) => trace::render(context.span().span_context()),
+            Some(context) => trace_context::render(context.span().span_context()),
             None => (self.trace_parent.clone(), self.trace_state.clone()),
         }
     }

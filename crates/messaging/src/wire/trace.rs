@@ -5,14 +5,13 @@
 //! a batch) only links. Messages that are not sampled cost no span: their context is passed on.
 
 use contracts::Timestamp;
-use opentelemetry::trace::{
-    Link, SpanBuilder, SpanContext, SpanId, SpanKind, TraceContextExt, TraceFlags, TraceId, TraceState, Tracer,
-};
+use opentelemetry::trace::{Link, SpanBuilder, SpanContext, SpanKind, TraceContextExt, Tracer};
 use opentelemetry::{Context, KeyValue, global};
 use uuid::Uuid;
 
 use crate::wire::envelope::Envelope;
 use crate::wire::message::{Cause, Received};
+use crate::wire::trace_context::{parse, render};
 
 const TRACER: &str = "rollcall.messaging";
 const SYSTEM: &str = "messaging.system";
@@ -52,14 +51,6 @@ pub(crate) fn created(
         parent.with_span(tracer.build_with_context(span, parent))
     };
     render(context.span().span_context())
-}
-
-/// The trace context that was kept as texts, for a span that continues it; an empty one where there is none.
-pub fn remote_context(trace_parent: Option<&str>, trace_state: Option<&str>) -> Context {
-    match trace_parent.and_then(|parent| parse(parent, trace_state)) {
-        Some(parent) => Context::new().with_remote_span_context(parent),
-        None => Context::new(),
-    }
 }
 
 /// Starts the `process` span of a sampled message; what is said meanwhile becomes its child.
@@ -136,34 +127,4 @@ fn builder(name: &'static str, kind: &'static str, topic: &str, span: SpanKind) 
 
 fn push(span: &mut SpanBuilder, attribute: KeyValue) {
     span.attributes.get_or_insert_default().push(attribute);
-}
-
-/// W3C Trace Context, level 1: `00-<trace id>-<span id>-<flags>`.
-pub(crate) fn render(context: &SpanContext) -> (Option<String>, Option<String>) {
-    if !context.is_valid() {
-        return (None, None);
-    }
-    let parent = format!(
-        "00-{}-{}-{:02x}",
-        context.trace_id(),
-        context.span_id(),
-        context.trace_flags()
-    );
-    let state = context.trace_state().header();
-    (Some(parent), (!state.is_empty()).then_some(state))
-}
-
-fn parse(parent: &str, state: Option<&str>) -> Option<SpanContext> {
-    let mut parts = parent.split('-');
-    let (_version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let context = SpanContext::new(
-        TraceId::from_hex(trace).ok()?,
-        SpanId::from_hex(span).ok()?,
-        TraceFlags::new(u8::from_str_radix(flags, 16).ok()?),
-        true,
-        state
-            .and_then(|state| state.parse::<TraceState>().ok())
-            .unwrap_or_default(),
-    );
-    context.is_valid().then_some(context)
 }

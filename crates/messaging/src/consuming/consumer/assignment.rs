@@ -241,9 +241,9 @@ impl<L: Ledger> Assignments<L> {
     fn start_worker(&self, partition: TopicPartition, position: Option<i64>, begin: Offset, end: i64) {
         let topic = self
             .subscriptions
-            .entries
+            .subscriptions
             .iter()
-            .find(|entry| self.runtime.publisher.topic_name(entry.topic) == partition.topic)
+            .find(|subscription| self.runtime.publisher.topic_name(subscription.topic) == partition.topic)
             .expect("only subscribed topics are assigned");
         let worker = topic.worker(Arc::clone(&self.runtime), partition.clone(), position);
         let (queue, records) = mpsc::channel(self.settings.partition_queue);
