@@ -167,7 +167,7 @@ impl<H> Messages<H> {
             })
             .collect();
         let (ledger, tx) = unit.parts();
-        let mut fresh = ledger.remember(tx, &ids).await?;
+        let mut fresh = ledger.insert_inbox(tx, &ids).await?;
         // Taken out as it is met: a second copy in the same batch is a duplicate too.
         let mut first = |envelope: &Envelope| fresh.remove(&(envelope.id, envelope.attempt));
 
@@ -454,7 +454,7 @@ impl<H> Messages<H> {
             record: kept,
         };
         let (ledger, tx) = unit.parts();
-        ledger.bury(tx, std::slice::from_ref(&letter)).await?;
+        ledger.insert_dead_letters(tx, std::slice::from_ref(&letter)).await?;
         let cause = match envelope {
             Some(envelope) => Cause::of(envelope),
             None => Cause::origin(id, None, opentelemetry::Context::new()),

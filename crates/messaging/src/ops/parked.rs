@@ -57,7 +57,7 @@ impl<L: Ledger> Ops<L> {
         let after = after.as_ref().map(|(topic, key)| (topic.as_str(), *key));
         let limit = page_size(command.limit);
         let (ledger, tx) = unit.parts();
-        let held = ledger.held_keys(tx, after, limit).await?;
+        let held = ledger.pending_keys(tx, after, limit).await?;
         let is_full = held.len() as i64 == limit;
         let cursor = held
             .last()

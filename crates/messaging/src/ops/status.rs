@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::consuming::consumer::Consumer;
 use crate::consuming::handler::Failure;
-use crate::ledger::{HeldTopic, Ledger};
+use crate::ledger::{Ledger, PendingTopic};
 use crate::publishing::unit::Unit;
 use crate::runtime::Runtime;
 use crate::service::Identity;
@@ -87,8 +87,8 @@ impl<L: Ledger> Reporter<L> {
     async fn report(&mut self, started_at: Timestamp) -> Result<(), Failure> {
         let ledger = &self.runtime.ledger;
         let outbox = ledger.outbox_gauge().await?;
-        let dead_letters = ledger.count_letters().await?;
-        let held = ledger.held_topics().await?;
+        let dead_letters = ledger.count_dead_letters().await?;
+        let held = ledger.pending_topics().await?;
         self.show_held(&held);
         let reported_at = Timestamp::now();
         let status = ProcessStatus {
@@ -122,11 +122,11 @@ impl<L: Ledger> Reporter<L> {
     }
 
     /// Shows what waits, and alarms where a gap stays open: the message that is missing may be lost on the way.
-    fn show_held(&mut self, held: &[HeldTopic]) {
+    fn show_held(&mut self, held: &[PendingTopic]) {
         let metrics = &self.runtime.metrics;
         metrics.parked_keys.reset();
         metrics.oldest_gap_age.reset();
-        for HeldTopic {
+        for PendingTopic {
             topic,
             poisoned,
             gaps,

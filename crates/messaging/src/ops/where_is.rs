@@ -19,7 +19,7 @@ impl<L: Ledger> Ops<L> {
         command: &WhereIs,
     ) -> Result<OpsOutcome, Failure> {
         let (ledger, tx) = unit.parts();
-        let found = ledger.where_is(tx, command.message_id).await?;
+        let found = ledger.find_message(tx, command.message_id).await?;
         let (delayed, outbox): (Vec<_>, Vec<_>) = found.outbox.iter().partition(|said| said.due_at.is_some());
         let said = |messages: Vec<&OutboxMessage>| -> Vec<_> {
             messages.into_iter().map(|message| self.said(message)).collect()

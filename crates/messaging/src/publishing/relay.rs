@@ -220,7 +220,7 @@ impl<L: Ledger> Relay<L> {
                 break;
             }
         }
-        if let Err(error) = self.ledger.drop_lease(self.publisher.owner()).await {
+        if let Err(error) = self.ledger.end_lease(self.publisher.owner()).await {
             tell("the lease was not ended; it runs out by itself", &error);
         }
         tracing::info!(left = self.in_flight.len(), "the relay is drained");
@@ -389,7 +389,7 @@ struct Keeper<L: Ledger> {
 impl<L: Ledger> Keeper<L> {
     async fn run(mut self, stop: CancellationToken) {
         // Rows may have been appended already, under the owner that there is.
-        self.take_lease(self.publisher.owner()).await;
+        self.start_lease(self.publisher.owner()).await;
         let mut renewal = ticks(self.lease / 3);
         let mut adoption = ticks(ADOPTION_SCAN);
         let mut measurement = ticks(MEASURE_EVERY);
@@ -446,10 +446,10 @@ impl<L: Ledger> Keeper<L> {
         }
     }
 
-    async fn take_lease(&mut self, owner: Uuid) {
+    async fn start_lease(&mut self, owner: Uuid) {
         // Before the lease is there, rows of this owner may be adopted: a duplicate, no loss.
         self.publisher.set_owner(owner);
-        match self.ledger.take_lease(owner, self.lease).await {
+        match self.ledger.start_lease(owner, self.lease).await {
             Ok(()) => self.leased = true,
             Err(error) => {
                 self.leased = false;
@@ -461,13 +461,13 @@ impl<L: Ledger> Keeper<L> {
     /// A process whose lease ran out takes a new owner id and goes on: others may hold its rows now.
     async fn renew_lease(&mut self) {
         if !self.leased {
-            return self.take_lease(Uuid::now_v7()).await;
+            return self.start_lease(Uuid::now_v7()).await;
         }
         match self.ledger.renew_lease(self.publisher.owner(), self.lease).await {
             Ok(true) => {}
             Ok(false) => {
                 tracing::warn!("the relay's lease ran out; going on under a new one");
-                self.take_lease(Uuid::now_v7()).await;
+                self.start_lease(Uuid::now_v7()).await;
             }
             Err(error) => tell("the lease was not renewed", &error),
         }

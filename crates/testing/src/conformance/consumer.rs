@@ -483,7 +483,7 @@ pub async fn a_hanging_status_report_does_not_delay_the_drain<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;
     let ledger = FaultyLedger::new(store.ledger());
-    let hangs = ledger.faults().pause_before("held_topics");
+    let hangs = ledger.faults().pause_before("pending_topics");
     let process = Process::armed(&store, kafka.settings(), ledger);
     hangs.reached().await;
     let stopped = tokio::time::timeout(DEADLINE, process.stop()).await;

@@ -227,7 +227,9 @@ pub async fn dead_letter_is_shown_while_the_registry_is_down<S: Store>() {
     };
     let ledger = service.ledger();
     let mut tx = ledger.begin().await.expect("a transaction begins");
-    let inserted = ledger.bury(&mut tx, std::slice::from_ref(&dead_letter)).await;
+    let inserted = ledger
+        .insert_dead_letters(&mut tx, std::slice::from_ref(&dead_letter))
+        .await;
     inserted.expect("the dead letter is stored");
     ledger.commit(tx).await.expect("committed");
     assert_eq!(service.dead_letters().await.len(), 1);

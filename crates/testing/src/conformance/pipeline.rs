@@ -145,11 +145,11 @@ pub async fn unexpected_store_error_waits_and_raises_an_alarm<S: Store>() {
     const ALARM: &str = "rollcall_unexpected_store_errors_total";
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
-    service.faults.fail("remember", StoreErrorKind::Unavailable);
+    service.faults.fail("insert_inbox", StoreErrorKind::Unavailable);
     service.deliver(order(key, "add")).await;
     assert_eq!(service.counted(ALARM), 0.0);
 
-    for call in ["begin", "advance", "remember", "append", "commit", "positions"] {
+    for call in ["begin", "advance", "insert_inbox", "append", "commit", "positions"] {
         let before = service.counted(ALARM);
         service.faults.fail(call, StoreErrorKind::Unexpected);
         if call == "positions" {
@@ -259,7 +259,7 @@ pub async fn newest_state_wins<S: Store>() {
 
 /// A batch is retried if the store does not respond, even if only the response to the commit is missing.
 pub async fn a_hanging_transaction_times_out<S: Store>() {
-    for call in ["remember", "commit", "committed"] {
+    for call in ["insert_inbox", "commit", "committed"] {
         let service = Service::<S>::over(S::fresh().await, |settings| {
             settings.transaction_limit = Duration::from_millis(300);
         });
@@ -464,7 +464,7 @@ pub async fn a_crash_at_any_statement_loses_nothing<S: Store>() {
     for (number, call) in (1..).zip([
         "begin",
         "advance",
-        "remember",
+        "insert_inbox",
         "append",
         "commit",
         "sequences",

@@ -128,7 +128,7 @@ pub async fn lost_lease_of_a_single_process_recovers<S: Store>() {
     })
     .await;
 
-    store.ledger().drop_lease(lost).await.expect("the lease is ended");
+    store.ledger().end_lease(lost).await.expect("the lease is ended");
     process.publish([happened(key, 2, "")]).await;
     append(
         &store,

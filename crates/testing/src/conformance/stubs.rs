@@ -52,7 +52,7 @@ pub async fn refused_dead_letter_becomes_a_stub<S: Store>() {
     let mut bad = service.record(order(key, "add"));
     bad.value = Some(Bytes::from_static(b"junk"));
     bad.headers.set("x-origin", "elsewhere");
-    refuse(&service, "bury", TWICE);
+    refuse(&service, "insert_dead_letters", TWICE);
     service
         .deliver_records(vec![bad.clone(), service.record(order(key, "add"))])
         .await;
@@ -81,7 +81,7 @@ pub async fn refused_dead_letter_becomes_a_stub<S: Store>() {
     assert_eq!(service.counted(ALARM), 0.0);
 
     // A record without identifiers.
-    refuse(&service, "bury", TWICE);
+    refuse(&service, "insert_dead_letters", TWICE);
     let mut nameless = service.record(order(key, "add"));
     nameless.key = Some(Bytes::from_static(b"\0"));
     nameless.headers.0.clear();
@@ -230,7 +230,7 @@ pub async fn a_refused_stub_waits_and_raises_an_alarm<S: Store>() {
     let mut bad = service.record(order(key, "add"));
     bad.value = Some(Bytes::from_static(b"junk"));
     // In a batch, alone, as a stub, and three more times. A stub of the log would not help, because the log did not fail.
-    refuse(&service, "bury", 6);
+    refuse(&service, "insert_dead_letters", 6);
     service.deliver_records(vec![bad]).await;
     service.deliver(order(key, "add")).await;
     assert_eq!(service.versions(key).await, [1]);
