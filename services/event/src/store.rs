@@ -19,7 +19,7 @@ impl Store<Event> for EventStore {
         for decided in decisions {
             for (_, event) in &decided.domain_events {
                 let ends_at = match event {
-                    EventEvent::EventPublished(published) => published.ends_at,
+                    EventEvent::EventPublished(published) => published.details.ends_at,
                     // The one that was sent for the end before does nothing.
                     EventEvent::EventRescheduled(rescheduled) => rescheduled.details.ends_at,
                     EventEvent::EventCreated(_)

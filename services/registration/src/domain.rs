@@ -4,7 +4,6 @@ mod check_in;
 mod decisions;
 mod rejection;
 mod seating;
-mod terms;
 mod wanted;
 
 use contracts::{
@@ -74,8 +73,8 @@ impl Aggregate for Roster {
     fn evolve(&mut self, seating: &mut Seating, key: Uuid, event: &RegistrationEvent) {
         self.version += 1;
         match event {
-            RegistrationEvent::RosterOpened(opened) => self.open(opened.event_sequence, terms::of_opened(opened)),
-            RegistrationEvent::RosterChanged(changed) => self.open(changed.event_sequence, terms::of_changed(changed)),
+            RegistrationEvent::RosterOpened(opened) => self.open(opened.event_sequence, &opened.terms),
+            RegistrationEvent::RosterChanged(changed) => self.open(changed.event_sequence, &changed.terms),
             RegistrationEvent::RosterClosed(closed) => {
                 self.event_sequence = closed.event_sequence;
                 self.phase = match closed.reason {
@@ -119,10 +118,10 @@ impl Aggregate for Roster {
 }
 
 impl Roster {
-    fn open(&mut self, event_sequence: i64, terms: Terms) {
+    fn open(&mut self, event_sequence: i64, terms: &Terms) {
         self.event_sequence = event_sequence;
         self.phase = Phase::Open;
-        self.terms = Some(terms);
+        self.terms = Some(terms.clone());
     }
 
     fn newcomer(&self, event_id: Uuid, id: Uuid, user_id: Uuid, place: Place) -> Registration {

@@ -43,10 +43,10 @@ impl Rosters {
         use RegistrationEvent as E;
         match published {
             E::RosterOpened(opened) => {
-                self.capacities.insert(event, opened.capacity);
+                self.capacities.insert(event, opened.terms.capacity);
             }
             E::RosterChanged(changed) => {
-                self.capacities.insert(event, changed.capacity);
+                self.capacities.insert(event, changed.terms.capacity);
             }
             E::RosterClosed(_) | E::AttendeeCheckedIn(_) => {}
             E::SeatConfirmed(it) => self.put(event, it.registration_id, it.user_id, State::Seat),

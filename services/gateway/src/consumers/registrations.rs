@@ -57,8 +57,8 @@ impl Changes {
         let roster = self.rosters.entry(event_id).or_default();
         roster.version = version;
         match &message.body {
-            RegistrationEvent::RosterOpened(opened) => roster.capacity = Some(opened.capacity),
-            RegistrationEvent::RosterChanged(changed) => roster.capacity = Some(changed.capacity),
+            RegistrationEvent::RosterOpened(opened) => roster.capacity = Some(opened.terms.capacity),
+            RegistrationEvent::RosterChanged(changed) => roster.capacity = Some(changed.terms.capacity),
             RegistrationEvent::RosterClosed(_) => roster.closed = true,
             RegistrationEvent::SeatConfirmed(seat) => {
                 roster.taken += 1;

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use axum::http::Method;
 use contracts::{
     Details, EventCancelled, EventChanged, EventCommand, EventEvent, NotificationFact, NotificationFailed,
-    NotificationKind, RegistrationCommand, RegistrationEvent, RosterOpened, SeatConfirmed, Timestamp,
+    NotificationKind, RegistrationCommand, RegistrationEvent, SeatConfirmed, Timestamp,
 };
 use messaging::Outgoing;
 use serde_json::{Value, json};
@@ -126,7 +126,7 @@ async fn no_address_that_somebody_sends_is_ever_called() {
         title: url.clone(),
         description: format!("![x]({url})"),
         venue: url.clone(),
-        ..event_created(ada.id).into()
+        ..event_created(ada.id).details
     };
     let changed = EventChanged {
         details,
@@ -266,7 +266,7 @@ async fn hostile_domain_events_are_kept_and_shown_and_break_nothing() {
             starts_at: Timestamp::parse("0000-01-01T00:00:00Z").expect("a time"),
             ends_at: Timestamp::parse("9999-12-31T23:59:59Z").expect("a time"),
             staff: vec![ada.id; 3],
-            ..event_created(ada.id).into()
+            ..event_created(ada.id).details
         };
         let facts: Vec<EventEvent> = vec![
             // Published before it was created, and changed after it was cancelled.
@@ -291,10 +291,8 @@ async fn hostile_domain_events_are_kept_and_shown_and_break_nothing() {
             app.bench.deliver(Outgoing::<EventEvent>::new(event, fact)).await;
             app.bench.deliver_again().await;
         }
-        let roster = RosterOpened {
-            capacity: i32::MIN,
-            ..roster_opened(ada.id)
-        };
+        let mut roster = roster_opened(ada.id);
+        roster.terms.capacity = i32::MIN;
         let seats: Vec<RegistrationEvent> = vec![
             roster.into(),
             SeatConfirmed {

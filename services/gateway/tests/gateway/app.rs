@@ -244,7 +244,7 @@ impl TestApp {
             }
             .into(),
             EventCommand::RescheduleEvent(reschedule) => {
-                let before = Details::from(event_created(organizer));
+                let before = event_created(organizer).details;
                 EventRescheduled {
                     previous_starts_at: before.starts_at,
                     previous_ends_at: before.ends_at,
@@ -259,7 +259,7 @@ impl TestApp {
             EventCommand::NameStaff(name) => StaffNamed {
                 details: Details {
                     staff: name.staff.clone(),
-                    ..event_created(organizer).into()
+                    ..event_created(organizer).details
                 },
                 published: version > 2,
             }

@@ -32,7 +32,7 @@ impl Door {
         let event = app.has_event(&ada).await;
         let details = Details {
             staff: vec![sam.id],
-            ..event_created(ada.id).into()
+            ..event_created(ada.id).details
         };
         let named = StaffNamed {
             details,

@@ -18,7 +18,7 @@ async fn an_entry_is_what_rfc_5545_says_to_the_byte() {
         title: "Engines; looms, and \\ more".to_owned(),
         description: "Bring:\r\n- a *card*\n- ".to_owned() + &"ü".repeat(60),
         venue: "Somerset House, London".to_owned(),
-        ..event_created(Uuid::now_v7()).into()
+        ..event_created(Uuid::now_v7()).details
     };
     let facts: [EventEvent; 3] = [
         event_created(details.organizer_id).into(),

@@ -299,7 +299,7 @@ async fn all_that_can_happen_to_an_event_in_one_batch_is_the_same_as_one_by_one(
     let details = |title: &str| Details {
         title: title.to_owned(),
         staff: vec![staff],
-        ..event_created(ada.id).into()
+        ..event_created(ada.id).details
     };
     let life: Vec<EventEvent> = vec![
         event_created(ada.id).into(),

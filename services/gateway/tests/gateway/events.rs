@@ -207,8 +207,8 @@ async fn the_list_is_read_page_by_page_in_the_order_of_the_starts() {
     for day in [3, 1, 5, 2, 4, 4] {
         let event = Uuid::now_v7();
         let mut published = event_published(organizer);
-        published.starts_at = Timestamp::parse(&format!("2098-03-0{day}T18:00:00Z")).expect("a time");
-        expected.push((published.starts_at, event));
+        published.details.starts_at = Timestamp::parse(&format!("2098-03-0{day}T18:00:00Z")).expect("a time");
+        expected.push((published.details.starts_at, event));
         let history = [
             Outgoing::<EventEvent>::new(event, event_created(organizer)),
             Outgoing::<EventEvent>::new(event, published),
