@@ -59,7 +59,7 @@ impl Store<Tally> for NoRows {
         Ok(())
     }
 
-    async fn write(&self, _: &mut Unit<Postgres>, _: &mut [Decided<'_, Tally>]) -> Result<(), Failure> {
+    async fn write(&self, _: &mut Unit<Postgres>, _: &(), _: &mut [Decided<'_, Tally>]) -> Result<(), Failure> {
         Ok(())
     }
 }

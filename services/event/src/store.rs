@@ -15,7 +15,12 @@ impl Store<Event> for EventStore {
         Ok(())
     }
 
-    async fn write(&self, unit: &mut Unit<Postgres>, decisions: &mut [Decided<'_, Event>]) -> Result<(), Failure> {
+    async fn write(
+        &self,
+        unit: &mut Unit<Postgres>,
+        _: &(),
+        decisions: &mut [Decided<'_, Event>],
+    ) -> Result<(), Failure> {
         for decided in decisions {
             for (_, event) in &decided.domain_events {
                 let ends_at = match event {

@@ -174,7 +174,7 @@ impl Roster {
 
     /// Does the next piece of what did not fit into one command: ending registrations of a cancelled event, or
     /// promotions after the capacity grew a lot.
-    pub(super) fn go_on(
+    pub(super) fn continue_closing(
         &self,
         seating: &Seating,
         command: &Command<RegistrationCommand>,
