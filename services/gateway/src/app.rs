@@ -11,8 +11,8 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config};
-use crate::consumers;
 use crate::fingerprint::Fingerprints;
+use crate::handlers;
 use crate::limits::Limits;
 use crate::members::Members;
 use crate::operations::{self, Operations};
@@ -95,13 +95,13 @@ impl App {
     pub fn subscriptions(&self) -> Subscriptions<Postgres> {
         let wakes = || self.operations().wakes();
         Subscriptions::new()
-            .handle(with(wakes(), consumers::Replies::new)) // gateway.replies → operations, pending credentials
-            .handle(with(wakes(), consumers::Users::new)) // users → users; a deactivation or erasure ends credentials and roles
-            .handle(with(wakes(), consumers::Profiles::new)) // users.profiles → profiles
-            .handle(with(wakes(), consumers::Events::new)) // events → events, event_history
-            .handle(with(wakes(), consumers::Registrations::new)) // registrations → rosters, registrations
-            .handle(|| consumers::Notifications) // notifications → notifications
-            .handle(|| consumers::Processes) // ops.status → processes
+            .handle(with(wakes(), handlers::Replies::new)) // gateway.replies → operations, pending credentials
+            .handle(with(wakes(), handlers::Users::new)) // users → users; a deactivation or erasure ends credentials and roles
+            .handle(with(wakes(), handlers::Profiles::new)) // users.profiles → profiles
+            .handle(with(wakes(), handlers::Events::new)) // events → events, event_history
+            .handle(with(wakes(), handlers::Registrations::new)) // registrations → rosters, registrations
+            .handle(|| handlers::Notifications) // notifications → notifications
+            .handle(|| handlers::Processes) // ops.status → processes
             .handle_ops(Accounts) // ops.commands → admins, roles
             .handle_ops(Rebuild(self.clone())) // ops.commands → read models anew
     }

@@ -7,7 +7,7 @@ use postgres::Postgres;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::consumers::failed;
+use crate::handlers::failed;
 use crate::roles::Role;
 use crate::security::fact;
 use crate::store::operations::{Kind, New, begin_in};
