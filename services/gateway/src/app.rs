@@ -14,13 +14,13 @@ use crate::config::{self, Config};
 use crate::fingerprint::Fingerprints;
 use crate::handlers;
 use crate::limits::Limits;
-use crate::members::Members;
 use crate::operations::{self, Operations};
 use crate::ops::Accounts;
+use crate::password_resets::{PasswordResetTask, PasswordResets};
 use crate::passwords::Hasher;
-use crate::rebuild::{Places, Rebuild};
-use crate::resets::{ResetTask, Resets};
-use crate::security::{NoteTaker, Notes};
+use crate::principal_cache::PrincipalCache;
+use crate::rebuild::{Endpoints, Rebuild};
+use crate::security::{SecurityLog, SecurityLogWriter};
 use crate::tickets::Tickets;
 use crate::tokens::Tokens;
 
@@ -36,15 +36,15 @@ struct Inner {
     operations: Operations,
     tokens: Tokens,
     hasher: Hasher,
-    members: Members,
+    principals: PrincipalCache,
     fingerprints: Fingerprints,
     limits: Arc<Limits>,
-    notes: Notes,
-    resets: Resets,
+    security_log: SecurityLog,
+    password_resets: PasswordResets,
     links: LinkKey,
     tickets: Tickets,
     http: config::Http,
-    places: Places,
+    rebuild_endpoints: Endpoints,
     publisher: Publisher<Postgres>,
 }
 
@@ -61,13 +61,13 @@ impl App {
             .await
             .context("there is no key for access tokens")?;
         let (operations, of_operations) = Operations::new(pool.clone(), publisher.clone(), config.operations, drain);
-        let (notes, note_taker) = Notes::new(ledger.clone(), publisher.clone());
-        let (resets, reset_task) = Resets::new(ledger.clone(), publisher.clone());
+        let (security_log, note_taker) = SecurityLog::new(ledger.clone(), publisher.clone());
+        let (password_resets, reset_task) = PasswordResets::new(ledger.clone(), publisher.clone());
         let limits = Arc::new(Limits::new(config.limits));
         let tasks = Tasks {
             operations: of_operations,
-            notes: note_taker,
-            resets: reset_task,
+            security_log: note_taker,
+            password_resets: reset_task,
             limits: Arc::clone(&limits),
             tokens: tokens.clone(),
             pool: pool.clone(),
@@ -76,16 +76,16 @@ impl App {
             operations,
             tokens,
             limits,
-            notes,
-            resets,
+            security_log,
+            password_resets,
             links: LinkKey::new(config.link_key.expose()),
             tickets: Tickets::new(&config.ticket_key),
             publisher,
             hasher: Hasher::new(config.passwords),
-            members: Members::new(pool),
+            principals: PrincipalCache::new(pool),
             fingerprints: Fingerprints::new(&config.fingerprint_key),
             http: config.http.clone(),
-            places: Places::of(config),
+            rebuild_endpoints: Endpoints::of(config),
             ledger,
         };
         Ok((Self { inner: Arc::new(inner) }, tasks))
@@ -126,8 +126,8 @@ impl App {
         &self.inner.hasher
     }
 
-    pub fn members(&self) -> &Members {
-        &self.inner.members
+    pub fn principals(&self) -> &PrincipalCache {
+        &self.inner.principals
     }
 
     pub fn fingerprints(&self) -> &Fingerprints {
@@ -138,12 +138,12 @@ impl App {
         &self.inner.limits
     }
 
-    pub fn notes(&self) -> &Notes {
-        &self.inner.notes
+    pub fn security_log(&self) -> &SecurityLog {
+        &self.inner.security_log
     }
 
-    pub fn resets(&self) -> &Resets {
-        &self.inner.resets
+    pub fn password_resets(&self) -> &PasswordResets {
+        &self.inner.password_resets
     }
 
     /// Keys the tokens of mailed links.
@@ -162,8 +162,8 @@ impl App {
     }
 
     /// Where the logs are that read models are made of.
-    pub fn places(&self) -> &Places {
-        &self.inner.places
+    pub fn rebuild_endpoints(&self) -> &Endpoints {
+        &self.inner.rebuild_endpoints
     }
 
     pub fn http(&self) -> &config::Http {
@@ -174,8 +174,8 @@ impl App {
 /// What must be running for requests to be answered.
 pub struct Tasks {
     operations: operations::Tasks,
-    notes: NoteTaker,
-    resets: ResetTask,
+    security_log: SecurityLogWriter,
+    password_resets: PasswordResetTask,
     limits: Arc<Limits>,
     tokens: Tokens,
     pool: PgPool,
@@ -186,8 +186,8 @@ impl Tasks {
     pub async fn run(self, stop: CancellationToken) {
         tokio::join!(
             self.operations.run(stop.clone()),
-            self.notes.run(stop.clone()),
-            self.resets.run(stop.clone()),
+            self.security_log.run(stop.clone()),
+            self.password_resets.run(stop.clone()),
             self.limits.run(stop.clone()),
             self.tokens.run(self.pool, stop),
         );

@@ -11,7 +11,7 @@ use crate::operations::GATEWAY;
 use crate::passwords::Hasher;
 use crate::roles::Role;
 use crate::store::accounts;
-use crate::store::operations::{Kind, New, begin_in};
+use crate::store::operations::{Kind, NewOperation, begin_in};
 
 /// Signs the first admin up, where there is no admin. The role is written with the pending credentials, and goes
 /// with them where the sign-up is refused; then the next start tries again.
@@ -30,7 +30,7 @@ pub async fn first_admin(
         return Ok(());
     }
     let user = Uuid::now_v7();
-    let operation = New {
+    let operation = NewOperation {
         id: Uuid::now_v7(),
         kind: Kind::BootstrapAdmin,
         principal: None,

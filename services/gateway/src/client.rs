@@ -52,11 +52,11 @@ pub fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr
 pub fn of_connection(peer: IpAddr, trusted: &[Network]) -> Option<IpAddr> {
     let peer = peer.to_canonical();
     let is_trusted = trusted.iter().any(|network| network.contains(peer));
-    (!is_trusted).then(|| counted(peer))
+    (!is_trusted).then(|| limit_key(peer))
 }
 
 /// What is counted as one: a host has a whole IPv6 network of 64 bits for itself.
-pub fn counted(address: IpAddr) -> IpAddr {
+pub fn limit_key(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
@@ -119,8 +119,8 @@ mod tests {
 
     #[test]
     fn neighbours_in_one_ipv6_network_are_one_client() {
-        let counted = |text: &str| counted(text.parse().expect("an address")).to_string();
-        assert_eq!(counted("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
-        assert_eq!(counted("192.0.2.1"), "192.0.2.1");
+        let key_of = |text: &str| limit_key(text.parse().expect("an address")).to_string();
+        assert_eq!(key_of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(key_of("192.0.2.1"), "192.0.2.1");
     }
 }

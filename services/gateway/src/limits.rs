@@ -48,7 +48,7 @@ type Buckets<K> = RateLimiter<Option<K>, HashMapStateStore<Option<K>>, DefaultCl
 
 /// How somebody stands with one limit (draft-ietf-httpapi-ratelimit-headers).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct LimitStatus {
     pub name: &'static str,
     pub quota: u32,
     pub remaining: u32,
@@ -59,7 +59,7 @@ pub struct Standing {
 /// Somebody asks too often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the limit {} is reached", .0.name)]
-pub struct TooMany(pub Standing);
+pub struct TooMany(pub LimitStatus);
 
 impl Limits {
     pub fn new(config: config::Limits) -> Self {
@@ -108,7 +108,7 @@ impl<K: Hash + Eq + Clone> Limit<K> {
     }
 
     /// Counts one request. `None`: there is no limit.
-    pub fn take(&self, key: K) -> Result<Option<Standing>, TooMany> {
+    pub fn take(&self, key: K) -> Result<Option<LimitStatus>, TooMany> {
         let Some(buckets) = &self.buckets else {
             return Ok(None);
         };
@@ -127,8 +127,8 @@ impl<K: Hash + Eq + Clone> Limit<K> {
         }
     }
 
-    fn standing(&self, remaining: u32, reset: u64) -> Standing {
-        Standing {
+    fn standing(&self, remaining: u32, reset: u64) -> LimitStatus {
+        LimitStatus {
             name: self.name,
             quota: self.quota,
             remaining,
@@ -144,7 +144,7 @@ impl<K: Hash + Eq + Clone> Limit<K> {
     }
 }
 
-impl Standing {
+impl LimitStatus {
     /// An item of `RateLimit-Policy`.
     pub fn policy(&self) -> String {
         format!("\"{}\";q={};w={WINDOW}", self.name, self.quota)

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::config;
 use crate::error::Error;
-use crate::store::operations::{self as store, Idempotency, Kind, New, Operation, Status};
+use crate::store::operations::{self as store, Idempotency, Kind, NewOperation, Operation, Status};
 use crate::store::{links, sessions};
 
 pub use waiting::Wakes;
@@ -123,7 +123,7 @@ impl Operations {
             .expected_version(intent.expected_version)
             .reply_to(self.inner.publisher.topic_name(&topics::GATEWAY_REPLIES));
         let message = self.inner.publisher.frame(&cause, command)?;
-        let new = New {
+        let new = NewOperation {
             id,
             kind: intent.kind,
             principal,
@@ -188,7 +188,7 @@ impl Operations {
         found.ok_or(Error::Busy)
     }
 
-    fn hold(&self, new: &New) -> Hold {
+    fn hold(&self, new: &NewOperation) -> Hold {
         Hold {
             held: new.idempotency.is_some().then(|| (self.inner.pool.clone(), new.id)),
         }
@@ -210,7 +210,7 @@ pub fn repetition(operation: Operation, idempotency: &Idempotency) -> Result<Ope
     Ok(operation)
 }
 
-fn pending(new: &New) -> Operation {
+fn pending(new: &NewOperation) -> Operation {
     Operation {
         id: new.id,
         kind: new.kind,

@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use crate::handlers::failed;
 use crate::roles::Role;
-use crate::security::fact;
-use crate::store::operations::{Kind, New, begin_in};
+use crate::security::security_fact;
+use crate::store::operations::{Kind, NewOperation, begin_in};
 use crate::store::{accounts, users};
 
 /// Makes admins, and grants roles.
@@ -37,7 +37,7 @@ async fn create_admin(
         let rejected = Rejection::new("already-exists", "There is a user with this id.");
         return Ok(OpsOutcome::Rejected(rejected));
     }
-    let operation = New {
+    let operation = NewOperation {
         id: Uuid::now_v7(),
         kind: Kind::CreateAdmin,
         principal: None,
@@ -98,7 +98,7 @@ async fn grant_role(
             role: grant.role,
             granted_by,
         };
-        unit.publish(&command.cause(), fact(Some(user), granted))?;
+        unit.publish(&command.cause(), security_fact(Some(user), granted))?;
     }
     Ok(OpsOutcome::Done(
         json!({ "user_id": user, "role": role, "granted": is_new }),

@@ -28,7 +28,7 @@ const LONGEST: Duration = OPS_TIME_LIMIT.saturating_sub(Duration::from_secs(60))
 
 /// Where the logs and the shadows are.
 #[derive(Debug, Clone)]
-pub struct Places {
+pub struct Endpoints {
     database: chassis::settings::Url,
     registry: chassis::settings::Url,
     kafka: kafka::Settings,
@@ -62,7 +62,7 @@ struct Report {
     tables: Vec<Difference>,
 }
 
-impl Places {
+impl Endpoints {
     pub fn of(config: &Config) -> Self {
         Self {
             database: config.database.clone(),
@@ -105,7 +105,7 @@ impl Rebuild {
     /// Over a separate connection, because the operation's transaction already holds one of the process's pool.
     async fn run(&self, projection: &Projection) -> Result<Report, Error> {
         let schema = format!("rebuild_{}", projection.name);
-        let database = Postgres::connect(self.0.places().database.as_str(), 1).await?;
+        let database = Postgres::connect(self.0.rebuild_endpoints().database.as_str(), 1).await?;
         let pool = database.pool();
         let rebuilt = tokio::time::timeout(LONGEST, self.rebuild(pool, projection, &schema)).await;
         let rebuilt = rebuilt.unwrap_or(Err(Error::TooLong));
@@ -121,11 +121,11 @@ impl Rebuild {
     /// Nothing that is live is touched before the last transaction.
     async fn rebuild(&self, pool: &PgPool, projection: &Projection, schema: &str) -> Result<Report, Error> {
         let begun = Instant::now();
-        let places = self.0.places();
-        let topic = projection.topic.full_name(&places.kafka.topic_prefix);
+        let endpoints = self.0.rebuild_endpoints();
+        let topic = projection.topic.full_name(&endpoints.kafka.topic_prefix);
         tracing::info!(projection = projection.name, topic, "the read model is made anew");
         shadow::make(pool, schema).await?;
-        let beginnings = read::beginnings(&places.kafka, &topic).await?;
+        let beginnings = read::beginnings(&endpoints.kafka, &topic).await?;
         let mut shadow = Shadow::open(&self.0, projection, schema, beginnings.clone()).await?;
         while shadow.catch_up(&shadow::positions(pool, &topic).await?).await? > CLOSE {}
 

@@ -26,18 +26,18 @@ const DIFFERENT: usize = 4_096;
 const AGAIN_IN: Duration = Duration::from_secs(1);
 
 /// What is said of a user; what is nobody's is kept under the nil id.
-pub fn fact(user: Option<Uuid>, fact: impl Into<SecurityFact>) -> Outgoing<SecurityFact> {
+pub fn security_fact(user: Option<Uuid>, fact: impl Into<SecurityFact>) -> Outgoing<SecurityFact> {
     Outgoing::new(user.unwrap_or_default(), fact)
 }
 
 /// The cause of what a request says beside its operation.
-pub fn request(actor: Actor) -> Cause {
+pub fn request_cause(actor: Actor) -> Cause {
     Cause::origin(Uuid::now_v7(), Some(actor), tracing::Span::current().context())
 }
 
 /// Notes what goes with no transaction: who was denied something. Takes no time of the request. Cheap to clone.
 #[derive(Clone)]
-pub struct Notes {
+pub struct SecurityLog {
     queue: mpsc::Sender<Note>,
     seen: Arc<Mutex<Seen>>,
 }
@@ -54,14 +54,14 @@ struct Seen {
 }
 
 /// Writes notes, many in one transaction.
-pub struct NoteTaker {
+pub struct SecurityLogWriter {
     queue: mpsc::Receiver<Note>,
     ledger: Postgres,
     publisher: Publisher<Postgres>,
 }
 
-impl Notes {
-    pub fn new(ledger: Postgres, publisher: Publisher<Postgres>) -> (Self, NoteTaker) {
+impl SecurityLog {
+    pub fn new(ledger: Postgres, publisher: Publisher<Postgres>) -> (Self, SecurityLogWriter) {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let seen = Seen {
             since: Instant::now(),
@@ -71,7 +71,7 @@ impl Notes {
             queue: sender,
             seen: Arc::new(Mutex::new(seen)),
         };
-        let taker = NoteTaker {
+        let taker = SecurityLogWriter {
             queue: receiver,
             ledger,
             publisher,
@@ -80,14 +80,14 @@ impl Notes {
     }
 
     /// `user`: whom it is about; `actor`: who did it, if somebody was signed in.
-    pub fn note(&self, user: Option<Uuid>, actor: Option<Actor>, denied: impl Into<SecurityFact>) {
+    pub fn record(&self, user: Option<Uuid>, actor: Option<Actor>, denied: impl Into<SecurityFact>) {
         let denied = denied.into();
         if !self.is_new(&denied) {
             return;
         }
         let note = Note {
-            cause: request(actor.unwrap_or(GATEWAY)),
-            fact: fact(user, denied),
+            cause: request_cause(actor.unwrap_or(GATEWAY)),
+            fact: security_fact(user, denied),
         };
         if self.queue.try_send(note).is_err() {
             tracing::warn!("more was denied than can be noted");
@@ -104,7 +104,7 @@ impl Notes {
     }
 }
 
-impl NoteTaker {
+impl SecurityLogWriter {
     /// Runs until `stop`. What was noted before is written.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut notes = Vec::new();

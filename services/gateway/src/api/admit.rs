@@ -12,7 +12,7 @@ use super::principal::{Identity, identify};
 use crate::app::App;
 use crate::client;
 use crate::error::Error;
-use crate::limits::{Standing, TooMany};
+use crate::limits::{LimitStatus, TooMany};
 use crate::principal::Principal;
 use crate::problem::Problem;
 
@@ -54,12 +54,12 @@ pub(super) async fn admit(State(app): State<App>, mut request: Request, next: Ne
 }
 
 /// Counts the request with every limit that it falls under.
-fn stand(app: &App, request: &Request, principal: Option<Principal>) -> Result<Vec<Standing>, TooMany> {
+fn stand(app: &App, request: &Request, principal: Option<Principal>) -> Result<Vec<LimitStatus>, TooMany> {
     let limits = app.limits();
     let (method, headers) = (request.method(), request.headers());
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip());
-    let address = client::counted(client::address(peer, headers, &app.http().trusted_proxies));
+    let address = client::limit_key(client::address(peer, headers, &app.http().trusted_proxies));
     let route = request
         .extensions()
         .get::<MatchedPath>()
@@ -97,23 +97,23 @@ fn note(app: &App, principal: Option<Principal>, method: &Method, route: &Matche
         route: route.as_str().to_owned(),
         code: problem.code.clone(),
     };
-    app.notes()
-        .note(denied.user_id, principal.as_ref().map(Principal::actor), denied);
+    app.security_log()
+        .record(denied.user_id, principal.as_ref().map(Principal::actor), denied);
 }
 
 /// With one that a handler was refused by.
-fn set_headers(response: &mut Response, standings: &[Standing]) {
+fn set_headers(response: &mut Response, standings: &[LimitStatus]) {
     let refused = response
         .extensions_mut()
         .remove::<TooMany>()
         .map(|TooMany(standing)| standing);
-    let all: Vec<Standing> = standings.iter().copied().chain(refused).collect();
+    let all: Vec<LimitStatus> = standings.iter().copied().chain(refused).collect();
     if all.is_empty() {
         return;
     }
     for (name, item) in [
-        (RATE_LIMIT_POLICY, Standing::policy as fn(&Standing) -> String),
-        (RATE_LIMIT, Standing::state),
+        (RATE_LIMIT_POLICY, LimitStatus::policy as fn(&LimitStatus) -> String),
+        (RATE_LIMIT, LimitStatus::state),
     ] {
         let items: Vec<String> = all.iter().map(item).collect();
         if let Ok(value) = HeaderValue::from_str(&items.join(", ")) {

@@ -114,7 +114,7 @@ async fn done(app: &App, viewer: Viewer, operation: Operation) -> Result<Respons
             registration.map(|registration| Json(registration).into_response())
         }
         Kind::CheckIn => {
-            let registration = registrations::at_the_door(pool, id, viewer).await?;
+            let registration = registrations::find_for_check_in(pool, id, viewer).await?;
             registration.map(|registration| Json(registration).into_response())
         }
         // What was asked for is on its way, and that is all there is to see.

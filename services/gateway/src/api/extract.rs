@@ -17,7 +17,7 @@ use super::json::{NO_NUL, read, structural, unreadable};
 use crate::app::App;
 use crate::error::Error;
 use crate::store::operations::Idempotency;
-use crate::store::page::{self, Cut, List, Place};
+use crate::store::page::{self, List, PageCursor, PageRequest};
 
 pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub(super) const PREFER: &str = "prefer";
@@ -91,11 +91,11 @@ pub(super) struct Paging {
 
 impl Paging {
     /// Of a list without filters.
-    pub(super) fn cut<P: Place>(&self) -> Result<Cut<P>, Error> {
+    pub(super) fn cut<P: PageCursor>(&self) -> Result<PageRequest<P>, Error> {
         self.cut_of(List::default())
     }
 
-    pub(super) fn cut_of<P: Place>(&self, list: List) -> Result<Cut<P>, Error> {
+    pub(super) fn cut_of<P: PageCursor>(&self, list: List) -> Result<PageRequest<P>, Error> {
         let limit = limit(self.limit)?;
         let after = match &self.cursor {
             None => None,
@@ -104,7 +104,7 @@ impl Paging {
                 Error::Invalid(vec![fault("cursor", "malformed", message)])
             })?),
         };
-        Ok(Cut { after, limit, list })
+        Ok(PageRequest { after, limit, list })
     }
 }
 

@@ -16,7 +16,7 @@ use super::principal::Member;
 use crate::app::App;
 use crate::error::Error;
 use crate::passwords::Password;
-use crate::security::{fact, request};
+use crate::security::{request_cause, security_fact};
 use crate::store::{accounts, links, sessions};
 use crate::tokens::Refused;
 
@@ -55,7 +55,7 @@ pub(super) async fn change(
             user_id: Some(member.id),
             reason: SignInFailure::WrongPassword,
         };
-        app.notes().note(Some(member.id), Some(member.actor()), failed);
+        app.security_log().record(Some(member.id), Some(member.actor()), failed);
         return Err(wrong());
     }
     let how = Change {
@@ -97,7 +97,7 @@ pub(super) async fn forget(State(app): State<App>, Write { body, .. }: Write<For
     form.check(looks_like_one, "email", "malformed", "This is no e-mail address.");
     form.finish()?;
     app.limits().account(&body.email)?;
-    app.resets().ask(body.email)?;
+    app.password_resets().request(body.email)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -176,7 +176,7 @@ struct Change {
 async fn set(app: &App, password: Password, how: Change) -> Result<StatusCode, Error> {
     let hash = app.hasher().hash(password).await?;
     let mut unit = app.unit().await?;
-    let cause = request(how.actor);
+    let cause = request_cause(how.actor);
     if let Some(token) = &how.link
         && !links::use_up(unit.tx(), Purpose::ResetPassword, &token.link).await?
     {
@@ -194,16 +194,16 @@ async fn set(app: &App, password: Password, how: Change) -> Result<StatusCode, E
         user_id: how.user,
         by_reset: how.link.is_some(),
     };
-    unit.publish(&cause, fact(Some(how.user), changed))?;
+    unit.publish(&cause, security_fact(Some(how.user), changed))?;
     for (user_id, family_id) in sessions::end_all(unit.tx(), &[how.user], how.kept).await? {
         let revoked = SessionFamilyRevoked {
             user_id,
             family_id,
             reason: RevocationReason::PasswordChanged,
         };
-        unit.publish(&cause, fact(Some(user_id), revoked))?;
+        unit.publish(&cause, security_fact(Some(user_id), revoked))?;
     }
     unit.commit().await?;
-    app.members().forget(how.user);
+    app.principals().invalidate(how.user);
     Ok(StatusCode::NO_CONTENT)
 }

@@ -95,7 +95,7 @@ pub(super) async fn identify(headers: &HeaderMap, app: &App) -> Identity {
         .and_then(|token| app.tokens().verify(token));
     match bearer {
         Err(refused) => Identity::Refused(refused),
-        Ok(bearer) => match app.members().principal(bearer).await {
+        Ok(bearer) => match app.principals().find(bearer).await {
             Ok(Some(principal)) => Identity::Somebody(principal),
             Ok(None) => Identity::Refused(Refused::Invalid),
             Err(error) => Identity::Unknown(Arc::new(store_error(error))),

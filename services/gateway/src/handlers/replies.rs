@@ -10,7 +10,7 @@ use super::{failed, wake};
 use crate::links::{link, mail};
 use crate::operations::Wakes;
 use crate::roles::Role;
-use crate::security::fact;
+use crate::security::security_fact;
 use crate::store::operations::{Completion, Effect, Kind, Outcome, Refusal, complete, resources};
 use crate::store::{accounts, links};
 use crate::text::storable;
@@ -108,7 +108,7 @@ impl Handler<Postgres> for Replies {
                     role: Role::Admin.into(),
                     granted_by: None,
                 };
-                unit.publish(&cause, fact(Some(link.user_id), granted))?;
+                unit.publish(&cause, security_fact(Some(link.user_id), granted))?;
             }
             // To the address that this made, however old the profile is that the notification service has.
             let version = profile_version(&reply.body, link.user_id);

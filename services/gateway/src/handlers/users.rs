@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{failed, forget, sequence, wake};
 use crate::operations::Wakes;
-use crate::security::fact;
+use crate::security::security_fact;
 use crate::store::users::{UserRow, save};
 use crate::store::{accounts, sessions};
 
@@ -87,7 +87,7 @@ async fn close(unit: &mut Unit<Postgres>, messages: &[&Received<UserEvent>], use
             role: role.into(),
             revoked_by: None,
         };
-        unit.publish(&cause(user_id), fact(Some(user_id), revoked))?;
+        unit.publish(&cause(user_id), security_fact(Some(user_id), revoked))?;
     }
     for (user_id, family_id) in sessions::end_all(unit.tx(), users, None).await.map_err(failed)? {
         let revoked = SessionFamilyRevoked {
@@ -95,7 +95,7 @@ async fn close(unit: &mut Unit<Postgres>, messages: &[&Received<UserEvent>], use
             family_id,
             reason: RevocationReason::AccountClosed,
         };
-        unit.publish(&cause(user_id), fact(Some(user_id), revoked))?;
+        unit.publish(&cause(user_id), security_fact(Some(user_id), revoked))?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
-use crate::store::operations::{Idempotency, New, begin};
+use crate::store::operations::{Idempotency, NewOperation, begin};
 
 /// Statements that run at once.
 const WRITERS: usize = 2;
@@ -28,7 +28,7 @@ pub(super) enum Written {
 }
 
 struct Asked {
-    new: New,
+    new: NewOperation,
     message: OutboxMessage,
     answer: oneshot::Sender<Result<Written, Error>>,
 }
@@ -46,7 +46,7 @@ pub(super) struct Writer {
 
 impl Handle {
     /// Returns when it is durable, or known to be refused. After [`Error::Store`] it may be there or not.
-    pub(super) async fn write(&self, new: New, message: OutboxMessage) -> Result<Written, Error> {
+    pub(super) async fn write(&self, new: NewOperation, message: OutboxMessage) -> Result<Written, Error> {
         let (answer, answered) = oneshot::channel();
         let asked = Asked { new, message, answer };
         self.queue.try_send(asked).map_err(|_| Error::Busy)?;
@@ -134,7 +134,7 @@ impl Writer {
     }
 }
 
-fn order(new: &New) -> Option<(&str, &str)> {
+fn order(new: &NewOperation) -> Option<(&str, &str)> {
     let idempotency = new.idempotency.as_ref()?;
     Some((&idempotency.scope, &idempotency.key))
 }

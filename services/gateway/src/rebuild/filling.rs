@@ -57,8 +57,8 @@ impl Shadow {
         schema: &str,
         beginnings: Vec<(TopicPartition, i64)>,
     ) -> Result<Self, Error> {
-        let places = app.places();
-        let options: PgConnectOptions = places.database.as_str().parse()?;
+        let endpoints = app.rebuild_endpoints();
+        let options: PgConnectOptions = endpoints.database.as_str().parse()?;
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .connect_with(options.options([("search_path", schema)]))
@@ -70,11 +70,11 @@ impl Shadow {
         };
         let connected = Connected::with_codec(
             identity,
-            places.kafka.clone(),
+            endpoints.kafka.clone(),
             Postgres::over(pool.clone()),
             Metrics::register(&prometheus::Registry::new())?,
             app.operations().publisher().codec().clone(),
-            Some(Registry::new(places.registry.as_str())),
+            Some(Registry::new(endpoints.registry.as_str())),
         );
         let subscriptions = app.subscriptions();
         let mut partitions = Vec::new();
@@ -99,7 +99,7 @@ impl Shadow {
 
     /// Applies what the live read model has applied, and answers how many records that were.
     pub(super) async fn catch_up(&mut self, live: &HashMap<i32, i64>) -> Result<i64, Error> {
-        let kafka = &self.app.places().kafka;
+        let kafka = &self.app.rebuild_endpoints().kafka;
         let stop = CancellationToken::new();
         let (before, mut reported) = (self.records, Instant::now());
         for partition in &mut self.partitions {

@@ -8,7 +8,7 @@ use sqlx::{PgPool, QueryBuilder};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::page::{Cut, Page, TimeAndId};
+use super::page::{Page, PageRequest, TimeAndId};
 use super::viewer::Viewer;
 use crate::text::text;
 
@@ -127,7 +127,7 @@ const SEATS: &str = "
                coalesce(r.waiting, 0) AS waiting) AS seats";
 
 /// All that a person organizes, the newest first.
-pub async fn of_organizer(pool: &PgPool, organizer: Uuid, cut: Cut<Uuid>) -> sqlx::Result<Page<Event>> {
+pub async fn of_organizer(pool: &PgPool, organizer: Uuid, cut: PageRequest<Uuid>) -> sqlx::Result<Page<Event>> {
     let query = format!(
         "SELECT {COLUMNS} FROM events e
          WHERE e.organizer_id = $1 AND ($2::uuid IS NULL OR e.id < $2) ORDER BY e.id DESC LIMIT $3"
@@ -152,7 +152,12 @@ pub async fn find(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Optio
 
 /// By their start, as far as `viewer` may see them. Only what is asked for is in the statement, so that each has the
 /// plan that fits.
-pub async fn list(pool: &PgPool, viewer: Viewer, filter: &Filter, cut: Cut<TimeAndId>) -> sqlx::Result<Page<Event>> {
+pub async fn list(
+    pool: &PgPool,
+    viewer: Viewer,
+    filter: &Filter,
+    cut: PageRequest<TimeAndId>,
+) -> sqlx::Result<Page<Event>> {
     let mut query = QueryBuilder::new(format!("SELECT {COLUMNS} FROM events e"));
     if filter.has_seats.is_some() {
         query.push(SEATS);

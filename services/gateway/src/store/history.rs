@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::page::{Cut, Page};
+use super::page::{Page, PageRequest};
 use super::users::column;
 
 /// A domain event of an event.
@@ -48,7 +48,7 @@ pub enum Moment {
 }
 
 /// From the first on.
-pub async fn of_event(pool: &PgPool, event: Uuid, cut: Cut<i64>) -> sqlx::Result<Page<Entry>> {
+pub async fn of_event(pool: &PgPool, event: Uuid, cut: PageRequest<i64>) -> sqlx::Result<Page<Entry>> {
     let rows = sqlx::query_as(
         "SELECT version, type, at, actor, correlation_id, content FROM event_history
          WHERE event_id = $1 AND version > $2 ORDER BY version LIMIT $3",

@@ -6,7 +6,7 @@ use sqlx::{PgPool, QueryBuilder};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::page::{Cut, Page, TimeAndId};
+use super::page::{Page, PageRequest, TimeAndId};
 use super::users::column;
 use crate::text::text;
 
@@ -94,7 +94,7 @@ pub async fn of_user(
     pool: &PgPool,
     user: Uuid,
     filter: Filter,
-    cut: Cut<TimeAndId>,
+    cut: PageRequest<TimeAndId>,
 ) -> sqlx::Result<Page<Notification>> {
     let mut query = QueryBuilder::new("SELECT id, kind, status, at, event_id, reason FROM notifications");
     query.push(" WHERE user_id = ").push_bind(user);

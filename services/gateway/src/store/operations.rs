@@ -11,7 +11,7 @@ use sqlx::types::Json;
 use sqlx::{PgExecutor, PgPool, Row};
 use uuid::Uuid;
 
-use super::page::{Cut, Page};
+use super::page::{Page, PageRequest};
 use super::users::column;
 use crate::text::text;
 
@@ -85,7 +85,7 @@ impl Kind {
 
 /// An operation before it is written.
 #[derive(Debug, Clone)]
-pub struct New {
+pub struct NewOperation {
     pub id: Uuid,
     pub kind: Kind,
     /// The user who asks.
@@ -204,7 +204,7 @@ pub async fn settled(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<Operation>
 }
 
 /// A user's own, the newest first, without questions.
-pub async fn of_user(pool: &PgPool, user: Uuid, cut: Cut<Uuid>) -> sqlx::Result<Page<Operation>> {
+pub async fn of_user(pool: &PgPool, user: Uuid, cut: PageRequest<Uuid>) -> sqlx::Result<Page<Operation>> {
     let rows = sqlx::query(&format!(
         "{COLUMNS} WHERE o.principal = $1 AND o.kind <> ALL ($4) AND ($2::uuid IS NULL OR o.id < $2)
          ORDER BY o.id DESC LIMIT $3"
@@ -221,7 +221,11 @@ pub async fn of_user(pool: &PgPool, user: Uuid, cut: Cut<Uuid>) -> sqlx::Result<
 
 /// Writes operations, their messages and their pending credentials, in one statement. Answers, for those that are
 /// new, the place in `asked` and the id of the outbox row; the others repeat an Idempotency-Key.
-pub async fn begin(pool: &PgPool, owner: Uuid, asked: &[(New, OutboxMessage)]) -> sqlx::Result<Vec<(usize, i64)>> {
+pub async fn begin(
+    pool: &PgPool,
+    owner: Uuid,
+    asked: &[(NewOperation, OutboxMessage)],
+) -> sqlx::Result<Vec<(usize, i64)>> {
     // Both inserts take their rows by `place`, and the outbox numbers its rows in the order in which they come.
     let (places, rows): (Vec<i64>, Vec<i64>) = sqlx::query_as(
         "WITH asked AS (
@@ -275,7 +279,7 @@ pub async fn begin(pool: &PgPool, owner: Uuid, asked: &[(New, OutboxMessage)]) -
 }
 
 /// Writes an operation that the gateway itself carries out, in this transaction. `false`: it is repeated.
-pub async fn carry_out(tx: &mut postgres::Tx, new: &New) -> sqlx::Result<bool> {
+pub async fn insert_completed(tx: &mut postgres::Tx, new: &NewOperation) -> sqlx::Result<bool> {
     let result = sqlx::query(
         "INSERT INTO operations (
              id, kind, principal, resource_id, scope, idempotency_key, fingerprint, state, completed_at)
@@ -295,7 +299,7 @@ pub async fn carry_out(tx: &mut postgres::Tx, new: &New) -> sqlx::Result<bool> {
 }
 
 /// Writes an operation whose message and credentials the caller writes, in this transaction.
-pub async fn begin_in(tx: &mut postgres::Tx, new: &New) -> sqlx::Result<()> {
+pub async fn begin_in(tx: &mut postgres::Tx, new: &NewOperation) -> sqlx::Result<()> {
     sqlx::query("INSERT INTO operations (id, kind, principal, resource_id) VALUES ($1, $2, $3, $4)")
         .bind(new.id)
         .bind(new.kind.as_str())
@@ -401,15 +405,15 @@ pub async fn clean_up(pool: &PgPool, keys: Duration, operations: Duration) -> sq
     Ok(())
 }
 
-fn scope(new: &New) -> Option<String> {
+fn scope(new: &NewOperation) -> Option<String> {
     new.idempotency.as_ref().map(|idempotency| idempotency.scope.clone())
 }
 
-fn key(new: &New) -> Option<String> {
+fn key(new: &NewOperation) -> Option<String> {
     new.idempotency.as_ref().map(|idempotency| idempotency.key.clone())
 }
 
-fn fingerprint(new: &New) -> Option<Vec<u8>> {
+fn fingerprint(new: &NewOperation) -> Option<Vec<u8>> {
     new.idempotency
         .as_ref()
         .map(|idempotency| idempotency.fingerprint.to_vec())

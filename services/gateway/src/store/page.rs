@@ -23,7 +23,7 @@ pub struct Page<T> {
 }
 
 /// The place in a list after which a page begins: what its last row is sorted by.
-pub trait Place: Sized {
+pub trait PageCursor: Sized {
     fn to_text(&self) -> String;
     fn from_text(text: &str) -> Option<Self>;
 }
@@ -49,14 +49,14 @@ impl List {
 
 /// Which page to read.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Cut<P> {
+pub struct PageRequest<P> {
     /// `None`: the first page.
     pub after: Option<P>,
     pub limit: u16,
     pub list: List,
 }
 
-impl<P: Place> Cut<P> {
+impl<P: PageCursor> PageRequest<P> {
     /// Rows to ask the database for: one more shows whether there is a next page.
     pub fn rows(&self) -> i64 {
         i64::from(self.limit) + 1
@@ -94,18 +94,18 @@ impl<P: Place> Cut<P> {
 }
 
 /// As clients see it: nothing to read anything from.
-pub fn encode(place: &impl Place, list: List) -> String {
+pub fn encode(place: &impl PageCursor, list: List) -> String {
     URL_SAFE_NO_PAD.encode(format!("{:08x}{}", list.0, place.to_text()))
 }
 
 /// `None`: this is no cursor of this list.
-pub fn decode<P: Place>(cursor: &str, list: List) -> Option<P> {
+pub fn decode<P: PageCursor>(cursor: &str, list: List) -> Option<P> {
     let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
     let text = std::str::from_utf8(&bytes).ok()?;
     P::from_text(text.strip_prefix(&format!("{:08x}", list.0))?)
 }
 
-impl Place for Uuid {
+impl PageCursor for Uuid {
     fn to_text(&self) -> String {
         self.simple().to_string()
     }
@@ -115,7 +115,7 @@ impl Place for Uuid {
     }
 }
 
-impl Place for i64 {
+impl PageCursor for i64 {
     fn to_text(&self) -> String {
         self.to_string()
     }
@@ -125,7 +125,7 @@ impl Place for i64 {
     }
 }
 
-impl Place for TimeAndId {
+impl PageCursor for TimeAndId {
     fn to_text(&self) -> String {
         format!("{} {}", self.time.timestamp_micros(), self.id.simple())
     }
@@ -176,7 +176,7 @@ mod tests {
     #[tokio::test]
     async fn a_page_of_large_rows_ends_early_and_leads_to_the_next() {
         let rows = |count: usize| futures::stream::iter((0..count as i64).map(Ok));
-        let cut = Cut {
+        let cut = PageRequest {
             after: None,
             limit: 5,
             list: LIST,
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn the_last_page_has_no_next() {
-        let cut = Cut {
+        let cut = PageRequest {
             after: None,
             limit: 2,
             list: LIST,

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::events::EventStatus;
-use super::page::{Cut, Page};
+use super::page::{Page, PageRequest};
 use super::viewer::Viewer;
 use crate::text::text;
 
@@ -118,7 +118,7 @@ pub async fn find(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Optio
 }
 
 /// The registration, if `viewer` may let its holder in: as the organizer, as staff, as an admin.
-pub async fn at_the_door(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Option<Registration>> {
+pub async fn find_for_check_in(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Option<Registration>> {
     let row = one(
         pool,
         id,
@@ -149,7 +149,7 @@ async fn one(pool: &PgPool, id: Uuid, viewer: Viewer, who: &str) -> sqlx::Result
 }
 
 /// A person's own, the newest first.
-pub async fn of_user(pool: &PgPool, user: Uuid, cut: Cut<Uuid>) -> sqlx::Result<Page<Registration>> {
+pub async fn of_user(pool: &PgPool, user: Uuid, cut: PageRequest<Uuid>) -> sqlx::Result<Page<Registration>> {
     let rows = sqlx::query(&format!(
         "{COLUMNS} WHERE r.user_id = $1 AND ($2::uuid IS NULL OR r.id < $2) ORDER BY r.id DESC LIMIT $3"
     ))
@@ -167,7 +167,7 @@ pub async fn of_user(pool: &PgPool, user: Uuid, cut: Cut<Uuid>) -> sqlx::Result<
 }
 
 /// Those of an event, in the order in which people registered. The caller knows that its organizer asks.
-pub async fn of_event(pool: &PgPool, event: Uuid, cut: Cut<i64>) -> sqlx::Result<Page<Registration>> {
+pub async fn of_event(pool: &PgPool, event: Uuid, cut: PageRequest<i64>) -> sqlx::Result<Page<Registration>> {
     let rows = sqlx::query(&format!(
         "{COLUMNS} WHERE r.event_id = $1 AND r.position > $2 ORDER BY r.position LIMIT $3"
     ))
@@ -252,9 +252,9 @@ impl Listed {
     }
 }
 
-fn page<P: super::page::Place>(
+fn page<P: super::page::PageCursor>(
     rows: &[PgRow],
-    cut: Cut<P>,
+    cut: PageRequest<P>,
     shown: Shown,
     place: impl Fn(&Listed) -> P,
 ) -> sqlx::Result<Page<Registration>> {

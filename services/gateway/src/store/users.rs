@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::accounts::email_key;
-use super::page::{Cut, Page};
+use super::page::{Page, PageRequest};
 use super::viewer::Viewer;
 use crate::roles::Role;
 use crate::text::text;
@@ -98,7 +98,7 @@ pub struct Filter {
 }
 
 /// The newest first. The caller knows that an admin asks.
-pub async fn list(pool: &PgPool, filter: &Filter, cut: Cut<Uuid>) -> sqlx::Result<Page<User>> {
+pub async fn list(pool: &PgPool, filter: &Filter, cut: PageRequest<Uuid>) -> sqlx::Result<Page<User>> {
     let begins = filter.begins.as_ref().map(|text| {
         let text = text.to_lowercase();
         let literal = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");

@@ -353,7 +353,7 @@ impl TestApp {
             .execute(self.database.pool())
             .await
             .expect("the role is new");
-        self.gateway.app.members().forget(person.id);
+        self.gateway.app.principals().invalidate(person.id);
     }
 
     pub(crate) async fn organizer(&self, name: &str) -> Person {

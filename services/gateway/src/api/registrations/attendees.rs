@@ -17,7 +17,7 @@ use crate::api::principal::Organizer;
 use crate::app::App;
 use crate::csv;
 use crate::error::Error;
-use crate::store::page::{self, Cut, List, Page};
+use crate::store::page::{self, List, Page, PageRequest};
 use crate::store::registrations::{self, CancelReason, Registration};
 
 const JSON: &str = "application/json";
@@ -71,7 +71,7 @@ pub(in crate::api) async fn of_event(
 /// The whole list, read as fast as the client takes it. The first rows are read before the answer begins: until then it
 /// can still be a problem.
 async fn whole(pool: &PgPool, event: Uuid, list: List) -> Result<Response, Error> {
-    let cut = move |after| Cut {
+    let cut = move |after| PageRequest {
         after,
         limit: ROWS,
         list,

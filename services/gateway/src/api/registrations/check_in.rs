@@ -43,7 +43,7 @@ pub(in crate::api) async fn check_in(
     Write { body, call }: Write<Shown>,
 ) -> Result<Response, Error> {
     let viewer = member.viewer();
-    let Some(registration) = registrations::at_the_door(app.pool(), id, viewer).await? else {
+    let Some(registration) = registrations::find_for_check_in(app.pool(), id, viewer).await? else {
         // Nobody lets in themselves, but one's own registration is there.
         return match registrations::find(app.pool(), id, viewer).await? {
             Some(_) => Err(Error::NotYours),

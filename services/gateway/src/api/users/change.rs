@@ -163,7 +163,7 @@ async fn command(
     };
     let operation = app.operations().perform(intent).await?;
     if matches!(kind, Kind::DeactivateUser | Kind::EraseUser) {
-        app.members().forget(id);
+        app.principals().invalidate(id);
     }
     answer(app, call, principal.viewer(), operation).await
 }

@@ -23,7 +23,7 @@ use crate::principal::Principal;
 use crate::store::events::{self, Event};
 use crate::store::notifications::{self, Notification};
 use crate::store::operations::{self, Kind};
-use crate::store::page::{self, Cut, List, Page, Place};
+use crate::store::page::{self, List, Page, PageCursor, PageRequest};
 use crate::store::registrations::{self, Registration};
 use crate::store::sessions::{self, Family};
 use crate::store::users::{self, User};
@@ -90,12 +90,12 @@ pub(in crate::api) async fn export(
 }
 
 /// Every page of a list.
-async fn whole<P: Place + Copy, T, F>(mut read: impl FnMut(Cut<P>) -> F) -> sqlx::Result<Vec<T>>
+async fn whole<P: PageCursor + Copy, T, F>(mut read: impl FnMut(PageRequest<P>) -> F) -> sqlx::Result<Vec<T>>
 where
     F: Future<Output = sqlx::Result<Page<T>>>,
 {
     let list = List::default();
-    let mut cut = Cut {
+    let mut cut = PageRequest {
         after: None,
         limit: PIECE,
         list,

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Error;
 use crate::links::{link, mail};
 use crate::operations::GATEWAY;
-use crate::security::request;
+use crate::security::request_cause;
 use crate::store::{accounts, links};
 
 /// E-mails that wait to be looked up; more are refused.
@@ -19,19 +19,19 @@ const QUEUE: usize = 1_024;
 
 /// Takes e-mails. Cheap to clone.
 #[derive(Clone)]
-pub struct Resets(mpsc::Sender<(String, Cause)>);
+pub struct PasswordResets(mpsc::Sender<(String, Cause)>);
 
 /// Looks them up, and has links mailed.
-pub struct ResetTask {
+pub struct PasswordResetTask {
     queue: mpsc::Receiver<(String, Cause)>,
     ledger: Postgres,
     publisher: Publisher<Postgres>,
 }
 
-impl Resets {
-    pub fn new(ledger: Postgres, publisher: Publisher<Postgres>) -> (Self, ResetTask) {
+impl PasswordResets {
+    pub fn new(ledger: Postgres, publisher: Publisher<Postgres>) -> (Self, PasswordResetTask) {
         let (sender, queue) = mpsc::channel(QUEUE);
-        let task = ResetTask {
+        let task = PasswordResetTask {
             queue,
             ledger,
             publisher,
@@ -41,13 +41,13 @@ impl Resets {
 
     /// Has a link mailed to this address, if it is an account's. Who is not mailed one asks again: that a process
     /// dies in between is no reason to keep addresses that may be nobody's.
-    pub fn ask(&self, email: String) -> Result<(), Error> {
-        let asked = self.0.try_send((email, request(GATEWAY)));
+    pub fn request(&self, email: String) -> Result<(), Error> {
+        let asked = self.0.try_send((email, request_cause(GATEWAY)));
         asked.map_err(|_| Error::Busy)
     }
 }
 
-impl ResetTask {
+impl PasswordResetTask {
     /// Runs until `stop`. What was asked before is done.
     pub async fn run(mut self, stop: CancellationToken) {
         loop {

@@ -19,12 +19,12 @@ const BELIEVED: Duration = Duration::from_secs(1);
 const REMEMBERED: usize = 20_000;
 
 /// The roles of those who may sign in, looked up and remembered for a moment.
-pub struct Members {
+pub struct PrincipalCache {
     pool: PgPool,
     known: RwLock<HashMap<Bearer, (Instant, Option<Roles>)>>,
 }
 
-impl Members {
+impl PrincipalCache {
     pub fn new(pool: PgPool) -> Self {
         Self {
             pool,
@@ -33,7 +33,7 @@ impl Members {
     }
 
     /// `None`: this user, or this session, can't do anything (any more).
-    pub async fn principal(&self, bearer: Bearer) -> sqlx::Result<Option<Principal>> {
+    pub async fn find(&self, bearer: Bearer) -> sqlx::Result<Option<Principal>> {
         let principal = |roles| Principal {
             id: bearer.user,
             roles,
@@ -61,7 +61,7 @@ impl Members {
     }
 
     /// What this process itself has changed need not be believed.
-    pub fn forget(&self, user: Uuid) {
+    pub fn invalidate(&self, user: Uuid) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.retain(|bearer, _| bearer.user != user);
     }
