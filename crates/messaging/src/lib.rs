@@ -30,7 +30,9 @@ pub use publishing::publisher::{AppendError, MAX_VALUE_BYTES, Publisher};
 pub use publishing::relay::{Error as RelayError, Relay};
 pub use publishing::unit::Unit;
 pub use runtime::OPS_TIME_LIMIT;
-pub use service::{Connected, Identity, Listening, Parts};
+#[cfg(feature = "testing")]
+pub use service::Inputs;
+pub use service::Messaging;
 pub use wire::envelope::{CONTENT_TYPE, Envelope, EnvelopeError, header};
 pub use wire::message::{Cause, Outgoing, Received};
 pub use wire::record::{Headers, Record, TopicPartition};

@@ -12,8 +12,8 @@ use futures::future::join_all;
 use messaging::kafka::Settings;
 use messaging::ledger::{DeadLetter, Ledger, Parked};
 use messaging::{
-    Cause, Connected, Identity, Metrics, Outgoing, PartitionWorker, Publisher, Received, Record, Released,
-    Subscriptions, TopicPartition, header,
+    Cause, Messaging, Metrics, Outgoing, PartitionWorker, Publisher, Received, Record, Released, Subscriptions,
+    TopicPartition, header,
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -36,7 +36,7 @@ pub struct Bench<L: Ledger> {
     ledger: L,
     inside: Arc<dyn Inside>,
     subscriptions: Arc<Subscriptions<L>>,
-    connected: RwLock<Arc<Connected<L>>>,
+    connected: RwLock<Arc<Messaging<L>>>,
     workers: Mutex<Workers>,
     log: Arc<Log>,
     left_over: Mutex<LeftOver>,
@@ -172,7 +172,7 @@ impl<L: Ledger> Bench<L> {
         topic.full_name(&self.settings.topic_prefix)
     }
 
-    fn connected(&self) -> Arc<Connected<L>> {
+    fn connected(&self) -> Arc<Messaging<L>> {
         Arc::clone(&self.connected.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -523,15 +523,10 @@ fn connect<L: Ledger>(
     schemas: &Schemas,
     ledger: &L,
     metrics: &Metrics,
-) -> Connected<L> {
-    let identity = Identity {
-        service,
-        instance: Uuid::now_v7(),
-        version: "test",
-    };
+) -> Messaging<L> {
     let (codec, registry) = ((schemas.codec)(), schemas.registry.clone());
-    Connected::with_codec(
-        identity,
+    Messaging::with_codec(
+        service,
         settings.clone(),
         ledger.clone(),
         metrics.clone(),

@@ -16,7 +16,6 @@ use crate::consuming::handler::Failure;
 use crate::ledger::{Ledger, PendingTopic};
 use crate::publishing::unit::Unit;
 use crate::runtime::Runtime;
-use crate::service::Identity;
 use crate::wire::message::{Cause, Outgoing};
 
 const REPORT_EVERY: Duration = Duration::from_secs(3);
@@ -41,15 +40,16 @@ impl<L: Ledger> Reporter<L> {
     pub(crate) fn new(
         runtime: Arc<Runtime<L>>,
         consumer: Consumer<L>,
-        identity: &Identity,
+        instance: Uuid,
+        version: &'static str,
         health: Health,
         gap_alarm: Duration,
     ) -> Self {
         Self {
             runtime,
             consumer,
-            instance: identity.instance,
-            version: identity.version,
+            instance,
+            version,
             health,
             gap_alarm,
             alarmed: HashSet::new(),

@@ -5,12 +5,11 @@ use std::time::{Duration, Instant};
 
 use contracts::Registry;
 use messaging::ledger::StoreError;
-use messaging::{Connected, Identity, Metrics, PartitionWorker, TopicPartition, read};
+use messaging::{Messaging, Metrics, PartitionWorker, TopicPartition, read};
 use postgres::Postgres;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::projections::Projection;
 use crate::app::App;
@@ -25,7 +24,7 @@ pub(super) struct Shadow {
     partitions: Vec<Partition>,
     records: i64,
     // What the workers say goes to an outbox that no relay looks into.
-    _connected: Connected<Postgres>,
+    _connected: Messaging<Postgres>,
 }
 
 struct Partition {
@@ -63,13 +62,8 @@ impl Shadow {
             .max_connections(1)
             .connect_with(options.options([("search_path", schema)]))
             .await?;
-        let identity = Identity {
-            service: "gateway",
-            instance: Uuid::now_v7(),
-            version: "rebuild",
-        };
-        let connected = Connected::with_codec(
-            identity,
+        let connected = Messaging::with_codec(
+            "gateway",
             endpoints.kafka.clone(),
             Postgres::over(pool.clone()),
             Metrics::register(&prometheus::Registry::new())?,

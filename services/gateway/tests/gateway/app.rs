@@ -15,7 +15,7 @@ use contracts::{
 };
 use gateway::roles::Role;
 use gateway::{App, Config, MIGRATIONS, api};
-use messaging::{Connected, Identity, Metrics, Outgoing, Received, kafka};
+use messaging::{Messaging, Metrics, Outgoing, Received, kafka};
 use postgres::Postgres;
 use serde_json::{Value, json};
 use testing::{Bench, KafkaTopics, PostgresDatabase, eventually};
@@ -34,7 +34,7 @@ pub(crate) struct Gateway {
     pub(crate) app: App,
     router: Router,
     // The publisher's other end.
-    _connected: Connected<Postgres>,
+    _connected: Messaging<Postgres>,
     _stop: DropGuard,
 }
 
@@ -80,15 +80,10 @@ impl Gateway {
         );
         let config = settings.read(Config::from_settings).expect("valid settings");
         let registry = prometheus::Registry::new();
-        let identity = Identity {
-            service: "gateway",
-            instance: Uuid::now_v7(),
-            version: "test",
-        };
         let mut kafka = kafka::Settings::new("nowhere.invalid:9092");
         kafka.topic_prefix = "bench.".to_owned();
         let metrics = Metrics::register(&registry).expect("the registry is empty");
-        let connected = Connected::with_codec(identity, kafka, ledger.clone(), metrics, Codec::local(), None);
+        let connected = Messaging::with_codec("gateway", kafka, ledger.clone(), metrics, Codec::local(), None);
         let stop = CancellationToken::new();
         let (app, tasks) = App::new(&config, ledger, connected.publisher().clone(), stop.child_token())
             .await

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use contracts::{Actor, Codec, CreateEvent, CreateUser, Date, EventCommand, Message, Timestamp, UserCommand, topics};
 use messaging::kafka::Settings;
-use messaging::{Connected, Envelope, Identity, Metrics, PartitionWorker, Record, TopicPartition};
+use messaging::{Envelope, Messaging, Metrics, PartitionWorker, Record, TopicPartition};
 use postgres::Postgres;
 use rollcall::servers::Servers;
 use rollcall::system::Database;
@@ -92,14 +92,9 @@ async fn one_run(
     ledger.migrate(migrations).await?;
     let settings = Settings::new(&servers.kafka);
     messaging::Ledger::housekeeping(&ledger, settings.inbox_retention).await?;
-    let identity = Identity {
-        service,
-        instance: Uuid::now_v7(),
-        version: "bench",
-    };
     let metrics = Metrics::register(&prometheus::Registry::new())?;
     let codec = Codec::local();
-    let connected = Connected::with_codec(identity, settings, ledger.clone(), metrics, codec.clone(), None);
+    let connected = Messaging::with_codec(service, settings, ledger.clone(), metrics, codec.clone(), None);
     let mut runs = Vec::new();
     for partition in 0..WORKERS as i32 {
         let worker = connected.worker(&subscriptions, topic, partition).await?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use contracts::{Codec, UserCreated, UserEvent, topics};
 use messaging::kafka::Settings;
-use messaging::{Cause, Connected, Identity, Metrics, Outgoing, Unit};
+use messaging::{Cause, Messaging, Metrics, Outgoing, Unit};
 use postgres::Postgres;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
@@ -112,20 +112,8 @@ async fn relay_p99(servers: &Servers) -> Result<f64> {
     let database = Database::create(servers, "bench_relay").await?;
     let ledger = Postgres::connect(&database.url, 8).await?;
     ledger.migrate(&sqlx::migrate::Migrator::DEFAULT).await?;
-    let identity = Identity {
-        service: "user",
-        instance: Uuid::now_v7(),
-        version: "bench",
-    };
     let metrics = Metrics::register(&prometheus::Registry::new())?;
-    let connected = Connected::with_codec(
-        identity,
-        settings.clone(),
-        ledger.clone(),
-        metrics,
-        Codec::local(),
-        None,
-    );
+    let connected = Messaging::with_codec("user", settings.clone(), ledger.clone(), metrics, Codec::local(), None);
     let publisher = connected.publisher().clone();
     let stop = CancellationToken::new();
     let relay = tokio::spawn(connected.into_relay()?.run(stop.clone()));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use contracts::{Codec, EventEvent, topics};
 use messaging::kafka::Settings;
-use messaging::{Connected, Failure, Handler, Identity, Metrics, Received, Subscriptions, Unit};
+use messaging::{Failure, Handler, Messaging, Metrics, Received, Subscriptions, Unit};
 use postgres::{Postgres, store_error};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
@@ -134,18 +134,14 @@ pub(crate) async fn start(
     subscriptions: Subscriptions<Postgres>,
     stop: &CancellationToken,
 ) -> Result<tokio::task::JoinHandle<Result<()>>> {
-    let identity = Identity {
-        service,
-        instance: Uuid::now_v7(),
-        version: "bench",
-    };
     let metrics = Metrics::register(&prometheus::Registry::new())?;
-    let connected = Connected::with_codec(identity, settings.clone(), ledger, metrics, codec.clone(), None);
-    let (relay, listening) = connected.listen(subscriptions, chassis::Health::new()).await?.relay();
+    messaging::Ledger::housekeeping(&ledger, settings.inbox_retention).await?;
+    let connected = Messaging::with_codec(service, settings.clone(), ledger, metrics, codec.clone(), None);
+    let (relay, consumer) = connected.unchecked(subscriptions, chassis::Health::new())?;
     let (inputs, outputs) = (stop.clone(), CancellationToken::new());
     Ok(tokio::spawn(async move {
         let relay = tokio::spawn(relay.run(outputs.clone()));
-        listening.run(inputs).await?;
+        consumer.run(inputs).await?;
         outputs.cancel();
         relay.await??;
         Ok(())
