@@ -3,6 +3,7 @@
 pub(crate) mod arrival;
 pub(crate) mod consumer;
 pub(crate) mod handler;
+pub(crate) mod known_failures;
 pub(crate) mod log;
 pub(crate) mod ops_handler;
 pub(crate) mod pipeline;
@@ -12,5 +13,4 @@ pub(crate) mod sequence;
 pub(crate) mod stub;
 pub(crate) mod subscription;
 pub(crate) mod subscriptions;
-pub(crate) mod verdict;
 pub(crate) mod worker;

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::backoff::Stopped;
+use crate::consuming::known_failures::{KnownFailure, KnownFailures};
 use crate::consuming::sequence::Numbered;
-use crate::consuming::verdict::{Verdict, Verdicts};
 use crate::ledger::Ledger;
 use crate::runtime::Runtime;
 use crate::wire::envelope::{Envelope, EnvelopeError, Place};
@@ -71,12 +71,12 @@ impl<M> Arrival<M> {
 }
 
 /// A message's place in its key's order; `None` for what has none.
-pub(crate) fn numbered<M>(item: &Arrival<M>, index: usize, verdicts: &Verdicts) -> Option<Numbered<usize>> {
+pub(crate) fn numbered<M>(item: &Arrival<M>, index: usize, known: &KnownFailures) -> Option<Numbered<usize>> {
     let poison = match &item.content {
         Content::Dead { .. } => return None,
         Content::Unreadable(..) => true,
         Content::Unhandled(_) => false,
-        Content::Message(message) => verdicts.get(&message.envelope.id).is_some(),
+        Content::Message(message) => known.get(&message.envelope.id).is_some(),
     };
     let place = item.place()?;
     Some(Numbered {
@@ -89,10 +89,10 @@ pub(crate) fn numbered<M>(item: &Arrival<M>, index: usize, verdicts: &Verdicts) 
 }
 
 /// What went wrong with a message; empty for one that merely waits.
-pub(crate) fn error_of<M>(item: &Arrival<M>, id: Uuid, verdicts: &Verdicts) -> String {
-    match (&item.content, verdicts.get(&id)) {
-        (Content::Unreadable(_, error), _) | (_, Some(Verdict::Poison(error))) => text(error),
-        (_, Some(Verdict::Defer(Rejection { code, .. }) | Verdict::Reject(Rejection { code, .. }))) => {
+pub(crate) fn error_of<M>(item: &Arrival<M>, id: Uuid, known: &KnownFailures) -> String {
+    match (&item.content, known.get(&id)) {
+        (Content::Unreadable(_, error), _) | (_, Some(KnownFailure::Poison(error))) => text(error),
+        (_, Some(KnownFailure::Defer(Rejection { code, .. }) | KnownFailure::Reject(Rejection { code, .. }))) => {
             format!("only commands can be rejected or deferred ({code})")
         }
         (_, None) => String::new(),

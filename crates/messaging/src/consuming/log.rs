@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use crate::backoff::Stopped;
 use crate::consuming::handler::{Failure, LogHandler};
+use crate::consuming::known_failures::KnownFailures;
 use crate::consuming::stub;
-use crate::consuming::verdict::Verdicts;
 use crate::consuming::worker::{Body, Setback, Taking, age};
 use crate::ledger::{Ledger, StoreError, StoreErrorKind};
 use crate::publishing::unit::Unit;
@@ -132,12 +132,12 @@ impl<L: Ledger> Body<L> for Log<L> {
         _: &Runtime<L>,
         unit: &mut Unit<L>,
         items: &[Record],
-        verdicts: &Verdicts,
+        known: &KnownFailures,
         _: Taking,
     ) -> Result<(), Setback> {
-        let refused = verdicts.log_refused().or_else(|| {
+        let refused = known.log_refusal().or_else(|| {
             let single = items.first()?;
-            verdicts.record_refused(single.offset)
+            known.record_refusal(single.offset)
         });
         self.log(unit, &items.iter().collect::<Vec<_>>(), refused).await
     }
@@ -205,12 +205,12 @@ impl<L: Ledger, B: Body<L>> Body<L> for Logged<L, B> {
         runtime: &Runtime<L>,
         unit: &mut Unit<L>,
         items: &[B::Item],
-        verdicts: &Verdicts,
+        known: &KnownFailures,
         taking: Taking,
     ) -> Result<(), Setback> {
         let records: Vec<_> = items.iter().map(B::record).collect();
-        self.log.log(unit, &records, verdicts.log_refused()).await?;
-        self.body.write(runtime, unit, items, verdicts, taking).await
+        self.log.log(unit, &records, known.log_refusal()).await?;
+        self.body.write(runtime, unit, items, known, taking).await
     }
 
     fn committed(&mut self, runtime: &Runtime<L>, items: &[B::Item]) {

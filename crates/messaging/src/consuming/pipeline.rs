@@ -14,9 +14,9 @@ use uuid::Uuid;
 use crate::backoff::Stopped;
 use crate::consuming::arrival::{Arrival, Content, decode, decode_known, error_of, keys, numbered};
 use crate::consuming::handler::{Failure, Handler};
+use crate::consuming::known_failures::{KnownFailure, KnownFailures};
 use crate::consuming::sequence::{self, Numbered, Plan};
 use crate::consuming::stub;
-use crate::consuming::verdict::{Verdict, Verdicts};
 use crate::consuming::worker::{Body, Setback, Taking, age};
 use crate::ledger::{DeadLetter, InboxEntry, Ledger, Parked, Sequence};
 use crate::publishing::publisher::AppendError;
@@ -91,16 +91,14 @@ impl<L: Ledger, H: Handler<L>> Body<L> for Messages<H> {
         runtime: &Runtime<L>,
         unit: &mut Unit<L>,
         items: &[Self::Item],
-        verdicts: &Verdicts,
+        known: &KnownFailures,
         taking: Taking,
     ) -> Result<(), Setback> {
         self.seen = Seen::default();
         match self.kind {
-            Kind::DomainEvents => self.write_sequenced(runtime, unit, items, verdicts, taking).await,
-            Kind::State => self.write_newest(runtime, unit, items, verdicts, taking).await,
-            Kind::Commands | Kind::Replies | Kind::Facts => {
-                self.write_once(runtime, unit, items, verdicts, taking).await
-            }
+            Kind::DomainEvents => self.write_sequenced(runtime, unit, items, known, taking).await,
+            Kind::State => self.write_newest(runtime, unit, items, known, taking).await,
+            Kind::Commands | Kind::Replies | Kind::Facts => self.write_once(runtime, unit, items, known, taking).await,
         }
     }
 
@@ -150,7 +148,7 @@ impl<H> Messages<H> {
         runtime: &Runtime<L>,
         unit: &mut Unit<L>,
         items: &[Arrival<H::Message>],
-        verdicts: &Verdicts,
+        known: &KnownFailures,
         taking: Taking,
     ) -> Result<(), Setback>
     where
@@ -182,32 +180,32 @@ impl<H> Messages<H> {
                     envelope,
                 } => {
                     if envelope.as_ref().is_none_or(&mut first) {
-                        self.bury(runtime, unit, item, *reason, detail, verdicts).await?;
+                        self.bury(runtime, unit, item, *reason, detail, known).await?;
                     }
                 }
                 Content::Message(message) if !first(&message.envelope) => self.seen.duplicates += 1,
                 Content::Message(message) => {
                     let envelope = &message.envelope;
-                    match verdicts.get(&envelope.id) {
+                    match known.get(&envelope.id) {
                         None if self.kind == Kind::Commands && runtime.has_expired(envelope) => {
                             let reason = DeadLetterReason::Expired;
                             let detail = "older than the inbox remembers: it may have been executed";
-                            self.bury(runtime, unit, item, reason, detail, verdicts).await?;
+                            self.bury(runtime, unit, item, reason, detail, known).await?;
                         }
                         None => apply.push(message),
-                        Some(Verdict::Poison(error)) => {
+                        Some(KnownFailure::Poison(error)) => {
                             let reason = DeadLetterReason::Poison;
-                            self.bury(runtime, unit, item, reason, error, verdicts).await?;
+                            self.bury(runtime, unit, item, reason, error, known).await?;
                         }
-                        Some(Verdict::Defer(then)) if self.kind == Kind::Commands => {
+                        Some(KnownFailure::Defer(then)) if self.kind == Kind::Commands => {
                             unit.defer(message, then).map_err(|error| blame(envelope, error))?;
                         }
-                        Some(Verdict::Reject(rejected)) if self.kind == Kind::Commands => {
+                        Some(KnownFailure::Reject(rejected)) if self.kind == Kind::Commands => {
                             unit.reject(message, rejected).map_err(|error| blame(envelope, error))?;
                         }
-                        Some(Verdict::Defer(_) | Verdict::Reject(_)) => {
-                            let error = error_of(item, envelope.id, verdicts);
-                            self.bury(runtime, unit, item, DeadLetterReason::Poison, &error, verdicts)
+                        Some(KnownFailure::Defer(_) | KnownFailure::Reject(_)) => {
+                            let error = error_of(item, envelope.id, known);
+                            self.bury(runtime, unit, item, DeadLetterReason::Poison, &error, known)
                                 .await?;
                         }
                     }
@@ -223,7 +221,7 @@ impl<H> Messages<H> {
         runtime: &Runtime<L>,
         unit: &mut Unit<L>,
         items: &[Arrival<H::Message>],
-        verdicts: &Verdicts,
+        known: &KnownFailures,
         taking: Taking,
     ) -> Result<(), Setback>
     where
@@ -242,14 +240,14 @@ impl<H> Messages<H> {
                 Content::Message(message) => message,
                 Content::Unhandled(_) | Content::Unreadable(..) => continue,
                 Content::Dead { reason, detail, .. } => {
-                    self.bury(runtime, unit, item, *reason, detail, verdicts).await?;
+                    self.bury(runtime, unit, item, *reason, detail, known).await?;
                     continue;
                 }
             };
             let envelope = &message.envelope;
             let version = envelope.sequence.unwrap_or(0);
-            let known = newest.get(&envelope.key).or_else(|| stored.get(&envelope.key));
-            if known.is_some_and(|known| version <= known.last) {
+            let current = newest.get(&envelope.key).or_else(|| stored.get(&envelope.key));
+            if current.is_some_and(|current| version <= current.last) {
                 self.seen.duplicates += 1;
                 continue;
             }
@@ -259,11 +257,11 @@ impl<H> Messages<H> {
                 ..Sequence::default()
             };
             newest.insert(envelope.key, state);
-            match verdicts.get(&envelope.id) {
+            match known.get(&envelope.id) {
                 None => apply.push(message),
                 Some(_) => {
-                    let error = error_of(item, envelope.id, verdicts);
-                    self.bury(runtime, unit, item, DeadLetterReason::Poison, &error, verdicts)
+                    let error = error_of(item, envelope.id, known);
+                    self.bury(runtime, unit, item, DeadLetterReason::Poison, &error, known)
                         .await?;
                 }
             }
@@ -280,7 +278,7 @@ impl<H> Messages<H> {
         runtime: &Runtime<L>,
         unit: &mut Unit<L>,
         items: &[Arrival<H::Message>],
-        verdicts: &Verdicts,
+        known: &KnownFailures,
         taking: Taking,
     ) -> Result<(), Setback>
     where
@@ -292,7 +290,7 @@ impl<H> Messages<H> {
         let topic = first.record.partition.topic.clone();
         for item in items {
             if let Content::Dead { reason, detail, .. } = &item.content {
-                self.bury(runtime, unit, item, *reason, detail, verdicts).await?;
+                self.bury(runtime, unit, item, *reason, detail, known).await?;
             }
         }
         let (ledger, tx) = unit.parts();
@@ -306,7 +304,7 @@ impl<H> Messages<H> {
 
         // A handle below `items.len()` is an arrival, above it one that waited.
         let item = |index: usize| items.get(index).unwrap_or_else(|| &waiting[index - items.len()]);
-        let numbered = |index: usize| numbered(item(index), index, verdicts);
+        let numbered = |index: usize| numbered(item(index), index, known);
         let plan = sequence::plan(
             &stored,
             (items.len()..items.len() + waiting.len())
@@ -317,10 +315,9 @@ impl<H> Messages<H> {
         self.seen.duplicates += plan.duplicates.len();
         self.seen.gaps += plan.gaps;
         for fork in &plan.forks {
-            self.fork(runtime, unit, &topic, item(fork.item), fork, verdicts)
-                .await?;
+            self.fork(runtime, unit, &topic, item(fork.item), fork, known).await?;
         }
-        self.carry_out(runtime, unit, &topic, &stored, plan, item, verdicts, taking)
+        self.carry_out(runtime, unit, &topic, &stored, plan, item, known, taking)
             .await
     }
 
@@ -334,7 +331,7 @@ impl<H> Messages<H> {
         stored: &HashMap<Uuid, Sequence>,
         plan: Plan<usize>,
         item: impl Fn(usize) -> &'a Arrival<H::Message>,
-        verdicts: &Verdicts,
+        known: &KnownFailures,
         taking: Taking,
     ) -> Result<(), Setback>
     where
@@ -349,8 +346,8 @@ impl<H> Messages<H> {
         let mut park = Vec::with_capacity(plan.park.len());
         for message in &plan.park {
             let item = item(message.item);
-            let error = error_of(item, message.id, verdicts);
-            let (record, error) = stub::kept(&item.record, &error, verdicts, &mut self.seen.stubs);
+            let error = error_of(item, message.id, known);
+            let (record, error) = stub::kept(&item.record, &error, known, &mut self.seen.stubs);
             park.push(Parked {
                 key: message.key,
                 sequence: message.sequence,
@@ -374,7 +371,7 @@ impl<H> Messages<H> {
         // What waits behind a poison message is not loaded, so the plan did not see them.
         let is_fork = |message: &&Numbered<usize>| forks.contains(&(message.key, message.sequence));
         for message in plan.park.iter().filter(is_fork) {
-            self.fork(runtime, unit, topic, item(message.item), message, verdicts)
+            self.fork(runtime, unit, topic, item(message.item), message, known)
                 .await?;
         }
         set_sequences(unit, topic, stored, plan.sequences).await
@@ -388,13 +385,13 @@ impl<H> Messages<H> {
         topic: &str,
         item: &Arrival<M>,
         fork: &Numbered<usize>,
-        verdicts: &Verdicts,
+        known: &KnownFailures,
     ) -> Result<(), Setback> {
         tracing::error!(topic, key = %fork.key, sequence = fork.sequence, message_id = %fork.id,
             "the same sequence under another id: was the producer restored from a backup?");
         self.seen.forks += 1;
         let detail = format!("sequence {} came before under another id", fork.sequence);
-        self.bury(runtime, unit, item, DeadLetterReason::Fork, &detail, verdicts)
+        self.bury(runtime, unit, item, DeadLetterReason::Fork, &detail, known)
             .await
     }
 
@@ -439,14 +436,14 @@ impl<H> Messages<H> {
         item: &Arrival<M>,
         reason: DeadLetterReason,
         detail: &str,
-        verdicts: &Verdicts,
+        known: &KnownFailures,
     ) -> Result<(), Setback> {
         let record = &item.record;
         let envelope = item.envelope();
         let id = Uuid::now_v7();
         tracing::error!(partition = %record.partition, offset = record.offset, ?reason, detail, dead_letter = %id,
             "a record is a dead letter");
-        let (kept, detail) = stub::kept(record, detail, verdicts, &mut self.seen.stubs);
+        let (kept, detail) = stub::kept(record, detail, known, &mut self.seen.stubs);
         let letter = DeadLetter {
             id,
             reason,
@@ -491,7 +488,7 @@ impl<H> Messages<H> {
         unit: &mut Unit<L>,
         topic: &str,
         key: Uuid,
-        verdicts: &Verdicts,
+        known: &KnownFailures,
     ) -> Result<Released, Setback>
     where
         H: Handler<L>,
@@ -505,7 +502,7 @@ impl<H> Messages<H> {
         let parked = waiting
             .iter()
             .enumerate()
-            .filter_map(|(index, item)| numbered(item, index, verdicts))
+            .filter_map(|(index, item)| numbered(item, index, known))
             .collect();
         let plan = sequence::release(key, *state, parked);
         let released = Released {
@@ -519,7 +516,7 @@ impl<H> Messages<H> {
             &stored,
             plan,
             |index| &waiting[index],
-            verdicts,
+            known,
             Taking::OneByOne,
         )
         .await?;

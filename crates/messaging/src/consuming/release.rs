@@ -7,8 +7,8 @@ use chassis::error_chain;
 use uuid::Uuid;
 
 use crate::consuming::handler::{Failure, Handler};
+use crate::consuming::known_failures::{KnownFailure, KnownFailures};
 use crate::consuming::pipeline::{Messages, Released};
-use crate::consuming::verdict::{Verdict, Verdicts};
 use crate::consuming::worker::{Body, Setback};
 use crate::ledger::{CommitError, Ledger};
 use crate::publishing::unit::Unit;
@@ -31,11 +31,11 @@ pub(crate) async fn run<L: Ledger, H: Handler<L>>(
     partition: TopicPartition,
     key: Uuid,
 ) -> Result<Released, Error> {
-    let mut verdicts = Verdicts::new();
+    let mut known = KnownFailures::new();
     let mut last = String::from("it was tried too often");
     let mut back_off = Duration::from_millis(20);
     for _ in 0..ATTEMPTS {
-        let attempted = attempt(&runtime, &mut body, &partition, key, &verdicts).await;
+        let attempted = attempt(&runtime, &mut body, &partition, key, &known).await;
         if attempted.is_err() {
             Body::<L>::forget(&mut body);
         }
@@ -48,10 +48,10 @@ pub(crate) async fn run<L: Ledger, H: Handler<L>>(
             Err(Setback::Failed { message, failure }) => match (message, failure) {
                 // Known from now on: the next attempt stops in front of it.
                 (Some(id), Failure::Poison(error)) => {
-                    verdicts.insert(id, Verdict::Poison(error_chain(error.as_ref())));
+                    known.insert(id, KnownFailure::Poison(error_chain(error.as_ref())));
                 }
                 (Some(id), Failure::Reject(rejected) | Failure::Defer(rejected)) => {
-                    verdicts.insert(id, Verdict::Reject(rejected));
+                    known.insert(id, KnownFailure::Reject(rejected));
                 }
                 (_, failure) => {
                     last = error_chain(&failure);
@@ -71,13 +71,13 @@ async fn attempt<L: Ledger, H: Handler<L>>(
     body: &mut Messages<H>,
     partition: &TopicPartition,
     key: Uuid,
-    verdicts: &Verdicts,
+    known: &KnownFailures,
 ) -> Result<Released, Setback> {
     let mut unit = Unit::begin(&runtime.ledger, &runtime.publisher).await?;
     let result = async {
         let (ledger, tx) = unit.parts();
         ledger.lock_position(tx, partition).await?;
-        body.release(runtime, &mut unit, &partition.topic, key, verdicts).await
+        body.release(runtime, &mut unit, &partition.topic, key, known).await
     }
     .await;
     match result {

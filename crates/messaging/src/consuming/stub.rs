@@ -7,14 +7,14 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::consuming::arrival::text;
-use crate::consuming::verdict::Verdicts;
+use crate::consuming::known_failures::KnownFailures;
 use crate::wire::envelope::header;
 use crate::wire::record::{Headers, Record};
 
 /// Returns what is kept of a record that is dead-lettered or parked, and the text beside it: the record itself, or a stub
 /// if the store refuses the record. Stubs are counted.
-pub(crate) fn kept(record: &Record, detail: &str, verdicts: &Verdicts, stubs: &mut usize) -> (Record, String) {
-    let Some(refused) = verdicts.record_refused(record.offset) else {
+pub(crate) fn kept(record: &Record, detail: &str, known: &KnownFailures, stubs: &mut usize) -> (Record, String) {
+    let Some(refused) = known.record_refusal(record.offset) else {
         return (record.clone(), text(detail));
     };
     *stubs += 1;

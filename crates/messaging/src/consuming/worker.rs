@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::backoff::{Stopped, wait_or_stop};
 use crate::consuming::handler::{BoxError, Failure};
-use crate::consuming::verdict::{Otherwise, Verdict, Verdicts};
+use crate::consuming::known_failures::{Fallback, KnownFailure, KnownFailures};
 use crate::ledger::{CommitError, Ledger, StoreError, StoreErrorKind};
 use crate::publishing::unit::Unit;
 use crate::runtime::Runtime;
@@ -98,7 +98,7 @@ pub(crate) trait Body<L: Ledger>: Send + 'static {
         runtime: &Runtime<L>,
         unit: &mut Unit<L>,
         items: &[Self::Item],
-        verdicts: &Verdicts,
+        known: &KnownFailures,
         taking: Taking,
     ) -> impl Future<Output = Result<(), Setback>> + Send;
 
@@ -152,7 +152,7 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
             if items.is_empty() {
                 return Ok(());
             }
-            match self.attempt(&items, &Verdicts::new(), Taking::Together).await {
+            match self.attempt(&items, &KnownFailures::new(), Taking::Together).await {
                 Ok(()) => return Ok(()),
                 Err(Setback::OutOfDate) => self.read_position(stop).await?,
                 Err(
@@ -181,10 +181,10 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
 
     /// Applies a single record. A failed attempt is rolled back and made again, knowing what failed.
     async fn apply_one(&mut self, item: &[B::Item], stop: &CancellationToken) -> Result<(), Stopped> {
-        let mut verdicts = Verdicts::new();
+        let mut known = KnownFailures::new();
         let mut back_off = FIRST_BACK_OFF;
         while B::record(&item[0]).offset >= self.position.unwrap_or(0) {
-            match self.attempt(item, &verdicts, Taking::OneByOne).await {
+            match self.attempt(item, &known, Taking::OneByOne).await {
                 Ok(()) => return Ok(()),
                 Err(Setback::OutOfDate) => self.read_position(stop).await?,
                 Err(Setback::Failed { message, failure }) => match (message, failure) {
@@ -192,24 +192,24 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
                         self.wait(&mut back_off, &error, stop).await?;
                     }
                     (Some(id), Failure::Defer(then)) => {
-                        verdicts.insert(id, Verdict::Defer(then));
+                        known.insert(id, KnownFailure::Defer(then));
                     }
                     (Some(id), Failure::Reject(rejected)) => {
-                        verdicts.insert(id, Verdict::Reject(rejected));
+                        known.insert(id, KnownFailure::Reject(rejected));
                     }
                     (Some(id), Failure::Poison(error)) => {
                         tracing::error!(
                             partition = %self.partition, offset = B::record(&item[0]).offset, message_id = %id,
                             error = error_chain(error.as_ref()), "this message can't be applied"
                         );
-                        verdicts.insert(id, Verdict::Poison(error_chain(error.as_ref())));
+                        known.insert(id, KnownFailure::Poison(error_chain(error.as_ref())));
                     }
                     // The store refused what the record leads to, and will refuse it every time.
                     (None, failure) => {
                         let reason = reason(&failure);
                         let offset = B::record(&item[0]).offset;
-                        let otherwise = verdicts.refused(B::message(&item[0]), offset, &reason);
-                        self.refused(&item[0], otherwise, failure, &mut back_off, stop).await?;
+                        let fallback = known.note_refusal(B::message(&item[0]), offset, &reason);
+                        self.refused(&item[0], fallback, failure, &mut back_off, stop).await?;
                     }
                 },
                 Err(
@@ -222,13 +222,13 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
                 Err(Setback::Uncommitted(failure)) => {
                     let reason = reason(&failure);
                     let offset = B::record(&item[0]).offset;
-                    let otherwise = verdicts.refused(B::message(&item[0]), offset, &reason);
-                    let otherwise = otherwise.or_else(|| verdicts.refused_by_the_log(reason));
-                    self.refused(&item[0], otherwise, failure, &mut back_off, stop).await?;
+                    let fallback = known.note_refusal(B::message(&item[0]), offset, &reason);
+                    let fallback = fallback.or_else(|| known.note_log_refusal(reason));
+                    self.refused(&item[0], fallback, failure, &mut back_off, stop).await?;
                 }
                 Err(Setback::Unlogged(failure)) => {
-                    let otherwise = verdicts.refused_by_the_log(reason(&failure));
-                    self.refused(&item[0], otherwise, failure, &mut back_off, stop).await?;
+                    let fallback = known.note_log_refusal(reason(&failure));
+                    self.refused(&item[0], fallback, failure, &mut back_off, stop).await?;
                 }
             }
         }
@@ -240,14 +240,14 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
     async fn refused(
         &mut self,
         item: &B::Item,
-        otherwise: Option<Otherwise>,
+        fallback: Option<Fallback>,
         failure: Failure,
         back_off: &mut Duration,
         stop: &CancellationToken,
     ) -> Result<(), Stopped> {
         let offset = B::record(item).offset;
-        if let Some(otherwise) = otherwise {
-            tracing::error!(partition = %self.partition, offset, ?otherwise, error = reason(&failure),
+        if let Some(fallback) = fallback {
+            tracing::error!(partition = %self.partition, offset, ?fallback, error = reason(&failure),
                 "the store refuses what this record leads to; the next attempt asks less of it");
             return Ok(());
         }
@@ -258,9 +258,9 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
     }
 
     /// One transaction, within its limit.
-    async fn attempt(&mut self, items: &[B::Item], verdicts: &Verdicts, taking: Taking) -> Result<(), Setback> {
+    async fn attempt(&mut self, items: &[B::Item], known: &KnownFailures, taking: Taking) -> Result<(), Setback> {
         let limit = self.runtime.transaction_limit(&self.partition.topic);
-        match tokio::time::timeout(limit, self.transact(items, verdicts, taking)).await {
+        match tokio::time::timeout(limit, self.transact(items, known, taking)).await {
             Ok(outcome) => outcome,
             // Perhaps the commit was under way: the relay looks for its rows, and the next attempt meets the position.
             Err(_) => {
@@ -272,7 +272,7 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
     }
 
     /// The position, then everything that the items mean, then the commit.
-    async fn transact(&mut self, items: &[B::Item], verdicts: &Verdicts, taking: Taking) -> Result<(), Setback> {
+    async fn transact(&mut self, items: &[B::Item], known: &KnownFailures, taking: Taking) -> Result<(), Setback> {
         let runtime = Arc::clone(&self.runtime);
         let next = B::record(items.last().expect("an attempt has items")).offset + 1;
         let mut unit = Unit::begin(&runtime.ledger, &runtime.publisher)
@@ -282,7 +282,7 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
         let written = {
             let (ledger, tx) = unit.parts();
             match ledger.advance(tx, &self.partition, self.position, next).await {
-                Ok(true) => self.body.write(&runtime, &mut unit, items, verdicts, taking).await,
+                Ok(true) => self.body.write(&runtime, &mut unit, items, known, taking).await,
                 Ok(false) => Err(Setback::OutOfDate),
                 Err(error) => Err(Setback::blameless(error)),
             }
