@@ -1,4 +1,4 @@
-//! What requests and handlers share.
+//! The state that requests and handlers share.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::config::{self, Config};
 use crate::fingerprint::Fingerprints;
 use crate::handlers;
 use crate::limits::Limits;
-use crate::operations::{self, Operations};
+use crate::operations::{self, OperationNotifier, Operations};
 use crate::ops::Accounts;
 use crate::password_resets::{PasswordResetTask, PasswordResets};
 use crate::passwords::Hasher;
@@ -24,8 +24,9 @@ use crate::security::{SecurityLog, SecurityLogWriter};
 use crate::tickets::Tickets;
 use crate::tokens::Tokens;
 
-/// One gateway process. Several share a database, and what is kept here is needed by none of them to be right.
-/// Cheap to clone.
+/// The state of one gateway process. Cheap to clone.
+///
+/// Several processes share a database. Their correctness never depends on the state in memory.
 #[derive(Clone)]
 pub struct App {
     inner: Arc<Inner>,
@@ -49,7 +50,12 @@ struct Inner {
 }
 
 impl App {
-    /// `drain`: from then on no request waits for its outcome. The tasks must run for requests to be answered.
+    /// Creates the state and its background tasks. Requests are only processed while the tasks run.
+    ///
+    /// Once `drain` is cancelled, no request waits for the outcome of its operation.
+    ///
+    /// # Errors
+    /// Returns an error if the keys of the access tokens cannot be loaded.
     pub async fn new(
         config: &Config,
         ledger: Postgres,
@@ -59,15 +65,15 @@ impl App {
         let pool = ledger.pool().clone();
         let tokens = Tokens::load(&config.tokens, &pool)
             .await
-            .context("there is no key for access tokens")?;
-        let (operations, of_operations) = Operations::new(pool.clone(), publisher.clone(), config.operations, drain);
-        let (security_log, note_taker) = SecurityLog::new(ledger.clone(), publisher.clone());
-        let (password_resets, reset_task) = PasswordResets::new(ledger.clone(), publisher.clone());
+            .context("cannot load the keys of the access tokens")?;
+        let (operations, operation_tasks) = Operations::new(pool.clone(), publisher.clone(), config.operations, drain);
+        let (security_log, security_log_writer) = SecurityLog::new(ledger.clone(), publisher.clone());
+        let (password_resets, password_reset_task) = PasswordResets::new(ledger.clone(), publisher.clone());
         let limits = Arc::new(Limits::new(config.limits));
         let tasks = Tasks {
-            operations: of_operations,
-            security_log: note_taker,
-            password_resets: reset_task,
+            operations: operation_tasks,
+            security_log: security_log_writer,
+            password_resets: password_reset_task,
             limits: Arc::clone(&limits),
             tokens: tokens.clone(),
             pool: pool.clone(),
@@ -85,25 +91,30 @@ impl App {
             principals: PrincipalCache::new(pool),
             fingerprints: Fingerprints::new(&config.fingerprint_key),
             http: config.http.clone(),
-            rebuild_endpoints: Endpoints::of(config),
+            rebuild_endpoints: Endpoints::from_config(config),
             ledger,
         };
         Ok((Self { inner: Arc::new(inner) }, tasks))
     }
 
-    /// Everything the gateway listens to, on one screen. No row is written by two of them.
+    /// Returns all subscriptions of the gateway. No two of them write the same row.
     pub fn subscriptions(&self) -> Subscriptions<Postgres> {
-        let wakes = || self.operations().wakes();
         Subscriptions::new()
-            .handle(with(wakes(), handlers::Replies::new)) // gateway.replies → operations, pending credentials
-            .handle(with(wakes(), handlers::Users::new)) // users → users; a deactivation or erasure ends credentials and roles
-            .handle(with(wakes(), handlers::Profiles::new)) // users.profiles → profiles
-            .handle(with(wakes(), handlers::Events::new)) // events → events, event_history
-            .handle(with(wakes(), handlers::Registrations::new)) // registrations → rosters, registrations
+            .handle(self.notifying(handlers::Replies)) // gateway.replies → operations, pending credentials
+            .handle(self.notifying(handlers::Users)) // users → users; a deactivation or erasure ends credentials and roles
+            .handle(self.notifying(handlers::Profiles)) // users.profiles → profiles
+            .handle(self.notifying(handlers::Events)) // events → events, event_history
+            .handle(self.notifying(handlers::Registrations)) // registrations → rosters, registrations
             .handle(|| handlers::Notifications) // notifications → notifications
             .handle(|| handlers::Processes) // ops.status → processes
             .handle_ops(Accounts) // ops.commands → admins, roles
-            .handle_ops(Rebuild(self.clone())) // ops.commands → read models anew
+            .handle_ops(Rebuild(self.clone())) // ops.commands → rebuilt read models
+    }
+
+    /// Returns a constructor of handlers that notify the requests of this process.
+    fn notifying<H>(&self, handler: fn(OperationNotifier) -> H) -> impl Fn() -> H + use<H> {
+        let notifier = self.operations().notifier();
+        move || handler(notifier.clone())
     }
 
     pub fn ledger(&self) -> &Postgres {
@@ -146,22 +157,22 @@ impl App {
         &self.inner.password_resets
     }
 
-    /// Keys the tokens of mailed links.
+    /// Returns the key that signs the tokens of mailed links.
     pub fn links(&self) -> &LinkKey {
         &self.inner.links
     }
 
-    /// Makes the codes of tickets.
+    /// Returns the generator of ticket codes.
     pub fn tickets(&self) -> &Tickets {
         &self.inner.tickets
     }
 
-    /// A transaction, for what the gateway itself decides.
+    /// Begins a transaction, for changes that the gateway itself decides.
     pub async fn unit(&self) -> Result<Unit<Postgres>, StoreError> {
         Unit::begin(&self.inner.ledger, &self.inner.publisher).await
     }
 
-    /// Where the logs are that read models are made of.
+    /// Returns the endpoints that a rebuild of a read model connects to.
     pub fn rebuild_endpoints(&self) -> &Endpoints {
         &self.inner.rebuild_endpoints
     }
@@ -171,7 +182,7 @@ impl App {
     }
 }
 
-/// What must be running for requests to be answered.
+/// The background tasks that requests depend on.
 pub struct Tasks {
     operations: operations::Tasks,
     security_log: SecurityLogWriter,
@@ -182,7 +193,7 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// Runs until `stop`. What was handed in before is written.
+    /// Runs until `stop`. Work that is queued at that time is still done.
     pub async fn run(self, stop: CancellationToken) {
         tokio::join!(
             self.operations.run(stop.clone()),
@@ -192,8 +203,4 @@ impl Tasks {
             self.tokens.run(self.pool, stop),
         );
     }
-}
-
-fn with<W: Clone, H>(wakes: W, make: fn(W) -> H) -> impl Fn() -> H {
-    move || make(wakes.clone())
 }

@@ -1,4 +1,4 @@
-//! What the gateway does with the messages that it listens to: a batch is a few set-based statements.
+//! The handlers of the messages that the gateway consumes. Each writes a batch with a few set-based statements.
 
 mod events;
 mod notifications;
@@ -8,11 +8,13 @@ mod registrations;
 mod replies;
 mod users;
 
+use std::collections::HashMap;
+
 use messaging::{Failure, Received, Unit};
 use postgres::{Postgres, store_error};
 use uuid::Uuid;
 
-use crate::operations::Wakes;
+use crate::operations::OperationNotifier;
 use crate::store::accounts;
 use crate::store::users::delete_profiles;
 
@@ -24,25 +26,51 @@ pub use registrations::Registrations;
 pub use replies::Replies;
 pub use users::Users;
 
-/// What a database error means for the pipeline.
+/// Maps a database error to a failure of the pipeline.
 pub(crate) fn failed(error: sqlx::Error) -> Failure {
     store_error(error).into()
 }
 
-/// Forgets persons: the profile and all that goes with it, also what lies aside. Whichever comes first, the domain event
-/// or the profile's tombstone, does all of it.
-async fn forget(unit: &mut Unit<Postgres>, users: &[Uuid]) -> Result<(), Failure> {
+/// Erases the personal data of users: the profile, everything else that is stored about them, and parked and
+/// dead-lettered messages.
+///
+/// The domain event and the profile's tombstone both erase everything, because either may arrive first.
+async fn erase(unit: &mut Unit<Postgres>, users: &[Uuid]) -> Result<(), Failure> {
     delete_profiles(unit.tx(), users).await.map_err(failed)?;
-    accounts::forget(unit.tx(), users).await.map_err(failed)?;
+    accounts::erase(unit.tx(), users).await.map_err(failed)?;
     Ok(unit.erase(users).await?)
 }
 
-/// Those who wait for an operation that one of these messages belongs to may look.
-fn wake<M>(wakes: &Wakes, messages: &[&Received<M>]) {
-    wakes.passed(messages.iter().map(|message| message.envelope.correlation_id));
+/// Notifies the requests that wait for the operations that these messages belong to.
+fn notify_waiters<M>(notifier: &OperationNotifier, messages: &[&Received<M>]) {
+    notifier.notify(messages.iter().map(|message| message.envelope.correlation_id));
 }
 
-/// The place of a domain event in its stream.
+/// Returns the newest state of each key, and the keys whose newest message is a tombstone.
+///
+/// `state` returns `None` for a tombstone.
+fn newest<'a, M, T>(
+    messages: &[&'a Received<M>],
+    state: impl Fn(&'a Received<M>) -> Option<T>,
+) -> (HashMap<Uuid, T>, Vec<Uuid>) {
+    let mut states = HashMap::new();
+    let mut deleted = Vec::new();
+    let newest: HashMap<Uuid, &'a Received<M>> = messages
+        .iter()
+        .map(|message| (message.envelope.key, *message))
+        .collect();
+    for (key, message) in newest {
+        match state(message) {
+            Some(state) => {
+                states.insert(key, state);
+            }
+            None => deleted.push(key),
+        }
+    }
+    (states, deleted)
+}
+
+/// Returns the sequence number of a domain event or of a state message.
 fn sequence<M>(message: &Received<M>) -> i64 {
     message.envelope.sequence.unwrap_or(0)
 }

@@ -1,5 +1,5 @@
-//! Who has forgotten a password. What is done for them is done after they were answered: neither the answer nor its
-//! time tells whether there is such an account.
+//! Requests for a new password. They are processed after the response, so that neither the response nor its time reveals
+//! whether the account exists.
 
 use chassis::error_chain;
 use contracts::links::Purpose;
@@ -14,14 +14,14 @@ use crate::operations::GATEWAY;
 use crate::security::request_cause;
 use crate::store::{accounts, links};
 
-/// E-mails that wait to be looked up; more are refused.
+/// Maximum number of requests that wait to be processed. Further requests are refused.
 const QUEUE: usize = 1_024;
 
-/// Takes e-mails. Cheap to clone.
+/// Accepts requests for a new password. Cheap to clone.
 #[derive(Clone)]
 pub struct PasswordResets(mpsc::Sender<(String, Cause)>);
 
-/// Looks them up, and has links mailed.
+/// Processes the requests: reads the account and publishes the command that mails a link.
 pub struct PasswordResetTask {
     queue: mpsc::Receiver<(String, Cause)>,
     ledger: Postgres,
@@ -39,40 +39,45 @@ impl PasswordResets {
         (Self(sender), task)
     }
 
-    /// Has a link mailed to this address, if it is an account's. Who is not mailed one asks again: that a process
-    /// dies in between is no reason to keep addresses that may be nobody's.
+    /// Has a link mailed to this address if it belongs to an account.
+    ///
+    /// The request is kept in memory only, because it may hold an address without an account. If the process dies before
+    /// the link is mailed, the user must send the request again.
+    ///
+    /// # Errors
+    /// Returns [`Error::Busy`] if the queue is full.
     pub fn request(&self, email: String) -> Result<(), Error> {
-        let asked = self.0.try_send((email, request_cause(GATEWAY)));
-        asked.map_err(|_| Error::Busy)
+        let queued = self.0.try_send((email, request_cause(GATEWAY)));
+        queued.map_err(|_| Error::Busy)
     }
 }
 
 impl PasswordResetTask {
-    /// Runs until `stop`. What was asked before is done.
+    /// Runs until `stop`. Requests that are in the queue at that time are still processed.
     pub async fn run(mut self, stop: CancellationToken) {
         loop {
-            let asked = tokio::select! {
+            let request = tokio::select! {
                 biased;
-                asked = self.queue.recv() => asked,
+                request = self.queue.recv() => request,
                 () = stop.cancelled() => None,
             };
-            let Some((email, cause)) = asked else { return };
-            if let Err(error) = self.mail(&email, &cause).await {
+            let Some((email, cause)) = request else { return };
+            if let Err(error) = self.process(&email, &cause).await {
                 let error = error_chain(&error);
                 tracing::warn!(
                     error,
-                    "a link for a new password was not mailed: who asked has to ask again"
+                    "cannot mail a link for a new password; the user must request it again: {error}"
                 );
             }
         }
     }
 
-    async fn mail(&self, email: &str, cause: &Cause) -> Result<(), Error> {
-        let known = accounts::by_email(self.ledger.pool(), email).await?;
-        let Some(known) = known.filter(|known| known.is_open) else {
+    async fn process(&self, email: &str, cause: &Cause) -> Result<(), Error> {
+        let account = accounts::by_email(self.ledger.pool(), email).await?;
+        let Some(account) = account.filter(|account| account.is_open) else {
             return Ok(());
         };
-        let link = link(Purpose::ResetPassword, known.user_id);
+        let link = link(Purpose::ResetPassword, account.user_id);
         let mut unit = Unit::begin(&self.ledger, &self.publisher).await?;
         links::add(unit.tx(), &[(Purpose::ResetPassword, link)]).await?;
         unit.publish(cause, mail(Purpose::ResetPassword, &link))?;

@@ -1,4 +1,4 @@
-//! Who may act now.
+//! A cache of the roles of signed-in users.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -12,57 +12,56 @@ use crate::roles::Roles;
 use crate::store::accounts;
 use crate::tokens::Bearer;
 
-/// How long an answer is believed: after that, the tokens of a deactivated user or an ended session are worth nothing,
-/// and a role that was taken away is gone.
-const BELIEVED: Duration = Duration::from_secs(1);
-/// Sessions that are remembered. A full memory is emptied.
-const REMEMBERED: usize = 20_000;
+/// How long an entry is valid. A deactivation, the end of a session or a revoked role takes effect within this time.
+const MAX_AGE: Duration = Duration::from_secs(1);
+/// Maximum number of entries. A full cache is cleared.
+const MAX_ENTRIES: usize = 20_000;
 
-/// The roles of those who may sign in, looked up and remembered for a moment.
+/// The roles of the users who are signed in, by session. Entries are read from the store and cached for [`MAX_AGE`].
 pub struct PrincipalCache {
     pool: PgPool,
-    known: RwLock<HashMap<Bearer, (Instant, Option<Roles>)>>,
+    entries: RwLock<HashMap<Bearer, (Instant, Option<Roles>)>>,
 }
 
 impl PrincipalCache {
     pub fn new(pool: PgPool) -> Self {
         Self {
             pool,
-            known: RwLock::default(),
+            entries: RwLock::default(),
         }
     }
 
-    /// `None`: this user, or this session, can't do anything (any more).
+    /// Returns the user of an access token, or `None` if the account is closed or the session has ended.
     pub async fn find(&self, bearer: Bearer) -> sqlx::Result<Option<Principal>> {
         let principal = |roles| Principal {
             id: bearer.user,
             roles,
             session: bearer.session,
         };
-        let known = self
-            .known
+        let entry = self
+            .entries
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .get(&bearer)
             .copied();
-        if let Some((since, roles)) = known
-            && since.elapsed() < BELIEVED
+        if let Some((read_at, roles)) = entry
+            && read_at.elapsed() < MAX_AGE
         {
             return Ok(roles.map(principal));
         }
-        let asked = Instant::now();
+        let read_at = Instant::now();
         let roles = accounts::roles_in_session(&self.pool, bearer.user, bearer.session).await?;
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= REMEMBERED {
-            known.clear();
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        if entries.len() >= MAX_ENTRIES {
+            entries.clear();
         }
-        known.insert(bearer, (asked, roles));
+        entries.insert(bearer, (read_at, roles));
         Ok(roles.map(principal))
     }
 
-    /// What this process itself has changed need not be believed.
+    /// Removes the entries of a user. A change that this process makes thereby takes effect here at once.
     pub fn invalidate(&self, user: Uuid) {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|bearer, _| bearer.user != user);
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|bearer, _| bearer.user != user);
     }
 }

@@ -5,22 +5,14 @@ use messaging::{Failure, Handler, Received, Unit};
 use postgres::Postgres;
 use uuid::Uuid;
 
-use super::{failed, sequence, wake};
-use crate::operations::Wakes;
+use super::{failed, notify_waiters, sequence};
+use crate::operations::OperationNotifier;
 use crate::store::events::{Event, EventStatus, current, save};
 use crate::store::history::{self, Entry, HistoryRow};
 use crate::text::{storable, storable_json};
 
-/// Keeps events, and what happened to them.
-pub struct Events {
-    wakes: Wakes,
-}
-
-impl Events {
-    pub fn new(wakes: Wakes) -> Self {
-        Self { wakes }
-    }
-}
+/// Stores the events and their history.
+pub struct Events(pub(crate) OperationNotifier);
 
 impl Handler<Postgres> for Events {
     type Message = EventEvent;
@@ -31,44 +23,47 @@ impl Handler<Postgres> for Events {
         let mut history = Vec::with_capacity(messages.len());
         for message in messages {
             let id = message.envelope.key;
-            // An event begins with all there is to know of it; there is nothing to keep of one that does not.
-            if let Some(event) = after(events.remove(&id), message) {
-                history.push(row(unit, &event, message)?);
+            if let Some(event) = evolve(events.remove(&id), message) {
+                history.push(history_row(unit, &event, message)?);
                 events.insert(id, event);
             }
         }
         let events: Vec<Event> = events.into_values().collect();
         save(unit.tx(), &events).await.map_err(failed)?;
         history::save(unit.tx(), &history).await.map_err(failed)?;
-        wake(&self.wakes, messages);
+        notify_waiters(&self.0, messages);
         Ok(())
     }
 }
 
-/// The event after a domain event.
-fn after(before: Option<Event>, message: &Received<EventEvent>) -> Option<Event> {
-    let said_at = message.envelope.time.to_utc();
+/// Returns the event after a domain event.
+///
+/// Returns `None` if the event is unknown and the domain event does not hold its details. Nothing is stored then, because
+/// the first domain event of every event holds all of its details.
+fn evolve(before: Option<Event>, message: &Received<EventEvent>) -> Option<Event> {
+    let published_at = message.envelope.time.to_utc();
     let mut event = match (before, message.body.details()) {
-        (Some(event), Some(details)) => with(event, details),
+        (Some(event), Some(details)) => with_details(event, details),
         (Some(event), None) => event,
-        (None, Some(details)) => with(new(message), details),
+        (None, Some(details)) => with_details(empty(message), details),
         (None, None) => return None,
     };
     match &message.body {
         EventEvent::EventCreated(_) => event.status = EventStatus::Draft,
         EventEvent::EventPublished(_) => {
             event.status = EventStatus::Published;
-            event.published_at = Some(said_at);
+            event.published_at = Some(published_at);
         }
         EventEvent::EventChanged(EventChanged { published, .. })
         | EventEvent::StaffNamed(StaffNamed { published, .. }) => {
-            event.status = match published {
-                true => EventStatus::Published,
-                false => EventStatus::Draft,
+            event.status = if *published {
+                EventStatus::Published
+            } else {
+                EventStatus::Draft
             };
         }
         EventEvent::EventRescheduled(_) => event.status = EventStatus::Published,
-        // People read it in their mail.
+        // An announcement is mailed and changes nothing here.
         EventEvent::AnnouncementMade(_) => {}
         EventEvent::EventCancelled(cancelled) => {
             event.status = EventStatus::Cancelled;
@@ -80,29 +75,30 @@ fn after(before: Option<Event>, message: &Received<EventEvent>) -> Option<Event>
             event.ended_at = Some(ended.ended_at.to_utc());
         }
     }
-    event.updated_at = said_at;
+    event.updated_at = published_at;
     event.version = sequence(message);
     Some(event)
 }
 
-fn new(message: &Received<EventEvent>) -> Event {
-    let said_at = message.envelope.time.to_utc();
+/// Returns an event without details, created by this domain event.
+fn empty(message: &Received<EventEvent>) -> Event {
+    let created_at = message.envelope.time.to_utc();
     Event {
         id: message.envelope.key,
         organizer_id: Uuid::nil(),
         title: String::new(),
         description: String::new(),
         venue: String::new(),
-        starts_at: said_at,
-        ends_at: said_at,
+        starts_at: created_at,
+        ends_at: created_at,
         time_zone: String::new(),
         capacity: 0,
         registration_opens_at: None,
-        registration_closes_at: said_at,
+        registration_closes_at: created_at,
         waiting_list: false,
         status: EventStatus::Draft,
-        created_at: said_at,
-        updated_at: said_at,
+        created_at,
+        updated_at: created_at,
         published_at: None,
         cancelled_at: None,
         cancel_reason: None,
@@ -112,7 +108,7 @@ fn new(message: &Received<EventEvent>) -> Event {
     }
 }
 
-fn with(event: Event, details: Details) -> Event {
+fn with_details(event: Event, details: Details) -> Event {
     Event {
         organizer_id: details.organizer_id,
         title: storable(&details.title),
@@ -130,9 +126,9 @@ fn with(event: Event, details: Details) -> Event {
     }
 }
 
-fn row(unit: &Unit<Postgres>, event: &Event, message: &Received<EventEvent>) -> Result<HistoryRow, Failure> {
+fn history_row(unit: &Unit<Postgres>, event: &Event, message: &Received<EventEvent>) -> Result<HistoryRow, Failure> {
     let codec = unit.publisher().codec();
-    // As the audit log shows it: times are texts.
+    // The same JSON as in the audit log, with times as text.
     let content = message.body.encode(codec).and_then(|framed| codec.to_json(&framed));
     let (_, content) = content.map_err(Failure::poison)?;
     let envelope = &message.envelope;

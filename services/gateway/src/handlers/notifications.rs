@@ -9,7 +9,7 @@ use super::failed;
 use crate::store::notifications::{NotificationRow, NotificationStatus, save};
 use crate::text::storable;
 
-/// Keeps what became of e-mails.
+/// Stores the outcome of each e-mail.
 pub struct Notifications;
 
 impl Handler<Postgres> for Notifications {
@@ -23,7 +23,7 @@ impl Handler<Postgres> for Notifications {
         let mut rows: HashMap<Uuid, NotificationRow> = HashMap::new();
         for message in messages {
             let row = row(message.envelope.key, &message.body);
-            // What was sent stays sent.
+            // A notification that was sent never becomes a failed one.
             let sent = rows
                 .get(&row.id)
                 .is_some_and(|known| known.status == NotificationStatus::Sent);

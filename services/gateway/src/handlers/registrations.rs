@@ -6,20 +6,14 @@ use messaging::{Failure, Handler, Received, Unit};
 use postgres::Postgres;
 use uuid::Uuid;
 
-use super::{failed, sequence, wake};
-use crate::operations::Wakes;
-use crate::store::registrations::{Begun, RegistrationChange, RegistrationStatus, RosterChange, save, save_rosters};
+use super::{failed, notify_waiters, sequence};
+use crate::operations::OperationNotifier;
+use crate::store::registrations::{
+    NewRegistration, RegistrationChange, RegistrationStatus, RosterChange, save, save_rosters,
+};
 
-/// Keeps registrations, and counts the seats of each event.
-pub struct Registrations {
-    wakes: Wakes,
-}
-
-impl Registrations {
-    pub fn new(wakes: Wakes) -> Self {
-        Self { wakes }
-    }
-}
+/// Stores registrations, and counts the seats of each event.
+pub struct Registrations(pub(crate) OperationNotifier);
 
 impl Handler<Postgres> for Registrations {
     type Message = RegistrationEvent;
@@ -31,18 +25,18 @@ impl Handler<Postgres> for Registrations {
     ) -> Result<(), Failure> {
         let mut changes = Changes::default();
         for message in messages {
-            changes.take(message);
+            changes.apply(message);
         }
         let rosters: Vec<_> = changes.rosters.into_iter().collect();
         save_rosters(unit.tx(), &rosters).await.map_err(failed)?;
         let registrations: Vec<_> = changes.registrations.into_iter().collect();
         save(unit.tx(), &registrations).await.map_err(failed)?;
-        wake(&self.wakes, messages);
+        notify_waiters(&self.0, messages);
         Ok(())
     }
 }
 
-/// What a batch comes to.
+/// All changes of one batch.
 #[derive(Debug, Default, PartialEq)]
 struct Changes {
     rosters: HashMap<Uuid, RosterChange>,
@@ -50,7 +44,7 @@ struct Changes {
 }
 
 impl Changes {
-    fn take(&mut self, message: &Received<RegistrationEvent>) {
+    fn apply(&mut self, message: &Received<RegistrationEvent>) {
         let event_id = message.envelope.key;
         let version = sequence(message);
         let at = message.envelope.time.to_utc();
@@ -62,16 +56,16 @@ impl Changes {
             RegistrationEvent::RosterClosed(_) => roster.closed = true,
             RegistrationEvent::SeatConfirmed(seat) => {
                 roster.taken += 1;
-                let begun = begun(event_id, seat.user_id, version, at);
+                let new = new_registration(event_id, seat.user_id, version, at);
                 let change = self.registration(seat.registration_id, version, RegistrationStatus::Confirmed);
-                change.begun = Some(begun);
+                change.new = Some(new);
                 change.confirmed_at = Some(at);
             }
-            RegistrationEvent::SeatWaitlisted(place) => {
+            RegistrationEvent::SeatWaitlisted(waitlisted) => {
                 roster.waiting += 1;
-                let begun = begun(event_id, place.user_id, version, at);
-                let change = self.registration(place.registration_id, version, RegistrationStatus::Waitlisted);
-                change.begun = Some(begun);
+                let new = new_registration(event_id, waitlisted.user_id, version, at);
+                let change = self.registration(waitlisted.registration_id, version, RegistrationStatus::Waitlisted);
+                change.new = Some(new);
             }
             RegistrationEvent::SeatPromoted(promoted) => {
                 roster.waiting -= 1;
@@ -79,16 +73,16 @@ impl Changes {
                 let change = self.registration(promoted.registration_id, version, RegistrationStatus::Confirmed);
                 change.confirmed_at = Some(at);
             }
-            RegistrationEvent::AttendeeCheckedIn(here) => {
-                let change = self.registration(here.registration_id, version, RegistrationStatus::CheckedIn);
-                change.checked_in_at = Some(here.checked_in_at.to_utc());
+            RegistrationEvent::AttendeeCheckedIn(checked_in) => {
+                let change = self.registration(checked_in.registration_id, version, RegistrationStatus::CheckedIn);
+                change.checked_in_at = Some(checked_in.checked_in_at.to_utc());
             }
             RegistrationEvent::RegistrationCancelled(cancelled) => {
-                *(if cancelled.had_seat {
-                    &mut roster.taken
+                if cancelled.had_seat {
+                    roster.taken -= 1;
                 } else {
-                    &mut roster.waiting
-                }) -= 1;
+                    roster.waiting -= 1;
+                }
                 let change = self.registration(cancelled.registration_id, version, RegistrationStatus::Cancelled);
                 change.cancelled_at = Some(at);
                 change.cancel_reason = Some(cancelled.reason.into());
@@ -98,7 +92,7 @@ impl Changes {
 
     fn registration(&mut self, id: Uuid, version: i64, status: RegistrationStatus) -> &mut RegistrationChange {
         let change = self.registrations.entry(id).or_insert(RegistrationChange {
-            begun: None,
+            new: None,
             status,
             confirmed_at: None,
             checked_in_at: None,
@@ -112,8 +106,8 @@ impl Changes {
     }
 }
 
-fn begun(event_id: Uuid, user_id: Uuid, position: i64, registered_at: DateTime<Utc>) -> Begun {
-    Begun {
+fn new_registration(event_id: Uuid, user_id: Uuid, position: i64, registered_at: DateTime<Utc>) -> NewRegistration {
+    NewRegistration {
         event_id,
         user_id,
         position,

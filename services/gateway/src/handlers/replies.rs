@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use contracts::links::{Link, Purpose};
 use contracts::{CommandAccepted, CommandFailed, CommandRejected, FieldError, Rejection, Reply, RoleGranted, topics};
@@ -6,16 +7,17 @@ use messaging::{Failure, Handler, Received, Unit};
 use postgres::Postgres;
 use uuid::Uuid;
 
-use super::{failed, wake};
+use super::{failed, notify_waiters};
 use crate::links::{link, mail};
-use crate::operations::Wakes;
+use crate::operations::OperationNotifier;
 use crate::roles::Role;
 use crate::security::security_fact;
 use crate::store::operations::{Completion, Effect, Kind, Outcome, complete, resources};
 use crate::store::{accounts, links};
 use crate::text::storable;
 
-/// What the read models are made of: an effect on any other topic can't be waited for here.
+/// Topics of the read models. An operation does not wait for an effect on any other topic, because no read model here
+/// shows it.
 const READ: [&contracts::Topic; 4] = [
     &topics::USERS,
     &topics::USERS_PROFILES,
@@ -26,100 +28,205 @@ const READ: [&contracts::Topic; 4] = [
 /// Operations that have pending credentials.
 const SIGN_UPS: [Kind; 3] = [Kind::CreateUser, Kind::BootstrapAdmin, Kind::CreateAdmin];
 
-/// Completes operations. A sign-up's reply activates its credentials, or deletes them; new addresses are mailed a link.
-pub struct Replies {
-    wakes: Wakes,
+/// Sign-ups whose user becomes an admin.
+const ADMIN_SIGN_UPS: [Kind; 2] = [Kind::BootstrapAdmin, Kind::CreateAdmin];
+
+/// Completes operations. The reply to a sign-up activates its credentials or deletes them. A user with a new e-mail
+/// address is mailed a link.
+pub struct Replies(pub(crate) OperationNotifier);
+
+/// An operation that `reply` completed.
+struct Completed<'a> {
+    id: Uuid,
+    kind: Kind,
+    reply: &'a Received<Reply>,
 }
 
-impl Replies {
-    pub fn new(wakes: Wakes) -> Self {
-        Self { wakes }
-    }
+/// A link for the user of a completed operation.
+struct NewLink<'a> {
+    operation: &'a Completed<'a>,
+    purpose: Purpose,
+    link: Link,
 }
 
 impl Handler<Postgres> for Replies {
     type Message = Reply;
 
     async fn handle(&mut self, unit: &mut Unit<Postgres>, messages: &[&Received<Reply>]) -> Result<(), Failure> {
-        // The first one counts: an operation has one outcome.
-        let mut completions: HashMap<Uuid, Completion> = HashMap::new();
-        for message in messages {
-            let (command, outcome) = outcome(&message.body, |topic| unit.publisher().topic_name(topic));
-            // What a command led to further on is not this operation's answer.
-            if command == message.envelope.key {
-                completions
-                    .entry(command)
-                    .or_insert(Completion { id: command, outcome });
-            }
-        }
-        let completions: Vec<Completion> = completions.into_values().collect();
-        let completed = complete(unit.tx(), &completions).await.map_err(failed)?;
-        let accepted = |id: &Uuid| {
-            let completion = completions.iter().find(|completion| completion.id == *id);
-            completion.is_some_and(|completion| matches!(completion.outcome, Outcome::Accepted { .. }))
-        };
-        let done = |wanted: &[Kind], outcome: bool| -> Vec<Uuid> {
-            let done = completed
-                .iter()
-                .filter(|(id, kind)| wanted.contains(kind) && accepted(id) == outcome);
-            done.map(|(id, _)| *id).collect()
-        };
-        let refused = done(&SIGN_UPS, false);
-        if !refused.is_empty() {
-            accounts::discard(unit.tx(), &refused).await.map_err(failed)?;
-        }
-        for id in done(&[Kind::BootstrapAdmin, Kind::CreateAdmin], false) {
-            tracing::error!(operation = %id, "an admin was refused: the operation says why");
-        }
-        let accepted_sign_ups = done(&SIGN_UPS, true);
-        let mut users = Vec::new();
-        if !accepted_sign_ups.is_empty() {
-            users = accounts::activate(unit.tx(), &accepted_sign_ups)
-                .await
-                .map_err(failed)?;
-        }
-        // The address of a new account, and the new address of an old one.
-        users.extend(
-            resources(unit.tx(), &done(&[Kind::ChangeEmail], true))
-                .await
-                .map_err(failed)?,
-        );
-        let kind = |operation: Uuid| completed.iter().find(|(id, _)| *id == operation).map(|(_, kind)| *kind);
-        let mails = users.into_iter().map(|(operation, user)| {
-            // Who has no password sets one, which shows the address to be right as well.
-            let purpose = match kind(operation) {
-                Some(Kind::CreateAdmin) => Purpose::ResetPassword,
-                _ => Purpose::VerifyEmail,
-            };
-            (operation, purpose, link(purpose, user))
-        });
-        let mails: Vec<(Uuid, Purpose, Link)> = mails.collect();
-        if !mails.is_empty() {
-            let stored: Vec<(Purpose, Link)> = mails.iter().map(|(_, purpose, link)| (*purpose, *link)).collect();
-            links::add(unit.tx(), &stored).await.map_err(failed)?;
-        }
-        for (operation, purpose, link) in mails {
-            let reply = messages.iter().find(|message| message.envelope.key == operation);
-            let reply = reply.expect("one of these replies completed it");
-            let cause = reply.cause();
-            if matches!(kind(operation), Some(Kind::BootstrapAdmin | Kind::CreateAdmin)) {
-                let granted = RoleGranted {
-                    user_id: link.user_id,
-                    role: Role::Admin.into(),
-                    granted_by: None,
-                };
-                unit.publish(&cause, security_fact(Some(link.user_id), granted))?;
-            }
-            // To the address that this made, however old the profile is that the notification service has.
-            let version = profile_version(&reply.body, link.user_id);
-            unit.publish(&cause, mail(purpose, &link).expected_version(version))?;
-        }
-        wake(&self.wakes, messages);
+        let completed = complete_operations(unit, messages).await?;
+        delete_rejected_credentials(unit, &completed).await?;
+        let mut users = activate_accepted_credentials(unit, &completed).await?;
+        publish_admin_roles(unit, &users)?;
+        users.extend(users_with_changed_email(unit, &completed).await?);
+        let links = store_links(unit, users).await?;
+        publish_mails(unit, &links)?;
+        notify_waiters(&self.0, messages);
         Ok(())
     }
 }
 
-/// Of the profile that the command made.
+impl Completed<'_> {
+    fn is_accepted(&self) -> bool {
+        matches!(self.reply.body, Reply::CommandAccepted(_))
+    }
+}
+
+/// Completes the pending ones of the operations that these replies are for.
+async fn complete_operations<'a>(
+    unit: &mut Unit<Postgres>,
+    messages: &[&'a Received<Reply>],
+) -> Result<Vec<Completed<'a>>, Failure> {
+    let (completions, replies) = decode(messages, |topic| unit.publisher().topic_name(topic));
+    let completed = complete(unit.tx(), &completions).await.map_err(failed)?;
+    let completed = completed.into_iter().map(|(id, kind)| {
+        let reply = replies[&id];
+        Completed { id, kind, reply }
+    });
+    Ok(completed.collect())
+}
+
+/// Returns one completion for each operation, and the reply that it comes from.
+///
+/// The first reply of an operation counts, because an operation has one outcome.
+fn decode<'a>(
+    messages: &[&'a Received<Reply>],
+    topic_name: impl Fn(&contracts::Topic) -> String,
+) -> (Vec<Completion>, HashMap<Uuid, &'a Received<Reply>>) {
+    let mut completions = Vec::new();
+    let mut replies = HashMap::new();
+    for message in messages {
+        let (command, outcome) = outcome(&message.body, &topic_name);
+        // A later command of the same operation has its own id, and its reply does not complete the operation.
+        if command != message.envelope.key {
+            continue;
+        }
+        if let Entry::Vacant(entry) = replies.entry(command) {
+            entry.insert(*message);
+            completions.push(Completion { id: command, outcome });
+        }
+    }
+    (completions, replies)
+}
+
+/// Deletes the pending credentials of the sign-ups that were rejected or failed.
+async fn delete_rejected_credentials(unit: &mut Unit<Postgres>, completed: &[Completed<'_>]) -> Result<(), Failure> {
+    let sign_ups = rejected(completed, &SIGN_UPS);
+    if !sign_ups.is_empty() {
+        accounts::delete_pending(unit.tx(), &sign_ups).await.map_err(failed)?;
+    }
+    for id in rejected(completed, &ADMIN_SIGN_UPS) {
+        tracing::error!(operation = %id, "the sign-up of an admin was rejected; operation {id} holds the reason");
+    }
+    Ok(())
+}
+
+/// Activates the credentials of the accepted sign-ups. Returns each sign-up with its user.
+async fn activate_accepted_credentials<'a>(
+    unit: &mut Unit<Postgres>,
+    completed: &'a [Completed<'a>],
+) -> Result<Vec<(&'a Completed<'a>, Uuid)>, Failure> {
+    let sign_ups = accepted(completed, &SIGN_UPS);
+    if sign_ups.is_empty() {
+        return Ok(Vec::new());
+    }
+    let activated = accounts::activate(unit.tx(), &sign_ups).await.map_err(failed)?;
+    Ok(by_operation(completed, activated))
+}
+
+/// Publishes the role that the pending credentials of an admin were written with.
+fn publish_admin_roles(unit: &mut Unit<Postgres>, users: &[(&Completed<'_>, Uuid)]) -> Result<(), Failure> {
+    for (operation, user_id) in users {
+        if ADMIN_SIGN_UPS.contains(&operation.kind) {
+            let granted = RoleGranted {
+                user_id: *user_id,
+                role: Role::Admin.into(),
+                granted_by: None,
+            };
+            unit.publish(&operation.reply.cause(), security_fact(Some(*user_id), granted))?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the accepted operations that changed an e-mail address, each with its user.
+async fn users_with_changed_email<'a>(
+    unit: &mut Unit<Postgres>,
+    completed: &'a [Completed<'a>],
+) -> Result<Vec<(&'a Completed<'a>, Uuid)>, Failure> {
+    let changed = accepted(completed, &[Kind::ChangeEmail]);
+    let users = resources(unit.tx(), &changed).await.map_err(failed)?;
+    Ok(by_operation(completed, users))
+}
+
+/// Creates a link for each user, and stores its nonce.
+async fn store_links<'a>(
+    unit: &mut Unit<Postgres>,
+    users: Vec<(&'a Completed<'a>, Uuid)>,
+) -> Result<Vec<NewLink<'a>>, Failure> {
+    let new = users.into_iter().map(|(operation, user)| {
+        // An admin signed up by an operator has no password. Setting one also verifies the address.
+        let purpose = if operation.kind == Kind::CreateAdmin {
+            Purpose::ResetPassword
+        } else {
+            Purpose::VerifyEmail
+        };
+        NewLink {
+            operation,
+            purpose,
+            link: link(purpose, user),
+        }
+    });
+    let new: Vec<NewLink<'a>> = new.collect();
+    if !new.is_empty() {
+        let rows: Vec<(Purpose, Link)> = new.iter().map(|new| (new.purpose, new.link)).collect();
+        links::add(unit.tx(), &rows).await.map_err(failed)?;
+    }
+    Ok(new)
+}
+
+/// Publishes the commands that mail these links.
+fn publish_mails(unit: &mut Unit<Postgres>, links: &[NewLink<'_>]) -> Result<(), Failure> {
+    for NewLink {
+        operation,
+        purpose,
+        link,
+    } in links
+    {
+        // The mail goes to the address of this profile version, even if the notification service holds an older profile.
+        let version = profile_version(&operation.reply.body, link.user_id);
+        let mail = mail(*purpose, link).expected_version(version);
+        unit.publish(&operation.reply.cause(), mail)?;
+    }
+    Ok(())
+}
+
+/// Returns the ids of the accepted operations of these kinds.
+fn accepted(completed: &[Completed<'_>], kinds: &[Kind]) -> Vec<Uuid> {
+    let operations = completed.iter().filter(|operation| operation.is_accepted());
+    of_kinds(operations, kinds)
+}
+
+/// Returns the ids of the operations of these kinds that were rejected or failed.
+fn rejected(completed: &[Completed<'_>], kinds: &[Kind]) -> Vec<Uuid> {
+    let operations = completed.iter().filter(|operation| !operation.is_accepted());
+    of_kinds(operations, kinds)
+}
+
+fn of_kinds<'a>(operations: impl Iterator<Item = &'a Completed<'a>>, kinds: &[Kind]) -> Vec<Uuid> {
+    let operations = operations.filter(|operation| kinds.contains(&operation.kind));
+    operations.map(|operation| operation.id).collect()
+}
+
+/// Replaces the operation ids by the operations.
+fn by_operation<'a>(completed: &'a [Completed<'a>], users: Vec<(Uuid, Uuid)>) -> Vec<(&'a Completed<'a>, Uuid)> {
+    let users = users.into_iter().filter_map(|(id, user)| {
+        let operation = completed.iter().find(|operation| operation.id == id)?;
+        Some((operation, user))
+    });
+    users.collect()
+}
+
+/// Returns the version of the user's profile that the command wrote, or `None` if it wrote none.
 fn profile_version(reply: &Reply, user: Uuid) -> Option<i64> {
     let Reply::CommandAccepted(accepted) = reply else {
         return None;
@@ -128,7 +235,7 @@ fn profile_version(reply: &Reply, user: Uuid) -> Option<i64> {
     accepted.effects.iter().find(of_profile).map(|effect| effect.sequence)
 }
 
-/// The command that is answered, and how.
+/// Returns the id of the command that `reply` is for, and the outcome.
 fn outcome(reply: &Reply, topic_name: impl Fn(&contracts::Topic) -> String) -> (Uuid, Outcome) {
     match reply {
         Reply::CommandAccepted(CommandAccepted {

@@ -5,22 +5,14 @@ use messaging::{Failure, Handler, Received, Unit};
 use postgres::Postgres;
 use uuid::Uuid;
 
-use super::{failed, forget, sequence, wake};
-use crate::operations::Wakes;
+use super::{erase, failed, notify_waiters, sequence};
+use crate::operations::OperationNotifier;
 use crate::security::security_fact;
 use crate::store::users::{UserRow, save};
 use crate::store::{accounts, sessions};
 
-/// Keeps users. A deactivated one can't sign in any more, and has no roles; an erased one is forgotten.
-pub struct Users {
-    wakes: Wakes,
-}
-
-impl Users {
-    pub fn new(wakes: Wakes) -> Self {
-        Self { wakes }
-    }
-}
+/// Stores users. A deactivated user loses the credentials and the roles. The personal data of an erased user is erased.
+pub struct Users(pub(crate) OperationNotifier);
 
 impl Handler<Postgres> for Users {
     type Message = UserEvent;
@@ -46,40 +38,37 @@ impl Handler<Postgres> for Users {
                     row.deactivated_at.get_or_insert(erased.erased_at.to_utc());
                     row.erased_at = Some(erased.erased_at.to_utc());
                 }
-                // What they say is in the profile.
+                // The profile holds these changes.
                 UserEvent::UserChanged(_) | UserEvent::EmailVerified(_) => {}
             }
         }
         let rows: Vec<UserRow> = rows.into_values().collect();
         save(unit.tx(), &rows).await.map_err(failed)?;
-        let gone: Vec<Uuid> = rows
-            .iter()
-            .filter(|row| row.deactivated_at.is_some())
-            .map(|row| row.id)
-            .collect();
-        if !gone.is_empty() {
-            close(unit, messages, &gone).await?;
+        let ids = |condition: fn(&UserRow) -> bool| -> Vec<Uuid> {
+            rows.iter().filter(|row| condition(row)).map(|row| row.id).collect()
+        };
+        let deactivated = ids(|row| row.deactivated_at.is_some());
+        if !deactivated.is_empty() {
+            close_accounts(unit, messages, &deactivated).await?;
         }
-        let erased: Vec<Uuid> = rows
-            .iter()
-            .filter(|row| row.erased_at.is_some())
-            .map(|row| row.id)
-            .collect();
+        let erased = ids(|row| row.erased_at.is_some());
         if !erased.is_empty() {
-            forget(unit, &erased).await?;
+            erase(unit, &erased).await?;
         }
-        wake(&self.wakes, messages);
+        notify_waiters(&self.0, messages);
         Ok(())
     }
 }
 
-/// Ends what these users could do, and says so.
-async fn close(unit: &mut Unit<Postgres>, messages: &[&Received<UserEvent>], users: &[Uuid]) -> Result<(), Failure> {
+/// Deletes the credentials, roles and sessions of these users, and publishes a fact for each role and session.
+async fn close_accounts(
+    unit: &mut Unit<Postgres>,
+    messages: &[&Received<UserEvent>],
+    users: &[Uuid],
+) -> Result<(), Failure> {
     let cause = |user: Uuid| {
         let message = messages.iter().rfind(|message| message.envelope.key == user);
-        message
-            .expect("it is one of these messages that closed the account")
-            .cause()
+        message.expect("one of these messages closed the account").cause()
     };
     for (user_id, role) in accounts::close(unit.tx(), users).await.map_err(failed)? {
         let revoked = RoleRevoked {

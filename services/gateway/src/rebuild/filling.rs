@@ -1,4 +1,4 @@
-//! The shadow of a read model: the real handlers and the real pipeline, over tables that nobody reads.
+//! Fills a shadow read model: the regular handlers and the regular pipeline write to tables that no request reads.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -14,16 +14,17 @@ use tokio_util::sync::CancellationToken;
 use super::projections::Projection;
 use crate::app::App;
 
-/// Records in one transaction.
+/// Maximum number of records in one transaction.
 const BATCH: usize = 500;
-const REPORT_EVERY: Duration = Duration::from_secs(5);
+/// Interval between two progress reports in the log.
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 pub(super) struct Shadow {
     app: App,
     pool: PgPool,
     partitions: Vec<Partition>,
     records: i64,
-    // What the workers say goes to an outbox that no relay looks into.
+    // Messages of the workers go to the outbox of the shadow, which no relay reads.
     _connected: Messaging<Postgres>,
 }
 
@@ -36,20 +37,20 @@ struct Partition {
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    #[error("the database")]
+    #[error("the database failed")]
     Store(#[from] sqlx::Error),
-    #[error("the ledger")]
+    #[error("the ledger failed")]
     Ledger(#[from] StoreError),
     #[error(transparent)]
     Log(#[from] read::Error),
-    #[error("the metrics")]
+    #[error("cannot register the metrics")]
     Metrics(#[from] prometheus::Error),
-    #[error("a worker stopped")]
+    #[error("a worker stopped unexpectedly")]
     Stopped,
 }
 
 impl Shadow {
-    /// With a worker for each partition. `schema` is all that they see of the database.
+    /// Creates a worker for each partition. The workers see only the tables of `schema`.
     pub(super) async fn open(
         app: &App,
         projection: &Projection,
@@ -91,7 +92,7 @@ impl Shadow {
         })
     }
 
-    /// Applies what the live read model has applied, and answers how many records that were.
+    /// Applies the records up to the positions of the live read model. Returns the number of records.
     pub(super) async fn catch_up(&mut self, live: &HashMap<i32, i64>) -> Result<i64, Error> {
         let kafka = &self.app.rebuild_endpoints().kafka;
         let stop = CancellationToken::new();
@@ -107,14 +108,15 @@ impl Shadow {
                 partition.next = batch.last().map_or(partition.next, |record| record.offset + 1);
                 let processed = partition.worker.process(batch, &stop).await;
                 processed.map_err(|_| Error::Stopped)?;
-                if reported.elapsed() >= REPORT_EVERY {
+                if reported.elapsed() >= REPORT_INTERVAL {
                     reported = Instant::now();
                     tracing::info!(
                         records = self.records,
                         partition = %partition.name,
                         next = partition.next,
                         until,
-                        "the read model is being made anew"
+                        "rebuilding the read model: {} records applied",
+                        self.records
                     );
                 }
             }
@@ -122,7 +124,7 @@ impl Shadow {
         Ok(self.records - before)
     }
 
-    /// How many records were read. Its connections are closed: else its schema could not be dropped.
+    /// Closes the connections, because the schema cannot be dropped before. Returns the total number of records.
     pub(super) async fn close(self) -> i64 {
         self.pool.close().await;
         self.records
