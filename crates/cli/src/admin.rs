@@ -1,50 +1,50 @@
-//! `rollcall admin`: who may operate the installation.
+//! `rollcall admin`: creates admins and grants roles.
 
 use contracts::{CreateAdmin, Date, GrantRole, OpsCommand, security::Role};
 use uuid::Uuid;
 
-use crate::operation::{Asking, Operation, somebody_listens, tell};
+use crate::ops::{OpsArguments, OpsSession, require_live_service, run_command};
 use crate::output::Output;
 use crate::{Error, Outcome};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Open an account with the role of an admin; its password is set by a mailed link
+    /// Create an account with the admin role; the user sets the password through a mailed link
     Create(Create),
-    /// Give a user a role
+    /// Grant a role to a user
     Grant(Grant),
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Create {
-    /// Where the link is mailed to
+    /// E-mail address of the account, which receives the link
     #[arg(long)]
     email: String,
-    /// Public handle: 3 to 30 of a-z, 0-9 and _
+    /// Public handle: 3 to 30 characters of a-z, 0-9 and _
     #[arg(long)]
     username: String,
-    /// Name as the person writes it
+    /// Full name
     #[arg(long)]
     full_name: String,
-    /// YYYY-MM-DD
+    /// Date of birth, YYYY-MM-DD
     #[arg(long, value_name = "DATE", value_parser = date)]
     date_of_birth: Date,
-    /// IANA name, e.g. Europe/Berlin
+    /// IANA time zone, e.g. Europe/Berlin
     #[arg(long, default_value = "UTC")]
     time_zone: String,
     #[command(flatten)]
-    asking: Asking,
+    ops: OpsArguments,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Grant {
-    /// The user's id
+    /// Id of the user
     user: Uuid,
-    /// What the user may do from then on
+    /// Role to grant
     #[arg(long, default_value = "admin")]
     role: RoleName,
     #[command(flatten)]
-    asking: Asking,
+    ops: OpsArguments,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -60,26 +60,28 @@ fn date(text: &str) -> Result<Date, String> {
 
 pub(crate) async fn run(command: Command, output: Output) -> Result<Outcome, Error> {
     match command {
-        Command::Create(create) => open_account(create, output).await,
-        Command::Grant(Grant { user, role, asking }) => {
+        Command::Create(create) => create_admin(create, output).await,
+        Command::Grant(Grant { user, role, ops }) => {
             let (role, name) = match role {
                 RoleName::Organizer => (Role::Organizer, "an organizer"),
                 RoleName::Auditor => (Role::Auditor, "an auditor"),
                 RoleName::Admin => (Role::Admin, "an admin"),
             };
-            let sentence = format!("{user} is {name}");
+            let sentence = format!("user {user} is now {name}");
             let grant = GrantRole { user_id: user, role };
-            tell(&asking, grant, output, |_| sentence).await
+            run_command(&ops, grant, output, |_| sentence).await
         }
     }
 }
 
-/// The gateway has it signed up, and the user service has the last word: is the address free, is the person old enough?
-async fn open_account(create: Create, output: Output) -> Result<Outcome, Error> {
+/// Requests the account from the gateway, which sends `CreateUser` to the user service in an operation of its own.
+///
+/// Waits for the user service's reply too, because it decides: the address may be taken, or the person too young.
+async fn create_admin(create: Create, output: Output) -> Result<Outcome, Error> {
     let user_id = Uuid::now_v7();
-    let asking = &create.asking;
+    let ops = &create.ops;
     let sentence = format!(
-        "{user_id} is an admin; a mail with a link to set the password is on its way to {}",
+        "user {user_id} is now an admin; {} will receive a link to set the password",
         create.email
     );
     let command = OpsCommand::from(CreateAdmin {
@@ -90,18 +92,18 @@ async fn open_account(create: Create, output: Output) -> Result<Outcome, Error> 
         date_of_birth: create.date_of_birth,
         time_zone: create.time_zone,
     });
-    somebody_listens(asking, command.service()).await?;
-    let (mut operation, mut sign_up) = (Operation::begin(asking)?, Operation::begin(asking)?);
-    let mut answer = operation.ask("gateway", command).await?;
-    let signed_up_by = answer.result["operation_id"]
+    require_live_service(ops, command.service()).await?;
+    let (mut session, mut sign_up) = (OpsSession::open(ops)?, OpsSession::open(ops)?);
+    let mut reply = session.request("gateway", command).await?;
+    let operation_id = reply.result["operation_id"]
         .as_str()
         .and_then(|id| Uuid::try_parse(id).ok());
-    if let Some(id) = signed_up_by {
-        let last_word = sign_up.answer_to(id, "user").await?;
-        if !last_word.is_accepted() {
-            answer = last_word;
+    if let Some(operation_id) = operation_id {
+        let decision = sign_up.reply_to_operation(operation_id, "user").await?;
+        if !decision.is_accepted() {
+            reply = decision;
         }
     }
-    operation.show(output, &answer, |_| sentence);
-    Ok(answer.said_yes())
+    session.print(output, &reply, |_| sentence);
+    Ok(reply.exit_outcome())
 }

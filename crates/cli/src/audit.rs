@@ -1,6 +1,6 @@
-//! `rollcall audit`: the audit log as a file, and whether such a file is whole.
+//! `rollcall audit`: exports the audit log to a file, and verifies such a file.
 
-mod gathering;
+mod export;
 mod lines;
 mod verifier;
 
@@ -11,99 +11,97 @@ use std::path::{Path, PathBuf};
 use contracts::AuditQuery;
 use serde_json::{Value, json};
 
-use self::gathering::{Gathered, Trouble, gather};
+use self::export::{ExportError, Exported, write_export};
 use self::verifier::{Report, verify};
-use crate::operation::{Asking, Operation, somebody_listens};
+use crate::ops::{OpsArguments, OpsSession, require_live_service};
 use crate::output::{Output, counted};
 use crate::progress::Progress;
 use crate::{Error, Outcome};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Write the log up to its newest checkpoint into a file
+    /// Write the log up to its newest checkpoint to a file
     Export {
-        /// The file; it is there when it is whole, or as it was before
+        /// File to write; it is replaced only when the export is complete
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
         #[command(flatten)]
-        asking: Asking,
+        ops: OpsArguments,
     },
-    /// Verify an export: every entry, tree, signature and the chain, offline
+    /// Verify an export offline: every entry, tree and signature, and the chain of checkpoints
     Verify {
-        /// What `rollcall audit export` wrote
+        /// File that `rollcall audit export` wrote
         file: PathBuf,
     },
 }
 
 pub(crate) async fn run(command: Command, output: Output) -> Result<Outcome, Error> {
     match command {
-        Command::Export { out, asking } => export(&out, &asking, output).await,
+        Command::Export { out, ops } => export(&out, &ops, output).await,
         Command::Verify { file } => check(&file, output),
     }
 }
 
-async fn export(out: &Path, asking: &Asking, output: Output) -> Result<Outcome, Error> {
-    somebody_listens(asking, "audit").await?;
+async fn export(out: &Path, ops: &OpsArguments, output: Output) -> Result<Outcome, Error> {
+    require_live_service(ops, "audit").await?;
     let part = part_of(out)?;
     let file = File::create(&part).map_err(|error| unusable(&part, error))?;
-    let gathered = gather_into(file, asking).await;
-    let gathered = gathered.and_then(|gathered| match gathered {
-        Some(gathered) => std::fs::rename(&part, out)
+    let exported = export_into(file, ops).await;
+    let exported = exported.and_then(|exported| match exported {
+        Some(exported) => std::fs::rename(&part, out)
             .map_err(|error| unusable(out, error))
-            .map(|()| gathered),
+            .map(|()| exported),
         None => Err(Error::without_source(
-            "the log has no checkpoint yet: one is signed within a minute of the first record",
+            "the audit log has no checkpoint yet; the audit service signs one within a minute of the first record",
         )),
     });
-    if gathered.is_err() {
-        // What is half of an export is none. Where it can't be removed, its name says so.
+    if exported.is_err() {
+        // An incomplete export is useless. If it cannot be removed, its `.part` suffix marks it.
         let _ = std::fs::remove_file(&part);
     }
-    let Gathered { entries, checkpoints } = gathered?;
-    let answer = json!({ "file": out, "entries": entries, "checkpoints": checkpoints });
-    output.answer(&answer, || {
+    let Exported { entries, checkpoints } = exported?;
+    let summary = json!({ "file": out, "entries": entries, "checkpoints": checkpoints });
+    output.print(&summary, || {
         let entries = counted(entries as usize, "entry");
         let checkpoints = counted(checkpoints, "checkpoint");
-        format!(
-            "{entries} and {checkpoints} are in {}; `rollcall audit verify` verifies it",
-            out.display()
-        )
+        let file = out.display();
+        format!("wrote {entries} and {checkpoints} to {file}; verify it with `rollcall audit verify {file}`")
     });
-    Ok(Outcome::Yes)
+    Ok(Outcome::Positive)
 }
 
-async fn gather_into(file: File, asking: &Asking) -> Result<Option<Gathered>, Error> {
-    let mut operation = Operation::begin(asking)?;
-    let mut progress = Progress::of("exporting the audit log");
+async fn export_into(file: File, ops: &OpsArguments) -> Result<Option<Exported>, Error> {
+    let mut session = OpsSession::open(ops)?;
+    let mut progress = Progress::new("exporting the audit log");
     let mut file = BufWriter::new(file);
-    let ask = async |question: AuditQuery| -> Result<Value, Error> {
-        let answer = operation.ask("audit", question).await?;
-        match answer.is_accepted() {
-            true => Ok(answer.result),
-            false => Err(Error::without_source(answer.refusal())),
+    let query = async |query: AuditQuery| -> Result<Value, Error> {
+        let reply = session.request("audit", query).await?;
+        if reply.is_accepted() {
+            Ok(reply.result)
+        } else {
+            Err(Error::without_source(reply.describe_refusal()))
         }
     };
-    let gathered = gather(
-        ask,
+    let exported = write_export(
+        query,
         |line| writeln!(file, "{}", line.text()),
         |done, total| progress.at(done as usize, total as usize),
     );
-    let gathered = gathered.await.map_err(|trouble| match trouble {
-        Trouble::Asking(error) => error,
-        Trouble::Answer(error) => Error::unavailable("the audit service's answer can't be read", error),
-        Trouble::Writing(error) => Error::unavailable("the export can't be written", error),
+    let not_written = |error| Error::unavailable("cannot write the export", error);
+    let exported = exported.await.map_err(|error| match error {
+        ExportError::Query(error) => error,
+        ExportError::Reply(error) => Error::unavailable("cannot decode the reply of the audit service", error),
+        ExportError::Write(error) => not_written(error),
     })?;
     let written = file.into_inner().map_err(|error| error.into_error());
-    written
-        .and_then(|file| file.sync_all())
-        .map_err(|error| Error::unavailable("the export can't be written", error))?;
-    Ok(gathered)
+    written.and_then(|file| file.sync_all()).map_err(not_written)?;
+    Ok(exported)
 }
 
-/// Beside the file, so that it can be renamed.
+/// Returns the path of the incomplete export, in the same folder as the file so that it can be renamed.
 fn part_of(out: &Path) -> Result<PathBuf, Error> {
     let Some(name) = out.file_name() else {
-        return Err(Error::Usage(format!("{} is no name of a file", out.display())));
+        return Err(Error::Usage(format!("{} is not a file name", out.display())));
     };
     let mut name = name.to_owned();
     name.push(".part");
@@ -113,15 +111,12 @@ fn part_of(out: &Path) -> Result<PathBuf, Error> {
 fn check(file: &Path, output: Output) -> Result<Outcome, Error> {
     let opened = File::open(file).map_err(|error| unusable(file, error))?;
     let report = verify(BufReader::new(opened)).map_err(|error| unusable(file, error))?;
-    output.answer(&report, || text(file, &report));
-    Ok(match report.valid {
-        true => Outcome::Yes,
-        false => Outcome::No,
-    })
+    output.print(&report, || text(file, &report));
+    Ok(Outcome::positive_if(report.valid))
 }
 
 fn unusable(file: &Path, error: std::io::Error) -> Error {
-    Error::unavailable(format!("{} can't be used", file.display()), error)
+    Error::unavailable(format!("cannot read or write {}", file.display()), error)
 }
 
 fn text(file: &Path, report: &Report) -> String {
@@ -131,28 +126,30 @@ fn text(file: &Path, report: &Report) -> String {
         counted(report.checkpoints as usize, "checkpoint"),
     );
     let file = file.display();
-    let mut lines = vec![match report.valid {
-        true => format!("{file} is whole: {entries} in {trees}, {checkpoints}"),
-        false => format!("{file} is NOT what was signed: {entries} in {trees}, {checkpoints}"),
-    }];
+    let verdict = if report.valid {
+        "is valid"
+    } else {
+        "does NOT match what was signed"
+    };
+    let mut lines = vec![format!("{file} {verdict}: {entries} in {trees}, {checkpoints}")];
     lines.extend(
         report
             .findings
             .iter()
-            .map(|wrong| format!("  line {}: {}", wrong.line, wrong.what)),
+            .map(|finding| format!("  line {}: {}", finding.line, finding.description)),
     );
     if report.more_findings > 0 {
-        lines.push(format!("  and {} more", report.more_findings));
+        lines.push(format!("  and {} more findings", report.more_findings));
     }
     if report.left_out > 0 {
         lines.push(format!(
-            "of {} content or bytes were too large for the export; their hashes are proven",
+            "the content or bytes of {} were too large for the export; their hashes are verified",
             counted(report.left_out as usize, "entry")
         ));
     }
     let keys: Vec<_> = report.key_ids.iter().map(String::as_str).collect();
     lines.push(format!(
-        "signed with {}; compare that with the key you trust",
+        "signed with {}; compare with the id of the key that you trust",
         keys.join(", ")
     ));
     if let Some(hash) = &report.newest_checkpoint {

@@ -1,34 +1,34 @@
-//! `rollcall dead-letters`: records that services have set aside.
+//! `rollcall dead-letters`: records that services have dead-lettered.
 
 use contracts::{DiscardDeadLetter, FindDeadLetters, RedriveDeadLetter, ShowDeadLetter};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::operation::{Asking, tell, with_result};
+use crate::ops::{OpsArguments, run_command, with_result};
 use crate::output::{Output, plain};
 use crate::pages::{self, Listing, Shape};
 use crate::{Error, Outcome};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// What was set aside and why, the newest first
+    /// List dead letters with their reasons, the newest first
     List(Listing),
-    /// One of them with its headers and its content, but for personal fields
-    Show(Letter),
-    /// Do what a command asks for after all, as a new command
-    Redrive(Letter),
-    /// Drop one for good
-    Discard(Letter),
+    /// Show a dead letter with its headers and content, without personal fields
+    Show(DeadLetter),
+    /// Publish a dead-lettered command again, as a new command
+    Redrive(DeadLetter),
+    /// Delete a dead letter
+    Discard(DeadLetter),
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Letter {
-    /// The service that keeps it
+pub(crate) struct DeadLetter {
+    /// Service that stores the dead letter
     service: String,
-    /// The dead letter's id
+    /// Id of the dead letter
     id: Uuid,
     #[command(flatten)]
-    asking: Asking,
+    ops: OpsArguments,
 }
 
 const LIST: Shape = Shape {
@@ -49,38 +49,38 @@ const LIST: Shape = Shape {
 pub(crate) async fn run(command: Command, output: Output) -> Result<Outcome, Error> {
     match command {
         Command::List(listing) => {
-            let question = |service, cursor, limit| {
+            let request = |service, cursor, limit| {
                 let find = FindDeadLetters { service, cursor, limit };
                 find.into()
             };
-            pages::list(&listing, output, &LIST, question).await
+            pages::list(&listing, output, &LIST, request).await
         }
-        Command::Show(Letter { service, id, asking }) => {
+        Command::Show(DeadLetter { service, id, ops }) => {
             let show = ShowDeadLetter {
                 service,
                 dead_letter_id: id,
             };
-            tell(&asking, show, output, plain).await
+            run_command(&ops, show, output, plain).await
         }
-        Command::Redrive(Letter { service, id, asking }) => {
+        Command::Redrive(DeadLetter { service, id, ops }) => {
             let redrive = RedriveDeadLetter {
                 service,
                 dead_letter_id: id,
             };
             let sentence = |result: &Value| match result["command_id"].as_str() {
                 Some(command) => {
-                    format!("it is said again as {command}; `rollcall where-is {command}` says how it fares")
+                    format!("published again as command {command}; `rollcall where-is {command}` shows its progress")
                 }
-                None => with_result("it is said again", result),
+                None => with_result("published again", result),
             };
-            tell(&asking, redrive, output, sentence).await
+            run_command(&ops, redrive, output, sentence).await
         }
-        Command::Discard(Letter { service, id, asking }) => {
+        Command::Discard(DeadLetter { service, id, ops }) => {
             let discard = DiscardDeadLetter {
                 service,
                 dead_letter_id: id,
             };
-            tell(&asking, discard, output, |_| format!("{id} is gone")).await
+            run_command(&ops, discard, output, |_| format!("dead letter {id} discarded")).await
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What may take long at a service that keeps a journal: `rollcall replay`, `republish` and `snapshots verify`.
+//! Long-running work of services with a journal: `rollcall replay`, `republish` and `snapshots verify`.
 
 use std::time::Duration;
 
@@ -7,48 +7,48 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::operation::{Asking, Operation, somebody_listens, tell, with_result};
+use crate::ops::{OpsArguments, OpsSession, require_live_service, run_command, with_result};
 use crate::output::{Output, plain};
 use crate::{Error, Outcome};
 
-/// How long such work is waited for, if nobody says otherwise.
-const LONG: Duration = Duration::from_secs(30 * 60);
+/// Default timeout of long-running work.
+const LONG_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReplayArguments {
-    /// The service that keeps the read model, e.g. gateway
+    /// Service that owns the read model, e.g. gateway
     service: String,
-    /// The read model's name
+    /// Name of the read model
     #[arg(long, value_name = "NAME")]
     projection: String,
     #[command(flatten)]
-    asking: Asking,
+    ops: OpsArguments,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct RepublishArguments {
-    /// The service that owns the aggregate, e.g. user
+    /// Service that owns the aggregate, e.g. user
     service: String,
-    /// The aggregate's id
+    /// Id of the aggregate
     id: Uuid,
-    /// The first version
+    /// First version to publish
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
     from: i64,
-    /// The last version; else the newest
+    /// Last version to publish [default: the newest]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
     to: Option<i64>,
     #[command(flatten)]
-    asking: Asking,
+    ops: OpsArguments,
 }
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Snapshots {
-    /// Compare each snapshot with what all its domain events make of it
+    /// Compare each snapshot with the state that its domain events lead to
     Verify {
-        /// The service that keeps them, e.g. user
+        /// Service that stores the snapshots, e.g. user
         service: String,
         #[command(flatten)]
-        asking: Asking,
+        ops: OpsArguments,
     },
 }
 
@@ -56,30 +56,30 @@ pub(crate) async fn replay(arguments: ReplayArguments, output: Output) -> Result
     let ReplayArguments {
         service,
         projection,
-        asking,
+        ops,
     } = arguments;
-    let sentence = format!("{service} has built {projection} anew");
+    let sentence = format!("{service} has rebuilt {projection}");
     let replay = Replay { service, projection };
-    tell(&asking.patient(LONG), replay, output, |result| {
+    run_command(&ops.with_default_timeout(LONG_TIMEOUT), replay, output, |result| {
         with_result(&sentence, result)
     })
     .await
 }
 
-/// A service publishes so many at once, and says where to go on.
+/// Repeats the request until all versions are published, because a service publishes a limited number per request.
 pub(crate) async fn republish(arguments: RepublishArguments, output: Output) -> Result<Outcome, Error> {
     let RepublishArguments {
         service,
         id,
         from,
         to,
-        asking,
+        ops,
     } = arguments;
     if to.is_some_and(|to| to < from) {
-        return Err(Error::Usage(format!("--to is before --from, {from}")));
+        return Err(Error::Usage(format!("--to must not be less than --from, {from}")));
     }
-    somebody_listens(&asking, &service).await?;
-    let mut operation = Operation::begin(&asking)?;
+    require_live_service(&ops, &service).await?;
+    let mut session = OpsSession::open(&ops)?;
     let (mut published, mut next) = (0, from);
     loop {
         let republish = Republish {
@@ -88,78 +88,75 @@ pub(crate) async fn republish(arguments: RepublishArguments, output: Output) -> 
             from_version: next,
             to_version: to,
         };
-        let mut answer = operation.ask(&service, OpsCommand::from(republish)).await?;
-        published += answer.result["published"].as_i64().unwrap_or(0);
-        match answer.result["next_version"].as_i64() {
-            Some(version) if answer.is_accepted() && version > next => next = version,
+        let mut reply = session.request(&service, OpsCommand::from(republish)).await?;
+        published += reply.result["published"].as_i64().unwrap_or(0);
+        match reply.result["next_version"].as_i64() {
+            Some(version) if reply.is_accepted() && version > next => next = version,
             Some(_) | None => {
-                if answer.is_accepted() {
-                    answer.result = json!({ "published": published });
+                if reply.is_accepted() {
+                    reply.result = json!({ "published": published });
                 }
-                let sentence = format!("{service} publishes domain events of {id} again, under the ids that they have");
-                operation.show(output, &answer, |result| with_result(&sentence, result));
-                return Ok(answer.said_yes());
+                let sentence = format!("{service} is publishing domain events of {id} again, with their original ids");
+                session.print(output, &reply, |result| with_result(&sentence, result));
+                return Ok(reply.exit_outcome());
             }
         }
     }
 }
 
 pub(crate) async fn snapshots(command: Snapshots, output: Output) -> Result<Outcome, Error> {
-    let Snapshots::Verify { service, asking } = command;
+    let Snapshots::Verify { service, ops } = command;
     let verify = VerifySnapshots {
         service: service.clone(),
     };
-    somebody_listens(&asking, &service).await?;
-    let mut operation = Operation::begin(&asking.patient(LONG))?;
-    let answer = operation.ask(&service, OpsCommand::from(verify)).await?;
-    operation.show(output, &answer, |result| verified(&service, result));
-    let is_whole = Verified::deserialize(&answer.result).is_ok_and(|verified| verified.is_whole());
-    Ok(match answer.is_accepted() && is_whole {
-        true => Outcome::Yes,
-        false => Outcome::No,
-    })
+    require_live_service(&ops, &service).await?;
+    let mut session = OpsSession::open(&ops.with_default_timeout(LONG_TIMEOUT))?;
+    let reply = session.request(&service, OpsCommand::from(verify)).await?;
+    session.print(output, &reply, |result| verification_text(&service, result));
+    let is_complete = Verification::deserialize(&reply.result).is_ok_and(|verification| verification.is_complete());
+    Ok(Outcome::positive_if(reply.is_accepted() && is_complete))
 }
 
-/// The service's account of its snapshots.
+/// Result of `VerifySnapshots`.
 #[derive(Debug, Deserialize)]
-struct Verified {
+struct Verification {
     snapshots: u64,
-    /// Fewer, where the time was over.
+    /// Less than `snapshots` if the service ran out of time.
     checked: u64,
-    /// Those of an older shape, which nobody uses.
+    /// Number of snapshots in an older format, which the service does not use.
     #[serde(default)]
     unreadable: u64,
     mismatches: Vec<Value>,
 }
 
-impl Verified {
-    fn is_whole(&self) -> bool {
+impl Verification {
+    fn is_complete(&self) -> bool {
         self.mismatches.is_empty() && self.checked == self.snapshots
     }
 }
 
-fn verified(service: &str, result: &Value) -> String {
-    let Ok(Verified {
+fn verification_text(service: &str, result: &Value) -> String {
+    let Ok(Verification {
         snapshots,
         checked,
         unreadable,
         mismatches,
-    }) = Verified::deserialize(result)
+    }) = Verification::deserialize(result)
     else {
-        return with_result(&format!("{service} says of its snapshots"), result);
+        return with_result(&format!("{service} reported on its snapshots:"), result);
     };
     let mut text = format!("{service} compared {checked} of {snapshots} snapshots");
     if unreadable > 0 {
-        text.push_str(&format!("; {unreadable} are of an older shape, and not used"));
+        text.push_str(&format!("; {unreadable} in an older format (not used)"));
     }
     if checked < snapshots {
-        text.push_str("; there was no time for more");
+        text.push_str("; it ran out of time for the others");
     }
-    match mismatches.is_empty() {
-        true => text,
-        false => format!(
-            "{text}\n\nthese differ from their journal:\n{}",
+    if !mismatches.is_empty() {
+        text.push_str(&format!(
+            "\n\nthese snapshots differ from their domain events:\n{}",
             plain(&Value::Array(mismatches))
-        ),
+        ));
     }
+    text
 }

@@ -1,4 +1,5 @@
-//! Kafka as the operator sees it: topics are read by assignment, so that no consumer group is joined or made.
+//! Kafka clients of the operator: readers assign partitions manually, so that they neither join nor create a consumer
+//! group.
 
 mod reader;
 
@@ -18,16 +19,16 @@ pub(crate) use self::reader::Reader;
 
 use crate::Error;
 
-/// How long Kafka may take for anything that this command asks of it.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Timeout of each request to Kafka.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where Kafka is.
+/// Addresses of Kafka.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Kafka {
-    /// Where Kafka is, comma-separated
+    /// Addresses of Kafka brokers, comma-separated
     #[arg(long, env = "KAFKA_BROKERS", hide_env_values = true, value_name = "HOST:PORT")]
     brokers: String,
-    /// What stands before every topic's name
+    /// Prefix of all topic names
     #[arg(
         long,
         env = "KAFKA_TOPIC_PREFIX",
@@ -51,33 +52,33 @@ impl Kafka {
 
     pub(crate) fn unreachable(&self, source: impl StdError + Send + Sync + 'static) -> Error {
         let message = format!(
-            "Kafka does not answer at {}; check --brokers (KAFKA_BROKERS), and that it is up",
+            "Kafka is unreachable at {}; check --brokers (KAFKA_BROKERS), and that Kafka is running",
             self.brokers
         );
         Error::unavailable(message, source)
     }
 
-    /// Fails soon where Kafka is down, which other calls find out late.
-    pub(crate) fn answers(&self) -> Result<(), Error> {
+    /// Fails within [`REQUEST_TIMEOUT`] if Kafka is unreachable. Other calls would take longer to fail.
+    pub(crate) fn check_reachable(&self) -> Result<(), Error> {
         self.connect::<BaseConsumer>(&self.settings().client())?;
         Ok(())
     }
 
     /// Creates a client that has reached a broker.
     pub(crate) fn connect<C: Probe + FromClientConfig>(&self, config: &ClientConfig) -> Result<C, Error> {
-        let connected = self.settings().connect(config, PATIENCE);
+        let connected = self.settings().connect(config, REQUEST_TIMEOUT);
         connected.map_err(|error| self.unreachable(error))
     }
 
     pub(crate) fn writer(&self) -> Result<Writer, Error> {
         let mut config = self.settings().client();
         config
-            // Not idempotent, which takes a while to begin: a copy of a message is known by its `ce_id`.
+            // Not idempotent, because initialization is slow and services recognize duplicates by their `ce_id`.
             .set("acks", "all")
             .set("linger.ms", "0")
-            // The same partition as a Java client finds.
+            // Chooses the same partition as a Java client.
             .set("partitioner", "murmur2_random")
-            .set("message.timeout.ms", PATIENCE.as_millis().to_string());
+            .set("message.timeout.ms", REQUEST_TIMEOUT.as_millis().to_string());
         let producer = self.connect(&config)?;
         Ok(Writer {
             kafka: self.clone(),
@@ -86,14 +87,14 @@ impl Kafka {
     }
 }
 
-/// Writes records, one after the other.
+/// Writes records one at a time.
 pub(crate) struct Writer {
     kafka: Kafka,
     producer: FutureProducer,
 }
 
 impl Writer {
-    /// Returns when every in-sync replica has it. `topic` has its prefix.
+    /// Writes a record, and returns when all in-sync replicas have it. `topic` is the name with its prefix.
     pub(crate) async fn write(&self, topic: &str, key: &str, value: &[u8], headers: &Headers) -> Result<(), Error> {
         let headers = headers.0.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
             headers.insert(Header {
@@ -102,7 +103,7 @@ impl Writer {
             })
         });
         let record = FutureRecord::to(topic).key(key).payload(value).headers(headers);
-        match self.producer.send(record, PATIENCE).await {
+        match self.producer.send(record, REQUEST_TIMEOUT).await {
             Ok(_) => Ok(()),
             Err((error, _)) => Err(self.kafka.unreachable(error)),
         }

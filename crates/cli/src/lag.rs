@@ -1,4 +1,4 @@
-//! `rollcall lag`: how far each service is behind, partition by partition, from `ops.status`.
+//! `rollcall lag`: how far each service is behind on each partition, as reported on `ops.status`.
 
 use std::collections::BTreeMap;
 
@@ -14,29 +14,29 @@ use crate::{Error, Outcome};
 pub(crate) struct Arguments {
     #[command(flatten)]
     sources: Sources,
-    /// Only this service
+    /// Show only this service
     #[arg(long)]
     service: Option<String>,
-    /// Only this topic, without prefix
+    /// Show only this topic (name without prefix)
     #[arg(long)]
     topic: Option<String>,
-    /// A line for each partition, instead of each topic
+    /// Print a line for each partition instead of each topic
     #[arg(long)]
     partitions: bool,
 }
 
-/// One partition of what a service listens to.
+/// One partition of a topic that a service consumes.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Row {
     service: String,
     topic: String,
     partition: i32,
-    /// The process that works on it; `None`: nobody does.
+    /// Process that consumes the partition; `None` if no process does.
     process: Option<Uuid>,
     /// Offset of the next record to apply.
     position: Option<i64>,
     lag_messages: Option<i64>,
-    /// Age of the next record; `None` at the end too.
+    /// Age of the next record in milliseconds; `None` also if the position is at the end.
     lag_ms: Option<i64>,
 }
 
@@ -45,17 +45,16 @@ pub(crate) async fn run(arguments: &Arguments, output: Output) -> Result<Outcome
     let mut rows = rows(&processes.all(), Timestamp::now());
     let wanted = |filter: &Option<String>, name: &str| filter.as_ref().is_none_or(|filter| filter == name);
     rows.retain(|row| wanted(&arguments.service, &row.service) && wanted(&arguments.topic, &row.topic));
-    output.answer(&serde_json::json!({ "partitions": rows }), || {
+    output.print(&serde_json::json!({ "partitions": rows }), || {
         match (rows.is_empty(), arguments.partitions) {
-            (true, _) => "nobody reports such partitions; see `rollcall status`".to_owned(),
+            (true, _) => "no process reports such partitions; see `rollcall status`".to_owned(),
             (false, true) => by_partition(&rows),
             (false, false) => by_topic(&rows),
         }
     });
-    match rows.is_empty() || rows.iter().any(|row| row.process.is_none()) {
-        true => Ok(Outcome::No),
-        false => Ok(Outcome::Yes),
-    }
+    Ok(Outcome::positive_if(
+        !rows.is_empty() && rows.iter().all(|row| row.process.is_some()),
+    ))
 }
 
 fn rows(all: &[&ProcessStatus], now: Timestamp) -> Vec<Row> {
@@ -65,11 +64,11 @@ fn rows(all: &[&ProcessStatus], now: Timestamp) -> Vec<Row> {
     }
     let mut rows = Vec::new();
     for (service, mut statuses) in services {
-        // The newest last, so that it wins where two processes name a partition that just moved.
+        // The newest last, so that it wins if two processes report a partition that has just moved.
         statuses.sort_by_key(|status| status.reported_at);
         let newest = *statuses
             .last()
-            .expect("a service has at least the process that named it");
+            .expect("each service in the map has at least one process");
         let mut live = statuses;
         live.retain(|status| is_live(status, now));
         let assigned: BTreeMap<(&str, i32), (&ProcessStatus, &Assignment)> = live
@@ -77,18 +76,16 @@ fn rows(all: &[&ProcessStatus], now: Timestamp) -> Vec<Row> {
             .flat_map(|status| status.assignments.iter().map(move |assignment| (*status, assignment)))
             .map(|(status, assignment)| ((assignment.topic.as_str(), assignment.partition), (status, assignment)))
             .collect();
-        // What a stopped service listened to is known from its last report.
-        let mut listens_to: Vec<&str> = match live.is_empty() {
-            false => assigned.keys().map(|(topic, _)| *topic).collect(),
-            true => newest
-                .assignments
-                .iter()
-                .map(|assignment| assignment.topic.as_str())
-                .collect(),
+        // The topics of a stopped service are known from its last report.
+        let mut consumed: Vec<&str> = if live.is_empty() {
+            let assignments = newest.assignments.iter();
+            assignments.map(|assignment| assignment.topic.as_str()).collect()
+        } else {
+            assigned.keys().map(|(topic, _)| *topic).collect()
         };
-        listens_to.sort_unstable();
-        listens_to.dedup();
-        for topic in listens_to {
+        consumed.sort_unstable();
+        consumed.dedup();
+        for topic in consumed {
             for partition in 0..topics::by_name(topic).map_or(0, |topic| topic.partitions) {
                 let found = assigned.get(&(topic, partition));
                 rows.push(Row {
@@ -118,7 +115,7 @@ fn by_partition(rows: &[Row]) -> String {
             number(row.lag_messages),
             human_millis(row.lag_ms.unwrap_or(0)),
             row.process
-                .map_or_else(|| "nobody".to_owned(), |process| process.to_string()),
+                .map_or_else(|| "none".to_owned(), |process| process.to_string()),
         ]
     });
     table(&header, &["PARTITION", "POSITION", "LAG", "BEHIND"], rows)
@@ -129,7 +126,7 @@ fn by_topic(rows: &[Row]) -> String {
     let lines = rows
         .chunk_by(|a, b| (&a.service, &a.topic) == (&b.service, &b.topic))
         .map(|partitions| {
-            let nobody: Vec<_> = partitions
+            let unassigned: Vec<_> = partitions
                 .iter()
                 .filter(|row| row.process.is_none())
                 .map(|row| row.partition.to_string())
@@ -144,10 +141,10 @@ fn by_topic(rows: &[Row]) -> String {
                     .sum::<i64>()
                     .to_string(),
                 human_millis(partitions.iter().filter_map(|row| row.lag_ms).max().unwrap_or(0)),
-                if nobody.is_empty() {
+                if unassigned.is_empty() {
                     String::new()
                 } else {
-                    format!("nobody works on {}", nobody.join(", "))
+                    format!("no process consumes {}", unassigned.join(", "))
                 },
             ]
         });
@@ -192,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_that_moved_is_the_newer_reports_and_one_that_nobody_has_is_named() {
+    fn the_newer_report_wins_for_a_moved_partition_and_unassigned_partitions_are_listed() {
         let before = process(3, &[0, 1, 2, 3, 4, 5, 6, 7]);
         let after = process(1, &[6, 7, 8, 9, 10]);
         let rows = rows(&[&before, &after], now());
@@ -201,11 +198,15 @@ mod tests {
         assert_eq!(at(5), (Some(before.instance), Some(5)));
         assert_eq!(at(7), (Some(after.instance), Some(7)));
         assert_eq!(at(11), (None, None));
-        assert!(by_topic(&rows).contains("nobody works on 11"), "{}", by_topic(&rows));
+        assert!(
+            by_topic(&rows).contains("no process consumes 11"),
+            "{}",
+            by_topic(&rows)
+        );
     }
 
     #[test]
-    fn what_a_stopped_service_listened_to_is_nobodys() {
+    fn partitions_of_a_stopped_service_are_unassigned() {
         let rows = rows(&[&process(60, &[0])], now());
         assert_eq!(rows.len(), 12);
         assert!(rows.iter().all(|row| row.process.is_none()));

@@ -7,7 +7,7 @@ mod history;
 mod journal;
 mod kafka;
 mod lag;
-mod operation;
+mod ops;
 mod output;
 mod pages;
 mod parked;
@@ -27,9 +27,9 @@ use clap::{Parser, Subcommand};
 
 use crate::output::Output;
 
-/// What `rollcall` is asked to do.
+/// Command line of `rollcall`.
 #[derive(Debug, Parser)]
-#[command(name = "rollcall", version, about = "Looks at a Rollcall installation, and operates it.", after_help = AFTER_HELP)]
+#[command(name = "rollcall", version, about = "Inspects and operates a Rollcall installation.", after_help = AFTER_HELP)]
 pub struct Arguments {
     /// Print JSON instead of text
     #[arg(long, global = true)]
@@ -40,68 +40,76 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make the topics, or compare them with the table
+    /// Create the topics, or compare them with the topic table
     #[command(subcommand)]
     Topics(topics::Command),
-    /// Register the schemas, or compare the registry with them
+    /// Register the schemas, or compare them with the registry
     #[command(subcommand)]
     Schemas(schemas::Command),
-    /// Every process: version, readiness, lag, outbox, and what waits for an operator
+    /// Show every process: version, readiness, lag, outbox, parked keys, gaps and dead letters
     Status(status::Arguments),
-    /// How far each service is behind, by partition
+    /// Show how far each service is behind, by topic or partition
     Lag(lag::Arguments),
-    /// The way of a message, or of all that an operation led to
+    /// Trace a message, or all messages of an operation, through topics and services
     WhereIs(where_is::Arguments),
-    /// A trace as a tree
+    /// Show a trace as a tree
     Trace(trace::Arguments),
-    /// Keys whose messages wait for an operator
+    /// List and release keys whose messages are parked
     #[command(subcommand)]
     Parked(parked::Command),
-    /// Records that were set aside
+    /// List, show, redrive and discard dead-lettered records
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
-    /// Move a service past one record that it can never get past: the last resort
+    /// Move a service past one record that it can never process: the last resort
     Skip(skip::Arguments),
-    /// What happened to an aggregate, or how it was
+    /// Show the domain events of an aggregate, or its state at some point
     History(history::Arguments),
     /// Publish domain events of an aggregate again, from the journal
     Republish(journal::RepublishArguments),
-    /// Build a read model anew from the topics, beside the live one
+    /// Rebuild a read model from the topics, beside the live one
     Replay(journal::ReplayArguments),
-    /// Shortcuts through the journal
+    /// Verify the snapshots of a service
     #[command(subcommand)]
     Snapshots(journal::Snapshots),
-    /// Who may operate the installation
+    /// Create admins, and grant roles
     #[command(subcommand)]
     Admin(admin::Command),
-    /// The audit log as a file, and whether such a file is whole
+    /// Export the audit log to a file, or verify such a file
     #[command(subcommand)]
     Audit(audit::Command),
 }
 
 const AFTER_HELP: &str = "\
 Exit codes:
-  0 yes, done   1 no: a difference, a refusal, or not found   64 the command line is wrong
-  69 Kafka, the schema registry, Jaeger or a service can't be reached
+  0   success
+  1   negative result: a difference, a rejection, or not found
+  64  the command line is invalid
+  69  Kafka, the schema registry, Jaeger or a service is unavailable
 
 In a checkout, `eval \"$(scripts/stack env)\"` sets the addresses.";
 
-/// What the answer was, where there is one.
+/// Result of a command that completed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Yes, or done: exit code 0.
-    Yes,
-    /// No: there are differences, it was refused, or it is not there. Exit code 1.
-    No,
+    /// Success, or nothing to do. Exit code 0.
+    Positive,
+    /// Differences exist, the request was rejected, or nothing was found. Exit code 1.
+    Negative,
 }
 
-/// Why there is no answer. The text says what to do.
+impl Outcome {
+    fn positive_if(condition: bool) -> Self {
+        if condition { Self::Positive } else { Self::Negative }
+    }
+}
+
+/// Reason why a command could not complete. The text states what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The command line asks for what can't be: exit code 64.
+    /// The command line is invalid. Exit code 64.
     #[error("{0}")]
     Usage(String),
-    /// Something can't be reached or used: exit code 69.
+    /// A server, a service or a file is unavailable or unusable. Exit code 69.
     #[error("{message}")]
     Unavailable {
         message: String,
@@ -125,7 +133,7 @@ impl Error {
     }
 }
 
-/// Does what the arguments say. The answer is on standard output by then.
+/// Runs the command, and prints its result on standard output.
 pub async fn run(arguments: Arguments) -> Result<Outcome, Error> {
     let output = Output { json: arguments.json };
     match arguments.command {
@@ -147,11 +155,11 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Error> {
     }
 }
 
-/// The exit code, after an error was told on standard error with all that caused it.
+/// Returns the exit code. Prints an error with its source chain on standard error before.
 pub fn exit_code(result: &Result<Outcome, Error>) -> ExitCode {
     match result {
-        Ok(Outcome::Yes) => ExitCode::SUCCESS,
-        Ok(Outcome::No) => ExitCode::from(1),
+        Ok(Outcome::Positive) => ExitCode::SUCCESS,
+        Ok(Outcome::Negative) => ExitCode::from(NEGATIVE),
         Err(error) => {
             eprintln!("rollcall: {}", chassis::error_chain(error));
             ExitCode::from(match error {
@@ -162,6 +170,8 @@ pub fn exit_code(result: &Result<Outcome, Error>) -> ExitCode {
     }
 }
 
+/// Exit code of [`Outcome::Negative`].
+const NEGATIVE: u8 = 1;
 /// `EX_USAGE` of sysexits.h.
 pub const USAGE: u8 = 64;
 /// `EX_UNAVAILABLE` of sysexits.h.

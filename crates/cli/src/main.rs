@@ -1,4 +1,4 @@
-//! The `rollcall` command. What it does is in the library.
+//! Entry point of the `rollcall` command. The library implements it.
 
 use std::process::ExitCode;
 
@@ -10,7 +10,7 @@ async fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help and version are asked for with an "error" too. Nothing can be done if the terminal is gone.
+            // clap reports --help and --version as errors too. A failure to print cannot be reported anywhere.
             let _ = error.print();
             return if error.use_stderr() {
                 ExitCode::from(cli::USAGE)

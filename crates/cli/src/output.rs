@@ -1,4 +1,4 @@
-//! How answers look: JSON for programs, tables and sentences for people.
+//! Output formats: JSON for programs, tables and sentences for people.
 
 mod plain;
 
@@ -16,31 +16,33 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Prints the answer in one of its two forms.
-    pub(crate) fn answer(self, answer: &impl Serialize, text: impl FnOnce() -> String) {
-        if self.json {
-            print(serde_json::to_string_pretty(answer).expect("answers are plain data"));
+    /// Prints the result as indented JSON or as text.
+    pub(crate) fn print(self, result: &impl Serialize, text: impl FnOnce() -> String) {
+        print(if self.json {
+            serde_json::to_string_pretty(result).expect(SERIALIZES)
         } else {
-            print(text());
-        }
+            text()
+        });
     }
 
-    /// The same for one of many answers: JSON takes one line each.
-    pub(crate) fn one_of_many(self, answer: &impl Serialize, text: impl FnOnce() -> String) {
-        if self.json {
-            print(serde_json::to_string(answer).expect("answers are plain data"));
+    /// Prints one of several results as JSON on one line or as text.
+    pub(crate) fn print_compact(self, result: &impl Serialize, text: impl FnOnce() -> String) {
+        print(if self.json {
+            serde_json::to_string(result).expect(SERIALIZES)
         } else {
-            print(text());
-        }
+            text()
+        });
     }
 }
 
+const SERIALIZES: &str = "results have string keys and no failing serializer";
+
 fn print(text: impl Display) {
-    // A reader that has gone away, like `head`, has read enough.
+    // A reader that closes the pipe early, such as `head`, is not an error.
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-/// A table without lines: it can be cut with `awk`. Columns named in `numbers` are aligned to the right.
+/// Formats a table without lines, so that tools such as `awk` can split it. Right-aligns the columns in `numbers`.
 pub(crate) fn table(header: &[&str], numbers: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(header).add_rows(rows);
@@ -53,7 +55,13 @@ pub(crate) fn table(header: &[&str], numbers: &[&str], rows: impl IntoIterator<I
     table.trim_fmt()
 }
 
-/// `1 span`, `2 spans`, `2 entries`, `2 keys`.
+/// Indents each line by two spaces.
+pub(crate) fn indented(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(|line| format!("  {line}")).collect();
+    lines.join("\n")
+}
+
+/// Formats a count with its noun: `1 span`, `2 spans`, `2 entries`, `2 keys`.
 pub(crate) fn counted(count: usize, noun: &str) -> String {
     let stem = noun
         .strip_suffix('y')
@@ -65,7 +73,7 @@ pub(crate) fn counted(count: usize, noun: &str) -> String {
     }
 }
 
-/// A length of time, to be read at a glance.
+/// Formats a duration with a precision that people need.
 pub(crate) fn human(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
@@ -78,7 +86,7 @@ pub(crate) fn human(time: Duration) -> String {
     }
 }
 
-/// Milliseconds as messages have them. Less than none is none: clocks differ.
+/// Formats milliseconds from a message. A negative number, caused by clock differences, is shown as 0.
 pub(crate) fn human_millis(millis: i64) -> String {
     match u64::try_from(millis) {
         Ok(0) | Err(_) => "0".to_owned(),
@@ -91,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_as_exact_as_a_glance() {
+    fn durations_and_counts_are_formatted_for_people() {
         let times = [
             42_000,
             12_345_678,

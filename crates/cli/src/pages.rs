@@ -1,114 +1,111 @@
-//! What services list of themselves, page by page.
+//! Lists that services return page by page.
 
 use contracts::OpsCommand;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::operation::{Answer, Asking, Operation, Said, live_services};
+use crate::ops::{OpsArguments, OpsReply, OpsSession, ReplyOutcome, live_services};
 use crate::output::{Output, counted, table_of};
 use crate::{Error, Outcome};
 
-/// Rows on a page, at most.
+/// Maximum number of rows on a page.
 const PAGE: usize = 100;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Listing {
-    /// Only this service; else every one that runs
+    /// List only this service [default: all running services]
     service: Option<String>,
-    /// Rows of each service, at most
+    /// Maximum number of rows per service
     #[arg(long, value_name = "ROWS", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     #[command(flatten)]
-    asking: Asking,
+    ops: OpsArguments,
 }
 
-/// How a list looks.
+/// Layout of a list.
 pub(crate) struct Shape {
-    /// The columns that people see, where a row has them.
+    /// Columns of the text output. A column that no row has is left out.
     pub(crate) columns: &'static [&'static str],
-    /// What a row is, e.g. `dead letter`.
+    /// Name of a row, e.g. `dead letter`.
     pub(crate) noun: &'static str,
 }
 
-/// What one service has.
+/// Rows of one service.
 #[derive(Default)]
 struct Rows {
     rows: Vec<Value>,
-    /// Where the next page begins, if there is one.
+    /// Start of the next page, if there is one.
     cursor: Option<String>,
 }
 
-/// All that services answered.
+/// Rows of all services.
 #[derive(Debug, Serialize)]
-struct Listed {
-    /// Each with its service.
+struct List {
+    /// Rows, each with the name of its service.
     rows: Vec<Value>,
-    /// Services that have more than was asked for.
+    /// Services that have more rows than the limit.
     more: Vec<String>,
-    /// Those that did not answer, or with a no.
-    unanswered: Vec<Answer>,
+    /// Replies that hold no rows: missing, unreadable, rejected or failed.
+    #[serde(rename = "unanswered")]
+    unsuccessful: Vec<OpsReply>,
 }
 
-/// Asks for every page, and shows all of them. That there are rows is a no: there is something to do.
+/// Requests and prints all pages. Returns [`Outcome::Negative`] if there are rows, because an operator has to handle them.
 pub(crate) async fn list(
     listing: &Listing,
     output: Output,
     shape: &Shape,
-    question: impl Fn(String, Option<String>, i32) -> OpsCommand,
+    request: impl Fn(String, Option<String>, i32) -> OpsCommand,
 ) -> Result<Outcome, Error> {
-    let listed = gather(listing, question).await?;
-    output.answer(&listed, || text(&listed, shape));
-    let trouble = listed
-        .unanswered
+    let list = fetch(listing, request).await?;
+    output.print(&list, || text(&list, shape));
+    let unavailable = list
+        .unsuccessful
         .iter()
-        .find(|answer| matches!(answer.outcome, Said::Silent | Said::Unreadable));
-    if let Some(answer) = trouble {
-        return Err(Error::without_source(answer.refusal()));
+        .find(|reply| matches!(reply.outcome, ReplyOutcome::NoReply | ReplyOutcome::Unreadable));
+    if let Some(reply) = unavailable {
+        return Err(Error::without_source(reply.describe_refusal()));
     }
-    Ok(match listed.rows.is_empty() && listed.unanswered.is_empty() {
-        true => Outcome::Yes,
-        false => Outcome::No,
-    })
+    Ok(Outcome::positive_if(
+        list.rows.is_empty() && list.unsuccessful.is_empty(),
+    ))
 }
 
-async fn gather(
-    listing: &Listing,
-    question: impl Fn(String, Option<String>, i32) -> OpsCommand,
-) -> Result<Listed, Error> {
-    let mut services = live_services(&listing.asking).await?;
+async fn fetch(listing: &Listing, request: impl Fn(String, Option<String>, i32) -> OpsCommand) -> Result<List, Error> {
+    let mut services = live_services(&listing.ops).await?;
     if let Some(wanted) = &listing.service {
         services.retain(|service| service == wanted);
     }
     if services.is_empty() {
-        let who = listing
+        let of_service = listing
             .service
             .as_deref()
             .map_or(String::new(), |service| format!(" of {service}"));
         return Err(Error::without_source(format!(
-            "no process{who} is running; see `rollcall status`"
+            "no process{of_service} is running; see `rollcall status`"
         )));
     }
     let limit = usize::try_from(listing.limit).unwrap_or(usize::MAX);
     let mut found: Vec<(String, Rows)> = services.into_iter().map(|service| (service, Rows::default())).collect();
-    let mut operation = Operation::begin(&listing.asking)?;
-    let mut unanswered = Vec::new();
-    let mut asked: Vec<usize> = (0..found.len()).collect();
-    while !asked.is_empty() {
-        let questions = asked.iter().map(|index| {
+    let mut session = OpsSession::open(&listing.ops)?;
+    let mut unsuccessful = Vec::new();
+    let mut incomplete: Vec<usize> = (0..found.len()).collect();
+    while !incomplete.is_empty() {
+        let requests = incomplete.iter().map(|index| {
             let (service, so_far) = &found[*index];
             let left = i32::try_from(PAGE.min(limit - so_far.rows.len())).unwrap_or(i32::MAX);
-            (service.clone(), question(service.clone(), so_far.cursor.clone(), left))
+            (service.clone(), request(service.clone(), so_far.cursor.clone(), left))
         });
-        let answers = operation.ask_all(questions.collect()).await?;
-        let mut again = Vec::new();
-        for (index, answer) in asked.into_iter().zip(answers) {
-            if !answer.is_accepted() {
-                unanswered.push(answer);
-            } else if found[index].1.take(answer.result, limit) {
-                again.push(index);
+        let replies = session.request_all(requests.collect()).await?;
+        let mut still_incomplete = Vec::new();
+        for (index, reply) in incomplete.into_iter().zip(replies) {
+            if !reply.is_accepted() {
+                unsuccessful.push(reply);
+            } else if found[index].1.append(reply.result, limit) {
+                still_incomplete.push(index);
             }
         }
-        asked = again;
+        incomplete = still_incomplete;
     }
     let more = found
         .iter()
@@ -118,26 +115,28 @@ async fn gather(
     let rows = found
         .into_iter()
         .flat_map(|(service, rows)| rows.rows.into_iter().map(move |row| with_service(&service, row)));
-    Ok(Listed {
+    Ok(List {
         rows: rows.collect(),
         more,
-        unanswered,
+        unsuccessful,
     })
 }
 
 impl Rows {
-    /// Whether to ask for the next page. One that is empty, or that leads to itself, is the last.
-    fn take(&mut self, page: Value, limit: usize) -> bool {
+    /// Appends a page. Returns `true` if the next page is to be requested.
+    ///
+    /// A page that is empty, or whose cursor is that of the previous page, is the last.
+    fn append(&mut self, page: Value, limit: usize) -> bool {
         let cursor = page.get("cursor").and_then(Value::as_str).map(str::to_owned);
         let rows = rows_of(page);
-        let goes_on = !rows.is_empty() && cursor.is_some() && cursor != self.cursor;
+        let has_next = !rows.is_empty() && cursor.is_some() && cursor != self.cursor;
         self.rows.extend(rows);
-        self.cursor = cursor.filter(|_| goes_on);
-        goes_on && self.rows.len() < limit
+        self.cursor = cursor.filter(|_| has_next);
+        has_next && self.rows.len() < limit
     }
 }
 
-/// The rows of a page: the list in it, or whatever it is.
+/// Returns the rows of a page: the first list in it, or the page itself as the only row.
 pub(crate) fn rows_of(page: Value) -> Vec<Value> {
     match page {
         Value::Null => Vec::new(),
@@ -159,19 +158,16 @@ fn with_service(service: &str, row: Value) -> Value {
     named
 }
 
-fn text(listed: &Listed, shape: &Shape) -> String {
+fn text(list: &List, shape: &Shape) -> String {
     let mut parts = Vec::new();
-    if !listed.rows.is_empty() {
-        parts.push(table_of(&listed.rows, shape.columns));
+    if !list.rows.is_empty() {
+        parts.push(table_of(&list.rows, shape.columns));
     }
-    parts.extend(listed.unanswered.iter().map(Answer::refusal));
-    parts.push(match listed.more.as_slice() {
-        [] => counted(listed.rows.len(), shape.noun),
-        more => format!(
-            "{}, and there are more at: {}",
-            counted(listed.rows.len(), shape.noun),
-            more.join(", ")
-        ),
+    parts.extend(list.unsuccessful.iter().map(OpsReply::describe_refusal));
+    let count = counted(list.rows.len(), shape.noun);
+    parts.push(match list.more.as_slice() {
+        [] => count,
+        more => format!("{count}; more at {} (raise --limit)", more.join(", ")),
     });
     parts.join("\n\n")
 }
@@ -181,28 +177,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_are_asked_for_up_to_the_limit() {
+    fn pages_are_requested_up_to_the_limit() {
         let mut rows = Rows::default();
         let page = |cursor: Option<&str>| json!({ "rows": [{ "a": 1 }, { "a": 2 }], "cursor": cursor });
-        assert!(rows.take(page(Some("2")), 5));
-        assert!(rows.take(page(Some("4")), 5));
-        assert!(!rows.take(page(Some("6")), 5));
+        assert!(rows.append(page(Some("2")), 5));
+        assert!(rows.append(page(Some("4")), 5));
+        assert!(!rows.append(page(Some("6")), 5));
         assert_eq!((rows.rows.len(), rows.cursor.as_deref()), (6, Some("6")));
-        assert!(!rows.take(page(None), 100));
+        assert!(!rows.append(page(None), 100));
         assert_eq!(rows.cursor, None);
     }
 
     #[test]
-    fn a_page_that_leads_to_itself_or_is_empty_is_the_last() {
+    fn a_page_that_repeats_its_cursor_or_is_empty_is_the_last() {
         let mut rows = Rows::default();
-        assert!(rows.take(json!({ "rows": [1], "cursor": "x" }), 9));
-        assert!(!rows.take(json!({ "rows": [1], "cursor": "x" }), 9));
-        assert!(!rows.take(json!({ "rows": [], "cursor": "y" }), 9));
+        assert!(rows.append(json!({ "rows": [1], "cursor": "x" }), 9));
+        assert!(!rows.append(json!({ "rows": [1], "cursor": "x" }), 9));
+        assert!(!rows.append(json!({ "rows": [], "cursor": "y" }), 9));
         assert_eq!(rows.rows.len(), 2);
     }
 
     #[test]
-    fn whatever_a_page_is_has_rows() {
+    fn a_page_of_any_shape_has_rows() {
         for (page, count) in [
             (json!(null), 0),
             (json!([1, 2]), 2),

@@ -1,40 +1,40 @@
-//! `rollcall parked`: keys whose messages wait for an operator.
+//! `rollcall parked`: keys whose messages are parked until an operator releases them.
 
 use contracts::{FindParked, OpsCommand, ReleaseKey};
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::operation::{Asking, Operation, somebody_listens, with_result};
+use crate::ops::{OpsArguments, OpsSession, require_live_service, with_result};
 use crate::output::{Output, counted};
 use crate::pages::{self, Listing, Shape};
 use crate::{Error, Outcome, topics};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Keys that a poison message holds back, and keys with a gap
+    /// List keys that are blocked by a poison message or a gap
     List(Listing),
-    /// Let one service apply what it has parked for a key, in order
+    /// Let a service apply the parked messages of a key, in order
     Release(Release),
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Release {
-    /// The service that parked the messages, e.g. gateway
+    /// Service that parked the messages, e.g. gateway
     service: String,
-    /// Their topic, without prefix, e.g. users
+    /// Topic of the messages, without prefix, e.g. users
     topic: String,
-    /// The aggregate's id
+    /// Id of the aggregate
     key: Uuid,
     #[command(flatten)]
-    asking: Asking,
+    ops: OpsArguments,
 }
 
-/// The service's account of a release.
+/// Result of `ReleaseKey`.
 #[derive(Debug, Deserialize)]
 struct Released {
     applied: usize,
-    /// Where it stopped again, if it did.
+    /// Sequence of the message that could not be applied, if there is one.
     poisoned_at: Option<i64>,
 }
 
@@ -55,11 +55,11 @@ const LIST: Shape = Shape {
 pub(crate) async fn run(command: Command, output: Output) -> Result<Outcome, Error> {
     match command {
         Command::List(listing) => {
-            let question = |service, cursor, limit| {
+            let request = |service, cursor, limit| {
                 let find = FindParked { service, cursor, limit };
                 find.into()
             };
-            pages::list(&listing, output, &LIST, question).await
+            pages::list(&listing, output, &LIST, request).await
         }
         Command::Release(release) => release_key(&release, output).await,
     }
@@ -72,15 +72,15 @@ async fn release_key(release: &Release, output: Output) -> Result<Outcome, Error
         topic: topic.name.to_owned(),
         parked_key: release.key,
     };
-    somebody_listens(&release.asking, &release.service).await?;
-    let mut operation = Operation::begin(&release.asking)?;
-    let answer = operation.ask(&release.service, OpsCommand::from(command)).await?;
-    operation.show(output, &answer, |result| text(release, result));
-    match Released::deserialize(&answer.result) {
+    require_live_service(&release.ops, &release.service).await?;
+    let mut session = OpsSession::open(&release.ops)?;
+    let reply = session.request(&release.service, OpsCommand::from(command)).await?;
+    session.print(output, &reply, |result| text(release, result));
+    match Released::deserialize(&reply.result) {
         Ok(Released {
             poisoned_at: Some(_), ..
-        }) => Ok(Outcome::No),
-        Ok(_) | Err(_) => Ok(answer.said_yes()),
+        }) => Ok(Outcome::Negative),
+        Ok(_) | Err(_) => Ok(reply.exit_outcome()),
     }
 }
 
@@ -98,7 +98,7 @@ fn text(release: &Release, result: &Value) -> String {
     match released.poisoned_at {
         None => applied,
         Some(sequence) => format!(
-            "{applied}, and stopped at sequence {sequence}, which can't be applied either: the key stays parked from there"
+            "{applied}, then stopped at sequence {sequence}, which it cannot apply; the key remains parked from there"
         ),
     }
 }

@@ -11,10 +11,10 @@ use crate::Error;
 use crate::kafka::{Kafka, Reader};
 use crate::schemas::{RegistryArguments, Schemas};
 
-/// A process reports every three seconds: one that missed three reports is stopped, stuck or cut off.
+/// A process reports every three seconds. One that has missed three reports is stopped, stuck or disconnected.
 const STALE_AFTER: Duration = Duration::from_secs(10);
 
-/// Where reports are, and what reads them.
+/// Addresses of Kafka, which has the reports, and of the schema registry, which decodes them.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Sources {
     #[command(flatten)]
@@ -31,7 +31,7 @@ pub(crate) struct Processes {
 }
 
 impl Processes {
-    /// Has read nothing yet: [`refresh`](Self::refresh) does.
+    /// Opens the topic without reading reports; [`refresh`](Self::refresh) reads them.
     pub(crate) fn open(sources: &Sources) -> Result<Self, Error> {
         Ok(Self {
             reader: Reader::from_start(&sources.kafka, &topics::OPS_STATUS)?,
@@ -46,7 +46,7 @@ impl Processes {
         Ok(processes)
     }
 
-    /// Takes in what was reported since.
+    /// Reads the reports that were published since the last call.
     pub(crate) async fn refresh(&mut self) -> Result<(), Error> {
         for record in self.reader.catch_up()? {
             let Some(value) = record.value else {
@@ -61,7 +61,7 @@ impl Processes {
                 Some(ProcessStatusState::ProcessStatus(status)) => self.take(status),
                 Some(ProcessStatusState::Tombstone) => {}
                 None => eprintln!(
-                    "rollcall: {}, offset {}, is no status that this version can read; it is left out",
+                    "rollcall: skipping {}, offset {}: this version cannot read it as a process status",
                     record.partition, record.offset
                 ),
             }
@@ -70,7 +70,7 @@ impl Processes {
     }
 
     fn take(&mut self, status: ProcessStatus) {
-        // Relays may publish twice and out of order: the newest wins.
+        // The newest report wins, because relays may publish duplicates and out of order.
         match self.newest.get(&status.instance) {
             Some(known) if known.reported_at >= status.reported_at => {}
             Some(_) | None => {
@@ -79,7 +79,7 @@ impl Processes {
         }
     }
 
-    /// By service, then by age: process ids are UUIDv7.
+    /// Returns all processes, sorted by service and then by start time, because process ids are UUIDv7.
     pub(crate) fn all(&self) -> Vec<&ProcessStatus> {
         let mut all: Vec<_> = self.newest.values().collect();
         all.sort_by_key(|status| (&status.service, status.instance));
@@ -87,7 +87,7 @@ impl Processes {
     }
 }
 
-/// Whether the process still reports.
+/// Returns `true` if the process still reports.
 pub(crate) fn is_live(status: &ProcessStatus, now: Timestamp) -> bool {
     now.since(status.reported_at) < STALE_AFTER
 }

@@ -1,59 +1,60 @@
-//! What is told on standard error while something takes long: nothing where that is no terminal.
+//! Progress of long-running work on standard error, if that is a terminal.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
 use crate::output::human;
 
-/// Faster than anybody reads.
-const EVERY: Duration = Duration::from_millis(100);
+/// Minimum time between two updates: more frequent ones cannot be read.
+const UPDATE_INTERVAL: Duration = Duration::from_millis(100);
+/// Width of the progress bar in columns.
 const BAR: usize = 24;
 
-/// One line that is written anew, and gone in the end.
+/// A status line that is overwritten by each update, and erased on drop.
 pub(crate) struct Progress {
-    what: String,
+    activity: String,
     started: Instant,
-    /// `None`: nothing is on the screen.
-    written: Option<Instant>,
+    /// Time of the last update; `None` if nothing has been written.
+    updated: Option<Instant>,
     is_shown: bool,
 }
 
 impl Progress {
-    /// `what` is being done, e.g. `reading users`.
-    pub(crate) fn of(what: impl Into<String>) -> Self {
+    /// `activity` is a participle phrase, e.g. `reading users`.
+    pub(crate) fn new(activity: impl Into<String>) -> Self {
         Self {
-            what: what.into(),
+            activity: activity.into(),
             started: Instant::now(),
-            written: None,
+            updated: None,
             is_shown: stderr().is_terminal(),
         }
     }
 
-    /// It goes on, and nobody knows how far.
-    pub(crate) fn goes_on(&mut self) {
+    /// Shows the elapsed time, for work of unknown length.
+    pub(crate) fn tick(&mut self) {
         let time = human(self.started.elapsed());
-        self.write(&format!("{}… {time}", self.what));
+        self.write(&format!("{}… {time}", self.activity));
     }
 
-    /// It is so far.
+    /// Shows how many of `total` steps are done.
     pub(crate) fn at(&mut self, done: usize, total: usize) {
-        let line = format!("{} {} {done}/{total}", self.what, bar(done, total));
+        let line = format!("{} {} {done}/{total}", self.activity, bar(done, total));
         self.write(&line);
     }
 
     fn write(&mut self, line: &str) {
-        if !self.is_shown || self.written.is_some_and(|written| written.elapsed() < EVERY) {
+        if !self.is_shown || self.updated.is_some_and(|updated| updated.elapsed() < UPDATE_INTERVAL) {
             return;
         }
-        self.written = Some(Instant::now());
-        // Back to the first column, and away with what was there.
+        self.updated = Some(Instant::now());
+        // Return to the first column, and erase the line.
         let _ = write!(stderr(), "\r\x1b[K{line}");
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.written.is_some() {
+        if self.updated.is_some() {
             let _ = write!(stderr(), "\r\x1b[K");
         }
     }
@@ -69,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bar_is_as_full_as_the_work_is_done() {
+    fn a_bar_is_filled_in_proportion_to_the_work() {
         assert_eq!(bar(0, 4).matches('█').count(), 0);
         assert_eq!(bar(1, 4).matches('█').count(), BAR / 4);
         assert_eq!(bar(9, 4).matches('█').count(), BAR);

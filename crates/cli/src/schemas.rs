@@ -1,4 +1,4 @@
-//! `rollcall schemas`: the registry against the schemas of this version.
+//! `rollcall schemas`: registers the schemas of this version, or compares them with the registry.
 
 use contracts::{Codec, Message, Registry, registry};
 use serde::Serialize;
@@ -9,7 +9,7 @@ use crate::{Error, Outcome};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Register every schema; what is there already stays
+    /// Register all schemas; existing ones are unchanged
     Register {
         #[command(flatten)]
         registry: RegistryArguments,
@@ -23,7 +23,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct RegistryArguments {
-    /// Where the schema registry is, with the path of its Confluent API
+    /// URL of the schema registry, including the path of its Confluent API
     #[arg(
         long = "registry",
         env = "SCHEMA_REGISTRY_URL",
@@ -33,14 +33,14 @@ pub(crate) struct RegistryArguments {
     url: String,
 }
 
-/// How the registry has one schema.
+/// State of a schema in the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum State {
     Registered,
-    /// Not there, and it would be taken.
+    /// Not registered, but compatible.
     Missing,
-    /// Not there, and it breaks what is there.
+    /// Not registered, and incompatible with the registered version.
     Incompatible,
 }
 
@@ -49,7 +49,7 @@ struct Row {
     subject: String,
     state: State,
     id: Option<i32>,
-    /// The registry's reasons.
+    /// Reasons that the registry gives for an incompatibility.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reasons: Vec<String>,
 }
@@ -70,7 +70,7 @@ impl RegistryArguments {
 async fn register(registry: &Registry, output: Output) -> Result<Outcome, Error> {
     let before = compare(registry).await?;
     if before.iter().any(|row| row.state == State::Incompatible) {
-        // Nothing at all is registered: half a version helps nobody.
+        // Registers no schema at all, because services of this version need all of them.
         return Ok(show(&before, output));
     }
     registry
@@ -87,7 +87,7 @@ async fn check(registry: &Registry, output: Output) -> Result<Outcome, Error> {
 async fn compare(registry: &Registry) -> Result<Vec<Row>, Error> {
     let mut rows = Vec::new();
     let total = contracts::topics::ALL.iter().map(|topic| topic.records.len()).sum();
-    let mut progress = Progress::of("comparing schemas");
+    let mut progress = Progress::new("comparing schemas");
     for topic in contracts::topics::ALL {
         for record in topic.records {
             progress.at(rows.len(), total);
@@ -115,11 +115,8 @@ async fn compare(registry: &Registry) -> Result<Vec<Row>, Error> {
 }
 
 fn show(rows: &[Row], output: Output) -> Outcome {
-    output.answer(&serde_json::json!({ "schemas": rows }), || text(rows));
-    match rows.iter().all(|row| row.state == State::Registered) {
-        true => Outcome::Yes,
-        false => Outcome::No,
-    }
+    output.print(&serde_json::json!({ "schemas": rows }), || text(rows));
+    Outcome::positive_if(rows.iter().all(|row| row.state == State::Registered))
 }
 
 fn text(rows: &[Row]) -> String {
@@ -127,9 +124,10 @@ fn text(rows: &[Row]) -> String {
     if different.is_empty() {
         return format!("all {} schemas are registered", rows.len());
     }
-    let advice = match different.iter().any(|row| row.state == State::Incompatible) {
-        true => "nothing can be registered: a change that schema resolution can't do is a new record name",
-        false => "`rollcall schemas register` registers what is missing",
+    let advice = if different.iter().any(|row| row.state == State::Incompatible) {
+        "no schema was registered; a change that schema resolution does not support needs a new record name"
+    } else {
+        "`rollcall schemas register` registers the missing schemas"
     };
     let lines = different.iter().map(|row| {
         let state = match row.state {
@@ -143,12 +141,11 @@ fn text(rows: &[Row]) -> String {
 }
 
 fn unavailable(error: registry::Error) -> Error {
-    // Its texts say what to do.
-    Error::unavailable("the schemas can't be used", error)
+    // The source error states what to do.
+    Error::unavailable("cannot use the schema registry", error)
 }
 
-/// Reads what is met on the wire and writes what is said, with schemas from the registry, which may be ahead of this
-/// version or behind.
+/// Encodes and decodes messages with schemas from the registry, which may be newer or older than this version.
 pub(crate) struct Schemas {
     registry: Registry,
     codec: Codec,
@@ -162,7 +159,10 @@ impl Schemas {
         }
     }
 
-    /// Frames a message, under the id that the registry has for its schema.
+    /// Encodes a message, framed with the id that the registry has for its schema.
+    ///
+    /// # Errors
+    /// Returns [`Error::Unavailable`] if the schema is not registered or the registry is unreachable.
     pub(crate) async fn encode<M: Message>(&self, message: &M) -> Result<Vec<u8>, Error> {
         let record = M::TOPIC.record(message.type_name());
         let record = record.expect("the topic table names every record");
@@ -173,14 +173,16 @@ impl Schemas {
             .await
             .map_err(unavailable)?
         else {
-            let message = format!("the registry has not {subject} of this version; `rollcall schemas register`");
+            let message = format!(
+                "the registry lacks this version's schema of {subject}; register it with `rollcall schemas register`"
+            );
             return Err(Error::without_source(message));
         };
         let framed = message.encode(&codec(Some((record.name, id))));
-        framed.map_err(|error| Error::unavailable("the message can't be encoded", error))
+        framed.map_err(|error| Error::unavailable("cannot encode the message", error))
     }
 
-    /// `None`: a type that `M` doesn't know, or bytes that are none of its types.
+    /// Decodes a message. Returns `None` if `M` lacks the type, or if the bytes are not of that type.
     pub(crate) async fn decode<M: Message>(&self, type_name: &str, framed: &[u8]) -> Result<Option<M>, Error> {
         loop {
             match M::decode(&self.codec, type_name, framed) {
@@ -201,15 +203,17 @@ impl Schemas {
     }
 }
 
-/// Knows the id of one record at most. The others have ids that no registry gives, as a codec wants one for each.
+/// Returns a codec with the id of one record at most.
+///
+/// The other records get ids that no registry assigns, because a codec requires an id for each record.
 fn codec(known: Option<(&'static str, i32)>) -> Codec {
     let names = contracts::topics::ALL
         .iter()
         .flat_map(|topic| topic.records)
         .map(|record| record.name);
-    let ids = names.zip(i32::MIN..).map(|(name, stand_in)| match known {
+    let ids = names.zip(i32::MIN..).map(|(name, placeholder)| match known {
         Some((known, id)) if known == name => (name, id),
-        _ => (name, stand_in),
+        _ => (name, placeholder),
     });
-    Codec::with_ids(ids).expect("the topic table names every record, and every id is another one")
+    Codec::with_ids(ids).expect("the topic table names every record, and the ids are distinct")
 }

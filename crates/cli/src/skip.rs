@@ -1,28 +1,28 @@
-//! `rollcall skip`: the last resort for a partition that a service can never get past.
+//! `rollcall skip`: the last resort for a record that a service can never process.
 
 use contracts::SkipOffset;
 
-use crate::operation::{Asking, tell};
+use crate::ops::{OpsArguments, run_command};
 use crate::output::Output;
 use crate::{Error, Outcome, topics};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The service that is stopped at the record, e.g. registration
+    /// Service that is stopped at the record, e.g. registration
     service: String,
-    /// Topic of the record, without prefix, e.g. events
+    /// Topic of the record (name without prefix), e.g. events
     topic: String,
     /// Partition of the record
     #[arg(value_parser = clap::value_parser!(i32).range(0..))]
     partition: i32,
-    /// Offset of the record: the service's position, as `rollcall lag --partitions` lists it
+    /// Offset of the record: the service's position as listed by `rollcall lag --partitions`
     #[arg(value_parser = clap::value_parser!(i64).range(0..))]
     offset: i64,
-    /// Why the record is skipped; it is recorded in the audit log
+    /// Reason for skipping the record, which is stored in the audit log
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     reason: String,
     #[command(flatten)]
-    asking: Asking,
+    ops: OpsArguments,
 }
 
 pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<Outcome, Error> {
@@ -32,11 +32,11 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<Outcome,
         partition,
         offset,
         reason,
-        asking,
+        ops,
     } = arguments;
     let topic = topics::named(&topic)?.name.to_owned();
     let sentence =
-        format!("{service} continues after offset {offset} of {topic}[{partition}]; the record took no effect");
+        format!("{service} continues after offset {offset} of {topic}[{partition}]; the record had no effect");
     let skip = SkipOffset {
         service,
         topic,
@@ -44,5 +44,5 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<Outcome,
         offset,
         reason,
     };
-    tell(&asking, skip, output, |_| sentence.clone()).await
+    run_command(&ops, skip, output, |_| sentence.clone()).await
 }

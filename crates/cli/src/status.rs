@@ -1,4 +1,4 @@
-//! `rollcall status`: every process, from `ops.status`.
+//! `rollcall status`: all processes, as reported on `ops.status`.
 
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
@@ -11,28 +11,28 @@ use crate::output::{Output, human, human_millis, table};
 use crate::processes::{Processes, Sources, is_live};
 use crate::{Error, Outcome};
 
-/// Processes that have been silent for longer are left out: a status topic remembers every process there ever was.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(60 * 60);
+/// Age of the last report after which a process is left out, because the topic keeps the reports of ended processes.
+const HIDDEN_AFTER: Duration = Duration::from_secs(60 * 60);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     sources: Sources,
-    /// Look again and again, until Ctrl-C
+    /// Repeat until Ctrl-C
     #[arg(long)]
     watch: bool,
-    /// Seconds between two looks
+    /// Seconds between two repetitions
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..), requires = "watch")]
     every: u64,
-    /// Also processes that have been silent for more than an hour
+    /// Include processes whose last report is more than an hour old
     #[arg(long)]
     all: bool,
 }
 
 #[derive(Debug, Serialize)]
-struct Answer {
+struct Summary {
     processes: Vec<Row>,
-    /// Services of which no process is ready.
+    /// Services without a ready process.
     down: Vec<String>,
 }
 
@@ -44,13 +44,13 @@ struct Row {
     state: State,
     started_at: String,
     reported_at: String,
-    /// Over all of its partitions.
+    /// Sum over all partitions of the process.
     lag_messages: i64,
-    /// Of the oldest message that waits.
+    /// Age of the oldest message that is not processed yet, in milliseconds.
     lag_ms: i64,
     outbox_rows: i64,
     outbox_oldest_age_ms: i64,
-    /// The service's, as are the two below: every process of it says the same.
+    /// Number for the whole service, like the two fields below: all its processes report the same.
     parked_keys: i64,
     oldest_gap_age_ms: i64,
     dead_letters: i64,
@@ -61,7 +61,7 @@ struct Row {
 enum State {
     Ready,
     NotReady,
-    /// It has stopped reporting.
+    /// The process has stopped reporting.
     Stale,
 }
 
@@ -70,28 +70,25 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<Outcome,
     loop {
         processes.refresh().await?;
         let now = Timestamp::now();
-        let answer = answer(&processes.all(), now, arguments.all);
+        let summary = summarize(&processes.all(), now, arguments.all);
         if !arguments.watch {
-            output.answer(&answer, || text(&answer, now));
-            return Ok(outcome(&answer));
+            output.print(&summary, || text(&summary, now));
+            return Ok(outcome(&summary));
         }
         if !output.json && std::io::stdout().is_terminal() {
-            // Home, and clear what is below: less flicker than clearing first.
+            // Move the cursor home and clear below it, which flickers less than clearing the screen.
             let _ = write!(std::io::stdout(), "\x1b[H\x1b[J");
         }
-        output.one_of_many(&answer, || text(&answer, now));
+        output.print_compact(&summary, || text(&summary, now));
         tokio::time::sleep(Duration::from_secs(arguments.every)).await;
     }
 }
 
-fn outcome(answer: &Answer) -> Outcome {
-    match answer.down.is_empty() && !answer.processes.is_empty() {
-        true => Outcome::Yes,
-        false => Outcome::No,
-    }
+fn outcome(summary: &Summary) -> Outcome {
+    Outcome::positive_if(summary.down.is_empty() && !summary.processes.is_empty())
 }
 
-fn answer(all: &[&ProcessStatus], now: Timestamp, forgotten_too: bool) -> Answer {
+fn summarize(all: &[&ProcessStatus], now: Timestamp, include_stopped: bool) -> Summary {
     let mut down: Vec<String> = all.iter().map(|status| status.service.clone()).collect();
     down.dedup();
     down.retain(|service| {
@@ -99,12 +96,12 @@ fn answer(all: &[&ProcessStatus], now: Timestamp, forgotten_too: bool) -> Answer
             .any(|other| other.service == *service && state(other, now) == State::Ready)
     });
     let is_shown = |status: &ProcessStatus| {
-        forgotten_too
-            || now.since(status.reported_at) < FORGOTTEN_AFTER
-            // A service that is down altogether is never out of sight.
+        include_stopped
+            || now.since(status.reported_at) < HIDDEN_AFTER
+            // The newest report of each service is always shown, so that a stopped service stays visible.
             || !all.iter().any(|other| other.service == status.service && other.reported_at > status.reported_at)
     };
-    Answer {
+    Summary {
         processes: all
             .iter()
             .filter(|status| is_shown(status))
@@ -145,20 +142,20 @@ fn row(status: &ProcessStatus, now: Timestamp) -> Row {
     }
 }
 
-fn text(answer: &Answer, now: Timestamp) -> String {
-    if answer.processes.is_empty() {
-        return "no process has ever reported; are the services running, with this topic prefix?".to_owned();
+fn text(summary: &Summary, now: Timestamp) -> String {
+    if summary.processes.is_empty() {
+        return "no process has reported; check that services are running with this topic prefix".to_owned();
     }
     let ago = |time: &str| Timestamp::parse(time).map_or_else(|_| time.to_owned(), |time| human(now.since(time)));
-    let rows = answer.processes.iter().map(|row| {
+    let rows = summary.processes.iter().map(|row| {
         let state = match row.state {
             State::Ready => "ready".to_owned(),
             State::NotReady => "not ready".to_owned(),
-            State::Stale => format!("stale: silent for {}", ago(&row.reported_at)),
+            State::Stale => format!("stale: last report {} ago", ago(&row.reported_at)),
         };
         vec![
             row.service.clone(),
-            short(row.instance),
+            short_id(row.instance),
             row.version.clone(),
             ago(&row.started_at),
             row.lag_messages.to_string(),
@@ -175,14 +172,17 @@ fn text(answer: &Answer, now: Timestamp) -> String {
         "SERVICE", "PROCESS", "VERSION", "AGE", "LAG", "BEHIND", "OUTBOX", "OLDEST", "PARKED", "GAP", "DEAD", "STATE",
     ];
     let mut text = table(&header, &header[3..11], rows);
-    if !answer.down.is_empty() {
-        text.push_str(&format!("\n\nno process is ready of: {}", answer.down.join(", ")));
+    if !summary.down.is_empty() {
+        text.push_str(&format!(
+            "\n\nservices without a ready process: {}",
+            summary.down.join(", ")
+        ));
     }
     text
 }
 
-/// The end of an id is as good as all of it to tell processes apart, and a line has no room for more.
-fn short(process: Uuid) -> String {
+/// Returns the last part of an id, which identifies a process and fits into a table.
+fn short_id(process: Uuid) -> String {
     let id = process.to_string();
     id.rsplit('-').next().unwrap_or_default().to_owned()
 }
@@ -195,7 +195,7 @@ mod tests {
         Timestamp::parse("2026-03-01T12:00:00Z").expect("a time")
     }
 
-    fn silent_for(service: &str, ready: bool, seconds: u64) -> ProcessStatus {
+    fn reported_ago(service: &str, ready: bool, seconds: u64) -> ProcessStatus {
         let reported_at = now() - Duration::from_secs(seconds);
         ProcessStatus {
             service: service.to_owned(),
@@ -214,34 +214,34 @@ mod tests {
     }
 
     #[test]
-    fn a_service_is_down_without_a_ready_process_that_still_reports() {
+    fn a_service_is_down_if_no_live_process_is_ready() {
         let (fresh, stale, busy) = (
-            silent_for("a", true, 1),
-            silent_for("a", true, 60),
-            silent_for("b", false, 1),
+            reported_ago("a", true, 1),
+            reported_ago("a", true, 60),
+            reported_ago("b", false, 1),
         );
-        let answer = answer(&[&fresh, &stale, &busy], now(), false);
-        assert_eq!(answer.down, ["b"]);
-        let states: Vec<_> = answer.processes.iter().map(|row| row.state).collect();
+        let summary = summarize(&[&fresh, &stale, &busy], now(), false);
+        assert_eq!(summary.down, ["b"]);
+        let states: Vec<_> = summary.processes.iter().map(|row| row.state).collect();
         assert_eq!(states, [State::Ready, State::Stale, State::NotReady]);
-        assert_eq!(outcome(&answer), Outcome::No);
+        assert_eq!(outcome(&summary), Outcome::Negative);
     }
 
     #[test]
-    fn long_silent_processes_are_left_out_but_the_last_one_of_a_service() {
-        let (replaced, current) = (silent_for("a", true, 90_000), silent_for("a", true, 1));
-        let (older, last) = (silent_for("b", true, 95_000), silent_for("b", true, 90_000));
+    fn old_reports_are_left_out_except_the_newest_of_a_service() {
+        let (replaced, current) = (reported_ago("a", true, 90_000), reported_ago("a", true, 1));
+        let (older, last) = (reported_ago("b", true, 95_000), reported_ago("b", true, 90_000));
         let all = [&replaced, &current, &older, &last];
-        let shown = |forgotten_too| {
-            let answer = answer(&all, now(), forgotten_too);
-            answer.processes.iter().map(|row| row.instance).collect::<Vec<_>>()
+        let shown = |include_stopped| {
+            let summary = summarize(&all, now(), include_stopped);
+            summary.processes.iter().map(|row| row.instance).collect::<Vec<_>>()
         };
         assert_eq!(shown(false), [current.instance, last.instance]);
         assert_eq!(shown(true).len(), 4);
     }
 
     #[test]
-    fn nobody_reporting_is_a_no() {
-        assert_eq!(outcome(&answer(&[], now(), false)), Outcome::No);
+    fn the_outcome_is_negative_if_no_process_has_reported() {
+        assert_eq!(outcome(&summarize(&[], now(), false)), Outcome::Negative);
     }
 }

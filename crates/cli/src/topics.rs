@@ -1,4 +1,4 @@
-//! `rollcall topics`: the broker against the topic table.
+//! `rollcall topics`: creates the topics of the topic table, or compares the table with the broker.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -13,27 +13,27 @@ use crate::kafka::Kafka;
 use crate::output::{Output, counted};
 use crate::{Error, Outcome};
 
-const PATIENCE: Duration = Duration::from_secs(15);
-const PAUSE: Duration = Duration::from_millis(50);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Make the topics that are missing; those that are there stay as they are
+    /// Create the missing topics; existing ones are unchanged
     Apply {
         #[command(flatten)]
         kafka: Kafka,
-        /// Copies of each partition: 3 in production
+        /// Replication factor; 3 in production
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=i64::from(i16::MAX)))]
         replication: i32,
     },
-    /// Compare the topics with the table: missing ones, partitions, configuration
+    /// Compare the topics with the topic table: missing topics, partitions, configuration
     Diff {
         #[command(flatten)]
         kafka: Kafka,
     },
 }
 
-/// One way in which a topic is not as the table says.
+/// A difference between a topic and the topic table.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "difference", rename_all = "kebab-case")]
 enum Row {
@@ -61,56 +61,59 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Outcome, Err
 }
 
 async fn apply(kafka: &Kafka, replication: i32, output: Output) -> Result<Outcome, Error> {
-    kafka.answers()?;
-    let mut made = match messaging::topics::apply(&kafka.settings(), topics::ALL, replication).await {
-        Ok(made) => made,
+    kafka.check_reachable()?;
+    let mut created = match messaging::topics::apply(&kafka.settings(), topics::ALL, replication).await {
+        Ok(created) => created,
         Err(error @ TopicsError::Refused { .. }) => {
-            let advice = format!("Kafka refuses; has it {replication} brokers, and may this client make topics?");
+            let advice = format!(
+                "Kafka rejected the request; check that it has at least {replication} brokers, and that this client \
+                 may create topics"
+            );
             return Err(Error::unavailable(advice, error));
         }
         Err(error @ TopicsError::Unreachable { .. }) => return Err(kafka.unreachable(error)),
     };
-    made.sort();
-    let rows = settled(kafka, &made).await?;
-    let answer = serde_json::json!({ "made": made, "differences": rows });
-    output.answer(&answer, || {
-        let there = topics::ALL.len() - made.len();
-        let mut lines = vec![format!("{} made, {there} were there", counted(made.len(), "topic"))];
-        lines.extend(made.iter().map(|topic| format!("  {topic}")));
+    created.sort();
+    let rows = settled(kafka, &created).await?;
+    let result = serde_json::json!({ "made": created, "differences": rows });
+    output.print(&result, || {
+        let existing = topics::ALL.len() - created.len();
+        let mut lines = vec![format!(
+            "{} created, {existing} existed",
+            counted(created.len(), "topic")
+        )];
+        lines.extend(created.iter().map(|topic| format!("  {topic}")));
         lines.extend(rows.iter().map(ToString::to_string));
         lines.join("\n")
     });
     Ok(outcome(&rows))
 }
 
-/// What is different once the broker shows the new topics, which takes it some milliseconds.
-async fn settled(kafka: &Kafka, made: &[String]) -> Result<Vec<Row>, Error> {
-    let deadline = Instant::now() + PATIENCE;
+/// Returns the differences after the broker has made the new topics visible, which takes some milliseconds.
+async fn settled(kafka: &Kafka, created: &[String]) -> Result<Vec<Row>, Error> {
+    let deadline = Instant::now() + REQUEST_TIMEOUT;
     loop {
         let rows = compare(kafka).await?;
-        let is_new = |row: &Row| matches!(row, Row::Missing { topic } if made.contains(topic));
+        let is_new = |row: &Row| matches!(row, Row::Missing { topic } if created.contains(topic));
         if !rows.iter().any(is_new) || Instant::now() > deadline {
             return Ok(rows);
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
 async fn diff(kafka: &Kafka, output: Output) -> Result<Outcome, Error> {
-    kafka.answers()?;
+    kafka.check_reachable()?;
     let rows = compare(kafka).await?;
-    output.answer(&serde_json::json!({ "differences": rows }), || match rows.as_slice() {
-        [] => format!("all {} topics are as the table says", topics::ALL.len()),
+    output.print(&serde_json::json!({ "differences": rows }), || match rows.as_slice() {
+        [] => format!("all {} topics match the topic table", topics::ALL.len()),
         rows => rows.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
     });
     Ok(outcome(&rows))
 }
 
 fn outcome(rows: &[Row]) -> Outcome {
-    match rows {
-        [] => Outcome::Yes,
-        _ => Outcome::No,
-    }
+    Outcome::positive_if(rows.is_empty())
 }
 
 async fn compare(kafka: &Kafka) -> Result<Vec<Row>, Error> {
@@ -127,13 +130,14 @@ async fn compare(kafka: &Kafka) -> Result<Vec<Row>, Error> {
         rows.iter()
             .any(|row| matches!(row, Row::Missing { topic } if topic == name))
     };
-    let there: Vec<_> = topics::ALL
+    let existing: Vec<_> = topics::ALL
         .iter()
         .map(|topic| (kafka.topic(topic), topic.config()))
         .filter(|(name, _)| !missing(name))
         .collect();
-    let found = configurations(kafka, &there.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>()).await?;
-    for (topic, expected) in there {
+    let names: Vec<_> = existing.iter().map(|(name, _)| name.as_str()).collect();
+    let found = configurations(kafka, &names).await?;
+    for (topic, expected) in existing {
         for (name, expected) in expected {
             let found = found
                 .get(&(topic.clone(), name.to_owned()))
@@ -152,14 +156,14 @@ async fn compare(kafka: &Kafka) -> Result<Vec<Row>, Error> {
     Ok(rows)
 }
 
-/// What the broker has, by topic and name.
+/// Returns the broker's configuration values, by topic and name.
 async fn configurations(kafka: &Kafka, topics: &[&str]) -> Result<HashMap<(String, String), String>, Error> {
     if topics.is_empty() {
-        return Ok(HashMap::new()); // librdkafka takes no empty question
+        return Ok(HashMap::new()); // librdkafka rejects an empty request
     }
     let admin: AdminClient<DefaultClientContext> = kafka.connect(&kafka.settings().client())?;
     let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
-    let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+    let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
     let described = admin
         .describe_configs(&resources, &options)
         .await
@@ -167,7 +171,7 @@ async fn configurations(kafka: &Kafka, topics: &[&str]) -> Result<HashMap<(Strin
     let mut found = HashMap::new();
     for (topic, resource) in topics.iter().zip(described) {
         let resource = resource
-            .map_err(|code| Error::without_source(format!("the configuration of {topic} can't be read: {code}")))?;
+            .map_err(|code| Error::without_source(format!("cannot read the configuration of {topic}: {code}")))?;
         for entry in resource.entries {
             found.insert(((*topic).to_owned(), entry.name), entry.value.unwrap_or_default());
         }
@@ -178,34 +182,32 @@ async fn configurations(kafka: &Kafka, topics: &[&str]) -> Result<HashMap<(Strin
 impl std::fmt::Display for Row {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Missing { topic } => write!(f, "{topic} is missing; `rollcall topics apply` makes it"),
+            Self::Missing { topic } => write!(f, "{topic} is missing; `rollcall topics apply` creates it"),
             Self::Partitions { topic, expected, found } => write!(
                 f,
-                "{topic} has {found} partitions instead of {expected}; more would move its keys, so it has to be \
-                 drained and made anew"
+                "{topic} has {found} partitions instead of {expected}; drain and recreate it, because a changed number \
+                 of partitions moves keys"
             ),
             Self::Config {
                 topic,
                 name,
                 expected,
                 found,
-            } => {
-                write!(
-                    f,
-                    "{topic} has {name}={found} instead of {expected}; alter it with Kafka's own tools"
-                )
-            }
+            } => write!(
+                f,
+                "{topic} has {name}={found} instead of {expected}; change it with Kafka's tools"
+            ),
         }
     }
 }
 
-/// The topic with this name.
+/// Returns the topic with this name.
 ///
 /// # Errors
-/// Returns a usage error that lists all topics if there is none.
+/// Returns a usage error that lists all topics if no topic has this name.
 pub(crate) fn named(name: &str) -> Result<&'static Topic, Error> {
     topics::by_name(name).ok_or_else(|| {
         let names: Vec<_> = topics::ALL.iter().map(|topic| topic.name).collect();
-        Error::Usage(format!("there is no topic {name}, only {}", names.join(", ")))
+        Error::Usage(format!("unknown topic {name}; known topics: {}", names.join(", ")))
     })
 }

@@ -1,4 +1,4 @@
-//! `rollcall trace`: one trace, from Jaeger, as a tree.
+//! `rollcall trace`: shows a trace from Jaeger as a tree.
 
 mod jaeger;
 mod render;
@@ -15,10 +15,10 @@ use crate::{Error, Outcome};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// 32 hexadecimal digits: `traceId` of a problem, or of a log line
+    /// Trace id (32 hexadecimal digits): `traceId` of a problem or a log line
     #[arg(value_parser = trace_id)]
     id: String,
-    /// Where Jaeger's query API is
+    /// URL of Jaeger's query API
     #[arg(
         long = "jaeger",
         env = "JAEGER_QUERY_URL",
@@ -26,33 +26,33 @@ pub(crate) struct Arguments {
         value_name = "URL"
     )]
     url: String,
-    /// Columns to use
+    /// Width of the output in columns
     #[arg(long, env = "COLUMNS", hide_env = true, default_value_t = 120)]
     width: usize,
 }
 
-/// All that is known of one trace.
+/// A trace with its spans.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Trace {
     pub id: String,
-    /// In no order.
+    /// The spans, in no particular order.
     pub spans: Vec<Span>,
 }
 
-/// Something that one service did for the trace.
+/// A unit of work of one service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Span {
     pub id: String,
-    /// The span that led to it; it may not be in the trace.
+    /// Id of the parent span, which the trace may lack.
     pub parent: Option<String>,
     pub service: String,
     pub operation: String,
-    /// Since 1970.
+    /// Start as the time since 1970-01-01T00:00:00Z.
     #[serde(rename = "start_ns", serialize_with = "nanos")]
     pub start: Duration,
     #[serde(rename = "duration_ns", serialize_with = "nanos")]
     pub duration: Duration,
-    /// Why it failed, if it did. Empty: no reason given.
+    /// Error message if the span failed; empty if it failed without one.
     pub error: Option<String>,
 }
 
@@ -66,20 +66,21 @@ fn trace_id(text: &str) -> Result<String, String> {
         .filter(|c| *c != '-')
         .collect::<String>()
         .to_ascii_lowercase();
-    match id.len() == 32 && id.chars().all(|c| c.is_ascii_hexdigit()) {
-        true => Ok(id),
-        false => Err("a trace id has 32 hexadecimal digits".to_owned()),
+    if id.len() == 32 && id.chars().all(|c| c.is_ascii_hexdigit()) {
+        Ok(id)
+    } else {
+        Err("a trace id has 32 hexadecimal digits".to_owned())
     }
 }
 
 pub(crate) async fn run(arguments: &Arguments, output: Output) -> Result<Outcome, Error> {
     let Some(trace) = fetch(&arguments.url, &arguments.id).await? else {
         let id = &arguments.id;
-        output.answer(&serde_json::json!({ "id": id, "spans": [] }), || {
-            format!("Jaeger has no trace {id}; spans arrive some seconds late, unsampled ones never")
+        output.print(&serde_json::json!({ "id": id, "spans": [] }), || {
+            format!("Jaeger has no trace {id}; spans arrive after some seconds, and only those of sampled traces")
         });
-        return Ok(Outcome::No);
+        return Ok(Outcome::Negative);
     };
-    output.answer(&trace, || render(&trace, arguments.width));
-    Ok(Outcome::Yes)
+    output.print(&trace, || render(&trace, arguments.width));
+    Ok(Outcome::Positive)
 }

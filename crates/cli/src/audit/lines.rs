@@ -1,23 +1,23 @@
-//! An export of the audit log: one JSON object a line. The format is the audit service's README's.
+//! Lines of an audit log export: one JSON object per line. The audit service's README defines the format.
 
 use serde::{Deserialize, Serialize};
 
-/// Of the first line. Another form is another number.
+/// Format version in the first line. Every change of the format increments it.
 pub(super) const FORMAT: u32 = 1;
 
-/// First the format, then the keys, the checkpoints from the first on, and the entries, tree by tree.
+/// A line of an export. The order is: the format, the keys, the checkpoints (oldest first), the entries (tree by tree).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) enum Line {
     Export {
         format: u32,
     },
-    /// Ed25519, in Base64.
+    /// An Ed25519 public key in Base64.
     Key {
         key_id: String,
         public_key: String,
     },
-    /// The signed text, and the signature in Base64.
+    /// The signed text, and its signature in Base64.
     Checkpoint {
         text: String,
         signature: String,
@@ -26,12 +26,12 @@ pub(super) enum Line {
         topic: String,
         partition: i32,
         index: u64,
-        /// What is hashed.
+        /// Text that is hashed.
         leaf: Option<String>,
         leaf_hash: Option<String>,
-        /// The value as JSON text; its hash is in the leaf.
+        /// The value as JSON text. The leaf contains its hash.
         content: Option<String>,
-        /// The value's bytes in Base64; their hash is in the leaf.
+        /// The bytes of the value in Base64. The leaf contains their hash.
         value: Option<String>,
     },
 }
@@ -41,7 +41,7 @@ impl Line {
         serde_json::to_string(self).expect("a line is plain data")
     }
 
-    /// Reads what [`text`](Self::text) wrote, byte by byte, and nothing else.
+    /// Parses a line. Returns `None` unless the bytes are exactly those that [`text`](Self::text) writes.
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
         let line: Self = serde_json::from_slice(text).ok()?;
         (line.text().as_bytes() == text).then_some(line)

@@ -1,5 +1,6 @@
-//! Verifies an export of the audit log, offline: every leaf, every tree, every signature, and the chain. It knows the
-//! format and SHA-256 and Ed25519, and nothing of the service that wrote it.
+//! Verifies an export of the audit log offline: every leaf, tree and signature, and the chain of checkpoints.
+//!
+//! Knows the format, SHA-256 and Ed25519, and shares no code with the service that wrote the export.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, BufRead};
@@ -12,41 +13,45 @@ use sha2::{Digest, Sha256};
 
 use super::lines::{FORMAT, Line};
 
-/// Findings that are named, at most.
-const NAMED: usize = 1_000;
+/// Maximum number of findings that a report lists. Further findings are counted.
+const MAX_LISTED_FINDINGS: usize = 1_000;
 
 type Hash = [u8; 32];
 type TreeId = (String, i32);
 
-/// What was looked at, and what is wrong with it.
+/// Result of a verification: what was verified, and the findings.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Report {
     pub(super) valid: bool,
     pub(super) entries: u64,
     pub(super) trees: usize,
     pub(super) checkpoints: u64,
-    /// Entries whose content or bytes were too large for the export: their hashes are proven all the same.
+    /// Number of entries whose content or bytes were too large for the export. Their hashes are verified nevertheless.
     pub(super) left_out: u64,
-    /// SHA-256 of the newest checkpoint's text: whoever has noted it elsewhere can compare.
+    /// SHA-256 of the newest checkpoint's text, for comparison with a copy that is stored elsewhere.
     pub(super) newest_checkpoint: Option<String>,
-    /// Whose keys these are, the export can't say.
+    /// Ids of the keys that signed. The export cannot prove who owns them.
     pub(super) key_ids: BTreeSet<String>,
-    pub(super) findings: Vec<Wrong>,
-    /// Findings that are not named any more.
+    pub(super) findings: Vec<Finding>,
+    /// Number of findings beyond [`MAX_LISTED_FINDINGS`].
     pub(super) more_findings: u64,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Wrong {
-    /// From 1.
+pub(super) struct Finding {
+    /// Line number, counted from 1.
     pub(super) line: u64,
-    pub(super) what: String,
+    #[serde(rename = "what")]
+    pub(super) description: String,
 }
 
-/// What a leaf says. The text itself is what is hashed.
+/// Parsed leaf. The hash covers its text.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "a leaf has these fields, and no others")]
+#[expect(
+    dead_code,
+    reason = "deserialization rejects a leaf that lacks a field or has others"
+)]
 struct Leaf {
     v: u8,
     topic: String,
@@ -69,11 +74,11 @@ struct Head {
     root: String,
 }
 
-/// A tree as its entries come.
+/// A Merkle tree that grows entry by entry (RFC 6962, section 2.1).
 #[derive(Default)]
 struct Tree {
     size: u64,
-    /// Roots of complete subtrees, with the logarithm of their size; the largest first.
+    /// Roots of complete subtrees, each with the base-2 logarithm of its size; the largest first.
     peaks: Vec<(u32, Hash)>,
     last_offset: Option<i64>,
 }
@@ -83,8 +88,8 @@ struct Verifier {
     line: u64,
     report: Report,
     keys: HashMap<String, VerifyingKey>,
-    /// By tree and size, the root that a checkpoint signed.
-    claims: BTreeMap<TreeId, BTreeMap<u64, String>>,
+    /// Roots that checkpoints have signed, by tree and size.
+    signed_roots: BTreeMap<TreeId, BTreeMap<u64, String>>,
     newest: Vec<Head>,
     tree: Option<(TreeId, Tree)>,
     stage: Stage,
@@ -99,7 +104,7 @@ enum Stage {
     Entries,
 }
 
-/// Reads an export to its end.
+/// Verifies an export, which is read to its end.
 pub(super) fn verify(mut export: impl BufRead) -> io::Result<Report> {
     let mut verifier = Verifier::default();
     let mut line = Vec::new();
@@ -111,26 +116,26 @@ pub(super) fn verify(mut export: impl BufRead) -> io::Result<Report> {
         verifier.line += 1;
         match line.strip_suffix(b"\n") {
             Some(line) => verifier.take(line),
-            None => verifier.wrong("the file ends within a line"),
+            None => verifier.add_finding("the file ends within a line"),
         }
     }
 }
 
 impl Verifier {
-    fn wrong(&mut self, what: impl Into<String>) {
-        if self.report.findings.len() == NAMED {
+    fn add_finding(&mut self, description: impl Into<String>) {
+        if self.report.findings.len() == MAX_LISTED_FINDINGS {
             self.report.more_findings += 1;
             return;
         }
-        self.report.findings.push(Wrong {
+        self.report.findings.push(Finding {
             line: self.line,
-            what: what.into(),
+            description: description.into(),
         });
     }
 
     fn take(&mut self, line: &[u8]) {
         let Some(line) = Line::parse(line) else {
-            return self.wrong("this is no line of an export");
+            return self.add_finding("this is not a line of an export");
         };
         let stage = match &line {
             Line::Export { .. } => Stage::Start,
@@ -139,12 +144,12 @@ impl Verifier {
             Line::Entry { .. } => Stage::Entries,
         };
         if stage < self.stage || (stage == Stage::Start) != (self.line == 1) {
-            self.wrong("it stands in the wrong place");
+            self.add_finding("this kind of line must not occur here");
         }
         self.stage = stage;
         match line {
             Line::Export { format } if format == FORMAT => {}
-            Line::Export { format } => self.wrong(format!("format {format} is not known here")),
+            Line::Export { format } => self.add_finding(format!("format {format} is not supported")),
             Line::Key { key_id, public_key } => self.key(key_id, &public_key),
             Line::Checkpoint { text, signature } => self.checkpoint(&text, &signature),
             Line::Entry {
@@ -160,7 +165,7 @@ impl Verifier {
                 self.index(index);
                 match leaf {
                     Some(leaf) => self.leaf(&leaf, leaf_hash.as_deref(), content.as_deref(), value.as_deref()),
-                    None => self.wrong("the entry's leaf is left out, so nobody can say what it asserts"),
+                    None => self.add_finding("the entry has no leaf, so it cannot be verified"),
                 }
             }
         }
@@ -172,11 +177,11 @@ impl Verifier {
         match key.and_then(|key| VerifyingKey::from_bytes(key).ok()) {
             Some(key) if key_id == hex(&Sha256::digest(&bytes)[..16]) => {
                 if self.keys.insert(key_id, key).is_some() {
-                    self.wrong("the key is there twice");
+                    self.add_finding("the key occurs twice");
                 }
             }
-            Some(_) => self.wrong("the key has another id"),
-            None => self.wrong("this is no Ed25519 key"),
+            Some(_) => self.add_finding("the key id does not match the key"),
+            None => self.add_finding("this is not an Ed25519 key"),
         }
     }
 
@@ -184,30 +189,30 @@ impl Verifier {
         self.report.checkpoints += 1;
         let number = self.report.checkpoints;
         let Some((fields, heads)) = parse(text) else {
-            return self.wrong("the checkpoint's text is none");
+            return self.add_finding("the checkpoint's text is malformed");
         };
         let [checkpoint, _, _, key, previous] = fields;
         if checkpoint != number.to_string() {
-            self.wrong(format!("the checkpoint is number {checkpoint}, and {number} is next"));
+            self.add_finding(format!("the checkpoint has number {checkpoint} instead of {number}"));
         }
         if Some(previous) != self.report.newest_checkpoint.as_deref() && !(number == 1 && previous == "-") {
-            self.wrong("the checkpoint does not follow the one before");
+            self.add_finding("the checkpoint does not refer to the previous one");
         }
         self.report.newest_checkpoint = Some(hex(Sha256::digest(text)));
         let signature = STANDARD.decode(signature).ok();
         let signature = signature.and_then(|signature| Signature::from_slice(&signature).ok());
         match (self.keys.get(key), signature) {
-            (None, _) => self.wrong("the checkpoint's key is not in the export"),
+            (None, _) => self.add_finding("the checkpoint's key is not in the export"),
             (Some(known), Some(signature)) if known.verify_strict(text.as_bytes(), &signature).is_ok() => {
                 self.report.key_ids.insert(key.to_owned());
             }
-            (Some(_), _) => self.wrong("the checkpoint's signature is not of its text and key"),
+            (Some(_), _) => self.add_finding("the checkpoint's signature does not match its text and key"),
         }
         for head in &heads {
-            let claims = self.claims.entry(head.tree.clone()).or_default();
-            let same = claims.insert(head.size, head.root.clone());
-            if same.is_some_and(|same| same != head.root) {
-                self.wrong(format!(
+            let roots = self.signed_roots.entry(head.tree.clone()).or_default();
+            let previous = roots.insert(head.size, head.root.clone());
+            if previous.is_some_and(|previous| previous != head.root) {
+                self.add_finding(format!(
                     "two checkpoints have signed different roots of {}",
                     name(&head.tree)
                 ));
@@ -217,33 +222,35 @@ impl Verifier {
         for before in newest {
             let now = heads.iter().find(|head| head.tree == before.tree);
             if now.is_none_or(|now| now.size < before.size) {
-                self.wrong(format!("{} has shrunk", name(&before.tree)));
+                self.add_finding(format!("{} has shrunk", name(&before.tree)));
             }
         }
         self.newest = heads;
     }
 
-    /// Another tree may begin.
+    /// Begins a new tree, unless the entry belongs to the current one.
     fn enter(&mut self, tree: TreeId) {
         match &self.tree {
-            Some((now, _)) if *now == tree => return,
-            Some((now, _)) if *now > tree => self.wrong(format!("{} stands in the wrong place", name(&tree))),
+            Some((current, _)) if *current == tree => return,
+            Some((current, _)) if *current > tree => {
+                self.add_finding(format!("the entries of {} are not in order", name(&tree)));
+            }
             _ => {}
         }
         self.leave();
         if !self.newest.iter().any(|head| head.tree == tree) {
-            self.wrong(format!("no checkpoint has signed {}", name(&tree)));
+            self.add_finding(format!("the newest checkpoint does not cover {}", name(&tree)));
         }
         self.report.trees += 1;
         self.tree = Some((tree, Tree::default()));
     }
 
-    /// Whatever checkpoints have signed of the tree must have been met.
+    /// Ends the current tree, and reports each signed root that it never had.
     fn leave(&mut self) {
         let Some((tree, _)) = self.tree.take() else { return };
-        for size in self.claims.remove(&tree).unwrap_or_default().into_keys() {
-            self.wrong(format!(
-                "a checkpoint has signed {size} entries of {}, and they are not here",
+        for size in self.signed_roots.remove(&tree).unwrap_or_default().into_keys() {
+            self.add_finding(format!(
+                "a checkpoint has signed {size} entries of {}, but the export lacks some of them",
                 name(&tree)
             ));
         }
@@ -252,56 +259,56 @@ impl Verifier {
     fn index(&mut self, index: u64) {
         let size = self.tree.as_ref().map_or(0, |(_, tree)| tree.size);
         if index != size {
-            self.wrong(format!("the entry has index {index}, and {size} is next"));
+            self.add_finding(format!("the entry has index {index} instead of {size}"));
         }
     }
 
     fn leaf(&mut self, text: &str, hash: Option<&str>, content: Option<&str>, value: Option<&str>) {
         self.report.entries += 1;
-        let own = Sha256::new().chain_update([0]).chain_update(text).finalize().into();
-        if hash != Some(hex(own).as_str()) {
-            self.wrong("the leaf hash is not that of the leaf");
+        let actual = Sha256::new().chain_update([0]).chain_update(text).finalize().into();
+        if hash != Some(hex(actual).as_str()) {
+            self.add_finding("the leaf hash does not match the leaf");
         }
         match serde_json::from_str::<Leaf>(text) {
-            Ok(leaf) => self.asserts(&leaf, content, value),
-            Err(_) => self.wrong("the leaf is none"),
+            Ok(leaf) => self.check_leaf(&leaf, content, value),
+            Err(_) => self.add_finding("the leaf is malformed"),
         }
         let Some((id, tree)) = &mut self.tree else { return };
-        tree.append(own);
+        tree.append(actual);
         let (size, root) = (tree.size, tree.root());
-        let claim = self.claims.get_mut(id).and_then(|claims| claims.remove(&size));
-        if claim.is_some_and(|claim| claim != hex(root)) {
+        let signed = self.signed_roots.get_mut(id).and_then(|roots| roots.remove(&size));
+        if signed.is_some_and(|signed| signed != hex(root)) {
             let tree = name(id);
-            self.wrong(format!(
-                "the first {size} entries of {tree} are not those that a checkpoint has signed"
+            self.add_finding(format!(
+                "the first {size} entries of {tree} differ from those that a checkpoint has signed"
             ));
         }
     }
 
-    fn asserts(&mut self, leaf: &Leaf, content: Option<&str>, value: Option<&str>) {
+    fn check_leaf(&mut self, leaf: &Leaf, content: Option<&str>, value: Option<&str>) {
         let Some((id, tree)) = &mut self.tree else { return };
         let follows = tree.last_offset.is_none_or(|last| last < leaf.offset);
         tree.last_offset = Some(leaf.offset);
         let is_of_tree = (leaf.topic.as_str(), leaf.partition) == (id.0.as_str(), id.1);
         if !follows {
-            self.wrong("the entry's offset does not follow the one before");
+            self.add_finding("the entry's offset is not greater than the previous one");
         }
         if !is_of_tree {
-            self.wrong("the entry is of another topic or partition");
+            self.add_finding("the leaf belongs to another topic or partition");
         }
         if leaf.v != 1 {
-            self.wrong("the leaf is of another version");
+            self.add_finding("the version of the leaf is not supported");
         }
         let content = content.map(|content| hex(Sha256::digest(content)));
         if content.is_some() && content != leaf.content_sha256 {
-            self.wrong("the content is not what the leaf has hashed");
+            self.add_finding("the content does not match its hash in the leaf");
         }
         let value = value.map(|value| STANDARD.decode(value).map(|value| hex(Sha256::digest(value))));
         let is_left_out = (leaf.kept && value.is_none()) || (leaf.content_sha256.is_some() && content.is_none());
         self.report.left_out += u64::from(is_left_out);
         match value {
             Some(Ok(hash)) if leaf.kept && Some(&hash) == leaf.sha256.as_ref() => {}
-            Some(_) => self.wrong("the bytes are not those that the leaf has hashed"),
+            Some(_) => self.add_finding("the bytes do not match their hash in the leaf"),
             None => {}
         }
     }
@@ -309,15 +316,15 @@ impl Verifier {
     fn end(mut self) -> Report {
         self.leave();
         if self.report.checkpoints == 0 {
-            self.wrong("there is no checkpoint");
+            self.add_finding("the export has no checkpoint");
         }
         if self.keys.len() > self.report.key_ids.len() {
-            self.wrong("there is a key that has signed nothing");
+            self.add_finding("the export has a key that signed no checkpoint");
         }
-        let unseen: Vec<_> = std::mem::take(&mut self.claims).into_keys().collect();
-        for tree in unseen {
-            self.wrong(format!(
-                "checkpoints have signed {}, and its entries are not here",
+        let without_entries: Vec<_> = std::mem::take(&mut self.signed_roots).into_keys().collect();
+        for tree in without_entries {
+            self.add_finding(format!(
+                "checkpoints have signed {}, but the export has none of its entries",
                 name(&tree)
             ));
         }
@@ -336,7 +343,7 @@ impl Tree {
         self.peaks.push(peak);
     }
 
-    /// RFC 6962, section 2.1.
+    /// Returns the Merkle tree hash (RFC 6962, section 2.1).
     fn root(&self) -> Hash {
         let peaks = self.peaks.iter().rev().map(|(_, peak)| *peak);
         let root = peaks.reduce(|right, left| node(&left, &right));
@@ -344,7 +351,7 @@ impl Tree {
     }
 }
 
-/// The fields of a checkpoint's text, in their order, and its heads.
+/// Parses a checkpoint's text. Returns its fields in their order, and its heads.
 fn parse(text: &str) -> Option<([&str; 5], Vec<Head>)> {
     let mut lines = text.strip_suffix('\n')?.split('\n');
     (lines.next()? == "rollcall audit checkpoint 1").then_some(())?;

@@ -7,52 +7,52 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::{Kafka, PATIENCE};
+use super::{Kafka, REQUEST_TIMEOUT};
 use crate::Error;
 
 const POLL: Duration = Duration::from_millis(100);
 
-/// Reads a topic on from some point. Its calls block: there is nothing else for this thread to do.
+/// Reads a topic from some point. Its calls block, because the thread has no other work.
 pub(crate) struct Reader {
     kafka: Kafka,
     topic: String,
     consumer: BaseConsumer,
-    /// By partition, the offset to read next.
+    /// Next offset to read, by partition.
     next: HashMap<i32, i64>,
 }
 
 impl Reader {
-    /// From the oldest record.
+    /// Reads from the oldest record.
     pub(crate) fn from_start(kafka: &Kafka, topic: &Topic) -> Result<Self, Error> {
         let mut reader = Self::open(kafka, topic)?;
         reader.next = reader
-            .ends()?
+            .watermarks()?
             .into_iter()
             .map(|(partition, (low, _))| (partition, low))
             .collect();
         reader.assign()
     }
 
-    /// From the present end: whatever is written after this call is read.
+    /// Reads from the current end: all records that are written after this call.
     pub(crate) fn from_end(kafka: &Kafka, topic: &Topic) -> Result<Self, Error> {
         let mut reader = Self::open(kafka, topic)?;
-        reader.next = reader.present_ends()?;
+        reader.next = reader.end_offsets()?;
         reader.assign()
     }
 
-    /// From the first record that is not older than `time`. Partitions without such a record are not read.
+    /// Reads from the first record that is not older than `time`. Skips partitions without such a record.
     pub(crate) fn from_time(kafka: &Kafka, topic: &Topic, time: Timestamp) -> Result<Self, Error> {
         let mut reader = Self::open(kafka, topic)?;
         let found = reader.offsets_at(time, reader.partitions()?)?;
-        let is_there = |(partition, offset): (i32, Option<i64>)| Some((partition, offset?));
-        reader.next = found.into_iter().filter_map(is_there).collect();
+        let existing = |(partition, offset): (i32, Option<i64>)| Some((partition, offset?));
+        reader.next = found.into_iter().filter_map(existing).collect();
         reader.assign()
     }
 
     fn open(kafka: &Kafka, topic: &Topic) -> Result<Self, Error> {
         let mut config = kafka.settings().client();
         config
-            // librdkafka wants one even where partitions are assigned by hand. Nothing joins or commits.
+            // librdkafka requires a group id even for manual assignment. Nothing joins the group or commits.
             .set("group.id", "rollcall-cli")
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
@@ -75,20 +75,20 @@ impl Reader {
         Ok(self)
     }
 
-    /// Everything up to the present end.
+    /// Returns all records up to the current end.
     pub(crate) fn catch_up(&mut self) -> Result<Vec<Record>, Error> {
         let mut records = Vec::new();
-        self.read_to(self.present_ends()?, |record| records.push(record))?;
+        self.read_to(self.end_offsets()?, |record| records.push(record))?;
         Ok(records)
     }
 
-    /// Hands over everything that is older than `time`.
+    /// Passes all records that are older than `time` to `take`.
     pub(crate) fn read_until(&mut self, time: Timestamp, take: impl FnMut(Record)) -> Result<(), Error> {
         let mut ends = HashMap::new();
         for (partition, offset) in self.offsets_at(time, self.next.keys().copied())? {
             let end = match offset {
                 Some(offset) => offset,
-                None => self.ends_of(partition)?.1,
+                None => self.watermarks_of(partition)?.1,
             };
             ends.insert(partition, end);
         }
@@ -98,8 +98,8 @@ impl Reader {
     fn read_to(&mut self, ends: HashMap<i32, i64>, mut take: impl FnMut(Record)) -> Result<(), Error> {
         let mut behind = ends;
         behind.retain(|partition, end| self.next.get(partition).is_some_and(|next| next < end));
-        let mut deadline = Instant::now() + PATIENCE;
-        let mut trouble = None;
+        let mut deadline = Instant::now() + REQUEST_TIMEOUT;
+        let mut last_error = None;
         while !behind.is_empty() {
             match self
                 .consumer
@@ -113,29 +113,29 @@ impl Reader {
                         behind.remove(&partition);
                     }
                     take(record);
-                    deadline = Instant::now() + PATIENCE;
+                    deadline = Instant::now() + REQUEST_TIMEOUT;
                 }
-                // Compaction may have taken the last record, and left its offset.
+                // Compaction may have removed the last record, but not its offset.
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     behind.remove(&partition);
                 }
-                // librdkafka tries again by itself.
-                Some(Err(error)) => trouble = Some(error),
+                // librdkafka retries by itself.
+                Some(Err(error)) => last_error = Some(error),
                 None => {}
             }
             if Instant::now() > deadline {
                 let timeout = KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
-                return Err(self.kafka.unreachable(trouble.unwrap_or(timeout)));
+                return Err(self.kafka.unreachable(last_error.unwrap_or(timeout)));
             }
         }
         Ok(())
     }
 
-    /// The next record, if there is one before the deadline.
+    /// Returns the next record, or `None` if none arrives before the deadline.
     pub(crate) fn next(&mut self, deadline: Instant) -> Option<Record> {
         loop {
             let left = deadline.checked_duration_since(Instant::now())?;
-            // Ends are no news here, and librdkafka gets over its errors by itself.
+            // Ends of partitions are irrelevant here, and librdkafka recovers from errors by itself.
             if let Some(Ok(message)) = self.consumer.poll(left) {
                 return Some(Record::read(&message));
             }
@@ -145,7 +145,7 @@ impl Reader {
     fn partitions(&self) -> Result<Vec<i32>, Error> {
         let metadata = self
             .consumer
-            .fetch_metadata(Some(&self.topic), PATIENCE)
+            .fetch_metadata(Some(&self.topic), REQUEST_TIMEOUT)
             .map_err(|error| self.kafka.unreachable(error))?;
         let partitions = metadata.topics().iter().find(|topic| topic.name() == self.topic);
         let partitions: Vec<i32> = partitions
@@ -154,43 +154,48 @@ impl Reader {
             .map(|partition| partition.id())
             .collect();
         if partitions.is_empty() {
-            let message = format!("there is no topic {}; `rollcall topics apply` makes it", self.topic);
+            let message = format!(
+                "topic {} does not exist; `rollcall topics apply` creates it",
+                self.topic
+            );
             return Err(Error::without_source(message));
         }
         Ok(partitions)
     }
 
-    /// The first and the next offset of each partition.
-    fn ends(&self) -> Result<HashMap<i32, (i64, i64)>, Error> {
-        let ends = |partition| Ok((partition, self.ends_of(partition)?));
-        self.partitions()?.into_iter().map(ends).collect()
+    /// Returns the low and high watermarks of each partition.
+    fn watermarks(&self) -> Result<HashMap<i32, (i64, i64)>, Error> {
+        let watermarks = |partition| Ok((partition, self.watermarks_of(partition)?));
+        self.partitions()?.into_iter().map(watermarks).collect()
     }
 
-    fn present_ends(&self) -> Result<HashMap<i32, i64>, Error> {
-        let ends = self.ends()?;
-        Ok(ends
+    fn end_offsets(&self) -> Result<HashMap<i32, i64>, Error> {
+        Ok(self
+            .watermarks()?
             .into_iter()
             .map(|(partition, (_, high))| (partition, high))
             .collect())
     }
 
-    fn ends_of(&self, partition: i32) -> Result<(i64, i64), Error> {
-        self.patiently(|| self.consumer.fetch_watermarks(&self.topic, partition, PATIENCE))
+    fn watermarks_of(&self, partition: i32) -> Result<(i64, i64), Error> {
+        self.retry_until_timeout(|| self.consumer.fetch_watermarks(&self.topic, partition, REQUEST_TIMEOUT))
     }
 
-    /// A topic that was just made has no leader for some milliseconds, nor has one whose broker was lost.
-    fn patiently<T>(&self, mut ask: impl FnMut() -> KafkaResult<T>) -> Result<T, Error> {
-        let deadline = Instant::now() + PATIENCE;
+    /// Repeats a request until it succeeds or [`REQUEST_TIMEOUT`] has passed.
+    ///
+    /// A new partition has no leader for some milliseconds, and neither has one whose broker was lost.
+    fn retry_until_timeout<T>(&self, mut request: impl FnMut() -> KafkaResult<T>) -> Result<T, Error> {
+        let deadline = Instant::now() + REQUEST_TIMEOUT;
         loop {
-            match ask() {
-                Ok(answer) => return Ok(answer),
+            match request() {
+                Ok(response) => return Ok(response),
                 Err(error) if Instant::now() > deadline => return Err(self.kafka.unreachable(error)),
                 Err(_) => std::thread::sleep(POLL),
             }
         }
     }
 
-    /// Of each partition, the first offset whose record is not older; `None` where all are.
+    /// Returns the first offset of each partition whose record is not older than `time`, or `None` if all are older.
     fn offsets_at(
         &self,
         time: Timestamp,
@@ -199,9 +204,9 @@ impl Reader {
         let millis = time.as_micros().div_euclid(1_000);
         let times: HashMap<i32, i64> = partitions.into_iter().map(|partition| (partition, millis)).collect();
         if times.is_empty() {
-            return Ok(HashMap::new()); // librdkafka takes no empty question
+            return Ok(HashMap::new()); // librdkafka rejects an empty request
         }
-        let found = self.patiently(|| self.consumer.offsets_for_times(self.list(&times), PATIENCE))?;
+        let found = self.retry_until_timeout(|| self.consumer.offsets_for_times(self.list(&times), REQUEST_TIMEOUT))?;
         let offset = |offset| match offset {
             Offset::Offset(offset) => Some(offset),
             _ => None,
@@ -217,7 +222,7 @@ impl Reader {
         let mut list = TopicPartitionList::new();
         for (partition, number) in numbers {
             list.add_partition_offset(&self.topic, *partition, Offset::Offset(*number))
-                .expect("neither an offset of the broker's nor a time is negative");
+                .expect("offsets of the broker and times are not negative");
         }
         list
     }

@@ -1,10 +1,10 @@
-//! JSON as text, of whatever shape: services may say more than this version knows.
+//! JSON of any shape as text, because services may return fields that this version does not know.
 
 use serde_json::{Map, Value};
 
-use super::{human_millis, table};
+use super::{human_millis, indented, table};
 
-/// An object is a line for each field, a list of objects a table.
+/// Formats an object as a line per field, and a list of objects as a table.
 pub(crate) fn plain(value: &Value) -> String {
     match value {
         Value::Object(fields) if fields.is_empty() => "nothing".to_owned(),
@@ -16,13 +16,13 @@ pub(crate) fn plain(value: &Value) -> String {
     }
 }
 
-/// A table of the columns that any row has; of all that there are, where none of these is known.
+/// Formats a table of those `columns` that at least one row has. If no row has any, shows all fields of the rows.
 pub(crate) fn table_of(rows: &[Value], columns: &[&str]) -> String {
-    let is_there = |column: &&str| {
+    let is_present = |column: &&str| {
         rows.iter()
             .any(|row| row.get(column).is_some_and(|cell| !cell.is_null()))
     };
-    let mut shown: Vec<&str> = columns.iter().copied().filter(is_there).collect();
+    let mut shown: Vec<&str> = columns.iter().copied().filter(is_present).collect();
     if shown.is_empty() {
         for row in rows {
             let names = row.as_object().into_iter().flat_map(Map::keys);
@@ -52,22 +52,14 @@ pub(crate) fn table_of(rows: &[Value], columns: &[&str]) -> String {
 fn lines(fields: &Map<String, Value>) -> String {
     let width = fields.keys().map(|name| name.chars().count()).max().unwrap_or(0);
     let line = |(name, value): (&String, &Value)| match value {
-        Value::Object(inner) if !inner.is_empty() => format!("{name}\n{}", indented(value)),
-        Value::Array(rows) if rows.iter().any(Value::is_object) => format!("{name}\n{}", indented(value)),
+        Value::Object(inner) if !inner.is_empty() => format!("{name}\n{}", indented(&plain(value))),
+        Value::Array(rows) if rows.iter().any(Value::is_object) => format!("{name}\n{}", indented(&plain(value))),
         value => format!("{name:width$}  {}", cell(name, value)).trim_end().to_owned(),
     };
     fields.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-fn indented(value: &Value) -> String {
-    let text = plain(value);
-    text.lines()
-        .map(|line| format!("  {line}"))
-        .collect::<Vec<_>>()
-        .join("\n")
-}
-
-/// `oldest_gap_age_ms` is a time, and needs no unit in its name.
+/// Returns the header of a column. Drops the suffix `_ms`, because cells show durations with their unit.
 fn header(name: &str) -> String {
     name.strip_suffix("_ms")
         .unwrap_or(name)
@@ -91,12 +83,9 @@ fn cell(name: &str, value: &Value) -> String {
     }
 }
 
-/// What comes from outside must not move the cursor.
+/// Replaces control characters, because text from services must not control the terminal.
 fn printable(c: char) -> char {
-    match c.is_control() {
-        true => ' ',
-        false => c,
-    }
+    if c.is_control() { ' ' } else { c }
 }
 
 #[cfg(test)]
@@ -106,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_object_is_lines_and_a_list_a_table() {
+    fn objects_become_lines_and_lists_become_tables() {
         let text = plain(&json!({
             "age_ms": 1500, "id": "a", "none": null, "tags": ["x", "y"],
             "rows": [{ "key": "k", "size": 2 }, { "key": "l", "more": true }], "inner": { "deep": [1] }, "empty": {},
@@ -131,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn known_columns_are_shown_and_unknown_rows_altogether() {
+    fn a_table_has_the_known_columns_or_else_all() {
         let rows = [
             json!({ "key": "k", "waiting": 2, "secretly": 1 }),
             json!({ "key": "l" }),
@@ -144,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn scalars_and_empty_lists_are_words() {
+    fn scalars_and_empty_values_become_words() {
         assert_eq!(
             [
                 plain(&json!("x")),
@@ -157,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn text_from_outside_moves_no_cursor() {
+    fn control_characters_are_replaced() {
         assert_eq!(plain(&json!("a\u{1b}[2Jb\nc")), "a [2Jb c");
     }
 }

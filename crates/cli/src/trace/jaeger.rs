@@ -1,4 +1,4 @@
-//! Jaeger's query API, version 3: OTLP as JSON.
+//! Client of Jaeger's query API, version 3, which returns OTLP as JSON.
 //! <https://www.jaegertracing.io/docs/latest/architecture/apis/>
 
 use std::time::Duration;
@@ -9,50 +9,56 @@ use serde::Deserialize;
 use super::{Span, Trace};
 use crate::Error;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// `STATUS_CODE_ERROR` of OTLP.
 const FAILED: u8 = 2;
 
-/// The trace of this id; `None` where Jaeger has none. `url` is where its query API is, e.g. `http://127.0.0.1:16686`.
+/// Returns the trace with this id, or `None` if Jaeger does not have it.
+///
+/// `url` is the base URL of Jaeger's query API, e.g. `http://127.0.0.1:16686`.
+///
+/// # Errors
+/// Returns [`Error::Unavailable`] if the server is unreachable or is not Jaeger.
 pub async fn fetch(url: &str, id: &str) -> Result<Option<Trace>, Error> {
     let unreachable = |source: reqwest::Error| {
-        let advice = "Jaeger does not answer as it should; check --jaeger (JAEGER_QUERY_URL), and that it is up";
-        // The URL may hold a password.
+        let advice = "cannot query Jaeger; check --jaeger (JAEGER_QUERY_URL), and that Jaeger is running";
+        // The URL may contain a password.
         Error::unavailable(advice, source.without_url())
     };
     let client = reqwest::Client::builder()
-        .timeout(PATIENCE)
+        .timeout(REQUEST_TIMEOUT)
         .build()
-        .expect("a client without TLS and proxy settings of its own can be built");
+        .expect("a client without custom TLS and proxy settings can be built");
     let request = client.get(format!("{}/api/v3/traces/{id}", url.trim_end_matches('/')));
     let response = request.send().await.map_err(unreachable)?;
     if response.status() == StatusCode::NOT_FOUND {
-        // So says a server that knows no traces at all, too. Jaeger says why.
-        let refusal: Option<Refusal> = response.json().await.ok();
-        return match refusal.is_some() {
-            true => Ok(None),
-            false => Err(Error::without_source(
-                "what answers there is no Jaeger; check --jaeger (JAEGER_QUERY_URL)",
-            )),
+        // Another server returns 404 too. Only Jaeger adds this body.
+        let body: Option<NotFound> = response.json().await.ok();
+        return if body.is_some() {
+            Ok(None)
+        } else {
+            Err(Error::without_source(
+                "the server is not Jaeger; check --jaeger (JAEGER_QUERY_URL)",
+            ))
         };
     }
-    let answer: Answer = response
+    let traces: TraceResponse = response
         .error_for_status()
         .map_err(unreachable)?
         .json()
         .await
         .map_err(unreachable)?;
-    Ok(Some(answer.trace(id)))
+    Ok(Some(traces.into_trace(id)))
 }
 
 #[derive(Deserialize)]
-struct Refusal {
+struct NotFound {
     #[serde(rename = "error")]
     _error: serde_json::Value,
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct TraceResponse {
     result: TracesData,
 }
 
@@ -97,7 +103,7 @@ struct ScopeSpans {
     spans: Vec<OtlpSpan>,
 }
 
-/// 64-bit numbers are text in protobuf's JSON.
+/// A span. The JSON mapping of protobuf encodes 64-bit numbers as strings.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct OtlpSpan {
@@ -120,8 +126,8 @@ struct Status {
     message: String,
 }
 
-impl Answer {
-    fn trace(self, id: &str) -> Trace {
+impl TraceResponse {
+    fn into_trace(self, id: &str) -> Trace {
         let mut spans = Vec::new();
         for resource in self.result.resource_spans {
             let service = resource
@@ -133,7 +139,7 @@ impl Answer {
                 .and_then(|attribute| attribute.value.string_value)
                 .unwrap_or_default();
             let of_this_service = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
-            spans.extend(of_this_service.map(|span| span.of(&service)));
+            spans.extend(of_this_service.map(|span| span.into_span(&service)));
         }
         Trace {
             id: id.to_owned(),
@@ -143,7 +149,7 @@ impl Answer {
 }
 
 impl OtlpSpan {
-    fn of(self, service: &str) -> Span {
+    fn into_span(self, service: &str) -> Span {
         let nanos = |text: &str| Duration::from_nanos(text.parse().unwrap_or(0));
         let start = nanos(&self.start_time_unix_nano);
         Span {

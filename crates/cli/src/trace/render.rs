@@ -4,13 +4,14 @@ use std::time::Duration;
 use super::{Span, Trace};
 use crate::output::{counted, human};
 
-/// Narrower ones show nothing.
-const NARROWEST_BAR: usize = 12;
-/// Between columns.
+/// Minimum width of the bars in columns. If there is less space, no bars are shown.
+const MIN_BAR_WIDTH: usize = 12;
+/// Gap between columns.
 const GAP: &str = "  ";
 
-/// The trace as a tree: a heading, then a line for each span with its service, how long it took, and when, within
-/// `width` columns if it can be.
+/// Formats a trace as a tree: a heading, then a line for each span with its service, its duration and a bar.
+///
+/// Lines have at most `width` columns, unless that leaves too little space for the text.
 ///
 /// ```
 /// use std::time::Duration;
@@ -68,16 +69,17 @@ pub fn render(trace: &Trace, width: usize) -> String {
         .unwrap_or(0);
     let others = service_width + time_width + 3 * GAP.len();
     let label_width = lines.iter().map(|line| columns(&line.label())).max().unwrap_or(0);
-    let label_width = label_width.min(width.saturating_sub(others + NARROWEST_BAR).max(2 * NARROWEST_BAR));
+    let label_width = label_width.min(width.saturating_sub(others + MIN_BAR_WIDTH).max(2 * MIN_BAR_WIDTH));
     let bar_width = width.saturating_sub(label_width + others);
 
     let lines = lines.iter().map(|line| {
         let label = pad(&line.label(), label_width);
         let service = pad(&line.span.service, service_width);
         let time = human(line.span.duration);
-        let bar = match bar_width >= NARROWEST_BAR {
-            true => bar(line.span, start, whole, bar_width),
-            false => String::new(),
+        let bar = if bar_width >= MIN_BAR_WIDTH {
+            bar(line.span, start, whole, bar_width)
+        } else {
+            String::new()
         };
         let text = format!("{label}{GAP}{service}{GAP}{time:>time_width$}{GAP}{bar}");
         text.trim_end().to_owned()
@@ -89,12 +91,12 @@ pub fn render(trace: &Trace, width: usize) -> String {
         .join("\n")
 }
 
-/// A span, and how it hangs on those above.
+/// A span with its position in the tree.
 struct Line<'a> {
-    /// For each level, whether more of it follows below; the last is the span's own.
+    /// For each level down to the span's own: `true` if another sibling follows below.
     levels: Vec<bool>,
     span: &'a Span,
-    /// Its parent is not in the trace.
+    /// `true` if the trace lacks the span's parent.
     orphan: bool,
 }
 
@@ -122,8 +124,9 @@ impl Line<'_> {
     }
 }
 
-/// Parents before children, the earlier before the later. Spans come from outside: a cycle, or a span that is there
-/// twice, must neither hang this nor lose anything.
+/// Orders the spans: parents before children, and siblings by their start.
+///
+/// Cycles and duplicate spans neither cause an endless loop nor hide spans, because spans are external input.
 fn tree(trace: &Trace) -> Vec<Line<'_>> {
     let mut by_start: Vec<usize> = (0..trace.spans.len()).collect();
     by_start.sort_by_key(|index| (trace.spans[*index].start, &trace.spans[*index].id));
@@ -144,7 +147,7 @@ fn tree(trace: &Trace) -> Vec<Line<'_>> {
 
     let mut lines = Vec::new();
     let mut seen = BTreeSet::new();
-    // After the roots whatever no root leads to: the members of cycles.
+    // After the roots, the spans that are not reachable from a root: the members of cycles.
     for root in roots.into_iter().chain(rest) {
         let mut stack = vec![(root, Vec::new())];
         while let Some((index, levels)) = stack.pop() {
@@ -183,9 +186,10 @@ fn columns(text: &str) -> usize {
 }
 
 fn pad(text: &str, width: usize) -> String {
-    match columns(text) <= width {
-        true => format!("{text:width$}"),
-        false => text.chars().take(width.saturating_sub(1)).chain(['…']).collect(),
+    if columns(text) <= width {
+        format!("{text:width$}")
+    } else {
+        text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
     }
 }
 
@@ -214,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn siblings_stand_in_the_order_of_their_start() {
+    fn siblings_are_ordered_by_their_start() {
         let spans = vec![
             span("late", Some("root"), 5, 1),
             span("early", Some("root"), 1, 1),
@@ -227,7 +231,7 @@ mod tests {
     #[test]
     fn a_span_whose_parent_is_missing_is_marked() {
         assert_eq!(
-            labels(vec![span("a", Some("gone"), 0, 1), span("b", Some("a"), 0, 1)]),
+            labels(vec![span("a", Some("missing"), 0, 1), span("b", Some("a"), 0, 1)]),
             ["… a", "└─ b"]
         );
     }
@@ -244,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_says_why() {
+    fn a_failed_span_shows_its_error() {
         let mut failed = span("a", None, 0, 1);
         failed.error = Some("no seat".to_owned());
         assert_eq!(labels(vec![failed]), ["a ✗ no seat"]);
@@ -268,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn instants_without_length_have_a_mark() {
+    fn spans_without_duration_have_a_mark() {
         let text = render(
             &Trace {
                 id: "t".to_owned(),

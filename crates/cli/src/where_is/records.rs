@@ -1,4 +1,4 @@
-//! The records of an operation, or the one message and what it led to, wherever they are.
+//! Finds the records of an operation, or of a message and its direct consequences, on all topics.
 
 use std::sync::mpsc;
 
@@ -11,49 +11,49 @@ use crate::Error;
 use crate::kafka::{Kafka, Reader};
 use crate::progress::Progress;
 
-/// From and until when records were written.
+/// Time range in which records were written.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Span {
+pub(super) struct TimeRange {
     pub(super) since: Timestamp,
     pub(super) until: Timestamp,
 }
 
-/// A record, as far as its headers say. A copy of a message is a record of its own.
+/// Position and headers of a record. A duplicate of a message is a separate record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Found {
-    /// Without prefix.
+pub(super) struct FoundRecord {
+    /// Topic name without prefix.
     pub(super) topic: &'static str,
     pub(super) partition: i32,
     pub(super) offset: i64,
-    /// When it was written.
+    /// Time at which the record was written.
     pub(super) time: String,
     pub(super) message_id: Option<Uuid>,
     #[serde(rename = "type")]
     pub(super) type_name: String,
     pub(super) key: String,
     pub(super) sequence: Option<i64>,
-    /// Who said it.
+    /// Sender of the message.
     pub(super) source: String,
     pub(super) causation_id: Option<Uuid>,
     pub(super) trace: Option<String>,
 }
 
-/// Reads every topic, each in a thread of its own: what takes long is waiting.
-pub(super) fn find(kafka: &Kafka, id: Uuid, span: Span) -> Result<Vec<Found>, Error> {
-    // A status belongs to no operation, and there are many.
+/// Searches all topics, each in its own thread because most of the time is spent waiting.
+pub(super) fn find(kafka: &Kafka, id: Uuid, range: TimeRange) -> Result<Vec<FoundRecord>, Error> {
+    // Status reports are numerous and belong to no operation.
     let topics: Vec<_> = topics::ALL
         .iter()
         .copied()
         .filter(|topic| topic.name != topics::OPS_STATUS.name)
         .collect();
-    let mut progress = Progress::of("reading topics");
+    let mut progress = Progress::new("reading topics");
     let mut found = Vec::new();
     std::thread::scope(|scope| {
         let (sender, done) = mpsc::channel();
         for topic in &topics {
             let sender = sender.clone();
-            // Whoever receives is there as long as there are threads.
-            scope.spawn(move || sender.send(find_in(kafka, topic, id, span)));
+            // The receiver outlives the threads, so sending does not fail.
+            scope.spawn(move || sender.send(find_in(kafka, topic, id, range)));
         }
         drop(sender);
         for (count, of_topic) in done.iter().enumerate() {
@@ -66,27 +66,27 @@ pub(super) fn find(kafka: &Kafka, id: Uuid, span: Span) -> Result<Vec<Found>, Er
     Ok(found)
 }
 
-fn find_in(kafka: &Kafka, topic: &'static Topic, id: Uuid, span: Span) -> Result<Vec<Found>, Error> {
+fn find_in(kafka: &Kafka, topic: &'static Topic, id: Uuid, range: TimeRange) -> Result<Vec<FoundRecord>, Error> {
     let mut found = Vec::new();
-    Reader::from_time(kafka, topic, span.since)?.read_until(span.until, |record| {
-        let is_it = |name| header_id(&record, name) == Some(id);
+    Reader::from_time(kafka, topic, range.since)?.read_until(range.until, |record| {
+        let is_match = |name| header_id(&record, name) == Some(id);
         if [header::ID, header::CORRELATION_ID, header::CAUSATION_ID]
             .into_iter()
-            .any(is_it)
+            .any(is_match)
         {
-            found.push(of(&record, topic));
+            found.push(found_record(&record, topic));
         }
     })?;
     Ok(found)
 }
 
-fn of(record: &Record, topic: &'static Topic) -> Found {
+fn found_record(record: &Record, topic: &'static Topic) -> FoundRecord {
     let text = |name| record.headers.get(name).unwrap_or_default().to_owned();
     let trace = record
         .headers
         .get(header::TRACE_PARENT)
         .and_then(|parent| parent.split('-').nth(1));
-    Found {
+    FoundRecord {
         topic: topic.name,
         partition: record.partition.partition,
         offset: record.offset,

@@ -1,4 +1,4 @@
-//! `rollcall audit`: the log as a file. The files beside are what the audit service's own tests make and verify too.
+//! `rollcall audit`: export and verification. `audit/export.jsonl` was written by the tests of the audit service.
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,19 +18,19 @@ use crate::rollcall::{Rollcall, codec, envelope, status};
 
 const EXPORT: &str = include_str!("audit/export.jsonl");
 
-/// A folder of the test's own, removed at its end.
+/// Folder of one test, removed on drop.
 struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> Self {
         let folder = std::env::temp_dir().join(format!("rollcall-cli-{}", Uuid::now_v7()));
-        fs::create_dir(&folder).expect("a folder can be made");
+        fs::create_dir(&folder).expect("the folder can be created");
         Self(folder)
     }
 
     fn file(&self, content: &str) -> String {
         let name = self.0.join("export.jsonl");
-        fs::write(&name, content).expect("a file can be written");
+        fs::write(&name, content).expect("the file can be written");
         name.to_str().expect("UTF-8").to_owned()
     }
 }
@@ -46,11 +46,11 @@ fn an_export_is_verified_without_any_service() {
     let (rollcall, folder) = (Rollcall::new(), Folder::new());
     let file = folder.file(EXPORT);
 
-    let answer = rollcall.run(&["audit", "verify", &file]);
-    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let output = rollcall.run(&["audit", "verify", &file]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert!(
-        answer.stdout.contains("is whole: 9 entries in 3 trees, 2 checkpoints"),
-        "{answer:?}"
+        output.stdout.contains("is valid: 9 entries in 3 trees, 2 checkpoints"),
+        "{output:?}"
     );
 
     let report = rollcall.run(&["audit", "verify", &file, "--json"]).json();
@@ -59,18 +59,18 @@ fn an_export_is_verified_without_any_service() {
 }
 
 #[test]
-fn what_was_changed_is_listed_and_the_exit_code_says_no() {
+fn changes_are_listed_and_the_exit_code_is_1() {
     let (rollcall, folder) = (Rollcall::new(), Folder::new());
     let file = folder.file(&EXPORT.replacen("1970-01-01", "1971-01-01", 1));
 
-    let answer = rollcall.run(&["audit", "verify", &file]);
-    assert_eq!(answer.code, Some(1), "{answer:?}");
-    assert!(answer.stdout.contains("is NOT what was signed"), "{answer:?}");
+    let output = rollcall.run(&["audit", "verify", &file]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stdout.contains("does NOT match what was signed"), "{output:?}");
     assert!(
-        answer
+        output
             .stdout
-            .contains("  line 6: the content is not what the leaf has hashed"),
-        "{answer:?}"
+            .contains("  line 6: the content does not match its hash in the leaf"),
+        "{output:?}"
     );
 
     let report = rollcall.run(&["audit", "verify", &file, "--json"]).json();
@@ -85,77 +85,80 @@ fn what_was_changed_is_listed_and_the_exit_code_says_no() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_is_asked_for_page_by_page_and_written_whole() {
+async fn an_export_is_read_page_by_page_and_written_completely() {
     let (rollcall, folder) = (Rollcall::with_every_topic().await, Folder::new());
     rollcall.report(&status("audit", Timestamp::now())).await;
-    let audit = Audit::play(&rollcall, EXPORT);
+    let audit = AuditService::simulate(&rollcall, EXPORT);
     let out = folder.file("an older one");
 
-    let answer = rollcall.run_beside(&["audit", "export", "--out", &out]).await;
-    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let output = rollcall.run_async(&["audit", "export", "--out", &out]).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert!(
-        answer.stdout.starts_with("9 entries and 2 checkpoints are in "),
-        "{answer:?}"
+        output.stdout.starts_with("wrote 9 entries and 2 checkpoints to "),
+        "{output:?}"
     );
-    assert_eq!(fs::read_to_string(&out).expect("it is there"), EXPORT);
+    assert_eq!(fs::read_to_string(&out).expect("the file exists"), EXPORT);
     audit.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_there_is_no_checkpoint_the_file_stays_as_it_was() {
+async fn the_file_is_unchanged_if_the_log_has_no_checkpoint() {
     let (rollcall, folder) = (Rollcall::with_every_topic().await, Folder::new());
     rollcall.report(&status("audit", Timestamp::now())).await;
-    let audit = Audit::play(&rollcall, "");
+    let audit = AuditService::simulate(&rollcall, "");
     let out = folder.file("an older one");
 
-    let answer = rollcall.run_beside(&["audit", "export", "--out", &out]).await;
-    assert_eq!(answer.code, Some(69), "{answer:?}");
-    assert!(answer.stderr.contains("the log has no checkpoint yet"), "{answer:?}");
-    assert_eq!(fs::read_to_string(&out).expect("it is there"), "an older one");
+    let output = rollcall.run_async(&["audit", "export", "--out", &out]).await;
+    assert_eq!(output.code, Some(69), "{output:?}");
+    assert!(
+        output.stderr.contains("the audit log has no checkpoint yet"),
+        "{output:?}"
+    );
+    assert_eq!(fs::read_to_string(&out).expect("the file exists"), "an older one");
     assert_eq!(
         fs::read_dir(&folder.0).expect("a folder").count(),
         1,
-        "nothing is left beside it"
+        "no incomplete file is left"
     );
     audit.stop().await;
 }
 
-/// Plays the audit service: it has what is in a file.
-struct Audit {
+/// A simulated audit service with the content of an export.
+struct AuditService {
     stop: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Audit {
-    fn play(rollcall: &Rollcall, export: &'static str) -> Self {
+impl AuditService {
+    fn simulate(rollcall: &Rollcall, export: &'static str) -> Self {
         let lines: Vec<Value> = export
             .lines()
             .map(|line| serde_json::from_str(line).expect("a line is JSON"))
             .collect();
         let stop = Arc::new(AtomicBool::new(false));
-        let (until, settings) = (Arc::clone(&stop), rollcall.settings.clone());
+        let (stopped, settings) = (Arc::clone(&stop), rollcall.settings.clone());
         let producer = crate::rollcall::producer(&settings);
         let task = tokio::spawn(async move {
             let mut partitions = TopicPartitionList::new();
             let topic = topics::AUDIT_QUERIES.full_name(&settings.topic_prefix);
             for partition in 0..topics::AUDIT_QUERIES.partitions {
                 let added = partitions.add_partition_offset(&topic, partition, Offset::Beginning);
-                added.expect("it has this partition");
+                added.expect("the topic has this partition");
             }
-            // Reading by assignment, and the client wants a name of a group all the same.
+            // The client requires a group id even for manual assignment.
             let mut config = settings.client();
             config
                 .set("group.id", "cli-tests")
                 .set("enable.auto.commit", "false")
                 .set("fetch.wait.max.ms", "20");
             let consumer: BaseConsumer = config.create().expect("a consumer");
-            consumer.assign(&partitions).expect("it can be assigned");
+            consumer.assign(&partitions).expect("the partitions can be assigned");
             let consumer = Arc::new(consumer);
-            while !until.load(Ordering::Relaxed) {
-                // A topic that was just made has no leader yet: librdkafka tries again by itself.
-                let from = Arc::clone(&consumer);
-                let poll = move || Some(from.poll(Duration::from_millis(20))?.ok()?.detach());
-                let Some(message) = tokio::task::spawn_blocking(poll).await.expect("it does not panic") else {
+            while !stopped.load(Ordering::Relaxed) {
+                // A new topic has no leader yet, and librdkafka retries by itself.
+                let consumer = Arc::clone(&consumer);
+                let poll = move || Some(consumer.poll(Duration::from_millis(20))?.ok()?.detach());
+                let Some(message) = tokio::task::spawn_blocking(poll).await.expect("polling does not panic") else {
                     continue;
                 };
                 let text = |name: &str| {
@@ -164,16 +167,16 @@ impl Audit {
                     String::from_utf8(header.value.expect("a value").to_vec()).expect("UTF-8")
                 };
                 let value = message.payload().expect("a value");
-                let question = AuditQuery::decode(&codec().await, &text(header::TYPE), value).expect("it decodes");
+                let query = AuditQuery::decode(&codec().await, &text(header::TYPE), value).expect("a valid query");
                 let operation = text(header::CORRELATION_ID).parse().expect("a UUID");
                 let reply = Reply::from(CommandAccepted {
                     command_id: text(header::ID).parse().expect("a UUID"),
                     version: 0,
                     effects: Vec::new(),
-                    result: Some(answer(&lines, &question.expect("a question")).to_string()),
+                    result: Some(result(&lines, &query.expect("a query")).to_string()),
                 });
                 let envelope = envelope("audit", operation, operation);
-                crate::rollcall::say(&producer, &settings.topic_prefix, envelope, reply).await;
+                crate::rollcall::publish(&producer, &settings.topic_prefix, envelope, reply).await;
             }
         });
         Self { stop, task }
@@ -181,21 +184,21 @@ impl Audit {
 
     async fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
-        self.task.await.expect("it answered whatever it was asked");
+        self.task.await.expect("the simulated service replied to every query");
     }
 }
 
-fn answer(lines: &[Value], question: &AuditQuery) -> Value {
-    let of = |kind: &'static str| lines.iter().filter(move |line| line["kind"] == kind);
-    match question {
+fn result(lines: &[Value], query: &AuditQuery) -> Value {
+    let of_kind = |kind: &'static str| lines.iter().filter(move |line| line["kind"] == kind);
+    match query {
         AuditQuery::FindCheckpoints(_) => {
-            let public_key = of("key").next().map(|key| &key["public_key"]);
-            let checkpoints = of("checkpoint").map(|checkpoint| {
+            let public_key = of_kind("key").next().map(|key| &key["public_key"]);
+            let checkpoints = of_kind("checkpoint").map(|checkpoint| {
                 let text = checkpoint["text"].as_str().expect("a text");
                 json!({
                     "text": text,
                     "signature": checkpoint["signature"],
-                    "key_id": of("key").next().map(|key| &key["key_id"]),
+                    "key_id": of_kind("key").next().map(|key| &key["key_id"]),
                     "public_key": public_key,
                     "heads": text.lines().skip(6).map(head).collect::<Vec<_>>(),
                 })
@@ -204,18 +207,18 @@ fn answer(lines: &[Value], question: &AuditQuery) -> Value {
             checkpoints.reverse();
             json!({ "checkpoints": checkpoints, "next_cursor": null })
         }
-        AuditQuery::ReadAuditLog(question) => {
-            let is_asked = |line: &&Value| {
-                line["topic"] == question.topic.as_str()
-                    && line["partition"] == question.partition
-                    && line["index"].as_i64() >= Some(question.from)
+        AuditQuery::ReadAuditLog(read) => {
+            let matches = |line: &&Value| {
+                line["topic"] == read.topic.as_str()
+                    && line["partition"] == read.partition
+                    && line["index"].as_i64() >= Some(read.from)
             };
-            // Small pages.
-            let entries: Vec<_> = of("entry").filter(is_asked).take(3).collect();
-            let next = question.from + entries.len() as i64;
+            // Small pages, so that the export needs several.
+            let entries: Vec<_> = of_kind("entry").filter(matches).take(3).collect();
+            let next = read.from + entries.len() as i64;
             json!({ "entries": entries, "next": next })
         }
-        other => panic!("an export asks no {other:?}"),
+        other => panic!("an export does not send {other:?}"),
     }
 }
 

@@ -1,9 +1,9 @@
-//! The command as an operator runs it, on the servers of `scripts/stack`.
+//! Tests of the `rollcall` executable against the servers of `scripts/stack`.
 
 mod audit;
-mod hostile;
-mod operations;
-mod real;
+mod malformed_replies;
+mod ops;
+mod real_service;
 mod registry;
 mod rollcall;
 mod services;
@@ -11,4 +11,4 @@ mod statuses;
 mod topics;
 mod traces;
 mod usage;
-mod whereabouts;
+mod where_is;

@@ -10,8 +10,8 @@ fn schemas_are_registered_and_found() {
     let rollcall = Rollcall::new();
     let registered = rollcall.run(&["schemas", "register", "--json"]);
     assert_eq!(registered.code, Some(0), "{registered:?}");
-    let answer = registered.json();
-    let schemas = answer["schemas"].as_array().expect("a list");
+    let body = registered.json();
+    let schemas = body["schemas"].as_array().expect("a list");
     assert_eq!(
         schemas.len(),
         topics::ALL.iter().map(|topic| topic.records.len()).sum::<usize>()
@@ -32,14 +32,14 @@ fn schemas_are_registered_and_found() {
 }
 
 #[tokio::test]
-async fn a_schema_that_is_missing_is_a_no() {
-    let registry = pretend(|path| match path {
+async fn a_missing_schema_leads_to_exit_code_1() {
+    let registry = simulate_registry(|path| match path {
         _ if path.starts_with("/subjects/users-") => (404, json!({ "error_code": 40401, "message": "no subject" })),
         _ if path.starts_with("/compatibility/") => (200, json!({ "is_compatible": true })),
         _ => (200, json!({ "id": 7 })),
     });
     let checked = Rollcall::new()
-        .run_beside(&["schemas", "check", "--registry", &registry.await])
+        .run_async(&["schemas", "check", "--registry", &registry.await])
         .await;
     assert_eq!(checked.code, Some(1), "{checked:?}");
     assert!(
@@ -49,21 +49,21 @@ async fn a_schema_that_is_missing_is_a_no() {
     assert!(
         checked
             .stdout
-            .ends_with("`rollcall schemas register` registers what is missing\n"),
+            .ends_with("`rollcall schemas register` registers the missing schemas\n"),
         "{checked:?}"
     );
     assert!(!checked.stdout.contains("registrations"), "{checked:?}");
 }
 
 #[tokio::test]
-async fn where_one_schema_is_incompatible_none_is_registered() {
-    let registry = pretend(|path| match path {
+async fn no_schema_is_registered_if_one_is_incompatible() {
+    let registry = simulate_registry(|path| match path {
         _ if path.ends_with("/versions") && path.starts_with("/subjects/") => panic!("{path} was registered"),
         _ if path.starts_with("/subjects/") => (404, json!({ "error_code": 40403, "message": "no such schema" })),
         _ => (200, json!({ "is_compatible": false, "messages": ["a field went"] })),
     });
     let registered = Rollcall::new()
-        .run_beside(&["schemas", "register", "--json", "--registry", &registry.await])
+        .run_async(&["schemas", "register", "--json", "--registry", &registry.await])
         .await;
     assert_eq!(registered.code, Some(1), "{registered:?}");
     let first = &registered.json()["schemas"][0];
@@ -73,8 +73,8 @@ async fn where_one_schema_is_incompatible_none_is_registered() {
     );
 }
 
-/// A registry that says what it is told to. Every request is on a connection of its own.
-async fn pretend(answer: fn(&str) -> (u16, Value)) -> String {
+/// Starts a registry that returns what `respond` returns for a path. Each request uses a separate connection.
+async fn simulate_registry(respond: fn(&str) -> (u16, Value)) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
@@ -90,7 +90,7 @@ async fn pretend(answer: fn(&str) -> (u16, Value)) -> String {
             }
             let request = String::from_utf8(request).expect("UTF-8");
             let path = request.split([' ', '?']).nth(1).unwrap_or_default();
-            let (status, body) = answer(path);
+            let (status, body) = respond(path);
             let body = body.to_string();
             let head = format!(
                 "HTTP/1.1 {status} -\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
@@ -99,7 +99,7 @@ async fn pretend(answer: fn(&str) -> (u16, Value)) -> String {
             stream
                 .write_all(format!("{head}{body}").as_bytes())
                 .await
-                .expect("an answer");
+                .expect("the response is written");
         }
     });
     format!("http://{address}")

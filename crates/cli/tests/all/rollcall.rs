@@ -1,4 +1,4 @@
-//! Runs `rollcall`, with topics of its own.
+//! Runs `rollcall` with separate topics for each test.
 
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -14,21 +14,21 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-/// Topics of this test's own, deleted at its end.
+/// The executable with the settings of one test. Deletes the test's topics on drop.
 pub(crate) struct Rollcall {
     pub(crate) settings: Settings,
-    made: Vec<&'static Topic>,
+    topics: Vec<&'static Topic>,
 }
 
-/// What a run said.
+/// Exit code and output of a run.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct RunOutput {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-impl Answer {
+impl RunOutput {
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
@@ -46,51 +46,51 @@ impl Rollcall {
         settings.topic_prefix = format!("cli-{}.", Uuid::now_v7().simple());
         Self {
             settings,
-            made: Vec::new(),
+            topics: Vec::new(),
         }
     }
 
-    /// With the topics of operations, and with the schemas registered.
+    /// Creates the topics of ops requests, and registers the schemas.
     pub(crate) async fn with_topics() -> Self {
         let mut rollcall = Self::new();
-        rollcall.made = vec![&topics::OPS_COMMANDS, &topics::OPS_STATUS, &topics::GATEWAY_REPLIES];
-        let made = messaging::topics::apply(&rollcall.settings, &rollcall.made, 1).await;
-        made.expect("the topics are made");
+        rollcall.topics = vec![&topics::OPS_COMMANDS, &topics::OPS_STATUS, &topics::GATEWAY_REPLIES];
+        let created = messaging::topics::apply(&rollcall.settings, &rollcall.topics, 1).await;
+        created.expect("the topics are created");
         codec().await;
         rollcall
     }
 
-    /// With every topic, and with the schemas registered.
+    /// Creates all topics, and registers the schemas.
     pub(crate) async fn with_every_topic() -> Self {
         let mut rollcall = Self::new();
-        rollcall.make_topics().await;
+        rollcall.create_topics().await;
         codec().await;
         rollcall
     }
 
-    /// Answers when the broker shows them, which takes it some milliseconds.
-    pub(crate) async fn make_topics(&mut self) {
-        self.has_topics();
-        let made = self.run_beside(&["topics", "apply", "--json"]).await;
-        assert!(made.json()["made"].is_array(), "{made:?}");
+    /// Creates all topics, and returns when the broker shows them, which takes some milliseconds.
+    pub(crate) async fn create_topics(&mut self) {
+        self.delete_all_topics_on_drop();
+        let applied = self.run_async(&["topics", "apply", "--json"]).await;
+        assert!(applied.json()["made"].is_array(), "{applied:?}");
     }
 
-    /// They are to be deleted, whoever made them.
-    pub(crate) fn has_topics(&mut self) {
-        self.made = topics::ALL.to_vec();
+    /// Deletes all topics on drop, including those that the test itself creates.
+    pub(crate) fn delete_all_topics_on_drop(&mut self) {
+        self.topics = topics::ALL.to_vec();
     }
 
-    pub(crate) fn run(&self, arguments: &[&str]) -> Answer {
-        answer(&self.command(arguments).output().expect("rollcall starts"))
+    pub(crate) fn run(&self, arguments: &[&str]) -> RunOutput {
+        run_output(&self.command(arguments).output().expect("rollcall starts"))
     }
 
-    /// Without blocking the runtime, for tests that play a service meanwhile.
-    pub(crate) async fn run_beside(&self, arguments: &[&str]) -> Answer {
+    /// Runs the command without blocking the runtime, for tests that simulate a service on it.
+    pub(crate) async fn run_async(&self, arguments: &[&str]) -> RunOutput {
         let mut command = self.command(arguments);
         let output = tokio::task::spawn_blocking(move || command.output())
             .await
-            .expect("it does not panic");
-        answer(&output.expect("rollcall starts"))
+            .expect("the closure does not panic");
+        run_output(&output.expect("rollcall starts"))
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
@@ -102,16 +102,16 @@ impl Rollcall {
         command
     }
 
-    /// A process says how it is doing.
+    /// Publishes the status report of a process.
     pub(crate) async fn report(&self, status: &ProcessStatus) {
         let envelope = envelope(&status.service, status.instance, Uuid::now_v7());
-        self.say(envelope, ProcessStatusState::ProcessStatus(status.clone()))
+        self.publish(envelope, ProcessStatusState::ProcessStatus(status.clone()))
             .await;
     }
 
-    /// Says a message, as the relay would. Answers the partition and the offset.
-    pub(crate) async fn say<M: Message>(&self, envelope: Envelope, message: M) -> (i32, i64) {
-        say(
+    /// Publishes a message as a relay does. Returns its partition and offset.
+    pub(crate) async fn publish<M: Message>(&self, envelope: Envelope, message: M) -> (i32, i64) {
+        publish(
             &producer(&self.settings),
             &self.settings.topic_prefix,
             envelope,
@@ -125,12 +125,12 @@ impl Rollcall {
     }
 }
 
-/// The envelope of a message that `service` says.
+/// Returns the envelope of a message of `service`.
 pub(crate) fn envelope(service: &str, key: Uuid, correlation_id: Uuid) -> Envelope {
     Envelope {
         id: Uuid::now_v7(),
         source: format!("/rollcall/{service}"),
-        type_name: String::new(), // the message's
+        type_name: String::new(), // set by `publish`
         time: Timestamp::now(),
         key,
         sequence: None,
@@ -146,7 +146,7 @@ pub(crate) fn envelope(service: &str, key: Uuid, correlation_id: Uuid) -> Envelo
     }
 }
 
-/// A process that is alive and behind a little.
+/// Returns the report of a live process with some lag.
 pub(crate) fn status(service: &str, reported_at: Timestamp) -> ProcessStatus {
     ProcessStatus {
         service: service.to_owned(),
@@ -178,7 +178,7 @@ pub(crate) fn producer(settings: &Settings) -> FutureProducer {
     config.create().expect("a producer")
 }
 
-pub(crate) async fn say<M: Message>(
+pub(crate) async fn publish<M: Message>(
     producer: &FutureProducer,
     prefix: &str,
     mut envelope: Envelope,
@@ -215,17 +215,17 @@ pub(crate) async fn send(
 
 impl Drop for Rollcall {
     fn drop(&mut self) {
-        let (settings, made) = (self.settings.clone(), std::mem::take(&mut self.made));
-        if made.is_empty() {
+        let (settings, topics) = (self.settings.clone(), std::mem::take(&mut self.topics));
+        if topics.is_empty() {
             return;
         }
-        // Drop can't await, and the test's runtime is busy with it.
+        // A separate thread, because drop cannot await and blocks the runtime of the test.
         let deleted = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .expect("a runtime");
-            runtime.block_on(messaging::topics::delete(&settings, &made))
+            runtime.block_on(messaging::topics::delete(&settings, &topics))
         });
         deleted
             .join()
@@ -238,7 +238,7 @@ pub(crate) fn registry() -> Registry {
     Registry::new(&env("SCHEMA_REGISTRY_URL"))
 }
 
-/// With the registry's ids. They are asked for once: every test has the same.
+/// Returns a codec with the registry's ids, which are requested once because all tests share them.
 pub(crate) async fn codec() -> Codec {
     static CODEC: OnceCell<Codec> = OnceCell::const_new();
     let codec = CODEC.get_or_init(async || {
@@ -248,9 +248,9 @@ pub(crate) async fn codec() -> Codec {
     codec.await.clone()
 }
 
-fn answer(output: &Output) -> Answer {
+fn run_output(output: &Output) -> RunOutput {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
-    Answer {
+    RunOutput {
         code: output.status.code(),
         stdout: text(&output.stdout),
         stderr: text(&output.stderr),

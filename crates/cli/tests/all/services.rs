@@ -1,7 +1,7 @@
-//! Plays services: takes what is on `ops.commands`, and answers it.
+//! Simulated services, which reply to the commands on `ops.commands`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,37 +16,37 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::rollcall::{Rollcall, codec, envelope, producer, say, send, status};
+use crate::rollcall::{Rollcall, codec, envelope, producer, publish, send, status};
 
-/// What a service says to a command.
-pub(crate) enum Say {
+/// Record that a simulated service publishes in response to a command.
+pub(crate) enum Response {
     Reply(Reply),
     /// A reply with the correlation id of another operation.
-    ToAnother(Uuid, Reply),
-    /// Anything, under the type of a reply.
+    ToOtherOperation(Uuid, Reply),
+    /// Any value, with the type of a reply.
     Raw(&'static str, Option<Bytes>),
 }
 
-/// Services that answer until this is dropped.
+/// Simulated services, which run until this is dropped.
 pub(crate) struct Services {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-    taken: Arc<Mutex<Vec<(Envelope, OpsCommand)>>>,
+    received: Arc<Mutex<Vec<(Envelope, OpsCommand)>>>,
 }
 
 impl Services {
-    /// They are up, and `answer` to whatever they are asked.
-    pub(crate) async fn play(
+    /// Reports the services `names` as ready, and publishes what `respond` returns for each command.
+    pub(crate) async fn simulate(
         rollcall: &Rollcall,
         names: &[&str],
-        answer: impl Fn(&Envelope, &OpsCommand) -> Vec<Say> + Send + 'static,
+        respond: impl Fn(&Envelope, &OpsCommand) -> Vec<Response> + Send + 'static,
     ) -> Self {
         for name in names {
             rollcall.report(&status(name, Timestamp::now())).await;
         }
         let (settings, stop) = (rollcall.settings.clone(), Arc::new(AtomicBool::new(false)));
-        let taken = Arc::new(Mutex::new(Vec::new()));
-        let (until, into) = (Arc::clone(&stop), Arc::clone(&taken));
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let (stopped, log) = (Arc::clone(&stop), Arc::clone(&received));
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -54,37 +54,46 @@ impl Services {
                 .expect("a runtime");
             let (consumer, producer) = (commands(&settings), producer(&settings));
             let deadline = Instant::now() + Duration::from_secs(60);
-            while !until.load(Ordering::Relaxed) && Instant::now() < deadline {
-                // A topic that was just made has no leader yet: librdkafka tries again by itself.
+            while !stopped.load(Ordering::Relaxed) && Instant::now() < deadline {
+                // A new topic has no leader yet, and librdkafka retries by itself.
                 let Some(Ok(message)) = consumer.poll(Duration::from_millis(20)) else {
                     continue;
                 };
                 let (envelope, command) = runtime.block_on(read(&record(&message)));
-                let says = answer(&envelope, &command);
-                into.lock()
-                    .expect("no test panics with it")
+                let responses = respond(&envelope, &command);
+                log.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
                     .push((envelope.clone(), command.clone()));
-                for what in says {
-                    runtime.block_on(reply(&producer, &settings.topic_prefix, &envelope, &command, what));
+                for response in responses {
+                    runtime.block_on(publish_response(
+                        &producer,
+                        &settings.topic_prefix,
+                        &envelope,
+                        &command,
+                        response,
+                    ));
                 }
             }
         });
         Self {
             stop,
             thread: Some(thread),
-            taken,
+            received,
         }
     }
 
-    /// The commands so far.
-    pub(crate) fn taken(&self) -> Vec<(Envelope, OpsCommand)> {
-        self.taken.lock().expect("no test panics with it").clone()
+    /// Returns the commands that were received so far.
+    pub(crate) fn received(&self) -> Vec<(Envelope, OpsCommand)> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The one command that there was.
+    /// Returns the only command that was received.
+    ///
+    /// # Panics
+    /// If not exactly one command was received.
     #[track_caller]
-    pub(crate) fn took(&self) -> OpsCommand {
-        let [(_, command)] = self.taken().try_into().expect("one command");
+    pub(crate) fn received_one(&self) -> OpsCommand {
+        let [(_, command)] = self.received().try_into().expect("one command");
         command
     }
 }
@@ -92,18 +101,21 @@ impl Services {
 impl Drop for Services {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        let ended = self.thread.take().expect("it is dropped once").join();
-        assert!(ended.is_ok() || std::thread::panicking(), "a played service panicked");
+        let ended = self.thread.take().expect("the thread is joined only here").join();
+        assert!(
+            ended.is_ok() || std::thread::panicking(),
+            "a simulated service panicked"
+        );
     }
 }
 
-pub(crate) fn accepted(command: &Envelope, result: &Value) -> Vec<Say> {
-    vec![Say::Reply(accepted_with(command, &result.to_string()))]
+pub(crate) fn accepted(request: &Envelope, result: &Value) -> Vec<Response> {
+    vec![Response::Reply(accepted_with(request, &result.to_string()))]
 }
 
-pub(crate) fn accepted_with(command: &Envelope, result: &str) -> Reply {
+pub(crate) fn accepted_with(request: &Envelope, result: &str) -> Reply {
     let accepted = CommandAccepted {
-        command_id: command.id,
+        command_id: request.id,
         version: 0,
         effects: Vec::new(),
         result: Some(result.to_owned()),
@@ -111,34 +123,40 @@ pub(crate) fn accepted_with(command: &Envelope, result: &str) -> Reply {
     accepted.into()
 }
 
-pub(crate) fn rejected(command: &Envelope, code: &str, detail: &str) -> Vec<Say> {
+pub(crate) fn rejected(request: &Envelope, code: &str, detail: &str) -> Vec<Response> {
     let rejected = CommandRejected {
-        command_id: command.id,
+        command_id: request.id,
         code: code.to_owned(),
         detail: detail.to_owned(),
         errors: Vec::new(),
     };
-    vec![Say::Reply(rejected.into())]
+    vec![Response::Reply(rejected.into())]
 }
 
 async fn read(record: &Record) -> (Envelope, OpsCommand) {
-    let envelope = Envelope::of(record).expect("a whole envelope");
+    let envelope = Envelope::of(record).expect("a complete envelope");
     let value = record.value.as_deref().expect("a value");
     let command = OpsCommand::decode(&codec().await, &envelope.type_name, value);
     (envelope, command.expect("decodes").expect("a command"))
 }
 
-async fn reply(producer: &FutureProducer, prefix: &str, to: &Envelope, command: &OpsCommand, what: Say) {
-    let of = |operation: Uuid| envelope(command.service(), operation, operation);
-    match what {
-        Say::Reply(reply) => {
-            say(producer, prefix, of(to.correlation_id), reply).await;
+async fn publish_response(
+    producer: &FutureProducer,
+    prefix: &str,
+    request: &Envelope,
+    command: &OpsCommand,
+    response: Response,
+) {
+    let envelope_for = |operation: Uuid| envelope(command.service(), operation, operation);
+    match response {
+        Response::Reply(reply) => {
+            publish(producer, prefix, envelope_for(request.correlation_id), reply).await;
         }
-        Say::ToAnother(operation, reply) => {
-            say(producer, prefix, of(operation), reply).await;
+        Response::ToOtherOperation(operation, reply) => {
+            publish(producer, prefix, envelope_for(operation), reply).await;
         }
-        Say::Raw(type_name, value) => {
-            let mut envelope = of(to.correlation_id);
+        Response::Raw(type_name, value) => {
+            let mut envelope = envelope_for(request.correlation_id);
             envelope.type_name = type_name.to_owned();
             let topic = topics::GATEWAY_REPLIES.full_name(prefix);
             send(producer, &topic, envelope.key, value, envelope.to_headers(None)).await;

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::rollcall::Rollcall;
 
 #[tokio::test]
-async fn topics_are_made_once_and_compared_afterwards() {
+async fn topics_are_created_once_and_then_compared() {
     let mut rollcall = Rollcall::new();
     let missing = rollcall.run(&["topics", "diff", "--json"]);
     assert_eq!(missing.code, Some(1), "{missing:?}");
@@ -19,17 +19,17 @@ async fn topics_are_made_once_and_compared_afterwards() {
     );
     assert_eq!(missing.json()["differences"][0], first);
 
-    rollcall.has_topics();
-    let made = rollcall.run(&["topics", "apply", "--json"]);
-    assert_eq!(made.code, Some(0), "{made:?}");
-    assert_eq!(made.json()["made"].as_array().map(Vec::len), Some(topics::ALL.len()));
+    rollcall.delete_all_topics_on_drop();
+    let applied = rollcall.run(&["topics", "apply", "--json"]);
+    assert_eq!(applied.code, Some(0), "{applied:?}");
+    assert_eq!(applied.json()["made"].as_array().map(Vec::len), Some(topics::ALL.len()));
 
     let again = rollcall.run(&["topics", "apply"]);
     assert_eq!(
         (again.code, again.stdout.as_str()),
         (
             Some(0),
-            format!("0 topics made, {} were there\n", topics::ALL.len()).as_str()
+            format!("0 topics created, {} existed\n", topics::ALL.len()).as_str()
         ),
         "{again:?}"
     );
@@ -38,24 +38,24 @@ async fn topics_are_made_once_and_compared_afterwards() {
         (same.code, same.stdout.as_str()),
         (
             Some(0),
-            format!("all {} topics are as the table says\n", topics::ALL.len()).as_str()
+            format!("all {} topics match the topic table\n", topics::ALL.len()).as_str()
         ),
         "{same:?}"
     );
 }
 
 #[tokio::test]
-async fn other_partitions_and_another_retention_are_differences_that_apply_leaves() {
+async fn apply_reports_but_does_not_change_other_partitions_and_configuration() {
     let mut rollcall = Rollcall::new();
     let admin: AdminClient<DefaultClientContext> = rollcall.settings.client().create().expect("a client");
     let users = topics::USERS.full_name(&rollcall.settings.topic_prefix);
-    rollcall.has_topics();
+    rollcall.delete_all_topics_on_drop();
     let three = NewTopic::new(&users, 3, TopicReplication::Fixed(1));
     admin
         .create_topics([&three], &AdminOptions::new())
         .await
         .expect("a topic");
-    rollcall.make_topics().await;
+    rollcall.create_topics().await;
     let replies = topics::GATEWAY_REPLIES.full_name(&rollcall.settings.topic_prefix);
     let minute = AlterConfig::new(ResourceSpecifier::Topic(&replies)).set("retention.ms", "60000");
     admin
@@ -67,7 +67,7 @@ async fn other_partitions_and_another_retention_are_differences_that_apply_leave
         "difference": "config", "topic": replies, "name": "retention.ms", "expected": "86400000", "found": "60000",
     });
     let partitions = json!({ "difference": "partitions", "topic": users, "expected": 12, "found": 3 });
-    // A broker shows what it took some milliseconds later.
+    // A broker shows changes some milliseconds after it accepted them.
     let deadline = std::time::Instant::now() + Duration::from_secs(10);
     let differences = loop {
         let diff = rollcall.run(&["topics", "diff", "--json"]);
@@ -89,10 +89,10 @@ async fn other_partitions_and_another_retention_are_differences_that_apply_leave
 }
 
 #[tokio::test]
-async fn more_copies_than_brokers_are_refused() {
+async fn a_replication_factor_above_the_number_of_brokers_is_rejected() {
     let mut rollcall = Rollcall::new();
-    let refused = rollcall.run(&["topics", "apply", "--replication", "9"]);
-    rollcall.make_topics().await; // else there would be nothing to delete
-    assert_eq!(refused.code, Some(69), "{refused:?}");
-    assert!(refused.stderr.contains("has it 9 brokers"), "{refused:?}");
+    let rejected = rollcall.run(&["topics", "apply", "--replication", "9"]);
+    rollcall.create_topics().await; // so that the drop can delete them
+    assert_eq!(rejected.code, Some(69), "{rejected:?}");
+    assert!(rejected.stderr.contains("at least 9 brokers"), "{rejected:?}");
 }

@@ -26,11 +26,11 @@ async fn a_trace_is_shown_as_a_tree() {
     let rollcall = Rollcall::new();
     let deadline = Instant::now() + Duration::from_secs(20);
     let text = loop {
-        let answer = rollcall.run(&["trace", &id]);
-        if answer.code == Some(0) || Instant::now() > deadline {
-            break answer.stdout;
+        let output = rollcall.run(&["trace", &id]);
+        if output.code == Some(0) || Instant::now() > deadline {
+            break output.stdout;
         }
-        assert_eq!(answer.code, Some(1), "{answer:?}");
+        assert_eq!(output.code, Some(1), "{output:?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
     let lines: Vec<_> = text.lines().collect();
@@ -57,8 +57,8 @@ async fn a_trace_is_shown_as_a_tree() {
 }
 
 #[test]
-fn a_trace_that_is_not_there_is_a_no() {
-    let answer = Rollcall::new().run(&["trace", "0000000000000000000000000000c0de"]);
-    assert_eq!(answer.code, Some(1), "{answer:?}");
-    assert!(answer.stdout.starts_with("Jaeger has no trace"), "{answer:?}");
+fn an_unknown_trace_leads_to_exit_code_1() {
+    let output = Rollcall::new().run(&["trace", "0000000000000000000000000000c0de"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stdout.starts_with("Jaeger has no trace"), "{output:?}");
 }

@@ -1,28 +1,28 @@
-//! What scripts rely on: exit codes, and nothing on standard output but the answer.
+//! Behaviour that scripts rely on: exit codes, and results but no errors on standard output.
 
 use crate::rollcall::Rollcall;
 
 #[test]
-fn help_is_no_error() {
-    let answer = Rollcall::new().run(&["--help"]);
-    assert_eq!(answer.code, Some(0), "{answer:?}");
+fn help_leads_to_exit_code_0() {
+    let output = Rollcall::new().run(&["--help"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert!(
-        answer.stdout.contains("Exit codes:") && answer.stderr.is_empty(),
-        "{answer:?}"
+        output.stdout.contains("Exit codes:") && output.stderr.is_empty(),
+        "{output:?}"
     );
 }
 
 #[test]
-fn a_wrong_command_line_is_64() {
+fn an_invalid_command_line_leads_to_exit_code_64() {
     for arguments in [
         &["topcs"][..],
         &[],
         &["trace", "not-an-id"],
         &["status", "--every", "2"],
     ] {
-        let answer = Rollcall::new().run(arguments);
-        assert_eq!(answer.code, Some(64), "{answer:?}");
-        assert!(answer.stdout.is_empty() && !answer.stderr.is_empty(), "{answer:?}");
+        let output = Rollcall::new().run(arguments);
+        assert_eq!(output.code, Some(64), "{output:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{output:?}");
     }
 }
 
@@ -33,7 +33,7 @@ fn a_missing_address_is_named() {
         .command(&["topics", "diff"])
         .env_remove("KAFKA_BROKERS")
         .output()
-        .expect("it starts");
+        .expect("rollcall starts");
     assert_eq!(output.status.code(), Some(64));
     assert!(
         String::from_utf8_lossy(&output.stderr).contains("--brokers"),
@@ -42,8 +42,8 @@ fn a_missing_address_is_named() {
 }
 
 #[test]
-fn a_server_that_does_not_answer_is_69_and_says_which() {
-    // Nobody listens on port 1.
+fn an_unreachable_server_is_named_and_leads_to_exit_code_69() {
+    // No process listens on port 1.
     let kafka = ["--brokers", "127.0.0.1:1"];
     let registry = ["--registry", "http://127.0.0.1:1"];
     let key = "01890a5d-ac96-774b-bcce-b302099a8057";
@@ -75,14 +75,14 @@ fn a_server_that_does_not_answer_is_69_and_says_which() {
         (trace.to_vec(), "JAEGER_QUERY_URL"),
     ];
     std::thread::scope(|scope| {
-        for (arguments, says) in runs {
+        for (arguments, setting) in runs {
             scope.spawn(move || {
-                let answer = Rollcall::new().run(&arguments);
-                assert_eq!(answer.code, Some(69), "{arguments:?}: {answer:?}");
-                assert!(answer.stdout.is_empty(), "{answer:?}");
+                let output = Rollcall::new().run(&arguments);
+                assert_eq!(output.code, Some(69), "{arguments:?}: {output:?}");
+                assert!(output.stdout.is_empty(), "{output:?}");
                 assert!(
-                    answer.stderr.starts_with("rollcall: ") && answer.stderr.contains(says),
-                    "{answer:?}"
+                    output.stderr.starts_with("rollcall: ") && output.stderr.contains(setting),
+                    "{output:?}"
                 );
             });
         }

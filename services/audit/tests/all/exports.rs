@@ -1,8 +1,8 @@
 //! An export, by the command's code over the service's answers, is verified by two implementations: the command's, and
 //! one in Python. Neither knows the service; they are taken in by their paths, as crates don't depend on each other.
 
-#[path = "../../../../crates/cli/src/audit/gathering.rs"]
-mod gathering;
+#[path = "../../../../crates/cli/src/audit/export.rs"]
+mod export;
 #[path = "../../../../crates/cli/src/audit/lines.rs"]
 mod lines;
 #[path = "../../../../crates/cli/src/audit/verifier.rs"]
@@ -16,7 +16,7 @@ use messaging::Outgoing;
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-use self::gathering::gather;
+use self::export::write_export;
 use crate::app::{App, signed_up};
 
 const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/foreign/verify_audit.py");
@@ -46,7 +46,7 @@ async fn export() -> Vec<u8> {
     let mut export = Vec::new();
     let ask = async |question: AuditQuery| -> Result<Json, std::convert::Infallible> { Ok(app.answer(question).await) };
     let mut seen = (0, 0);
-    let gathered = gather(
+    let gathered = write_export(
         ask,
         |line| {
             export.extend(line.text().into_bytes());
@@ -152,10 +152,10 @@ async fn what_was_changed_is_named_with_its_line() {
     let found: Vec<_> = report
         .findings
         .iter()
-        .map(|wrong| (wrong.line, wrong.what.as_str()))
+        .map(|finding| (finding.line, finding.description.as_str()))
         .collect();
     assert_eq!(
         found,
-        [(line as u64 + 1, "the content is not what the leaf has hashed")]
+        [(line as u64 + 1, "the content does not match its hash in the leaf")]
     );
 }

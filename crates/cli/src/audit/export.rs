@@ -1,4 +1,4 @@
-//! Asks the audit service for all that an export holds.
+//! Queries the audit service for the content of an export, and writes it line by line.
 
 use contracts::{AuditQuery, FindCheckpoints, ReadAuditLog};
 use serde::Deserialize;
@@ -6,20 +6,20 @@ use serde_json::Value;
 
 use super::lines::{FORMAT, Line};
 
-/// Checkpoints on a page.
+/// Maximum number of checkpoints on a page.
 const CHECKPOINTS: i32 = 200;
-/// Entries on a page: more than fit into an answer.
+/// Maximum number of entries on a page. More than fit into a reply, so that the service decides the page size.
 const ENTRIES: i32 = 1_000;
 
-/// Why there is no export.
+/// Reason why an export failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble<E> {
-    #[error("the question was not answered")]
-    Asking(#[source] E),
-    #[error("the audit service's answer can't be read")]
-    Answer(#[source] serde_json::Error),
-    #[error("the file can't be written")]
-    Writing(#[source] std::io::Error),
+pub(super) enum ExportError<E> {
+    #[error("the audit service did not accept the query")]
+    Query(#[source] E),
+    #[error("cannot decode the reply of the audit service")]
+    Reply(#[source] serde_json::Error),
+    #[error("cannot write the export")]
+    Write(#[source] std::io::Error),
 }
 
 #[derive(Deserialize)]
@@ -59,25 +59,26 @@ struct Entry {
     value: Option<String>,
 }
 
-/// What an export holds.
+/// Size of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Gathered {
+pub(super) struct Exported {
     pub(super) entries: u64,
     pub(super) checkpoints: usize,
 }
 
-/// The log up to its newest checkpoint, line by line. `None`: no checkpoint was signed yet. `progress` hears how many
-/// entries there are of how many.
-pub(super) async fn gather<E>(
-    mut ask: impl AsyncFnMut(AuditQuery) -> Result<Value, E>,
+/// Writes the log up to its newest checkpoint. Returns `None` if no checkpoint has been signed yet.
+///
+/// Calls `progress` with the number of entries that are written and their total number.
+pub(super) async fn write_export<E>(
+    mut query: impl AsyncFnMut(AuditQuery) -> Result<Value, E>,
     mut write: impl FnMut(&Line) -> std::io::Result<()>,
     mut progress: impl FnMut(u64, u64),
-) -> Result<Option<Gathered>, Trouble<E>> {
-    let checkpoints = checkpoints(&mut ask).await?;
+) -> Result<Option<Exported>, ExportError<E>> {
+    let checkpoints = checkpoints(&mut query).await?;
     let Some(newest) = checkpoints.last() else {
         return Ok(None);
     };
-    let mut write = |line: Line| write(&line).map_err(Trouble::Writing);
+    let mut write = |line: Line| write(&line).map_err(ExportError::Write);
     write(Line::Export { format: FORMAT })?;
     let mut keys: Vec<&str> = Vec::new();
     for Checkpoint { key_id, public_key, .. } in &checkpoints {
@@ -101,9 +102,9 @@ pub(super) async fn gather<E>(
     for head in heads {
         let mut next = Some(0).filter(|_| head.size > 0);
         while let Some(from) = next {
-            let page = page(&mut ask, head, from).await?;
+            let page = page(&mut query, head, from).await?;
             for entry in page.entries {
-                // What is newer is in no checkpoint.
+                // The checkpoint does not cover newer entries.
                 let Some(index) = entry.index.filter(|index| *index < head.size) else {
                     continue;
                 };
@@ -122,24 +123,24 @@ pub(super) async fn gather<E>(
             next = page.next.filter(|next| (from + 1..head.size).contains(next));
         }
     }
-    Ok(Some(Gathered {
+    Ok(Some(Exported {
         entries,
         checkpoints: checkpoints.len(),
     }))
 }
 
-/// All of them, the oldest first.
+/// Returns all checkpoints, the oldest first.
 async fn checkpoints<E>(
-    ask: &mut impl AsyncFnMut(AuditQuery) -> Result<Value, E>,
-) -> Result<Vec<Checkpoint>, Trouble<E>> {
+    query: &mut impl AsyncFnMut(AuditQuery) -> Result<Value, E>,
+) -> Result<Vec<Checkpoint>, ExportError<E>> {
     let (mut all, mut cursor) = (Vec::new(), None);
     loop {
-        let question = FindCheckpoints {
+        let find = FindCheckpoints {
             cursor,
             limit: CHECKPOINTS,
         };
-        let answer = ask(question.into()).await.map_err(Trouble::Asking)?;
-        let page: Checkpoints = serde_json::from_value(answer).map_err(Trouble::Answer)?;
+        let result = query(find.into()).await.map_err(ExportError::Query)?;
+        let page: Checkpoints = serde_json::from_value(result).map_err(ExportError::Reply)?;
         all.extend(page.checkpoints);
         cursor = page.next_cursor;
         if cursor.is_none() {
@@ -150,16 +151,16 @@ async fn checkpoints<E>(
 }
 
 async fn page<E>(
-    ask: &mut impl AsyncFnMut(AuditQuery) -> Result<Value, E>,
+    query: &mut impl AsyncFnMut(AuditQuery) -> Result<Value, E>,
     head: &Head,
     from: u64,
-) -> Result<Page, Trouble<E>> {
-    let question = ReadAuditLog {
+) -> Result<Page, ExportError<E>> {
+    let read = ReadAuditLog {
         topic: head.topic.clone(),
         partition: head.partition,
         from: i64::try_from(from).unwrap_or(i64::MAX),
         limit: ENTRIES,
     };
-    let answer = ask(question.into()).await.map_err(Trouble::Asking)?;
-    serde_json::from_value(answer).map_err(Trouble::Answer)
+    let result = query(read.into()).await.map_err(ExportError::Query)?;
+    serde_json::from_value(result).map_err(ExportError::Reply)
 }

@@ -1,4 +1,4 @@
-//! `rollcall where-is`, with records, positions and answers of played services.
+//! `rollcall where-is` with records, positions and replies of simulated services.
 
 use std::collections::HashSet;
 
@@ -14,7 +14,7 @@ use crate::services::{Services, accepted, accepted_with};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
-/// An operation: a command, its domain event and its reply, and something that has nothing to do with it.
+/// An operation: a command, its domain event and its reply.
 struct Journey {
     operation: Uuid,
     command: Uuid,
@@ -22,6 +22,7 @@ struct Journey {
     event_at: (i32, i64),
 }
 
+/// Publishes the messages of an operation, and a command of another operation.
 async fn journey(rollcall: &Rollcall) -> Journey {
     let (operation, user) = (Uuid::now_v7(), Uuid::now_v7());
     let mut command = envelope("gateway", user, operation);
@@ -39,26 +40,26 @@ async fn journey(rollcall: &Rollcall) -> Journey {
         event_at,
     };
 
-    let said: Reply = accepted_with(&command, "");
+    let accepted: Reply = accepted_with(&command, "");
     let reason = || "on request".to_owned();
     let deactivated = UserDeactivated {
         reason: reason(),
         deactivated_at: Timestamp::now(),
     };
     rollcall
-        .say(command.clone(), UserCommand::from(DeactivateUser { reason: reason() }))
+        .publish(command.clone(), UserCommand::from(DeactivateUser { reason: reason() }))
         .await;
-    let event_at = rollcall.say(event.clone(), UserEvent::from(deactivated)).await;
-    rollcall.say(reply, said).await;
+    let event_at = rollcall.publish(event.clone(), UserEvent::from(deactivated)).await;
+    rollcall.publish(reply, accepted).await;
     let other = envelope("gateway", user, Uuid::now_v7());
     rollcall
-        .say(other, UserCommand::from(DeactivateUser { reason: reason() }))
+        .publish(other, UserCommand::from(DeactivateUser { reason: reason() }))
         .await;
     journey(event_at)
 }
 
-/// A process of `service` that has come so far with the event's partition.
-async fn has_come_to(rollcall: &Rollcall, service: &str, partition: i32, position: i64) {
+/// Reports a process of `service` whose position on the event's partition is `position`.
+async fn report_position(rollcall: &Rollcall, service: &str, partition: i32, position: i64) {
     let mut status = status(service, Timestamp::now());
     status.assignments = vec![Assignment {
         topic: topics::USERS.name.to_owned(),
@@ -71,7 +72,7 @@ async fn has_come_to(rollcall: &Rollcall, service: &str, partition: i32, positio
 }
 
 #[tokio::test]
-async fn the_way_of_an_operation_is_told_from_the_records_to_the_subscribers() {
+async fn the_records_of_an_operation_are_shown_with_their_state_at_each_subscriber() {
     let rollcall = Rollcall::with_every_topic().await;
     let Journey {
         operation,
@@ -79,31 +80,31 @@ async fn the_way_of_an_operation_is_told_from_the_records_to_the_subscribers() {
         event,
         event_at: (partition, offset),
     } = journey(&rollcall).await;
-    has_come_to(&rollcall, "audit", partition, offset + 1).await;
-    has_come_to(&rollcall, "registration", partition, offset).await;
-    has_come_to(&rollcall, "gateway", partition, offset + 1).await;
-    has_come_to(&rollcall, "notification", partition, offset + 1).await;
-    let services = Services::play(&rollcall, &[], move |asked, command| {
+    report_position(&rollcall, "audit", partition, offset + 1).await;
+    report_position(&rollcall, "registration", partition, offset).await;
+    report_position(&rollcall, "gateway", partition, offset + 1).await;
+    report_position(&rollcall, "notification", partition, offset + 1).await;
+    let services = Services::simulate(&rollcall, &[], move |envelope, command| {
         let result = match command.service() {
             "notification" => json!({ "parked": [{ "message_id": event, "error": "no template" }], "mails": [] }),
             "gateway" => json!({ "dead_letters": [], "operation": { "state": "succeeded" } }),
             _ => json!({ "outbox": [], "inbox": [], "parked": [], "dead_letters": [] }),
         };
-        accepted(asked, &result)
+        accepted(envelope, &result)
     })
     .await;
     let id = operation.to_string();
 
-    let answer = rollcall.run(&["where-is", &id, "--json"]);
-    assert_eq!(answer.code, Some(0), "{answer:?}");
-    let said = answer.json();
-    let records = said["records"].as_array().cloned().expect("a list");
-    let told: Vec<_> = records
+    let output = rollcall.run(&["where-is", &id, "--json"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let json = output.json();
+    let records = json["records"].as_array().cloned().expect("a list");
+    let tree: Vec<_> = records
         .iter()
         .map(|record| (record["depth"].as_i64(), record["topic"].as_str()))
         .collect();
     assert_eq!(
-        told,
+        tree,
         [
             (Some(0), Some("users.commands")),
             (Some(1), Some("users")),
@@ -120,9 +121,9 @@ async fn the_way_of_an_operation_is_told_from_the_records_to_the_subscribers() {
         "audit": "applied", "gateway": "applied", "notification": "parked", "registration": "ahead",
     });
     assert_eq!(user["subscribers"], expected);
-    assert_eq!(said["traces"], json!([TRACE]));
-    let asked: Vec<_> = services.taken().into_iter().map(|(_, command)| command).collect();
-    let question = |service: &str| {
+    assert_eq!(json["traces"], json!([TRACE]));
+    let received: Vec<_> = services.received().into_iter().map(|(_, command)| command).collect();
+    let request = |service: &str| {
         let service = service.to_owned();
         OpsCommand::from(WhereIs {
             service,
@@ -130,15 +131,15 @@ async fn the_way_of_an_operation_is_told_from_the_records_to_the_subscribers() {
         })
     };
     assert_eq!(
-        asked,
-        ["audit", "gateway", "notification", "registration"].map(question)
+        received,
+        ["audit", "gateway", "notification", "registration"].map(request)
     );
 
     let text = rollcall
         .command(&["where-is", &id])
         .env_remove("JAEGER_QUERY_URL")
         .output()
-        .expect("it runs");
+        .expect("rollcall starts");
     let text = String::from_utf8(text.stdout).expect("UTF-8");
     for part in [
         format!("{id}: 3 records"),
@@ -153,17 +154,17 @@ async fn the_way_of_an_operation_is_told_from_the_records_to_the_subscribers() {
 }
 
 #[tokio::test]
-async fn a_message_is_found_with_what_it_led_to() {
+async fn a_message_is_found_with_its_consequences() {
     let rollcall = Rollcall::with_every_topic().await;
     let Journey { command, event, .. } = journey(&rollcall).await;
-    let _services = Services::play(&rollcall, &["user"], |asked, _| {
-        accepted(asked, &json!({ "inbox": [0] }))
+    let _services = Services::simulate(&rollcall, &["user"], |envelope, _| {
+        accepted(envelope, &json!({ "inbox": [0] }))
     })
     .await;
     let records = |id: Uuid| -> Vec<Value> {
-        let answer = rollcall.run(&["where-is", &id.to_string(), "--json"]);
-        assert_eq!(answer.code, Some(0), "{answer:?}");
-        answer.json()["records"].as_array().cloned().expect("a list")
+        let output = rollcall.run(&["where-is", &id.to_string(), "--json"]);
+        assert_eq!(output.code, Some(0), "{output:?}");
+        output.json()["records"].as_array().cloned().expect("a list")
     };
     assert_eq!(records(command).len(), 3);
     let [only] = records(event).try_into().expect("one record");
@@ -171,28 +172,26 @@ async fn a_message_is_found_with_what_it_led_to() {
 }
 
 #[tokio::test]
-async fn what_nobody_knows_is_a_no() {
+async fn an_unknown_id_leads_to_exit_code_1() {
     let rollcall = Rollcall::with_every_topic().await;
-    let _services = Services::play(&rollcall, &["user"], |asked, _| {
-        accepted(asked, &json!({ "parked": [] }))
+    let _services = Services::simulate(&rollcall, &["user"], |envelope, _| {
+        accepted(envelope, &json!({ "parked": [] }))
     })
     .await;
     let id = Uuid::now_v7().to_string();
-    let answer = rollcall.run(&["where-is", &id]);
-    assert_eq!(answer.code, Some(1), "{answer:?}");
+    let output = rollcall.run(&["where-is", &id]);
+    assert_eq!(output.code, Some(1), "{output:?}");
     assert!(
-        answer
-            .stdout
-            .starts_with(&format!("no record of {id} was written from ")),
-        "{answer:?}"
+        output.stdout.starts_with(&format!("no record of {id} found from ")),
+        "{output:?}"
     );
 
-    // An id of another make holds no time.
-    let answer = rollcall.run(&["where-is", "c0ffee00-0000-4000-8000-000000000000"]);
+    // An id that is not a UUIDv7 contains no time.
+    let output = rollcall.run(&["where-is", "c0ffee00-0000-4000-8000-000000000000"]);
     assert_eq!(
-        (answer.code, answer.stdout.contains("--since")),
+        (output.code, output.stdout.contains("--since")),
         (Some(1), true),
-        "{answer:?}"
+        "{output:?}"
     );
 }
 
@@ -200,9 +199,9 @@ async fn what_nobody_knows_is_a_no() {
 async fn records_are_found_while_no_service_runs() {
     let rollcall = Rollcall::with_every_topic().await;
     let Journey { operation, .. } = journey(&rollcall).await;
-    let answer = rollcall.run(&["where-is", &operation.to_string(), "--json"]);
-    assert_eq!(answer.code, Some(0), "{answer:?}");
-    assert_eq!(answer.json()["records"].as_array().map(Vec::len), Some(3));
+    let output = rollcall.run(&["where-is", &operation.to_string(), "--json"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert_eq!(output.json()["records"].as_array().map(Vec::len), Some(3));
 }
 
 #[tokio::test]
@@ -216,7 +215,7 @@ async fn records_are_found_beside_one_whose_header_name_is_not_utf8() {
         partitions.insert(partition);
     }
     let Journey { operation, .. } = journey(&rollcall).await;
-    let answer = rollcall.run(&["where-is", &operation.to_string(), "--json"]);
-    assert_eq!(answer.code, Some(0), "{answer:?}");
-    assert_eq!(answer.json()["records"].as_array().map(Vec::len), Some(3));
+    let output = rollcall.run(&["where-is", &operation.to_string(), "--json"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert_eq!(output.json()["records"].as_array().map(Vec::len), Some(3));
 }

@@ -1,4 +1,4 @@
-//! From records, positions and answers to one way: what was said, where it is, and what became of it at each subscriber.
+//! Combines records, positions and replies: each message, its place in the causal tree, and its state at each subscriber.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -8,55 +8,55 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::Whereabouts;
-use super::records::Found;
-use crate::operation::{Answer, Said};
-use crate::output::{counted, plain};
+use super::records::FoundRecord;
+use crate::ops::{OpsReply, ReplyOutcome};
+use crate::output::{counted, indented, plain};
 use crate::trace::{Trace, render};
 
-/// A record, and what became of it.
+/// A record in the causal tree.
 #[derive(Debug, Serialize)]
 pub(super) struct Step {
-    /// How many of those before led to it, one to the other.
+    /// Number of its ancestors in the tree.
     depth: usize,
     #[serde(flatten)]
-    record: Found,
-    /// By service.
+    record: FoundRecord,
+    /// State of the record at each subscribed service.
     subscribers: BTreeMap<String, State>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum State {
-    /// The service's position is behind it: it took effect, or was a copy, or is none of the service's business.
+    /// The service's position is after the record: it was applied, was a duplicate, or does not concern the service.
     Applied,
     Parked,
     DeadLettered,
-    /// The service's position, when it last reported one, is not behind it.
+    /// The service's last reported position is not after the record.
     Ahead,
 }
 
-/// What every service says of a message. What else there is, is the service's own account.
-const COMMON: [&str; 3] = ["service", "inbox", "applied"];
+/// Fields that every service returns. The text output shows only the other, service-specific fields.
+const COMMON_FIELDS: [&str; 3] = ["service", "inbox", "applied"];
 
-/// The records in the order in which one led to the other, with what is known of each at those who listen.
-pub(super) fn steps(records: Vec<Found>, live: &[&ProcessStatus], answers: &[Answer]) -> Vec<Step> {
+/// Returns the records in causal order, with the state of each at its subscribers.
+pub(super) fn steps(records: Vec<FoundRecord>, live: &[&ProcessStatus], replies: &[OpsReply]) -> Vec<Step> {
     let ids: HashSet<Uuid> = records.iter().filter_map(|record| record.message_id).collect();
-    let is_root = |record: &Found| {
+    let is_root = |record: &FoundRecord| {
         record
             .causation_id
             .is_none_or(|cause| !ids.contains(&cause) || Some(cause) == record.message_id)
     };
     let mut steps = Vec::new();
     let mut left = records;
-    let mut todo: Vec<(usize, Found)> = Vec::new();
+    let mut todo: Vec<(usize, FoundRecord)> = Vec::new();
     while !left.is_empty() || !todo.is_empty() {
         let Some((depth, record)) = todo.pop() else {
-            // A cycle has no root: then the oldest is as good as any.
+            // A cycle has no root, so it begins with its oldest record.
             let first = left.iter().position(is_root).unwrap_or(0);
             todo.push((0, left.remove(first)));
             continue;
         };
-        // A copy leads to nothing that the first one has not led to.
+        // A duplicate record gets no children, because they already follow the first one.
         let (mut caused, others): (Vec<_>, Vec<_>) = left
             .into_iter()
             .partition(|other| record.message_id.is_some() && other.causation_id == record.message_id);
@@ -65,14 +65,14 @@ pub(super) fn steps(records: Vec<Found>, live: &[&ProcessStatus], answers: &[Ans
         todo.extend(caused.into_iter().map(|record| (depth + 1, record)));
         steps.push(Step {
             depth,
-            subscribers: subscribers(&record, live, answers),
+            subscribers: subscribers(&record, live, replies),
             record,
         });
     }
     steps
 }
 
-fn subscribers(record: &Found, live: &[&ProcessStatus], answers: &[Answer]) -> BTreeMap<String, State> {
+fn subscribers(record: &FoundRecord, live: &[&ProcessStatus], replies: &[OpsReply]) -> BTreeMap<String, State> {
     let mut positions: BTreeMap<&str, i64> = BTreeMap::new();
     for status in live {
         let of_record = status
@@ -80,22 +80,25 @@ fn subscribers(record: &Found, live: &[&ProcessStatus], answers: &[Answer]) -> B
             .iter()
             .filter(|assignment| assignment.topic == record.topic && assignment.partition == record.partition);
         for assignment in of_record {
-            // A partition that just moved is named twice; positions only grow.
+            // Two processes report a partition that has just moved. The greater position is newer.
             let position = positions.entry(&status.service).or_insert(assignment.position);
             *position = (*position).max(assignment.position);
         }
     }
     let state = |service: &str, position: i64| {
-        let result = answers
+        let result = replies
             .iter()
-            .find(|answer| answer.service == service)
-            .map(|answer| &answer.result);
-        let holds = |name: &str| result.is_some_and(|result| names(&result[name], record));
-        match () {
-            () if holds("parked") => State::Parked,
-            () if holds("dead_letters") => State::DeadLettered,
-            () if position > record.offset => State::Applied,
-            () => State::Ahead,
+            .find(|reply| reply.service == service)
+            .map(|reply| &reply.result);
+        let lists = |name: &str| result.is_some_and(|result| contains_message(&result[name], record));
+        if lists("parked") {
+            State::Parked
+        } else if lists("dead_letters") {
+            State::DeadLettered
+        } else if position > record.offset {
+            State::Applied
+        } else {
+            State::Ahead
         }
     };
     positions
@@ -104,25 +107,25 @@ fn subscribers(record: &Found, live: &[&ProcessStatus], answers: &[Answer]) -> B
         .collect()
 }
 
-/// Whether one of these rows names the record's message.
-fn names(rows: &Value, record: &Found) -> bool {
+/// Returns `true` if one of the rows contains the id of the record's message.
+fn contains_message(rows: &Value, record: &FoundRecord) -> bool {
     let Some(id) = record.message_id.map(|id| id.to_string()) else {
         return false;
     };
-    let is_named = |row: &Value| {
+    let contains_id = |row: &Value| {
         row.as_object()
             .is_some_and(|row| row.values().any(|value| value.as_str() == Some(&id)))
     };
-    rows.as_array().is_some_and(|rows| rows.iter().any(is_named))
+    rows.as_array().is_some_and(|rows| rows.iter().any(contains_id))
 }
 
-/// Whether a service knows anything of what it was asked for.
-pub(super) fn says_something(result: &Value) -> bool {
+/// Returns `true` if a service's result contains any information about the message.
+pub(super) fn has_content(result: &Value) -> bool {
     match result {
         Value::Null => false,
         Value::Object(fields) => fields
             .iter()
-            .any(|(name, value)| name != "service" && says_something(value)),
+            .any(|(name, value)| name != "service" && has_content(value)),
         Value::Array(rows) => !rows.is_empty(),
         Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
     }
@@ -132,16 +135,16 @@ pub(super) fn text(whereabouts: &Whereabouts, trace: Option<&Trace>, width: usiz
     let id = whereabouts.id;
     let records = &whereabouts.records;
     let mut parts = vec![match (&whereabouts.since, records.as_slice()) {
-        (None, _) => format!("{id} holds no time; --since says from when on to look for records"),
+        (None, _) => format!("{id} contains no time; set the start of the search with --since"),
         (Some(since), []) => {
-            format!("no record of {id} was written from {since} on; --since and --within look elsewhere")
+            format!("no record of {id} found from {since} on; search another time range with --since and --within")
         }
         (Some(_), records) => format!("{id}: {}", counted(records.len(), "record")),
     }];
     if !records.is_empty() {
         parts.push(records.iter().map(step).collect::<Vec<_>>().join("\n"));
     }
-    parts.extend(whereabouts.services.iter().filter_map(account));
+    parts.extend(whereabouts.services.iter().filter_map(details));
     match (trace, whereabouts.traces.as_slice()) {
         (_, []) => {}
         (Some(trace), [_, others @ ..]) => {
@@ -149,7 +152,7 @@ pub(super) fn text(whereabouts: &Whereabouts, trace: Option<&Trace>, width: usiz
             parts.extend(
                 others
                     .iter()
-                    .map(|other| format!("`rollcall trace {other}` is another trace of it")),
+                    .map(|other| format!("another trace: `rollcall trace {other}`")),
             );
         }
         (None, traces) => parts.push(
@@ -177,15 +180,15 @@ fn step(step: &Step) -> String {
         .sequence
         .map(|sequence| format!(" #{sequence}"))
         .unwrap_or_default();
-    let says = record.source.rsplit('/').next().unwrap_or_default();
-    let Found {
+    let sender = record.source.rsplit('/').next().unwrap_or_default();
+    let FoundRecord {
         topic,
         partition,
         offset,
         time,
         ..
     } = record;
-    let mut text = format!("{indent}{branch}{name}{sequence}, by {says}: {topic}[{partition}]@{offset}, {time}");
+    let mut text = format!("{indent}{branch}{name}{sequence}, by {sender}: {topic}[{partition}]@{offset}, {time}");
     let below = " ".repeat(indent.len() + branch.chars().count() + 2);
     if let Some(id) = record.message_id {
         text.push_str(&format!("\n{below}{id}"));
@@ -205,28 +208,22 @@ fn step(step: &Step) -> String {
     text
 }
 
-/// What a service has to say beyond that it has applied it.
-fn account(answer: &Answer) -> Option<String> {
-    let fields = match (&answer.outcome, &answer.result) {
-        (Said::Accepted, Value::Object(fields)) => fields,
-        (Said::Accepted, Value::Null) => return None,
-        (Said::Accepted, other) => return Some(format!("{}\n{}", answer.service, indented(&plain(other)))),
-        _ => return Some(answer.refusal()),
+/// Formats the service-specific fields of a reply. Returns `None` if there are none.
+fn details(reply: &OpsReply) -> Option<String> {
+    let fields = match (&reply.outcome, &reply.result) {
+        (ReplyOutcome::Accepted, Value::Object(fields)) => fields,
+        (ReplyOutcome::Accepted, Value::Null) => return None,
+        (ReplyOutcome::Accepted, other) => return Some(format!("{}\n{}", reply.service, indented(&plain(other)))),
+        _ => return Some(reply.describe_refusal()),
     };
-    let own: Map<String, Value> = fields
+    let specific: Map<String, Value> = fields
         .iter()
-        .filter(|(name, value)| !COMMON.contains(&name.as_str()) && says_something(value))
+        .filter(|(name, value)| !COMMON_FIELDS.contains(&name.as_str()) && has_content(value))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
-    match own.is_empty() {
-        true => None,
-        false => Some(format!("{}\n{}", answer.service, indented(&plain(&Value::Object(own))))),
+    if specific.is_empty() {
+        return None;
     }
-}
-
-fn indented(text: &str) -> String {
-    text.lines()
-        .map(|line| format!("  {line}"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    let text = indented(&plain(&Value::Object(specific)));
+    Some(format!("{}\n{text}", reply.service))
 }

@@ -1,4 +1,4 @@
-//! What says commands on `ops.commands`, and shows the answers. The services are played.
+//! Subcommands that publish ops commands and show the replies of simulated services.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::rollcall::Rollcall;
-use crate::services::{Say, Services, accepted, accepted_with, rejected};
+use crate::services::{Response, Services, accepted, accepted_with, rejected};
 
 const KEY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
@@ -22,35 +22,35 @@ fn key() -> Uuid {
 }
 
 #[tokio::test]
-async fn a_released_key_is_told_with_what_was_applied() {
+async fn a_release_shows_the_number_of_applied_messages() {
     let rollcall = Rollcall::with_topics().await;
-    let services = Services::play(&rollcall, &["user"], |command, _| {
-        let reply = || accepted_with(command, r#"{"applied":3,"poisoned_at":null}"#);
-        // Somebody else's comes first, and Kafka says things twice.
+    let services = Services::simulate(&rollcall, &["user"], |envelope, _| {
+        let reply = || accepted_with(envelope, r#"{"applied":3,"poisoned_at":null}"#);
+        // A reply to another operation comes first, and Kafka delivers the reply twice.
         vec![
-            Say::ToAnother(Uuid::now_v7(), reply()),
-            Say::Reply(reply()),
-            Say::Reply(reply()),
+            Response::ToOtherOperation(Uuid::now_v7(), reply()),
+            Response::Reply(reply()),
+            Response::Reply(reply()),
         ]
     });
     let services = services.await;
 
-    let answer = rollcall.run(&["parked", "release", "user", "users", KEY, "--json"]);
-    assert_eq!(answer.code, Some(0), "{answer:?}");
-    let said = answer.json();
-    let [(envelope, command)] = services.taken().try_into().expect("one command");
+    let output = rollcall.run(&["parked", "release", "user", "users", KEY, "--json"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let json = output.json();
+    let [(envelope, command)] = services.received().try_into().expect("one command");
     let release = ReleaseKey {
         service: "user".to_owned(),
         topic: "users".to_owned(),
         parked_key: key(),
     };
     assert_eq!(command, OpsCommand::ReleaseKey(release));
-    assert_eq!(said["operation"], json!(envelope.correlation_id));
+    assert_eq!(json["operation"], json!(envelope.correlation_id));
     assert_eq!(
-        (&said["outcome"], &said["result"]["applied"]),
+        (&json["outcome"], &json["result"]["applied"]),
         (&json!("accepted"), &json!(3))
     );
-    let trace = said["trace"].as_str().expect("a trace id");
+    let trace = json["trace"].as_str().expect("a trace id");
     assert!(
         envelope
             .trace_parent
@@ -74,37 +74,37 @@ async fn a_released_key_is_told_with_what_was_applied() {
         .groups()
         .iter()
         .any(|group| group.name().contains("rollcall-cli"));
-    assert!(!joined, "reading joined a group");
+    assert!(!joined, "rollcall joined a consumer group");
 }
 
 #[tokio::test]
-async fn a_release_that_met_another_poison_is_a_no() {
+async fn a_release_that_stops_at_another_poison_message_leads_to_exit_code_1() {
     let rollcall = Rollcall::with_topics().await;
-    let _services = Services::play(&rollcall, &["user"], |command, _| {
-        accepted(command, &json!({ "applied": 1, "poisoned_at": 9 }))
+    let _services = Services::simulate(&rollcall, &["user"], |envelope, _| {
+        accepted(envelope, &json!({ "applied": 1, "poisoned_at": 9 }))
     })
     .await;
-    let answer = rollcall.run(&["parked", "release", "user", "users", KEY]);
-    assert_eq!(answer.code, Some(1), "{answer:?}");
+    let output = rollcall.run(&["parked", "release", "user", "users", KEY]);
+    assert_eq!(output.code, Some(1), "{output:?}");
     assert!(
-        answer.stdout.contains("applied 1 parked message") && answer.stdout.contains("sequence 9"),
-        "{answer:?}"
+        output.stdout.contains("applied 1 parked message") && output.stdout.contains("sequence 9"),
+        "{output:?}"
     );
 }
 
 #[tokio::test]
 async fn a_skip_names_the_record_and_the_reason() {
     let rollcall = Rollcall::with_topics().await;
-    let services = Services::play(&rollcall, &["user"], |command, _| {
-        accepted(command, &json!({ "position": 42 }))
+    let services = Services::simulate(&rollcall, &["user"], |envelope, _| {
+        accepted(envelope, &json!({ "position": 42 }))
     })
     .await;
     let record = ["skip", "user", "users.commands", "3", "41"];
-    let answer = rollcall.run(&[&record[..], &["--reason", "its schema is broken"]].concat());
-    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let output = rollcall.run(&[&record[..], &["--reason", "its schema is broken"]].concat());
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(
-        answer.stdout,
-        "user continues after offset 41 of users.commands[3]; the record took no effect\n"
+        output.stdout,
+        "user continues after offset 41 of users.commands[3]; the record had no effect\n"
     );
     let skip = SkipOffset {
         service: "user".to_owned(),
@@ -113,69 +113,69 @@ async fn a_skip_names_the_record_and_the_reason() {
         offset: 41,
         reason: "its schema is broken".to_owned(),
     };
-    assert_eq!(services.took(), OpsCommand::SkipOffset(skip));
+    assert_eq!(services.received_one(), OpsCommand::SkipOffset(skip));
 
-    for unusable in [
+    for invalid in [
         &record[..],
         &[&record[..], &["--reason", ""]].concat(),
         &["skip", "user", "no-topic", "3", "41", "--reason", "x"],
         &["skip", "user", "users.commands", "-1", "41", "--reason", "x"],
     ] {
-        let answer = rollcall.run(unusable);
-        assert_eq!(answer.code, Some(64), "{answer:?}");
+        let output = rollcall.run(invalid);
+        assert_eq!(output.code, Some(64), "{output:?}");
     }
-    services.took();
+    services.received_one();
 }
 
 #[tokio::test]
-async fn a_refusal_says_why() {
+async fn a_rejection_shows_code_detail_and_field_errors() {
     let rollcall = Rollcall::with_topics().await;
-    let _services = Services::play(&rollcall, &["user"], |command, asked| match asked {
-        OpsCommand::ReleaseKey(_) => rejected(command, "not-parked", "nothing of users is parked for this key"),
+    let _services = Services::simulate(&rollcall, &["user"], |envelope, command| match command {
+        OpsCommand::ReleaseKey(_) => rejected(envelope, "not-parked", "no messages of users are parked for this key"),
         _ => {
-            let mut says = rejected(command, "invalid", "It can't be done like this.");
-            if let [Say::Reply(Reply::CommandRejected(rejected))] = says.as_mut_slice() {
+            let mut responses = rejected(envelope, "invalid", "The range is invalid.");
+            if let [Response::Reply(Reply::CommandRejected(rejected))] = responses.as_mut_slice() {
                 rejected.errors.push(FieldError {
                     field: "from_version".to_owned(),
                     code: "too-high".to_owned(),
                     message: "There are 3 versions.".to_owned(),
                 });
             }
-            says
+            responses
         }
     })
     .await;
-    let answer = rollcall.run(&["parked", "release", "user", "users", KEY, "--json"]);
+    let output = rollcall.run(&["parked", "release", "user", "users", KEY, "--json"]);
     assert_eq!(
-        (answer.code, &answer.json()["code"]),
+        (output.code, &output.json()["code"]),
         (Some(1), &json!("not-parked")),
-        "{answer:?}"
+        "{output:?}"
     );
-    let answer = rollcall.run(&["republish", "user", KEY, "--from", "7"]);
-    assert_eq!(answer.code, Some(1), "{answer:?}");
+    let output = rollcall.run(&["republish", "user", KEY, "--from", "7"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
     assert_eq!(
-        answer.stdout,
-        "user rejected it: It can't be done like this. (invalid)\n  from_version: There are 3 versions. (too-high)\n"
+        output.stdout,
+        "user rejected the request: The range is invalid. (invalid)\n  from_version: There are 3 versions. (too-high)\n"
     );
 }
 
 #[tokio::test]
-async fn nobody_is_asked_who_is_not_there() {
+async fn no_command_is_published_if_the_service_is_not_running_or_the_topic_is_unknown() {
     let rollcall = Rollcall::with_topics().await;
-    let services = Services::play(&rollcall, &["user"], |_, _| Vec::new()).await;
-    let answer = rollcall.run(&["parked", "release", "usr", "users", KEY]);
-    assert_eq!(answer.code, Some(69), "{answer:?}");
-    assert!(answer.stderr.contains("running are: user"), "{answer:?}");
-    let answer = rollcall.run(&["dead-letters", "list", "usr"]);
-    assert_eq!(answer.code, Some(69), "{answer:?}");
-    let answer = rollcall.run(&["parked", "release", "user", "userz", KEY]);
-    assert_eq!(answer.code, Some(64), "{answer:?}");
-    assert!(services.taken().is_empty());
+    let services = Services::simulate(&rollcall, &["user"], |_, _| Vec::new()).await;
+    let output = rollcall.run(&["parked", "release", "usr", "users", KEY]);
+    assert_eq!(output.code, Some(69), "{output:?}");
+    assert!(output.stderr.contains("running services: user"), "{output:?}");
+    let output = rollcall.run(&["dead-letters", "list", "usr"]);
+    assert_eq!(output.code, Some(69), "{output:?}");
+    let output = rollcall.run(&["parked", "release", "user", "userz", KEY]);
+    assert_eq!(output.code, Some(64), "{output:?}");
+    assert!(services.received().is_empty());
 }
 
-/// Pages of two rows, under the name that they have in the answer.
+/// Returns a page of two rows, in the field `rows`.
 fn page(rows: &str, names: &[&str], cursor: Option<&String>, row: impl Fn(&str) -> Value) -> Value {
-    let start = cursor.map_or(0, |cursor| cursor.parse().expect("a cursor of ours"));
+    let start = cursor.map_or(0, |cursor| cursor.parse().expect("a cursor of a previous page"));
     let end = names.len().min(start + 2);
     let page: Vec<_> = names[start..end].iter().map(|name| row(name)).collect();
     json!({ rows: page, "cursor": (end < names.len()).then(|| end.to_string()) })
@@ -189,39 +189,39 @@ fn parked(key: &str) -> Value {
 }
 
 #[tokio::test]
-async fn what_is_parked_is_listed_page_by_page_of_every_service() {
+async fn parked_keys_of_all_services_are_listed_page_by_page() {
     let rollcall = Rollcall::with_topics().await;
-    let services = Services::play(&rollcall, &["event", "user"], |command, asked| {
-        let OpsCommand::FindParked(find) = asked else {
-            panic!("{asked:?}");
+    let services = Services::simulate(&rollcall, &["event", "user"], |envelope, command| {
+        let OpsCommand::FindParked(find) = command else {
+            panic!("{command:?}");
         };
         let names: &[&str] = match find.service.as_str() {
             "user" => &["a", "b", "c"],
             _ => &[],
         };
-        accepted(command, &page("keys", names, find.cursor.as_ref(), parked))
+        accepted(envelope, &page("keys", names, find.cursor.as_ref(), parked))
     })
     .await;
 
-    let answer = rollcall.run(&["parked", "list", "--json"]);
-    assert_eq!(answer.code, Some(1), "{answer:?}");
+    let output = rollcall.run(&["parked", "list", "--json"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
     let row = |key: &str| {
         let mut row = parked(key);
         row["service"] = json!("user");
         row
     };
     assert_eq!(
-        answer.json(),
+        output.json(),
         json!({ "rows": [row("a"), row("b"), row("c")], "more": [], "unanswered": [] })
     );
-    assert_eq!(services.taken().len(), 3, "one page of event's, two of user's");
+    assert_eq!(services.received().len(), 3, "one page of event, two of user");
 
     let text = rollcall.run(&["parked", "list", "user", "--limit", "2"]).stdout;
     let line = |key: &str| format!("user     users  {key}       3            4        2  1 min  no such event\n");
     assert_eq!(
         text,
         format!(
-            "SERVICE  TOPIC  KEY  LAST  POISONED AT  WAITING    AGE  ERROR\n{}{}\n2 keys, and there are more at: user\n",
+            "SERVICE  TOPIC  KEY  LAST  POISONED AT  WAITING    AGE  ERROR\n{}{}\n2 keys; more at user (raise --limit)\n",
             line("a"),
             line("b")
         )
@@ -236,10 +236,10 @@ async fn what_is_parked_is_listed_page_by_page_of_every_service() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_is_shown_sent_again_or_dropped() {
+async fn a_dead_letter_is_listed_shown_redriven_and_discarded() {
     let rollcall = Rollcall::with_topics().await;
-    let services = Services::play(&rollcall, &["user"], |command, asked| {
-        let result = match asked {
+    let services = Services::simulate(&rollcall, &["user"], |envelope, command| {
+        let result = match command {
             OpsCommand::FindDeadLetters(find) => page(
                 "dead_letters",
                 &["x"],
@@ -252,10 +252,10 @@ async fn a_dead_letter_is_shown_sent_again_or_dropped() {
             OpsCommand::RedriveDeadLetter(_) => json!({ "command_id": KEY }),
             _ => json!({ "discarded": KEY }),
         };
-        accepted(command, &result)
+        accepted(envelope, &result)
     })
     .await;
-    let run = |what: &str| rollcall.run(&["dead-letters", what, "user", KEY]);
+    let run = |subcommand: &str| rollcall.run(&["dead-letters", subcommand, "user", KEY]);
 
     let list = rollcall.run(&["dead-letters", "list"]);
     assert_eq!(list.code, Some(1), "{list:?}");
@@ -267,17 +267,23 @@ async fn a_dead_letter_is_shown_sent_again_or_dropped() {
     let shown = run("show");
     assert_eq!(shown.code, Some(0), "{shown:?}");
     assert!(shown.stdout.contains("headers\n  ce_type  x\n"), "{shown:?}");
-    let again = run("redrive");
+    let redriven = run("redrive");
     assert!(
-        again.code == Some(0) && again.stdout.starts_with(&format!("it is said again as {KEY}; ")),
-        "{again:?}"
+        redriven.code == Some(0)
+            && redriven
+                .stdout
+                .starts_with(&format!("published again as command {KEY}; ")),
+        "{redriven:?}"
     );
-    let dropped = run("discard");
-    assert_eq!((dropped.code, dropped.stdout), (Some(0), format!("{KEY} is gone\n")));
+    let discarded = run("discard");
+    assert_eq!(
+        (discarded.code, discarded.stdout),
+        (Some(0), format!("dead letter {KEY} discarded\n"))
+    );
 
     let (service, dead_letter_id) = ("user".to_owned(), key());
-    let asked: Vec<_> = services
-        .taken()
+    let received: Vec<_> = services
+        .received()
         .into_iter()
         .skip(1)
         .map(|(_, command)| command)
@@ -299,15 +305,15 @@ async fn a_dead_letter_is_shown_sent_again_or_dropped() {
         }
         .into(),
     ];
-    assert_eq!(asked, expected);
+    assert_eq!(received, expected);
 }
 
 #[tokio::test]
 async fn a_history_is_read_to_its_end() {
     let rollcall = Rollcall::with_topics().await;
-    let _services = Services::play(&rollcall, &["user"], |command, asked| {
-        let OpsCommand::ReadHistory(read) = asked else {
-            panic!("{asked:?}");
+    let _services = Services::simulate(&rollcall, &["user"], |envelope, command| {
+        let OpsCommand::ReadHistory(read) = command else {
+            panic!("{command:?}");
         };
         let last = (read.after_version + i64::from(read.limit).min(2)).min(5);
         let versions = (read.after_version + 1)..=last;
@@ -316,16 +322,16 @@ async fn a_history_is_read_to_its_end() {
             .collect();
         let next = (last < 5).then_some(last);
         accepted(
-            command,
+            envelope,
             &json!({ "version": 5, "events": events, "after_version": next }),
         )
     })
     .await;
     let versions = |arguments: &[&str]| -> (Option<i32>, Vec<i64>) {
-        let answer = rollcall.run(&[&["history", "user", KEY, "--json"], arguments].concat());
-        let events = answer.json()["events"].as_array().cloned().expect("a list");
+        let output = rollcall.run(&[&["history", "user", KEY, "--json"], arguments].concat());
+        let events = output.json()["events"].as_array().cloned().expect("a list");
         (
-            answer.code,
+            output.code,
             events
                 .iter()
                 .map(|event| event["version"].as_i64().expect("a number"))
@@ -339,11 +345,11 @@ async fn a_history_is_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn an_aggregate_is_shown_as_it_was() {
+async fn an_aggregate_is_shown_at_a_version_or_time() {
     let rollcall = Rollcall::with_topics().await;
-    let services = Services::play(&rollcall, &["user"], |command, _| {
+    let services = Services::simulate(&rollcall, &["user"], |envelope, _| {
         accepted(
-            command,
+            envelope,
             &json!({ "version": 2, "newest_version": 3, "state": { "status": "active" } }),
         )
     })
@@ -363,31 +369,31 @@ async fn an_aggregate_is_shown_as_it_was() {
         (&["--at", at], read(None, Some(at))),
         (&["--now"], read(None, None)),
     ] {
-        let answer = rollcall.run(&[&["history", "user", KEY], arguments].concat());
-        assert_eq!(answer.code, Some(0), "{answer:?}");
-        assert!(answer.stdout.contains("state\n  status  active\n"), "{answer:?}");
-        assert_eq!(services.taken().pop().map(|(_, command)| command), Some(expected));
+        let output = rollcall.run(&[&["history", "user", KEY], arguments].concat());
+        assert_eq!(output.code, Some(0), "{output:?}");
+        assert!(output.stdout.contains("state\n  status  active\n"), "{output:?}");
+        assert_eq!(services.received().pop().map(|(_, command)| command), Some(expected));
     }
     let both = rollcall.run(&["history", "user", KEY, "--version", "2", "--now"]);
     assert_eq!(both.code, Some(64), "{both:?}");
 }
 
 #[tokio::test]
-async fn what_is_published_again_is_said_piece_by_piece() {
+async fn republishing_is_requested_repeatedly_up_to_the_last_version() {
     let rollcall = Rollcall::with_topics().await;
-    let services = Services::play(&rollcall, &["user"], |command, asked| {
-        let OpsCommand::Republish(republish) = asked else {
-            panic!("{asked:?}");
+    let services = Services::simulate(&rollcall, &["user"], |envelope, command| {
+        let OpsCommand::Republish(republish) = command else {
+            panic!("{command:?}");
         };
         let next = (republish.from_version < 5).then_some(republish.from_version + 2);
-        accepted(command, &json!({ "published": 2, "next_version": next }))
+        accepted(envelope, &json!({ "published": 2, "next_version": next }))
     })
     .await;
-    let answer = rollcall.run(&["republish", "user", KEY, "--from", "2", "--to", "7", "--json"]);
+    let output = rollcall.run(&["republish", "user", KEY, "--from", "2", "--to", "7", "--json"]);
     assert_eq!(
-        (answer.code, &answer.json()["result"]),
+        (output.code, &output.json()["result"]),
         (Some(0), &json!({ "published": 6 })),
-        "{answer:?}"
+        "{output:?}"
     );
     let republish = |from_version| Republish {
         service: "user".to_owned(),
@@ -395,28 +401,28 @@ async fn what_is_published_again_is_said_piece_by_piece() {
         from_version,
         to_version: Some(7),
     };
-    let asked: Vec<_> = services.taken().into_iter().map(|(_, command)| command).collect();
-    assert_eq!(asked, [2, 4, 6].map(|from| OpsCommand::from(republish(from))));
+    let received: Vec<_> = services.received().into_iter().map(|(_, command)| command).collect();
+    assert_eq!(received, [2, 4, 6].map(|from| OpsCommand::from(republish(from))));
 
     let backwards = rollcall.run(&["republish", "user", KEY, "--from", "4", "--to", "2"]);
     assert_eq!(backwards.code, Some(64), "{backwards:?}");
 }
 
 #[tokio::test]
-async fn a_snapshot_that_leads_elsewhere_is_a_no() {
+async fn a_snapshot_mismatch_or_an_incomplete_check_leads_to_exit_code_1() {
     let rollcall = Rollcall::with_topics().await;
-    let services = Services::play(&rollcall, &["event", "user", "registration"], |command, asked| {
-        let (checked, mismatches) = match asked.service() {
+    let services = Services::simulate(&rollcall, &["event", "user", "registration"], |envelope, command| {
+        let (checked, mismatches) = match command.service() {
             "event" => (3, json!([{ "aggregate_id": KEY, "version": 500 }])),
             "user" => (2, json!([])),
             _ => (3, json!([])),
         };
         let verified = json!({ "snapshots": 3, "checked": checked, "unreadable": 1, "mismatches": mismatches });
-        accepted(command, &verified)
+        accepted(envelope, &verified)
     })
     .await;
     let run = |service: &str| rollcall.run(&["snapshots", "verify", service]);
-    let old = "; 1 are of an older shape, and not used";
+    let old = "; 1 in an older format (not used)";
 
     let whole = run("registration");
     assert_eq!(
@@ -430,33 +436,36 @@ async fn a_snapshot_that_leads_elsewhere_is_a_no() {
         (part.code, part.stdout),
         (
             Some(1),
-            format!("user compared 2 of 3 snapshots{old}; there was no time for more\n")
+            format!("user compared 2 of 3 snapshots{old}; it ran out of time for the others\n")
         )
     );
     let verify = VerifySnapshots {
         service: "user".to_owned(),
     };
-    assert_eq!(services.taken().pop().map(|(_, command)| command), Some(verify.into()));
+    assert_eq!(
+        services.received().pop().map(|(_, command)| command),
+        Some(verify.into())
+    );
 }
 
 #[tokio::test]
-async fn a_read_model_is_built_anew() {
+async fn a_read_model_is_rebuilt() {
     let rollcall = Rollcall::with_topics().await;
-    let services = Services::play(&rollcall, &["gateway"], |command, _| {
-        accepted(command, &json!({ "rows": 12 }))
+    let services = Services::simulate(&rollcall, &["gateway"], |envelope, _| {
+        accepted(envelope, &json!({ "rows": 12 }))
     })
     .await;
-    let answer = rollcall.run(&["replay", "gateway", "--projection", "events"]);
+    let output = rollcall.run(&["replay", "gateway", "--projection", "events"]);
     assert_eq!(
-        (answer.code, answer.stdout.as_str()),
-        (Some(0), "gateway has built events anew\nrows  12\n"),
-        "{answer:?}"
+        (output.code, output.stdout.as_str()),
+        (Some(0), "gateway has rebuilt events\nrows  12\n"),
+        "{output:?}"
     );
     let replay = Replay {
         service: "gateway".to_owned(),
         projection: "events".to_owned(),
     };
-    assert_eq!(services.took(), replay.into());
+    assert_eq!(services.received_one(), replay.into());
 }
 
 const ADA: [&str; 10] = [
@@ -473,24 +482,24 @@ const ADA: [&str; 10] = [
 ];
 
 #[tokio::test]
-async fn an_admin_is_made_and_the_password_is_a_matter_of_mail() {
+async fn an_admin_is_created_and_receives_a_link_to_set_the_password() {
     let rollcall = Rollcall::with_topics().await;
-    let services = Services::play(&rollcall, &["gateway"], |command, asked| match asked {
+    let services = Services::simulate(&rollcall, &["gateway"], |envelope, command| match command {
         OpsCommand::CreateAdmin(_) => {
             let sign_up = Uuid::now_v7();
-            let taken = json!({ "operation_id": sign_up });
-            // In any order: they are on partitions of their own.
+            let started = json!({ "operation_id": sign_up });
+            // The order is not fixed, because the replies are on different partitions.
             vec![
-                Say::ToAnother(sign_up, accepted_with(command, "")),
-                Say::Reply(accepted_with(command, &taken.to_string())),
+                Response::ToOtherOperation(sign_up, accepted_with(envelope, "")),
+                Response::Reply(accepted_with(envelope, &started.to_string())),
             ]
         }
-        _ => accepted(command, &json!({ "granted": true })),
+        _ => accepted(envelope, &json!({ "granted": true })),
     })
     .await;
-    let answer = rollcall.run(&ADA);
-    assert_eq!(answer.code, Some(0), "{answer:?}");
-    let OpsCommand::CreateAdmin(create) = services.took() else {
+    let output = rollcall.run(&ADA);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let OpsCommand::CreateAdmin(create) = services.received_one() else {
         panic!("another command");
     };
     let expected = CreateAdmin {
@@ -503,44 +512,50 @@ async fn an_admin_is_made_and_the_password_is_a_matter_of_mail() {
     };
     assert_eq!(create, expected);
     let id = create.user_id;
-    let mail = "a mail with a link to set the password is on its way to ada@example.org";
-    assert_eq!(answer.stdout, format!("{id} is an admin; {mail}\n"));
+    let mail = "ada@example.org will receive a link to set the password";
+    assert_eq!(output.stdout, format!("user {id} is now an admin; {mail}\n"));
 
-    let answer = rollcall.run(&["admin", "grant", KEY, "--role", "auditor"]);
+    let output = rollcall.run(&["admin", "grant", KEY, "--role", "auditor"]);
     assert_eq!(
-        (answer.code, answer.stdout),
-        (Some(0), format!("{KEY} is an auditor\n"))
+        (output.code, output.stdout),
+        (Some(0), format!("user {KEY} is now an auditor\n"))
     );
     let grant = GrantRole {
         user_id: key(),
         role: Role::Auditor,
     };
-    assert_eq!(services.taken().pop().map(|(_, command)| command), Some(grant.into()));
+    assert_eq!(
+        services.received().pop().map(|(_, command)| command),
+        Some(grant.into())
+    );
     assert_eq!(rollcall.run(&["admin", "grant", KEY, "--role", "king"]).code, Some(64));
 }
 
 #[tokio::test]
-async fn an_admin_whose_address_is_taken_is_refused() {
+async fn creating_an_admin_is_rejected_if_the_address_is_taken() {
     let rollcall = Rollcall::with_topics().await;
-    let _services = Services::play(&rollcall, &["gateway"], |command, _| {
+    let _services = Services::simulate(&rollcall, &["gateway"], |envelope, _| {
         let sign_up = Uuid::now_v7();
         let taken = CommandRejected {
             command_id: sign_up,
             code: "email-taken".to_owned(),
-            detail: "Somebody has this address.".to_owned(),
+            detail: "This address is taken.".to_owned(),
             errors: Vec::new(),
         };
-        let taken_up = json!({ "operation_id": sign_up });
+        let started = json!({ "operation_id": sign_up });
         vec![
-            Say::Reply(accepted_with(command, &taken_up.to_string())),
-            Say::ToAnother(sign_up, taken.into()),
+            Response::Reply(accepted_with(envelope, &started.to_string())),
+            Response::ToOtherOperation(sign_up, taken.into()),
         ]
     })
     .await;
-    let answer = rollcall.run(&ADA);
+    let output = rollcall.run(&ADA);
     assert_eq!(
-        (answer.code, answer.stdout.as_str()),
-        (Some(1), "user rejected it: Somebody has this address. (email-taken)\n"),
-        "{answer:?}"
+        (output.code, output.stdout.as_str()),
+        (
+            Some(1),
+            "user rejected the request: This address is taken. (email-taken)\n"
+        ),
+        "{output:?}"
     );
 }

@@ -1,4 +1,4 @@
-//! Operations at a real service: the one of the conformance suite, on Postgres and Kafka.
+//! Ops commands to a real service: that of the conformance suite, on Postgres and Kafka.
 
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,11 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::rollcall::{Answer, Rollcall, env, envelope};
+use crate::rollcall::{Rollcall, RunOutput, env, envelope};
 
 const NAME: &str = "conformance";
 
-/// A process of the service, until it is stopped.
+/// A running process of the service.
 struct Running {
     stop: oneshot::Sender<()>,
     ended: JoinHandle<chassis::Exit>,
@@ -36,62 +36,62 @@ impl Running {
             Ok(())
         };
         let mut stopped = Some(stopped);
-        let asked = async move || match stopped.take() {
+        let stop_requested = async move || match stopped.take() {
             Some(stopped) => {
                 let _ = stopped.await;
-                "the test ends"
+                "the test has ended"
             }
             None => std::future::pending().await,
         };
-        let ended = tokio::spawn(supervisor.supervise(run, asked));
+        let ended = tokio::spawn(supervisor.supervise(run, stop_requested));
         Self { stop, ended }
     }
 
     async fn stop(self) {
-        self.stop.send(()).expect("it runs");
+        self.stop.send(()).expect("the process is running");
         assert_eq!(self.ended.await.expect("no panic"), chassis::Exit::Success);
     }
 }
 
-/// Runs the command until it answers so.
-async fn until(rollcall: &Rollcall, arguments: &[&str], is_it: impl Fn(&Answer) -> bool) -> Answer {
+/// Runs the command until its output meets the condition.
+async fn until(rollcall: &Rollcall, arguments: &[&str], condition: impl Fn(&RunOutput) -> bool) -> RunOutput {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
-        let answer = rollcall.run_beside(arguments).await;
-        if is_it(&answer) {
-            return answer;
+        let output = rollcall.run_async(arguments).await;
+        if condition(&output) {
+            return output;
         }
-        assert!(Instant::now() < deadline, "{arguments:?}: {answer:?}");
+        assert!(Instant::now() < deadline, "{arguments:?}: {output:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-fn rows(answer: &Answer) -> Vec<Value> {
-    answer.json()["rows"].as_array().cloned().expect("a list")
+fn rows(output: &RunOutput) -> Vec<Value> {
+    output.json()["rows"].as_array().cloned().expect("a list")
 }
 
-async fn say<M: contracts::Message>(rollcall: &Rollcall, message: Outgoing<M>, key: Uuid, sequence: Option<i64>) {
+async fn publish<M: contracts::Message>(rollcall: &Rollcall, message: Outgoing<M>, key: Uuid, sequence: Option<i64>) {
     let mut envelope = envelope("test", key, Uuid::now_v7());
     envelope.sequence = sequence;
-    rollcall.say(envelope, message.body).await;
+    rollcall.publish(envelope, message.body).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_at_a_real_service_is_found_shown_released_and_sent_again() {
+async fn parked_and_dead_lettered_messages_are_listed_shown_released_and_redriven() {
     let rollcall = Rollcall::with_every_topic().await;
     let hooks = Hooks::default();
     let service = Running::start(rollcall.settings.clone(), &hooks).await;
-    until(&rollcall, &["status"], |answer| answer.code == Some(0)).await;
+    until(&rollcall, &["status"], |output| output.code == Some(0)).await;
 
     let (counter, event) = (Uuid::now_v7(), Uuid::now_v7());
-    say(&rollcall, order(counter, "poison:counter"), counter, None).await;
-    say(&rollcall, happened(event, 1, "poison:event"), event, Some(1)).await;
-    let parked = until(&rollcall, &["parked", "list", "--json"], |answer| {
-        rows(answer).len() == 1
+    publish(&rollcall, order(counter, "poison:counter"), counter, None).await;
+    publish(&rollcall, happened(event, 1, "poison:event"), event, Some(1)).await;
+    let parked = until(&rollcall, &["parked", "list", "--json"], |output| {
+        rows(output).len() == 1
     })
     .await;
-    let dead = until(&rollcall, &["dead-letters", "list", "--json"], |answer| {
-        rows(answer).len() == 1
+    let dead = until(&rollcall, &["dead-letters", "list", "--json"], |output| {
+        rows(output).len() == 1
     })
     .await;
 
@@ -106,15 +106,13 @@ async fn what_waits_at_a_real_service_is_found_shown_released_and_sent_again() {
         ),
         expected
     );
-    let letter = &rows(&dead)[0];
+    let dead_letter = &rows(&dead)[0];
     assert_eq!(
-        (&letter["topic"], &letter["reason"]),
+        (&dead_letter["topic"], &dead_letter["reason"]),
         (&json!("users.commands"), &json!("POISON"))
     );
-    let id = letter["id"].as_str().expect("an id").to_owned();
-    let shown = rollcall
-        .run_beside(&["dead-letters", "show", NAME, &id, "--json"])
-        .await;
+    let id = dead_letter["id"].as_str().expect("an id").to_owned();
+    let shown = rollcall.run_async(&["dead-letters", "show", NAME, &id, "--json"]).await;
     assert_eq!(
         shown.json()["result"]["content"]["reason"],
         json!("poison:counter"),
@@ -124,48 +122,49 @@ async fn what_waits_at_a_real_service_is_found_shown_released_and_sent_again() {
     hooks.fix("counter");
     hooks.fix("event");
     let event = event.to_string();
-    let released = rollcall
-        .run_beside(&["parked", "release", NAME, "events", &event])
-        .await;
+    let released = rollcall.run_async(&["parked", "release", NAME, "events", &event]).await;
     assert_eq!(released.code, Some(0), "{released:?}");
     assert!(
         released.stdout.contains("applied 1 parked message of events"),
         "{released:?}"
     );
     let again = rollcall
-        .run_beside(&["parked", "release", NAME, "events", &event, "--json"])
+        .run_async(&["parked", "release", NAME, "events", &event, "--json"])
         .await;
     assert_eq!(
         (again.code, &again.json()["code"]),
         (Some(1), &json!("not-parked")),
         "{again:?}"
     );
-    assert_eq!(rollcall.run_beside(&["parked", "list"]).await.code, Some(0));
+    assert_eq!(rollcall.run_async(&["parked", "list"]).await.code, Some(0));
 
     let redriven = rollcall
-        .run_beside(&["dead-letters", "redrive", NAME, &id, "--json"])
+        .run_async(&["dead-letters", "redrive", NAME, &id, "--json"])
         .await;
     assert_eq!(redriven.code, Some(0), "{redriven:?}");
     let command = redriven.json()["result"]["command_id"]
         .as_str()
         .expect("an id")
         .to_owned();
-    let went = until(&rollcall, &["where-is", &command, "--json"], |answer| {
-        answer.json()["records"].as_array().is_some_and(|records| {
+    let found = until(&rollcall, &["where-is", &command, "--json"], |output| {
+        output.json()["records"].as_array().is_some_and(|records| {
             let is_event = |record: &Value| record["topic"] == "users" && record["sequence"] == 1;
             records.iter().any(is_event)
         })
     })
     .await;
-    let command_record = went.json()["records"][0].clone();
+    let command_record = found.json()["records"][0].clone();
     assert_eq!(
         (&command_record["topic"], &command_record["message_id"]),
         (&json!("users.commands"), &json!(command))
     );
 
-    let discarded = rollcall.run_beside(&["dead-letters", "discard", NAME, &id]).await;
-    assert_eq!((discarded.code, discarded.stdout), (Some(0), format!("{id} is gone\n")));
-    let unsupported = rollcall.run_beside(&["snapshots", "verify", NAME, "--json"]).await;
+    let discarded = rollcall.run_async(&["dead-letters", "discard", NAME, &id]).await;
+    assert_eq!(
+        (discarded.code, discarded.stdout),
+        (Some(0), format!("dead letter {id} discarded\n"))
+    );
+    let unsupported = rollcall.run_async(&["snapshots", "verify", NAME, "--json"]).await;
     assert_eq!(
         (unsupported.code, &unsupported.json()["code"]),
         (Some(1), &json!("unsupported")),
@@ -173,9 +172,9 @@ async fn what_waits_at_a_real_service_is_found_shown_released_and_sent_again() {
     );
 
     service.stop().await;
-    let gone = until(&rollcall, &["status"], |answer| {
-        answer.stdout.starts_with("no process has ever")
+    let stopped = until(&rollcall, &["status"], |output| {
+        output.stdout.starts_with("no process has reported")
     })
     .await;
-    assert_eq!(gone.code, Some(1), "its last word is that it is gone");
+    assert_eq!(stopped.code, Some(1), "a stopping process deletes its status report");
 }
