@@ -1,7 +1,7 @@
 //! The admin port: `/health`, `/ready` and `/metrics`, read-only, for orchestrators and scrapers.
 //!
-//! It has no authentication. It listens on the loopback interface unless `ADMIN_LISTEN` says otherwise, and
-//! belongs on no public network.
+//! The port has no authentication and must not be reachable from a public network. It listens on the loopback interface
+//! unless `ADMIN_LISTEN` is set.
 
 use std::future::Future;
 use std::io;
@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use crate::serve::{Limits, serve};
 use crate::{Health, http, metrics};
 
-/// The admin port, bound and not yet answering.
+/// The admin port, bound but not yet served.
 #[derive(Debug)]
 pub struct Admin {
     listener: TcpListener,
@@ -27,32 +27,32 @@ pub struct Admin {
 }
 
 #[derive(Debug, Clone)]
-struct Shown {
+struct AdminState {
     health: Health,
     metrics: Registry,
 }
 
 impl Admin {
-    /// Port 0 finds a free one.
+    /// Binds the port. Port 0 selects a free one.
     pub async fn bind(address: SocketAddr) -> io::Result<Admin> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         Ok(Admin { listener, address })
     }
 
-    /// Where it listens: the port that was found, if port 0 was asked for.
+    /// Returns the bound address, with the selected port if port 0 was requested.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Serves until `stop` completes, within its own [`Limits`], and finishes the requests in flight.
     pub async fn serve(self, health: Health, metrics: Registry, stop: impl Future<Output = ()> + Send + 'static) {
-        let routes = routes(Shown { health, metrics });
+        let routes = routes(AdminState { health, metrics });
         serve(self.listener, routes, limits(), Some, stop).await;
     }
 }
 
-/// An orchestrator and a few scrapers connect, each with one or two connections.
+/// Limits for an orchestrator and a few scrapers, which open one or two connections each.
 fn limits() -> Limits {
     Limits {
         connections: 64,
@@ -61,13 +61,13 @@ fn limits() -> Limits {
     }
 }
 
-fn routes(shown: Shown) -> Router {
+fn routes(state: AdminState) -> Router {
     Router::new()
         .route("/health", get(async || "alive\n"))
         .route("/ready", get(ready))
         .route("/metrics", get(text))
         .layer(from_fn(with_host))
-        .with_state(shown)
+        .with_state(state)
 }
 
 async fn with_host(request: Request, next: Next) -> Response {
@@ -77,9 +77,9 @@ async fn with_host(request: Request, next: Next) -> Response {
     }
 }
 
-/// 200 or 503; the body says what is down, either way.
-async fn ready(State(shown): State<Shown>) -> Response {
-    let (ready, report) = shown.health.report();
+/// Returns 200 or 503, and in both cases a body with the state of each check.
+async fn ready(State(state): State<AdminState>) -> Response {
+    let (ready, report) = state.health.report();
     let status = if ready {
         StatusCode::OK
     } else {
@@ -88,11 +88,11 @@ async fn ready(State(shown): State<Shown>) -> Response {
     (status, Json(report)).into_response()
 }
 
-async fn text(State(shown): State<Shown>) -> Response {
-    match metrics::text(&shown.metrics) {
+async fn text(State(state): State<AdminState>) -> Response {
+    match metrics::text(&state.metrics) {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => {
-            tracing::error!(%error, "the metrics can't be written");
+            tracing::error!(%error, "cannot encode the metrics: {error}");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }

@@ -1,4 +1,4 @@
-//! What every service's executable does, by its first argument.
+//! Commands of every service's executable.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::Write;
@@ -15,19 +15,19 @@ use crate::settings::{self, Presence, Reader, Settings};
 use crate::signals::Signals;
 use crate::{Admin, Exit, Process, Supervisor, healthcheck, telemetry};
 
-/// How long the last spans may take to be sent, after the drain.
-const FLUSH: Duration = Duration::from_secs(2);
-/// How long what nobody supervises may hold up the end: scrapes under way, blocking threads.
-const REMNANTS: Duration = Duration::from_secs(1);
+/// Maximum time for sending the last spans after the drain.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Maximum time for unsupervised work after the drain: scrapes in progress, blocking threads.
+const UNSUPERVISED_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A whole service: settings, telemetry, admin port, signals, supervision, drain, exit code.
+/// Runs a complete service: settings, telemetry, admin port, signals, supervision, drain, exit code.
 ///
 /// - `config` describes the service's settings; see [`settings`].
-/// - `migrate` brings the service's own store up to date, and ends.
+/// - `migrate` brings the service's own store up to date, and returns.
 /// - `run` opens connections, makes its boot checks, spawns named tasks, and returns. An error means that the
-///   service can't start: exit code 69.
+///   service cannot start: exit code 69.
 ///
-/// Which of them happens is the command line's choice: [`USAGE`].
+/// The command line selects one of them: [`USAGE`].
 pub fn main<C>(
     name: &'static str,
     version: &'static str,
@@ -59,20 +59,24 @@ pub fn main<C>(
     exit.into()
 }
 
-/// The commands and exit codes of every service.
+/// Help text: the commands and exit codes of every service.
 pub const USAGE: &str = "\
 Commands:
   run           (default) run the service until SIGTERM or SIGINT, then drain
   migrate       bring the service's store up to date
-  healthcheck   ask the running service's admin port whether it is ready
-  settings      list the environment variables that are read
+  healthcheck   check through the admin port whether the running service is ready
+  settings      list the environment variables of the service
 
 Exit codes:
-  0 done   1 healthcheck: not ready   64 unknown command   69 a dependency is unavailable, or a boot check failed
-  70 a task ended by itself, or could not be drained in time   78 settings are missing or wrong
+  0   success
+  1   healthcheck: not ready
+  64  unknown command
+  69  a dependency is unavailable, or a boot check failed
+  70  a task ended unexpectedly, or could not be drained in time
+  78  settings are missing or invalid
 ";
 
-/// What every service reads.
+/// Settings of every service.
 #[derive(Debug)]
 struct Config {
     admin: SocketAddr,
@@ -84,7 +88,7 @@ impl Config {
     fn from_settings(read: &mut Reader) -> Config {
         Config {
             admin: admin_address(read),
-            grace: read.or("SHUTDOWN_TIMEOUT_MS", "25000", "how long the drain may take"),
+            grace: read.or("SHUTDOWN_TIMEOUT_MS", "25000", "maximum duration of the drain"),
             telemetry: telemetry::Config::from_settings(read),
         }
     }
@@ -94,11 +98,11 @@ fn admin_address(read: &mut Reader) -> SocketAddr {
     read.or(
         "ADMIN_LISTEN",
         "127.0.0.1:9464",
-        "where /health, /ready and /metrics are served",
+        "address that serves /health, /ready and /metrics",
     )
 }
 
-/// Nothing is opened before every setting is known to be right.
+/// Reads all settings, and calls `act` only if all are valid, so that nothing is opened otherwise.
 fn with_config<C>(
     name: &str,
     settings: &Settings,
@@ -108,8 +112,8 @@ fn with_config<C>(
     match settings.read(|read| (Config::from_settings(read), config(read))) {
         Ok((chassis, config)) => act(chassis, config),
         Err(error) => {
-            // Telemetry is not there yet: its settings may be among the wrong ones.
-            eprintln!("{name}: settings are missing or wrong\n{error}");
+            // Telemetry is not initialized yet, because its settings may be invalid too.
+            eprintln!("{name}: settings are missing or invalid\n{error}");
             Exit::Config
         }
     }
@@ -126,11 +130,11 @@ fn start(
         let process = supervisor.process().clone();
         let telemetry = match telemetry::init(name, version, process.instance(), &config.telemetry) {
             Ok(telemetry) => telemetry,
-            Err(error) => return refused(name, Exit::Config, error.into()),
+            Err(error) => return failed(name, Exit::Config, error.into()),
         };
         log_panics();
         let exit = serve(config.admin, supervisor, process, telemetry, run).await;
-        exit.unwrap_or_else(|error| refused(name, Exit::Unavailable, error))
+        exit.unwrap_or_else(|error| failed(name, Exit::Unavailable, error))
     })
 }
 
@@ -142,10 +146,10 @@ async fn serve(
     run: impl AsyncFnOnce(Process) -> anyhow::Result<()>,
 ) -> anyhow::Result<Exit> {
     let name = process.name();
-    let mut signals = Signals::listen().context("can't listen for signals")?;
+    let mut signals = Signals::listen().context("cannot install the signal handlers")?;
     let admin = Admin::bind(admin)
         .await
-        .with_context(|| format!("can't listen on {admin}, ADMIN_LISTEN"))?;
+        .with_context(|| format!("cannot listen on {admin} (ADMIN_LISTEN)"))?;
     tracing::info!(
         service.version = process.version(),
         service.instance.id = %process.instance(),
@@ -162,10 +166,10 @@ async fn serve(
 
     let exit = supervisor.supervise(run(process), async || signals.next().await).await;
 
-    telemetry.shutdown(FLUSH).await;
+    telemetry.shutdown(FLUSH_TIMEOUT).await;
     stop_admin.cancel();
-    // A scrape that hangs is cut off with the runtime.
-    let _ = tokio::time::timeout(REMNANTS, admin).await;
+    // The shutdown of the runtime ends a scrape that hangs.
+    let _ = tokio::time::timeout(UNSUPERVISED_TIMEOUT, admin).await;
     tracing::info!(exit_code = exit.code(), "{name} has stopped");
     Ok(exit)
 }
@@ -179,14 +183,14 @@ fn once(
     within_runtime(name, async {
         let telemetry = match telemetry::init(name, version, Uuid::now_v7(), &config.telemetry) {
             Ok(telemetry) => telemetry,
-            Err(error) => return refused(name, Exit::Config, error.into()),
+            Err(error) => return failed(name, Exit::Config, error.into()),
         };
         log_panics();
         let exit = match act().await {
             Ok(()) => Exit::Success,
-            Err(error) => refused(name, Exit::Unavailable, error),
+            Err(error) => failed(name, Exit::Unavailable, error),
         };
-        telemetry.shutdown(FLUSH).await;
+        telemetry.shutdown(FLUSH_TIMEOUT).await;
         exit
     })
 }
@@ -194,26 +198,27 @@ fn once(
 fn within_runtime(name: &'static str, act: impl Future<Output = Exit>) -> Exit {
     let runtime: Runtime = match Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return refused(name, Exit::Unavailable, error.into()),
+        Err(error) => return failed(name, Exit::Unavailable, error.into()),
     };
     let exit = runtime.block_on(act);
-    runtime.shutdown_timeout(REMNANTS);
+    runtime.shutdown_timeout(UNSUPERVISED_TIMEOUT);
     exit
 }
 
-fn refused(name: &str, exit: Exit, error: anyhow::Error) -> Exit {
-    tracing::error!(error = format!("{error:#}"), "{name} can't go on");
+fn failed(name: &str, exit: Exit, error: anyhow::Error) -> Exit {
+    let error = format!("{error:#}");
+    tracing::error!(error, "{name} stops because of an error: {error}");
     exit
 }
 
-/// Panics go where every other line goes, in its format.
+/// Logs panics like all other log lines, in the same format.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let message = panic.payload_as_str().unwrap_or("no message");
-        let place = panic.location().map(ToString::to_string);
+        let location = panic.location().map(ToString::to_string);
         let backtrace = Backtrace::capture();
         let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
-        tracing::error!(code.location = place, backtrace, "panicked: {message}");
+        tracing::error!(code.location = location, backtrace, "panicked: {message}");
     }));
 }
 
@@ -253,7 +258,7 @@ fn list(settings: &[settings::Setting]) -> String {
 }
 
 fn print(text: &str) -> Exit {
-    // A reader that has gone away has read enough.
+    // A reader that closes the pipe early is not an error.
     let _ = std::io::stdout().write_all(text.as_bytes());
     Exit::Success
 }

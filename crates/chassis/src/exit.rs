@@ -1,26 +1,26 @@
-//! How a process ends. The numbers are those of sysexits.h, where it has one.
+//! Exit codes. The numbers are those of sysexits.h if it defines one.
 
 use std::process::ExitCode;
 
-/// Why a process ended, which is who must act.
+/// Reason why a process ended, which determines who must act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// Stopped because it was asked to, and everything was drained.
+    /// The process was stopped, and everything was drained.
     Success,
-    /// `healthcheck`: not ready. Docker knows no other number.
+    /// `healthcheck`: the process is not ready. Docker defines no other number.
     Unhealthy,
-    /// An unknown command.
+    /// The command is unknown.
     Usage,
-    /// Something that the process needs can't be reached, or a boot check failed.
+    /// A dependency is unreachable, or a boot check failed.
     Unavailable,
-    /// A task ended before it was asked to, or could not be drained in time.
+    /// A task ended unexpectedly, or could not be drained in time.
     Internal,
-    /// Settings are missing or wrong.
+    /// Settings are missing or invalid.
     Config,
 }
 
 impl Exit {
-    /// The number that the operating system is told.
+    /// Returns the exit code of the process.
     pub fn code(self) -> u8 {
         match self {
             Exit::Success => 0,

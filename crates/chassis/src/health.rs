@@ -1,14 +1,14 @@
-//! Whether this process can do its work: named checks, and where it is in its life.
+//! Readiness of the process: named checks, and the phase of its life.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 
-/// Shared by everything in the process that can be up or down. Cheap to clone.
+/// Readiness of the process, shared by all its parts. Cheap to clone.
 ///
-/// Ready means: booted, every check up, and not draining. A check that was announced and never came up
-/// keeps the process unready, so announce it before the work begins.
+/// The process is ready if it has booted, every check is up, and it is not draining. An announced check keeps the
+/// process unready until it is up, so announce it before the work begins.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
     state: Arc<Mutex<State>>,
@@ -17,7 +17,7 @@ pub struct Health {
 #[derive(Debug, Default)]
 struct State {
     phase: Phase,
-    /// Why each check is down; `None`: it is up.
+    /// Reason why each check is down; `None` if it is up.
     checks: BTreeMap<&'static str, Option<String>>,
 }
 
@@ -30,12 +30,12 @@ enum Phase {
 }
 
 impl Health {
-    /// Starting, and without checks.
+    /// Returns the state of a starting process without checks.
     pub fn new() -> Health {
         Health::default()
     }
 
-    /// Announces a check; it is down until its handle says otherwise.
+    /// Announces a check. It is down until [`Check::up`] is called.
     pub fn check(&self, name: &'static str) -> Check {
         let down = Some("not up yet".to_owned());
         self.lock().checks.insert(name, down);
@@ -45,12 +45,12 @@ impl Health {
         }
     }
 
-    /// Booted, every check up, not draining.
+    /// Returns `true` if the process has booted, every check is up, and it is not draining.
     pub fn is_ready(&self) -> bool {
         self.lock().is_ready()
     }
 
-    /// What `/ready` answers.
+    /// Returns the readiness and the body of `/ready`.
     pub(crate) fn report(&self) -> (bool, Value) {
         let state = self.lock();
         let checks: serde_json::Map<String, Value> = state
@@ -73,7 +73,7 @@ impl Health {
         (ready, json!({"ready": ready, "phase": phase, "checks": checks}))
     }
 
-    /// The process has booted: it is ready as soon as every check is up.
+    /// Marks the process as booted, so that it is ready as soon as every check is up.
     pub fn running(&self) {
         let mut state = self.lock();
         if state.phase == Phase::Starting {
@@ -86,8 +86,8 @@ impl Health {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Every change is one assignment, so a panic elsewhere leaves nothing half done.
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        // Every change is one assignment, so a panic cannot leave an inconsistent state.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -97,7 +97,7 @@ impl State {
     }
 }
 
-/// One named check.
+/// Handle of a named check.
 #[derive(Debug, Clone)]
 pub struct Check {
     name: &'static str,
@@ -105,12 +105,12 @@ pub struct Check {
 }
 
 impl Check {
-    /// It works.
+    /// Marks the check as up.
     pub fn up(&self) {
         self.health.lock().checks.insert(self.name, None);
     }
 
-    /// It doesn't. `reason` is read on `/ready`: no personal data, no secrets.
+    /// Marks the check as down. `/ready` shows `reason`, so it must contain no personal data and no secrets.
     pub fn down(&self, reason: impl Into<String>) {
         self.health.lock().checks.insert(self.name, Some(reason.into()));
     }

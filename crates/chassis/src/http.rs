@@ -1,5 +1,4 @@
-//! What is measured of every HTTP request that a service answers: its duration, and a span. And what each must have: a
-//! host.
+//! Middleware for HTTP requests: a duration metric and a span for each, and the check of its `Host` header.
 
 use std::time::Instant;
 
@@ -16,24 +15,24 @@ use tracing::field::Empty;
 use tracing::{Instrument, Span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-/// Seconds until the response's head, by method, matched route and status. OpenTelemetry's
-/// `http.server.request.duration`, with shorter labels.
+/// Name of the metric: seconds until the response's head, by method, matched route and status. This is OpenTelemetry's
+/// `http.server.request.duration` with shorter labels.
 pub const REQUEST_DURATION: &str = "http_server_request_duration_seconds";
 
-/// The boundaries that the semantic conventions advise, and 30 s, as a client may wait 25 s for an outcome.
+/// Bucket boundaries that the semantic conventions recommend, and 30 s, because a client may wait 25 s for an outcome.
 const BUCKETS: [f64; 15] = [
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0,
 ];
 
-/// For requests that no route matches: their paths are the client's invention, and must not become labels.
+/// Route label of requests that match no route. Clients choose their paths, so these must not become labels.
 const UNMATCHED: &str = "unmatched";
-/// For requests whose client went away before the response.
+/// Status label of requests whose client disconnected before the response.
 const CANCELLED: &str = "cancelled";
 
-/// Why a request's `Host` is refused. Its text is for the client.
+/// Reason why a request's `Host` header is invalid. The text is shown to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidHost {
-    /// Also where the only one is empty, because a URI of http has a host (RFC 9110, section 4.2.1).
+    /// The header is missing or empty. An http URI has a host (RFC 9110, section 4.2.1).
     #[error("The request has no Host header. Send exactly one.")]
     Missing,
     #[error("The request has more than one Host header. Send exactly one.")]
@@ -63,16 +62,19 @@ pub fn check_host(version: Version, headers: &HeaderMap) -> Result<(), InvalidHo
         Some(port) if port.parse::<u16>().is_ok() => {}
         _ => return Err(InvalidHost::Malformed),
     }
-    match authority.host().is_empty() {
-        true => Err(InvalidHost::Malformed),
-        false => Ok(()),
+    if authority.host().is_empty() {
+        return Err(InvalidHost::Malformed);
     }
+    Ok(())
 }
 
-/// Measures the routes that `router` has so far, and its fallback. Once a registry.
+/// Adds a duration metric and a span to the routes that `router` has so far, and to its fallback.
 ///
-/// The span continues the client's trace, if there is one. It has no `url.path`: only the route is known to
-/// be free of personal data.
+/// The span continues the client's trace if the request has one. It has no `url.path`, because a path may contain
+/// personal data, while a route does not.
+///
+/// # Errors
+/// Returns an error if the registry already has the metric: call this once per registry.
 pub fn observe<S>(router: Router<S>, metrics: &Registry) -> prometheus::Result<Router<S>>
 where
     S: Clone + Send + Sync + 'static,
@@ -123,13 +125,13 @@ fn span(method: &'static str, route: Option<&str>, headers: &HeaderMap) -> Span 
             None => span.record("otel.name", method),
         };
         let parent = global::get_text_map_propagator(|propagator| propagator.extract(&Headers(headers)));
-        // Fails where no traces are collected, and then there is nothing to continue.
+        // Fails if no traces are collected. Then no trace is to be continued.
         let _ = span.set_parent(parent);
     }
     span
 }
 
-/// Methods are the client's to choose, and labels are not.
+/// Returns the label of a method. Unknown methods share one label, because clients can invent any number.
 fn known(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -145,7 +147,7 @@ fn known(method: &Method) -> &'static str {
     }
 }
 
-/// Observed on drop, so that a request whose client went away is counted too.
+/// Records the metric on drop, so that requests of disconnected clients are counted too.
 struct Measurement {
     durations: HistogramVec,
     method: &'static str,

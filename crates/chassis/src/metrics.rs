@@ -1,18 +1,18 @@
-//! The registry that `/metrics` shows: one a process, handed around, no global.
+//! The registry that `/metrics` shows. Each process has one, which is passed as an argument and not a global.
 
 use prometheus::{IntGauge, Opts, Registry};
 use uuid::Uuid;
 
-/// Which service, version and run the other metrics are from; always 1.
+/// Name of the metric whose labels are the service, version and instance of the process. Its value is always 1.
 pub const PROCESS_INFO: &str = "rollcall_process_info";
 
-/// A registry with the process's own metrics: `process_cpu_seconds_total`, `process_resident_memory_bytes`
+/// Returns a registry with metrics of the process: `process_cpu_seconds_total`, `process_resident_memory_bytes`
 /// and so on (Linux only), and [`PROCESS_INFO`].
 pub fn registry(service: &str, version: &str, instance: Uuid) -> Registry {
     let registry = Registry::new();
     let info = Opts::new(
         PROCESS_INFO,
-        "Which service, version and run the other metrics are from; always 1",
+        "Service, version and instance of the process, as labels; always 1",
     )
     .const_label("service", service)
     .const_label("version", version)
@@ -23,11 +23,11 @@ pub fn registry(service: &str, version: &str, instance: Uuid) -> Registry {
     #[cfg(target_os = "linux")]
     registry
         .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
-        .expect("nothing else is named process_");
+        .expect("the names beginning with process_ are unused");
     registry
 }
 
-/// The registry in Prometheus' text format.
+/// Encodes the metrics in Prometheus' text format.
 pub(crate) fn text(registry: &Registry) -> prometheus::Result<String> {
     prometheus::TextEncoder::new().encode_to_string(&registry.gather())
 }

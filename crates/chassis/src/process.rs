@@ -1,4 +1,4 @@
-//! What `run` is handed: this process's names, metrics, health and tasks.
+//! The argument of `run`: names, metrics, health and tasks of this process.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ struct Inner {
     inputs_grace: Duration,
 }
 
-/// A task, on its way to the supervisor.
+/// A spawned task, as sent to the supervisor.
 #[derive(Debug)]
 pub(crate) struct Spawned {
     pub(crate) name: &'static str,
@@ -40,16 +40,16 @@ pub(crate) struct Spawned {
     pub(crate) task: JoinHandle<End>,
 }
 
-/// How a task ended that did not panic.
+/// Result of a task that did not panic.
 #[derive(Debug)]
 pub(crate) struct End {
     pub(crate) result: anyhow::Result<()>,
-    /// Whether its token was cancelled when it ended. Seen in the task itself: by the time the supervisor
-    /// looks, it may have been cancelled since.
-    pub(crate) asked: bool,
+    /// `true` if the task's token was cancelled when it ended. The task itself reads the token, because it may be
+    /// cancelled between the end of the task and the supervisor's check.
+    pub(crate) was_cancelled: bool,
 }
 
-/// Which phase of the drain stops a task.
+/// Kind of a task, which determines the phase of the drain that stops it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Input,
@@ -79,62 +79,62 @@ impl Process {
         (Process { inner: Arc::new(inner) }, supervisor)
     }
 
-    /// The service's name, e.g. `user`.
+    /// Returns the name of the service, e.g. `user`.
     pub fn name(&self) -> &'static str {
         self.inner.name
     }
 
-    /// How long inputs have to end when the process is stopped: a share of `SHUTDOWN_TIMEOUT_MS`.
+    /// Returns the time that inputs have to end when the process is stopped, a share of `SHUTDOWN_TIMEOUT_MS`.
     pub fn inputs_grace(&self) -> Duration {
         self.inner.inputs_grace
     }
 
-    /// The service's version, e.g. `0.1.0`.
+    /// Returns the version of the service, e.g. `0.1.0`.
     pub fn version(&self) -> &'static str {
         self.inner.version
     }
 
-    /// Names this run: a UUIDv7, new at every start.
+    /// Returns the id of this run, a UUIDv7 that is new at every start.
     pub fn instance(&self) -> Uuid {
         self.inner.instance
     }
 
-    /// When this run began.
+    /// Returns the start time of this run.
     pub fn started_at(&self) -> SystemTime {
         self.inner.started_at
     }
 
-    /// Where metrics are registered that `/metrics` shows.
+    /// Returns the registry of the metrics that `/metrics` shows.
     pub fn metrics(&self) -> &Registry {
         &self.inner.metrics
     }
 
-    /// What `/ready` shows; for announcing checks.
+    /// Returns the state that `/ready` shows, on which checks are announced.
     pub fn health(&self) -> Health {
         self.inner.health.clone()
     }
 
-    /// Runs what brings work in: consumers, the public port, timers. Inputs are stopped first.
+    /// Spawns a task that accepts work: a consumer, the public port, a timer. Inputs are stopped first.
     ///
-    /// The future returns once [`inputs_token`](Process::inputs_token) is cancelled and what it had begun
-    /// is done. Returning earlier, with `Ok` or `Err`, or panicking, shuts the whole process down.
+    /// The future must return after [`inputs_token`](Process::inputs_token) is cancelled and its work in progress is
+    /// finished. Returning earlier, with `Ok` or `Err`, or panicking, shuts down the process.
     pub fn spawn_input(&self, name: &'static str, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
         self.spawn(name, Kind::Input, task);
     }
 
-    /// Runs what carries finished work out: the relay. Outputs are stopped when every input has ended,
-    /// by [`outputs_token`](Process::outputs_token); else as for inputs.
+    /// Spawns a task that sends finished work: the relay. Outputs are stopped after every input has ended,
+    /// by [`outputs_token`](Process::outputs_token); otherwise the rules for inputs apply.
     pub fn spawn_output(&self, name: &'static str, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
         self.spawn(name, Kind::Output, task);
     }
 
-    /// Cancelled when the drain begins.
+    /// Returns a token that is cancelled when the drain begins.
     pub fn inputs_token(&self) -> CancellationToken {
-        // A child: a task may cancel its own copy without stopping the others.
+        // A child token, so that a task may cancel its own without stopping the others.
         self.inner.inputs.child_token()
     }
 
-    /// Cancelled when every input has ended.
+    /// Returns a token that is cancelled when every input has ended.
     pub fn outputs_token(&self) -> CancellationToken {
         self.inner.outputs.child_token()
     }
@@ -153,13 +153,13 @@ impl Process {
         };
         let task = tokio::spawn(async move {
             let result = task.await;
-            let asked = token.is_cancelled();
-            End { result, asked }
+            let was_cancelled = token.is_cancelled();
+            End { result, was_cancelled }
         });
         let spawned = Spawned { name, kind, task };
-        if let Err(refused) = self.inner.spawned.send(spawned) {
-            // The supervisor is gone, so the process is about to end: nobody would notice this task.
-            refused.0.task.abort();
+        if let Err(unsent) = self.inner.spawned.send(spawned) {
+            // The supervisor has ended, so the process is ending too. An unsupervised task must not run.
+            unsent.0.task.abort();
         }
     }
 }

@@ -21,20 +21,20 @@ use tokio_util::task::TaskTracker;
 use admission::Admission;
 use connection::Stops;
 
-/// What a client may hold open. The defaults suit a public port; tests shorten them.
+/// Limits for connections and their phases. The defaults suit a public port; tests shorten them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// How long a request's header may take, from the connection's start, or from the first byte on a connection that
-    /// was idle. 10 s is enough for the slowest network; each byte that arrives in between extends nothing.
+    /// Maximum duration of receiving a request's header, from the start of the connection, or from the first byte on an
+    /// idle connection. 10 s is enough for the slowest network. Bytes that arrive in between do not extend it.
     pub header: Duration,
-    /// How long a connection may wait for its next request. 60 s, as reverse proxies keep theirs.
+    /// Maximum time that a connection may wait for its next request. 60 s, the common value of reverse proxies.
     pub idle: Duration,
-    /// How long a client may read nothing of a response that is ready to be sent. 30 s, as long as a request may take.
+    /// Maximum time for which a client may read nothing of a response. 30 s, the maximum duration of a request.
     pub write: Duration,
-    /// How long the responses in flight have when the server stops. 10 s, because it must be less than the share of
+    /// Maximum time for the responses in flight when the server stops. 10 s, because it must be less than the share of
     /// `SHUTDOWN_TIMEOUT_MS` that inputs may use.
     pub drain: Duration,
-    /// Maximum size of a request's header, in bytes; also of what is buffered of a response. 64 KiB is eight times
+    /// Maximum size of a request's header, and of the buffered part of a response, in bytes. 64 KiB is eight times
     /// what browsers and proxies send.
     pub buffer: usize,
     /// Maximum number of open connections.
@@ -51,17 +51,17 @@ impl Default for Limits {
             write: Duration::from_secs(30),
             drain: Duration::from_secs(10),
             buffer: 64 * 1024,
-            // Together with the connections to the servers, fewer than the 1,024 files that a process may usually open.
+            // Together with the connections to servers, less than 1,024, the usual maximum of open files of a process.
             connections: 800,
             connections_per_address: 400,
         }
     }
 }
 
-/// How long no connection is accepted after the system has refused to open one.
+/// Pause before the next accept after the system failed to accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Serves `router` until `stop` completes, and then drains.
+/// Serves `router` until `stop` completes, then drains the connections.
 ///
 /// A connection over a maximum is closed at once and without a response, because a response would cost what the maximum
 /// protects. `counted` returns the address that a client's connections are counted under, or `None` if they count
@@ -96,8 +96,8 @@ pub async fn serve(
             Ok(accepted) => accepted,
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
-                // The connection stays in the queue of the system, so that to accept again at once would be a busy loop.
-                tracing::error!(%error, "no connection can be accepted for {ACCEPT_PAUSE:?}: {error}");
+                // The connection stays in the system's queue, so that an immediate retry would be a busy loop.
+                tracing::error!(%error, "cannot accept a connection; the next attempt is in {ACCEPT_PAUSE:?}: {error}");
                 tokio::select! {
                     biased;
                     () = &mut stop => break,
@@ -105,14 +105,14 @@ pub async fn serve(
                 }
             }
         };
-        let place = match Admission::enter(&admission, counted(peer.ip())) {
-            Ok(place) => place,
+        let permit = match Admission::enter(&admission, counted(peer.ip())) {
+            Ok(permit) => permit,
             Err(_) => {
                 log(&admission);
                 continue;
             }
         };
-        send_at_once(&stream);
+        disable_nagle(&stream);
         let stops = Stops {
             drain: drain.clone(),
             end: end.clone(),
@@ -120,7 +120,7 @@ pub async fn serve(
         let connection = connection::serve(stream, peer, router.clone(), limits, stops);
         connections.spawn(async move {
             connection.await;
-            drop(place);
+            drop(permit);
         });
     }
     drop(listener);
@@ -129,7 +129,7 @@ pub async fn serve(
     if timeout(limits.drain, connections.wait()).await.is_err() {
         tracing::warn!(
             connections = connections.len(),
-            "connections are closed before their responses were sent: {} took longer than {:?}",
+            "closing {} connections with incomplete responses, which took longer than {:?}",
             connections.len(),
             limits.drain,
         );
@@ -138,7 +138,7 @@ pub async fn serve(
     }
 }
 
-/// Returns `true` if an error of `accept` is about the connection that was to be accepted, and not about this process.
+/// Returns `true` if an error of `accept` concerns only the connection to be accepted, and not this process.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -146,19 +146,19 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Responses are small, and waiting to fill a segment costs 40 ms.
-fn send_at_once(stream: &TcpStream) {
+/// Disables Nagle's algorithm, because responses are small and waiting for a full segment costs 40 ms.
+fn disable_nagle(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection keeps its delay");
+        tracing::debug!(%error, "cannot disable Nagle's algorithm on a connection: {error}");
     }
 }
 
-/// The address of the client is personal data and not logged.
+/// Logs refused connections without the client's address, because it is personal data.
 fn log(admission: &Admission) {
-    if let Some((count, refused)) = admission.to_log() {
+    if let Some((count, refusal)) = admission.to_log() {
         tracing::warn!(
             connections = count,
-            "connections were refused: {count} since this was last logged; {refused}"
+            "refused {count} connections since the last report; {refusal}"
         );
     }
 }

@@ -1,6 +1,6 @@
-//! The environment, read once, before anything is opened.
+//! Settings from the environment, which is read once, before anything is opened.
 //!
-//! A service describes its settings in one function, each with a sample and a sentence:
+//! A service describes its settings in one function, each with a sample and a description:
 //!
 //! ```
 //! use std::time::Duration;
@@ -12,8 +12,8 @@
 //!     fn from_settings(read: &mut Reader) -> Config {
 //!         Config {
 //!             database: read.required("DATABASE_URL", "postgres://users@127.0.0.1/users", "this service's own database"),
-//!             lease: read.or("LEASE_MS", "3000", "how long a silent process keeps its rows"),
-//!             batch: read.or("BATCH_SIZE", "500", "most messages in one transaction"),
+//!             lease: read.or("LEASE_MS", "3000", "time for which an unresponsive process keeps its rows"),
+//!             batch: read.or("BATCH_SIZE", "500", "maximum number of messages in one transaction"),
 //!         }
 //!     }
 //! }
@@ -21,13 +21,13 @@
 //! let config = Settings::from_map([("DATABASE_URL", "postgres://users@db/users")]).read(Config::from_settings)?;
 //! assert_eq!(config.lease, Duration::from_secs(3));
 //!
-//! let problems = Settings::from_map([("BATCH_SIZE", "many")]).read(Config::from_settings).err().expect("two are wrong");
+//! let problems = Settings::from_map([("BATCH_SIZE", "many")]).read(Config::from_settings).err().expect("two problems");
 //! assert_eq!(problems.names().collect::<Vec<_>>(), ["DATABASE_URL", "BATCH_SIZE"]);
 //! # Ok::<(), chassis::settings::Error>(())
 //! ```
 //!
-//! Reading never stops at the first problem: what can't be read is noted, the sample stands in, and
-//! [`Settings::read`] hands out the result only if nothing was noted.
+//! Reading does not stop at the first problem. The reader records each problem and uses the sample instead, and
+//! [`Settings::read`] returns the result only if no problem was recorded.
 
 mod value;
 
@@ -36,18 +36,18 @@ use std::fmt;
 
 pub use value::{Secret, Url, Value};
 
-/// Words in a variable's name that keep its value out of messages and `Debug`.
+/// Words in the name of a variable whose value messages and `Debug` must not show.
 const HIDDEN: [&str; 5] = ["URL", "PASSWORD", "SECRET", "KEY", "TOKEN"];
 
-/// The variables of one environment. `Debug` hides the values that may be secret.
+/// Variables of an environment. `Debug` hides the values that may be secret.
 #[derive(Clone, Default)]
 pub struct Settings {
-    /// `None`: set, but not UTF-8.
+    /// Values by name; `None` if a value is not UTF-8.
     variables: BTreeMap<String, Option<String>>,
 }
 
 impl Settings {
-    /// The environment of this process.
+    /// Returns the environment of this process.
     pub fn from_env() -> Settings {
         let variables = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok())))
@@ -55,7 +55,7 @@ impl Settings {
         Settings { variables }
     }
 
-    /// An environment of one's own, for tests.
+    /// Returns an environment with these variables, for tests.
     pub fn from_map<N: Into<String>, V: Into<String>>(variables: impl IntoIterator<Item = (N, V)>) -> Settings {
         let variables = variables
             .into_iter()
@@ -64,7 +64,10 @@ impl Settings {
         Settings { variables }
     }
 
-    /// Reads a configuration, and fails with every problem at once.
+    /// Reads a configuration.
+    ///
+    /// # Errors
+    /// Returns all problems of all settings.
     pub fn read<C>(&self, config: impl FnOnce(&mut Reader) -> C) -> Result<C, Error> {
         let mut reader = Reader {
             settings: self,
@@ -95,7 +98,7 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// What a configuration reads, without any environment: for READMEs, and for the `settings` command.
+/// Lists the settings that a configuration reads, for READMEs and the `settings` command. Uses no environment.
 pub fn describe<C>(config: impl FnOnce(&mut Reader) -> C) -> Vec<Setting> {
     let mut reader = Reader {
         settings: &Settings::default(),
@@ -106,32 +109,31 @@ pub fn describe<C>(config: impl FnOnce(&mut Reader) -> C) -> Vec<Setting> {
     reader.seen
 }
 
-/// One setting that a configuration reads.
+/// A setting that a configuration reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// The variable.
+    /// Name of the variable.
     pub name: &'static str,
-    /// What happens without it.
+    /// Behaviour if the variable is not set.
     pub presence: Presence,
-    /// The default, or for a setting without one, an example.
+    /// The default, or an example if the setting has no default.
     pub sample: String,
-    /// What it is for, in a few words.
+    /// Purpose of the setting, as a short phrase.
     pub description: &'static str,
 }
 
-/// What happens without a setting.
+/// Behaviour if a setting is not set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// The process refuses to start.
+    /// The process does not start.
     Required,
-    /// It does without.
+    /// The setting has no value.
     Optional,
-    /// It takes the default.
+    /// The setting has its default.
     Default,
 }
 
-/// Reads settings, and notes what is wrong with them. Surrounding white space is cut off; an empty
-/// variable counts as unset.
+/// Reads settings and records problems. Trims white space, and treats an empty variable as not set.
 pub struct Reader<'a> {
     settings: &'a Settings,
     seen: Vec<Setting>,
@@ -139,61 +141,64 @@ pub struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// A setting that must be there.
+    /// Reads a setting that must be set.
     ///
     /// # Panics
-    /// If the example is no valid value: a mistake in the code, found by any test that reads the configuration.
+    /// If the example is not a valid value. This is a mistake in the code, which any test that reads the configuration
+    /// finds.
     pub fn required<T: Value>(&mut self, name: &'static str, example: &str, description: &'static str) -> T {
-        let stand_in = self.register(name, Presence::Required, example, description);
+        let placeholder = self.register(name, Presence::Required, example, description);
         match self.value(name) {
             Some(Ok(value)) => value,
-            Some(Err(what)) => {
-                self.note(name, what, example);
-                stand_in
+            Some(Err(problem)) => {
+                self.add_problem(name, problem, example);
+                placeholder
             }
             None => {
-                self.note(name, format!("is not set ({description})"), example);
-                stand_in
+                self.add_problem(name, format!("is not set ({description})"), example);
+                placeholder
             }
         }
     }
 
-    /// A setting that may be missing.
+    /// Reads a setting that may be missing. Returns `None` if it is.
     ///
     /// # Panics
-    /// If the example is no valid value.
+    /// If the example is not a valid value.
     pub fn optional<T: Value>(&mut self, name: &'static str, example: &str, description: &'static str) -> Option<T> {
         let _: T = self.register(name, Presence::Optional, example, description);
         match self.value(name)? {
             Ok(value) => Some(value),
-            Err(what) => {
-                self.note(name, what, example);
+            Err(problem) => {
+                self.add_problem(name, problem, example);
                 None
             }
         }
     }
 
-    /// A setting with a default, written as in the environment.
+    /// Reads a setting with a default, which is written as in the environment.
     ///
     /// # Panics
-    /// If the default is no valid value.
+    /// If the default is not a valid value.
     pub fn or<T: Value>(&mut self, name: &'static str, default: &str, description: &'static str) -> T {
         let default_value = self.register(name, Presence::Default, default, description);
         match self.value(name) {
             Some(Ok(value)) => value,
-            Some(Err(what)) => {
-                self.note(name, what, default);
+            Some(Err(problem)) => {
+                self.add_problem(name, problem, default);
                 default_value
             }
             None => default_value,
         }
     }
 
-    /// Notes a problem of one's own, e.g. a rule over two settings. `what` follows the name: "must be …".
-    pub fn problem(&mut self, name: &'static str, what: impl fmt::Display) {
+    /// Records a problem that the caller has found, e.g. with the combination of two settings.
+    ///
+    /// `problem` continues a sentence that begins with the name: "must be …".
+    pub fn problem(&mut self, name: &'static str, problem: impl fmt::Display) {
         let sample = self.seen.iter().find(|s| s.name == name);
         let sample = sample.map(|s| s.sample.clone()).unwrap_or_default();
-        self.note(name, what.to_string(), &sample);
+        self.add_problem(name, problem.to_string(), &sample);
     }
 
     fn register<T: Value>(
@@ -211,7 +216,7 @@ impl Reader<'_> {
                 description,
             });
         }
-        T::parse(name, sample).unwrap_or_else(|what| panic!("the sample of {name}, {sample:?}, {what}"))
+        T::parse(name, sample).unwrap_or_else(|problem| panic!("the sample of {name}, {sample:?}, {problem}"))
     }
 
     fn value<T: Value>(&self, name: &str) -> Option<Result<T, String>> {
@@ -222,25 +227,25 @@ impl Reader<'_> {
         if value.is_empty() {
             return None;
         }
-        Some(T::parse(name, value).map_err(|what| {
+        Some(T::parse(name, value).map_err(|problem| {
             if may_be_secret(name) {
-                what
+                problem
             } else {
-                format!("is {value:?}, but {what}")
+                format!("is {value:?}, but {problem}")
             }
         }))
     }
 
-    fn note(&mut self, name: &'static str, what: String, sample: &str) {
+    fn add_problem(&mut self, name: &'static str, description: String, sample: &str) {
         self.problems.push(Problem {
             name,
-            what,
+            description,
             example: sample.to_owned(),
         });
     }
 }
 
-/// Everything that is wrong with the settings.
+/// All problems of the settings.
 #[derive(Debug, thiserror::Error)]
 pub struct Error {
     problems: Vec<Problem>,
@@ -249,25 +254,30 @@ pub struct Error {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Problem {
     name: &'static str,
-    what: String,
+    description: String,
     example: String,
 }
 
 impl Error {
-    /// The variables that are wrong, in the order in which they were read.
+    /// Returns the names of the invalid or missing variables, in the order in which they were read.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.problems.iter().map(|problem| problem.name)
     }
 }
 
-/// One line a problem: the variable, what is wrong, and an example.
+/// One line per problem: the variable, the problem, and an example.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (line, Problem { name, what, example }) in self.problems.iter().enumerate() {
+        for (line, problem) in self.problems.iter().enumerate() {
+            let Problem {
+                name,
+                description,
+                example,
+            } = problem;
             if line > 0 {
                 writeln!(f)?;
             }
-            write!(f, "{name} {what}")?;
+            write!(f, "{name} {description}")?;
             if !example.is_empty() {
                 write!(f, "; for example {name}={example}")?;
             }

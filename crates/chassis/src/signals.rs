@@ -1,4 +1,4 @@
-//! What asks a process to stop.
+//! Signals that stop the process.
 
 use std::io;
 
@@ -11,7 +11,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// From here on, neither signal ends the process by itself.
+    /// Installs the handlers. After this call, neither signal ends the process directly.
     pub(crate) fn listen() -> io::Result<Signals> {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
@@ -19,7 +19,7 @@ impl Signals {
         })
     }
 
-    /// The next signal's name.
+    /// Waits for the next signal, and returns its name.
     pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",

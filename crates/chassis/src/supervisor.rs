@@ -1,4 +1,4 @@
-//! Watches a process's tasks, and stops them in an order that loses nothing.
+//! Supervises the tasks of a process, and stops them in an order that loses no work.
 
 use std::future::Future;
 use std::pin::pin;
@@ -11,8 +11,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::process::{End, Kind, Spawned};
 use crate::{Exit, Process};
 
-/// Owns the tasks that a [`Process`] spawns. [`main`](crate::main) makes one; a test can, too, to run a
-/// whole service in itself.
+/// Owns the tasks that a [`Process`] spawns. [`main`](crate::main) creates one. A test can create one too, to run a
+/// complete service in the test process.
 #[derive(Debug)]
 pub struct Supervisor {
     process: Process,
@@ -35,13 +35,13 @@ struct Ended {
     end: Result<End, JoinError>,
 }
 
-/// Of the grace period, the part that inputs may use up before outputs get their turn.
+/// Share of the grace period that inputs may use before outputs are stopped.
 const INPUTS_SHARE: f64 = 0.7;
-/// How long aborted tasks may take to notice.
-const ABORT: Duration = Duration::from_millis(100);
+/// Maximum time for aborted tasks to end.
+const ABORT_TIMEOUT: Duration = Duration::from_millis(100);
 
 impl Supervisor {
-    /// `grace`: how long stopping may take, all in all.
+    /// Creates a supervisor. `grace` is the maximum duration of the whole drain.
     pub fn new(name: &'static str, version: &'static str, grace: Duration) -> Supervisor {
         let (process, spawned) = Process::new(name, version, grace.mul_f64(INPUTS_SHARE));
         Supervisor {
@@ -54,15 +54,15 @@ impl Supervisor {
         }
     }
 
-    /// What `run` is handed.
+    /// Returns the process, which `run` receives.
     pub fn process(&self) -> &Process {
         &self.process
     }
 
-    /// Awaits `run`, then watches the tasks it spawned until `stop` says so or one of them ends by itself;
-    /// then drains: not ready, inputs, outputs. A second `stop` cuts the grace period short.
+    /// Awaits `run`, then watches the spawned tasks until `stop` returns or a task ends unexpectedly.
     ///
-    /// `stop` is called again after each answer, as a signal handler's `recv` would be.
+    /// Then it drains: reports not ready, stops the inputs, stops the outputs. `stop` is called again during the drain;
+    /// when it returns a second time, the remaining tasks are aborted immediately.
     pub async fn supervise(
         mut self,
         run: impl Future<Output = anyhow::Result<()>>,
@@ -70,21 +70,21 @@ impl Supervisor {
     ) -> Exit {
         self.watch(run, &mut stop).await;
         self.process.health().draining();
-        let mut hurry = pin!(async {
+        let mut second_stop = pin!(async {
             let reason = stop().await;
-            tracing::warn!("stopping at once: {reason} while draining");
+            tracing::warn!("stopping immediately: received {reason} during the drain");
         });
         let end = Instant::now() + self.grace;
         let inputs_end = Instant::now() + self.grace.mul_f64(INPUTS_SHARE);
-        let mut in_a_hurry = false;
+        let mut stop_immediately = false;
         for (kind, deadline) in [(Kind::Input, inputs_end), (Kind::Output, end)] {
             self.process.cancel(kind);
-            let deadline = if in_a_hurry { Instant::now() } else { deadline };
+            let deadline = if stop_immediately { Instant::now() } else { deadline };
             tokio::select! {
                 biased;
                 () = self.drain(kind, deadline) => {}
-                () = &mut hurry, if !in_a_hurry => {
-                    in_a_hurry = true;
+                () = &mut second_stop, if !stop_immediately => {
+                    stop_immediately = true;
                     self.drain(kind, Instant::now()).await;
                 }
             }
@@ -92,7 +92,7 @@ impl Supervisor {
         self.exit
     }
 
-    /// Returns when it is time to drain.
+    /// Returns when the drain must begin.
     async fn watch(
         &mut self,
         run: impl Future<Output = anyhow::Result<()>>,
@@ -114,10 +114,10 @@ impl Supervisor {
                 result = &mut run, if !booted => match result {
                     Ok(()) => {
                         booted = true;
-                        self.adopt_waiting();
+                        self.adopt_pending();
                         if self.inputs.running.is_empty() && self.outputs.running.is_empty() {
                             self.fail(Exit::Internal);
-                            tracing::error!("{} has no task to run", self.process.name());
+                            tracing::error!("{} has not spawned any task", self.process.name());
                             return;
                         }
                         self.process.health().running();
@@ -125,7 +125,8 @@ impl Supervisor {
                     }
                     Err(error) => {
                         self.fail(Exit::Unavailable);
-                        tracing::error!(error = format!("{error:#}"), "{} can't start", self.process.name());
+                        let error = format!("{error:#}");
+                        tracing::error!(error, "{} cannot start: {error}", self.process.name());
                         return;
                     }
                 },
@@ -133,10 +134,10 @@ impl Supervisor {
         }
     }
 
-    /// Awaits the tasks of a kind, and aborts those that are still there at the deadline.
+    /// Awaits the tasks of a kind, and aborts those that are still running at the deadline.
     async fn drain(&mut self, kind: Kind, deadline: Instant) {
         loop {
-            self.adopt_waiting();
+            self.adopt_pending();
             match timeout_at(deadline, next(self.tasks(kind))).await {
                 Ok(Some(ended)) => self.ended(ended),
                 Ok(None) => return,
@@ -151,14 +152,14 @@ impl Supervisor {
         let stuck = tasks.aborts.iter().filter(|(_, task)| !task.is_finished());
         let names: Vec<_> = stuck.clone().map(|(name, _)| *name).collect();
         stuck.for_each(|(_, task)| task.abort());
-        tracing::error!(tasks = ?names, "tasks had to be aborted: they did not end in time");
-        // An aborted task ends at its next await; one that never awaits is left to the runtime.
+        tracing::error!(tasks = ?names, "aborted tasks that did not end in time: {}", names.join(", "));
+        // An aborted task ends at its next await. The shutdown of the runtime handles a task that never awaits.
         let ended = async { while next(tasks).await.is_some() {} };
-        let _ = timeout(ABORT, ended).await;
+        let _ = timeout(ABORT_TIMEOUT, ended).await;
         tasks.running.detach_all();
     }
 
-    /// Of several reasons to fail, the first one is what the operator has to know.
+    /// Records a failure. Of several failures, the first one determines the exit code, because it is the cause.
     fn fail(&mut self, exit: Exit) {
         if self.exit == Exit::Success {
             self.exit = exit;
@@ -172,7 +173,7 @@ impl Supervisor {
         }
     }
 
-    fn adopt_waiting(&mut self) {
+    fn adopt_pending(&mut self) {
         while let Ok(spawned) = self.spawned.try_recv() {
             self.adopt(spawned);
         }
@@ -184,25 +185,31 @@ impl Supervisor {
         tasks.running.spawn(async move { Ended { name, end: task.await } });
     }
 
-    /// One line a task; whatever was not asked for makes the exit a failure.
+    /// Logs the end of a task. An unexpected end makes the exit a failure.
     fn ended(&mut self, Ended { name, end }: Ended) {
         match end {
-            Ok(End { result, asked }) => match result {
-                Ok(()) if asked => return tracing::debug!(task = name, "task {name} is drained"),
-                Ok(()) => tracing::error!(task = name, "task {name} ended before it was asked to"),
-                Err(error) => tracing::error!(task = name, error = format!("{error:#}"), "task {name} failed"),
+            Ok(End { result, was_cancelled }) => match result {
+                Ok(()) if was_cancelled => return tracing::debug!(task = name, "task {name} is drained"),
+                Ok(()) => tracing::error!(task = name, "task {name} ended unexpectedly"),
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    tracing::error!(task = name, error, "task {name} failed: {error}");
+                }
             },
-            Err(error) => tracing::error!(task = name, error = panic_message(error), "task {name} panicked"),
+            Err(error) => {
+                let error = panic_message(error);
+                tracing::error!(task = name, error, "task {name} panicked: {error}");
+            }
         }
         self.fail(Exit::Internal);
     }
 }
 
-/// The next task that ends; `None` when there is none.
+/// Waits for the next task that ends. Returns `None` if no task is running.
 async fn next(tasks: &mut Tasks) -> Option<Ended> {
     let ended = tasks.running.join_next().await?;
     tasks.aborts.retain(|(_, task)| !task.is_finished());
-    Some(ended.expect("the watching task only awaits"))
+    Some(ended.expect("the wrapper of a task does not panic"))
 }
 
 fn panic_message(error: JoinError) -> String {

@@ -1,10 +1,10 @@
-//! Logs to standard error, traces to an OpenTelemetry collector.
+//! Writes logs to standard error, and exports traces to an OpenTelemetry collector.
 //!
 //! Attribute names follow the OpenTelemetry semantic conventions, [`SEMCONV_VERSION`].
 
-mod asked;
 mod export;
 mod json;
+mod per_event;
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -25,53 +25,49 @@ use uuid::Uuid;
 
 use crate::settings::{Reader, Url, Value};
 
-/// The version of the OpenTelemetry semantic conventions that names follow: the one that the crate
-/// `opentelemetry-semantic-conventions` 0.33 has. It is in the schema URL of resources and spans.
+/// Version of the OpenTelemetry semantic conventions that names follow: that of the crate
+/// `opentelemetry-semantic-conventions` 0.33. The schema URL of resources and spans contains it.
 pub const SEMCONV_VERSION: &str = "1.42.0";
 const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.42.0";
 
-/// Says more than anybody wants at `info`. `RUST_LOG` can name any of them again.
+/// Directives for crates that log too much at `info`. `RUST_LOG` can override each of them.
 const QUIET: &str = "h2=warn,hyper=warn,hyper_util=warn,librdkafka=warn,mongodb=warn,rdkafka=warn,reqwest=warn,\
                      rustls=warn,sqlx::query=warn,tonic=warn,tower=warn";
 
-/// What is logged, and where traces go.
+/// Configuration of logs and traces.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// How a line looks.
+    /// Format of the log lines.
     pub format: LogFormat,
-    /// Which lines are written.
+    /// Selection of the log lines.
     pub filter: Filter,
-    /// `None`: no traces.
+    /// Collector of the traces; `None` disables traces.
     pub collector: Option<Url>,
-    /// The share of traces begun here that are kept; those begun elsewhere follow their parent.
+    /// Share of new traces that are sampled, from 0 to 1. A trace that another process began follows its parent.
     pub sample_ratio: f64,
 }
 
 impl Config {
-    /// `LOG_FORMAT`, `RUST_LOG`, `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_TRACES_SAMPLER_ARG`.
+    /// Reads `LOG_FORMAT`, `RUST_LOG`, `OTEL_EXPORTER_OTLP_ENDPOINT` and `OTEL_TRACES_SAMPLER_ARG`.
     pub fn from_settings(read: &mut Reader) -> Config {
         let config = Config {
-            format: read.or("LOG_FORMAT", "json", "json, or pretty for people"),
-            filter: read.or(
-                "RUST_LOG",
-                "info",
-                "which log lines are written, as in tracing's EnvFilter",
-            ),
+            format: read.or("LOG_FORMAT", "json", "json, or pretty for reading"),
+            filter: read.or("RUST_LOG", "info", "log filter, in the syntax of tracing's EnvFilter"),
             collector: read.optional(
                 "OTEL_EXPORTER_OTLP_ENDPOINT",
                 "http://127.0.0.1:4317",
-                "where traces go, OTLP over gRPC; without it there are none",
+                "trace collector, OTLP over gRPC; without it, no traces are exported",
             ),
             sample_ratio: read.or(
                 "OTEL_TRACES_SAMPLER_ARG",
                 "1",
-                "the share of new traces that is kept, 0 to 1",
+                "share of new traces that are sampled, 0 to 1",
             ),
         };
         if config.collector.as_ref().is_some_and(|url| url.scheme() != "http") {
             read.problem(
                 "OTEL_EXPORTER_OTLP_ENDPOINT",
-                "must begin with http://, as TLS is left to the collector beside",
+                "must begin with http://, because TLS is the task of a local collector",
             );
         }
         if !(0.0..=1.0).contains(&config.sample_ratio) {
@@ -81,12 +77,12 @@ impl Config {
     }
 }
 
-/// How a log line looks.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// One object a line, with the trace's id inside a span.
+    /// One JSON object per line. Within a span it contains the trace id.
     Json,
-    /// Coloured on a terminal.
+    /// Text, coloured on a terminal.
     Pretty,
 }
 
@@ -100,13 +96,13 @@ impl Value for LogFormat {
     }
 }
 
-/// Directives of tracing's `EnvFilter`, known to be valid.
+/// Valid directives of tracing's `EnvFilter`.
 #[derive(Debug, Clone)]
 pub struct Filter(String);
 
 impl Filter {
     fn build(&self) -> EnvFilter {
-        // Of two directives for one target, the later one counts.
+        // Of two directives for the same target, the later one wins.
         let directives = format!("{QUIET},{}", self.0);
         EnvFilter::builder()
             .parse(directives)
@@ -123,25 +119,28 @@ impl Value for Filter {
     }
 }
 
-/// Telemetry can't begin.
+/// Reason why telemetry cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The collector's address is none.
-    #[error("the trace exporter can't be made")]
+    /// The collector's address is invalid.
+    #[error("cannot create the trace exporter (OTEL_EXPORTER_OTLP_ENDPOINT)")]
     Exporter(#[source] opentelemetry_otlp::ExporterBuildError),
 }
 
-/// Ends telemetry. Keep it until nothing is left to be said.
+/// Handle that ends telemetry. Keep it until the last span has ended.
 #[derive(Debug)]
 #[must_use = "without shutdown, the last spans are lost"]
 pub struct Guard {
     provider: Option<SdkTracerProvider>,
 }
 
-/// Installs the process's logs and traces (tracing's spans, and `opentelemetry::global`'s), and the W3C trace
-/// context propagator. Must be called within a
-/// runtime, as the exporter's connection lives there. If a subscriber is installed already, as in tests,
-/// it stays.
+/// Installs logs, traces (spans of tracing and of `opentelemetry::global`) and the W3C trace context propagator.
+///
+/// Must be called within a runtime, because the exporter's connection runs there. A subscriber that is already
+/// installed, as in tests, is kept.
+///
+/// # Errors
+/// Returns [`Error::Exporter`] if the collector's address is invalid.
 pub fn init(service: &'static str, version: &'static str, instance: Uuid, config: &Config) -> Result<Guard, Error> {
     global::set_text_map_propagator(TraceContextPropagator::new());
     let provider = match &config.collector {
@@ -149,7 +148,7 @@ pub fn init(service: &'static str, version: &'static str, instance: Uuid, config
         None => None,
     };
     let spans = provider.as_ref().map(|provider| {
-        // For spans that begin and end in different places, which tracing's can't.
+        // For spans that begin and end in different places, which tracing does not support.
         global::set_tracer_provider(provider.clone());
         let scope = InstrumentationScope::builder("rollcall")
             .with_version(version)
@@ -168,15 +167,15 @@ pub fn init(service: &'static str, version: &'static str, instance: Uuid, config
 }
 
 impl Guard {
-    /// Sends what spans are left, for as long as `deadline`.
-    pub async fn shutdown(self, deadline: Duration) {
+    /// Sends the remaining spans, for at most `timeout`.
+    pub async fn shutdown(self, timeout: Duration) {
         let Some(provider) = self.provider else { return };
-        // It blocks its thread, and needs the runtime for its connection meanwhile.
-        let flushed = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(deadline));
-        match tokio::time::timeout(deadline, flushed).await {
+        // On a blocking thread, because the call blocks while its connection needs the runtime.
+        let flushed = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(timeout));
+        match tokio::time::timeout(timeout, flushed).await {
             Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => tracing::warn!(%error, "the last spans may be lost"),
-            Ok(Err(_)) | Err(_) => tracing::warn!("the last spans may be lost: they were not sent in {deadline:?}"),
+            Ok(Ok(Err(error))) => tracing::warn!(%error, "the last spans may be lost: {error}"),
+            Ok(Err(_)) | Err(_) => tracing::warn!("the last spans may be lost: they were not sent within {timeout:?}"),
         }
     }
 }
@@ -203,24 +202,25 @@ fn provider(
     Ok(SdkTracerProvider::builder()
         .with_resource(resource)
         .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(sample_ratio))))
-        .with_batch_exporter(export::Watched::new(exporter, collector))
+        .with_batch_exporter(export::LoggingExporter::new(exporter, collector))
         .build())
 }
 
-/// Spans as fine as `info`, whatever `RUST_LOG` says about lines; of the lines in them only warnings and
-/// errors; and nothing from the crates below the exporter, which would export itself.
+/// Returns `true` for spans down to `info`, regardless of `RUST_LOG`, and for events down to `warn`.
+///
+/// Excludes the crates that the exporter uses, because their spans would be exported in a loop.
 fn exported(metadata: &Metadata<'_>) -> bool {
     let finest = if metadata.is_span() { Level::INFO } else { Level::WARN };
-    let below = ["h2", "hyper", "hyper_util", "tonic", "tower", "opentelemetry"];
+    let used_by_exporter = ["h2", "hyper", "hyper_util", "tonic", "tower", "opentelemetry"];
     let krate = metadata.target().split("::").next().unwrap_or_default();
-    metadata.level() <= &finest && !below.contains(&krate)
+    metadata.level() <= &finest && !used_by_exporter.contains(&krate)
 }
 
 fn lines<S>(config: &Config, service: &'static str) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
 {
-    let filter = asked::Asked(config.filter.build());
+    let filter = per_event::PerEvent(config.filter.build());
     let lines = fmt::layer().with_writer(std::io::stderr);
     match config.format {
         LogFormat::Json => {

@@ -1,4 +1,4 @@
-//! The smallest service, which misbehaves on request: `tests/all/process.rs` runs it as a process.
+//! A minimal service whose failures a setting selects. `tests/all/process.rs` runs it as a process.
 
 use std::future::pending;
 use std::num::NonZeroUsize;
@@ -38,10 +38,10 @@ async fn run(config: Config, process: Process) -> anyhow::Result<()> {
     process.spawn_input("consumer", async move {
         match config.behaviour {
             Behaviour::Fails => {
-                let cause = std::io::Error::other("the broker went away");
-                return Err(cause).context("can't poll");
+                let cause = std::io::Error::other("the broker is unreachable");
+                return Err(cause).context("cannot poll");
             }
-            Behaviour::Panics => panic!("no such partition"),
+            Behaviour::Panics => panic!("unknown partition"),
             Behaviour::Ends => return Ok(()),
             Behaviour::Hangs => pending().await,
             _ => inputs.cancelled().await,
@@ -61,13 +61,9 @@ struct Config {
 impl Config {
     fn from_settings(read: &mut Reader) -> Config {
         Config {
-            database: read.required(
-                "DATABASE_URL",
-                "postgres://127.0.0.1/specimen",
-                "where nothing is stored",
-            ),
-            behaviour: read.or("BEHAVIOUR", "steady", "what goes wrong"),
-            batch: read.or("BATCH_SIZE", "500", "most messages in one transaction"),
+            database: read.required("DATABASE_URL", "postgres://127.0.0.1/specimen", "unused database"),
+            behaviour: read.or("BEHAVIOUR", "steady", "behaviour to simulate"),
+            batch: read.or("BATCH_SIZE", "500", "maximum number of messages in one transaction"),
         }
     }
 }

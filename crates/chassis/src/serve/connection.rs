@@ -1,4 +1,4 @@
-//! One connection: its requests, and the time that each of its phases may take.
+//! Serves one connection, with a time limit for each of its phases.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -24,17 +24,19 @@ use tower::ServiceExt;
 
 use super::Limits;
 
-/// What asks a connection to end.
+/// Tokens that end a connection.
 #[derive(Debug)]
 pub(super) struct Stops {
-    /// No more requests: what is in flight is finished.
+    /// Accepts no more requests, and finishes the response in flight.
     pub(super) drain: CancellationToken,
-    /// At once.
+    /// Closes the connection immediately.
     pub(super) end: CancellationToken,
 }
 
-/// What a connection does. hyper has one time limit for an idle connection and for an incomplete header, and none for
-/// a client that does not read, so the phases are observed here.
+/// Phase of a connection.
+///
+/// The phases are observed here, because hyper has one time limit for both idle connections and incomplete headers, and
+/// none for a client that does not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Waits for the rest of a request's header.
@@ -48,28 +50,28 @@ enum Phase {
     Idle { since: Instant },
 }
 
-/// The phase, seen from the socket, the service and the connection's task.
+/// The current phase, shared by the socket, the service and the connection's task.
 #[derive(Debug, Clone)]
 struct Phases(Arc<Mutex<Phase>>);
 
-/// In [`Phase::Response`] while this lives.
+/// Guard that keeps the connection in [`Phase::Response`] until it is dropped.
 #[derive(Debug)]
 struct InResponse(Phases);
 
-/// A response's body, which ends the phase when hyper has read the last of it and drops it.
+/// A response's body, which ends the phase when hyper drops it after reading all of it.
 #[derive(Debug)]
 struct ResponseBody {
     body: Body,
     _phase: InResponse,
 }
 
-/// A connection's socket, which observes the first byte of a request, and a client that does not read.
+/// A connection's socket, which detects the first byte of a request, and a client that does not read.
 #[derive(Debug)]
 struct Socket {
     stream: TcpStream,
     phases: Phases,
     write: Duration,
-    /// Runs while the system takes no more bytes.
+    /// Timer that runs while the system accepts no more bytes.
     blocked: Option<Pin<Box<Sleep>>>,
 }
 
@@ -125,7 +127,7 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, l
                 return;
             }
         }
-        // hyper waits for the rest of a header, so a client could delay the drain as long as it likes.
+        // hyper waits for the rest of a header, so a client could delay the drain indefinitely.
         if let Phase::Header { .. } = phases.get() {
             return;
         }
@@ -149,13 +151,13 @@ impl Phases {
         *self.lock()
     }
 
-    /// A header is complete.
+    /// Begins a response, after a complete header.
     fn respond(&self) -> InResponse {
         *self.lock() = Phase::Response;
         InResponse(self.clone())
     }
 
-    /// Bytes have arrived.
+    /// Handles the arrival of bytes.
     fn read(&self) {
         let mut phase = self.lock();
         match *phase {
@@ -165,7 +167,7 @@ impl Phases {
         }
     }
 
-    /// Everything that was written has been taken by the system.
+    /// Handles the end of a flush: the system has accepted all written bytes.
     fn flushed(&self) {
         let mut phase = self.lock();
         let since = Instant::now();
@@ -208,7 +210,7 @@ impl HttpBody for ResponseBody {
 }
 
 impl Socket {
-    /// Fails a write that has made no progress for too long.
+    /// Fails a write that has made no progress for [`Limits::write`].
     fn progress<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.blocked = None;
@@ -254,7 +256,7 @@ impl AsyncWrite for Socket {
         self.stream.is_write_vectored()
     }
 
-    /// hyper flushes when it holds no more bytes to be written.
+    /// Flushes the stream. hyper calls this when it has no more bytes to write.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         if flushed.is_ready() {

@@ -1,4 +1,4 @@
-//! What a setting can be.
+//! Types of settings.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,8 +9,10 @@ use std::time::Duration;
 
 /// A type that a setting can be read as.
 pub trait Value: Sized {
-    /// `name` is the variable's, as it may hold the unit; `text` is trimmed. An error says what was
-    /// expected, never the text itself, which may be secret: "must be a whole number".
+    /// Parses the trimmed `text` of a variable, whose `name` may contain the unit.
+    ///
+    /// # Errors
+    /// Returns what is expected, e.g. "must be a whole number". It must not contain the text, which may be secret.
     fn parse(name: &str, text: &str) -> Result<Self, String>;
 }
 
@@ -56,7 +58,7 @@ impl Value for f64 {
     }
 }
 
-/// A whole number of the unit that the name ends in: `_MS`, `_SECONDS`, `_MINUTES`, `_HOURS`, `_DAYS`.
+/// A whole number in the unit with which the name ends: `_MS`, `_SECONDS`, `_MINUTES`, `_HOURS`, `_DAYS`.
 impl Value for Duration {
     fn parse(name: &str, text: &str) -> Result<Duration, String> {
         let (unit, milliseconds) = match name.rsplit_once('_').map(|(_, unit)| unit) {
@@ -65,7 +67,7 @@ impl Value for Duration {
             Some("MINUTES") => ("minutes", 60_000),
             Some("HOURS") => ("hours", 3_600_000),
             Some("DAYS") => ("days", 86_400_000),
-            _ => return Err("needs a name that ends in its unit, such as _MS".to_owned()),
+            _ => return Err("must have a name that ends with a unit, such as _MS".to_owned()),
         };
         let length = u64::from_str(text).ok();
         let length = length.and_then(|length| length.checked_mul(milliseconds));
@@ -76,28 +78,29 @@ impl Value for Duration {
     }
 }
 
-/// A list, separated by commas; empty items are left out.
+/// A list of items, separated by commas. Empty items are ignored.
 impl<T: Value> Value for Vec<T> {
     fn parse(name: &str, text: &str) -> Result<Vec<T>, String> {
         let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
         items
-            .map(|item| T::parse(name, item).map_err(|what| format!("every item {what}")))
+            .map(|item| T::parse(name, item).map_err(|problem| format!("every item {problem}")))
             .collect()
     }
 }
 
-/// A URL, kept as it was written: drivers have their own ideas (`mongodb://a,b/`), so only its outline
-/// is checked, `scheme://host…`. `Debug` hides user, password and query.
+/// A URL, stored unchanged. `Debug` hides user, password and query.
+///
+/// Only the form `scheme://host…` is checked, because drivers accept extensions such as `mongodb://a,b/`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Url(String);
 
 impl Url {
-    /// With everything secret in it: for the driver, not for logs.
+    /// Returns the URL with its secrets, for the driver. It must not be logged.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What stands before `://`.
+    /// Returns the scheme: the part before `://`.
     pub fn scheme(&self) -> &str {
         self.0.split("://").next().unwrap_or_default()
     }
@@ -113,9 +116,10 @@ impl Value for Url {
                 && !host.is_empty()
                 && !text.contains(|c: char| c.is_whitespace() || c.is_control())
         });
-        match valid {
-            true => Ok(Url(text.to_owned())),
-            false => Err("must be a URL, scheme://host…".to_owned()),
+        if valid {
+            Ok(Url(text.to_owned()))
+        } else {
+            Err("must be a URL, scheme://host…".to_owned())
         }
     }
 }
@@ -125,7 +129,7 @@ impl fmt::Debug for Url {
         let (scheme, rest) = self.0.split_once("://").unwrap_or_default();
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, behind) = rest.split_at(end);
-        // A password with an unescaped slash would otherwise pass for the host.
+        // Otherwise part of a password with an unescaped slash would be taken for the host.
         if behind.contains('@') {
             return write!(f, "{scheme}://[hidden]");
         }
@@ -135,12 +139,12 @@ impl fmt::Debug for Url {
     }
 }
 
-/// A text that `Debug` doesn't show.
+/// A text that `Debug` hides.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// For whoever needs the secret itself, never for logs.
+    /// Returns the secret. It must not be logged.
     pub fn expose(&self) -> &str {
         &self.0
     }

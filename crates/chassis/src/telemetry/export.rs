@@ -1,4 +1,4 @@
-//! Says once that traces get lost, and once that they don't any more.
+//! Logs the beginning and the end of an outage of the trace collector.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,19 +9,20 @@ use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 
 use crate::settings::Url;
 
-/// An exporter that logs when it begins to fail and when it recovers. The SDK's own messages, one a
-/// failed batch, are compiled out.
+/// An exporter that logs when it begins to fail and when it recovers.
+///
+/// The SDK's own messages, one per failed batch, are disabled at compile time.
 #[derive(Debug)]
-pub(super) struct Watched<E> {
+pub(super) struct LoggingExporter<E> {
     exporter: E,
     collector: Url,
     failing: AtomicBool,
 }
 
-impl<E> Watched<E> {
-    pub(super) fn new(exporter: E, collector: &Url) -> Watched<E> {
+impl<E> LoggingExporter<E> {
+    pub(super) fn new(exporter: E, collector: &Url) -> LoggingExporter<E> {
         let (collector, failing) = (collector.clone(), AtomicBool::new(false));
-        Watched {
+        LoggingExporter {
             exporter,
             collector,
             failing,
@@ -29,15 +30,15 @@ impl<E> Watched<E> {
     }
 }
 
-impl<E: SpanExporter> SpanExporter for Watched<E> {
+impl<E: SpanExporter> SpanExporter for LoggingExporter<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let result = self.exporter.export(batch).await;
         let was_failing = self.failing.swap(result.is_err(), Ordering::Relaxed);
         match &result {
             Err(error) if !was_failing => {
-                tracing::warn!(%error, "traces can't be sent to {:?}, and are dropped until they can", self.collector);
+                tracing::warn!(%error, "cannot send traces to {:?}; dropping them until it recovers", self.collector);
             }
-            Ok(()) if was_failing => tracing::info!("traces are sent to {:?} again", self.collector),
+            Ok(()) if was_failing => tracing::info!("sending traces to {:?} again", self.collector),
             _ => {}
         }
         result
@@ -67,10 +68,10 @@ mod tests {
     use tracing_subscriber::Layer;
     use tracing_subscriber::layer::{Context, SubscriberExt};
 
-    use super::Watched;
+    use super::LoggingExporter;
     use crate::settings::{Url, Value};
 
-    /// Fails for every batch but each fourth.
+    /// Accepts every fourth batch, and fails for all others.
     #[derive(Debug, Default)]
     struct Collector(AtomicUsize);
 
@@ -93,14 +94,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_outage_is_one_line_and_its_end_another() {
+    async fn an_outage_logs_one_line_at_its_beginning_and_one_at_its_end() {
         let lines = Lines::default();
         let _subscriber = tracing::subscriber::set_default(tracing_subscriber::registry().with(lines.clone()));
         let collector = Url::parse("", "http://collector:4317").expect("a URL");
-        let exporter = Watched::new(Collector::default(), &collector);
+        let exporter = LoggingExporter::new(Collector::default(), &collector);
         let mut seen = Vec::new();
         for _ in 0..8 {
-            // The outcome is what the collector says, and not of interest here.
+            // The result is that of the collector, which this test does not check.
             let _ = exporter.export(Vec::new()).await;
             seen.push(lines.0.load(Ordering::Relaxed));
         }

@@ -1,11 +1,11 @@
-//! Log lines as JSON, one object a line:
+//! Formats log lines as JSON, one object per line:
 //!
 //! ```json
 //! {"timestamp":"2026-01-02T03:04:05.678901Z","level":"INFO","service":"user","target":"user::consumers",
 //!  "trace_id":"4bf9…","span_id":"00f0…","message":"…","topic":"users","spans":[{"name":"batch","size":3}]}
 //! ```
 //!
-//! tracing-subscriber's own JSON format can't add the trace's id.
+//! The JSON format of tracing-subscriber cannot add the trace id.
 
 use std::fmt::{self, Debug};
 
@@ -18,7 +18,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Expects spans' fields to be formatted as JSON objects (`JsonFields`).
+/// The JSON format. It requires that the fields of spans are formatted as JSON objects (`JsonFields`).
 #[derive(Debug)]
 pub(super) struct Json {
     service: &'static str,
@@ -36,7 +36,7 @@ where
     N: for<'writer> FormatFields<'writer> + 'static,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        // Lines from the `log` crate hide their origin in fields.
+        // Events of the `log` crate have their target in a field.
         let mut origin = Origin::default();
         event.record(&mut origin);
         let target = origin.target.as_deref().unwrap_or(event.metadata().target());
@@ -49,15 +49,11 @@ where
         Context::map_current(|context| {
             let span = context.span();
             let span = span.span_context();
-            match span.is_valid() {
-                true => write!(
-                    out,
-                    ",\"trace_id\":\"{}\",\"span_id\":\"{}\"",
-                    span.trace_id(),
-                    span.span_id()
-                ),
-                false => Ok(()),
+            if !span.is_valid() {
+                return Ok(());
             }
+            let (trace_id, span_id) = (span.trace_id(), span.span_id());
+            write!(out, ",\"trace_id\":\"{trace_id}\",\"span_id\":\"{span_id}\"")
         })?;
         let mut fields = Fields {
             out: &mut out,
@@ -70,7 +66,7 @@ where
         for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
             write!(out, "{separator}{{\"name\":{}", quoted(span.name()))?;
             if let Some(fields) = span.extensions().get::<FormattedFields<N>>() {
-                // An object already: all but its braces.
+                // The fields are a JSON object. Remove its braces.
                 let object = fields.fields.strip_prefix('{');
                 match object.and_then(|object| object.strip_suffix('}')) {
                     None | Some("") => {}
@@ -112,7 +108,7 @@ struct Fields<'a, 'w> {
 }
 
 impl Fields<'_, '_> {
-    /// `value` is JSON.
+    /// Writes a field. `value` must be JSON.
     fn write(&mut self, field: &Field, value: impl fmt::Display) {
         let name = field.name().trim_start_matches("r#");
         if self.result.is_ok() && !name.starts_with("log.") {
@@ -139,7 +135,7 @@ impl Visit for Fields<'_, '_> {
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        // Infinities and NaN are null.
+        // Infinities and NaN become null.
         self.write(field, serde_json::Value::from(value));
     }
 
@@ -151,7 +147,7 @@ impl Visit for Fields<'_, '_> {
 #[cfg(test)]
 mod tests {
     use std::io::{self, Write};
-    use std::sync::{Arc, Mutex};
+    use std::sync::{Arc, Mutex, PoisonError};
 
     use serde_json::Value;
     use tracing_subscriber::fmt;
@@ -164,7 +160,7 @@ mod tests {
 
     impl Write for Written {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("nobody panics here").write(bytes)
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -180,13 +176,13 @@ mod tests {
             .fmt_fields(fmt::format::JsonFields::new())
             .event_format(Json::new("user"));
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
-        let bytes = written.0.lock().expect("nobody panics here");
+        let bytes = written.0.lock().unwrap_or_else(PoisonError::into_inner);
         let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         lines.map(|line| serde_json::from_slice(line).expect("JSON")).collect()
     }
 
     #[test]
-    fn a_line_is_one_object_with_its_fields_and_spans() {
+    fn a_line_is_an_object_with_its_fields_and_spans() {
         let lines = lines(|| {
             let _outer = tracing::info_span!("partition", topic = "users", partition = 3).entered();
             let inner = tracing::info_span!("batch", size = tracing::field::Empty).entered();
@@ -226,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_outside_every_span_has_none() {
+    fn a_line_outside_of_spans_has_no_spans() {
         let lines = lines(|| tracing::info!("alone"));
         assert!(lines[0].get("spans").is_none());
     }

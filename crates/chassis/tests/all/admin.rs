@@ -6,7 +6,7 @@ use chassis::{Admin, Health, Supervisor, healthcheck, metrics};
 use prometheus::{IntCounter, Registry};
 use uuid::Uuid;
 
-use crate::client::{ask, ask_raw, nobody_listens};
+use crate::client::{send, send_raw, unreachable_address};
 
 async fn serve(health: Health, metrics: Registry) -> SocketAddr {
     let admin = Admin::bind("127.0.0.1:0".parse().expect("an address"))
@@ -24,12 +24,12 @@ async fn ready_names_the_check_that_is_down() {
     let postgres = health.check("postgres");
     let address = serve(health, Registry::new()).await;
 
-    let answer = ask(address, "GET /ready").await;
-    assert_eq!(answer.status, 503);
-    assert_eq!(answer.json()["checks"]["postgres"]["reason"], "not up yet");
+    let response = send(address, "GET /ready").await;
+    assert_eq!(response.status, 503);
+    assert_eq!(response.json()["checks"]["postgres"]["reason"], "not up yet");
 
     postgres.down("connection refused");
-    let checks = ask(address, "GET /ready").await.json()["checks"].clone();
+    let checks = send(address, "GET /ready").await.json()["checks"].clone();
     assert_eq!(
         checks["postgres"],
         serde_json::json!({"up": false, "reason": "connection refused"})
@@ -45,31 +45,31 @@ async fn metrics_are_in_the_text_format() {
     counter.inc_by(3);
     let address = serve(Health::new(), registry).await;
 
-    let answer = ask(address, "GET /metrics").await;
-    assert_eq!(answer.status, 200);
+    let response = send(address, "GET /metrics").await;
+    assert_eq!(response.status, 200);
     assert!(
-        answer.head.contains("content-type: text/plain; version=0.0.4"),
+        response.head.contains("content-type: text/plain; version=0.0.4"),
         "{}",
-        answer.head
+        response.head
     );
-    for line in answer.body.lines().filter(|line| !line.starts_with('#')) {
+    for line in response.body.lines().filter(|line| !line.starts_with('#')) {
         let (_, value) = line.rsplit_once(' ').expect("name and value");
         value.parse::<f64>().expect("a number");
     }
-    assert!(answer.body.contains("\nrollcall_test_total 3\n"));
-    assert!(answer.body.contains(r#"service="user",version="1.2.3"} 1"#));
+    assert!(response.body.contains("\nrollcall_test_total 3\n"));
+    assert!(response.body.contains(r#"service="user",version="1.2.3"} 1"#));
     #[cfg(target_os = "linux")]
-    assert!(answer.body.contains("\nprocess_resident_memory_bytes "));
+    assert!(response.body.contains("\nprocess_resident_memory_bytes "));
 }
 
 #[tokio::test]
-async fn the_admin_port_only_answers_questions() {
+async fn the_admin_port_is_read_only() {
     let address = serve(Health::new(), Registry::new()).await;
     for request in ["POST /health", "POST /ready", "PUT /metrics", "DELETE /ready"] {
-        assert_eq!(ask(address, request).await.status, 405, "{request}");
+        assert_eq!(send(address, request).await.status, 405, "{request}");
     }
-    assert_eq!(ask(address, "GET /").await.status, 404);
-    assert_eq!(ask(address, "GET /health").await.status, 200);
+    assert_eq!(send(address, "GET /").await.status, 404);
+    assert_eq!(send(address, "GET /health").await.status, 200);
 }
 
 #[tokio::test]
@@ -93,14 +93,14 @@ async fn the_admin_port_refuses_a_request_without_exactly_one_valid_host() {
         ("Host: x\r\nhost: y\r\n", 400),
     ] {
         let request = format!("GET /health HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
-        assert_eq!(ask_raw(address, request).await.status, status, "{headers:?}");
+        assert_eq!(send_raw(address, request).await.status, status, "{headers:?}");
     }
     let old = "GET /health HTTP/1.0\r\n\r\n";
-    assert_eq!(ask_raw(address, old.to_owned()).await.status, 200);
+    assert_eq!(send_raw(address, old.to_owned()).await.status, 200);
 }
 
 #[tokio::test]
-async fn healthcheck_says_what_is_down() {
+async fn healthcheck_names_the_check_that_is_down() {
     let supervisor = Supervisor::new("test", "0", Duration::ZERO);
     let health = supervisor.process().health();
     health.check("postgres").down("connection refused");
@@ -116,15 +116,15 @@ async fn healthcheck_says_what_is_down() {
 }
 
 #[tokio::test]
-async fn healthcheck_fails_where_nobody_listens() {
-    let (_reserved, address) = nobody_listens();
+async fn healthcheck_fails_if_no_process_listens() {
+    let (_reserved, address) = unreachable_address();
     let error = tokio::task::spawn_blocking(move || healthcheck(address))
         .await
         .expect("no panic");
     assert!(
         error
-            .expect_err("nobody is there")
+            .expect_err("no process listens")
             .to_string()
-            .contains("nobody answers")
+            .contains("is unreachable")
     );
 }

@@ -20,8 +20,8 @@ fn request(method: Method, path: &str) -> Request<Body> {
     request.body(Body::empty()).expect("a valid request")
 }
 
-/// For the whole process, and by every test here: a span that is first met without a subscriber, in another
-/// thread, may stay disabled.
+/// Collects traces in the whole process. Every test here calls it, because a call site that another thread reaches first
+/// without a subscriber may stay disabled.
 fn collect_traces() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -32,7 +32,7 @@ fn collect_traces() {
     });
 }
 
-/// `(method, route, status, count)` of everything measured.
+/// Returns `(method, route, status, count)` of each histogram.
 fn measured(registry: &Registry) -> Vec<(String, String, String, u64)> {
     let families = registry.gather();
     let family = families
@@ -59,7 +59,7 @@ fn row(method: &str, route: &str, status: &str, count: u64) -> (String, String, 
 }
 
 #[tokio::test]
-async fn requests_are_measured_by_route_and_never_by_path() {
+async fn requests_are_measured_by_route_and_not_by_path() {
     collect_traces();
     let registry = Registry::new();
     let router = Router::new().route("/v1/users/{id}", get(async || "a user")).nest(
@@ -89,7 +89,7 @@ async fn requests_are_measured_by_route_and_never_by_path() {
 }
 
 #[tokio::test]
-async fn a_request_whose_client_went_away_is_measured_too() {
+async fn a_request_of_a_disconnected_client_is_measured_as_cancelled() {
     collect_traces();
     let (registry, arrived) = (Registry::new(), Arc::new(Notify::new()));
     let signal = arrived.clone();
@@ -100,7 +100,7 @@ async fn a_request_whose_client_went_away_is_measured_too() {
     let router = chassis::http::observe(Router::new().route("/slow", get(wait)), &registry).expect("the first one");
 
     tokio::select! {
-        _ = router.oneshot(request(Method::GET, "/slow")) => unreachable!("it never answers"),
+        _ = router.oneshot(request(Method::GET, "/slow")) => unreachable!("the handler never returns"),
         () = arrived.notified() => {}
     }
     assert_eq!(measured(&registry), [row("GET", "/slow", "cancelled", 1)]);
@@ -126,7 +126,7 @@ async fn a_request_continues_the_trace_of_its_client() {
 }
 
 #[tokio::test]
-async fn two_observed_routers_in_one_registry_are_refused() {
+async fn observing_two_routers_with_one_registry_fails() {
     let registry = Registry::new();
     assert!(chassis::http::observe(Router::<()>::new(), &registry).is_ok());
     assert!(chassis::http::observe(Router::<()>::new(), &registry).is_err());

@@ -1,4 +1,4 @@
-//! Everything that the chassis promises, through its doors.
+//! Tests of the public API of the chassis.
 
 mod admin;
 mod client;

@@ -1,4 +1,4 @@
-//! `src/bin/chassis-specimen.rs`, run as the operating system would.
+//! Runs `src/bin/chassis-specimen.rs` as a process.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::client::{ask_blocking, nobody_listens};
+use crate::client::{send_blocking, unreachable_address};
 
 fn specimen(command: &[&str], settings: &[(&str, &str)]) -> Command {
     let mut process = Command::new(env!("CARGO_BIN_EXE_chassis-specimen"));
@@ -52,7 +52,7 @@ impl Ended {
 }
 
 fn end(command: &[&str], settings: &[(&str, &str)]) -> Ended {
-    let output = specimen(command, settings).output().expect("it was built");
+    let output = specimen(command, settings).output().expect("the executable exists");
     Ended {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).expect("UTF-8"),
@@ -60,11 +60,11 @@ fn end(command: &[&str], settings: &[(&str, &str)]) -> Ended {
     }
 }
 
-/// A running specimen. Killed if a test gives up on it.
+/// A running specimen, which is killed on drop.
 struct Running {
     child: Child,
     stderr: BufReader<ChildStderr>,
-    said: String,
+    log: String,
     admin: SocketAddr,
 }
 
@@ -74,13 +74,13 @@ impl Running {
     }
 
     fn of(mut command: Command) -> Running {
-        let mut child = command.spawn().expect("it was built");
+        let mut child = command.spawn().expect("the executable exists");
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut running = Running {
             child,
             stderr,
-            said: String::new(),
+            log: String::new(),
             admin: nowhere,
         };
         let line = running.wait_for("its admin port is ");
@@ -95,8 +95,8 @@ impl Running {
         loop {
             let mut line = String::new();
             let read = self.stderr.read_line(&mut line).expect("UTF-8");
-            assert_ne!(read, 0, "{words:?} was never said, only {}", self.said);
-            self.said.push_str(&line);
+            assert_ne!(read, 0, "{words:?} was never log, only {}", self.log);
+            self.log.push_str(&line);
             if line.contains(words) {
                 return serde_json::from_str(&line).expect("JSON");
             }
@@ -104,23 +104,23 @@ impl Running {
     }
 
     fn signal(&self, signal: &str) {
-        // The standard library can only kill.
+        // The standard library can send only SIGKILL.
         let (signal, id) = (format!("-{signal}"), self.child.id().to_string());
         let status = Command::new("kill").args([signal, id]).status().expect("kill");
         assert!(status.success());
     }
 
     fn end(mut self) -> Ended {
-        self.stderr.read_to_string(&mut self.said).expect("UTF-8");
-        let code = self.child.wait().expect("it was started").code();
-        let (stdout, stderr) = (String::new(), std::mem::take(&mut self.said));
+        self.stderr.read_to_string(&mut self.log).expect("UTF-8");
+        let code = self.child.wait().expect("the process was started").code();
+        let (stdout, stderr) = (String::new(), std::mem::take(&mut self.log));
         Ended { code, stdout, stderr }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Fails where it has ended already.
+        // Fails if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -130,7 +130,7 @@ impl Drop for Running {
 fn both_signals_drain_inputs_then_outputs_and_exit_with_0() {
     for signal in ["TERM", "INT"] {
         let running = Running::start(&[]);
-        assert_eq!(ask_blocking(running.admin, "GET /ready").status, 200);
+        assert_eq!(send_blocking(running.admin, "GET /ready").status, 200);
         running.signal(signal);
         let ended = running.end();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -139,7 +139,7 @@ fn both_signals_drain_inputs_then_outputs_and_exit_with_0() {
             messages
                 .iter()
                 .position(|message| message == words)
-                .expect("it was said")
+                .expect("the message was logged")
         };
         assert!(position("consumer drained") < position("relay drained"));
         assert!(position("relay drained") < position("specimen has stopped"));
@@ -148,40 +148,40 @@ fn both_signals_drain_inputs_then_outputs_and_exit_with_0() {
 }
 
 #[test]
-fn a_task_that_fails_is_exit_70_and_one_line_with_the_whole_chain() {
+fn a_failed_task_leads_to_exit_code_70_and_one_line_with_the_error_chain() {
     let ended = end(&[], &[("BEHAVIOUR", "fails")]);
     assert_eq!(ended.code, Some(70));
     let [error] = &ended.errors()[..] else {
         panic!("one error: {}", ended.stderr)
     };
     assert_eq!(error["task"], "consumer");
-    assert_eq!(error["error"], "can't poll: the broker went away");
+    assert_eq!(error["error"], "cannot poll: the broker is unreachable");
     assert!(ended.messages().contains(&"relay drained".to_owned()));
 }
 
 #[test]
-fn a_task_that_returns_or_panics_is_exit_70_too() {
+fn a_task_that_returns_or_panics_leads_to_exit_code_70() {
     let ended = end(&[], &[("BEHAVIOUR", "ends")]);
     assert_eq!((ended.code, ended.errors().len()), (Some(70), 1));
 
     let ended = end(&[], &[("BEHAVIOUR", "panics")]);
     assert_eq!(ended.code, Some(70));
-    let [place, task] = &ended.errors()[..] else {
+    let [panic, task] = &ended.errors()[..] else {
         panic!("two errors: {}", ended.stderr)
     };
-    assert_eq!(place["message"], "panicked: no such partition");
+    assert_eq!(panic["message"], "panicked: unknown partition");
     assert!(
-        place["code.location"]
+        panic["code.location"]
             .as_str()
-            .expect("a place")
+            .expect("a location")
             .contains("chassis-specimen.rs")
     );
-    assert_eq!(task["error"], "no such partition");
+    assert_eq!(task["error"], "unknown partition");
     assert!(ended.messages().contains(&"relay drained".to_owned()));
 }
 
 #[test]
-fn a_task_that_hangs_is_named_and_exit_70() {
+fn a_task_that_hangs_is_named_and_leads_to_exit_code_70() {
     let running = Running::start(&[("BEHAVIOUR", "hangs"), ("SHUTDOWN_TIMEOUT_MS", "50")]);
     running.signal("TERM");
     let ended = running.end();
@@ -191,7 +191,7 @@ fn a_task_that_hangs_is_named_and_exit_70() {
 }
 
 #[test]
-fn a_dependency_that_is_not_there_is_exit_69_with_the_whole_chain() {
+fn an_unreachable_dependency_leads_to_exit_code_69_and_the_error_chain() {
     let ended = end(&["run"], &[("BEHAVIOUR", "cannot-start")]);
     assert_eq!(ended.code, Some(69));
     let [error] = &ended.errors()[..] else {
@@ -201,7 +201,7 @@ fn a_dependency_that_is_not_there_is_exit_69_with_the_whole_chain() {
 }
 
 #[test]
-fn an_admin_port_that_is_taken_is_exit_69() {
+fn an_admin_port_in_use_leads_to_exit_code_69() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("bound").to_string();
     let ended = end(&["run"], &[("ADMIN_LISTEN", &address)]);
@@ -210,7 +210,7 @@ fn an_admin_port_that_is_taken_is_exit_69() {
 }
 
 #[test]
-fn wrong_settings_are_exit_78_with_every_problem() {
+fn invalid_settings_lead_to_exit_code_78_and_all_problems() {
     for command in ["run", "migrate"] {
         let settings = [
             ("DATABASE_URL", ""),
@@ -237,7 +237,7 @@ fn wrong_settings_are_exit_78_with_every_problem() {
 }
 
 #[test]
-fn healthcheck_asks_the_running_process() {
+fn healthcheck_checks_the_running_process() {
     let running = Running::start(&[]);
     let admin = running.admin.to_string();
     let healthy = end(&["healthcheck"], &[("ADMIN_LISTEN", &admin)]);
@@ -254,14 +254,14 @@ fn healthcheck_asks_the_running_process() {
 }
 
 #[test]
-fn migrate_is_a_command_of_its_own() {
+fn migrate_is_a_separate_command() {
     let ended = end(&["migrate"], &[]);
     assert_eq!(ended.code, Some(0));
     assert_eq!(ended.messages(), ["migrated postgres://127.0.0.1/specimen"]);
 }
 
 #[test]
-fn unknown_commands_are_exit_64_and_help_goes_to_standard_output() {
+fn unknown_commands_lead_to_exit_code_64_and_help_is_on_standard_output() {
     assert_eq!(end(&["serve"], &[]).code, Some(64));
     assert_eq!(end(&["run", "now"], &[]).code, Some(64));
     let help = end(&["--help"], &[]);
@@ -290,10 +290,10 @@ fn settings_are_listed_without_any_being_set() {
 fn the_readme_lists_every_setting_with_its_default() {
     let readme = include_str!("../../README.md");
     let listed = end(&["settings"], &[]).stdout;
-    let ours = listed
+    let chassis = listed
         .lines()
         .filter(|line| !line.contains("DATABASE_URL") && !line.contains("BEHAVIOUR") && !line.contains("BATCH_SIZE"));
-    for line in ours {
+    for line in chassis {
         let (name, rest) = line.split_once(' ').expect("a name");
         let (description, presence) = rest.trim().rsplit_once(" (").expect("a presence");
         let default = presence
@@ -305,14 +305,14 @@ fn the_readme_lists_every_setting_with_its_default() {
 }
 
 #[test]
-fn spans_reach_the_collector_and_their_ids_the_log() {
+fn the_collector_receives_spans_and_the_log_contains_their_ids() {
     let collector = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = collector.local_addr().expect("bound");
     let schema = format!(
         "https://opentelemetry.io/schemas/{}",
         chassis::telemetry::SEMCONV_VERSION
     );
-    // HTTP/2, but its data frames carry the protobuf as it is.
+    // The data frames of HTTP/2 contain the protobuf messages unchanged.
     let received = std::thread::spawn(move || {
         let (mut stream, _) = collector.accept().expect("the exporter");
         stream
@@ -331,7 +331,7 @@ fn spans_reach_the_collector_and_their_ids_the_log() {
     let running = Running::start(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{address}"))]);
     running.signal("TERM");
     let ended = running.end();
-    // If the specimen never came, the collector still waits for somebody.
+    // Unblocks the collector if the specimen has not connected.
     drop(TcpStream::connect(address));
     let received = received.join().expect("no panic");
     for words in ["service.name", "specimen", "service.instance.id", "batch", "send"] {
@@ -342,15 +342,15 @@ fn spans_reach_the_collector_and_their_ids_the_log() {
     let line = lines
         .iter()
         .find(|line| line["message"] == "consumer drained")
-        .expect("it was said");
+        .expect("the message was logged");
     assert_eq!(line["trace_id"].as_str().map(str::len), Some(32));
     assert_eq!(line["span_id"].as_str().map(str::len), Some(16));
     assert_eq!(line["spans"], serde_json::json!([{"name": "batch", "size": 3}]));
 }
 
 #[test]
-fn a_collector_that_is_down_is_one_warning_and_delays_nobody() {
-    let (_reserved, address) = nobody_listens();
+fn an_unreachable_collector_causes_one_warning_and_no_delay() {
+    let (_reserved, address) = unreachable_address();
     let running = Running::start(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{address}"))]);
     let begun = Instant::now();
     running.signal("TERM");
@@ -380,26 +380,27 @@ fn a_process_that_ran_out_of_files_accepts_connections_again() {
         .stderr(Stdio::piped());
     let mut running = Running::of(limited);
     let many: Vec<_> = (0..31)
-        .map(|_| TcpStream::connect(running.admin).expect("the system has room for it"))
+        .map(|_| TcpStream::connect(running.admin).expect("the system queues the connection"))
         .collect();
-    running.wait_for("no connection can be accepted");
+    running.wait_for("cannot accept a connection");
     drop(many);
-    assert_eq!(ask_blocking(running.admin, "GET /health").status, 200);
+    assert_eq!(send_blocking(running.admin, "GET /health").status, 200);
     running.signal("TERM");
     let ended = running.end();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(
         ended.errors().len() < 20,
-        "a busy loop: {} errors",
+        "accept was retried in a busy loop: {} errors",
         ended.errors().len()
     );
 }
 
 #[test]
-fn half_a_request_to_the_admin_port_delays_no_end() {
+fn an_incomplete_request_to_the_admin_port_does_not_delay_the_end() {
     let running = Running::start(&[]);
-    let mut half = TcpStream::connect(running.admin).expect("it listens");
-    half.write_all(b"GET /ready HTTP/1.1\r\nHo").expect("it is open");
+    let mut half = TcpStream::connect(running.admin).expect("the admin port listens");
+    half.write_all(b"GET /ready HTTP/1.1\r\nHo")
+        .expect("the connection is open");
     running.signal("TERM");
     assert_eq!(running.end().code, Some(0));
 }

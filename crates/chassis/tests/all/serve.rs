@@ -1,4 +1,4 @@
-//! What a client may hold open, on real sockets.
+//! Limits of connections, tested on real sockets.
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -22,9 +22,9 @@ const LARGE: &[u8] = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n";
 const LARGE_BYTES: usize = 32 * 1024 * 1024;
 /// A limit that a test waits for.
 const SHORT: Duration = Duration::from_millis(500);
-/// A limit that must not be what ends a test.
+/// A limit that no test reaches.
 const LONG: Duration = Duration::from_secs(600);
-/// How long a test waits for what must happen.
+/// Maximum time that a test waits for an expected event.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 const PATIENT: Limits = Limits {
@@ -93,7 +93,7 @@ impl Server {
         within(socket.connect(self.address)).await.expect("the port listens")
     }
 
-    /// A connection that was accepted and served, and is idle now.
+    /// Opens a connection, sends a request on it, and returns it idle.
     async fn idle(&self) -> TcpStream {
         let mut stream = self.connect().await;
         assert_eq!(request(&mut stream, GET).await.as_deref(), Some("127.0.0.1"));
@@ -108,7 +108,7 @@ impl Server {
 }
 
 async fn within<T>(future: impl Future<Output = T>) -> T {
-    timeout(DEADLINE, future).await.expect("it happens in time")
+    timeout(DEADLINE, future).await.expect("the event happens in time")
 }
 
 async fn send(stream: &mut TcpStream, bytes: &[u8]) {
@@ -143,7 +143,7 @@ async fn response(stream: &mut TcpStream) -> Option<String> {
 /// Waits until the server closes the connection, and returns what it sent before.
 async fn closed(stream: &mut TcpStream) -> String {
     let mut read = Vec::new();
-    // A reset is an end too.
+    // A reset also ends the connection.
     let _ = within(stream.read_to_end(&mut read)).await;
     String::from_utf8_lossy(&read).into_owned()
 }
@@ -171,7 +171,7 @@ async fn trickle_until_closed(stream: TcpStream, bytes: &'static [u8]) {
 }
 
 #[tokio::test]
-async fn a_silent_connection_is_closed_after_the_limit_of_a_header() {
+async fn a_connection_without_a_request_is_closed_after_the_header_limit() {
     let server = Server::start(Limits {
         header: SHORT,
         ..PATIENT
@@ -181,7 +181,7 @@ async fn a_silent_connection_is_closed_after_the_limit_of_a_header() {
 }
 
 #[tokio::test]
-async fn half_a_header_is_closed_after_its_limit() {
+async fn a_connection_with_an_incomplete_header_is_closed_after_the_header_limit() {
     let server = Server::start(Limits {
         header: SHORT,
         ..PATIENT
@@ -196,12 +196,12 @@ async fn half_a_header_is_closed_after_its_limit() {
     assert_eq!(
         closed(&mut second).await,
         "",
-        "also as the second request of a connection"
+        "for the second request of a connection too"
     );
 }
 
 #[tokio::test]
-async fn each_byte_of_a_header_extends_nothing() {
+async fn single_bytes_do_not_extend_the_header_limit() {
     let server = Server::start(Limits {
         header: SHORT,
         ..PATIENT
@@ -216,7 +216,7 @@ async fn each_byte_of_a_header_extends_nothing() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_may_wait_longer_than_a_header_and_not_for_ever() {
+async fn an_idle_connection_is_closed_after_the_idle_limit() {
     let limits = Limits {
         header: SHORT,
         idle: SHORT * 4,
@@ -230,7 +230,7 @@ async fn an_idle_connection_may_wait_longer_than_a_header_and_not_for_ever() {
 }
 
 #[tokio::test]
-async fn a_request_may_take_longer_than_a_header() {
+async fn a_response_may_take_longer_than_the_header_idle_and_write_limits() {
     let limits = Limits {
         header: SHORT,
         idle: SHORT,
@@ -241,7 +241,7 @@ async fn a_request_may_take_longer_than_a_header() {
     let mut silent = server.connect().await;
     let mut held = server.connect().await;
     send(&mut held, b"GET /held HTTP/1.1\r\nHost: x\r\n\r\n").await;
-    // Later than all limits: this one began at the same time.
+    // All limits have passed when this connection is closed, because it began at the same time.
     closed(&mut silent).await;
     closed(&mut server.connect().await).await;
     server.release.notify_one();
@@ -249,7 +249,7 @@ async fn a_request_may_take_longer_than_a_header() {
 }
 
 #[tokio::test]
-async fn a_body_that_no_handler_reads_holds_no_connection() {
+async fn a_body_that_no_handler_reads_does_not_keep_the_connection_open() {
     let limits = Limits {
         header: SHORT,
         idle: SHORT,
@@ -272,7 +272,7 @@ async fn a_client_that_does_not_read_its_response_is_disconnected() {
     let server = Server::start(limits).await;
     let mut stuck = server.connect().await;
     send(&mut stuck, LARGE).await;
-    // There is room for one connection, so that another one is served when the first one has been closed.
+    // The maximum is one connection, so another one is served only after the first one has been closed.
     within(async {
         let mut ticks = interval(SHORT / 10);
         while request(&mut server.connect().await, GET).await.is_none() {
@@ -280,15 +280,15 @@ async fn a_client_that_does_not_read_its_response_is_disconnected() {
         }
     })
     .await;
-    let begun = closed(&mut stuck).await;
-    assert!(begun.len() < LARGE_BYTES, "{} bytes", begun.len());
+    let received = closed(&mut stuck).await;
+    assert!(received.len() < LARGE_BYTES, "{} bytes", received.len());
 }
 
 #[tokio::test]
-async fn a_client_that_reads_slowly_receives_all_of_its_response() {
+async fn a_client_that_reads_slowly_receives_the_complete_response() {
     let server = Server::start(Limits {
         write: SHORT,
-        // The time of a response is no idle time, and a byte of the next request no late header.
+        // The time of a response is not idle time, and an early byte of the next request does not start its header limit.
         idle: SHORT,
         header: SHORT,
         ..PATIENT
@@ -306,11 +306,15 @@ async fn a_client_that_reads_slowly_receives_all_of_its_response() {
         assert_ne!(more, 0, "closed after {read} bytes");
         read += more;
     }
-    assert!(begun.elapsed() > SHORT * 2, "it was not slow: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() > SHORT * 2,
+        "the client was not slow: {:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test]
-async fn one_address_over_its_maximum_takes_no_connection_from_another_one() {
+async fn an_address_at_its_maximum_does_not_affect_other_addresses() {
     let limits = Limits {
         connections_per_address: 2,
         ..PATIENT
@@ -332,7 +336,7 @@ async fn one_address_over_its_maximum_takes_no_connection_from_another_one() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_not_counted_has_the_overall_maximum() {
+async fn an_address_that_is_not_counted_is_limited_by_the_overall_maximum() {
     let limits = Limits {
         connections: 3,
         connections_per_address: 1,
@@ -359,7 +363,7 @@ async fn a_header_has_a_maximum_size() {
 }
 
 #[tokio::test]
-async fn the_drain_waits_for_no_client_that_has_sent_no_whole_request() {
+async fn the_drain_does_not_wait_for_clients_without_a_complete_request() {
     let server = Server::start(PATIENT).await;
     let (mut silent, mut idle, mut half, mut second) = (
         server.connect().await,
@@ -369,7 +373,7 @@ async fn the_drain_waits_for_no_client_that_has_sent_no_whole_request() {
     );
     send(&mut half, b"GET / HTTP/1.1\r\nHo").await;
     send(&mut second, b"GET / HTTP/1.1\r\nHo").await;
-    // What arrived before this request has been read when its response arrives.
+    // When this response arrives, the server has read all earlier bytes.
     server.idle().await;
     server.drain().await;
     for stream in [&mut silent, &mut idle, &mut half, &mut second] {
@@ -382,7 +386,7 @@ async fn the_drain_sends_the_responses_in_flight() {
     let server = Server::start(PATIENT).await;
     let mut held = server.connect().await;
     send(&mut held, b"GET /held HTTP/1.1\r\nHost: x\r\n\r\n").await;
-    // Connections are accepted in order, and a served one shows that the one before was accepted.
+    // Connections are accepted in order, so a response on this one shows that the previous one was accepted.
     server.idle().await;
     server.stop.cancel();
     within(async { while TcpStream::connect(server.address).await.is_ok() {} }).await;
@@ -392,7 +396,7 @@ async fn the_drain_sends_the_responses_in_flight() {
 }
 
 #[tokio::test]
-async fn the_drain_ends_in_time_when_clients_neither_send_nor_read() {
+async fn the_drain_ends_in_time_if_clients_neither_send_nor_read() {
     let server = Server::start(Limits {
         drain: SHORT,
         ..PATIENT

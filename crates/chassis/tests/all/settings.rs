@@ -20,21 +20,25 @@ fn config(read: &mut Reader) -> Config {
             "postgres://users@127.0.0.1/users",
             "this service's own database",
         ),
-        lease: read.or("LEASE_MS", "3000", "how long a silent process keeps its rows"),
-        listen: read.or("LISTEN", "127.0.0.1:8080", "the public port"),
-        brokers: read.or("BROKERS", "a:1, b:2", "where Kafka is"),
-        password: read.optional("SMTP_PASSWORD", "hunter2", "for the mail server"),
+        lease: read.or(
+            "LEASE_MS",
+            "3000",
+            "time for which an unresponsive process keeps its rows",
+        ),
+        listen: read.or("LISTEN", "127.0.0.1:8080", "address of the public port"),
+        brokers: read.or("BROKERS", "a:1, b:2", "addresses of Kafka brokers"),
+        password: read.optional("SMTP_PASSWORD", "hunter2", "password for the mail server"),
     }
 }
 
 #[test]
-fn what_is_unset_or_empty_takes_its_default() {
+fn an_unset_or_empty_setting_has_its_default() {
     let settings = Settings::from_map([
         ("DATABASE_URL", " postgres://db/x\n"),
         ("LEASE_MS", " "),
         ("SMTP_PASSWORD", ""),
     ]);
-    let config = settings.read(config).expect("nothing is wrong");
+    let config = settings.read(config).expect("valid settings");
     assert_eq!(config.database.as_str(), "postgres://db/x");
     assert_eq!(config.lease, Duration::from_secs(3));
     assert_eq!(config.listen.port(), 8080);
@@ -60,7 +64,7 @@ fn all_problems_are_reported_at_once() {
         ("LISTEN", "8080"),
         ("BROKERS", "k"),
     ]);
-    let error = settings.read(config).expect_err("three are wrong");
+    let error = settings.read(config).expect_err("three problems");
     assert_eq!(
         error.names().collect::<Vec<_>>(),
         ["DATABASE_URL", "LEASE_MS", "LISTEN"]
@@ -73,7 +77,7 @@ fn all_problems_are_reported_at_once() {
 }
 
 #[test]
-fn a_secret_is_in_no_message_and_no_debug_output() {
+fn messages_and_debug_output_contain_no_secrets() {
     let settings = Settings::from_map([("DATABASE_URL", "hunter2"), ("SMTP_PASSWORD", "hunter2")]);
     let error = settings.read(config).expect_err("not a URL");
     assert!(!format!("{settings:?} {error} {error:?}").contains("hunter2"));
@@ -85,18 +89,18 @@ fn a_secret_is_in_no_message_and_no_debug_output() {
         "postgres://ada:x?hunter2@db/users",
     ] {
         let settings = Settings::from_map([("DATABASE_URL", url), ("SMTP_PASSWORD", "hunter2")]);
-        let config = settings.read(config).expect("nothing is wrong");
+        let config = settings.read(config).expect("valid settings");
         assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
         assert_eq!(config.database.as_str(), url);
-        assert_eq!(config.password.expect("it is set").expose(), "hunter2");
+        assert_eq!(config.password.expect("the password is set").expose(), "hunter2");
     }
     let settings = Settings::from_map([("DATABASE_URL", url)]);
-    let config = settings.read(config).expect("nothing is wrong");
+    let config = settings.read(config).expect("valid settings");
     assert_eq!(format!("{:?}", config.database), "postgres://db:5432/users");
 }
 
 #[test]
-fn a_rule_over_two_settings_is_a_problem_like_the_others() {
+fn a_problem_found_by_the_caller_is_reported_with_the_others() {
     let error = Settings::from_map([("LEASE_MS", "1")]).read(|read| {
         let config = config(read);
         if config.lease < Duration::from_secs(2) {
@@ -104,7 +108,7 @@ fn a_rule_over_two_settings_is_a_problem_like_the_others() {
         }
         config
     });
-    let error = error.expect_err("two are wrong");
+    let error = error.expect_err("two problems");
     assert_eq!(error.names().collect::<Vec<_>>(), ["DATABASE_URL", "LEASE_MS"]);
 }
 
@@ -118,13 +122,13 @@ fn settings_are_listed_without_an_environment() {
             name: "LEASE_MS",
             presence: Presence::Default,
             sample: "3000".to_owned(),
-            description: "how long a silent process keeps its rows",
+            description: "time for which an unresponsive process keeps its rows",
         }
     );
 }
 
 #[test]
-fn a_duration_takes_its_unit_from_the_name() {
+fn the_name_of_a_duration_determines_its_unit() {
     let read = |name: &'static str| {
         let settings = Settings::from_map([(name, "2")]);
         settings
@@ -140,6 +144,6 @@ fn a_duration_takes_its_unit_from_the_name() {
 
 #[test]
 #[should_panic(expected = "the sample of WORKERS")]
-fn a_sample_that_is_no_value_is_found_by_any_test() {
+fn reading_panics_if_a_sample_is_not_a_valid_value() {
     let _ = Settings::from_map([("WORKERS", "4")]).read(|read| read.or::<u16>("WORKERS", "four", ""));
 }

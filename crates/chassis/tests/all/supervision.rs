@@ -1,14 +1,14 @@
 use std::future::pending;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
 use chassis::{Admin, Exit, Process, Supervisor};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::client::ask;
+use crate::client::send;
 
-/// Longer than any test takes: what passes within it did not wait for it.
+/// Longer than any test may take, so that a test that waits for it fails.
 const GRACE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Default)]
@@ -16,20 +16,20 @@ struct Diary(Arc<Mutex<Vec<&'static str>>>);
 
 impl Diary {
     fn note(&self, line: &'static str) {
-        self.0.lock().expect("nobody panics here").push(line);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 
     fn lines(&self) -> Vec<&'static str> {
-        self.0.lock().expect("nobody panics here").clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// A consumer and a relay that note when they end.
+/// Spawns a consumer and a relay that record their end.
 fn spawn_both(process: &Process, diary: &Diary) {
     let (inputs, notes) = (process.inputs_token(), diary.clone());
     process.spawn_input("consumer", async move {
         inputs.cancelled().await;
-        // If outputs were cancelled together with inputs, the relay would overtake here.
+        // If outputs were cancelled together with inputs, the relay would end here before the consumer.
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
@@ -62,7 +62,7 @@ async fn inputs_are_drained_before_outputs() {
     let (stop, mut signals) = signals();
     let run = async {
         spawn_both(&process, &diary);
-        stop.send("asked to").expect("it listens");
+        stop.send("the test ends").expect("the receiver is alive");
         Ok(())
     };
     let exit = supervisor.supervise(run, async || next(&mut signals).await).await;
@@ -71,12 +71,12 @@ async fn inputs_are_drained_before_outputs() {
 }
 
 #[tokio::test]
-async fn a_task_that_ends_by_itself_drains_the_others_and_is_a_failure() {
+async fn a_task_that_ends_unexpectedly_is_a_failure_and_the_others_are_drained() {
     type End = fn() -> anyhow::Result<()>;
     let ends: [End; 3] = [
         || Ok(()),
-        || bail!("the broker went away"),
-        || panic!("no such partition"),
+        || bail!("the broker is unreachable"),
+        || panic!("unknown partition"),
     ];
     for end in ends {
         let supervisor = Supervisor::new("test", "0", GRACE);
@@ -93,7 +93,7 @@ async fn a_task_that_ends_by_itself_drains_the_others_and_is_a_failure() {
 }
 
 #[tokio::test]
-async fn an_output_that_ends_by_itself_is_a_failure_too() {
+async fn an_output_that_ends_unexpectedly_is_a_failure() {
     let supervisor = Supervisor::new("test", "0", GRACE);
     let (process, diary) = (supervisor.process().clone(), Diary::default());
     let run = async {
@@ -112,20 +112,20 @@ async fn an_output_that_ends_while_inputs_are_drained_is_a_failure() {
     let process = supervisor.process().clone();
     let (stop, mut signals) = signals();
     let run = async {
-        let (inputs, relay_is_gone) = (process.inputs_token(), process.outputs_token());
-        let gone = relay_is_gone.clone();
+        let (inputs, relay_ended) = (process.inputs_token(), process.outputs_token());
+        let ended = relay_ended.clone();
         process.spawn_output("relay", async move {
             inputs.cancelled().await;
-            gone.cancel();
+            ended.cancel();
             Ok(())
         });
         let inputs = process.inputs_token();
         process.spawn_input("consumer", async move {
             inputs.cancelled().await;
-            relay_is_gone.cancelled().await;
+            relay_ended.cancelled().await;
             Ok(())
         });
-        stop.send("asked to").expect("it listens");
+        stop.send("the test ends").expect("the receiver is alive");
         Ok(())
     };
     let exit = supervisor.supervise(run, async || next(&mut signals).await).await;
@@ -133,7 +133,7 @@ async fn an_output_that_ends_while_inputs_are_drained_is_a_failure() {
 }
 
 #[tokio::test]
-async fn a_service_that_cannot_start_drains_what_it_had_begun() {
+async fn a_service_that_cannot_start_drains_the_tasks_it_has_spawned() {
     let supervisor = Supervisor::new("test", "0", GRACE);
     let (process, diary) = (supervisor.process().clone(), Diary::default());
     let run = async {
@@ -141,7 +141,7 @@ async fn a_service_that_cannot_start_drains_what_it_had_begun() {
         let inputs = process.inputs_token();
         process.spawn_input("timer", async move {
             inputs.cancelled().await;
-            bail!("and this is not why")
+            bail!("a later failure")
         });
         Err(anyhow!("a topic is missing"))
     };
@@ -154,7 +154,7 @@ async fn a_service_that_cannot_start_drains_what_it_had_begun() {
 async fn a_service_can_be_stopped_while_it_starts() {
     let supervisor = Supervisor::new("test", "0", GRACE);
     let (stop, mut signals) = signals();
-    stop.send("asked to").expect("it listens");
+    stop.send("the test ends").expect("the receiver is alive");
     let exit = supervisor.supervise(pending(), async || next(&mut signals).await).await;
     assert_eq!(exit, Exit::Success);
 }
@@ -167,14 +167,14 @@ async fn a_service_without_tasks_is_a_failure() {
 }
 
 #[tokio::test]
-async fn a_task_that_hangs_is_aborted_and_the_relay_still_drained() {
+async fn a_task_that_hangs_is_aborted_and_the_relay_is_drained() {
     let supervisor = Supervisor::new("test", "0", Duration::from_secs(1));
     let (process, diary) = (supervisor.process().clone(), Diary::default());
     let (stop, mut signals) = signals();
     let run = async {
         spawn_both(&process, &diary);
         process.spawn_input("stuck", pending());
-        stop.send("asked to").expect("it listens");
+        stop.send("the test ends").expect("the receiver is alive");
         Ok(())
     };
     let exit = supervisor.supervise(run, async || next(&mut signals).await).await;
@@ -183,14 +183,14 @@ async fn a_task_that_hangs_is_aborted_and_the_relay_still_drained() {
 }
 
 #[tokio::test]
-async fn a_second_signal_does_not_wait_for_the_rest_of_the_grace_period() {
+async fn a_second_signal_ends_the_grace_period() {
     let supervisor = Supervisor::new("test", "0", GRACE);
     let process = supervisor.process().clone();
     let (stop, mut signals) = signals();
     let run = async {
         process.spawn_input("stuck", pending());
-        stop.send("asked to").expect("it listens");
-        stop.send("asked again").expect("it listens");
+        stop.send("the test ends").expect("the receiver is alive");
+        stop.send("the test ends now").expect("the receiver is alive");
         Ok(())
     };
     let begun = Instant::now();
@@ -200,7 +200,7 @@ async fn a_second_signal_does_not_wait_for_the_rest_of_the_grace_period() {
 }
 
 #[tokio::test]
-async fn a_process_is_ready_once_it_has_booted_and_until_it_drains() {
+async fn a_process_is_ready_from_its_boot_until_its_drain() {
     let supervisor = Supervisor::new("test", "0", GRACE);
     let process = supervisor.process().clone();
     let admin = Admin::bind("127.0.0.1:0".parse().expect("an address"))
@@ -211,7 +211,7 @@ async fn a_process_is_ready_once_it_has_booted_and_until_it_drains() {
 
     let (stop, mut signals) = signals();
     let run = async {
-        let starting = ask(address, "GET /ready").await;
+        let starting = send(address, "GET /ready").await;
         assert_eq!(
             (starting.status, starting.json()["phase"].as_str()),
             (503, Some("starting"))
@@ -222,19 +222,19 @@ async fn a_process_is_ready_once_it_has_booted_and_until_it_drains() {
             while !health.is_ready() {
                 tokio::task::yield_now().await;
             }
-            assert_eq!(ask(address, "GET /ready").await.status, 200);
+            assert_eq!(send(address, "GET /ready").await.status, 200);
             let postgres = health.check("postgres");
-            assert_eq!(ask(address, "GET /ready").await.status, 503);
+            assert_eq!(send(address, "GET /ready").await.status, 503);
             postgres.up();
-            assert_eq!(ask(address, "GET /ready").await.status, 200);
-            stop.send("asked to").expect("it listens");
+            assert_eq!(send(address, "GET /ready").await.status, 200);
+            stop.send("the test ends").expect("the receiver is alive");
             inputs.cancelled().await;
-            let draining = ask(address, "GET /ready").await;
+            let draining = send(address, "GET /ready").await;
             assert_eq!(
                 (draining.status, draining.json()["phase"].as_str()),
                 (503, Some("draining"))
             );
-            assert_eq!(ask(address, "GET /health").await.status, 200);
+            assert_eq!(send(address, "GET /health").await.status, 200);
             Ok(())
         });
         Ok(())

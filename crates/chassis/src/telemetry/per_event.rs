@@ -1,18 +1,18 @@
-//! A filter that is asked anew for every line.
+//! A filter that is evaluated for each event.
 
 use tracing::subscriber::Interest;
 use tracing::{Metadata, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::{Context, Filter};
 
-/// An `EnvFilter` that never says "always".
+/// An `EnvFilter` that never returns `Interest::always`.
 ///
-/// With a filter on a layer, tracing-subscriber notes the answer to `tracing::enabled!` in a thread-local. A call
-/// site that is always on does not ask again and finds the note of another one: after sqlx has asked whether a
-/// statement is worth a line, the next line of the thread is lost.
-pub(super) struct Asked(pub(super) EnvFilter);
+/// With a per-layer filter, tracing-subscriber stores the result of `tracing::enabled!` in a thread-local. A call site
+/// with `Interest::always` does not evaluate the filter again, and uses the stored result of another call site. So the
+/// event after a negative `tracing::enabled!`, which sqlx calls before it logs a statement, would be lost.
+pub(super) struct PerEvent(pub(super) EnvFilter);
 
-impl<S: Subscriber> Filter<S> for Asked
+impl<S: Subscriber> Filter<S> for PerEvent
 where
     EnvFilter: Filter<S>,
 {
@@ -37,7 +37,7 @@ where
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::sync::{Arc, Mutex};
+    use std::sync::{Arc, Mutex, PoisonError};
 
     use tracing_subscriber::layer::SubscriberExt;
     use tracing_subscriber::{Layer, fmt};
@@ -49,7 +49,7 @@ mod tests {
 
     impl io::Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("nobody panics with it").extend(bytes);
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(bytes);
             Ok(bytes.len())
         }
 
@@ -59,20 +59,21 @@ mod tests {
     }
 
     #[test]
-    fn a_line_after_a_mere_question_is_not_lost() {
+    fn an_event_after_a_negative_enabled_check_is_logged() {
         let lines = Lines::default();
         let writer = lines.clone();
         let layer = fmt::layer()
             .with_writer(move || writer.clone())
-            .with_filter(Asked(EnvFilter::new("info")));
+            .with_filter(PerEvent(EnvFilter::new("info")));
         let subscriber = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(subscriber, || {
-            let say = || tracing::error!("the line");
-            say();
+            let log = || tracing::error!("the line");
+            log();
             assert!(!tracing::enabled!(tracing::Level::TRACE));
-            say();
+            log();
         });
-        let text = String::from_utf8(lines.0.lock().expect("nobody panics with it").clone()).expect("lines are UTF-8");
+        let text =
+            String::from_utf8(lines.0.lock().unwrap_or_else(PoisonError::into_inner).clone()).expect("lines are UTF-8");
         assert_eq!(text.matches("the line").count(), 2, "{text}");
     }
 }
