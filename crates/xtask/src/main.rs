@@ -12,11 +12,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Chores of this repository.
+/// Maintenance tasks of this repository.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask")]
 enum Command {
-    /// Hold the tree against the rules that no compiler knows
+    /// Check the files against the rules that the compiler does not check
     Tidy,
     /// Compare the settings in each service's README with those that its executable reads (build first)
     Settings,
@@ -24,9 +24,9 @@ enum Command {
     Asyncapi,
     /// Write docs/messages.md from the topic table
     Messages,
-    /// Make the folder of a new service
+    /// Create the folder of a new service
     NewService {
-        /// One noun, e.g. billing
+        /// Name of the service: one noun, e.g. billing
         name: String,
     },
 }
@@ -34,27 +34,27 @@ enum Command {
 fn main() -> anyhow::Result<ExitCode> {
     match Command::parse() {
         Command::Tidy => Ok(report(&tidy::findings()?, "tidy")),
-        Command::Settings => Ok(report(&settings::findings()?, "the READMEs name every setting")),
+        Command::Settings => Ok(report(&settings::findings()?, "settings")),
         Command::Asyncapi => documents::ASYNCAPI.write().map(|()| ExitCode::SUCCESS),
         Command::Messages => documents::MESSAGES.write().map(|()| ExitCode::SUCCESS),
         Command::NewService { name } => {
-            new_service::make(&name)?;
+            new_service::create(&name)?;
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-fn report(findings: &[tidy::Finding], what: &str) -> ExitCode {
+fn report(findings: &[tidy::Finding], check: &str) -> ExitCode {
     for finding in findings {
         println!("{finding}");
     }
     match findings.len() {
         0 => {
-            println!("{what}: nothing to say");
+            println!("{check}: no findings");
             ExitCode::SUCCESS
         }
         count => {
-            println!("{what}: {count} findings");
+            println!("{check}: {count} findings");
             ExitCode::FAILURE
         }
     }

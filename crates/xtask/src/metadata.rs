@@ -1,4 +1,4 @@
-//! What Cargo says about the workspace.
+//! Metadata of the workspace, from `cargo metadata`.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -33,32 +33,32 @@ pub(crate) enum Kind {
     Build,
 }
 
-/// A package of a test: its folder, and what it depends on.
+/// A package in a test: its folder and its dependencies.
 #[cfg(test)]
-pub(crate) type Given<'a> = (&'a str, &'a [(&'a str, Option<Kind>)]);
+pub(crate) type TestPackage<'a> = (&'a str, &'a [(&'a str, Option<Kind>)]);
 
 impl Metadata {
-    /// Reads manifests only: works offline, and in a moment.
+    /// Reads the manifests. Works offline.
     pub(crate) fn read() -> anyhow::Result<Self> {
         let output = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
             .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
             .current_dir(crate::tree::root()?)
             .output()
-            .context("cargo can't be run")?;
+            .context("cannot run cargo")?;
         if !output.status.success() {
             bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
         }
-        serde_json::from_slice(&output.stdout).context("cargo metadata says something else")
+        serde_json::from_slice(&output.stdout).context("cannot parse the output of cargo metadata")
     }
 
-    /// A package's folder, from the root.
+    /// Returns the path of a package's folder from the root.
     pub(crate) fn folder(&self, package: &Package) -> String {
         let folder = package.manifest_path.parent().expect("a manifest is in a folder");
         let folder = folder.strip_prefix(&self.workspace_root).unwrap_or(folder);
         folder.to_string_lossy().into_owned()
     }
 
-    /// The packages under `services/`.
+    /// Returns the packages under `services/`.
     pub(crate) fn services(&self) -> impl Iterator<Item = &Package> {
         self.packages
             .iter()
@@ -66,8 +66,8 @@ impl Metadata {
     }
 
     #[cfg(test)]
-    pub(crate) fn of(packages: &[Given<'_>]) -> Self {
-        let package = |(folder, dependencies): &Given<'_>| Package {
+    pub(crate) fn of(packages: &[TestPackage<'_>]) -> Self {
+        let package = |(folder, dependencies): &TestPackage<'_>| Package {
             name: folder.rsplit('/').next().unwrap_or_default().to_owned(),
             manifest_path: PathBuf::from(format!("/r/{folder}/Cargo.toml")),
             dependencies: dependencies

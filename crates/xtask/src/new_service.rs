@@ -1,11 +1,11 @@
-//! `cargo xtask new-service`: a service that works, to be made into the one that is wanted.
+//! `cargo xtask new-service`: creates a working service from a template.
 
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
 
-/// A small service on Postgres, which listens to `users`. `NAME` is its name.
+/// Files of a small service on Postgres that consumes `users`. `NAME` stands for the name of the service.
 const TEMPLATE: [(&str, &str); 9] = [
     ("Cargo.toml", include_str!("../template/Cargo.toml.template")),
     ("README.md", include_str!("../template/README.md.template")),
@@ -16,10 +16,7 @@ const TEMPLATE: [(&str, &str); 9] = [
     ("src/main.rs", include_str!("../template/src/main.rs.template")),
     ("src/lib.rs", include_str!("../template/src/lib.rs.template")),
     ("src/config.rs", include_str!("../template/src/config.rs.template")),
-    (
-        "src/consumers.rs",
-        include_str!("../template/src/consumers.rs.template"),
-    ),
+    ("src/handlers.rs", include_str!("../template/src/handlers.rs.template")),
     ("src/store.rs", include_str!("../template/src/store.rs.template")),
     (
         "tests/service.rs",
@@ -27,15 +24,16 @@ const TEMPLATE: [(&str, &str); 9] = [
     ),
 ];
 
-pub(crate) fn make(name: &str) -> anyhow::Result<()> {
+/// Creates the folder of a service, and updates `Cargo.lock`.
+pub(crate) fn create(name: &str) -> anyhow::Result<()> {
     ensure!(
         name.starts_with(|c: char| c.is_ascii_lowercase())
             && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()),
-        "{name} is no name for a service: one noun in lower case, which is its package, its consumer group and its ce_source"
+        "{name} is not a valid name: use one noun in lower case, which becomes the package, the consumer group and the ce_source"
     );
     let services = crate::tree::root()?.join("services");
     let folder = services.join(name);
-    ensure!(!folder.exists(), "services/{name} is there already");
+    ensure!(!folder.exists(), "services/{name} already exists");
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .context("the clock is before 1970")?;
@@ -43,18 +41,18 @@ pub(crate) fn make(name: &str) -> anyhow::Result<()> {
         let path = folder.join(path);
         std::fs::create_dir_all(path.parent().expect("a file is in a folder"))
             .and_then(|()| std::fs::write(&path, text))
-            .with_context(|| format!("{} can't be written", path.display()))?;
+            .with_context(|| format!("cannot write {}", path.display()))?;
         println!("{}", path.strip_prefix(&services).unwrap_or(&path).display());
     }
-    // Builds are `--locked`, and the order of imports depends on the name.
+    // Builds use `--locked`, and the order of imports depends on the name.
     cargo(&["update", "--workspace", "--offline", "--quiet"])?;
     cargo(&["fmt", "--package", name])?;
     println!(
-        "\nIt works: `scripts/test -p {name}`. Make it what it is to be, then:
+        "\nThe service works: `scripts/test -p {name}`. Next, adapt it, and add:
   - its messages: schemas/, crates/contracts (README.md, \"Add a record\")
   - its database and role: deploy/postgres/databases.sql, scripts/stack
-  - where it runs: docker-compose.yml, k8s/{name}/, deploy/compose/prometheus.yml, SERVICES in tests/src/system.rs
-`cargo xtask tidy` and `scripts/lint-deploy` say what is forgotten."
+  - its deployment: docker-compose.yml, k8s/{name}/, deploy/compose/prometheus.yml, SERVICES in tests/src/system.rs
+`cargo xtask tidy` and `scripts/lint-deploy` report what is missing."
     );
     Ok(())
 }
@@ -64,7 +62,7 @@ fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
         .args(arguments)
         .current_dir(crate::tree::root()?)
         .status()
-        .context("cargo can't be run")?;
+        .context("cannot run cargo")?;
     ensure!(status.success(), "cargo {}: {status}", arguments.join(" "));
     Ok(())
 }
@@ -79,12 +77,14 @@ fn files(name: &str, date: &str) -> Vec<(String, String)> {
     TEMPLATE.into_iter().map(file).collect()
 }
 
-/// `YYYYMMDD` of a day since 1970.
+/// Formats a day since 1970-01-01 as `YYYYMMDD`.
 fn date(day: u64) -> String {
     let day = i32::try_from(day)
         .ok()
         .and_then(|day| contracts::Date::from_days(day).ok());
-    day.expect("a clock of this millennium").to_string().replace('-', "")
+    day.expect("the clock is in the supported range")
+        .to_string()
+        .replace('-', "")
 }
 
 #[cfg(test)]
@@ -95,9 +95,9 @@ mod tests {
     use crate::tree::Tree;
 
     #[test]
-    fn a_new_service_keeps_the_rules() {
-        let made = files("billing", "20260301");
-        let placed: Vec<_> = made
+    fn a_new_service_complies_with_the_rules() {
+        let created = files("billing", "20260301");
+        let placed: Vec<_> = created
             .iter()
             .map(|(path, text)| (format!("services/billing/{path}"), text))
             .collect();
@@ -108,22 +108,23 @@ mod tests {
         let metadata = Metadata::of(&[("services/billing", &[])]);
         assert_found(&of_files(&metadata, &Tree::of(&placed)), &[]);
         assert!(
-            made.iter()
+            created
+                .iter()
                 .all(|(path, text)| !path.contains("DATE") && !text.contains("NAME"))
         );
-        assert_eq!(made[2].0, "migrations/20260301000001_members.sql");
+        assert_eq!(created[2].0, "migrations/20260301000001_members.sql");
     }
 
     #[test]
-    fn names_that_are_none_and_services_that_are_there_are_refused() {
+    fn invalid_names_and_existing_services_are_rejected() {
         for name in ["", "Billing", "bill-ing", "../user", "2nd"] {
-            assert!(make(name).is_err(), "{name}");
+            assert!(create(name).is_err(), "{name}");
         }
-        assert!(make("user").is_err_and(|error| error.to_string().contains("there already")));
+        assert!(create("user").is_err_and(|error| error.to_string().contains("already exists")));
     }
 
     #[test]
-    fn days_are_dates() {
+    fn days_are_formatted_as_dates() {
         assert_eq!([date(0), date(20_513)], ["19700101", "20260301"]);
     }
 }

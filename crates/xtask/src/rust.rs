@@ -1,6 +1,6 @@
-//! Just enough of Rust's lexical structure to look for code and not for talk about code.
+//! A minimal lexer of Rust, so that rules apply to code and not to comments and literals.
 
-/// The text with comments and the contents of literals blanked, line by line as before.
+/// Replaces comments and literals by spaces. Keeps the line breaks.
 pub(crate) fn code(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut code = bytes.to_vec();
@@ -39,7 +39,7 @@ pub(crate) fn code(text: &str) -> String {
     String::from_utf8(code).expect("only whole literals and comments are blanked")
 }
 
-/// The identifiers of a piece of code, each with what stands before and after it.
+/// Returns the identifiers of a piece of code, each with the text before and after it.
 pub(crate) fn words(code: &str) -> impl Iterator<Item = (&str, &str, &str)> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -52,7 +52,7 @@ pub(crate) fn words(code: &str) -> impl Iterator<Item = (&str, &str, &str)> {
     })
 }
 
-/// How many lines come before the tests at the end.
+/// Returns the number of lines before the tests at the end.
 pub(crate) fn lines_before_tests(code: &str) -> usize {
     let lines: Vec<_> = code.lines().collect();
     let tests = lines
@@ -76,7 +76,7 @@ fn line_end(bytes: &[u8], at: usize) -> usize {
         .map_or(bytes.len(), |length| at + length)
 }
 
-/// Block comments nest.
+/// Returns the end of a block comment, which may contain others.
 fn comment_end(bytes: &[u8], mut at: usize) -> usize {
     let mut depth = 0;
     while at < bytes.len() {
@@ -96,7 +96,8 @@ fn comment_end(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// `r"…"`, `r#"…"#`, `br"…"`, `cr"…"`, and `b"…"`, `c"…"`. A raw identifier is none.
+/// Returns the end of a literal with a prefix (`r"…"`, `r#"…"#`, `br"…"`, `cr"…"`, `b"…"`, `c"…"`), or `None` if there is
+/// none at this position, e.g. because it is a raw identifier.
 fn raw_string_end(bytes: &[u8], at: usize) -> Option<usize> {
     let letters = bytes[at..]
         .iter()
@@ -150,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn comments_and_literals_are_blanked_and_code_stays() {
+    fn comments_and_literals_are_blanked_and_code_is_kept() {
         let cases = [
             ("a // b\nc", "a     \nc"),
             ("a /* b /* c */ d */ e", "a                   e"),
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn tests_at_the_end_do_not_count() {
+    fn tests_at_the_end_are_not_counted() {
         assert_eq!(lines_before_tests("a\nb\n#[cfg(test)]\nmod tests {\n}\n"), 2);
         assert_eq!(lines_before_tests("a\n#[cfg(test)]\nfn b() {}\n"), 3);
     }

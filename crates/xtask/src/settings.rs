@@ -1,4 +1,5 @@
-//! `cargo xtask settings`: the section "Settings" of a service's README against what its executable reads.
+//! `cargo xtask settings`: compares the section "Settings" of each service's README with the settings that its executable
+//! reads.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -9,7 +10,7 @@ use crate::metadata::Metadata;
 use crate::tidy::Finding;
 use crate::tree::Tree;
 
-/// Describes the settings that every service has; a service's README need not repeat them.
+/// README that describes the settings of every service. The READMEs of services need not repeat them.
 const EVERY_SERVICE: &str = "crates/chassis/README.md";
 
 pub(crate) fn findings() -> anyhow::Result<Vec<Finding>> {
@@ -24,7 +25,7 @@ pub(crate) fn findings() -> anyhow::Result<Vec<Finding>> {
             .arg("settings")
             .env_clear()
             .output()
-            .with_context(|| format!("{} can't be run: `cargo build --bins` first", program.display()))?;
+            .with_context(|| format!("cannot run {}; run `cargo build --bins` first", program.display()))?;
         if !output.status.success() {
             bail!("{} settings: {}", service.name, output.status);
         }
@@ -49,8 +50,8 @@ fn compare(
                 readme,
                 0,
                 format!(
-                    "{name} is read, and the section \"Settings\" does not name it: who runs the \
-                                         service would not know"
+                    "the service reads {name}, but the section \"Settings\" does not describe it, so operators would \
+                     not know it"
                 ),
             )
         });
@@ -58,13 +59,13 @@ fn compare(
         Finding::new(
             readme,
             0,
-            format!("the section \"Settings\" names {name}, which nothing reads: setting it does nothing"),
+            format!("the section \"Settings\" describes {name}, which the service does not read, so it has no effect"),
         )
     });
     missing.chain(stale).collect()
 }
 
-/// The names that the command `settings` prints, one a line with a description.
+/// Returns the names that the command `settings` prints, one per line with a description.
 fn read(output: &str) -> BTreeSet<String> {
     output
         .lines()
@@ -73,7 +74,7 @@ fn read(output: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Every `NAME` in the section "Settings", be it in a table or in a sentence.
+/// Returns every `NAME` in the section "Settings", in tables and in sentences.
 fn documented(readme: &str) -> BTreeSet<String> {
     let section = readme.split_once("\n## Settings\n").map_or("", |(_, section)| section);
     let section = section.split("\n## ").next().unwrap_or_default();
@@ -93,7 +94,7 @@ mod tests {
     use super::*;
     use crate::tidy::assert_found;
 
-    const README: &str = "# user\n`GET` is no setting.\n\n## Settings\n\nBeside `user settings`: `DATABASE_URL`.\n\n\
+    const README: &str = "# user\n`GET` is not a setting.\n\n## Settings\n\nBeside `user settings`: `DATABASE_URL`.\n\n\
                           | `BATCH_SIZE` | 500 | `classic` |\n\n## Tests\n\n`OTHER`\n";
 
     fn names(names: &[&str]) -> BTreeSet<String> {
@@ -111,17 +112,17 @@ mod tests {
     }
 
     #[test]
-    fn a_readme_names_what_is_read_and_nothing_else() {
+    fn a_readme_describes_exactly_the_settings_that_are_read() {
         let shared = names(&["LOG_FORMAT"]);
         let found = |read: &[&str]| compare("r", &documented(README), &names(read), &shared);
         assert_found(&found(&["DATABASE_URL", "BATCH_SIZE", "LOG_FORMAT"]), &[]);
         assert_found(
             &found(&["DATABASE_URL", "BATCH_SIZE", "SMTP_URL"]),
-            &["r: SMTP_URL is read"],
+            &["r: the service reads SMTP_URL"],
         );
         assert_found(
             &found(&["DATABASE_URL"]),
-            &["r: the section \"Settings\" names BATCH_SIZE"],
+            &["r: the section \"Settings\" describes BATCH_SIZE"],
         );
     }
 }

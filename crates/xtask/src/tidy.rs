@@ -1,4 +1,4 @@
-//! `cargo xtask tidy`: rules with a reason each. CONTRIBUTING.md and ARCHITECTURE.md say more.
+//! `cargo xtask tidy`: rules, each with a reason. See CONTRIBUTING.md and ARCHITECTURE.md.
 
 mod adr;
 mod dependencies;
@@ -8,7 +8,7 @@ mod environment;
 mod layout;
 mod links;
 mod lock;
-mod places;
+mod machine_paths;
 mod schemas;
 mod statements;
 
@@ -17,11 +17,11 @@ use std::fmt;
 use crate::metadata::Metadata;
 use crate::tree::Tree;
 
-/// A place that breaks a rule, and why there is the rule.
+/// A violation of a rule. The message states the reason for the rule.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Finding {
     path: String,
-    /// 0: the whole file.
+    /// Line number from 1; 0 stands for the whole file.
     line: usize,
     message: String,
 }
@@ -45,7 +45,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Everything that breaks a rule.
+/// Returns all violations of the rules.
 pub(crate) fn findings() -> anyhow::Result<Vec<Finding>> {
     let tree = Tree::read()?;
     let mut findings = of_files(&Metadata::read()?, &tree);
@@ -56,14 +56,14 @@ pub(crate) fn findings() -> anyhow::Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// What can be held against a part of the tree too.
+/// Checks the rules that also apply to a part of the tree.
 pub(crate) fn of_files(metadata: &Metadata, tree: &Tree) -> Vec<Finding> {
     [
         dependencies::check(metadata, tree),
         layout::check(metadata, tree),
         domain::check(metadata, tree),
         environment::check(tree),
-        places::check(tree),
+        machine_paths::check(tree),
         adr::check(tree),
         links::check(tree),
         statements::check(tree),
@@ -76,7 +76,7 @@ fn messages(findings: &[Finding]) -> Vec<String> {
     findings.iter().map(ToString::to_string).collect()
 }
 
-/// Each finding begins as expected, and there is no other one.
+/// Asserts that each finding begins as expected, and that there are no others.
 #[cfg(test)]
 #[track_caller]
 pub(crate) fn assert_found(findings: &[Finding], expected: &[&str]) {

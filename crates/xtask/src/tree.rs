@@ -1,12 +1,13 @@
-//! The files that git has, or would take.
+//! The files of the repository: tracked ones, and new ones that are not ignored.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
 
-/// The root of the repository in which this runs. Not the one in which it was compiled: checkouts may share a target
-/// folder.
+/// Returns the root of the repository in which this runs.
+///
+/// It may differ from that in which this was compiled, because worktrees may share a target folder.
 pub(crate) fn root() -> anyhow::Result<PathBuf> {
     let path = git(Path::new("."), &["rev-parse", "--show-toplevel"])?;
     Ok(PathBuf::from(path.trim_end()))
@@ -17,7 +18,7 @@ fn git(folder: &Path, arguments: &[&str]) -> anyhow::Result<String> {
         .args(arguments)
         .current_dir(folder)
         .output()
-        .context("git can't be run")?;
+        .context("cannot run git")?;
     if !output.status.success() {
         bail!(
             "git {}: {}",
@@ -35,21 +36,21 @@ pub(crate) struct Tree {
 
 #[derive(Debug)]
 pub(crate) struct File {
-    /// From the root, with `/`.
+    /// Path from the root, with `/`.
     pub(crate) path: String,
     pub(crate) text: String,
 }
 
 impl Tree {
-    /// Tracked files, and new ones that are not ignored: a file is checked before it is committed. What is no text is
-    /// left out.
+    /// Reads the tracked files, and new ones that are not ignored, so that files are checked before they are committed.
+    /// Skips files that are not UTF-8.
     pub(crate) fn read() -> anyhow::Result<Self> {
         let root = root()?;
         let listing = git(&root, &["ls-files", "--cached", "--others", "--exclude-standard", "-z"])?;
         let mut paths: Vec<_> = listing.split_terminator('\0').map(str::to_owned).collect();
         paths.sort();
         paths.dedup();
-        // Deleted files are listed until that is committed.
+        // git lists deleted files until the deletion is staged.
         let files = paths.into_iter().filter_map(|path| {
             let text = std::fs::read_to_string(root.join(&path)).ok()?;
             Some(File { path, text })
@@ -69,7 +70,7 @@ impl Tree {
         self.files().find(|file| file.path == path)
     }
 
-    /// Whether there is such a file or folder.
+    /// Returns `true` if the file or folder exists.
     pub(crate) fn has(&self, path: &str) -> bool {
         let folder = format!("{path}/");
         path.is_empty()
@@ -91,7 +92,7 @@ impl Tree {
 }
 
 impl File {
-    /// Lines with their numbers, from 1.
+    /// Returns the lines with their numbers, counted from 1.
     pub(crate) fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
         self.text.lines().zip(1..).map(|(line, number)| (number, line))
     }

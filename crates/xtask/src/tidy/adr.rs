@@ -1,4 +1,4 @@
-//! Decisions are numbered 1, 2, 3… without gaps.
+//! Rule: decision records are numbered 1, 2, 3… without gaps.
 
 use super::Finding;
 use crate::tree::Tree;
@@ -22,14 +22,14 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
             findings.push(Finding::new(
                 path,
                 0,
-                "a decision is NNNN-what-was-decided.md: others refer to its number",
+                "a decision record is named NNNN-title.md, because other documents refer to its number",
             ));
             continue;
         };
         if number != last + 1 {
             let message = format!(
-                "after {last:04} comes {:04}: others refer to decisions by number, so none is left out, used twice or \
-                 deleted; a decision that holds no more is superseded",
+                "expected {:04} after {last:04}: numbers have no gaps or duplicates, because other documents refer to \
+                 them; supersede an outdated decision instead of deleting it",
                 last + 1
             );
             findings.push(Finding::new(path, 0, message));
@@ -52,24 +52,30 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_no_gaps_and_are_used_once() {
+    fn gaps_and_duplicate_numbers_are_found() {
         assert_found(&found(&["0001-a.md", "0002-b.md", "README.md"]), &[]);
         assert_found(
             &found(&["0001-a.md", "0003-b.md"]),
-            &["docs/adr/0003-b.md: after 0001 comes 0002"],
+            &["docs/adr/0003-b.md: expected 0002 after 0001"],
         );
         assert_found(
             &found(&["0001-a.md", "0001-b.md"]),
-            &["docs/adr/0001-b.md: after 0001 comes 0002"],
+            &["docs/adr/0001-b.md: expected 0002 after 0001"],
         );
-        assert_found(&found(&["0002-a.md"]), &["docs/adr/0002-a.md: after 0000 comes 0001"]);
+        assert_found(
+            &found(&["0002-a.md"]),
+            &["docs/adr/0002-a.md: expected 0001 after 0000"],
+        );
     }
 
     #[test]
-    fn every_decision_has_a_number() {
+    fn decisions_without_a_number_are_found() {
         assert_found(
             &found(&["kafka.md", "01-a.md"]),
-            &["docs/adr/01-a.md: a decision is", "docs/adr/kafka.md: a decision is"],
+            &[
+                "docs/adr/01-a.md: a decision record is",
+                "docs/adr/kafka.md: a decision record is",
+            ],
         );
     }
 }

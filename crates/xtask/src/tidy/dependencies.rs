@@ -1,52 +1,56 @@
-//! Who may depend on whom.
+//! Rule: crates depend only on the crates that are listed for them.
 
 use super::Finding;
 use crate::metadata::{Kind, Metadata};
 use crate::tree::Tree;
 
-/// What each crate may know of the workspace, and why no more.
+/// Workspace crates on which each crate may depend, with the reason for the limit.
 const CRATES: [(&str, &[&str], &str); 8] = [
     (
         "chassis",
         &[],
-        "chassis is a leaf: it knows no message, no store and no Kafka",
+        "chassis is a leaf, independent of messages, stores and Kafka",
     ),
-    ("contracts", &[], "contracts is what everything else is built on"),
+    (
+        "contracts",
+        &[],
+        "contracts is a leaf, on which all other crates are built",
+    ),
     (
         "messaging",
         &["chassis", "contracts"],
-        "messaging knows no database: that is the Ledger trait's",
+        "messaging is independent of databases, which implement the Ledger trait",
     ),
     (
         "postgres",
         STORE,
-        "a store knows the messaging that it serves, and no other store and no service",
+        "a store implements traits of messaging, and is independent of other stores and of services",
     ),
     (
         "mongo",
         STORE,
-        "a store knows the messaging that it serves, and no other store and no service",
+        "a store implements traits of messaging, and is independent of other stores and of services",
     ),
     (
         "testing",
         &["chassis", "contracts", "messaging", "mongo", "postgres"],
-        "testing serves every service alike",
+        "testing is independent of services, because all of them use it",
     ),
     (
         "cli",
         &["chassis", "contracts", "messaging"],
-        "the command speaks to Kafka, and works while services are down",
+        "the CLI uses only Kafka, so that it works while services are down",
     ),
     (
         "xtask",
         &["contracts"],
-        "chores know the topic table, and nothing that runs",
+        "maintenance tasks use the topic table, but no code that runs in production",
     ),
 ];
 const STORE: &[&str] = &["chassis", "contracts", "messaging"];
 const SERVICE: &[&str] = &["chassis", "contracts", "messaging", "mongo", "postgres"];
-/// The top: it tests and measures the whole, and nothing depends on it.
-const TOP: &str = "tests";
+/// Folder of the end-to-end tests, which may depend on all crates, and on which no crate may depend.
+const END_TO_END: &str = "tests";
 
 pub(crate) fn check(metadata: &Metadata, tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -58,11 +62,11 @@ pub(crate) fn check(metadata: &Metadata, tree: &Tree) -> Vec<Finding> {
             Some((_, allowed, reason)) => (Some(*allowed), *reason),
             None if folder.starts_with("services/") => (
                 Some(SERVICE),
-                "services never depend on services: they talk through Kafka alone",
+                "services do not depend on other services, because they communicate only through Kafka",
             ),
-            None if folder == TOP => (None, "it is not for what is built"),
+            None if folder == END_TO_END => (None, "it is only for tests"),
             None => {
-                let message = "nobody has said what this crate may depend on: do so in xtask's tidy/dependencies.rs";
+                let message = "the crate has no rule for its dependencies: add one to xtask's tidy/dependencies.rs";
                 findings.push(Finding::new(manifest, 0, message));
                 continue;
             }
@@ -77,7 +81,8 @@ pub(crate) fn check(metadata: &Metadata, tree: &Tree) -> Vec<Finding> {
             let message = match (name, dependency.kind) {
                 ("testing", Some(Kind::Dev)) if !is_leaf => continue,
                 ("testing", _) if !is_leaf => {
-                    "testing is a dev-dependency: what ships must not contain what makes databases and breaks things"
+                    "testing must be a dev-dependency, because releases must not contain code that creates databases \
+                     and simulates failures"
                         .to_owned()
                 }
                 _ => format!("{} must not depend on {name}: {reason}", package.name),
@@ -87,7 +92,7 @@ pub(crate) fn check(metadata: &Metadata, tree: &Tree) -> Vec<Finding> {
         if let Some(file) = tree.get(&manifest)
             && !file.text.contains("[lints]\nworkspace = true")
         {
-            let message = "`[lints] workspace = true` is missing: clippy would hold this crate to nothing";
+            let message = "`[lints] workspace = true` is missing, so clippy would not check the workspace's lints";
             findings.push(Finding::new(&manifest, 0, message));
         }
     }
@@ -97,18 +102,18 @@ pub(crate) fn check(metadata: &Metadata, tree: &Tree) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metadata::Given;
+    use crate::metadata::TestPackage;
     use crate::tidy::assert_found;
 
-    fn found(packages: &[Given<'_>]) -> Vec<Finding> {
+    fn found(packages: &[TestPackage<'_>]) -> Vec<Finding> {
         check(&Metadata::of(packages), &Tree::default())
     }
 
-    const CONTRACTS: Given<'_> = ("crates/contracts", &[]);
-    const TESTING: Given<'_> = ("crates/testing", &[("contracts", None)]);
+    const CONTRACTS: TestPackage<'_> = ("crates/contracts", &[]);
+    const TESTING: TestPackage<'_> = ("crates/testing", &[("contracts", None)]);
 
     #[test]
-    fn a_service_may_use_the_crates_and_test_with_testing() {
+    fn a_service_may_depend_on_crates_and_in_tests_on_testing() {
         let user = (
             "services/user",
             &[("contracts", None), ("serde", None), ("testing", Some(Kind::Dev))][..],
@@ -122,13 +127,13 @@ mod tests {
             let found = found(&[("services/user", &[("event", kind)]), ("services/event", &[])]);
             assert_found(
                 &found,
-                &["services/user/Cargo.toml: user must not depend on event: services never"],
+                &["services/user/Cargo.toml: user must not depend on event: services do not"],
             );
         }
     }
 
     #[test]
-    fn dependencies_point_one_way() {
+    fn dependencies_against_the_direction_are_found() {
         let found = found(&[
             ("crates/contracts", &[("chassis", None)]),
             ("crates/chassis", &[("contracts", Some(Kind::Dev))]),
@@ -153,20 +158,20 @@ mod tests {
     }
 
     #[test]
-    fn testing_is_never_a_normal_dependency_and_a_leaf_has_none() {
+    fn testing_as_a_normal_dependency_or_of_a_leaf_is_found() {
         let leaf = ("crates/contracts", &[("testing", Some(Kind::Dev))][..]);
         let found = found(&[TESTING, ("services/user", &[("testing", None)]), leaf]);
         assert_found(
             &found,
             &[
-                "services/user/Cargo.toml: testing is a dev-dependency",
+                "services/user/Cargo.toml: testing must be a dev-dependency",
                 "crates/contracts/Cargo.toml: contracts must not depend on testing",
             ],
         );
     }
 
     #[test]
-    fn the_end_to_end_tests_know_everything_and_nobody_knows_them() {
+    fn end_to_end_tests_depend_on_all_crates_and_no_crate_on_them() {
         let top = (
             "tests",
             &[("user", None), ("cli", None), ("testing", Some(Kind::Dev))][..],
@@ -177,10 +182,10 @@ mod tests {
     }
 
     #[test]
-    fn a_new_crate_has_to_be_placed() {
+    fn a_crate_without_a_rule_is_found() {
         assert_found(
             &found(&[("crates/extras", &[])]),
-            &["crates/extras/Cargo.toml: nobody has said"],
+            &["crates/extras/Cargo.toml: the crate has no rule"],
         );
     }
 

@@ -1,4 +1,4 @@
-//! The documents that are made from the topic table say what it says today.
+//! Rule: the generated documents match the topic table.
 
 use super::Finding;
 use crate::documents::{self, Document};
@@ -20,7 +20,7 @@ fn differs(tree: &Tree, document: &Document) -> Option<Finding> {
     let lines = found.unwrap_or_default().lines().zip(expected.lines());
     let line = lines.take_while(|(found, expected)| found == expected).count() + 1;
     let message = format!(
-        "it is not what the topic table makes of it today; `{}` writes it anew: who reads it trusts it",
+        "the document does not match the topic table, so readers would be misled; run `{}`",
         document.command
     );
     Some(Finding::new(document.path, line, message))
@@ -38,7 +38,7 @@ mod tests {
     };
 
     #[test]
-    fn a_document_that_says_something_else_is_found() {
+    fn an_outdated_document_is_found() {
         let found = |text: &str| {
             differs(&Tree::of(&[("docs/x.md", text)]), &DOCUMENT)
                 .into_iter()
@@ -47,14 +47,14 @@ mod tests {
         assert_found(&found("a\nb\n"), &[]);
         assert_found(
             &found("a\nc\n"),
-            &["docs/x.md:2: it is not what the topic table makes of it"],
+            &["docs/x.md:2: the document does not match the topic table"],
         );
-        assert_found(&found("a\nb\nc\n"), &["docs/x.md:3: it is not"]);
+        assert_found(&found("a\nb\nc\n"), &["docs/x.md:3: the document does not match"]);
     }
 
     #[test]
-    fn a_document_that_is_missing_is_found() {
+    fn a_missing_document_is_found() {
         let found: Vec<_> = differs(&Tree::of(&[]), &DOCUMENT).into_iter().collect();
-        assert_found(&found, &["docs/x.md:1: it is not"]);
+        assert_found(&found, &["docs/x.md:1: the document does not match"]);
     }
 }

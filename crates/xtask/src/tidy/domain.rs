@@ -1,25 +1,25 @@
-//! A service's `domain` is boring: no async, clock, randomness, SQL or serde.
+//! Rule: the `domain` module of a service uses no async, clock, randomness, SQL or serde.
 
 use super::Finding;
 use crate::metadata::{Metadata, Package};
 use crate::rust;
 use crate::tree::{File, Tree};
 
-/// Other crates that it may name: plain types.
+/// Crates that a domain may use, because they have plain types.
 const PLAIN: [&str; 2] = ["contracts", "uuid"];
 
-/// Parts of `std` that are the world outside.
-const OUTSIDE: [&str; 7] = ["env", "fs", "io", "net", "process", "sync::mpsc", "thread"];
+/// Modules of `std` with side effects.
+const SIDE_EFFECTS: [&str; 7] = ["env", "fs", "io", "net", "process", "sync::mpsc", "thread"];
 
 const WORDS: [(&str, &str); 8] = [
-    ("async", "it waits for nothing"),
-    ("await", "it waits for nothing"),
-    ("now", "the time arrives with the command"),
-    ("now_v7", "new ids arrive with the command"),
-    ("new_v4", "new ids arrive with the command"),
-    ("Instant", "the time arrives with the command"),
-    ("SystemTime", "the time arrives with the command"),
-    ("println", "it says nothing but domain events"),
+    ("async", "they do not wait"),
+    ("await", "they do not wait"),
+    ("now", "the command contains the time"),
+    ("now_v7", "the command contains new ids"),
+    ("new_v4", "the command contains new ids"),
+    ("Instant", "the command contains the time"),
+    ("SystemTime", "the command contains the time"),
+    ("println", "their only output is domain events"),
 ];
 
 pub(crate) fn check(metadata: &Metadata, tree: &Tree) -> Vec<Finding> {
@@ -48,32 +48,32 @@ fn check_file(service: &Package, file: &File) -> Vec<Finding> {
     for (line, number) in code.lines().zip(1..) {
         let message = rust::words(line).find_map(|(before, word, after)| {
             let is_root = !before.ends_with("::") && !before.ends_with('.');
-            let leads_on = after.starts_with("::") || (before.trim_end().ends_with("use") && after.starts_with(';'));
-            // Its derives come from `state!`.
-            if word == "serde"
-                || is_root && leads_on && crates.iter().any(|name| name == word) && !PLAIN.contains(&word)
+            let is_path = after.starts_with("::") || (before.trim_end().ends_with("use") && after.starts_with(';'));
+            // `serde` is never needed, because `state!` generates the derives.
+            if word == "serde" || is_root && is_path && crates.iter().any(|name| name == word) && !PLAIN.contains(&word)
             {
                 return Some(format!(
-                    "`{word}`: a domain names `contracts`, `uuid` and `std`, so that it is tested in microseconds"
+                    "`{word}`: a domain uses only `contracts`, `uuid` and `std`, so that its tests take microseconds"
                 ));
             }
             let path = |root: &str| before.ends_with(root).then(|| format!("{word}{after}"));
             if let Some(path) = path("std::")
-                && OUTSIDE.iter().any(|outside| path.starts_with(outside))
+                && SIDE_EFFECTS.iter().any(|module| path.starts_with(module))
             {
                 return Some(format!(
-                    "`std::{word}`: a domain knows no world outside; what it needs arrives with the command"
+                    "`std::{word}`: a domain has no side effects; the command contains all that it needs"
                 ));
             }
             if path("crate::").is_some() && word != "domain" {
                 return Some(format!(
-                    "`crate::{word}`: what a domain needs, it has: main → api | consumers → store → domain"
+                    "`crate::{word}`: a domain uses no other module, because dependencies go main → api | handlers → \
+                     store → domain"
                 ));
             }
-            // `now` as a name is what a command's time may be called.
-            let called = word != "now" || before.ends_with("::");
-            let (_, reason) = WORDS.iter().find(|(forbidden, _)| *forbidden == word && called)?;
-            Some(format!("`{word}`: a domain is two pure functions; {reason}"))
+            // A variable may be named `now`. Only the function is forbidden.
+            let is_forbidden = word != "now" || before.ends_with("::");
+            let (_, reason) = WORDS.iter().find(|(forbidden, _)| *forbidden == word && is_forbidden)?;
+            Some(format!("`{word}`: a domain consists of pure functions; {reason}"))
         });
         findings.extend(message.map(|message| Finding::new(&file.path, number, message)));
     }
@@ -105,7 +105,7 @@ mod tests {
     const PATH: &str = "services/user/src/domain/form.rs";
 
     #[test]
-    fn a_boring_domain_is_left_alone() {
+    fn a_pure_domain_has_no_findings() {
         let text = "use std::collections::HashMap;\nuse contracts::{Date, Timestamp};\nuse uuid::Uuid;\n\
                     use super::form;\nuse crate::domain::Roster;\n// async, sqlx::query\n\
                     fn is_open(now: Timestamp) -> bool { self.tokio.len() < \"serde\".len() }\n";
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn other_crates_are_not_named() {
+    fn other_crates_are_found() {
         for line in [
             "use sqlx::query;",
             "use sqlx;",
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_world_outside_is_not_asked() {
+    fn side_effects_are_found() {
         for line in [
             "async fn f() {}",
             "Timestamp::now()",

@@ -1,10 +1,10 @@
-//! The environment is read once, by `chassis::settings`.
+//! Rule: the environment is read once, through `chassis::settings`.
 
 use super::Finding;
 use crate::rust;
 use crate::tree::Tree;
 
-/// What runs in production, and finds its settings in a struct.
+/// Folders of code that runs in production and gets its settings from a struct.
 const FOLDERS: [&str; 4] = [
     "crates/contracts/src/",
     "crates/messaging/src/",
@@ -22,8 +22,8 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
         }
         for (line, number) in rust::code(&file.text).lines().zip(1..) {
             if rust::words(line).any(|(before, word, _)| before.ends_with("env::") && READS.contains(&word)) {
-                let message = "the environment is read once, through `chassis::settings`: so all that is wrong is said at \
-                               the start, and `settings` lists every variable";
+                let message = "read the environment through `chassis::settings`, so that all problems are reported at \
+                               the start, and the command `settings` lists every variable";
                 findings.push(Finding::new(&file.path, number, message));
             }
         }
@@ -37,7 +37,7 @@ mod tests {
     use crate::tidy::assert_found;
 
     #[test]
-    fn a_service_reads_no_variable_by_itself() {
+    fn direct_reads_of_the_environment_are_found() {
         let text = "// env::var\nlet x = std::env::var(\"X\");\nlet y = env!(\"CARGO_PKG_VERSION\");\n";
         let files = [
             ("services/user/src/config.rs", text),
@@ -46,8 +46,8 @@ mod tests {
             ("crates/testing/src/env.rs", text),
         ];
         let expected = [
-            "services/user/src/config.rs:2: the environment",
-            "crates/postgres/src/lib.rs:2: the environment",
+            "services/user/src/config.rs:2: read the environment",
+            "crates/postgres/src/lib.rs:2: read the environment",
         ];
         assert_found(&check(&Tree::of(&files)), &expected);
     }

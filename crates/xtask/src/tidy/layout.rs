@@ -1,16 +1,17 @@
-//! How crates, modules and files are laid out.
+//! Rules for the layout of crates, modules and files.
 
 use super::Finding;
 use crate::metadata::Metadata;
 use crate::rust;
 use crate::tree::{File, Tree};
 
-const LONGEST: usize = 600;
+/// Maximum number of lines of a file, without its tests.
+const MAX_LINES: usize = 600;
 /// Files that may be longer, each with its reason.
 const LONGER: &[(&str, &str)] = &[];
 
-/// Says nothing about what is inside.
-const NO_NAMES: [&str; 6] = ["common", "helper", "helpers", "misc", "util", "utils"];
+/// Module names that do not describe the content.
+const VAGUE_NAMES: [&str; 6] = ["common", "helper", "helpers", "misc", "util", "utils"];
 
 pub(crate) fn check(metadata: &Metadata, tree: &Tree) -> Vec<Finding> {
     let mut findings = readmes(metadata, tree);
@@ -24,7 +25,7 @@ pub(crate) fn check(metadata: &Metadata, tree: &Tree) -> Vec<Finding> {
         Finding::new(
             *path,
             0,
-            "it is not there any more: take it from the list of longer files in tidy/layout.rs",
+            "the file does not exist: remove it from the list of longer files in tidy/layout.rs",
         )
     }));
     findings
@@ -39,8 +40,8 @@ fn readmes(metadata: &Metadata, tree: &Tree) -> Vec<Finding> {
         }
         let readme = format!("{folder}/README.md");
         if !tree.has(&readme) {
-            let message =
-                "it is missing: it says what the crate is in one sentence, and what it never knows in the next";
+            let message = "the README is missing: it states in one sentence what the crate is, and in the next what it \
+                           must not depend on";
             findings.push(Finding::new(readme, 0, message));
         }
         let root = ["src/lib.rs", "src/main.rs"].map(|file| format!("{folder}/{file}"));
@@ -48,8 +49,8 @@ fn readmes(metadata: &Metadata, tree: &Tree) -> Vec<Finding> {
         if let Some(root) = root
             && !root.text.starts_with("#![doc = include_str!(\"../README.md\")]\n")
         {
-            let message = "it does not begin with `#![doc = include_str!(\"../README.md\")]`: the README is the crate's \
-                           docs, so that there is one text, and its examples are tested";
+            let message = "the file does not begin with `#![doc = include_str!(\"../README.md\")]`: the README is the \
+                           crate's documentation, so that there is only one text, and its examples are tested";
             findings.push(Finding::new(&root.path, 1, message));
         }
     }
@@ -60,24 +61,22 @@ fn module_names(file: &File, code: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     let path = file.path.trim_end_matches(".rs");
     if path.ends_with("/mod") {
-        let message =
-            "a module `foo` is in foo.rs, its parts in foo/: no mod.rs, of which an editor shows twenty alike";
+        let message = "a module `foo` is in foo.rs and foo/, and not in a mod.rs, because editors show many files with \
+                       that name";
         findings.push(Finding::new(&file.path, 0, message));
     }
-    let say_nothing = |name: &str| {
-        format!(
-            "`{name}` says nothing about what is inside: name a module after what it knows, and it will not gather more"
-        )
+    let vague = |name: &str| {
+        format!("`{name}` does not describe the content: a module with a precise name does not collect unrelated code")
     };
-    if let Some(name) = path.split('/').find(|name| NO_NAMES.contains(name)) {
-        findings.push(Finding::new(&file.path, 0, say_nothing(name)));
+    if let Some(name) = path.split('/').find(|name| VAGUE_NAMES.contains(name)) {
+        findings.push(Finding::new(&file.path, 0, vague(name)));
     }
     for (line, number) in code.lines().zip(1..) {
         let inline = rust::words(line).find(|(before, name, after)| {
-            before.trim_end().ends_with("mod") && after.trim_start().starts_with('{') && NO_NAMES.contains(name)
+            before.trim_end().ends_with("mod") && after.trim_start().starts_with('{') && VAGUE_NAMES.contains(name)
         });
         if let Some((_, name, _)) = inline {
-            findings.push(Finding::new(&file.path, number, say_nothing(name)));
+            findings.push(Finding::new(&file.path, number, vague(name)));
         }
     }
     findings
@@ -90,7 +89,7 @@ fn bare_allows(file: &File, code: &str) -> Vec<Finding> {
             word == "allow" && after.starts_with('(') && (before.ends_with("#[") || before.ends_with("#!["))
         })
     });
-    let message = "write `#[expect(…, reason = \"…\")]`: it says why, and it says so when it is not needed any more";
+    let message = "use `#[expect(…, reason = \"…\")]`, which states a reason and is reported when it is obsolete";
     found
         .map(|(_, number)| Finding::new(&file.path, number, message))
         .collect()
@@ -102,13 +101,13 @@ fn length(file: &File, code: &str, longer: &[(&str, &str)]) -> Option<Finding> {
         .split('/')
         .any(|folder| matches!(folder, "tests" | "benches" | "examples"));
     let lines = rust::lines_before_tests(code);
-    let message = match (lines > LONGEST, longer.iter().any(|(path, _)| *path == file.path)) {
+    let message = match (lines > MAX_LINES, longer.iter().any(|(path, _)| *path == file.path)) {
         (true, false) if !is_test => format!(
-            "{lines} lines without its tests, more than {LONGEST}: nobody reads that from top to bottom; find the parts \
-             that can be understood alone"
+            "{lines} lines without tests, more than {MAX_LINES}: split the file into parts that can be understood \
+             separately"
         ),
         (false, true) => {
-            "it is short enough by now: take it from the list of longer files in tidy/layout.rs".to_owned()
+            "the file is short enough: remove it from the list of longer files in tidy/layout.rs".to_owned()
         }
         (true, _) | (false, false) => return None,
     };
@@ -127,16 +126,16 @@ mod tests {
     }
 
     #[test]
-    fn a_crate_has_a_readme_which_is_its_docs() {
+    fn a_missing_readme_and_a_root_without_it_are_found() {
         let metadata = Metadata::of(&[("services/user", &[]), ("crates/xtask", &[])]);
-        let whole = [
+        let complete = [
             ("services/user/README.md", ""),
             ("services/user/src/lib.rs", DOC),
             ("services/user/src/main.rs", "fn main() {}\n"),
             ("crates/xtask/README.md", ""),
             ("crates/xtask/src/main.rs", DOC),
         ];
-        assert_found(&check(&metadata, &Tree::of(&whole)), &[]);
+        assert_found(&check(&metadata, &Tree::of(&complete)), &[]);
         let bare = [
             ("services/user/src/lib.rs", "//! Users.\n"),
             ("crates/xtask/src/main.rs", "fn main() {}\n"),
@@ -144,16 +143,16 @@ mod tests {
         assert_found(
             &check(&metadata, &Tree::of(&bare)),
             &[
-                "services/user/README.md: it is missing",
-                "services/user/src/lib.rs:1: it does not begin with",
-                "crates/xtask/README.md: it is missing",
-                "crates/xtask/src/main.rs:1: it does not begin with",
+                "services/user/README.md: the README is missing",
+                "services/user/src/lib.rs:1: the file does not begin with",
+                "crates/xtask/README.md: the README is missing",
+                "crates/xtask/src/main.rs:1: the file does not begin with",
             ],
         );
     }
 
     #[test]
-    fn modules_are_named_after_what_they_know() {
+    fn vague_module_names_are_found() {
         let files = [
             ("crates/a/src/outbox/mod.rs", ""),
             ("crates/a/src/utils.rs", ""),
@@ -167,28 +166,28 @@ mod tests {
             &found(&files),
             &[
                 "crates/a/src/outbox/mod.rs: a module `foo` is in foo.rs",
-                "crates/a/src/utils.rs: `utils` says nothing",
-                "crates/a/tests/common/setup.rs: `common` says nothing",
-                "crates/a/src/lib.rs:2: `helpers` says nothing",
+                "crates/a/src/utils.rs: `utils` does not describe",
+                "crates/a/tests/common/setup.rs: `common` does not describe",
+                "crates/a/src/lib.rs:2: `helpers` does not describe",
             ],
         );
     }
 
     #[test]
-    fn an_exception_says_why() {
+    fn bare_allows_are_found() {
         let text = "#![allow(dead_code)]\n// #[allow(x)]\nlet a = \"#[allow(x)]\";\n#[expect(y, reason = \"z\")]\n#[allow(unused)]\n";
         assert_found(
             &found(&[("crates/a/src/b.rs", text)]),
             &[
-                "crates/a/src/b.rs:1: write `#[expect",
-                "crates/a/src/b.rs:5: write `#[expect",
+                "crates/a/src/b.rs:1: use `#[expect",
+                "crates/a/src/b.rs:5: use `#[expect",
             ],
         );
     }
 
     #[test]
-    fn a_file_can_be_read_from_top_to_bottom() {
-        let long = "x\n".repeat(LONGEST + 1);
+    fn long_files_are_found() {
+        let long = "x\n".repeat(MAX_LINES + 1);
         let with_tests = format!("x\n#[cfg(test)]\nmod tests {{\n{long}}}\n");
         let files = [
             ("crates/a/src/b.rs", &*long),
@@ -199,12 +198,12 @@ mod tests {
     }
 
     #[test]
-    fn an_exception_that_is_not_needed_is_found() {
+    fn an_obsolete_exception_is_found() {
         let file = |text: String| crate::tree::File {
             path: "a.rs".to_owned(),
             text,
         };
-        let (short, long) = (file("x\n".to_owned()), file("x\n".repeat(LONGEST + 1)));
+        let (short, long) = (file("x\n".to_owned()), file("x\n".repeat(MAX_LINES + 1)));
         let longer = [("a.rs", "a table")];
         assert!(length(&short, &short.text, &longer).is_some());
         assert!(length(&long, &long.text, &longer).is_none());

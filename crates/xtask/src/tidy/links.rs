@@ -1,4 +1,4 @@
-//! Relative links in Markdown lead somewhere.
+//! Rule: relative links in Markdown have a target.
 
 use super::Finding;
 use crate::tree::{File, Tree};
@@ -7,7 +7,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in tree.files().filter(|file| file.path.ends_with(".md")) {
         for (number, target) in links(&file.text) {
-            if is_elsewhere(&target) {
+            if is_external(&target) {
                 continue;
             }
             let (path, anchor) = target.split_once('#').unwrap_or((&target, ""));
@@ -15,7 +15,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
                 findings.push(Finding::new(
                     &file.path,
                     number,
-                    format!("{target} leads out of the repository"),
+                    format!("{target} is outside the repository"),
                 ));
                 continue;
             };
@@ -23,16 +23,16 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
                 findings.push(Finding::new(
                     &file.path,
                     number,
-                    format!("{target}: there is no {path}"),
+                    format!("{target}: {path} does not exist"),
                 ));
-            } else if let Some(aim) = tree.get(&path).filter(|aim| aim.path.ends_with(".md"))
+            } else if let Some(linked) = tree.get(&path).filter(|linked| linked.path.ends_with(".md"))
                 && !anchor.is_empty()
-                && !anchors(aim).iter().any(|known| known == anchor)
+                && !anchors(linked).iter().any(|known| known == anchor)
             {
                 findings.push(Finding::new(
                     &file.path,
                     number,
-                    format!("{target}: {path} has no such heading"),
+                    format!("{target}: {path} does not have this heading"),
                 ));
             }
         }
@@ -40,7 +40,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// The lines that are no code, with their numbers.
+/// Returns the lines outside of code blocks, with their numbers.
 fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut fence = None;
     text.lines().zip(1..).filter_map(move |(line, number)| {
@@ -55,7 +55,7 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// The targets of `[text](target)` and of `[name]: target`, outside of code.
+/// Returns the targets of `[text](target)` and `[name]: target` outside of code.
 fn links(text: &str) -> Vec<(usize, String)> {
     let mut links = Vec::new();
     for (number, line) in prose(text) {
@@ -77,15 +77,15 @@ fn links(text: &str) -> Vec<(usize, String)> {
     links
 }
 
-/// Another site, or an item of Rust: rustdoc checks that.
-fn is_elsewhere(target: &str) -> bool {
+/// Returns `true` for links to other sites, and for items of Rust, which rustdoc checks.
+fn is_external(target: &str) -> bool {
     target.contains("://")
         || target.starts_with("mailto:")
         || target.contains("::")
         || !target.contains(['/', '.', '#'])
 }
 
-/// `path` as seen from `file`, from the root.
+/// Resolves `path`, which is relative to `file`, to a path from the root. Returns `None` if it is outside.
 fn resolve(file: &str, path: &str) -> Option<String> {
     if path.is_empty() {
         return Some(file.to_owned());
@@ -108,7 +108,7 @@ fn resolve(file: &str, path: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
-/// What GitHub makes of the headings.
+/// Returns the anchors that GitHub generates for the headings.
 fn anchors(file: &File) -> Vec<String> {
     let mut anchors: Vec<String> = Vec::new();
     for (_, line) in prose(&file.text) {
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn links_that_lead_somewhere_are_left_alone() {
+    fn links_with_a_target_have_no_findings() {
         let text = "[b](b.md) [b](b.md#two-words-x) [here](#top) [s](../scripts/stack) [f](../scripts) [r](/docs/b.md)\n\
                     [x](https://x.org/y.md) `[c](gone.md)` [`Codec`](crate::codec::Codec)\n\
                     # Top\n```\n[c](gone.md)\n```\n[name]: b.md\n[item]: crate::x\n";
@@ -150,17 +150,20 @@ mod tests {
     }
 
     #[test]
-    fn links_that_lead_nowhere_are_found() {
+    fn links_without_a_target_are_found() {
         for (text, expected) in [
-            ("[x](gone.md)", "docs/a.md:1: gone.md: there is no docs/gone.md"),
-            ("[x](../b.md)", "docs/a.md:1: ../b.md: there is no b.md"),
-            ("[x](../../b.md)", "docs/a.md:1: ../../b.md leads out"),
+            ("[x](gone.md)", "docs/a.md:1: gone.md: docs/gone.md does not exist"),
+            ("[x](../b.md)", "docs/a.md:1: ../b.md: b.md does not exist"),
+            ("[x](../../b.md)", "docs/a.md:1: ../../b.md is outside"),
             (
                 "[x](b.md#no-heading)",
-                "docs/a.md:1: b.md#no-heading: docs/b.md has no such heading",
+                "docs/a.md:1: b.md#no-heading: docs/b.md does not have this heading",
             ),
-            ("[x](#nowhere)", "docs/a.md:1: #nowhere: docs/a.md has no such heading"),
-            ("[x]: gone.md", "docs/a.md:1: gone.md: there is no"),
+            (
+                "[x](#nowhere)",
+                "docs/a.md:1: #nowhere: docs/a.md does not have this heading",
+            ),
+            ("[x]: gone.md", "docs/a.md:1: gone.md: docs/gone.md does not exist"),
         ] {
             assert_found(&found(text), &[expected]);
         }

@@ -1,43 +1,49 @@
-//! What may be in the tree of dependencies.
+//! Rules for the dependency tree in `Cargo.lock`.
 
 use super::Finding;
 use crate::tree::Tree;
 
-/// At most one version of each.
+/// Crates of which only one version is allowed, with the reason.
 const ONCE: [(&str, &str); 4] = [
     (
         "opentelemetry",
-        "two versions don't see each other's spans: traces fall apart",
+        "two versions do not see each other's spans, so traces would be incomplete",
     ),
     (
         "opentelemetry_sdk",
-        "two versions don't see each other's spans: traces fall apart",
+        "two versions do not see each other's spans, so traces would be incomplete",
     ),
     (
         "prometheus",
-        "two versions don't see each other's registries: metrics are lost",
+        "two versions do not see each other's registries, so metrics would be lost",
     ),
     (
         "rdkafka-sys",
-        "librdkafka is a minute of compiling, and two of it can't be linked",
+        "librdkafka takes a minute to compile, and two versions cannot be linked",
     ),
 ];
+/// Crates that are not allowed, with the reason.
 const NEVER: [(&str, &str); 4] = [
     (
         "native-tls",
-        "TLS is rustls: nothing has to be installed to build or run",
+        "TLS is rustls, so that builds and images need no system library",
     ),
     (
         "openssl-sys",
-        "TLS is rustls: nothing has to be installed to build or run",
+        "TLS is rustls, so that builds and images need no system library",
     ),
-    ("opentelemetry-jaeger", "it is abandoned; spans go out by OTLP"),
+    ("opentelemetry-jaeger", "it is unmaintained; spans are exported by OTLP"),
     (
         "testcontainers",
-        "tests run on the servers of scripts/stack, without a Docker engine",
+        "tests use the servers of scripts/stack, without a Docker engine",
     ),
 ];
-const EXACTLY: [(&str, &str, &str); 1] = [("sqlx", "0.8.6", "0.9.0 lost TCP_NODELAY: every query waits 40 ms")];
+/// Crates of which an exact version is required, with the reason.
+const EXACTLY: [(&str, &str, &str); 1] = [(
+    "sqlx",
+    "0.8.6",
+    "0.9.0 does not set TCP_NODELAY, so every query waits 40 ms",
+)];
 
 pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     const LOCK: &str = "Cargo.lock";
@@ -45,7 +51,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
         return vec![Finding::new(
             LOCK,
             0,
-            "it is missing: a build of today must be repeatable",
+            "the file is missing, so builds are not reproducible",
         )];
     };
     let versions_of = |name: &str| -> Vec<(usize, &str)> {
@@ -62,7 +68,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
             findings.push(Finding::new(
                 LOCK,
                 line,
-                format!("{name} is there again, as {version}: {reason}"),
+                format!("{name} has a second version, {version}: {reason}"),
             ));
         }
     }
@@ -71,7 +77,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
             findings.push(Finding::new(
                 LOCK,
                 line,
-                format!("{name}: {reason}; `cargo tree -i {name}` says whose it is"),
+                format!("{name} is not allowed: {reason}; `cargo tree -i {name}` shows who depends on it"),
             ));
         }
     }
@@ -81,7 +87,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
                 findings.push(Finding::new(
                     LOCK,
                     line,
-                    format!("{name} is {version}, not {wanted}: {reason}"),
+                    format!("{name} has version {version} instead of {wanted}: {reason}"),
                 ));
             }
         }
@@ -104,33 +110,33 @@ mod tests {
     }
 
     #[test]
-    fn two_opentelemetries_are_one_too_many() {
+    fn a_second_version_is_found() {
         assert_found(&found(&[("opentelemetry", "0.33.1"), ("sqlx", "0.8.6")]), &[]);
         let found = found(&[("opentelemetry", "0.32.0"), ("opentelemetry", "0.33.1")]);
         assert_found(
             &found,
-            &["Cargo.lock:6: opentelemetry is there again, as 0.33.1: two versions"],
+            &["Cargo.lock:6: opentelemetry has a second version, 0.33.1: two versions"],
         );
     }
 
     #[test]
-    fn some_crates_are_never_there() {
+    fn a_forbidden_crate_is_found() {
         assert_found(
             &found(&[("openssl-sys", "0.9.0")]),
-            &["Cargo.lock:2: openssl-sys: TLS is rustls"],
+            &["Cargo.lock:2: openssl-sys is not allowed: TLS is rustls"],
         );
     }
 
     #[test]
-    fn sqlx_stays_where_it_is() {
+    fn another_version_of_a_pinned_crate_is_found() {
         assert_found(
             &found(&[("sqlx", "0.9.0")]),
-            &["Cargo.lock:2: sqlx is 0.9.0, not 0.8.6"],
+            &["Cargo.lock:2: sqlx has version 0.9.0 instead of 0.8.6"],
         );
     }
 
     #[test]
     fn a_missing_lock_is_found() {
-        assert_found(&check(&Tree::default()), &["Cargo.lock: it is missing"]);
+        assert_found(&check(&Tree::default()), &["Cargo.lock: the file is missing"]);
     }
 }

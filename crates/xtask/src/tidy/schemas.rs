@@ -1,4 +1,4 @@
-//! The files under `schemas/` against the topic table.
+//! Rules: the files under `schemas/` match the topic table, and personal fields are only on topics that can be erased.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,15 @@ use serde_json::Value;
 use super::Finding;
 use crate::tree::Tree;
 
-/// A topic, as far as this rule goes.
+/// The attributes of a topic that the rules need.
 pub(crate) struct Topic {
     name: &'static str,
     kind: Kind,
-    /// Full names.
+    /// Full names of the records.
     records: Vec<&'static str>,
 }
 
-/// The table of `contracts`.
+/// Returns the topic table of `contracts`.
 pub(crate) fn topics() -> Vec<Topic> {
     let topic = |topic: &&'static contracts::Topic| Topic {
         name: topic.name,
@@ -37,18 +37,18 @@ pub(crate) fn check(tree: &Tree, topics: &[Topic]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in tree.files().filter(|file| file.path.starts_with("schemas/")) {
         let Some(topic) = declared.remove(&file.path) else {
-            let message = "no topic of crates/contracts has this record: nobody would register, read or document it";
+            let message = "no topic of crates/contracts has this record, so it would not be registered or documented";
             findings.push(Finding::new(&file.path, 0, message));
             continue;
         };
         let Ok(schema) = serde_json::from_str(&file.text) else {
-            findings.push(Finding::new(&file.path, 0, "it is no JSON"));
+            findings.push(Finding::new(&file.path, 0, "the file is not valid JSON"));
             continue;
         };
         if !matches!(topic.kind, Kind::Commands | Kind::State) && has_personal_field(&schema) {
             let message = format!(
-                "a personal field on the topic {}: only commands, which are gone after days, and state, which a tombstone \
-                 deletes, may carry one; else an erasure does not erase",
+                "the topic {} must not have personal fields: only commands, which expire after days, and state, which a \
+                 tombstone deletes, may have them, because personal data must be erasable",
                 topic.name
             );
             findings.push(Finding::new(&file.path, 0, message));
@@ -58,7 +58,7 @@ pub(crate) fn check(tree: &Tree, topics: &[Topic]) -> Vec<Finding> {
         Finding::new(
             path,
             0,
-            "the topic table has this record, and there is no file: the files are the source of truth",
+            "the file of a record in the topic table is missing: the files are the source of truth",
         )
     }));
     findings
@@ -93,32 +93,32 @@ mod tests {
         r#"{ "fields": [{ "name": "a", "type": { "fields": [{ "name": "b", "personal": true }] } }] }"#;
 
     #[test]
-    fn personal_fields_are_where_they_can_be_erased() {
+    fn personal_fields_that_cannot_be_erased_are_found() {
         for kind in [Kind::Commands, Kind::State] {
             assert_found(&found(kind, &[(PATH, PERSONAL)]), &[]);
         }
         for kind in [Kind::DomainEvents, Kind::Facts, Kind::Replies] {
             assert_found(
                 &found(kind, &[(PATH, PERSONAL)]),
-                &["schemas/users/UserCreated.avsc: a personal field"],
+                &["schemas/users/UserCreated.avsc: the topic users must not have personal fields"],
             );
             assert_found(&found(kind, &[(PATH, r#"{ "fields": [] }"#)]), &[]);
         }
     }
 
     #[test]
-    fn files_and_table_are_the_same() {
+    fn differences_between_files_and_table_are_found() {
         let other = ("schemas/users/UserRenamed.avsc", "{}");
         assert_found(
             &found(Kind::DomainEvents, &[other]),
             &[
                 "schemas/users/UserRenamed.avsc: no topic",
-                "schemas/users/UserCreated.avsc: the topic table has",
+                "schemas/users/UserCreated.avsc: the file of a record",
             ],
         );
         assert_found(
             &found(Kind::DomainEvents, &[(PATH, "{")]),
-            &["schemas/users/UserCreated.avsc: it is no JSON"],
+            &["schemas/users/UserCreated.avsc: the file is not valid JSON"],
         );
     }
 }

@@ -1,9 +1,9 @@
-//! SQL statements name the columns that they read.
+//! Rule: SQL statements name the columns that they read.
 
 use super::Finding;
 use crate::tree::Tree;
 
-/// Folders whose statements are prepared once a connection, and executed while migrations run.
+/// Folders whose statements are prepared once per connection, and executed while migrations run.
 const FOLDERS: [&str; 3] = ["crates/postgres/src/", "crates/testing/src/", "services/"];
 
 pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
@@ -14,20 +14,20 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
         }
         for at in stars(&file.text) {
             let line = file.text[..at].matches('\n').count() + 1;
-            let message = "a statement names the columns that it reads (only `SELECT * FROM UNNEST(…)` of parameters \
-                           needs none), because a prepared `*` fails when a migration adds a column";
+            let message = "a statement must name the columns that it reads (except `SELECT * FROM UNNEST(…)` of \
+                           parameters), because a prepared `*` fails when a migration adds a column";
             findings.push(Finding::new(&file.path, line, message));
         }
     }
     findings
 }
 
-/// The offsets of every `*` that stands for the columns of a table.
+/// Returns the offsets of every `*` that stands for the columns of a table.
 fn stars(text: &str) -> impl Iterator<Item = usize> {
     text.match_indices('*').map(|(at, _)| at).filter(|at| {
         let before = text[..*at].trim_end();
         let after = text[at + 1..].trim_start();
-        // `t.*`. Rust's own `.*` follows no word: `0.*` is none, and a format's `{:.*}` neither.
+        // `t.*`. In Rust, `.*` does not follow a word: not in `0.*`, and not in the format `{:.*}`.
         let of_a_table = text[..*at].strip_suffix('.').is_some_and(|table| {
             table.ends_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '_' | '"'))
                 && !after.starts_with(['}', '*'])
@@ -37,7 +37,7 @@ fn stars(text: &str) -> impl Iterator<Item = usize> {
             .iter()
             .any(|keyword| word.ends_with(keyword));
         let of_parameters = after.starts_with("FROM UNNEST(");
-        // `SELECT $1, * FROM`: a comma before, and a table behind.
+        // `SELECT $1, * FROM`: preceded by a comma, followed by a table.
         let further = before.ends_with(',') && after.starts_with("FROM ");
         of_a_table || ((all || further) && !of_parameters)
     })
@@ -49,7 +49,7 @@ mod tests {
     use crate::tidy::assert_found;
 
     #[test]
-    fn a_statement_names_its_columns() {
+    fn statements_that_select_all_columns_are_found() {
         let text = "\
             q(\"SELECT * FROM profiles\");\n\
             q(\"SELECT p.* FROM profiles p\");\n\
@@ -68,7 +68,8 @@ mod tests {
             ("services/user/src/names.rs", allowed),
             ("crates/xtask/src/tidy.rs", text),
         ];
-        let expected = [1, 2, 3, 4, 5, 6].map(|line| format!("services/user/src/store.rs:{line}: a statement names"));
+        let expected =
+            [1, 2, 3, 4, 5, 6].map(|line| format!("services/user/src/store.rs:{line}: a statement must name"));
         assert_found(&check(&Tree::of(&files)), &expected.each_ref().map(String::as_str));
     }
 }

@@ -1,9 +1,9 @@
-//! Places that exist on some machines only.
+//! Rule: files name no hosts of package registries and no folders of a specific machine.
 
 use super::Finding;
 use crate::tree::{File, Tree};
 
-/// In parts, so that this file is none of those that name them. The second half says what a client is used for instead.
+/// Hosts of package registries, split so that this file does not violate the rule.
 const HOSTS: [[&str; 2]; 8] = [
     ["crates", ".io"],
     ["pypi", ".org"],
@@ -14,9 +14,10 @@ const HOSTS: [[&str; 2]; 8] = [
     ["repo.maven.apache", ".org"],
     ["golang", ".org"],
 ];
+/// Folders of specific machines, split likewise.
 const FOLDERS: [[&str; 2]; 3] = [["/ro", "ot"], ["/ho", "me/"], ["/wo", "rk/"]];
 
-/// Written by a package manager, which names where it found things.
+/// Files in which a package manager records the sources of packages.
 const LOCKS: [&str; 2] = ["Cargo.lock", "package-lock.json"];
 
 pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
@@ -32,8 +33,8 @@ fn check_file(file: &File) -> Vec<Finding> {
         for host in HOSTS.map(|parts| parts.concat()) {
             if line.contains(&host) {
                 let message = format!(
-                    "{host}: fetch by name with the ordinary client, which knows its registry or the mirror that \
-                     a machine is set up for"
+                    "{host}: fetch by name with the package manager, which uses the registry or mirror that the \
+                     machine is configured for"
                 );
                 findings.push(Finding::new(&file.path, number, message));
             }
@@ -41,7 +42,7 @@ fn check_file(file: &File) -> Vec<Finding> {
         for folder in FOLDERS.map(|parts| parts.concat()) {
             if names(line, &folder) {
                 let message =
-                    format!("{folder}: a folder of one machine; take $HOME, a setting, or a path from the root");
+                    format!("{folder} does not exist on every machine: use $HOME, a setting, or a path from the root");
                 findings.push(Finding::new(&file.path, number, message));
             }
         }
@@ -49,7 +50,8 @@ fn check_file(file: &File) -> Vec<Finding> {
     findings
 }
 
-/// Whether the folder begins there, and is not the end of another path or a URL, nor the beginning of another word.
+/// Returns `true` if the line contains the folder as a path of its own: not within another path or a URL, and not as the
+/// beginning of another word.
 fn names(line: &str, folder: &str) -> bool {
     line.match_indices(folder).any(|(at, _)| {
         let before = line[..at].chars().next_back();
@@ -66,7 +68,7 @@ mod tests {
     use crate::tidy::assert_found;
 
     #[test]
-    fn registries_are_not_named() {
+    fn hosts_of_registries_are_found() {
         for host in HOSTS.map(|parts| parts.concat()) {
             let text = format!("\nRUN curl https://{host}/x\n");
             assert_found(
@@ -81,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_of_one_machine_are_not_named() {
+    fn folders_of_a_machine_are_found() {
         let named = FOLDERS.map(|parts| parts.concat());
         for text in [
             format!("cd {}", named[0]),
