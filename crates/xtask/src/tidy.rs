@@ -11,6 +11,7 @@ mod lock;
 mod machine_paths;
 mod schemas;
 mod statements;
+mod wording;
 
 use std::fmt;
 
@@ -54,6 +55,11 @@ pub(crate) fn findings() -> anyhow::Result<Vec<Finding>> {
     findings.extend(documents::check(&tree));
     findings.sort();
     Ok(findings)
+}
+
+/// Returns the violations of the wording rule, which are reported but do not fail yet.
+pub(crate) fn wording_remarks() -> anyhow::Result<Vec<Finding>> {
+    Ok(wording::check(&Tree::read()?))
 }
 
 /// Checks the rules that also apply to a part of the tree.
