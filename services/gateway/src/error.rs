@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
-use contracts::FieldError;
+use contracts::{FieldError, Rejection};
 use messaging::AppendError;
 use messaging::ledger::{CommitError, StoreError, StoreErrorKind};
 use postgres::store_error;
@@ -13,8 +13,7 @@ use crate::limits::TooMany;
 use crate::passwords::Overloaded;
 use crate::problem::Problem;
 use crate::roles::Role;
-use crate::store::operations::Refusal;
-use crate::tokens::Refused;
+use crate::tokens::TokenError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -34,14 +33,14 @@ pub enum Error {
     #[error("nobody is signed in")]
     NotSignedIn,
     #[error("the access token was refused")]
-    Token(#[source] Refused),
+    Token(#[source] TokenError),
     #[error("e-mail or password is wrong")]
     WrongCredentials,
     #[error("the refresh token was refused")]
-    RefreshToken(#[source] Refused),
+    RefreshToken(#[source] TokenError),
     /// Of a link that was mailed.
     #[error("the link was refused")]
-    Link(#[source] Refused),
+    Link(#[source] TokenError),
     #[error(transparent)]
     TooMany(#[from] TooMany),
     #[error("the role {} is needed", .0.as_str())]
@@ -62,11 +61,11 @@ pub enum Error {
     #[error("the Idempotency-Key is another request's")]
     KeyReused { operation: Uuid },
     /// A service's business no.
-    #[error("the operation was refused: {}", .refusal.code)]
-    Rejected { operation: Uuid, refusal: Refusal },
+    #[error("the operation was refused: {}", .rejection.code)]
+    Rejected { operation: Uuid, rejection: Rejection },
     /// A service could not carry it out.
-    #[error("the operation failed: {}", .refusal.code)]
-    Failed { operation: Uuid, refusal: Refusal },
+    #[error("the operation failed: {}", .rejection.code)]
+    Failed { operation: Uuid, rejection: Rejection },
     /// A question that was not answered in time.
     #[error("the answer did not come in time")]
     NoAnswer { operation: Uuid },
@@ -121,15 +120,15 @@ impl Error {
             Self::NotFound => new("not-found", "There is no such thing, or it is not yours to see."),
             Self::Method => new("method", "See /docs for what can be done."),
             Self::NotSignedIn => new("not-signed-in", "Send `Authorization: Bearer` and an access token."),
-            Self::Token(Refused::Expired) => new("token-expired", "Sign in again."),
-            Self::Token(Refused::Invalid) => new("token-invalid", "Sign in again."),
+            Self::Token(TokenError::Expired) => new("token-expired", "Sign in again."),
+            Self::Token(TokenError::Invalid) => new("token-invalid", "Sign in again."),
             Self::WrongCredentials => new(
                 "wrong-credentials",
                 "There is no account with this e-mail and password.",
             ),
             Self::RefreshToken(_) => new("refresh-token-invalid", "Sign in again."),
-            Self::Link(Refused::Expired) => new("link-expired", "Ask for a new one."),
-            Self::Link(Refused::Invalid) => {
+            Self::Link(TokenError::Expired) => new("link-expired", "Ask for a new one."),
+            Self::Link(TokenError::Invalid) => {
                 new("link-invalid", "It was used before, or is not ours. Ask for a new one.")
             }
             Self::TooMany(TooMany(standing)) => Problem {
@@ -153,10 +152,10 @@ impl Error {
                 operation: Some(*operation),
                 ..new("idempotency-key-reused", "Use a new Idempotency-Key for a new request.")
             },
-            Self::Rejected { operation, refusal } | Self::Failed { operation, refusal } => Problem {
+            Self::Rejected { operation, rejection } | Self::Failed { operation, rejection } => Problem {
                 operation: Some(*operation),
-                errors: refusal.errors.clone(),
-                ..new(&refusal.code, &refusal.detail)
+                errors: rejection.errors.clone(),
+                ..new(&rejection.code, &rejection.detail)
             },
             Self::NoAnswer { operation } => Problem {
                 operation: Some(*operation),

@@ -220,7 +220,7 @@ fn pending(new: &New) -> Operation {
         held: false,
         fingerprint: None,
         result: None,
-        refusal: None,
+        rejection: None,
         created_at: chrono::Utc::now(),
         completed_at: None,
     }

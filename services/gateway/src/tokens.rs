@@ -57,7 +57,7 @@ pub struct Bearer {
 
 /// A token that proves nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum TokenError {
     #[error("the token has expired")]
     Expired,
     #[error("the token is not valid")]
@@ -172,7 +172,7 @@ impl Tokens {
     }
 
     /// Whose token this is.
-    pub fn verify(&self, token: &str) -> Result<Bearer, Refused> {
+    pub fn verify(&self, token: &str) -> Result<Bearer, TokenError> {
         let digest: [u8; 32] = Sha256::digest(token).into();
         let known = self
             .0
@@ -183,14 +183,14 @@ impl Tokens {
             .copied();
         if let Some(known) = known {
             let live = seconds(Timestamp::now()) < known.expires + LEEWAY_SECONDS;
-            return live.then_some(known.bearer).ok_or(Refused::Expired);
+            return live.then_some(known.bearer).ok_or(TokenError::Expired);
         }
-        let header = jsonwebtoken::decode_header(token).map_err(|_| Refused::Invalid)?;
+        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid)?;
         let keys = self.keys();
         let key = header
             .kid
             .and_then(|kid| keys.verifying(&kid))
-            .ok_or(Refused::Invalid)?;
+            .ok_or(TokenError::Invalid)?;
         let issuer = &self.0.config.issuer;
         // Each key has one algorithm: what a token says of its own is no choice.
         let mut validation = Validation::new(key.algorithm);
@@ -200,8 +200,8 @@ impl Tokens {
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         let claims = jsonwebtoken::decode::<Claims>(token, &key.verifying, &validation)
             .map_err(|error| match error.kind() {
-                jsonwebtoken::errors::ErrorKind::ExpiredSignature => Refused::Expired,
-                _ => Refused::Invalid,
+                jsonwebtoken::errors::ErrorKind::ExpiredSignature => TokenError::Expired,
+                _ => TokenError::Invalid,
             })?
             .claims;
         let bearer = Bearer {
@@ -251,8 +251,8 @@ mod tests {
     fn a_token_is_valid_where_its_key_and_issuer_are() {
         let token = tokens(1, "rollcall", 900).issue(ADA, Roles::default()).text;
         assert_eq!(tokens(1, "rollcall", 900).verify(&token), Ok(ADA));
-        assert_eq!(tokens(1, "elsewhere", 900).verify(&token), Err(Refused::Invalid));
-        assert_eq!(tokens(2, "rollcall", 900).verify(&token), Err(Refused::Invalid));
+        assert_eq!(tokens(1, "elsewhere", 900).verify(&token), Err(TokenError::Invalid));
+        assert_eq!(tokens(2, "rollcall", 900).verify(&token), Err(TokenError::Invalid));
     }
 
     #[test]
@@ -272,7 +272,7 @@ mod tests {
             "not.a.token".to_owned(),
             String::new(),
         ] {
-            assert_eq!(tokens.verify(&forged), Err(Refused::Invalid), "{forged}");
+            assert_eq!(tokens.verify(&forged), Err(TokenError::Invalid), "{forged}");
         }
     }
 
@@ -286,6 +286,6 @@ mod tests {
             .values_mut()
             .for_each(|known| known.expires -= LEEWAY_SECONDS + 1);
         drop(verified);
-        assert_eq!(tokens.verify(&token), Err(Refused::Expired));
+        assert_eq!(tokens.verify(&token), Err(TokenError::Expired));
     }
 }

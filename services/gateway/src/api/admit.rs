@@ -126,7 +126,7 @@ impl Identity {
     fn principal(&self) -> Option<Principal> {
         match self {
             Self::Somebody(principal) => Some(*principal),
-            Self::Nobody | Self::Refused(_) | Self::Unknown(_) => None,
+            Self::Nobody | Self::Rejected(_) | Self::Unknown(_) => None,
         }
     }
 }

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use contracts::Rejection;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -11,7 +12,7 @@ use super::extract::{Call, PREFERENCE_APPLIED};
 use super::operations::OperationView;
 use crate::app::App;
 use crate::error::Error;
-use crate::store::operations::{Kind, Operation, Refusal, Status};
+use crate::store::operations::{Kind, Operation, Status};
 use crate::store::viewer::Viewer;
 use crate::store::{events, registrations, users};
 
@@ -28,13 +29,13 @@ pub(super) async fn answer(
         Status::Rejected => {
             return Err(Error::Rejected {
                 operation: operation.id,
-                refusal: refusal(operation),
+                rejection: rejection(operation),
             });
         }
         Status::Failed => {
             return Err(Error::Failed {
                 operation: operation.id,
-                refusal: refusal(operation),
+                rejection: rejection(operation),
             });
         }
     };
@@ -155,12 +156,10 @@ fn later(operation: Operation) -> Response {
     response
 }
 
-pub(super) fn refusal(operation: Operation) -> Refusal {
-    operation.refusal.unwrap_or_else(|| Refusal {
-        code: "not-executable".to_owned(),
-        detail: "No reason was given.".to_owned(),
-        errors: Vec::new(),
-    })
+pub(super) fn rejection(operation: Operation) -> Rejection {
+    operation
+        .rejection
+        .unwrap_or_else(|| Rejection::new("not-executable", "The service gave no reason."))
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {

@@ -17,7 +17,7 @@ pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     let bytes = if bytes.is_empty() { b"{}" } else { bytes };
     let holds = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
     if holds(b"null") || holds(b"\\u0000") {
-        let errors = Refused::in_body(bytes)?;
+        let errors = ValueCheck::in_body(bytes)?;
         if !errors.is_empty() {
             return Err(Error::Invalid(errors));
         }
@@ -63,7 +63,7 @@ pub(super) fn structural(path: &str, message: &str) -> FieldError {
 /// Names nulls and texts with a NUL while it reads a body, [`MOST_ERRORS`] at most. It keeps no value that it reads, and
 /// writes a path only for an error, so that it takes no more memory than the body.
 #[derive(Default)]
-struct Refused {
+struct ValueCheck {
     /// Where it reads.
     path: Vec<Step>,
     errors: Vec<FieldError>,
@@ -74,13 +74,13 @@ enum Step {
     Item(usize),
 }
 
-impl Refused {
+impl ValueCheck {
     fn in_body(bytes: &[u8]) -> Result<Vec<FieldError>, Error> {
-        let mut refused = Self::default();
+        let mut check = Self::default();
         let mut json = serde_json::Deserializer::from_slice(bytes);
-        match refused.deserialize(&mut json).and_then(|()| json.end()) {
-            Ok(()) => Ok(refused.errors),
-            Err(_) if refused.errors.len() == MOST_ERRORS => Ok(refused.errors),
+        match check.deserialize(&mut json).and_then(|()| json.end()) {
+            Ok(()) => Ok(check.errors),
+            Err(_) if check.errors.len() == MOST_ERRORS => Ok(check.errors),
             Err(_) => Err(unreadable()),
         }
     }
@@ -104,7 +104,7 @@ impl fmt::Display for Step {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for &mut Refused {
+impl<'de> DeserializeSeed<'de> for &mut ValueCheck {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -112,7 +112,7 @@ impl<'de> DeserializeSeed<'de> for &mut Refused {
     }
 }
 
-impl<'de> Visitor<'de> for &mut Refused {
+impl<'de> Visitor<'de> for &mut ValueCheck {
     type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -250,7 +250,7 @@ mod tests {
     fn of_many_nulls_the_first_are_named_by_a_short_path() {
         let (name, nulls) = ("x".repeat(10_000), vec!["null"; 1_000].join(","));
         let Err(Error::Invalid(errors)) = read::<Value>(format!(r#"{{"{name}":[{nulls}]}}"#).as_bytes()) else {
-            panic!("nulls are refused");
+            panic!("nulls are rejected");
         };
         assert_eq!(errors.len(), MOST_ERRORS);
         assert!(

@@ -45,10 +45,10 @@ pub(super) struct OperationView {
 impl From<Operation> for OperationView {
     fn from(operation: Operation) -> Self {
         let resource = location(operation.kind, operation.resource_id);
-        let problem = operation.refusal.map(|refusal| {
+        let problem = operation.rejection.map(|rejection| {
             let error = Error::Rejected {
                 operation: operation.id,
-                refusal,
+                rejection,
             };
             error.problem().body(None, None)
         });

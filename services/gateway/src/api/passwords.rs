@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::passwords::Password;
 use crate::security::{fact, request};
 use crate::store::{accounts, links, sessions};
-use crate::tokens::Refused;
+use crate::tokens::TokenError;
 
 /// The old password and the new one.
 #[derive(Deserialize, ToSchema)]
@@ -140,7 +140,7 @@ pub(super) async fn reset(
 /// A token that was made here, for the address that its user has now, which is answered too, and can be used. Whether it
 /// will be the first to be used, the transaction tells that uses it up.
 pub(super) async fn genuine(app: &App, purpose: Purpose, text: &str) -> Result<(Token, String), Error> {
-    let invalid = || Error::Link(Refused::Invalid);
+    let invalid = || Error::Link(TokenError::Invalid);
     let token = Token::parse(text).ok_or_else(invalid)?;
     let address = links::address(app.pool(), token.link.user_id).await?;
     let is_known = address.is_some();
@@ -149,7 +149,7 @@ pub(super) async fn genuine(app: &App, purpose: Purpose, text: &str) -> Result<(
         return Err(invalid());
     }
     if token.link.expires_at <= Timestamp::now() {
-        return Err(Error::Link(Refused::Expired));
+        return Err(Error::Link(TokenError::Expired));
     }
     match links::is_unused(app.pool(), purpose, &token.link).await? {
         true => Ok((token, email)),
@@ -180,7 +180,7 @@ async fn set(app: &App, password: Password, how: Change) -> Result<StatusCode, E
     if let Some(token) = &how.link
         && !links::use_up(unit.tx(), Purpose::ResetPassword, &token.link).await?
     {
-        return Err(Error::Link(Refused::Invalid));
+        return Err(Error::Link(TokenError::Invalid));
     }
     if !accounts::set_password(unit.tx(), how.user, &hash, how.old.as_deref()).await? {
         return Err(match how.old {

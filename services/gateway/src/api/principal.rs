@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::principal::Principal;
 use crate::roles::Role;
 use crate::store::viewer::Viewer;
-use crate::tokens::Refused;
+use crate::tokens::TokenError;
 
 /// Whoever asks; a token that is sent must be good all the same.
 pub(super) struct Anyone(pub(super) Option<Principal>);
@@ -74,7 +74,7 @@ impl FromRequestParts<App> for Anyone {
 pub(super) enum Identity {
     Nobody,
     Somebody(Principal),
-    Refused(Refused),
+    Rejected(TokenError),
     /// The store does not say.
     Unknown(Arc<StoreError>),
 }
@@ -91,13 +91,13 @@ pub(super) async fn identify(headers: &HeaderMap, app: &App) -> Identity {
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim());
     let bearer = token
-        .ok_or(Refused::Invalid)
+        .ok_or(TokenError::Invalid)
         .and_then(|token| app.tokens().verify(token));
     match bearer {
-        Err(refused) => Identity::Refused(refused),
+        Err(refused) => Identity::Rejected(refused),
         Ok(bearer) => match app.members().principal(bearer).await {
             Ok(Some(principal)) => Identity::Somebody(principal),
-            Ok(None) => Identity::Refused(Refused::Invalid),
+            Ok(None) => Identity::Rejected(TokenError::Invalid),
             Err(error) => Identity::Unknown(Arc::new(store_error(error))),
         },
     }
@@ -108,7 +108,7 @@ fn principal(parts: &Parts) -> Result<Option<Principal>, Error> {
     match parts.extensions.get::<Identity>() {
         None | Some(Identity::Nobody) => Ok(None),
         Some(Identity::Somebody(principal)) => Ok(Some(*principal)),
-        Some(Identity::Refused(refused)) => Err(Error::Token(*refused)),
+        Some(Identity::Rejected(refused)) => Err(Error::Token(*refused)),
         Some(Identity::Unknown(error)) => Err(Error::Store(Arc::clone(error))),
     }
 }

@@ -6,7 +6,7 @@ use contracts::Message;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use super::answer::refusal;
+use super::answer::rejection;
 use crate::app::App;
 use crate::error::Error;
 use crate::operations::Intent;
@@ -54,11 +54,11 @@ pub(super) async fn ask<M: Message>(
         Status::Succeeded => Ok(operation.result.unwrap_or_default()),
         Status::Rejected => Err(Error::Rejected {
             operation: id,
-            refusal: refusal(operation),
+            rejection: rejection(operation),
         }),
         Status::Failed => Err(Error::Failed {
             operation: id,
-            refusal: refusal(operation),
+            rejection: rejection(operation),
         }),
     }
 }

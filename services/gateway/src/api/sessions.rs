@@ -21,7 +21,7 @@ use crate::roles::{Role, Roles};
 use crate::security::{fact, request};
 use crate::store::sessions::Rotation;
 use crate::store::{accounts, sessions};
-use crate::tokens::{Bearer, Refused};
+use crate::tokens::{Bearer, TokenError};
 
 /// How long a refresh waits for its second try while another request holds its session; twice as long each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
@@ -193,13 +193,13 @@ async fn exchange(app: &App, old: &RefreshToken, new: &RefreshToken) -> Result<O
             unit.publish(&request(Actor::User(user)), fact(Some(user), revoked))?;
             unit.commit().await?;
             app.members().forget(user);
-            return refused(Refused::Invalid);
+            return refused(TokenError::Invalid);
         }
-        Rotation::Expired => return refused(Refused::Expired),
-        Rotation::Unknown => return refused(Refused::Invalid),
+        Rotation::Expired => return refused(TokenError::Expired),
+        Rotation::Unknown => return refused(TokenError::Invalid),
     };
     let Some(roles) = accounts::roles(&mut **unit.tx(), bearer.user).await? else {
-        return refused(Refused::Invalid);
+        return refused(TokenError::Invalid);
     };
     unit.commit().await?;
     Ok(Some(session(app, bearer, roles, new)))

@@ -17,7 +17,7 @@ use crate::links::{link, mail};
 use crate::operations::GATEWAY;
 use crate::security::request;
 use crate::store::links;
-use crate::tokens::Refused;
+use crate::tokens::TokenError;
 
 /// The token of a mailed link; without one, a link is mailed.
 #[derive(Deserialize, ToSchema)]
@@ -66,11 +66,11 @@ pub(super) async fn verify(
     // The address that the link was mailed to, not the one that there may be by now.
     let (token, email) = genuine(&app, Purpose::VerifyEmail, &text).await?;
     if token.link.user_id != id {
-        return Err(Error::Link(Refused::Invalid));
+        return Err(Error::Link(TokenError::Invalid));
     }
     let mut unit = app.unit().await?;
     if !links::use_up(unit.tx(), Purpose::VerifyEmail, &token.link).await? {
-        return Err(Error::Link(Refused::Invalid));
+        return Err(Error::Link(TokenError::Invalid));
     }
     let verify = VerifyEmail { email };
     unit.publish(&request(GATEWAY), Outgoing::<UserCommand>::new(id, verify))?;

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use contracts::links::{Link, Purpose};
-use contracts::{CommandAccepted, CommandFailed, CommandRejected, FieldError, Reply, RoleGranted, topics};
+use contracts::{CommandAccepted, CommandFailed, CommandRejected, FieldError, Rejection, Reply, RoleGranted, topics};
 use messaging::{Failure, Handler, Received, Unit};
 use postgres::Postgres;
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use crate::links::{link, mail};
 use crate::operations::Wakes;
 use crate::roles::Role;
 use crate::security::fact;
-use crate::store::operations::{Completion, Effect, Kind, Outcome, Refusal, complete, resources};
+use crate::store::operations::{Completion, Effect, Kind, Outcome, complete, resources};
 use crate::store::{accounts, links};
 use crate::text::storable;
 
@@ -162,24 +162,16 @@ fn outcome(reply: &Reply, topic_name: impl Fn(&contracts::Topic) -> String) -> (
                 code: storable(code),
                 message: storable(message),
             });
-            let refusal = Refusal {
-                code: storable(code),
-                detail: storable(detail),
-                errors: errors.collect(),
-            };
-            (*command_id, Outcome::Rejected(refusal))
+            let rejection = Rejection::new(storable(code), storable(detail)).with_errors(errors.collect());
+            (*command_id, Outcome::Rejected(rejection))
         }
         Reply::CommandFailed(CommandFailed {
             command_id,
             code,
             detail,
         }) => {
-            let refusal = Refusal {
-                code: storable(code),
-                detail: storable(detail),
-                errors: Vec::new(),
-            };
-            (*command_id, Outcome::Failed(refusal))
+            let rejection = Rejection::new(storable(code), storable(detail));
+            (*command_id, Outcome::Failed(rejection))
         }
     }
 }

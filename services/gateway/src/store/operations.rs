@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use contracts::FieldError;
+use contracts::{FieldError, Rejection};
 use messaging::ledger::OutboxMessage;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
@@ -120,17 +120,10 @@ pub struct Operation {
     pub fingerprint: Option<Vec<u8>>,
     /// The answer to a question.
     pub result: Option<String>,
-    /// Why it was refused, or failed.
-    pub refusal: Option<Refusal>,
+    /// The reason, if the command was rejected or failed.
+    pub rejection: Option<Rejection>,
     pub created_at: DateTime<Utc>,
     pub completed_at: Option<DateTime<Utc>>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct Refusal {
-    pub code: String,
-    pub detail: String,
-    pub errors: Vec<FieldError>,
 }
 
 /// What a reply says of an operation.
@@ -146,8 +139,8 @@ pub enum Outcome {
         effects: Vec<Effect>,
         result: Option<String>,
     },
-    Rejected(Refusal),
-    Failed(Refusal),
+    Rejected(Rejection),
+    Failed(Rejection),
 }
 
 /// A message that a reader must have seen.
@@ -317,9 +310,9 @@ pub async fn let_go(pool: &PgPool, id: Uuid) -> sqlx::Result<()> {
 
 /// Completes those of these operations that were pending, and answers them with their kinds. Each at most once.
 pub async fn complete(tx: &mut postgres::Tx, completions: &[Completion]) -> sqlx::Result<Vec<(Uuid, Kind)>> {
-    let refusal = |completion: &Completion| match &completion.outcome {
+    let rejection = |completion: &Completion| match &completion.outcome {
         Outcome::Accepted { .. } => None,
-        Outcome::Rejected(refusal) | Outcome::Failed(refusal) => Some(refusal.clone()),
+        Outcome::Rejected(rejection) | Outcome::Failed(rejection) => Some(rejection.clone()),
     };
     let states = column(completions, |completion| match &completion.outcome {
         Outcome::Accepted { .. } => "accepted",
@@ -348,13 +341,13 @@ pub async fn complete(tx: &mut postgres::Tx, completions: &[Completion]) -> sqlx
     .bind(effects)
     .bind(results)
     .bind(column(completions, |completion| {
-        refusal(completion).map(|refusal| refusal.code)
+        rejection(completion).map(|rejection| rejection.code.into_owned())
     }))
     .bind(column(completions, |completion| {
-        refusal(completion).map(|refusal| refusal.detail)
+        rejection(completion).map(|rejection| rejection.detail)
     }))
     .bind(column(completions, |completion| {
-        refusal(completion).map(|refusal| Json(refusal.errors))
+        rejection(completion).map(|rejection| Json(rejection.errors))
     }))
     .fetch_all(&mut **tx)
     .await
@@ -424,14 +417,13 @@ fn operation(row: &PgRow) -> sqlx::Result<Operation> {
         _ => Status::Failed,
     };
     let code: Option<String> = row.try_get("code")?;
-    let refusal = match code {
-        Some(code) => Some(Refusal {
-            code,
-            detail: row.try_get::<Option<_>, _>("detail")?.unwrap_or_default(),
-            errors: row
-                .try_get::<Option<Json<Vec<FieldError>>>, _>("errors")?
-                .map_or_else(Vec::new, |errors| errors.0),
-        }),
+    let rejection = match code {
+        Some(code) => {
+            let detail: Option<String> = row.try_get("detail")?;
+            let errors: Option<Json<Vec<FieldError>>> = row.try_get("errors")?;
+            let errors = errors.map_or_else(Vec::new, |errors| errors.0);
+            Some(Rejection::new(code, detail.unwrap_or_default()).with_errors(errors))
+        }
         None => None,
     };
     Ok(Operation {
@@ -443,7 +435,7 @@ fn operation(row: &PgRow) -> sqlx::Result<Operation> {
         held: row.try_get("held")?,
         fingerprint: row.try_get("fingerprint")?,
         result: row.try_get("result")?,
-        refusal,
+        rejection,
         created_at: row.try_get("created_at")?,
         // An outcome that can't be seen yet is none.
         completed_at: match status {
