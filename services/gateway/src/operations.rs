@@ -4,6 +4,7 @@
 //! Nothing in memory is needed for the outcome. Who waits is woken by the reply in this process, or else finds it by
 //! a look at the store; who does not wait, or whose process dies, finds it under `/v1/operations/{id}`.
 
+mod intent;
 mod waiting;
 mod writer;
 
@@ -21,9 +22,10 @@ use uuid::Uuid;
 
 use crate::config;
 use crate::error::Error;
-use crate::store::operations::{self as store, Idempotency, Kind, New, Operation, Status};
+use crate::store::operations::{self as store, Idempotency, New, Operation, Status};
 use crate::store::{links, sessions};
 
+pub use intent::Intent;
 pub use waiting::Wakes;
 use waiting::{Poller, Waiting};
 use writer::{Writer, Written};
@@ -55,27 +57,6 @@ pub struct Tasks {
     poller: Poller,
     pool: PgPool,
     retention: config::Retention,
-}
-
-/// What to ask of another service.
-pub struct Intent<M> {
-    /// The operation's, a new one: also the correlation id, the command's id and the reply's key.
-    pub id: Uuid,
-    pub kind: Kind,
-    /// Who asks; [`GATEWAY`]: nobody who is signed in.
-    pub actor: Actor,
-    /// The aggregate that the command is for.
-    pub key: Uuid,
-    pub command: M,
-    /// What the operation is about, for its answer.
-    pub resource_id: Uuid,
-    /// The version that the client has seen.
-    pub expected_version: Option<i64>,
-    /// Of a sign-up.
-    pub password_hash: Option<String>,
-    pub idempotency: Option<Idempotency>,
-    /// How long to wait for the outcome.
-    pub wait: Duration,
 }
 
 impl Operations {
