@@ -181,7 +181,7 @@ pub(super) async fn find_own(app: &App, organizer: &Principal, id: Uuid) -> Resu
         .ok_or(Error::NotFound)
 }
 
-/// Performs a command of an organizer on an event. The event service checks that the event is theirs.
+/// Performs a command of an organizer on an event. The event service checks that they own the event.
 async fn perform_command(
     app: &App,
     options: &WriteOptions,

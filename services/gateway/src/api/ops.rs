@@ -74,7 +74,7 @@ pub(super) struct ServicePaging {
     service: String,
     /// Cursor of the next page, as the previous response contained it.
     cursor: Option<String>,
-    /// Items on a page, from 1 to 200; else 50. A service returns at most 100.
+    /// Maximum number of items on the page, from 1 to 200. The default is 50, and a service returns at most 100.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u16>,
 }

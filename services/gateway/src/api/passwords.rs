@@ -48,7 +48,7 @@ pub(super) async fn change(
     Write { body, .. }: Write<PasswordChange>,
 ) -> Result<StatusCode, Error> {
     let password = parse_password("new_password", body.new_password)?;
-    // Limited, because an attacker with an access token must not be able to guess the password.
+    // Attempts are limited, because a stolen access token must not allow guessing the password.
     app.limits().account(&member.id.to_string())?;
     let hash = accounts::password_hash(app.pool(), member.id).await?;
     if !app.hasher().verify(body.old_password, hash.clone()).await? {
