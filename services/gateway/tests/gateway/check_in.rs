@@ -1,4 +1,4 @@
-//! Tickets, and who is let in with them.
+//! Tickets and check-in.
 
 use contracts::{
     Actor, AttendeeCheckedIn, CancelReason, Details, EventEvent, RegistrationCancelled, RegistrationCommand,
@@ -9,10 +9,10 @@ use messaging::Outgoing;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::app::{Answer, Person, TestApp, accepted, effect, event_created};
+use crate::app::{Person, Response, TestApp, accepted, effect, event_created};
 
-/// An event of ada's with a seat of bob's, and sam as staff.
-struct Door {
+/// An event that ada organizes, with sam as staff and a seat for bob.
+struct Entrance {
     app: TestApp,
     ada: Person,
     bob: Person,
@@ -21,7 +21,7 @@ struct Door {
     registration: Uuid,
 }
 
-impl Door {
+impl Entrance {
     async fn open() -> Self {
         let app = TestApp::start().await;
         let (ada, bob, sam) = (
@@ -66,7 +66,7 @@ impl Door {
         ticket.body["code"].as_str().expect("a code").to_owned()
     }
 
-    async fn show(&self, by: &Person, body: Value) -> Answer {
+    async fn check_in(&self, by: &Person, body: Value) -> Response {
         self.app
             .gateway
             .post(self.path("/check-in"))
@@ -77,7 +77,7 @@ impl Door {
             .await
     }
 
-    async fn happens(&self, fact: impl Into<RegistrationEvent>) {
+    async fn deliver(&self, fact: impl Into<RegistrationEvent>) {
         self.app
             .bench
             .deliver(Outgoing::<RegistrationEvent>::new(self.event, fact))
@@ -85,7 +85,7 @@ impl Door {
         self.app.bench.deliver_again().await;
     }
 
-    fn is_there(&self) -> AttendeeCheckedIn {
+    fn checked_in(&self) -> AttendeeCheckedIn {
         AttendeeCheckedIn {
             registration_id: self.registration,
             user_id: self.bob.id,
@@ -95,147 +95,181 @@ impl Door {
 }
 
 #[tokio::test]
-async fn who_has_a_seat_has_a_ticket_as_json_or_drawn() {
-    let door = Door::open().await;
-    let ticket = door
+async fn an_attendee_with_a_seat_has_a_ticket_as_json_or_qr_code() {
+    let entrance = Entrance::open().await;
+    let ticket = entrance
         .app
         .gateway
-        .get(door.path("/ticket"))
-        .by(&door.bob)
+        .get(entrance.path("/ticket"))
+        .by(&entrance.bob)
         .send()
         .await
         .expect(200);
     let code = ticket.body["code"].as_str().expect("a code");
     assert_eq!(code.len(), 16);
-    assert_eq!(ticket.body["qr"], format!("rollcall:{}:{code}", door.registration));
+    assert_eq!(ticket.body["qr"], format!("rollcall:{}:{code}", entrance.registration));
     assert_eq!(
         (&ticket.body["status"], &ticket.body["event"]["title"]),
         (&json!("confirmed"), &json!("Analytical Engines"))
     );
-    let drawn = door
+    let qr_code = entrance
         .app
         .gateway
-        .get(door.path("/ticket"))
-        .by(&door.bob)
+        .get(entrance.path("/ticket"))
+        .by(&entrance.bob)
         .header("accept", "image/svg+xml");
-    let drawn = drawn.send().await.expect(200);
-    assert_eq!(drawn.header("content-type"), "image/svg+xml");
+    let qr_code = qr_code.send().await.expect(200);
+    assert_eq!(qr_code.header("content-type"), "image/svg+xml");
     assert!(
-        drawn
+        qr_code
             .body
             .as_str()
             .is_some_and(|text| text.contains("<svg") && text.ends_with("</svg>"))
     );
-    assert!(ticket.header("vary").contains("accept") && drawn.header("vary").contains("accept"));
+    assert!(ticket.header("vary").contains("accept") && qr_code.header("vary").contains("accept"));
 }
 
 #[tokio::test]
-async fn a_ticket_is_shown_to_its_holder_alone() {
-    let door = Door::open().await;
-    door.app.gateway.get(door.path("/ticket")).send().await.expect(401);
-    for other in [&door.ada, &door.sam] {
-        door.app
+async fn a_ticket_is_shown_only_to_its_attendee() {
+    let entrance = Entrance::open().await;
+    entrance
+        .app
+        .gateway
+        .get(entrance.path("/ticket"))
+        .send()
+        .await
+        .expect(401);
+    for other in [&entrance.ada, &entrance.sam] {
+        entrance
+            .app
             .gateway
-            .get(door.path("/ticket"))
+            .get(entrance.path("/ticket"))
             .by(other)
             .send()
             .await
             .expect(404);
     }
-    let none = format!("/v1/registrations/{}/ticket", Uuid::now_v7());
-    door.app.gateway.get(none).by(&door.bob).send().await.expect(404);
+    let unknown = format!("/v1/registrations/{}/ticket", Uuid::now_v7());
+    entrance
+        .app
+        .gateway
+        .get(unknown)
+        .by(&entrance.bob)
+        .send()
+        .await
+        .expect(404);
 }
 
 #[tokio::test]
-async fn who_waits_or_gave_up_has_no_ticket() {
-    let door = Door::open().await;
+async fn a_waiting_or_cancelled_registration_has_no_ticket() {
+    let entrance = Entrance::open().await;
     let waiting = Uuid::now_v7();
-    door.happens(SeatWaitlisted {
-        registration_id: waiting,
-        user_id: door.bob.id,
-    })
-    .await;
-    door.happens(RegistrationCancelled {
-        registration_id: door.registration,
-        user_id: door.bob.id,
-        reason: CancelReason::ByAttendee,
-        had_seat: true,
-    })
-    .await;
-    for registration in [waiting, door.registration] {
+    entrance
+        .deliver(SeatWaitlisted {
+            registration_id: waiting,
+            user_id: entrance.bob.id,
+        })
+        .await;
+    entrance
+        .deliver(RegistrationCancelled {
+            registration_id: entrance.registration,
+            user_id: entrance.bob.id,
+            reason: CancelReason::ByAttendee,
+            had_seat: true,
+        })
+        .await;
+    for registration in [waiting, entrance.registration] {
         let path = format!("/v1/registrations/{registration}/ticket");
-        let answer = door.app.gateway.get(path).by(&door.bob).send().await.expect(409);
-        assert_eq!(answer.code(), "no-seat");
+        let response = entrance
+            .app
+            .gateway
+            .get(path)
+            .by(&entrance.bob)
+            .send()
+            .await
+            .expect(409);
+        assert_eq!(response.code(), "no-seat");
     }
 }
 
 #[tokio::test]
-async fn organizer_staff_and_admin_let_in_who_shows_the_code() {
-    let door = Door::open().await;
-    let root = door.app.person("root").await;
-    door.app.grant(&root, Role::Admin).await;
-    let code = door.code().await;
+async fn organizer_staff_and_admin_check_in_an_attendee_by_the_code() {
+    let entrance = Entrance::open().await;
+    let root = entrance.app.person("root").await;
+    entrance.app.grant(&root, Role::Admin).await;
+    let code = entrance.code().await;
     for (by, actor) in [
-        (&door.ada, Actor::User(door.ada.id)),
-        (&door.sam, Actor::User(door.sam.id)),
+        (&entrance.ada, Actor::User(entrance.ada.id)),
+        (&entrance.sam, Actor::User(entrance.sam.id)),
         (&root, Actor::Admin(root.id)),
     ] {
-        door.show(by, json!({ "code": code.to_lowercase() })).await.expect(202);
-        let command = door.app.command::<RegistrationCommand>().await;
+        entrance
+            .check_in(by, json!({ "code": code.to_lowercase() }))
+            .await
+            .expect(202);
+        let command = entrance.app.command::<RegistrationCommand>().await;
         assert_eq!(
             (command.envelope.key, &command.envelope.actor),
-            (door.event, &Some(actor))
+            (entrance.event, &Some(actor))
         );
         let RegistrationCommand::CheckIn(check_in) = &command.body else {
             panic!("{command:?}");
         };
-        assert_eq!(check_in.registration_id, door.registration);
+        assert_eq!(check_in.registration_id, entrance.registration);
     }
-    let call = door
+    let call = entrance
         .app
         .gateway
-        .post(door.path("/check-in"))
-        .by(&door.sam)
+        .post(entrance.path("/check-in"))
+        .by(&entrance.sam)
         .wait(10)
         .json(json!({ "code": code }));
-    let (answer, ()) = tokio::join!(call.send(), async {
-        let command = door.app.command::<RegistrationCommand>().await;
-        door.happens(door.is_there()).await;
-        let effects = vec![effect(&topics::REGISTRATIONS, door.event, 3)];
-        door.app.bench.deliver(accepted(command.envelope.id, 3, effects)).await;
+    let (response, ()) = tokio::join!(call.send(), async {
+        let command = entrance.app.command::<RegistrationCommand>().await;
+        entrance.deliver(entrance.checked_in()).await;
+        let effects = vec![effect(&topics::REGISTRATIONS, entrance.event, 3)];
+        entrance
+            .app
+            .bench
+            .deliver(accepted(command.envelope.id, 3, effects))
+            .await;
     });
-    let answer = answer.expect(200);
+    let response = response.expect(200);
     assert_eq!(
-        (&answer.body["status"], &answer.body["checked_in_at"]),
+        (&response.body["status"], &response.body["checked_in_at"]),
         (&json!("checked-in"), &json!("2099-03-01T17:00:00Z"))
     );
-    // The staff sees who comes, and no address.
+    // Staff see the name of the attendee, but not the e-mail address.
     assert_eq!(
-        answer.body["attendee"],
+        response.body["attendee"],
         json!({ "username": "bob", "full_name": "Ada Lovelace" })
     );
-    let seats = door
+    let seats = entrance
         .app
         .gateway
-        .get(format!("/v1/events/{}/availability", door.event))
+        .get(format!("/v1/events/{}/availability", entrance.event))
         .send()
         .await
         .expect(200);
-    assert_eq!(seats.body["taken"], 1, "who is there still has the seat");
-    assert_eq!(door.code().await, code, "who is there still has the ticket");
+    assert_eq!(seats.body["taken"], 1, "a checked-in attendee keeps the seat");
+    assert_eq!(entrance.code().await, code, "a checked-in attendee keeps the ticket");
 }
 
 #[tokio::test]
-async fn nobody_else_lets_in_and_no_other_code_does() {
-    let door = Door::open().await;
-    let (eve, code) = (door.app.organizer("eve").await, door.code().await);
-    door.show(&eve, json!({ "code": code })).await.expect(404);
+async fn other_users_and_other_codes_cannot_check_in_an_attendee() {
+    let entrance = Entrance::open().await;
+    let (eve, code) = (entrance.app.organizer("eve").await, entrance.code().await);
+    entrance.check_in(&eve, json!({ "code": code })).await.expect(404);
     assert_eq!(
-        door.show(&door.bob, json!({ "code": code })).await.expect(403).code(),
+        entrance
+            .check_in(&entrance.bob, json!({ "code": code }))
+            .await
+            .expect(403)
+            .code(),
         "forbidden"
     );
-    let other = door.app.has_seat(&eve, door.event, 3).await;
-    let ticket = door
+    let other = entrance.app.has_seat(&eve, entrance.event, 3).await;
+    let ticket = entrance
         .app
         .gateway
         .get(format!("/v1/registrations/{other}/ticket"))
@@ -251,32 +285,40 @@ async fn nobody_else_lets_in_and_no_other_code_does() {
         "ÄÄÄÄÄÄÄÄ",
     ] {
         assert_eq!(
-            door.show(&door.sam, json!({ "code": wrong })).await.expect(422).code(),
+            entrance
+                .check_in(&entrance.sam, json!({ "code": wrong }))
+                .await
+                .expect(422)
+                .code(),
             "ticket-invalid"
         );
     }
-    for (body, fault) in [
+    for (body, field_error) in [
         (json!({}), ("code", "required")),
         (json!({ "code": 7 }), ("code", "malformed")),
         (json!({ "code": code, "force": true }), ("force", "unknown")),
     ] {
-        assert_eq!(door.show(&door.sam, body).await.expect(422).faults(), [fault]);
+        assert_eq!(
+            entrance.check_in(&entrance.sam, body).await.expect(422).field_errors(),
+            [field_error]
+        );
     }
-    door.app
+    entrance
+        .app
         .gateway
-        .post(door.path("/check-in"))
+        .post(entrance.path("/check-in"))
         .json(json!({ "code": code }))
         .send()
         .await
         .expect(401);
-    assert!(door.app.bench.said::<RegistrationCommand>().await.is_empty());
+    assert!(entrance.app.bench.said::<RegistrationCommand>().await.is_empty());
 }
 
 #[tokio::test]
-async fn what_the_registration_service_refuses_is_told_with_its_status() {
-    let door = Door::open().await;
-    let code = door.code().await;
-    for (refused, status) in [
+async fn rejections_of_the_registration_service_have_their_status() {
+    let entrance = Entrance::open().await;
+    let code = entrance.code().await;
+    for (rejection, status) in [
         ("already-checked-in", 409),
         ("check-in-not-open", 409),
         ("check-in-over", 409),
@@ -285,41 +327,59 @@ async fn what_the_registration_service_refuses_is_told_with_its_status() {
         ("registration-unknown", 404),
         ("forbidden", 403),
     ] {
-        let call = door.app.gateway.post(door.path("/check-in")).by(&door.sam).wait(10);
+        let call = entrance
+            .app
+            .gateway
+            .post(entrance.path("/check-in"))
+            .by(&entrance.sam)
+            .wait(10);
         let call = call.json(json!({ "code": code }));
-        let (answer, _) = tokio::join!(call.send(), door.app.refuse::<RegistrationCommand>(refused));
-        assert_eq!(answer.expect(status).code(), refused);
+        let (response, _) = tokio::join!(call.send(), entrance.app.reject_next::<RegistrationCommand>(rejection));
+        assert_eq!(response.expect(status).code(), rejection);
     }
-    for (refused, status) in [
+    for (rejection, status) in [
         ("registration-not-open", 409),
         ("registration-closed", 409),
         ("event-unknown", 404),
     ] {
-        let call = door
+        let call = entrance
             .app
             .gateway
-            .post(format!("/v1/events/{}/registrations", door.event))
-            .by(&door.sam)
+            .post(format!("/v1/events/{}/registrations", entrance.event))
+            .by(&entrance.sam)
             .wait(10);
-        let (answer, _) = tokio::join!(call.send(), door.app.refuse::<RegistrationCommand>(refused));
-        assert_eq!(answer.expect(status).code(), refused);
+        let (response, _) = tokio::join!(call.send(), entrance.app.reject_next::<RegistrationCommand>(rejection));
+        assert_eq!(response.expect(status).code(), rejection);
     }
-    let call = door.app.gateway.delete(door.path("")).by(&door.bob).wait(10);
-    let (answer, _) = tokio::join!(call.send(), door.app.refuse::<RegistrationCommand>("checked-in"));
-    assert_eq!(answer.expect(409).code(), "checked-in");
+    let call = entrance
+        .app
+        .gateway
+        .delete(entrance.path(""))
+        .by(&entrance.bob)
+        .wait(10);
+    let (response, _) = tokio::join!(
+        call.send(),
+        entrance.app.reject_next::<RegistrationCommand>("checked-in")
+    );
+    assert_eq!(response.expect(409).code(), "checked-in");
 }
 
 #[tokio::test]
-async fn a_repeated_check_in_is_said_once() {
-    let door = Door::open().await;
-    let code = door.code().await;
+async fn a_repeated_check_in_sends_one_command() {
+    let entrance = Entrance::open().await;
+    let code = entrance.code().await;
     let call = || {
-        let call = door.app.gateway.post(door.path("/check-in")).by(&door.sam).wait(0);
+        let call = entrance
+            .app
+            .gateway
+            .post(entrance.path("/check-in"))
+            .by(&entrance.sam)
+            .wait(0);
         call.header("idempotency-key", "door")
             .json(json!({ "code": code }))
             .send()
     };
     let (first, again) = (call().await.expect(202), call().await.expect(202));
     assert_eq!(first.id(), again.id());
-    assert_eq!(door.app.commands::<RegistrationCommand>().await.len(), 1);
+    assert_eq!(entrance.app.commands::<RegistrationCommand>().await.len(), 1);
 }
