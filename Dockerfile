@@ -4,10 +4,10 @@
 #
 #   docker build --build-arg SERVICE=user --tag rollcall/user .
 #
-# Everything up to the stage `pick` is the same for all of them, so it is built once and shared.
+# All stages before `pick` are the same for every image, so they are built once and shared.
 
 FROM rust:1.95-slim-bookworm AS chef
-# librdkafka is built by its own configure and make, as C and C++, and linked with the system's zlib.
+# librdkafka is C and C++. It is built with its own configure and make, and linked with the system's zlib.
 # hadolint ignore=DL3008
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends g++ make pkg-config zlib1g-dev \
@@ -15,12 +15,12 @@ RUN apt-get update \
 RUN cargo install cargo-chef --version 0.1.78 --locked
 WORKDIR /src
 
-# What cargo-chef needs to know of the workspace: it changes only when a manifest does.
+# The recipe describes the dependencies of the workspace. It changes only when a manifest changes.
 FROM chef AS planner
 COPY . .
 RUN cargo chef prepare --recipe-path recipe.json
 
-# The dependencies: a layer that stays until the recipe changes.
+# The dependencies, in a layer that is reused until the recipe changes.
 FROM chef AS cook
 COPY --from=planner /src/recipe.json recipe.json
 RUN cargo chef cook --release --locked --workspace --bins --recipe-path recipe.json
@@ -29,7 +29,7 @@ FROM cook AS build
 COPY . .
 RUN cargo build --release --locked --workspace --bins
 
-# One executable under its own name, and the link that the image starts: an ENTRYPOINT can't hold a build argument.
+# One executable under its own name, and the link that the image starts, because an ENTRYPOINT cannot contain a build argument.
 FROM build AS pick
 ARG SERVICE
 RUN : "${SERVICE:?is not set: docker build --build-arg SERVICE=gateway, user, event, registration, notification, audit or cli}" \
@@ -45,13 +45,13 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 COPY --from=pick /picked/ /usr/local/bin/
 
-# On the loopback interface, which is the default, nobody could ask a container how it is.
+# The default is the loopback interface, on which the admin port cannot be reached from outside of the container.
 ENV ADMIN_LISTEN=0.0.0.0:9464
 EXPOSE 9464
 
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/main"]
-# Jobs (`migrate`, `rollcall`) have no admin port: who runs them switches this off.
+# Jobs (`migrate`, `rollcall`) have no admin port, so disable the health check for them.
 HEALTHCHECK --interval=10s --timeout=5s --retries=3 --start-period=60s --start-interval=1s \
   CMD ["/usr/local/bin/main", "healthcheck"]
 

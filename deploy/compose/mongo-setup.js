@@ -1,6 +1,5 @@
-// Makes the replica set rs0 of one member, and a role of the same name for each service's database: it can open its own
-// and no other. mongosh runs this, and it may run again: it adds what is missing and sets the passwords to the
-// environment's.
+// Creates the replica set rs0 with one member, and for each service's database a role of the same name, which can open only
+// this database. Run by mongosh. It can run again: it adds what is missing, and sets the passwords to those of the environment.
 const HOST = "mongo:27017"; // how the services reach it
 const ROLES = {
   notification: "NOTIFICATION_DB_PASSWORD",

@@ -1,4 +1,4 @@
-"""docs/asyncapi.json against the schema of the AsyncAPI version that it names.
+"""Validates docs/asyncapi.json with the schema of the AsyncAPI version that it names.
 
 asyncapi.py SCHEMAS DOCUMENT
 
@@ -16,7 +16,7 @@ from jsonschema.exceptions import best_match
 def main():
     document = json.loads(Path(sys.argv[2]).read_text())
     schema = json.loads((Path(sys.argv[1]) / f"{document['asyncapi']}.json").read_text())
-    # The schema is made of alternatives: the best match is what the author of the document can do something about.
+    # The schema consists of alternatives. The best match is the violation that the author of the document can fix.
     problems = [best_match([error]) for error in Draft7Validator(schema).iter_errors(document)]
     for problem in problems:
         print(f"{'/'.join(map(str, problem.absolute_path))}: {problem.message[:500]}")

@@ -1,8 +1,8 @@
-"""What no schema knows: that docker-compose.yml, k8s/ and the code say the same.
+"""Checks what no schema can check: that docker-compose.yml, k8s/ and the code agree.
 
 consistency.py ROOT COMPOSE K8S
 
-ROOT is the checkout; COMPOSE is what `docker compose config --format json` prints, K8S what `kubectl kustomize` prints.
+ROOT is the checkout. COMPOSE is the output of `docker compose config --format json`, and K8S that of `kubectl kustomize`.
 Prints every contradiction; exit code 1 if there is one.
 """
 
@@ -16,7 +16,7 @@ import yaml
 
 CLI = "cli"
 LOOPBACK = "127.0.0.1"
-# What the templates of server.properties have and the containers have another way; docker-compose.yml says which.
+# Settings of the template of server.properties that the containers set differently, as docker-compose.yml explains.
 KAFKA_DIFFERS = {"listeners", "controller.quorum.voters", "log.dirs"}
 # The variables with which an image's start script replaces its own JVM options. Every other variable adds to those options.
 JVM_OPTIONS = {
@@ -31,11 +31,11 @@ def problem(where, what):
     problems.append(f"{where}: {what}")
 
 
-# --- What the code reads ----------------------------------------------------------------------------------------------
+# --- Settings that the code reads -------------------------------------------------------------------------------------
 
 # read.required("NAME", …), read.or::<T>("NAME", …), read.optional(NAME, …), also over several lines
 READ = re.compile(r'\.\s*(required|or|optional)\s*(?:::<[^()]*>)?\s*\(\s*(?:"([A-Z][A-Z0-9_]*)"|([A-Z][A-Z0-9_]*)\s*,)')
-# fn key(read: &mut Reader, name: &'static str, …) { … read.required(name, …) … }: reads what it is called with.
+# fn key(read: &mut Reader, name: &'static str, …) { … read.required(name, …) … }: reads the name that is its argument.
 READER = re.compile(
     r"fn\s+(\w+)\(\s*read: &mut Reader,\s*name: &'static str\b(?:(?!\nfn ).)*?"
     r"read\s*\.\s*(required|or|optional)\s*(?:::<[^()]*>)?\s*\(\s*name\b",
@@ -46,7 +46,7 @@ CLAP = re.compile(r'\benv\s*=\s*"([A-Z][A-Z0-9_]*)"')
 
 
 def sources(folder):
-    """The code of a crate that goes into its library and its service: no tests, no comments."""
+    """Yields the code of a crate's library and service, without tests and comments."""
     for path in sorted((folder / "src").rglob("*.rs")):
         if {"bin", "tests"} & set(path.relative_to(folder).parts) or path.name == "tests.rs":
             continue
@@ -55,7 +55,7 @@ def sources(folder):
 
 
 def settings(root, folder):
-    """The variables that a package and the workspace's crates below it read: name -> is it required?"""
+    """Returns the variables that a package and its dependencies in the workspace read: name -> True if it is required."""
     found = {}
     crates = {path.parent.name: path.parent for path in root.glob("crates/*/Cargo.toml")}
     todo, seen = [folder], set()
@@ -79,12 +79,12 @@ def settings(root, folder):
 
 
 def arguments(folder):
-    """The variables that a command takes for arguments. Which of them it needs depends on the subcommand."""
+    """Returns the variables that a command accepts as arguments. Which of them are required depends on the subcommand."""
     return {name: False for code in sources(folder) for name in CLAP.findall(code)}
 
 
 def check_variables(where, given, known):
-    """`given`: name -> value, or None where only the cluster knows it."""
+    """Compares variables that are set with those that are read. `given`: name -> value, or None if only the cluster has it."""
     for name in sorted(set(given) - set(known)):
         problem(where, f"sets {name}, which nothing reads")
     for name in sorted(name for name, required in known.items() if required):
@@ -93,7 +93,7 @@ def check_variables(where, given, known):
 
 
 def seconds(text):
-    """Compose's durations, as `docker compose config` writes them: 2m0s."""
+    """Parses a duration as `docker compose config` prints it, for example 2m0s."""
     units = {"h": 3600, "m": 60, "s": 1}
     return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)([hms])", text))
 
@@ -101,8 +101,8 @@ def seconds(text):
 # --- docker-compose.yml -----------------------------------------------------------------------------------------------
 
 
-def ours(image):
-    """The service in an image of ours, or None."""
+def rollcall_package(image):
+    """Returns the service in an image of Rollcall, or None for a third-party image."""
     name = image.split(":")[0]
     return name.removeprefix("rollcall/") if name.startswith("rollcall/") else None
 
@@ -111,9 +111,9 @@ def check_compose(root, compose, packages, image_env, shutdown):
     services = compose["services"]
     for name, service in services.items():
         where = f"docker-compose.yml, {name}"
-        package = ours(service["image"])
+        package = rollcall_package(service["image"])
         if "container_name" in service:
-            problem(where, "has a container_name, so it can't be scaled")
+            problem(where, "has a container_name, so it cannot be scaled")
         for port in service.get("ports", []):
             if port.get("host_ip") != LOOPBACK:
                 problem(where, f"publishes port {port['target']} beyond {LOOPBACK}")
@@ -121,18 +121,18 @@ def check_compose(root, compose, packages, image_env, shutdown):
                 problem(where, f"publishes port {port['target']} on no fixed port, so a recreated container may move")
         for volume in service.get("volumes", []):
             if volume["type"] == "bind" and not Path(volume["source"]).is_file():
-                problem(where, f"mounts {volume['source']}, which is not there")
+                problem(where, f"mounts {volume['source']}, which does not exist")
         if not package:
             if service["image"].partition(":")[2] in ("", "latest"):
-                problem(where, f"takes {service['image']}, whatever version that is")
+                problem(where, f"uses {service['image']} without a version")
             if "healthcheck" not in service:
                 problem(where, "has no health check")
             check_jvm(where, service)
             continue
         if service.get("build", {}).get("args", {}).get("SERVICE") != package:
-            problem(where, f"the build's SERVICE is not {package}")
+            problem(where, f"the build argument SERVICE is not {package}")
         if package not in packages:
-            problem(where, f"there is no {package}")
+            problem(where, f"the package {package} does not exist")
             continue
         if package == CLI:
             check_variables(where, service.get("environment", {}), packages[CLI])
@@ -143,7 +143,7 @@ def check_compose(root, compose, packages, image_env, shutdown):
     for package in packages:
         for name in [package, f"{package}-migrate"] if package != CLI else ["init"]:
             if name not in services:
-                problem("docker-compose.yml", f"there is no {name}")
+                problem("docker-compose.yml", f"the service {name} is missing")
     check_kafka(root, services["kafka"]["environment"])
     check_addresses(services)
     scraped = yaml.safe_load((root / "deploy/compose/prometheus.yml").read_text())["scrape_configs"][0]
@@ -153,7 +153,7 @@ def check_compose(root, compose, packages, image_env, shutdown):
 
 
 def check_jvm(where, service):
-    """A JVM does not start with two garbage collectors, so JVM options must replace those of the image."""
+    """Checks that JVM options replace those of the image, because a JVM does not start with two garbage collectors."""
     image = service["image"].partition(":")[0]
     replacing = JVM_OPTIONS.get(image, set())
     collectors = []
@@ -161,14 +161,14 @@ def check_jvm(where, service):
         options = [word for word in (value or "").split() if word.startswith("-X")]
         if options and name not in replacing:
             allowed = " or ".join(sorted(replacing)) or "none"
-            problem(where, f"sets JVM options in {name}, which adds to those of {image}; may set them in: {allowed}")
+            problem(where, f"sets JVM options in {name}, which adds to those of {image}; set them in: {allowed}")
         collectors += [option for option in options if re.fullmatch(r"-XX:\+Use\w+GC", option)]
     if len(collectors) > 1:
         problem(where, f"sets {len(collectors)} garbage collectors: {' '.join(collectors)}")
 
 
 def check_addresses(services):
-    """An address that a container announces must be the one that docker-compose.yml publishes."""
+    """Checks that the addresses that containers announce are those that docker-compose.yml publishes."""
     announced = {
         "gateway": ("http", services["notification"]["environment"]["PUBLIC_URL"]),
         "kafka": ("HOST", services["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]),
@@ -201,7 +201,7 @@ def check_k8s(objects, packages, image_env, shutdown, readme):
     for package in set(packages) - {CLI}:
         for kind in ["Deployment", "Service", "PodDisruptionBudget"]:
             if package not in names.get(kind, ()):
-                problem("k8s", f"there is no {kind} {package}")
+                problem("k8s", f"the {kind} {package} is missing")
     for o in objects:
         if o["kind"] not in ("Deployment", "Job"):
             continue
@@ -234,15 +234,15 @@ def check_container(where, container, packages, maps, image_env):
         problem(where, "is not restricted")
     if not {"requests", "limits"} <= set(container.get("resources", {})):
         problem(where, "has no resources")
-    package = ours(container["image"])
+    package = rollcall_package(container["image"])
     if package not in packages:
-        problem(where, f"runs {container['image']}, which is no image of ours")
+        problem(where, f"runs {container['image']}, which is not an image of Rollcall")
         return
     given = {}
     for source in container.get("envFrom", []):
         name = source["configMapRef"]["name"]
         if name not in maps:
-            problem(where, f"there is no ConfigMap {name}")
+            problem(where, f"the ConfigMap {name} does not exist")
         given |= maps.get(name, {})
     for variable in container.get("env", []):
         value = variable.get("value")
@@ -250,12 +250,12 @@ def check_container(where, container, packages, maps, image_env):
         if source:
             value = maps.get(source["name"], {}).get(source["key"])
             if value is None:
-                problem(where, f"there is no {source['key']} in the ConfigMap {source['name']}")
+                problem(where, f"the ConfigMap {source['name']} has no key {source['key']}")
         given[variable["name"]] = value
     check_variables(where, given if package == CLI else image_env | given, packages[package])
 
 
-# --- All of it --------------------------------------------------------------------------------------------------------
+# --- Main -------------------------------------------------------------------------------------------------------------
 
 
 def main():

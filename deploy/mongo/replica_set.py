@@ -1,7 +1,7 @@
-"""Makes a single mongod the replica set rs0, and waits until it takes writes. Transactions need a replica set.
+"""Makes a single mongod the replica set rs0, and waits until it accepts writes. Transactions need a replica set.
 
-replica_set.py HOST:PORT          initiates it, or tells it a new address; ends when it is a writable primary
-replica_set.py --check HOST:PORT  only looks: exit code 0 if it is a writable primary
+replica_set.py HOST:PORT          initiates it, or changes its address; ends when it is a writable primary
+replica_set.py --check HOST:PORT  only checks: exit code 0 if it is a writable primary
 """
 
 import os
@@ -30,7 +30,7 @@ def configure(admin, address):
         admin.command("replSetInitiate", {"_id": NAME, "members": members})
         return
     if [member["host"] for member in config["members"]] != [address]:
-        # The port was changed. The set has no primary that would know itself, hence "force".
+        # The port has changed. No member has the address in the configuration, so the set has no primary: hence "force".
         config["members"] = members
         config["version"] += 1
         admin.command("replSetReconfig", config, force=True)

@@ -1,6 +1,6 @@
--- A database and a role of the same name for each service, and for the schema registry. A role can open its own database
--- and no other. psql 15 or newer runs this as a superuser, and it may run again: it adds what is missing and sets the
--- passwords to the environment's.
+-- Creates a database and a role of the same name for each service, and for the schema registry. A role can open only its own
+-- database. Run by psql 15 or newer, as a superuser. It can run again: it adds what is missing, and sets the passwords to those
+-- of the environment.
 \set ON_ERROR_STOP on
 \getenv gateway_password GATEWAY_DB_PASSWORD
 \getenv users_password USERS_DB_PASSWORD
@@ -22,7 +22,7 @@ SELECT format('ALTER ROLE %I LOGIN PASSWORD %L', name, password) FROM wanted
 \gexec
 SELECT format('CREATE DATABASE %I OWNER %I', name, name) FROM wanted WHERE name NOT IN (SELECT datname FROM pg_database)
 \gexec
--- By default everybody may connect to every database.
+-- By default, every role may connect to every database.
 SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', datname) FROM pg_database
 WHERE datname IN (SELECT name FROM wanted) OR datname IN ('postgres', 'template1')
 \gexec

@@ -48,23 +48,23 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.utils.Utils;
 
 /**
- * Reads every record of Rollcall's topics with nothing of Rollcall's: Kafka's own client, Avro's own library, and the
- * schemas that the registry has.
+ * Decodes every record of Rollcall's topics without Rollcall's code: with Kafka's Java client, Avro's Java library, and
+ * the schemas in the registry.
  *
  * <pre>java -cp JARS Decode.java [--prefix P]</pre>
  *
- * KAFKA_BROKERS and SCHEMA_REGISTRY_URL say where; exit code 1 if a record is not as promised. To be run from the root
- * of the repository, of which it uses only the folder names of schemas/: they are the names of the topics. decode.py
- * does the same; they share no code, so that neither can hide a mistake of the other.
+ * Reads KAFKA_BROKERS and SCHEMA_REGISTRY_URL; exit code 1 if a record breaks a rule. Run it from the root of the
+ * repository, because it uses the folder names of schemas/ as topic names. decode.py checks the same rules. The two
+ * share no code, so that neither can hide a bug of the other.
  */
 final class Decode {
-    /** Their records are numbered for each key, without a gap. */
+    /** Topics whose records have a sequence without gaps for each key. */
     private static final Set<String> DOMAIN_EVENTS = Set.of("users", "events", "registrations");
     private static final ByteArrayDeserializer BYTES = new ByteArrayDeserializer();
     private static final int ERRORS_SHOWN = 20;
-    /** For an answer of the broker or the registry. */
+    /** Time limit for a response of the broker or the registry. */
     private static final Duration TIMEOUT = Duration.ofSeconds(30);
-    /** More than any record has: bytes that aren't Avro must not make the decoder ask for gigabytes. */
+    /** Larger than any record, because the decoder could otherwise allocate gigabytes for bytes that are not Avro. */
     private static final String LONGEST = String.valueOf(16 << 20);
 
     public static void main(String[] arguments) throws Exception {
@@ -100,12 +100,12 @@ final class Decode {
         brokers.put("bootstrap.servers", setting("KAFKA_BROKERS"));
         brokers.put("default.api.timeout.ms", String.valueOf(TIMEOUT.toMillis()));
         var registry = new Registry(setting("SCHEMA_REGISTRY_URL"));
-        // No group: nothing is committed.
+        // No group, so no offset is committed.
         var settings = new Properties();
         settings.putAll(brokers);
         settings.put("auto.offset.reset", "none");
         settings.put("enable.auto.commit", "false");
-        // Many topics are short: waiting for more records would be most of the time.
+        // Many topics are short, so waiting for more records would take most of the time.
         settings.put("fetch.max.wait.ms", "10");
 
         var topics = new ArrayList<Topic>();
@@ -161,7 +161,7 @@ final class Decode {
         }
     }
 
-    /** Whether a topic is of that prefix, and not of a longer one: another run's. */
+    /** Returns true if a topic has this prefix, and not a longer one of another run. */
     private static boolean belongs(String name, String prefix, Set<String> known) {
         if (name.startsWith("__") || !name.startsWith(prefix)) {
             return false;
@@ -185,7 +185,7 @@ final class Decode {
         return offsets;
     }
 
-    /** From the beginning to where the topic ends now. */
+    /** Reads a topic from the beginning to its current end. */
     private static void read(Admin admin, KafkaConsumer<byte[], byte[]> consumer, Topic topic, Registry registry)
             throws Exception {
         var partitions = new ArrayList<TopicPartition>();
@@ -206,7 +206,7 @@ final class Decode {
                     topic.take(record, registry);
                 }
             }
-            // The position also passes what is not for readers, or was compacted away.
+            // The position also advances past control records and compacted records.
             var ended = ends.entrySet().removeIf(end -> consumer.position(end.getKey()) >= end.getValue());
             if (ended || !records.isEmpty()) {
                 progress = System.nanoTime();
@@ -218,7 +218,7 @@ final class Decode {
         topic.finish();
     }
 
-    /** Why nothing could be read. */
+    /** The reason why records could not be read. */
     private static final class Unusable extends RuntimeException {
         Unusable(String message) {
             super(message);
@@ -230,14 +230,14 @@ final class Decode {
         }
     }
 
-    /** What is wrong with a record. */
+    /** A rule that a record breaks. */
     private static final class Problem extends Exception {
         Problem(String message) {
             super(message);
         }
     }
 
-    /** Schemas by id. An id never changes its meaning, so each is asked for once. */
+    /** Schemas by id. The schema of an id never changes, so each is fetched once. */
     private static final class Registry {
         private final String url;
         private final HttpClient http = HttpClient.newBuilder().connectTimeout(TIMEOUT).build();
@@ -281,7 +281,7 @@ final class Decode {
         }
     }
 
-    /** What was found on a topic. */
+    /** The records of a topic. */
     private static final class Topic {
         final String name;
         final int partitions;
@@ -289,7 +289,7 @@ final class Decode {
         final boolean numbered;
         final Map<String, Integer> types = new TreeMap<>();
         final Set<String> sent = new HashSet<>();
-        /** Of a key: id by number. */
+        /** Ids by sequence, for each key. */
         final Map<String, TreeMap<Long, String>> sequences = new HashMap<>();
         final List<String> errors = new ArrayList<>();
         long records;
@@ -303,7 +303,7 @@ final class Decode {
             this.numbered = DOMAIN_EVENTS.contains(knownAs);
         }
 
-        /** Notes all that is wrong with a record, not only the first. */
+        /** Checks a record, and stores every rule that it breaks. */
         void take(ConsumerRecord<byte[], byte[]> record, Registry registry) throws IOException, InterruptedException {
             records++;
             var place = name + "[" + record.partition() + "]@" + record.offset() + ": ";
@@ -358,7 +358,7 @@ final class Decode {
             }
         }
 
-        /** 0 if there is none. */
+        /** Returns the sequence; 0 if there is none. */
         private long sequence(byte[] header, String place) {
             if (header == null) {
                 if (numbered) {
@@ -367,7 +367,7 @@ final class Decode {
                 return 0;
             }
             var text = text(header);
-            // 19 nines are more than a long holds.
+            // 19 nines exceed the range of a long.
             if (text.matches("[0-9]{19}") && text.compareTo(String.valueOf(Long.MAX_VALUE)) <= 0) {
                 var number = Long.parseLong(text);
                 if (number > 0) {
@@ -378,7 +378,7 @@ final class Decode {
             return 0;
         }
 
-        /** What can be seen only at the end: a gap. */
+        /** Checks for gaps, after all records were read. */
         void finish() {
             sequences.forEach((key, ids) -> {
                 long missing = ids.lastKey() - ids.size();
@@ -408,7 +408,7 @@ final class Decode {
     private static final GenericData DATA = new GenericData();
 
     static {
-        // Decoded into UUIDs, dates and instants, as a reader would want them: a text that is no UUID fails here.
+        // Decodes logical types to UUIDs, dates and instants, so that a text that is not a UUID fails here.
         DATA.addLogicalTypeConversion(new Conversions.UUIDConversion());
         DATA.addLogicalTypeConversion(new TimeConversions.DateConversion());
         DATA.addLogicalTypeConversion(new TimeConversions.TimestampMicrosConversion());
@@ -418,7 +418,7 @@ final class Decode {
         return ByteBuffer.wrap(value, 1, 4).getInt();
     }
 
-    /** The schema by which the value could be read to its last byte. */
+    /** Returns the schema with which the value was decoded to its last byte. */
     private static Schema decode(byte[] value, Registry registry) throws Problem, IOException, InterruptedException {
         if (value.length < 5 || value[0] != 0) {
             throw new Problem("the value does not begin with a zero byte and a schema id");
@@ -433,13 +433,13 @@ final class Decode {
                 throw new Problem("bytes are left after a " + what);
             }
         } catch (IOException | RuntimeException error) {
-            // Whatever a decoder may throw on bytes that aren't Avro.
+            // A decoder may throw anything for bytes that are not Avro.
             throw new Problem("not a " + what + ": " + error);
         }
         return schema;
     }
 
-    /** CloudEvents in Kafka's binary mode: what is wrong with it. */
+    /** Checks the attributes of the CloudEvents Kafka binding in binary mode. */
     private static List<String> envelope(Map<String, byte[]> headers, String key, Schema schema, int schemaId) {
         var expected = new LinkedHashMap<String, String>();
         expected.put("ce_specversion", "1.0");
@@ -485,7 +485,7 @@ final class Decode {
         return data == null ? "" : new String(data, StandardCharsets.UTF_8);
     }
 
-    /** The text of a UUID in its usual form (36 characters, lower case), or null. */
+    /** Returns a UUID in its canonical form (36 characters, lower case), or null. */
     private static String uuidText(byte[] data) {
         var text = text(data);
         try {

@@ -1,10 +1,10 @@
-"""Reads every record of Rollcall's topics with nothing of Rollcall's: a Kafka client, an Avro library, and the schemas
-that the registry has.
+"""Decodes every record of Rollcall's topics without Rollcall's code: with a Kafka client, an Avro library, and the
+schemas in the registry.
 
-decode.py [--prefix P]   KAFKA_BROKERS and SCHEMA_REGISTRY_URL say where; exit code 1 if a record is not as promised
+decode.py [--prefix P]   reads KAFKA_BROKERS and SCHEMA_REGISTRY_URL; exit code 1 if a record breaks a rule
 
-Of this repository it uses only the folder names of schemas/, which are the names of the topics. Decode.java does the
-same; they share no code, so that neither can hide a mistake of the other.
+From this repository it uses only the folder names of schemas/, which are the topic names. Decode.java checks the same
+rules. The two share no code, so that neither can hide a bug of the other.
 """
 
 import argparse
@@ -25,18 +25,18 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec
 
 TOPICS = sorted(folder.name for folder in (Path(__file__).parents[2] / "schemas").iterdir() if folder.is_dir())
-# Their records are numbered for each key, without a gap.
+# Topics whose records have a sequence without gaps for each key.
 DOMAIN_EVENTS = {"users", "events", "registrations"}
 ERRORS_SHOWN = 20
-TIMEOUT = 30  # seconds, for an answer of the broker or the registry
+TIMEOUT = 30  # seconds, for a response of the broker or the registry
 
 
 class Problem(Exception):
-    """What is wrong with a record."""
+    """A rule that a record breaks."""
 
 
 def murmur2(data):
-    """The hash of Kafka's Java client, by which a key finds its partition."""
+    """Returns the hash by which Kafka's Java client chooses the partition of a key."""
     m, mask = 0x5BD1E995, 0xFFFFFFFF
     h = 0x9747B28C ^ len(data)
     whole = len(data) & ~3
@@ -55,7 +55,7 @@ def partition_of(key, partitions):
 
 
 class Registry:
-    """Schemas by id. An id never changes its meaning, so each is asked for once."""
+    """Schemas by id. The schema of an id never changes, so each is fetched once."""
 
     def __init__(self, url):
         self.url = url.rstrip("/")
@@ -72,29 +72,29 @@ class Registry:
 
     def fetch(self, schema_id):
         try:
-            with self.opener.open(f"{self.url}/schemas/ids/{schema_id}", timeout=TIMEOUT) as answer:
-                return fastavro.parse_schema(json.loads(json.load(answer)["schema"]))
+            with self.opener.open(f"{self.url}/schemas/ids/{schema_id}", timeout=TIMEOUT) as response:
+                return fastavro.parse_schema(json.loads(json.load(response)["schema"]))
         except urllib.error.HTTPError as error:
             if error.code != 404:
                 raise
             return Problem(f"the registry has no schema {schema_id}")
         except fastavro.schema.SchemaParseException as error:
-            return Problem(f"schema {schema_id} can't be read: {error}")
+            return Problem(f"schema {schema_id} cannot be parsed: {error}")
 
 
 def uuid_text(data, what):
-    """The text of a UUID in its usual form: 36 characters, lower case."""
+    """Returns a UUID in its canonical form: 36 characters, lower case."""
     try:
         text = data.decode()
         if str(uuid.UUID(text)) == text:
             return text
     except (AttributeError, ValueError):
         pass
-    raise Problem(f"{what} is not the text of a UUID")
+    raise Problem(f"{what} is not a UUID in canonical form")
 
 
 class Topic:
-    """What was found on a topic."""
+    """The records of a topic."""
 
     def __init__(self, name, known_as, partitions, compacted):
         self.name = name
@@ -105,15 +105,15 @@ class Topic:
         self.tombstones = 0
         self.duplicates = 0
         self.sent = set()  # (id, attempt)
-        self.sequences = defaultdict(dict)  # of a key: id by number
+        self.sequences = defaultdict(dict)  # ids by sequence, for each key
         self.errors = []
 
     def records(self):
         return self.types.total() + self.tombstones
 
     def take(self, message, registry):
-        """Notes all that is wrong with a record, not only the first."""
-        place = f"{self.name}[{message.partition()}]@{message.offset()}"
+        """Checks a record, and stores every rule that it breaks."""
+        position = f"{self.name}[{message.partition()}]@{message.offset()}"
         headers = dict(message.headers() or [])
         type_name = schema_id = None
 
@@ -121,21 +121,21 @@ class Topic:
             try:
                 return check(*arguments)
             except Problem as problem:
-                self.errors.append(f"{place}: {problem}")
+                self.errors.append(f"{position}: {problem}")
                 return None
 
         if message.value() is None:
             self.tombstones += 1
-            checked(self.may_delete)
+            checked(self.check_tombstone)
         else:
             schema_id, type_name = checked(decode, message.value(), registry) or (None, None)
             self.types[type_name or "?"] += 1
         for name, count in Counter(name for name, _ in message.headers() or []).items():
             if count > 1:
-                self.errors.append(f"{place}: the header {name} is there {count} times")
+                self.errors.append(f"{position}: header {name} occurs {count} times")
         key = checked(uuid_text, message.key(), "the key")
         if message.key() is not None:
-            checked(self.is_in_place, message)
+            checked(self.check_partition, message)
         checked(envelope, headers, key, type_name, schema_id)
         id_ = checked(uuid_text, headers.get("ce_id"), "ce_id")
         sequence = checked(self.sequence, headers)
@@ -146,16 +146,16 @@ class Topic:
         if self.numbered and None not in (key, id_, sequence):
             first = self.sequences[key].setdefault(sequence, id_)
             if first != id_:
-                self.errors.append(f"{place}: ce_sequence {sequence} of {key} is {first} and {id_}")
+                self.errors.append(f"{position}: ce_sequence {sequence} of {key} is {first} and {id_}")
 
-    def may_delete(self):
+    def check_tombstone(self):
         if not self.compacted:
             raise Problem("no value, on a topic that is not compacted")
 
-    def is_in_place(self, message):
+    def check_partition(self, message):
         expected = partition_of(message.key(), self.partitions)
         if message.partition() != expected:
-            raise Problem(f"the key belongs into partition {expected} of {self.partitions}")
+            raise Problem(f"the key belongs to partition {expected} of {self.partitions}")
 
     def sequence(self, headers):
         data = headers.get("ce_sequence")
@@ -168,7 +168,7 @@ class Topic:
         return int(data)
 
     def finish(self):
-        """What can be seen only at the end: a gap."""
+        """Checks for gaps, after all records were read."""
         for key, ids in self.sequences.items():
             missing = [number for number in range(1, max(ids) + 1) if number not in ids]
             if missing:
@@ -188,7 +188,7 @@ class Topic:
 
 
 def decode(value, registry):
-    """The schema's id and full name; raises what is wrong with the bytes."""
+    """Returns the schema's id and full name. Raises Problem if the bytes cannot be decoded."""
     if len(value) < 5 or value[0] != 0:
         raise Problem("the value does not begin with a zero byte and a schema id")
     schema_id = int.from_bytes(value[1:5], "big")
@@ -196,7 +196,7 @@ def decode(value, registry):
     datum = io.BytesIO(value[5:])
     try:
         fastavro.schemaless_reader(datum, schema, None)
-    except Exception as error:  # whatever a decoder may raise on bytes that aren't Avro
+    except Exception as error:  # a decoder may raise anything for bytes that are not Avro
         raise Problem(f"not a {schema['name']} (schema {schema_id}): {type(error).__name__}: {error}") from error
     left = len(value) - 5 - datum.tell()
     if left:
@@ -205,7 +205,7 @@ def decode(value, registry):
 
 
 def envelope(headers, key, type_name, schema_id):
-    """CloudEvents in Kafka's binary mode."""
+    """Checks the attributes of the CloudEvents Kafka binding in binary mode."""
     expected = {"ce_specversion": "1.0", "ce_subject": key}
     if type_name is not None:
         expected |= {
@@ -221,7 +221,7 @@ def envelope(headers, key, type_name, schema_id):
     others = {"ce_type", "ce_source", "ce_time"} - expected.keys()
     wrong += [f"{name} is missing" for name in sorted(others) if not headers.get(name)]
     if headers.get("ce_time") and not is_time(headers["ce_time"]):
-        wrong.append("ce_time is not a time of RFC 3339")
+        wrong.append("ce_time is not an RFC 3339 time")
     if wrong:
         raise Problem("; ".join(wrong))
 
@@ -234,7 +234,7 @@ def is_time(data):
 
 
 def belongs(name, prefix):
-    """Whether a topic is of that prefix, and not of a longer one: another run's."""
+    """Returns True if a topic has this prefix, and not a longer one of another run."""
     if name.startswith("__") or not name.startswith(prefix):
         return False
     rest = name.removeprefix(prefix)
@@ -242,34 +242,34 @@ def belongs(name, prefix):
 
 
 def offsets(admin, topics, where):
-    """By topic and partition."""
-    places = [(topic.name, partition) for topic in topics.values() for partition in range(topic.partitions)]
-    answers = admin.list_offsets({TopicPartition(*place): where for place in places}, request_timeout=TIMEOUT)
-    return {(place.topic, place.partition): answer.result().offset for place, answer in answers.items()}
+    """Returns offsets by topic and partition."""
+    partitions = [(topic.name, partition) for topic in topics.values() for partition in range(topic.partitions)]
+    futures = admin.list_offsets({TopicPartition(*partition): where for partition in partitions}, request_timeout=TIMEOUT)
+    return {(key.topic, key.partition): future.result().offset for key, future in futures.items()}
 
 
 def read(admin, consumer, topics, registry):
-    """From the beginning to where the topics end now."""
+    """Reads the topics from the beginning to their current end."""
     starts = offsets(admin, topics, OffsetSpec.earliest())
-    ends = {place: end for place, end in offsets(admin, topics, OffsetSpec.latest()).items() if end > starts[place]}
-    # All at once: the client needs a second to find the leaders of partitions that it is assigned.
-    consumer.assign([TopicPartition(*place, starts[place]) for place in ends])
+    ends = {key: end for key, end in offsets(admin, topics, OffsetSpec.latest()).items() if end > starts[key]}
+    # All at once, because the client needs a second to find the leaders of newly assigned partitions.
+    consumer.assign([TopicPartition(*key, starts[key]) for key in ends])
     while ends:
         message = consumer.poll(TIMEOUT)
         if message is None:
-            raise TimeoutError(f"no record came for {TIMEOUT} s, but there must be more in {sorted(ends)}")
-        place = message.topic(), message.partition()
-        end = ends.get(place)
+            raise TimeoutError(f"no record was received for {TIMEOUT} s, but {sorted(ends)} contain more")
+        key = message.topic(), message.partition()
+        end = ends.get(key)
         if message.error():
             if message.error().code() != KafkaError._PARTITION_EOF:
                 raise KafkaException(message.error())
-            # After a record that is not for readers, or that was compacted away.
-            ends.pop(place, None)
+            # The end of the log is a control record, or a record that was compacted away.
+            ends.pop(key, None)
         elif end is not None:
             if message.offset() < end:
                 topics[message.topic()].take(message, registry)
             if message.offset() + 1 >= end:
-                del ends[place]
+                del ends[key]
 
 
 def is_compacted(admin, name):
@@ -280,22 +280,22 @@ def is_compacted(admin, name):
 
 def main():
     arguments = argparse.ArgumentParser(description="Decodes every record of Rollcall's topics.")
-    arguments.add_argument("--prefix", default="", help="what the topics' names begin with")
+    arguments.add_argument("--prefix", default="", help="prefix of the topic names")
     prefix = arguments.parse_args().prefix
     unset = [name for name in ("KAFKA_BROKERS", "SCHEMA_REGISTRY_URL") if not os.environ.get(name)]
     if unset:
         sys.exit(f"decode.py: not set: {', '.join(unset)}")
-    # It would log each of a thousand attempts to reach a broker that is down; what comes of them is raised.
+    # Without log_level, the client logs every attempt to reach a broker that is down. Failures are raised anyway.
     brokers = {"bootstrap.servers": os.environ["KAFKA_BROKERS"], "log_level": 2}
     registry = Registry(os.environ["SCHEMA_REGISTRY_URL"])
     admin = AdminClient(brokers)
-    # The group is never joined, and nothing is committed.
+    # The group is never joined, and no offset is committed.
     settings = {
         "group.id": "foreign-python",
         "enable.auto.commit": False,
         "auto.offset.reset": "error",
         "enable.partition.eof": True,
-        "fetch.wait.max.ms": 10,  # many topics are short: waiting for more records would be most of the time
+        "fetch.wait.max.ms": 10,  # many topics are short, so waiting for more records would take most of the time
     }
     consumer = Consumer(brokers | settings)
     try:
@@ -316,7 +316,7 @@ def main():
     records = sum(topic.records() for topic in topics.values())
     schemas = sum(not isinstance(schema, Problem) for schema in registry.schemas.values())
     if not records:
-        errors.append(f"there is no record on any topic whose name begins with {prefix!r}: nothing is proven")
+        errors.append(f"no topic with prefix {prefix!r} contains a record, so nothing was checked")
     for error in errors[:ERRORS_SHOWN]:
         print(f"ERROR {error}")
     if len(errors) > ERRORS_SHOWN:
@@ -324,7 +324,7 @@ def main():
     absent = sorted(set(TOPICS) - {name.removeprefix(prefix) for name in topics})
     print(
         f"Python: {len(topics)} topics, {records} records, {schemas} schemas, {len(errors)} errors"
-        + (f"; no such topic: {', '.join(absent)}" if absent else "")
+        + (f"; topics not found: {', '.join(absent)}" if absent else "")
     )
     return 1 if errors else 0
 
@@ -332,5 +332,5 @@ def main():
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except (KafkaException, OSError) as failure:  # TimeoutError and what urllib raises are OSErrors
+    except (KafkaException, OSError) as failure:  # TimeoutError and urllib's errors are OSErrors
         sys.exit(f"decode.py: {failure}")

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Verifies an export of the audit log, offline, as `rollcall audit verify` does and without any code of Rollcall's:
-every leaf, every tree, every signature, and the chain of checkpoints. The format is in services/audit/README.md.
+"""Verifies an export of the audit log offline, like `rollcall audit verify` but without Rollcall's code: every leaf,
+every tree, every signature, and the chain of checkpoints. The format is in services/audit/README.md.
 
-verify_audit.py FILE...   says what is wrong, a line each; exit code 1 if anything is
+verify_audit.py FILE...   prints one line per finding; exit code 1 if there is a finding
 
-Python 3.9 and its standard library.
+Needs only Python 3.9 and its standard library.
 """
 
 import base64
@@ -28,7 +28,7 @@ def sha256(data):
     return hashlib.sha256(data).digest()
 
 
-# Ed25519 (RFC 8032, section 5.1), for verifying alone.
+# Ed25519 (RFC 8032, section 5.1), verification only.
 
 P = 2**255 - 19
 L = 2**252 + 27742317777372353535851937790883648493
@@ -49,7 +49,7 @@ def recover_x(y, sign):
 
 
 def point(data):
-    """In extended coordinates: X, Y, Z, T."""
+    """Returns a point in extended coordinates: X, Y, Z, T."""
     number = int.from_bytes(data, "little")
     y, sign = number & (2**255 - 1), number >> 255
     x = recover_x(y, sign)
@@ -115,12 +115,12 @@ class Tree:
 
 
 def number(text):
-    """A number as it is written."""
+    """Parses a number in its canonical form."""
     return int(text) if text.isdecimal() and str(int(text)) == text else None
 
 
 def from_base64(text):
-    """None where it is not what an encoder writes."""
+    """Returns None if the text is not in canonical form."""
     try:
         data = base64.b64decode(text, validate=True)
     except (TypeError, ValueError):
@@ -260,7 +260,7 @@ class Verifier:
 
 
 def verify(lines):
-    """Takes an export to its end; what is wrong with it is in the verifier's findings."""
+    """Reads a whole export, and stores the findings in the verifier."""
     verifier = Verifier()
     for line in lines:
         if line.endswith(b"\n"):

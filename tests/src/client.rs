@@ -1,4 +1,4 @@
-//! A person at the public API.
+//! A client of the public API.
 
 use std::time::{Duration, Instant};
 
@@ -7,19 +7,19 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use uuid::Uuid;
 
-/// Somebody who calls the gateway, signed in or not.
+/// A user of the gateway, signed in or anonymous.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
     base: String,
     token: Option<String>,
-    /// How long a gateway that does not answer is asked again, with the same Idempotency-Key.
+    /// How long requests to an unresponsive gateway are retried, with the same Idempotency-Key.
     patience: Duration,
 }
 
-/// What the gateway answered.
+/// A response of the gateway.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     pub status: StatusCode,
     pub location: Option<String>,
     pub trace_id: Option<String>,
@@ -31,7 +31,7 @@ impl Client {
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(30))
             .build()
-            .expect("a client without TLS can always be made");
+            .expect("a client without TLS can always be created");
         Self {
             http,
             base: gateway.to_owned(),
@@ -40,7 +40,7 @@ impl Client {
         }
     }
 
-    /// The same person at another gateway process.
+    /// Returns the same user as a client of another gateway process.
     #[must_use]
     pub fn at(&self, gateway: &str) -> Self {
         Self {
@@ -49,7 +49,7 @@ impl Client {
         }
     }
 
-    /// A client that asks again while the gateway is being started again.
+    /// Returns a client that retries requests while the gateway restarts.
     #[must_use]
     pub fn patient(&self, patience: Duration) -> Self {
         Self {
@@ -58,51 +58,51 @@ impl Client {
         }
     }
 
-    /// Signs in; what is called afterwards is called as this person.
+    /// Signs in, and returns a client that sends requests as this user.
     pub async fn sign_in(&self, email: &str, password: &str) -> Result<Self> {
         let credentials = serde_json::json!({ "email": email, "password": password });
-        let answer = self
+        let response = self
             .post("/v1/sessions", credentials)
             .await?
             .expect(StatusCode::CREATED)?;
-        let token = answer.body["access_token"]
+        let token = response.body["access_token"]
             .as_str()
-            .context("the answer has no access_token")?;
+            .context("the response has no `access_token`")?;
         Ok(Self {
             token: Some(token.to_owned()),
             ..self.clone()
         })
     }
 
-    /// The access token, of who is signed in.
+    /// Returns the access token of a signed-in user.
     pub fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
 
-    pub async fn get(&self, path: &str) -> Result<Answer> {
+    pub async fn get(&self, path: &str) -> Result<Response> {
         self.send(Method::GET, path, None, &[]).await
     }
 
-    pub async fn post(&self, path: &str, body: Value) -> Result<Answer> {
+    pub async fn post(&self, path: &str, body: Value) -> Result<Response> {
         self.send(Method::POST, path, Some(body), &[]).await
     }
 
-    pub async fn put(&self, path: &str, body: Value) -> Result<Answer> {
+    pub async fn put(&self, path: &str, body: Value) -> Result<Response> {
         self.send(Method::PUT, path, Some(body), &[]).await
     }
 
-    pub async fn delete(&self, path: &str) -> Result<Answer> {
+    pub async fn delete(&self, path: &str) -> Result<Response> {
         self.send(Method::DELETE, path, None, &[]).await
     }
 
-    /// Sends a request with further headers. Writes carry an Idempotency-Key, so that asking again is safe.
+    /// Sends a request with additional headers. Writes carry an Idempotency-Key, so that a retry is safe.
     pub async fn send(
         &self,
         method: Method,
         path: &str,
         body: Option<Value>,
         headers: &[(&str, &str)],
-    ) -> Result<Answer> {
+    ) -> Result<Response> {
         let key = Uuid::new_v4().to_string();
         let mut headers = headers.to_vec();
         let takes_a_key = method != Method::GET && path != "/v1/sessions";
@@ -115,16 +115,16 @@ impl Client {
         }
         let deadline = Instant::now() + self.patience;
         loop {
-            let answer = self.send_once(&method, path, body.as_ref(), &headers).await;
-            let again = match &answer {
+            let response = self.send_once(&method, path, body.as_ref(), &headers).await;
+            let retry = match &response {
                 Err(_) => true,
-                Ok(answer) => {
-                    answer.status == StatusCode::SERVICE_UNAVAILABLE
-                        || (answer.status == StatusCode::CONFLICT && answer.body["code"] == "operation-in-progress")
+                Ok(response) => {
+                    response.status == StatusCode::SERVICE_UNAVAILABLE
+                        || (response.status == StatusCode::CONFLICT && response.body["code"] == "operation-in-progress")
                 }
             };
-            if !again || Instant::now() > deadline {
-                return answer;
+            if !retry || Instant::now() > deadline {
+                return response;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -136,7 +136,7 @@ impl Client {
         path: &str,
         body: Option<&Value>,
         headers: &[(&str, &str)],
-    ) -> Result<Answer> {
+    ) -> Result<Response> {
         let mut request = self.http.request(method.clone(), format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
@@ -147,12 +147,12 @@ impl Client {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let answer = request
+        let response = request
             .send()
             .await
-            .with_context(|| format!("{method} {path} got no answer"))?;
+            .with_context(|| format!("no response to {method} {path}"))?;
         let header = |name: &str| {
-            answer
+            response
                 .headers()
                 .get(name)
                 .and_then(|value| value.to_str().ok())
@@ -160,14 +160,14 @@ impl Client {
         };
         let location = header("location");
         let trace_id = header("traceresponse").and_then(|text| text.split('-').nth(1).map(str::to_owned));
-        let status = answer.status();
-        let text = answer.text().await?;
+        let status = response.status();
+        let text = response.text().await?;
         let body = if text.is_empty() {
             Value::Null
         } else {
             serde_json::from_str(&text).unwrap_or(Value::String(text))
         };
-        Ok(Answer {
+        Ok(Response {
             status,
             location,
             trace_id,
@@ -175,20 +175,20 @@ impl Client {
         })
     }
 
-    /// Follows an operation that was answered 202 until it has an outcome.
-    pub async fn settled(&self, answer: Answer, within: Duration) -> Result<Answer> {
-        if answer.status != StatusCode::ACCEPTED {
-            return Ok(answer);
+    /// Waits for the outcome of an operation if the response is 202.
+    pub async fn settled(&self, response: Response, within: Duration) -> Result<Response> {
+        if response.status != StatusCode::ACCEPTED {
+            return Ok(response);
         }
-        let operation = answer.location.context("a 202 has a Location")?;
+        let operation = response.location.context("a 202 has no Location")?;
         let deadline = Instant::now() + within;
         while Instant::now() < deadline {
-            // A gateway that is just being started again does not answer.
-            if let Ok(answer) = self.get(&operation).await
-                && answer.status == StatusCode::OK
-                && answer.body["status"] != "pending"
+            // A gateway that restarts does not respond.
+            if let Ok(response) = self.get(&operation).await
+                && response.status == StatusCode::OK
+                && response.body["status"] != "pending"
             {
-                return Ok(answer);
+                return Ok(response);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -196,8 +196,8 @@ impl Client {
     }
 }
 
-impl Answer {
-    /// The answer, if it has this status; else an error with what it says.
+impl Response {
+    /// Returns the response if it has this status, otherwise an error that contains its body.
     pub fn expect(self, status: StatusCode) -> Result<Self> {
         ensure!(
             self.status == status,
@@ -208,11 +208,11 @@ impl Answer {
         Ok(self)
     }
 
-    /// A text of the body.
+    /// Returns a text field of the body.
     pub fn text(&self, field: &str) -> Result<String> {
         let value = self.body[field]
             .as_str()
-            .with_context(|| format!("no text {field:?} in {}", self.body))?;
+            .with_context(|| format!("no text field {field:?} in {}", self.body))?;
         Ok(value.to_owned())
     }
 }

@@ -1,5 +1,5 @@
-//! The main job, played through the public API: an organizer publishes an event with one seat, one person gets
-//! it, the next waits, a cancellation promotes them; mails arrive, and the audit trail shows it all.
+//! The main use case, through the public API: an organizer publishes an event with one seat, one person gets the seat,
+//! the next person waits, and a cancellation promotes them. Mails are received, and the audit trail shows every step.
 
 use std::time::{Duration, Instant};
 
@@ -9,15 +9,15 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::client::{Answer, Client};
+use crate::client::{Client, Response};
 use crate::mails::{self, Mail};
 use crate::system::{Secrets, System};
 
-/// How long one step may take, however slow the machine is and whoever was just killed.
+/// Time limit of one step, on a slow machine and after a process was killed.
 const STEP: Duration = Duration::from_secs(60);
 const PASSWORD: &str = "correct horse battery staple";
 
-/// Somebody of the journey.
+/// A person of the journey.
 pub struct Person {
     pub name: &'static str,
     pub email: String,
@@ -25,36 +25,36 @@ pub struct Person {
     pub client: Client,
 }
 
-/// What a step shows.
+/// The report of one step.
 pub struct Step {
-    pub what: String,
+    pub description: String,
     pub took: Duration,
     pub trace_id: Option<String>,
 }
 
-/// The journey under way. Each method is one step, and reports itself.
+/// A journey. Each method is one step and reports itself.
 pub struct Journey<'a> {
     anonymous: Client,
     run: String,
     report: Box<dyn FnMut(Step) + 'a>,
 }
 
-/// What the journey left behind.
+/// The result of a journey.
 pub struct Outcome {
     pub organizer: Person,
     pub first: Person,
     pub second: Person,
     pub event: String,
-    /// The trace of the second registration. The first one may come before its event, and what is deferred goes on in
-    /// a trace of its own.
+    /// The trace of the second registration. The first registration may arrive before its event, and a deferred command
+    /// continues in a separate trace.
     pub registration_trace: Option<String>,
 }
 
-/// The mails that the journey sends, by recipient.
+/// Number of mails that the journey sends.
 pub const MAILS: usize = 10;
 
 impl<'a> Journey<'a> {
-    /// At one gateway process; `report` hears of every step as it is done.
+    /// Creates a journey at one gateway process. `report` is called after each step.
     pub fn new(gateway: &str, report: impl FnMut(Step) + 'a) -> Self {
         let run = Uuid::now_v7().simple().to_string();
         Self {
@@ -64,19 +64,19 @@ impl<'a> Journey<'a> {
         }
     }
 
-    /// Goes on while services are killed and started again.
+    /// Makes the journey retry its requests, so that it continues while services restart.
     #[must_use]
     pub fn patient(mut self) -> Self {
         self.anonymous = self.anonymous.patient(STEP);
         self
     }
 
-    /// All of it.
+    /// Runs every step.
     pub async fn play(&mut self, system: &System) -> Result<Outcome> {
         self.play_as(system.secrets()).await
     }
 
-    /// The same, where the system itself is in other hands.
+    /// Runs every step for a caller that does not own the system.
     pub async fn play_as(&mut self, secrets: &Secrets) -> Result<Outcome> {
         let organizer = self.sign_up("ada").await?;
         let organizer = self.make_organizer(secrets, organizer).await?;
@@ -106,14 +106,14 @@ impl<'a> Journey<'a> {
             "password": PASSWORD,
             "time_zone": "Europe/Berlin",
         });
-        let begun = Instant::now();
-        let answer = self.anonymous.post("/v1/users", body).await?;
-        let trace_id = answer.trace_id.clone();
-        let id = self.outcome(answer, "users").await?;
-        self.done(format!("{name} signed up"), begun, trace_id);
-        let begun = Instant::now();
+        let started = Instant::now();
+        let response = self.anonymous.post("/v1/users", body).await?;
+        let trace_id = response.trace_id.clone();
+        let id = self.outcome(response, "users").await?;
+        self.done(format!("{name} signed up"), started, trace_id);
+        let started = Instant::now();
         let client = self.anonymous.sign_in(&email, PASSWORD).await?;
-        self.done(format!("{name} signed in"), begun, None);
+        self.done(format!("{name} signed in"), started, None);
         Ok(Person {
             name,
             email,
@@ -122,9 +122,9 @@ impl<'a> Journey<'a> {
         })
     }
 
-    /// The administrator grants the role; the organizer signs in again to have it.
+    /// Grants the roles as the administrator, and signs in again, because a session gets its roles at sign-in.
     pub async fn make_organizer(&mut self, secrets: &Secrets, person: Person) -> Result<Person> {
-        let begun = Instant::now();
+        let started = Instant::now();
         let admin = self
             .anonymous
             .sign_in(&secrets.admin_email, &secrets.admin_password)
@@ -135,11 +135,11 @@ impl<'a> Journey<'a> {
             .await?
             .expect(StatusCode::OK)?;
         let client = self.anonymous.sign_in(&person.email, PASSWORD).await?;
-        self.done(format!("{} may organize and audit", person.name), begun, None);
+        self.done(format!("{} may now organize and audit", person.name), started, None);
         Ok(Person { client, ..person })
     }
 
-    /// An event with one seat and a waiting list, published.
+    /// Publishes an event with one seat and a waiting list.
     pub async fn publish_event(&mut self, organizer: &Person) -> Result<String> {
         let day = Duration::from_secs(24 * 60 * 60);
         let starts_at = Timestamp::now() + 30 * day;
@@ -154,35 +154,35 @@ impl<'a> Journey<'a> {
             "registration_closes_at": (starts_at - day).to_string(),
             "waiting_list": true,
         });
-        let begun = Instant::now();
-        let answer = organizer.client.post("/v1/events", body).await?;
-        let trace_id = answer.trace_id.clone();
-        let event = self.outcome_of(organizer, answer, "events").await?;
+        let started = Instant::now();
+        let response = organizer.client.post("/v1/events", body).await?;
+        let trace_id = response.trace_id.clone();
+        let event = self.outcome_of(organizer, response, "events").await?;
         self.done(
             format!("{} drafted an event with one seat", organizer.name),
-            begun,
+            started,
             trace_id,
         );
-        let begun = Instant::now();
-        let answer = organizer
+        let started = Instant::now();
+        let response = organizer
             .client
             .post(&format!("/v1/events/{event}/publish"), json!({}))
             .await?;
-        let trace_id = answer.trace_id.clone();
-        self.settle(organizer, answer).await?;
-        self.done(format!("{} published it", organizer.name), begun, trace_id);
+        let trace_id = response.trace_id.clone();
+        self.settle(organizer, response).await?;
+        self.done(format!("{} published the event", organizer.name), started, trace_id);
         Ok(event)
     }
 
-    /// Registers, and expects this status. Answers the registration's id and the trace.
+    /// Registers, and expects this status. Returns the registration's id and the trace id.
     pub async fn register(&mut self, person: &Person, event: &str, status: &str) -> Result<(String, Option<String>)> {
-        let begun = Instant::now();
-        let answer = person
+        let started = Instant::now();
+        let response = person
             .client
             .post(&format!("/v1/events/{event}/registrations"), json!({}))
             .await?;
-        let trace_id = answer.trace_id.clone();
-        let id = self.outcome_of(person, answer, "registrations").await?;
+        let trace_id = response.trace_id.clone();
+        let id = self.outcome_of(person, response, "registrations").await?;
         let registration = person
             .client
             .get(&format!("/v1/registrations/{id}"))
@@ -194,123 +194,130 @@ impl<'a> Journey<'a> {
             person.name,
             registration.body
         );
-        self.done(format!("{} registered: {status}", person.name), begun, trace_id.clone());
+        self.done(
+            format!("{} registered: {status}", person.name),
+            started,
+            trace_id.clone(),
+        );
         Ok((id, trace_id))
     }
 
     pub async fn cancel(&mut self, person: &Person, registration: &str) -> Result<()> {
-        let begun = Instant::now();
-        let answer = person
+        let started = Instant::now();
+        let response = person
             .client
             .delete(&format!("/v1/registrations/{registration}"))
             .await?;
-        let trace_id = answer.trace_id.clone();
-        self.settle(person, answer).await?;
-        self.done(format!("{} cancelled", person.name), begun, trace_id);
+        let trace_id = response.trace_id.clone();
+        self.settle(person, response).await?;
+        self.done(format!("{} cancelled", person.name), started, trace_id);
         Ok(())
     }
 
     /// Waits until the registration has a seat.
     pub async fn promoted(&mut self, person: &Person, registration: &str) -> Result<()> {
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
-            let answer = person.client.get(&format!("/v1/registrations/{registration}")).await?;
-            if answer.status == StatusCode::OK && answer.body["status"] == "confirmed" {
+            let response = person.client.get(&format!("/v1/registrations/{registration}")).await?;
+            if response.status == StatusCode::OK && response.body["status"] == "confirmed" {
                 break;
             }
             ensure!(
-                begun.elapsed() < STEP,
+                started.elapsed() < STEP,
                 "{} was not promoted: {}",
                 person.name,
-                answer.body
+                response.body
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        self.done(format!("{} moved up from the waiting list", person.name), begun, None);
+        self.done(format!("{} moved up from the waiting list", person.name), started, None);
         Ok(())
     }
 
-    /// Waits for the mails of the whole journey, and checks that each came once.
+    /// Waits for the mails of the whole journey, and checks that each was received once.
     pub async fn mails(&mut self, maildev: &str, outcome: &Outcome) -> Result<Vec<Mail>> {
-        let begun = Instant::now();
+        let started = Instant::now();
         let people = [&outcome.organizer, &outcome.first, &outcome.second];
         let addresses = people.map(|person| person.email.clone());
         let mails = mails::arrived(maildev, &addresses, MAILS, STEP).await?;
         mails::each_once(&mails, MAILS)?;
-        self.done(format!("{MAILS} mails arrived, each once"), begun, None);
+        self.done(format!("{MAILS} mails were received, each once"), started, None);
         Ok(mails)
     }
 
-    /// The audit entries of the event, once the promotion is among them.
+    /// Returns the audit entries of the event as soon as they include the promotion.
     pub async fn audit(&mut self, outcome: &Outcome) -> Result<Vec<Value>> {
-        let begun = Instant::now();
+        let started = Instant::now();
         let path = format!("/v1/audit/entries?aggregate_id={}&limit=200", outcome.event);
         loop {
-            let answer = outcome.organizer.client.get(&path).await?.expect(StatusCode::OK)?;
-            let entries = answer.body["items"].as_array().context("the answer has items")?.clone();
+            let response = outcome.organizer.client.get(&path).await?.expect(StatusCode::OK)?;
+            let entries = response.body["items"]
+                .as_array()
+                .context("the response has no `items`")?
+                .clone();
             if entries
                 .iter()
                 .any(|entry| entry["type"] == "rollcall.registrations.SeatPromoted")
             {
                 self.done(
-                    format!("the audit trail has {} entries of the event", entries.len()),
-                    begun,
+                    format!("the audit trail has {} entries for the event", entries.len()),
+                    started,
                     None,
                 );
                 return Ok(entries);
             }
             ensure!(
-                begun.elapsed() < STEP,
-                "the audit trail lacks the promotion: {entries:#?}"
+                started.elapsed() < STEP,
+                "the audit trail does not contain the promotion: {entries:#?}"
             );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
-    async fn outcome(&self, answer: Answer, collection: &str) -> Result<String> {
-        created(self.anonymous.settled(answer, STEP).await?, collection)
+    async fn outcome(&self, response: Response, collection: &str) -> Result<String> {
+        created(self.anonymous.settled(response, STEP).await?, collection)
     }
 
-    async fn outcome_of(&self, person: &Person, answer: Answer, collection: &str) -> Result<String> {
-        created(person.client.settled(answer, STEP).await?, collection)
+    async fn outcome_of(&self, person: &Person, response: Response, collection: &str) -> Result<String> {
+        created(person.client.settled(response, STEP).await?, collection)
     }
 
-    async fn settle(&self, person: &Person, answer: Answer) -> Result<()> {
-        let answer = person.client.settled(answer, STEP).await?.expect(StatusCode::OK)?;
-        let status = answer.body["status"].as_str().unwrap_or_default();
+    async fn settle(&self, person: &Person, response: Response) -> Result<()> {
+        let response = person.client.settled(response, STEP).await?.expect(StatusCode::OK)?;
+        let status = response.body["status"].as_str().unwrap_or_default();
         ensure!(
             !["rejected", "failed"].contains(&status),
-            "the operation was refused: {}",
-            answer.body
+            "the operation was rejected or failed: {}",
+            response.body
         );
         Ok(())
     }
 
-    fn done(&mut self, what: String, begun: Instant, trace_id: Option<String>) {
+    fn done(&mut self, description: String, started: Instant, trace_id: Option<String>) {
         (self.report)(Step {
-            what,
-            took: begun.elapsed(),
+            description,
+            took: started.elapsed(),
             trace_id,
         });
     }
 }
 
-/// The id of what was made: from the resource, or from the operation that made it later.
-fn created(answer: Answer, collection: &str) -> Result<String> {
-    match answer.status {
-        StatusCode::CREATED => answer.text("id"),
+/// Returns the id of the created resource, from the resource itself or from the operation that created it.
+fn created(response: Response, collection: &str) -> Result<String> {
+    match response.status {
+        StatusCode::CREATED => response.text("id"),
         StatusCode::OK => {
             ensure!(
-                answer.body["status"] == "succeeded",
-                "the operation ended so: {}",
-                answer.body
+                response.body["status"] == "succeeded",
+                "the operation did not succeed: {}",
+                response.body
             );
-            let location = answer.text("resource")?;
+            let location = response.text("resource")?;
             let id = location
                 .strip_prefix(&format!("/v1/{collection}/"))
-                .context("`resource` names what was made")?;
+                .with_context(|| format!("`resource` is not a path of {collection}"))?;
             Ok(id.to_owned())
         }
-        status => anyhow::bail!("expected 201, got {status}: {}", answer.body),
+        status => anyhow::bail!("expected 201, got {status}: {}", response.body),
     }
 }

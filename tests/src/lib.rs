@@ -1,7 +1,7 @@
-//! The whole system, through the public door: its processes, its journey, and what is looked at afterwards.
+//! The whole system through its public interfaces: its processes, the journey of its users, and the checks afterwards.
 //!
-//! The end-to-end tests, `scripts/demo` and `scripts/bench` share it. It knows the services only as
-//! processes and HTTP.
+//! The end-to-end tests, `scripts/demo` and `scripts/bench` share this crate. It knows the services only as processes
+//! and HTTP endpoints.
 
 pub mod client;
 pub mod journey;
@@ -14,10 +14,10 @@ pub mod traces;
 
 use std::path::PathBuf;
 
-/// Where a test's processes write their logs: beside the build, so that nothing is left in the checkout.
+/// Returns the folder for the logs of a test's processes. It is in the build folder, so that the checkout stays clean.
 pub fn log_folder(test: &str) -> PathBuf {
-    let own = std::env::current_exe().unwrap_or_default();
-    let target = own
+    let executable = std::env::current_exe().unwrap_or_default();
+    let target = executable
         .ancestors()
         .find(|folder| folder.ends_with("debug"))
         .map_or_else(std::env::temp_dir, PathBuf::from);

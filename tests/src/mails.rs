@@ -1,4 +1,4 @@
-//! The SMTP catcher: what mails arrived.
+//! The mails that the SMTP catcher received.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 
-/// A mail that arrived.
+/// A received mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mail {
     pub to: String,
@@ -14,7 +14,7 @@ pub struct Mail {
     pub message_id: String,
 }
 
-/// The mails to one of these addresses, in the order of their arrival.
+/// Returns the mails to these addresses, in order of arrival.
 pub async fn to(maildev: &str, addresses: &[String]) -> Result<Vec<Mail>> {
     let mails: Vec<Value> = reqwest::get(format!("{maildev}/email")).await?.json().await?;
     let text = |mail: &Value, pointer: &str| {
@@ -50,17 +50,17 @@ pub async fn arrived(maildev: &str, addresses: &[String], count: usize, within: 
     }
 }
 
-/// Checks that there are `count` mails, and none of them twice.
+/// Checks that exactly `count` mails were received, each once.
 pub fn each_once(mails: &[Mail], count: usize) -> Result<()> {
     ensure!(
         different(mails) == count,
-        "{count} different mails were expected: {mails:#?}"
+        "expected {count} different mails: {mails:#?}"
     );
-    ensure!(mails.len() == count, "a mail came twice: {mails:#?}");
+    ensure!(mails.len() == count, "a mail was delivered twice: {mails:#?}");
     Ok(())
 }
 
-/// A mail that comes again has its Message-ID still.
+/// Counts Message-IDs, because a repeated mail keeps its Message-ID.
 fn different(mails: &[Mail]) -> usize {
     mails.iter().map(|mail| &mail.message_id).collect::<BTreeSet<_>>().len()
 }

@@ -1,4 +1,4 @@
-//! Where a text stands: in every table and collection of the services' stores, as text and as bytes.
+//! Searches every table and collection of the services' stores for a text, as text and as bytes.
 
 use anyhow::Result;
 use futures::TryStreamExt;
@@ -7,9 +7,9 @@ use sqlx::{PgPool, Row};
 
 use crate::system::{SERVICES, System};
 
-/// The places, as `service.table`, that hold one of these texts, whatever its case.
+/// Returns the tables and collections that contain one of these texts, as `service.table`, ignoring case.
 pub async fn stores(system: &System, texts: &[&str]) -> Result<Vec<String>> {
-    let mut places = Vec::new();
+    let mut locations = Vec::new();
     for service in SERVICES {
         let url = system.database(service);
         let found = if url.starts_with("mongodb") {
@@ -17,12 +17,12 @@ pub async fn stores(system: &System, texts: &[&str]) -> Result<Vec<String>> {
         } else {
             tables(url, texts).await?
         };
-        places.extend(found.into_iter().map(|place| format!("{service}.{place}")));
+        locations.extend(found.into_iter().map(|name| format!("{service}.{name}")));
     }
-    Ok(places)
+    Ok(locations)
 }
 
-/// Whether one of the texts is in there, whatever its case.
+/// Returns `true` if `bytes` contain one of the texts, ignoring case.
 pub fn holds(bytes: &[u8], texts: &[&str]) -> bool {
     texts.iter().any(|text| {
         bytes
@@ -39,7 +39,7 @@ async fn tables(url: &str, texts: &[&str]) -> Result<Vec<String>> {
     )
     .fetch_all(&pool)
     .await?;
-    // A row's text shows bytes in hexadecimal.
+    // The text form of a row shows bytes in hexadecimal.
     let patterns: Vec<String> = texts
         .iter()
         .flat_map(|text| [(*text).to_owned(), hex(text)])
@@ -60,7 +60,7 @@ async fn tables(url: &str, texts: &[&str]) -> Result<Vec<String>> {
 
 async fn collections(url: &str, texts: &[&str]) -> Result<Vec<String>> {
     let client = mongodb::Client::with_uri_str(url).await?;
-    let database = client.default_database().expect("a service's URL names its database");
+    let database = client.default_database().expect("the service's URL names a database");
     let mut found = Vec::new();
     for name in database.list_collection_names().await? {
         let documents = database

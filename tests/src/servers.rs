@@ -1,8 +1,8 @@
-//! Where the real servers are: what `scripts/stack env` prints.
+//! The addresses of the real servers, as `scripts/stack env` prints them.
 
 use anyhow::{Context, Result};
 
-/// Addresses of the stack.
+/// Addresses of the stack's servers.
 #[derive(Debug, Clone)]
 pub struct Servers {
     pub kafka: String,
@@ -19,7 +19,10 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// From the environment; an error names the variable and how to get it.
+    /// Reads the addresses from the environment.
+    ///
+    /// # Errors
+    /// Names the missing variable and the command that prints it.
     pub fn from_env() -> Result<Self> {
         Ok(Self {
             kafka: required("KAFKA_BROKERS")?,

@@ -23,7 +23,7 @@ pub const SERVICES: [&str; 6] = ["user", "event", "registration", "notification"
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 
-/// What nobody else may know: made once, and kept in a file of its owner's where a system lives on.
+/// Secrets of a system. A system that outlives its process stores them in a file that only the owner can read.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Secrets {
     pub admin_email: String,
@@ -47,23 +47,23 @@ impl Secrets {
         }
     }
 
-    /// Those of an earlier run, or new ones.
-    pub fn kept_in(file: &Path) -> Result<Self> {
-        let kept = std::fs::read_to_string(file).ok();
-        let secrets = match &kept {
-            Some(text) => serde_json::from_str(text).with_context(|| format!("{} can't be read", file.display()))?,
+    /// Returns the secrets in `file`, or writes new ones to it.
+    pub fn load_or_create(file: &Path) -> Result<Self> {
+        let stored = std::fs::read_to_string(file).ok();
+        let secrets = match &stored {
+            Some(text) => serde_json::from_str(text).with_context(|| format!("cannot read {}", file.display()))?,
             None => Self::new(),
         };
         let text = serde_json::to_string(&secrets)?;
-        // An earlier run may have known fewer.
-        if kept.as_ref() != Some(&text) {
+        // A file of an earlier version may contain fewer secrets.
+        if stored.as_ref() != Some(&text) {
             write_for_owner(file, &text)?;
         }
         Ok(secrets)
     }
 }
 
-/// 64 characters that nobody guesses.
+/// Returns 64 random characters.
 fn random() -> String {
     format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
 }
@@ -74,7 +74,7 @@ impl Default for Secrets {
     }
 }
 
-/// Writes a file whole or not at all, which only its owner can read.
+/// Writes a file atomically, readable only by its owner.
 pub fn write_for_owner(file: &Path, text: &str) -> Result<()> {
     let new = file.with_extension("new");
     let mut options = File::options();
@@ -82,23 +82,23 @@ pub fn write_for_owner(file: &Path, text: &str) -> Result<()> {
         .open(&new)
         .and_then(|mut new| new.write_all(text.as_bytes()))
         .and_then(|()| std::fs::rename(&new, file))
-        .with_context(|| format!("{} can't be written", file.display()))
+        .with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// How a system is set up.
+/// Configuration of a system.
 pub struct Options {
-    /// Databases and topics of its own, deleted at the end; else those of the stack, which stay.
+    /// Use separate databases and topics, which are deleted at the end, instead of the stack's.
     pub isolated: bool,
-    /// How many processes of each service; 1 where it is not named.
+    /// Number of processes of each service; 1 for a service that is not listed.
     pub replicas: HashMap<&'static str, usize>,
-    /// Settings of single services, beyond what every one needs.
+    /// Additional settings of single services.
     pub settings: Vec<(&'static str, String, String)>,
     pub secrets: Secrets,
     pub logs: PathBuf,
 }
 
 impl Options {
-    /// Databases and topics of its own, one process of each service.
+    /// Separate databases and topics, one process of each service.
     pub fn isolated(logs: impl Into<PathBuf>) -> Self {
         Self {
             isolated: true,
@@ -109,7 +109,7 @@ impl Options {
         }
     }
 
-    /// On the stack's own databases and topics.
+    /// The stack's databases and topics.
     pub fn of_the_stack(logs: impl Into<PathBuf>, secrets: Secrets) -> Self {
         Self {
             isolated: false,
@@ -125,7 +125,7 @@ impl Options {
     }
 }
 
-/// Running processes.
+/// The running processes of all services.
 pub struct System {
     pub servers: Servers,
     pub topic_prefix: String,
@@ -146,7 +146,7 @@ pub struct Process {
 }
 
 impl System {
-    /// Makes topics, schemas and databases, and starts every process. Answers when all are ready.
+    /// Creates topics, schemas and databases, starts every process, and returns when all processes are ready.
     pub async fn start(servers: Servers, options: Options, mut progress: impl FnMut(&str)) -> Result<Self> {
         let run = Uuid::now_v7().simple().to_string();
         let run = &run[run.len() - 10..];
@@ -160,7 +160,7 @@ impl System {
         } else {
             databases_of_the_stack()?
         };
-        std::fs::create_dir_all(&options.logs).context("the folder for logs can't be made")?;
+        std::fs::create_dir_all(&options.logs).context("cannot create the log folder")?;
         let mut system = Self {
             servers,
             topic_prefix,
@@ -195,19 +195,19 @@ impl System {
     async fn prepare(&mut self, progress: &mut impl FnMut(&str)) -> Result<()> {
         let mut settings = messaging::kafka::Settings::new(&self.servers.kafka);
         settings.topic_prefix.clone_from(&self.topic_prefix);
-        let made = messaging::topics::apply(&settings, topics::ALL, 1)
+        let created = messaging::topics::apply(&settings, topics::ALL, 1)
             .await
-            .context("the topics were not made")?;
+            .context("cannot create the topics")?;
         progress(&format!(
-            "{} topics made, {} there",
-            made.len(),
-            topics::ALL.len() - made.len()
+            "{} topics created, {} already exist",
+            created.len(),
+            topics::ALL.len() - created.len()
         ));
         let registry = contracts::Registry::new(&self.servers.registry);
         let ids = registry
             .register_all(topics::ALL, "")
             .await
-            .context("the schemas were not registered")?;
+            .context("cannot register the schemas")?;
         progress(&format!("{} schemas registered", ids.len()));
         let migrations = SERVICES.map(|service| {
             let mut command = self.command(service, free_port().unwrap_or(0), None);
@@ -230,7 +230,7 @@ impl System {
 
     fn command(&self, service: &'static str, admin_port: u16, port: Option<u16>) -> Command {
         let mut command = Command::new(binary(service));
-        // Nothing of this process's environment: a service gets what it needs, and no more.
+        // Without this process's environment, so that a service depends only on the settings below.
         command.env_clear().kill_on_drop(true).stdin(Stdio::null());
         command
             .env("DATABASE_URL", &self.databases[service])
@@ -264,7 +264,7 @@ impl System {
                     .env("FINGERPRINT_KEY", &self.options.secrets.fingerprint_key)
                     .env("LINK_KEY", &self.options.secrets.link_key)
                     .env("TICKET_KEY", &self.options.secrets.ticket_key);
-                // Everybody comes from one address.
+                // All requests come from one address.
                 for limit in ["ANONYMOUS", "WRITES", "CHECK_INS", "SIGN_INS", "ACCOUNT"] {
                     command.env(format!("RATE_LIMIT_{limit}"), "0");
                 }
@@ -283,7 +283,7 @@ impl System {
             .create(true)
             .append(true)
             .open(self.log(&process.name))
-            .context("the log can't be written")?;
+            .context("cannot write the log file")?;
         let mut command = self.command(process.service, process.admin_port, process.port);
         command.arg("run").stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| missing_binary(process.service))?;
@@ -294,12 +294,12 @@ impl System {
     async fn ready(&mut self, index: usize) -> Result<()> {
         let deadline = Instant::now() + READY_WITHIN;
         let url = format!("http://127.0.0.1:{}/ready", self.processes[index].admin_port);
-        let mut said = String::new();
+        let mut reason = String::new();
         while Instant::now() < deadline {
             let child = self.processes[index]
                 .child
                 .as_mut()
-                .context("only a started process gets ready")?;
+                .context("the process was not started")?;
             if let Some(status) = child.try_wait()? {
                 bail!(
                     "{} ended with {status}; see {}",
@@ -308,14 +308,14 @@ impl System {
                 );
             }
             match self.http.get(&url).send().await {
-                Ok(answer) if answer.status().is_success() => return Ok(()),
-                Ok(answer) => said = answer.text().await.unwrap_or_default(),
+                Ok(response) if response.status().is_success() => return Ok(()),
+                Ok(response) => reason = response.text().await.unwrap_or_default(),
                 Err(_) => {}
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         bail!(
-            "{} is not ready: {said}; see {}",
+            "{} is not ready: {reason}; see {}",
             self.name_of(index),
             self.log_of(index)
         )
@@ -337,7 +337,7 @@ impl System {
         &self.processes
     }
 
-    /// The public address of each gateway process.
+    /// Returns the public address of each gateway process.
     pub fn gateways(&self) -> Vec<String> {
         self.processes
             .iter()
@@ -346,9 +346,9 @@ impl System {
             .collect()
     }
 
-    /// The first admin, signed in. The gateway makes the account at its start, and it takes a moment.
+    /// Signs the first admin in. Retries, because the gateway creates the account at its start.
     pub async fn admin(&self) -> Result<Client> {
-        let gateway = self.gateways().first().cloned().context("a system has a gateway")?;
+        let gateway = self.gateways().first().cloned().context("the system has no gateway")?;
         let secrets = self.secrets();
         let deadline = Instant::now() + READY_WITHIN;
         loop {
@@ -366,7 +366,7 @@ impl System {
         self.options.logs.join(format!("{process}.log"))
     }
 
-    /// kill -9 of every process of a service.
+    /// Kills every process of a service with SIGKILL.
     pub async fn kill(&mut self, service: &str) -> Result<()> {
         for process in self.processes.iter_mut().filter(|process| process.service == service) {
             if let Some(mut child) = process.child.take() {
@@ -376,7 +376,7 @@ impl System {
         Ok(())
     }
 
-    /// Starts what was killed, and waits until it is ready.
+    /// Starts the killed processes of a service, and waits until they are ready.
     pub async fn restart(&mut self, service: &str) -> Result<()> {
         let indices: Vec<_> = (0..self.processes.len())
             .filter(|index| self.processes[*index].service == service && self.processes[*index].child.is_none())
@@ -390,12 +390,13 @@ impl System {
         Ok(())
     }
 
-    /// SIGTERM to all, in the order of the flow of messages; each drains. Answers who did not end with 0.
+    /// Sends SIGTERM to every process, in the order of the message flow, and waits for their drain. Returns a description
+    /// of each process that did not end with exit code 0.
     pub async fn stop(mut self) -> Result<Vec<String>> {
-        let mut wrong = Vec::new();
+        let mut failures = Vec::new();
         for process in &self.processes {
             if let Some(pid) = process.child.as_ref().and_then(Child::id) {
-                // A process that is gone already answers with an error, which wait() tells below.
+                // For a process that has already ended, `kill` fails; `wait` below reports its status.
                 let _ = std::process::Command::new("kill")
                     .arg("-TERM")
                     .arg(pid.to_string())
@@ -408,15 +409,15 @@ impl System {
             };
             match tokio::time::timeout(DRAIN_WITHIN, child.wait()).await {
                 Ok(Ok(status)) if status.success() => {}
-                Ok(Ok(status)) => wrong.push(format!("{} ended with {status}", process.name)),
-                Ok(Err(error)) => wrong.push(format!("{}: {error}", process.name)),
-                Err(_) => wrong.push(format!("{} did not drain within {DRAIN_WITHIN:?}", process.name)),
+                Ok(Ok(status)) => failures.push(format!("{} ended with {status}", process.name)),
+                Ok(Err(error)) => failures.push(format!("{}: {error}", process.name)),
+                Err(_) => failures.push(format!("{} did not drain within {DRAIN_WITHIN:?}", process.name)),
             }
         }
         if self.options.isolated {
             self.clean_up().await?;
         }
-        Ok(wrong)
+        Ok(failures)
     }
 
     async fn clean_up(&self) -> Result<()> {
@@ -438,19 +439,19 @@ impl System {
         Ok(())
     }
 
-    /// A process's metrics, as Prometheus reads them.
+    /// Returns a process's metrics in Prometheus's text format.
     pub async fn metrics(&self, process: &Process) -> Result<String> {
         let url = format!("http://127.0.0.1:{}/metrics", process.admin_port);
         Ok(self.http.get(url).send().await?.text().await?)
     }
 
-    /// The URL of a service's store.
+    /// Returns the URL of a service's store.
     pub fn database(&self, service: &str) -> &str {
         &self.databases[service]
     }
 }
 
-/// A Postgres database for one purpose.
+/// A temporary Postgres database.
 pub struct Database {
     pub url: String,
     admin: sqlx::PgPool,
@@ -458,7 +459,7 @@ pub struct Database {
 }
 
 impl Database {
-    /// With a random suffix, so that runs do not meet.
+    /// Creates a database with a random suffix, so that concurrent runs do not share it.
     pub async fn create(servers: &Servers, name: &str) -> Result<Self> {
         let run = Uuid::now_v7().simple().to_string();
         let name = format!("{name}_{}", &run[run.len() - 10..]);
@@ -466,7 +467,7 @@ impl Database {
             .max_connections(1)
             .connect(&servers.postgres_admin)
             .await
-            .context("Postgres does not answer")?;
+            .context("Postgres is unreachable")?;
         sqlx::query(&format!("CREATE DATABASE \"{name}\""))
             .execute(&admin)
             .await?;
@@ -484,7 +485,7 @@ impl Database {
     }
 }
 
-/// Reads one row a line out of Prometheus's text format: labels and value of `metric`.
+/// Parses the samples of `metric` in Prometheus's text format: labels and value.
 pub fn samples<'a>(text: &'a str, metric: &'a str) -> impl Iterator<Item = (HashMap<&'a str, &'a str>, f64)> + 'a {
     text.lines().filter_map(move |line| {
         let rest = line.strip_prefix(metric)?;
@@ -501,11 +502,11 @@ pub fn samples<'a>(text: &'a str, metric: &'a str) -> impl Iterator<Item = (Hash
     })
 }
 
-/// Databases that belong to one run.
+/// Creates the databases of one run.
 async fn isolated_databases(servers: &Servers, run: &str) -> Result<HashMap<&'static str, String>> {
     let admin = sqlx::PgPool::connect(&servers.postgres_admin)
         .await
-        .context("Postgres does not answer")?;
+        .context("Postgres is unreachable")?;
     let mut databases = HashMap::new();
     for service in SERVICES {
         let name = format!("e2e_{service}_{run}");
@@ -551,10 +552,10 @@ fn database_name(url: &str) -> &str {
     base.rsplit('/').next().unwrap_or(base)
 }
 
-/// Beside the program that runs this.
+/// Returns the path of a service's executable, in the folder of the current one.
 fn binary(service: &str) -> PathBuf {
-    let own = std::env::current_exe().unwrap_or_default();
-    let folder = own.parent().unwrap_or(Path::new("."));
+    let executable = std::env::current_exe().unwrap_or_default();
+    let folder = executable.parent().unwrap_or(Path::new("."));
     let folder = if folder.ends_with("deps") {
         folder.parent().unwrap_or(folder)
     } else {
@@ -565,7 +566,7 @@ fn binary(service: &str) -> PathBuf {
 
 fn missing_binary(service: &str) -> String {
     format!(
-        "{} can't be started; run `cargo build --workspace` first",
+        "cannot start {}; run `cargo build --workspace` first",
         binary(service).display()
     )
 }
@@ -579,7 +580,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_database_replaces_the_one_of_the_url() {
+    fn with_database_replaces_the_database_of_a_url() {
         assert_eq!(
             with_database("postgres://u:p@h:1/postgres", "x"),
             "postgres://u:p@h:1/x"
@@ -592,30 +593,30 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_kept_and_those_that_came_later_join_them() -> Result<()> {
+    fn stored_secrets_are_reused_and_missing_ones_are_added() -> Result<()> {
         let folder = std::env::temp_dir().join(Uuid::new_v4().simple().to_string());
         std::fs::create_dir(&folder)?;
         let file = folder.join("secrets.json");
         let text = |secrets: &Secrets| serde_json::to_string(secrets);
-        let first = Secrets::kept_in(&file)?;
+        let first = Secrets::load_or_create(&file)?;
         ensure!(
-            text(&first)? == text(&Secrets::kept_in(&file)?)?,
-            "the second run has others"
+            text(&first)? == text(&Secrets::load_or_create(&file)?)?,
+            "the second run has other secrets"
         );
 
         std::fs::write(&file, r#"{"admin_email":"a@b.example","admin_password":"long enough"}"#)?;
-        let joined = Secrets::kept_in(&file)?;
-        ensure!(joined.admin_password == "long enough" && joined.link_key.len() >= 32);
+        let completed = Secrets::load_or_create(&file)?;
+        ensure!(completed.admin_password == "long enough" && completed.link_key.len() >= 32);
         ensure!(
-            text(&joined)? == text(&Secrets::kept_in(&file)?)?,
-            "a key that came later was not kept"
+            text(&completed)? == text(&Secrets::load_or_create(&file)?)?,
+            "an added key was not stored"
         );
         std::fs::remove_dir_all(folder)?;
         Ok(())
     }
 
     #[test]
-    fn samples_are_read_with_their_labels() {
+    fn samples_are_parsed_with_their_labels() {
         let text = "# HELP lag x\nlag{topic=\"users\",partition=\"3\"} 7\nlag_other 2\nplain 4\n";
         let read: Vec<_> = samples(text, "lag").collect();
         assert_eq!(read.len(), 1);

@@ -1,4 +1,4 @@
-//! What stands on the topics, read without a group.
+//! Reads the records of the topics without a consumer group.
 
 use std::time::{Duration, Instant};
 
@@ -10,20 +10,20 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::servers::Servers;
 
-const WITHIN: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A record as it stands on its topic.
+/// A record of a topic.
 #[derive(Debug, Clone)]
 pub struct Record {
     pub topic: &'static Topic,
     pub partition: i32,
     pub key: Vec<u8>,
     pub headers: Vec<(String, Vec<u8>)>,
-    /// `None` is a tombstone.
+    /// `None` for a tombstone.
     pub value: Option<Vec<u8>>,
 }
 
-/// A domain event as it stands on its topic.
+/// A domain event of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainEvent {
     pub topic: String,
@@ -33,17 +33,17 @@ pub struct DomainEvent {
 }
 
 impl Record {
-    /// A header's text.
+    /// Returns a header as text.
     pub fn header(&self, name: &str) -> Result<&str> {
         self.headers
             .iter()
             .find(|(header, _)| header == name)
             .and_then(|(_, value)| std::str::from_utf8(value).ok())
-            .with_context(|| format!("a record of {} has no {name}", self.topic.name))
+            .with_context(|| format!("a record of topic {} has no header {name}", self.topic.name))
     }
 }
 
-/// Every record of the domain-event topics, copies and all.
+/// Returns every record of the domain-event topics, repeated ones included.
 pub async fn domain_events(servers: &Servers, prefix: &str) -> Result<Vec<DomainEvent>> {
     records(servers, prefix, |topic| topic.kind == Kind::DomainEvents)
         .await?
@@ -59,7 +59,7 @@ pub async fn domain_events(servers: &Servers, prefix: &str) -> Result<Vec<Domain
         .collect()
 }
 
-/// Every record that the chosen topics hold now.
+/// Returns every record that the selected topics contain now.
 pub async fn records(servers: &Servers, prefix: &str, which: fn(&Topic) -> bool) -> Result<Vec<Record>> {
     let (servers, prefix) = (servers.clone(), prefix.to_owned());
     tokio::task::spawn_blocking(move || read(&servers, &prefix, which)).await?
@@ -79,13 +79,13 @@ fn read(servers: &Servers, prefix: &str, which: fn(&Topic) -> bool) -> Result<Ve
         }
     }
     consumer.assign(&list)?;
-    // A compacted topic has holes, so that only the end of each partition tells that all was read.
+    // A compacted topic has gaps, so only the end of each partition shows that every record was read.
     let mut open = list.count();
-    let deadline = Instant::now() + WITHIN;
+    let deadline = Instant::now() + TIMEOUT;
     let mut records = Vec::new();
     while open > 0 {
         if Instant::now() > deadline {
-            bail!("{open} partitions were not read to their end within {WITHIN:?}");
+            bail!("{open} partitions were not read to the end within {TIMEOUT:?}");
         }
         match consumer.poll(Duration::from_millis(200)) {
             Some(Ok(message)) => records.push(record(&message, prefix)?),
@@ -101,7 +101,7 @@ fn record(message: &BorrowedMessage<'_>, prefix: &str) -> Result<Record> {
     let name = message.topic().strip_prefix(prefix).unwrap_or(message.topic());
     let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
     Ok(Record {
-        topic: contracts::topics::by_name(name).with_context(|| format!("{name} is no topic of ours"))?,
+        topic: contracts::topics::by_name(name).with_context(|| format!("topic {name} is not declared"))?,
         partition: message.partition(),
         key: message.key().unwrap_or_default().to_vec(),
         headers: headers

@@ -1,4 +1,4 @@
-//! kill -9 of every service, again and again, while journeys are under way.
+//! Kills every service with SIGKILL, repeatedly, while journeys run.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -13,14 +13,15 @@ use rollcall::system::{Options, SERVICES, System};
 use rollcall::topics::{self, DomainEvent};
 use sqlx::PgPool;
 
-/// Journeys at a time. Whoever is through begins another one, until every service was killed in so many rounds.
-const PLAYERS: usize = 4;
+/// Number of concurrent journeys. A completed journey is followed by another one, until every service was killed in
+/// each of `ROUNDS` rounds.
+const CONCURRENT: usize = 4;
 const ROUNDS: usize = 2;
 
-/// Letters that a killed process can have had in its hands: SENDERS in each of two lanes.
+/// Maximum number of mails that a killed process was sending: `SENDERS` in each of two lanes.
 const SENDING: usize = 8;
 
-const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_any_service_loses_and_doubles_nothing() -> Result<()> {
@@ -29,26 +30,26 @@ async fn killing_any_service_loses_and_doubles_nothing() -> Result<()> {
     let gateway = system.gateways()[0].clone();
     let secrets = system.secrets().clone();
 
-    let (rounds, playing) = (Cell::new(0), Cell::new(true));
-    let players = (0..PLAYERS).map(|_| async {
+    let (rounds, running) = (Cell::new(0), Cell::new(true));
+    let runs = (0..CONCURRENT).map(|_| async {
         let mut outcomes = Vec::new();
         while outcomes.is_empty() || rounds.get() < ROUNDS {
             let outcome = Journey::new(&gateway, |_| {}).patient().play_as(&secrets).await;
-            outcomes.push(outcome.context("a journey did not end well")?);
+            outcomes.push(outcome.context("a journey failed")?);
         }
         anyhow::Ok(outcomes)
     });
     let journeys = async {
-        let outcomes = futures::future::try_join_all(players).await;
-        playing.set(false);
+        let outcomes = futures::future::try_join_all(runs).await;
+        running.set(false);
         outcomes
     };
-    // Each service is started again before the next is killed.
+    // Each service is ready again before the next one is killed.
     let kills = async {
-        while playing.get() {
+        while running.get() {
             for service in SERVICES {
                 system.kill(service).await?;
-                system.restart(service).await.context("a service did not come back")?;
+                system.restart(service).await.context("a service did not restart")?;
             }
             rounds.set(rounds.get() + 1);
         }
@@ -56,25 +57,28 @@ async fn killing_any_service_loses_and_doubles_nothing() -> Result<()> {
     };
     let (outcomes, ()) = tokio::try_join!(journeys, kills)?;
 
-    every_operation_is_settled(&system).await?;
-    let mut twice = 0;
+    check_operations(&system).await?;
+    let mut repeated = 0;
     for outcome in outcomes.iter().flatten() {
-        twice += every_mail_came_once(&system, outcome).await?;
+        repeated += check_mails(&system, outcome).await?;
         Journey::new(&gateway, |_| {}).audit(outcome).await?;
     }
-    // SMTP knows no transactions: a letter that the server took when its sender was killed comes again, under its
-    // Message-ID. Everything else comes once.
-    let in_hand = rounds.get() * SENDING;
-    ensure!(twice <= in_hand, "{twice} mails came twice; kills explain {in_hand}");
-    nothing_is_set_aside(&system).await?;
-    sequences_are_complete(&topics::domain_events(&system.servers, &system.topic_prefix).await?)?;
+    // SMTP has no transactions: a mail that the server accepted when its sender was killed is sent again, with the same
+    // Message-ID. Every other mail is sent once.
+    let limit = rounds.get() * SENDING;
+    ensure!(
+        repeated <= limit,
+        "{repeated} mails were sent twice; the kills explain at most {limit}"
+    );
+    check_no_message_is_left(&system).await?;
+    check_sequences(&topics::domain_events(&system.servers, &system.topic_prefix).await?)?;
 
-    let wrong = system.stop().await?;
-    ensure!(wrong.is_empty(), "the drain went wrong: {wrong:?}");
+    let failures = system.stop().await?;
+    ensure!(failures.is_empty(), "the drain failed: {failures:?}");
     Ok(())
 }
 
-async fn every_operation_is_settled(system: &System) -> Result<()> {
+async fn check_operations(system: &System) -> Result<()> {
     let gateway = PgPool::connect(system.database("gateway")).await?;
     let pending = "SELECT count(*) FROM operations WHERE state = 'pending'";
     eventually("every operation has an outcome", async || {
@@ -86,48 +90,48 @@ async fn every_operation_is_settled(system: &System) -> Result<()> {
     Ok(())
 }
 
-/// For each cause one mail, told once to whom it went. Answers how many came a second time.
-async fn every_mail_came_once(system: &System, outcome: &Outcome) -> Result<usize> {
+/// Checks that each cause led to one mail, which its recipient sees once. Returns how many mails were received twice.
+async fn check_mails(system: &System, outcome: &Outcome) -> Result<usize> {
     let people = [&outcome.organizer, &outcome.first, &outcome.second];
     let addresses = people.map(|person| person.email.clone());
-    let arrived = mails::arrived(&system.servers.maildev, &addresses, MAILS, SETTLED_WITHIN).await?;
+    let received = mails::arrived(&system.servers.maildev, &addresses, MAILS, DEADLINE).await?;
     let mut causes: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
-    for mail in &arrived {
+    for mail in &received {
         let mails = causes.entry((&mail.to, &mail.subject)).or_default();
         mails.insert(&mail.message_id);
     }
     ensure!(
         causes.len() == MAILS && causes.values().all(|mails| mails.len() == 1),
-        "{MAILS} causes with one mail each were expected: {arrived:#?}"
+        "expected {MAILS} causes with one mail each: {received:#?}"
     );
     for person in people {
         let mails = causes.keys().filter(|(to, _)| *to == person.email).count();
-        eventually("every mail is told as sent", async || {
-            let told = person.client.get("/v1/me/notifications?limit=200").await?;
-            let told = told.body["items"].as_array().cloned().unwrap_or_default();
-            ensure!(told.len() <= mails, "{} is told of {told:#?}", person.name);
-            Ok(told.len() == mails && told.iter().all(|mail| mail["status"] == "sent"))
+        eventually("every mail is shown as sent", async || {
+            let shown = person.client.get("/v1/me/notifications?limit=200").await?;
+            let shown = shown.body["items"].as_array().cloned().unwrap_or_default();
+            ensure!(shown.len() <= mails, "{} sees {shown:#?}", person.name);
+            Ok(shown.len() == mails && shown.iter().all(|mail| mail["status"] == "sent"))
         })
         .await?;
     }
-    Ok(arrived.len() - MAILS)
+    Ok(received.len() - MAILS)
 }
 
-/// Nothing waits behind a gap or a poison message, and nothing was given up.
-async fn nothing_is_set_aside(system: &System) -> Result<()> {
+/// Checks that no message is parked or dead-lettered.
+async fn check_no_message_is_left(system: &System) -> Result<()> {
     for service in SERVICES {
         let url = system.database(service);
-        for place in ["parked", "dead_letters"] {
-            let what = format!("{service} has no {place}");
+        for table in ["parked", "dead_letters"] {
+            let what = format!("{service} has no {table}");
             if url.starts_with("mongodb") {
                 let client = mongodb::Client::with_uri_str(url).await?;
-                let database = client.default_database().context("the URL names a database")?;
-                let records = database.collection::<mongodb::bson::Document>(place);
+                let database = client.default_database().context("the URL names no database")?;
+                let records = database.collection::<mongodb::bson::Document>(table);
                 let empty = async || Ok(records.count_documents(mongodb::bson::doc! {}).await? == 0);
                 eventually(&what, empty).await?;
             } else {
                 let pool = PgPool::connect(url).await?;
-                let rows = format!("SELECT count(*) FROM {place}");
+                let rows = format!("SELECT count(*) FROM {table}");
                 let empty = async || Ok(sqlx::query_scalar::<_, i64>(&rows).fetch_one(&pool).await? == 0);
                 eventually(&what, empty).await?;
                 pool.close().await;
@@ -137,15 +141,15 @@ async fn nothing_is_set_aside(system: &System) -> Result<()> {
     Ok(())
 }
 
-/// Per topic and key, 1, 2, 3… without a gap, and never two messages under one number.
-fn sequences_are_complete(events: &[DomainEvent]) -> Result<()> {
+/// Checks that the sequences of each topic and key are 1, 2, 3…, with one message per number.
+fn check_sequences(events: &[DomainEvent]) -> Result<()> {
     let mut keys: HashMap<(&str, &str), HashMap<i64, &str>> = HashMap::new();
     for event in events {
         let numbers = keys.entry((event.topic.as_str(), event.key.as_str())).or_default();
         let known = numbers.entry(event.sequence).or_insert(event.id.as_str());
         ensure!(
             *known == event.id,
-            "{} {} has two messages {}",
+            "{} {} has two messages with sequence {}",
             event.topic,
             event.key,
             event.sequence
@@ -153,16 +157,19 @@ fn sequences_are_complete(events: &[DomainEvent]) -> Result<()> {
     }
     for ((topic, key), numbers) in keys {
         for sequence in 1..=numbers.len() as i64 {
-            ensure!(numbers.contains_key(&sequence), "{topic} {key} lacks {sequence}");
+            ensure!(
+                numbers.contains_key(&sequence),
+                "{topic} {key} has no message with sequence {sequence}"
+            );
         }
     }
     Ok(())
 }
 
-async fn eventually(what: &str, holds: impl AsyncFn() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + SETTLED_WITHIN;
-    while !holds().await? {
-        ensure!(Instant::now() < deadline, "not within {SETTLED_WITHIN:?}: {what}");
+async fn eventually(what: &str, condition: impl AsyncFn() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + DEADLINE;
+    while !condition().await? {
+        ensure!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(())

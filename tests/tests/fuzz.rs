@@ -1,4 +1,4 @@
-//! The API against its own document: whatever it allows, and whatever it forbids, is answered as it says.
+//! Tests the API against its OpenAPI document, with requests that the document allows and requests that it forbids.
 
 use anyhow::{Context, Result, ensure};
 use rollcall::log_folder;
@@ -9,14 +9,14 @@ use tokio::process::Command;
 const SECONDS: &str = "45";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_answer_is_as_documented() -> Result<()> {
+async fn every_response_is_as_documented() -> Result<()> {
     let system = System::start(Servers::from_env()?, Options::isolated(log_folder("fuzz")), |_| {}).await?;
     let gateway = system.gateways()[0].clone();
     let admin = system.admin().await?;
-    let token = admin.token().context("whoever is signed in has a token")?;
+    let token = admin.token().context("the admin has no token")?;
 
     let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/fuzz-api"))
-        // The same requests every time: what fails here fails again.
+        // The same requests in every run, so that a failure can be repeated.
         .args([&gateway, SECONDS, "--generation-deterministic"])
         .env("ROLLCALL_TOKEN", token)
         .kill_on_drop(true)
@@ -24,12 +24,12 @@ async fn every_answer_is_as_documented() -> Result<()> {
         .await?;
     ensure!(
         output.status.success(),
-        "an answer is not as documented:\n{}\n{}",
+        "a response is not as documented:\n{}\n{}",
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
 
-    let wrong = system.stop().await?;
-    ensure!(wrong.is_empty(), "the drain went wrong: {wrong:?}");
+    let failures = system.stop().await?;
+    ensure!(failures.is_empty(), "the drain failed: {failures:?}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Several gateway processes answer as one.
+//! Several gateway processes behave as one.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -32,18 +32,18 @@ async fn three_gateways_read_your_writes() -> Result<()> {
             "starts_at": "2099-06-01T10:00:00Z", "ends_at": "2099-06-01T18:00:00Z",
             "registration_closes_at": "2099-06-01T09:00:00Z", "capacity": 5, "waiting_list": true,
         });
-        let made = here
+        let created = here
             .send(reqwest::Method::POST, "/v1/events", Some(draft), &wait)
             .await?;
-        let event = made.expect(StatusCode::CREATED)?.text("id")?;
-        let seen = there
+        let event = created.expect(StatusCode::CREATED)?.text("id")?;
+        let shown = there
             .get(&format!("/v1/events/{event}"))
             .await?
             .expect(StatusCode::OK)?;
         ensure!(
-            seen.body["title"] == format!("Round {round}"),
+            shown.body["title"] == format!("Round {round}"),
             "another gateway shows {}",
-            seen.body
+            shown.body
         );
 
         let publish = format!("/v1/events/{event}/publish");
@@ -51,24 +51,24 @@ async fn three_gateways_read_your_writes() -> Result<()> {
             .send(reqwest::Method::POST, &publish, Some(json!({})), &wait)
             .await?
             .expect(StatusCode::OK)?;
-        let seen = here.get(&format!("/v1/events/{event}")).await?.expect(StatusCode::OK)?;
+        let shown = here.get(&format!("/v1/events/{event}")).await?.expect(StatusCode::OK)?;
         ensure!(
-            seen.body["status"] == "published",
+            shown.body["status"] == "published",
             "the first gateway shows {}",
-            seen.body
+            shown.body
         );
     }
 
     drop(journey);
-    // A client that sends half of a header must not keep a process from ending.
-    let mut halves = Vec::new();
+    // A client that has sent only part of a header must not prevent the drain.
+    let mut connections = Vec::new();
     for gateway in &gateways {
         let address = gateway.trim_start_matches("http://");
-        let mut half = TcpStream::connect(address)?;
-        half.write_all(b"GET /v1/events HTTP/1.1\r\nHo")?;
-        halves.push(half);
+        let mut connection = TcpStream::connect(address)?;
+        connection.write_all(b"GET /v1/events HTTP/1.1\r\nHo")?;
+        connections.push(connection);
     }
-    let wrong = system.stop().await?;
-    ensure!(wrong.is_empty(), "the drain went wrong: {wrong:?}");
+    let failures = system.stop().await?;
+    ensure!(failures.is_empty(), "the drain failed: {failures:?}");
     Ok(())
 }

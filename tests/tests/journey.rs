@@ -1,4 +1,4 @@
-//! The main job, on real processes and servers.
+//! The main use case, with real processes and servers.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use rollcall::system::{Options, System};
 use rollcall::{log_folder, traces};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_main_job_from_sign_up_to_the_audit_trail() -> Result<()> {
+async fn the_journey_succeeds_from_sign_up_to_the_audit_trail() -> Result<()> {
     let options = Options::isolated(log_folder("journey"));
     let system = System::start(Servers::from_env()?, options, |_| {}).await?;
     let gateway = system.gateways()[0].clone();
@@ -29,17 +29,20 @@ async fn the_main_job_from_sign_up_to_the_audit_trail() -> Result<()> {
         "rollcall.registrations.RegistrationCancelled",
         "rollcall.registrations.SeatPromoted",
     ] {
-        ensure!(types.contains(&expected), "the audit trail lacks {expected}: {types:?}");
+        ensure!(
+            types.contains(&expected),
+            "the audit trail does not contain {expected}: {types:?}"
+        );
     }
     let jaeger = system
         .servers
         .jaeger
         .as_deref()
-        .context("the journey's trace needs Jaeger")?;
+        .context("JAEGER_QUERY_URL is not set")?;
     let trace = outcome
         .registration_trace
         .as_deref()
-        .context("an answer names its trace")?;
+        .context("the response has no trace id")?;
     traces::complete(
         jaeger,
         trace,
@@ -48,16 +51,16 @@ async fn the_main_job_from_sign_up_to_the_audit_trail() -> Result<()> {
     )
     .await?;
 
-    foreign_clients_read_everything(&system.topic_prefix).await?;
+    third_party_clients_read_every_record(&system.topic_prefix).await?;
 
     drop(journey);
-    let wrong = system.stop().await?;
-    ensure!(wrong.is_empty(), "the drain went wrong: {wrong:?}");
+    let failures = system.stop().await?;
+    ensure!(failures.is_empty(), "the drain failed: {failures:?}");
     Ok(())
 }
 
-/// Every record of every topic, decoded through the registry by clients that know nothing of Rollcall's code.
-async fn foreign_clients_read_everything(prefix: &str) -> Result<()> {
+/// Decodes every record of every topic through the registry, with clients that do not contain Rollcall's code.
+async fn third_party_clients_read_every_record(prefix: &str) -> Result<()> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/foreign-clients");
     let output = tokio::process::Command::new(script)
         .args(["--prefix", prefix])
@@ -65,7 +68,7 @@ async fn foreign_clients_read_everything(prefix: &str) -> Result<()> {
         .await?;
     ensure!(
         output.status.success(),
-        "a foreign client can't read what was written:\n{}\n{}",
+        "a third-party client cannot read the records:\n{}\n{}",
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );

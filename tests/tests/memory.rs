@@ -1,4 +1,4 @@
-//! The gateway's container has 256 MiB: ordinary and heavy use must stay far below.
+//! Tests that the gateway uses far less than the 256 MiB of its container, under ordinary and heavy load.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,15 +14,15 @@ use rollcall::system::{Options, System, samples};
 use serde_json::{Value, json};
 
 const SIGNED_IN_MIB: f64 = 80.0;
-/// Five eighths of the container's limit.
+/// Five eighths of the container's memory limit.
 const PEAK_MIB: f64 = 160.0;
 const MIB: f64 = 1024.0 * 1024.0;
 const PASSWORD: &str = "correct horse battery staple";
 const SIGN_UPS: usize = 250;
-/// Fewer than the gateway lets wait for a hasher.
-const AT_ONCE: usize = 8;
+/// Number of concurrent sign-ups. The gateway rejects sign-ups when more of them wait for a hasher.
+const CONCURRENT_SIGN_UPS: usize = 8;
 const CLIENTS: usize = 128;
-const LOAD_FOR: Duration = Duration::from_secs(8);
+const LOAD_DURATION: Duration = Duration::from_secs(8);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_gateway_stays_far_below_the_memory_of_its_container() -> Result<()> {
@@ -35,7 +35,7 @@ async fn the_gateway_stays_far_below_the_memory_of_its_container() -> Result<()>
     let resting = resident(&system).await?;
 
     let next = Arc::new(AtomicUsize::new(0));
-    concurrently(AT_ONCE, || {
+    concurrently(CONCURRENT_SIGN_UPS, || {
         let (client, next) = (Client::new(&gateway), Arc::clone(&next));
         async move {
             loop {
@@ -43,20 +43,20 @@ async fn the_gateway_stays_far_below_the_memory_of_its_container() -> Result<()>
                 if number >= SIGN_UPS {
                     return Ok(());
                 }
-                sign_up_and_in(&client, number).await?;
+                sign_up_and_sign_in(&client, number).await?;
             }
         }
     })
     .await?;
     let signed_in = resident(&system).await?;
 
-    let begun = Instant::now();
+    let started = Instant::now();
     let load = concurrently(CLIENTS, || {
         let client = organizer.client.clone();
         async move {
-            while begun.elapsed() < LOAD_FOR {
-                let answer = client.post("/v1/events", draft()).await?;
-                ensure!(answer.status.is_success(), "{}: {}", answer.status, answer.body);
+            while started.elapsed() < LOAD_DURATION {
+                let response = client.post("/v1/events", draft()).await?;
+                ensure!(response.status.is_success(), "{}: {}", response.status, response.body);
                 client
                     .get("/v1/events?status=draft&limit=200")
                     .await?
@@ -69,7 +69,7 @@ async fn the_gateway_stays_far_below_the_memory_of_its_container() -> Result<()>
     let peak = async {
         let mut peak = 0.0_f64;
         let mut ticks = tokio::time::interval(Duration::from_millis(250));
-        while begun.elapsed() < LOAD_FOR {
+        while started.elapsed() < LOAD_DURATION {
             ticks.tick().await;
             peak = peak.max(resident(&system).await?);
         }
@@ -79,18 +79,20 @@ async fn the_gateway_stays_far_below_the_memory_of_its_container() -> Result<()>
     load?;
     let peak = peak?;
     let after = resident(&system).await?;
-    eprintln!("MiB: {resting:.0} at rest, {signed_in:.0} after sign-ins, {peak:.0} under load, {after:.0} after it");
+    eprintln!(
+        "MiB: {resting:.0} at rest, {signed_in:.0} after sign-ins, {peak:.0} under load, {after:.0} after the load"
+    );
 
     drop(journey);
-    let wrong = system.stop().await?;
-    ensure!(wrong.is_empty(), "the drain went wrong: {wrong:?}");
+    let failures = system.stop().await?;
+    ensure!(failures.is_empty(), "the drain failed: {failures:?}");
     ensure!(
         signed_in < SIGNED_IN_MIB,
-        "{signed_in:.0} MiB after {SIGN_UPS} sign-ups and as many sign-ins, {resting:.0} before"
+        "{signed_in:.0} MiB after {SIGN_UPS} sign-ups and sign-ins, {resting:.0} MiB before"
     );
     ensure!(
         peak < PEAK_MIB,
-        "{peak:.0} MiB with {CLIENTS} clients, {signed_in:.0} before"
+        "{peak:.0} MiB with {CLIENTS} clients, {signed_in:.0} MiB before"
     );
     ensure!(after < PEAK_MIB, "{after:.0} MiB after {CLIENTS} clients");
     Ok(())
@@ -99,36 +101,36 @@ async fn the_gateway_stays_far_below_the_memory_of_its_container() -> Result<()>
 /// Returns the resident memory of the gateway in MiB.
 async fn resident(system: &System) -> Result<f64> {
     let process = system.processes().iter().find(|process| process.service == "gateway");
-    let metrics = system.metrics(process.context("a system has a gateway")?).await?;
+    let metrics = system.metrics(process.context("the system has no gateway")?).await?;
     let sample = samples(&metrics, "process_resident_memory_bytes").next();
-    Ok(sample.context("the metric exists on Linux")?.1 / MIB)
+    Ok(sample.context("the metric does not exist")?.1 / MIB)
 }
 
-async fn concurrently<F>(count: usize, make: impl Fn() -> F) -> Result<()>
+async fn concurrently<F>(count: usize, task: impl Fn() -> F) -> Result<()>
 where
     F: Future<Output = Result<()>> + Send + 'static,
 {
-    let tasks: Vec<_> = (0..count).map(|_| tokio::spawn(make())).collect();
+    let tasks: Vec<_> = (0..count).map(|_| tokio::spawn(task())).collect();
     for task in tasks {
         task.await??;
     }
     Ok(())
 }
 
-async fn sign_up_and_in(client: &Client, number: usize) -> Result<()> {
+async fn sign_up_and_sign_in(client: &Client, number: usize) -> Result<()> {
     let email = format!("person-{number}@rollcall.example");
     let body = json!({
         "email": email, "username": format!("person_{number}"), "full_name": "A person",
         "date_of_birth": "1990-05-17", "password": PASSWORD, "time_zone": "Europe/Berlin",
     });
     let wait = [("prefer", "wait=25")];
-    let answer = client.send(Method::POST, "/v1/users", Some(body), &wait).await?;
-    answer.expect(StatusCode::CREATED)?;
+    let response = client.send(Method::POST, "/v1/users", Some(body), &wait).await?;
+    response.expect(StatusCode::CREATED)?;
     client.sign_in(&email, PASSWORD).await?;
     Ok(())
 }
 
-/// With a description of 16 KiB, so that a page of 200 has 3 MiB.
+/// Returns a draft with a description of 16 KiB, so that a page of 200 drafts has 3 MiB.
 fn draft() -> Value {
     json!({
         "title": "An event", "description": "Something to attend. ".repeat(800), "venue": "Pier 3", "time_zone": "UTC",

@@ -1,5 +1,5 @@
-//! Where personal data and secrets get to, and that an erasure finds all of it: a person of values that occur nowhere
-//! else uses the whole product, and afterwards everything that anybody keeps is searched for them.
+//! Tests where personal data and secrets are stored, and that an erasure removes all personal data. A person with unique
+//! values uses the whole product; then every store, topic, log, metric and trace is searched for these values.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use rollcall::{log_folder, search, topics as log};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-const WITHIN: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 const EMAIL: &str = "quetzal.canary@birds.example";
 const NEXT_EMAIL: &str = "resplendent.canary@birds.example";
@@ -26,13 +26,13 @@ const BORN: &str = "1987-03-29";
 const PASSWORD: &str = "canary plumage 1987 green";
 const NEXT_PASSWORD: &str = "canary plumage 1988 green";
 
-/// Of the person: may be where it can be erased.
+/// Personal data, which may be stored where an erasure can remove it.
 const PERSONAL: &[&str] = &[EMAIL, NEXT_EMAIL, USERNAME, NAME];
-/// May be nowhere.
+/// Secrets, which may not be stored in plain text.
 const SECRET: &[&str] = &[PASSWORD, NEXT_PASSWORD];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn personal_data_is_where_it_can_be_erased_and_nowhere_after_that() -> Result<()> {
+async fn personal_data_is_stored_only_where_an_erasure_removes_it() -> Result<()> {
     let system = System::start(
         Servers::from_env()?,
         Options::isolated(log_folder("personal-data")),
@@ -59,30 +59,30 @@ async fn personal_data_is_where_it_can_be_erased_and_nowhere_after_that() -> Res
         "user.names",
         "user.profiles",
     ];
-    eventually("stores hold the person's data where they may", async || {
-        let mut places = search::stores(&system, PERSONAL).await?;
-        // Until the broker has acknowledged it, and no longer.
-        places.retain(|place| place != "user.outbox" && place != "gateway.outbox");
-        places.sort();
-        Ok((places == allowed).then_some(()).ok_or(places))
+    eventually("only the allowed stores contain personal data", async || {
+        let mut locations = search::stores(&system, PERSONAL).await?;
+        // A message stays in the outbox only until the broker acknowledges it.
+        locations.retain(|location| location != "user.outbox" && location != "gateway.outbox");
+        locations.sort();
+        Ok((locations == allowed).then_some(()).ok_or(locations))
     })
     .await?;
-    let places = search::stores(&system, &secrets).await?;
-    ensure!(places.is_empty(), "passwords or tokens are kept in {places:?}");
-    nothing_shows(&system, &secrets).await?;
+    let locations = search::stores(&system, &secrets).await?;
+    ensure!(locations.is_empty(), "passwords or tokens are stored in {locations:?}");
+    check_nothing_is_exposed(&system, &secrets).await?;
 
     erase(&system, &person).await?;
-    eventually("no store holds anything of the person", async || {
-        let places = search::stores(&system, PERSONAL).await?;
-        Ok(places.is_empty().then_some(()).ok_or(places))
+    eventually("no store contains personal data", async || {
+        let locations = search::stores(&system, PERSONAL).await?;
+        Ok(locations.is_empty().then_some(()).ok_or(locations))
     })
     .await?;
-    nothing_shows(&system, &secrets).await?;
-    compacted(&system, &gateway, &person).await?;
+    check_nothing_is_exposed(&system, &secrets).await?;
+    check_compaction(&system, &gateway, &person).await?;
 
     drop(journey);
-    let wrong = system.stop().await?;
-    ensure!(wrong.is_empty(), "the drain went wrong: {wrong:?}");
+    let failures = system.stop().await?;
+    ensure!(failures.is_empty(), "the drain failed: {failures:?}");
     Ok(())
 }
 
@@ -91,18 +91,18 @@ struct Tokens {
     all: Vec<String>,
 }
 
-/// Everything that a person can do with an account.
+/// Uses every feature of an account. Returns the person's id and the tokens that were issued.
 async fn use_everything(system: &System, gateway: &str, event: &str) -> Result<Tokens> {
     let anonymous = Client::new(gateway);
     let sign_up = json!({
         "email": EMAIL, "username": USERNAME, "full_name": NAME, "date_of_birth": BORN,
         "password": PASSWORD, "time_zone": "America/Guatemala",
     });
-    let answer = anonymous.post("/v1/users", sign_up.clone()).await?;
-    let person = answer.expect(StatusCode::CREATED)?.text("id")?;
-    // Refused, and so without a trace.
-    let again = anonymous.post("/v1/users", sign_up).await?;
-    again.expect(StatusCode::CONFLICT)?;
+    let response = anonymous.post("/v1/users", sign_up.clone()).await?;
+    let person = response.expect(StatusCode::CREATED)?.text("id")?;
+    // Rejected, so that nothing is stored.
+    let duplicate = anonymous.post("/v1/users", sign_up).await?;
+    duplicate.expect(StatusCode::CONFLICT)?;
     let wrong = json!({ "email": EMAIL, "password": NEXT_PASSWORD });
     anonymous
         .post("/v1/sessions", wrong)
@@ -136,9 +136,9 @@ async fn use_everything(system: &System, gateway: &str, event: &str) -> Result<T
         .post(&format!("{user}/verification"), json!({}))
         .await?
         .expect(StatusCode::NO_CONTENT)?;
-    let asked = json!({ "email": NEXT_EMAIL });
+    let reset = json!({ "email": NEXT_EMAIL });
     anonymous
-        .post("/v1/password-resets", asked)
+        .post("/v1/password-resets", reset)
         .await?
         .expect(StatusCode::NO_CONTENT)?;
     for subject in ["Confirm", "password"] {
@@ -153,9 +153,9 @@ async fn use_everything(system: &System, gateway: &str, event: &str) -> Result<T
     Ok(Tokens { person, all })
 }
 
-/// The token of the newest mail to the new address whose subject has this word.
+/// Returns the token of the newest mail to the new address whose subject contains this word.
 async fn mailed_token(system: &System, subject: &str) -> Result<String> {
-    let deadline = Instant::now() + WITHIN;
+    let deadline = Instant::now() + DEADLINE;
     loop {
         let mails: Vec<Value> = reqwest::get(format!("{}/email", system.servers.maildev))
             .await?
@@ -171,33 +171,46 @@ async fn mailed_token(system: &System, subject: &str) -> Result<String> {
         if let Some(token) = token {
             return Ok(token.to_owned());
         }
-        ensure!(Instant::now() < deadline, "no mail about {subject:?} came");
+        ensure!(
+            Instant::now() < deadline,
+            "no mail with subject {subject:?} was received"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 async fn erase(system: &System, person: &str) -> Result<()> {
     let admin = system.admin().await?;
-    let answer = admin.post(&format!("/v1/users/{person}/erasure"), json!({})).await?;
-    let answer = admin.settled(answer, WITHIN).await?;
-    ensure!(answer.status.is_success(), "the erasure was refused: {}", answer.body);
+    let response = admin.post(&format!("/v1/users/{person}/erasure"), json!({})).await?;
+    let response = admin.settled(response, DEADLINE).await?;
     ensure!(
-        answer.body["status"] != "rejected",
-        "the erasure was refused: {}",
-        answer.body
+        response.status.is_success(),
+        "the erasure was rejected: {}",
+        response.body
+    );
+    ensure!(
+        response.body["status"] != "rejected",
+        "the erasure was rejected: {}",
+        response.body
     );
     Ok(())
 }
 
-/// Keys, headers, facts, logs, metrics and traces show neither the person nor a secret; values of commands and states
-/// no secret.
-async fn nothing_shows(system: &System, secrets: &[&str]) -> Result<()> {
+/// Checks that keys, headers, domain events, facts, replies, logs, metrics and traces contain neither personal data nor
+/// secrets, and that commands and state messages contain no secrets.
+async fn check_nothing_is_exposed(system: &System, secrets: &[&str]) -> Result<()> {
     let both: Vec<&str> = PERSONAL.iter().chain(secrets).copied().collect();
     for record in log::records(&system.servers, &system.topic_prefix, |_| true).await? {
         let topic = record.topic.name;
-        ensure!(!search::holds(&record.key, &both), "a key on {topic} shows it");
+        ensure!(
+            !search::holds(&record.key, &both),
+            "a key on {topic} contains personal data or a secret"
+        );
         for (name, value) in &record.headers {
-            ensure!(!search::holds(value, &both), "the header {name} on {topic} shows it");
+            ensure!(
+                !search::holds(value, &both),
+                "header {name} on {topic} contains personal data or a secret"
+            );
         }
         let hidden: &[&str] = match record.topic.kind {
             Kind::Commands | Kind::State => secrets,
@@ -206,32 +219,43 @@ async fn nothing_shows(system: &System, secrets: &[&str]) -> Result<()> {
         let value = record.value.unwrap_or_default();
         ensure!(
             !search::holds(&value, hidden),
-            "a value on {topic} shows it: {:?}",
+            "a value on {topic} contains personal data or a secret: {:?}",
             record.headers
         );
     }
     for process in system.processes() {
         let logged = std::fs::read(system.log(&process.name))?;
-        ensure!(!search::holds(&logged, &both), "the log of {} shows it", process.name);
+        ensure!(
+            !search::holds(&logged, &both),
+            "the log of {} contains personal data or a secret",
+            process.name
+        );
         let metrics = system.metrics(process).await?;
         ensure!(
             !search::holds(metrics.as_bytes(), &both),
-            "the metrics of {} show it",
+            "the metrics of {} contain personal data or a secret",
             process.name
         );
     }
-    let jaeger = system.servers.jaeger.as_deref().context("the traces need Jaeger")?;
+    let jaeger = system
+        .servers
+        .jaeger
+        .as_deref()
+        .context("JAEGER_QUERY_URL is not set")?;
     for service in rollcall::system::SERVICES {
         let url = format!("{jaeger}/api/traces?service={service}&limit=1500&lookback=1h");
         let traces = reqwest::get(url).await?.bytes().await?;
-        ensure!(!search::holds(&traces, &both), "a trace of {service} shows it");
+        ensure!(
+            !search::holds(&traces, &both),
+            "a trace of {service} contains personal data or a secret"
+        );
     }
     Ok(())
 }
 
-/// Lets the broker compact `users.profiles`, and sees that nothing of the person is left on any topic but on those of
-/// commands, which are dropped within their retention.
-async fn compacted(system: &System, gateway: &str, person: &str) -> Result<()> {
+/// Makes the broker compact `users.profiles`, and checks that no topic contains personal data any more, except command
+/// topics, whose records are deleted after their retention.
+async fn check_compaction(system: &System, gateway: &str, person: &str) -> Result<()> {
     let name = topics::USERS_PROFILES.full_name(&system.topic_prefix);
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
         .set("bootstrap.servers", &system.servers.kafka)
@@ -242,16 +266,16 @@ async fn compacted(system: &System, gateway: &str, person: &str) -> Result<()> {
         .set("min.cleanable.dirty.ratio", "0.001")
         .set("delete.retention.ms", "0");
     for result in admin.alter_configs([&eager], &AdminOptions::new()).await? {
-        result.map_err(|(_, code)| anyhow::anyhow!("the topic's settings can't be changed: {code}"))?;
+        result.map_err(|(_, code)| anyhow::anyhow!("cannot change the topic's settings: {code}"))?;
     }
-    let home = partition_of(system, person)
+    let partition = partition_of(system, person)
         .await?
-        .context("the person has a profile or a tombstone")?;
-    let begun = Instant::now();
-    // Only a segment that is closed is compacted, and the next record of its partition closes it.
-    while begun.elapsed() < WITHIN {
+        .context("the person has neither a profile nor a tombstone")?;
+    let started = Instant::now();
+    // Only a closed segment is compacted, and the next record of its partition closes a segment.
+    while started.elapsed() < DEADLINE {
         let newcomer = Journey::new(gateway, |_| {}).sign_up("dan").await?;
-        if partition_of(system, &newcomer.id).await? != Some(home) {
+        if partition_of(system, &newcomer.id).await? != Some(partition) {
             continue;
         }
         let found = || async {
@@ -259,8 +283,8 @@ async fn compacted(system: &System, gateway: &str, person: &str) -> Result<()> {
                 topic.kind != Kind::Commands
             });
             let records = records.await?;
-            let held = records.iter().filter_map(|record| record.value.as_deref());
-            anyhow::Ok(held.filter(|value| search::holds(value, PERSONAL)).count())
+            let values = records.iter().filter_map(|record| record.value.as_deref());
+            anyhow::Ok(values.filter(|value| search::holds(value, PERSONAL)).count())
         };
         let waiting = Instant::now();
         while waiting.elapsed() < Duration::from_secs(20) {
@@ -270,10 +294,10 @@ async fn compacted(system: &System, gateway: &str, person: &str) -> Result<()> {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }
-    anyhow::bail!("the topics still hold something of the person after {WITHIN:?}")
+    anyhow::bail!("topics still contain personal data after {DEADLINE:?}")
 }
 
-/// Where the newest record of a user's profile stands.
+/// Returns the partition of the newest record of a user's profile.
 async fn partition_of(system: &System, user: &str) -> Result<Option<i32>> {
     let key = Uuid::parse_str(user)?.to_string();
     let records = log::records(&system.servers, &system.topic_prefix, |topic| {
@@ -284,16 +308,16 @@ async fn partition_of(system: &System, user: &str) -> Result<Option<i32>> {
     Ok(found.map(|record| record.partition))
 }
 
-/// Tries until it holds; what it found instead is in the error.
-async fn eventually<F>(what: &str, look: F) -> Result<()>
+/// Repeats `check` until it succeeds. The error contains what the last check found.
+async fn eventually<F>(what: &str, check: F) -> Result<()>
 where
     F: AsyncFn() -> Result<Result<(), Vec<String>>>,
 {
-    let deadline = Instant::now() + WITHIN;
+    let deadline = Instant::now() + DEADLINE;
     loop {
-        match look().await? {
+        match check().await? {
             Ok(()) => return Ok(()),
-            Err(found) => ensure!(Instant::now() < deadline, "not within {WITHIN:?}: {what}: {found:?}"),
+            Err(found) => ensure!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}: {found:?}"),
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -1,4 +1,4 @@
-//! The API tour of the documentation, walked as it is written: what a reader copies works, and no route is left out.
+//! Runs the commands of the API tour in the documentation, and checks that the tour covers every route.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
@@ -14,9 +14,9 @@ use tokio::process::Command;
 const TOUR: &str = include_str!("../../docs/api-tour.md");
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_tour_walks_every_route() -> Result<()> {
+async fn the_api_tour_works_and_covers_every_route() -> Result<()> {
     let mut options = Options::isolated(log_folder("tour"));
-    // Nobody wants to wait a minute for the checkpoint that a proof needs.
+    // A proof needs a checkpoint, which is written once a minute by default.
     options
         .settings
         .push(("audit", "CHECKPOINT_SECONDS".to_owned(), "1".to_owned()));
@@ -35,28 +35,28 @@ async fn the_tour_walks_every_route() -> Result<()> {
         .kill_on_drop(true)
         .spawn()
         .context("the tour needs bash, curl and python3")?;
-    let mut input = shell.stdin.take().context("its input is a pipe")?;
+    let mut input = shell.stdin.take().context("the shell has no input")?;
     input.write_all(commands(TOUR).as_bytes()).await?;
     drop(input);
     let output = shell.wait_with_output().await?;
     ensure!(
         output.status.success(),
-        "the tour ends early:\n{}\n{}",
+        "a command of the tour failed:\n{}\n{}",
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
 
     let document: Value = reqwest::get(format!("{gateway}/openapi.json")).await?.json().await?;
-    let walked = walked(&system).await?;
-    let missing: Vec<_> = documented(&document).difference(&walked).cloned().collect();
-    ensure!(missing.is_empty(), "the tour leaves out {missing:#?}");
+    let covered = requested(&system).await?;
+    let missing: Vec<_> = documented(&document).difference(&covered).cloned().collect();
+    ensure!(missing.is_empty(), "the tour does not cover {missing:#?}");
 
-    let wrong = system.stop().await?;
-    ensure!(wrong.is_empty(), "the drain went wrong: {wrong:?}");
+    let failures = system.stop().await?;
+    ensure!(failures.is_empty(), "the drain failed: {failures:?}");
     Ok(())
 }
 
-/// The shell commands of a Markdown document, in order.
+/// Returns the shell commands of a Markdown document, in order.
 fn commands(markdown: &str) -> String {
     let mut inside = false;
     let mut script = String::new();
@@ -74,7 +74,7 @@ fn commands(markdown: &str) -> String {
     script
 }
 
-/// `GET /v1/events/{id}`, …: what the OpenAPI document names.
+/// Returns the routes of the OpenAPI document, as `GET /v1/events/{id}`.
 fn documented(document: &Value) -> BTreeSet<String> {
     let paths = document["paths"].as_object().into_iter().flatten();
     paths
@@ -87,16 +87,16 @@ fn documented(document: &Value) -> BTreeSet<String> {
         .collect()
 }
 
-/// The routes that the gateway was asked for, as its metrics count them. That each answer was the right one, the tour sees.
-async fn walked(system: &System) -> Result<BTreeSet<String>> {
+/// Returns the routes that received a request, from the gateway's metrics.
+async fn requested(system: &System) -> Result<BTreeSet<String>> {
     let gateways = system.processes().iter().filter(|process| process.service == "gateway");
-    let mut walked = BTreeSet::new();
+    let mut requested = BTreeSet::new();
     for process in gateways {
         let metrics = system.metrics(process).await?;
         for (labels, _) in samples(&metrics, "http_server_request_duration_seconds_count") {
             let label = |name: &str| labels.get(name).copied().unwrap_or_default();
-            walked.insert(format!("{} {}", label("method"), label("route")));
+            requested.insert(format!("{} {}", label("method"), label("route")));
         }
     }
-    Ok(walked)
+    Ok(requested)
 }

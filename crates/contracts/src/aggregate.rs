@@ -8,6 +8,11 @@ use uuid::Uuid;
 pub use crate::state;
 use crate::{Message, Timestamp};
 
+/// Maximum number of domain events that one command may lead to.
+///
+/// Work that takes more continues with commands that the service sends to itself, so that a batch stays small.
+pub const MAX_DOMAIN_EVENTS: usize = 1_000;
+
 /// One consistent thing that commands change: state that only its own domain events change.
 ///
 /// No async, clock, randomness, SQL or Kafka: the time, the actor and new ids arrive with the command.

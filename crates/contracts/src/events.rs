@@ -117,37 +117,13 @@ pub struct EndEvent {}
 /// The event exists as a draft.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EventCreated {
-    pub organizer_id: Uuid,
-    pub title: String,
-    pub description: String,
-    pub venue: String,
-    pub starts_at: Timestamp,
-    pub ends_at: Timestamp,
-    pub time_zone: String,
-    pub capacity: i32,
-    pub registration_closes_at: Timestamp,
-    pub waiting_list: bool,
-    /// From then on people can register; `None`: from publication on.
-    pub registration_opens_at: Option<Timestamp>,
+    pub details: Details,
 }
 
 /// The event is public and open for registration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EventPublished {
-    pub organizer_id: Uuid,
-    pub title: String,
-    pub description: String,
-    pub venue: String,
-    pub starts_at: Timestamp,
-    pub ends_at: Timestamp,
-    pub time_zone: String,
-    pub capacity: i32,
-    pub registration_closes_at: Timestamp,
-    pub waiting_list: bool,
-    /// From then on people can register; `None`: from publication on.
-    pub registration_opens_at: Option<Timestamp>,
-    /// Users who may check people in, beside the organizer.
-    pub staff: Vec<Uuid>,
+    pub details: Details,
 }
 
 /// All there is to know of an event, but its status.
@@ -222,111 +198,13 @@ pub struct EventEnded {
     pub ended_at: Timestamp,
 }
 
-impl From<EventCreated> for Details {
-    fn from(created: EventCreated) -> Self {
-        let EventCreated {
-            organizer_id,
-            title,
-            description,
-            venue,
-            starts_at,
-            ends_at,
-            time_zone,
-            capacity,
-            registration_opens_at,
-            registration_closes_at,
-            waiting_list,
-        } = created;
-        Self {
-            organizer_id,
-            title,
-            description,
-            venue,
-            starts_at,
-            ends_at,
-            time_zone,
-            capacity,
-            registration_opens_at,
-            registration_closes_at,
-            waiting_list,
-            staff: Vec::new(),
-        }
-    }
-}
-
-impl From<EventPublished> for Details {
-    fn from(published: EventPublished) -> Self {
-        let EventPublished {
-            organizer_id,
-            title,
-            description,
-            venue,
-            starts_at,
-            ends_at,
-            time_zone,
-            capacity,
-            registration_opens_at,
-            registration_closes_at,
-            waiting_list,
-            staff,
-        } = published;
-        Self {
-            organizer_id,
-            title,
-            description,
-            venue,
-            starts_at,
-            ends_at,
-            time_zone,
-            capacity,
-            registration_opens_at,
-            registration_closes_at,
-            waiting_list,
-            staff,
-        }
-    }
-}
-
-impl From<Details> for EventPublished {
-    fn from(details: Details) -> Self {
-        let Details {
-            organizer_id,
-            title,
-            description,
-            venue,
-            starts_at,
-            ends_at,
-            time_zone,
-            capacity,
-            registration_opens_at,
-            registration_closes_at,
-            waiting_list,
-            staff,
-        } = details;
-        Self {
-            organizer_id,
-            title,
-            description,
-            venue,
-            starts_at,
-            ends_at,
-            time_zone,
-            capacity,
-            registration_opens_at,
-            registration_closes_at,
-            waiting_list,
-            staff,
-        }
-    }
-}
-
 impl EventEvent {
     /// All that the domain event says of the event, where it says all there is to know.
     pub fn details(&self) -> Option<Details> {
         match self {
-            Self::EventCreated(created) => Some(created.clone().into()),
-            Self::EventPublished(published) => Some(published.clone().into()),
-            Self::EventChanged(EventChanged { details, .. })
+            Self::EventCreated(EventCreated { details })
+            | Self::EventPublished(EventPublished { details })
+            | Self::EventChanged(EventChanged { details, .. })
             | Self::EventRescheduled(EventRescheduled { details, .. })
             | Self::StaffNamed(StaffNamed { details, .. }) => Some(details.clone()),
             Self::AnnouncementMade(_) | Self::EventCancelled(_) | Self::EventEnded(_) => None,

@@ -108,16 +108,7 @@ pub enum CancelReason {
 pub struct RosterOpened {
     /// Sequence of the event's domain event that this follows from.
     pub event_sequence: i64,
-    pub organizer_id: Uuid,
-    pub capacity: i32,
-    pub waiting_list: bool,
-    pub registration_closes_at: Timestamp,
-    pub starts_at: Timestamp,
-    pub ends_at: Timestamp,
-    /// From then on people can register; `None`: from publication on.
-    pub registration_opens_at: Option<Timestamp>,
-    /// Users who may check people in, beside the organizer.
-    pub staff: Vec<Uuid>,
+    pub terms: Terms,
 }
 
 /// The terms of the event changed.
@@ -125,16 +116,7 @@ pub struct RosterOpened {
 pub struct RosterChanged {
     /// Sequence of the event's domain event that this follows from.
     pub event_sequence: i64,
-    pub organizer_id: Uuid,
-    pub capacity: i32,
-    pub waiting_list: bool,
-    pub registration_closes_at: Timestamp,
-    pub starts_at: Timestamp,
-    pub ends_at: Timestamp,
-    /// From then on people can register; `None`: from publication on.
-    pub registration_opens_at: Option<Timestamp>,
-    /// Users who may check people in, beside the organizer.
-    pub staff: Vec<Uuid>,
+    pub terms: Terms,
 }
 
 /// Nobody can register for the event any more.

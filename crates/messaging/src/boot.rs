@@ -17,6 +17,8 @@ const INBOX_MARGIN: Duration = Duration::from_secs(24 * 60 * 60);
 pub enum Error {
     #[error("the promise of delivery can't hold:\n- {}", .0.join("\n- "))]
     Rules(Vec<String>),
+    #[error("the metrics cannot be registered")]
+    Metrics(#[source] prometheus::Error),
     #[error("Kafka was not checked")]
     Kafka(#[from] crate::topics::Error),
     #[error("the service's store does not answer")]
@@ -32,7 +34,7 @@ pub enum Error {
     )]
     Schemas(#[source] contracts::registry::Error),
     #[error("the relay can't start")]
-    Relay(#[source] crate::relay::Error),
+    Relay(#[source] crate::publishing::relay::Error),
     #[error("the schemas can't be used")]
     Codec(#[from] contracts::codec::Error),
 }

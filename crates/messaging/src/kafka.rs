@@ -1,5 +1,7 @@
 //! Client settings: one place that says what the promise needs of librdkafka.
 
+pub(crate) mod client;
+
 use std::time::Duration;
 
 use chassis::settings::{Reader, Value};
@@ -8,8 +10,10 @@ use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfig;
 use rdkafka::error::KafkaResult;
 
-use crate::client;
-pub use crate::client::Probe;
+pub use self::client::Probe;
+
+/// How long the inbox remembers by default: the command topics' retention and segment roll, and a margin.
+pub const INBOX_RETENTION: Duration = Duration::from_secs(10 * 24 * 60 * 60);
 
 /// How a process reaches Kafka, and the times of the delivery protocol.
 #[derive(Debug, Clone)]
@@ -66,7 +70,7 @@ impl Settings {
             delivery_timeout: Duration::from_secs(2),
             batch: 500,
             partition_queue: 1_000,
-            inbox_retention: crate::runtime::INBOX_RETENTION,
+            inbox_retention: INBOX_RETENTION,
             transaction_limit: Duration::from_secs(60),
             gap_alarm: Duration::from_secs(120),
             stall_alarm: Duration::from_secs(30),

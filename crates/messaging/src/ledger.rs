@@ -16,8 +16,8 @@ use uuid::Uuid;
 use crate::record::TopicPartition;
 
 pub use self::rows::{
-    DeadLetter, HeldKey, HeldTopic, InboxEntry, KeptLetter, OutboxGauge, OutboxMessage, OutboxRow, Parked, Sequence,
-    StoredSchema, Whereabouts,
+    DeadLetter, InboxEntry, MessageTrace, OutboxGauge, OutboxMessage, OutboxRow, Parked, PendingKey, PendingTopic,
+    Sequence, StoredDeadLetter, StoredSchema,
 };
 
 /// Why a store refused. The kind says what the pipeline does next, the source is logged once.
@@ -105,7 +105,7 @@ pub trait Ledger: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Enters messages into the inbox; answers the `(ce_id, attempt)` that were not there.
-    fn remember(
+    fn insert_inbox(
         &self,
         tx: &mut Self::Tx,
         messages: &[InboxEntry],
@@ -153,7 +153,11 @@ pub trait Ledger: Clone + Send + Sync + 'static {
         rows: &[(Uuid, i64)],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    fn bury(&self, tx: &mut Self::Tx, letters: &[DeadLetter]) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn insert_dead_letters(
+        &self,
+        tx: &mut Self::Tx,
+        letters: &[DeadLetter],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Deletes dead letters of these topics whose key or subject is one of `keys`, and rows of the outbox for it that
     /// are not due yet.
@@ -205,46 +209,46 @@ pub trait Ledger: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<OutboxRow<Self::RowId>>, StoreError>> + Send;
 
     /// Starts a lease (database clock).
-    fn take_lease(&self, owner: Uuid, length: Duration) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn start_lease(&self, owner: Uuid, length: Duration) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Prolongs a lease that has not run out; `false` where it has.
     fn renew_lease(&self, owner: Uuid, length: Duration) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Ends a lease, so that others adopt what is left at once.
-    fn drop_lease(&self, owner: Uuid) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn end_lease(&self, owner: Uuid) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     fn outbox_gauge(&self) -> impl Future<Output = Result<OutboxGauge, StoreError>> + Send;
 
     // What operators ask.
 
     /// How much waits, by topic.
-    fn held_topics(&self) -> impl Future<Output = Result<Vec<HeldTopic>, StoreError>> + Send;
+    fn pending_topics(&self) -> impl Future<Output = Result<Vec<PendingTopic>, StoreError>> + Send;
 
     /// Keys whose messages wait, by topic and key, from behind `after` on.
-    fn held_keys(
+    fn pending_keys(
         &self,
         tx: &mut Self::Tx,
         after: Option<(&str, Uuid)>,
         limit: i64,
-    ) -> impl Future<Output = Result<Vec<HeldKey>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<PendingKey>, StoreError>> + Send;
 
     /// Dead letters that were not sent again.
-    fn count_letters(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;
+    fn count_dead_letters(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;
 
     /// Dead letters without their values, the newest first, older than `before`.
-    fn letters(
+    fn list_dead_letters(
         &self,
         tx: &mut Self::Tx,
         before: Option<Uuid>,
         limit: i64,
-    ) -> impl Future<Output = Result<Vec<KeptLetter>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<StoredDeadLetter>, StoreError>> + Send;
 
     /// One of them, whole, locked (MongoDB: conflict on write).
-    fn letter(
+    fn dead_letter(
         &self,
         tx: &mut Self::Tx,
         id: Uuid,
-    ) -> impl Future<Output = Result<Option<KeptLetter>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Option<StoredDeadLetter>, StoreError>> + Send;
 
     fn mark_redriven(
         &self,
@@ -254,10 +258,15 @@ pub trait Ledger: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Deletes a dead letter; `false` where there is none.
-    fn discard(&self, tx: &mut Self::Tx, id: Uuid) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    fn discard_dead_letter(&self, tx: &mut Self::Tx, id: Uuid)
+    -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// What is known of the message with this id, and of those with this correlation id.
-    fn where_is(&self, tx: &mut Self::Tx, id: Uuid) -> impl Future<Output = Result<Whereabouts, StoreError>> + Send;
+    fn find_message(
+        &self,
+        tx: &mut Self::Tx,
+        id: Uuid,
+    ) -> impl Future<Output = Result<MessageTrace, StoreError>> + Send;
 
     /// The record schemas met so far, by registry id: a registry that is down stops nobody who has run before.
     fn schemas(&self) -> impl Future<Output = Result<Vec<StoredSchema>, StoreError>> + Send;

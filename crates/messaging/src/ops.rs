@@ -1,9 +1,9 @@
-//! Operations over Kafka: commands to the processes of a service. README.md lists what goes in and out.
+//! Ops commands: requests of operators on `ops.commands`. README.md lists the commands and their results.
 
 mod dead_letters;
-mod handler;
 mod parked;
 mod skip;
+pub(crate) mod status;
 mod where_is;
 
 use std::sync::Arc;
@@ -13,59 +13,48 @@ use contracts::ops::OpsCommand;
 use contracts::replies::CommandAccepted;
 use serde_json::Value;
 
-pub(crate) use self::handler::AnyOpsHandler;
-pub use self::handler::{OpsHandler, OpsOutcome};
-use crate::handler::{Failure, Handler};
+use crate::consuming::handler::{Failure, Handler};
+use crate::consuming::ops_handler::OpsOutcome;
+use crate::consuming::subscriptions::Subscriptions;
 use crate::ledger::Ledger;
-use crate::message::Received;
+use crate::publishing::unit::Unit;
 use crate::runtime::Runtime;
-use crate::subscriptions::Entry;
-use crate::unit::Unit;
+use crate::wire::message::Received;
 
-/// Executes `ops.commands` for one service. The group is the service, so one of its processes does it.
+/// Handles `ops.commands` for one service.
+///
+/// The consumer group is the service, so exactly one of its processes handles each command.
 pub(crate) struct Ops<L: Ledger> {
-    pub(crate) runtime: Arc<Runtime<L>>,
-    pub(crate) entries: Arc<Vec<Entry<L>>>,
-    pub(crate) handlers: Arc<Vec<Arc<dyn AnyOpsHandler<L>>>>,
-}
-
-impl<L: Ledger> Handler<L> for Ops<L> {
-    type Message = OpsCommand;
-
-    async fn handle(&mut self, unit: &mut Unit<L>, messages: &[&Received<OpsCommand>]) -> Result<(), Failure> {
-        for message in messages {
-            if message.body.service() != self.runtime.service {
-                continue;
-            }
-            match self.dispatch(unit, message).await? {
-                OpsOutcome::Done(result) => unit.accept(message, done(message, &result))?,
-                OpsOutcome::Rejected(rejected) => unit.reject(message, &rejected)?,
-                OpsOutcome::Unhandled => {
-                    let rejected = Rejection::new("unsupported", "this service does no such thing");
-                    unit.reject(message, &rejected)?;
-                }
-            }
-        }
-        Ok(())
-    }
+    runtime: Arc<Runtime<L>>,
+    subscriptions: Arc<Subscriptions<L>>,
 }
 
 impl<L: Ledger> Ops<L> {
-    /// The service's own operators first, then what every service does.
+    /// Returns the subscriptions of a service with `ops.commands`, which every service consumes, added.
+    pub(crate) fn subscribe(subscriptions: &Subscriptions<L>, runtime: &Arc<Runtime<L>>) -> Subscriptions<L> {
+        let of_the_service = Arc::new(subscriptions.clone());
+        let runtime = Arc::clone(runtime);
+        subscriptions.clone().handle(move || Self {
+            runtime: Arc::clone(&runtime),
+            subscriptions: Arc::clone(&of_the_service),
+        })
+    }
+
+    /// Calls the service's own ops handlers first, then the handler that every service has.
     async fn dispatch(&self, unit: &mut Unit<L>, message: &Received<OpsCommand>) -> Result<OpsOutcome, Failure> {
-        // To this one, each adds what it knows.
+        // `WhereIs` is not handed to the first handler alone, because each handler adds what it knows.
         if !matches!(message.body, OpsCommand::WhereIs(_)) {
-            for handler in self.handlers.iter() {
+            for handler in &self.subscriptions.ops_handlers {
                 match handler.handle(unit, message).await? {
                     OpsOutcome::Unhandled => {}
-                    operated => return Ok(operated),
+                    outcome => return Ok(outcome),
                 }
             }
         }
-        self.generic(unit, message).await
+        self.handle_generic(unit, message).await
     }
 
-    async fn generic(&self, unit: &mut Unit<L>, message: &Received<OpsCommand>) -> Result<OpsOutcome, Failure> {
+    async fn handle_generic(&self, unit: &mut Unit<L>, message: &Received<OpsCommand>) -> Result<OpsOutcome, Failure> {
         match &message.body {
             OpsCommand::ReleaseKey(command) => self.release(unit, command).await,
             OpsCommand::FindParked(command) => self.find_parked(unit, command).await,
@@ -86,11 +75,32 @@ impl<L: Ledger> Ops<L> {
     }
 }
 
-fn no(code: &'static str, detail: impl Into<String>) -> OpsOutcome {
+impl<L: Ledger> Handler<L> for Ops<L> {
+    type Message = OpsCommand;
+
+    async fn handle(&mut self, unit: &mut Unit<L>, messages: &[&Received<OpsCommand>]) -> Result<(), Failure> {
+        for message in messages {
+            if message.body.service() != self.runtime.service {
+                continue;
+            }
+            match self.dispatch(unit, message).await? {
+                OpsOutcome::Done(result) => unit.accept(message, accepted(message, &result))?,
+                OpsOutcome::Rejected(rejection) => unit.reject(message, &rejection)?,
+                OpsOutcome::Unhandled => {
+                    let rejection = Rejection::new("unsupported", "this service does not support this command");
+                    unit.reject(message, &rejection)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn rejected(code: &'static str, detail: impl Into<String>) -> OpsOutcome {
     OpsOutcome::Rejected(Rejection::new(code, detail))
 }
 
-fn done(message: &Received<OpsCommand>, result: &Value) -> CommandAccepted {
+fn accepted(message: &Received<OpsCommand>, result: &Value) -> CommandAccepted {
     CommandAccepted {
         command_id: message.envelope.id,
         version: 0,
@@ -99,8 +109,8 @@ fn done(message: &Received<OpsCommand>, result: &Value) -> CommandAccepted {
     }
 }
 
-/// Rows of a page: what was asked for, within reason.
-fn page(limit: i32) -> i64 {
-    const MOST: i64 = 100;
-    i64::from(limit).clamp(1, MOST)
+/// Returns the number of rows in a page: the requested number, but at least 1 and at most 100.
+fn page_size(limit: i32) -> i64 {
+    const MAX_ROWS: i64 = 100;
+    i64::from(limit).clamp(1, MAX_ROWS)
 }

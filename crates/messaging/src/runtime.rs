@@ -6,16 +6,13 @@ use chassis::error_chain;
 use contracts::{Codec, Registry, Timestamp, topics};
 use tokio_util::sync::CancellationToken;
 
-use crate::envelope::Envelope;
+use crate::backoff::{Stopped, wait_or_stop};
 use crate::kafka::Settings;
 use crate::ledger::{Ledger, StoredSchema};
 use crate::metrics::Metrics;
-use crate::publisher::Publisher;
-use crate::record::Record;
-use crate::worker::{Stopped, wait_or_stop};
-
-/// How long the inbox remembers by default: the command topics' retention and segment roll, and a margin.
-pub const INBOX_RETENTION: Duration = Duration::from_secs(10 * 24 * 60 * 60);
+use crate::publishing::publisher::Publisher;
+use crate::wire::envelope::Envelope;
+use crate::wire::record::Record;
 
 /// How long an operation may take; a longer one is begun again. One that may take long gives itself up before.
 pub const OPS_TIME_LIMIT: Duration = Duration::from_secs(10 * 60);

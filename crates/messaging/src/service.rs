@@ -1,69 +1,64 @@
-//! Puts a service's messaging together: boot checks, publisher, relay, consumer, operations.
+//! The messaging of one process: connects it, checks its boot rules, and spawns its tasks.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis::Health;
-use chassis::error_chain;
+use chassis::{Health, Process, error_chain};
 use contracts::{Codec, Registry, Topic};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::boot;
-use crate::consumer::Consumer;
+use crate::consuming::consumer::{self, Consumer};
+use crate::consuming::subscriptions::Subscriptions;
+use crate::consuming::worker::PartitionWorker;
 use crate::kafka::Settings;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, StoreError};
 use crate::metrics::Metrics;
-use crate::publisher::{Handed, Publisher};
-use crate::record::TopicPartition;
-use crate::relay::Relay;
-use crate::release;
+use crate::ops::Ops;
+use crate::ops::status::Reporter;
+use crate::publishing::publisher::{Handed, Publisher};
+use crate::publishing::relay::{self, Relay};
 use crate::runtime::Runtime;
-use crate::status::Reporter;
-use crate::subscriptions::Subscriptions;
 use crate::watch::Watch;
-use crate::worker::PartitionWorker;
-use crate::{Released, relay};
+use crate::wire::record::TopicPartition;
 
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60 * 60);
 
-/// Which process this is.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    /// The service's name: consumer group and `ce_source`.
-    pub service: &'static str,
-    /// New at every start.
-    pub instance: Uuid,
-    pub version: &'static str,
-}
-
-/// A process that can say messages, and has not begun to listen.
-pub struct Connected<L: Ledger> {
-    identity: Identity,
+/// The messaging of one process. It can append messages to the outbox at once; it consumes and publishes after
+/// [`spawn`](Self::spawn).
+///
+/// ```no_run
+/// # use messaging::{Ledger, Messaging, Subscriptions};
+/// # async fn run<L: Ledger>(process: chassis::Process, kafka: messaging::kafka::Settings, ledger: L) -> Result<(), messaging::BootError> {
+/// let messaging = Messaging::connect(&process, kafka, "http://127.0.0.1:8081", ledger).await?;
+/// messaging.spawn(&process, Subscriptions::new()).await
+/// # }
+/// ```
+pub struct Messaging<L: Ledger> {
     settings: Settings,
     runtime: Arc<Runtime<L>>,
     handed: Handed<L>,
 }
 
-/// The parts of a listening process, each to be run as a task.
-pub struct Parts<L: Ledger> {
-    relay: Relay<L>,
-    listening: Listening<L>,
-}
-
-impl<L: Ledger> Connected<L> {
-    /// Gets the schema ids: from the registry, or where it is down from the service's own store.
+impl<L: Ledger> Messaging<L> {
+    /// Registers the metrics, and gets the schema ids from the registry. If the registry is unreachable, the ids that an
+    /// earlier run stored in the service's own store are used.
+    ///
+    /// # Errors
+    /// Returns an error if the metrics are registered already, if the store is unreachable, or if the schemas are
+    /// unknown or differ from those of the registry.
     pub async fn connect(
-        identity: Identity,
+        process: &Process,
         settings: Settings,
         registry_url: &str,
         ledger: L,
-        metrics: Metrics,
     ) -> Result<Self, boot::Error> {
+        let metrics = Metrics::register(process.metrics()).map_err(boot::Error::Metrics)?;
         let registry = Registry::new(registry_url);
         let codec = boot::codec(&registry, registry_url, &ledger).await?;
         Ok(Self::with_codec(
-            identity,
+            process.name(),
             settings,
             ledger,
             metrics,
@@ -72,18 +67,21 @@ impl<L: Ledger> Connected<L> {
         ))
     }
 
-    /// Without a registry: for tests and benchmarks, which bring their codec.
+    /// Uses a codec that already knows its schema ids, and contacts neither Kafka nor the store. For rebuilds of read
+    /// models, tests and benchmarks.
+    ///
+    /// Without a `registry`, a record whose schema the codec does not know cannot be decoded.
     pub fn with_codec(
-        identity: Identity,
+        service: &'static str,
         settings: Settings,
         ledger: L,
         metrics: Metrics,
         codec: Codec,
         registry: Option<Registry>,
     ) -> Self {
-        let (publisher, handed) = Publisher::new(identity.service, &settings.topic_prefix, codec);
+        let (publisher, handed) = Publisher::new(service, &settings.topic_prefix, codec);
         let runtime = Arc::new(Runtime {
-            service: identity.service,
+            service,
             ledger,
             publisher,
             metrics,
@@ -91,21 +89,26 @@ impl<L: Ledger> Connected<L> {
             settings: settings.clone(),
         });
         Self {
-            identity,
             settings,
             runtime,
             handed,
         }
     }
 
-    /// The door to the outbox.
+    /// Returns the API of the outbox.
     pub fn publisher(&self) -> &Publisher<L> {
         &self.runtime.publisher
     }
 
-    /// Checks every rule that the promise needs, then puts the parts together. `ops.commands` is added to
-    /// what the service listens to; the process's `health` learns whether the store and Kafka answer.
-    pub async fn listen(self, subscriptions: Subscriptions<L>, health: Health) -> Result<Parts<L>, boot::Error> {
+    /// Checks every boot rule, then spawns the tasks of the process: the consumer as an input, the relay as an output.
+    ///
+    /// The relay drains after all inputs, so that it publishes what they committed last. `ops.commands` is added to the
+    /// subscriptions. `/ready` shows from now on whether the store and Kafka respond.
+    ///
+    /// # Errors
+    /// Returns an error if a boot rule is violated, if Kafka or the store is unreachable, or if the Kafka producer
+    /// cannot be created. Nothing is spawned then.
+    pub async fn spawn(self, process: &Process, subscriptions: Subscriptions<L>) -> Result<(), boot::Error> {
         let topics: Vec<&'static Topic> = subscriptions.topics().collect();
         boot::check(&self.settings, &self.runtime.ledger, &topics).await?;
         self.runtime
@@ -113,21 +116,33 @@ impl<L: Ledger> Connected<L> {
             .housekeeping(self.settings.inbox_retention)
             .await
             .map_err(boot::Error::Store)?;
-        self.unchecked(subscriptions, health).map_err(boot::Error::Relay)
+        let (relay, inputs) = self
+            .tasks(subscriptions, process.health(), process.instance(), process.version())
+            .map_err(boot::Error::Relay)?;
+        let (stop_inputs, stop_outputs) = (process.inputs_token(), process.outputs_token());
+        process.spawn_output("relay", async move { Ok(relay.run(stop_outputs).await?) });
+        process.spawn_input("consumer", async move { Ok(inputs.run(stop_inputs).await?) });
+        Ok(())
     }
 
-    /// Without the boot checks: for tests, whose broker has fewer partitions than the table says.
-    pub fn unchecked(self, subscriptions: Subscriptions<L>, health: Health) -> Result<Parts<L>, relay::Error> {
+    fn tasks(
+        self,
+        subscriptions: Subscriptions<L>,
+        health: Health,
+        instance: Uuid,
+        version: &'static str,
+    ) -> Result<(Relay<L>, Inputs<L>), relay::Error> {
         let runtime = self.runtime;
         let metrics = runtime.metrics.clone();
         let ledger = runtime.ledger.clone();
-        let subscriptions = subscriptions.with_ops(&runtime);
+        let subscriptions = Ops::subscribe(&subscriptions, &runtime);
         let consumer = Consumer::new(Arc::clone(&runtime), self.settings.clone(), Arc::new(subscriptions));
         let relay = Relay::new(ledger, self.settings.clone(), metrics, self.handed)?;
         let reporter = Reporter::new(
             Arc::clone(&runtime),
             consumer.clone(),
-            &self.identity,
+            instance,
+            version,
             health.clone(),
             self.settings.gap_alarm,
         );
@@ -138,49 +153,57 @@ impl<L: Ledger> Connected<L> {
             consumer: consumer.clone(),
             producer: relay.client(),
         };
-        let listening = Listening {
+        let inputs = Inputs {
             consumer,
             reporter,
             watch,
         };
-        Ok(Parts { relay, listening })
+        Ok((relay, inputs))
     }
 
-    /// The worker of one partition, without Kafka: what tests and benchmarks feed records to. It reads its
-    /// stored position as on assignment. `ops.commands` is among what the service listens to.
+    /// Creates the worker of one partition, without Kafka: the caller passes the records to it. It reads its stored
+    /// position as on assignment. For rebuilds of read models, tests and benchmarks.
+    ///
+    /// # Errors
+    /// Returns an error if the stored position cannot be read.
+    ///
+    /// # Panics
+    /// Panics if the service does not consume the topic. `ops.commands` is among the topics that it consumes.
     pub async fn worker(
         &self,
         subscriptions: &Subscriptions<L>,
         topic: &'static Topic,
         partition: i32,
-    ) -> Result<Box<dyn PartitionWorker>, crate::ledger::StoreError> {
+    ) -> Result<Box<dyn PartitionWorker>, StoreError> {
         let partition = TopicPartition::new(self.runtime.publisher.topic_name(topic), partition);
-        let subscriptions = subscriptions.with_ops(&self.runtime);
-        let entry = subscriptions
-            .entry(topic.name)
-            .expect("the service listens to this topic");
+        let subscriptions = Ops::subscribe(subscriptions, &self.runtime);
+        let subscription = subscriptions.find(topic.name).expect("the service consumes this topic");
         let positions = self.runtime.ledger.positions(std::slice::from_ref(&partition)).await?;
         let position = positions.get(&partition).copied();
-        Ok(entry.worker(Arc::clone(&self.runtime), partition, position))
+        Ok(subscription.worker(Arc::clone(&self.runtime), partition, position))
+    }
+}
+
+/// Parts of a process that only tests and benchmarks run separately.
+#[cfg(feature = "testing")]
+impl<L: Ledger> Messaging<L> {
+    /// Returns the tasks without checking the boot rules, because a test's broker has fewer partitions than the topic
+    /// table declares.
+    ///
+    /// # Errors
+    /// Returns an error if the Kafka producer cannot be created.
+    pub fn unchecked(
+        self,
+        subscriptions: Subscriptions<L>,
+        health: Health,
+    ) -> Result<(Relay<L>, Inputs<L>), relay::Error> {
+        self.tasks(subscriptions, health, Uuid::now_v7(), "test")
     }
 
-    /// Releases a parked key, without Kafka: what `ReleaseKey` does.
-    pub async fn release(
-        &self,
-        subscriptions: &Subscriptions<L>,
-        topic: &'static Topic,
-        partition: i32,
-        key: Uuid,
-    ) -> Result<Released, release::Error> {
-        let partition = TopicPartition::new(self.runtime.publisher.topic_name(topic), partition);
-        let entry = subscriptions
-            .entry(topic.name)
-            .expect("the service listens to this topic");
-        let release = entry.release.as_ref().expect("this topic parks");
-        release(Arc::clone(&self.runtime), partition, key).await
-    }
-
-    /// The relay alone: for tests and benchmarks.
+    /// Returns the relay alone.
+    ///
+    /// # Errors
+    /// Returns an error if the Kafka producer cannot be created.
     pub fn into_relay(self) -> Result<Relay<L>, relay::Error> {
         Relay::new(
             self.runtime.ledger.clone(),
@@ -189,31 +212,48 @@ impl<L: Ledger> Connected<L> {
             self.handed,
         )
     }
-}
 
-impl<L: Ledger> Parts<L> {
-    /// An output: drained last.
-    pub fn relay(self) -> (Relay<L>, Listening<L>) {
-        (self.relay, self.listening)
+    /// Releases a parked key, as `ReleaseKey` does, but without Kafka.
+    ///
+    /// # Errors
+    /// Returns an error if the key could not be released. Nothing has changed then.
+    ///
+    /// # Panics
+    /// Panics if the service does not handle the messages of the topic.
+    pub async fn release(
+        &self,
+        subscriptions: &Subscriptions<L>,
+        topic: &'static Topic,
+        partition: i32,
+        key: Uuid,
+    ) -> Result<crate::Released, crate::consuming::release::Error> {
+        let partition = TopicPartition::new(self.runtime.publisher.topic_name(topic), partition);
+        let subscription = subscriptions.find(topic.name).expect("the service consumes this topic");
+        let release = subscription.release.as_ref().expect("this topic has a handler");
+        release(Arc::clone(&self.runtime), partition, key).await
     }
 }
 
-/// The inputs of a process: its consumer, its status reports, its housekeeping and a look at what it depends on.
-pub struct Listening<L: Ledger> {
+/// The inputs of a process: its consumer, its status reports, its housekeeping, and the watch over its dependencies.
+pub struct Inputs<L: Ledger> {
     consumer: Consumer<L>,
     reporter: Reporter<L>,
     watch: Watch<L>,
 }
 
-impl<L: Ledger> Listening<L> {
-    /// Shows the partitions and their lag while [`run`](Self::run) works.
+impl<L: Ledger> Inputs<L> {
+    /// Returns a handle that shows the partitions and their lag while [`run`](Self::run) works.
+    #[cfg(feature = "testing")]
     pub fn consumer(&self) -> Consumer<L> {
         self.consumer.clone()
     }
 
     /// Consumes until `stop`.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), crate::consumer::Error> {
-        // The rest ends with the consumer, also where that fails: else nobody would hear of it.
+    ///
+    /// # Errors
+    /// Returns an error if the consumer failed.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), consumer::Error> {
+        // The other tasks end with the consumer even if it fails, because otherwise its error would not be returned.
         let end = stop.child_token();
         let reports = self.reporter.run(end.clone());
         let ledger = self.watch.runtime.ledger.clone();
@@ -242,7 +282,7 @@ async fn housekeeping<L: Ledger>(ledger: L, retention: Duration, stop: Cancellat
         if let Err(error) = done {
             tracing::warn!(
                 error = error_chain(&error),
-                "housekeeping failed; it is tried again in an hour"
+                "housekeeping of the store failed; it is repeated in an hour"
             );
         }
     }

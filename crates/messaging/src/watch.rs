@@ -17,9 +17,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::stalls::{Stall, Stalls};
-use crate::client::{Probe as _, Watched};
-use crate::consumer::{Consumer, PartitionLag};
+use crate::consuming::consumer::{Consumer, PartitionLag};
 use crate::kafka::Settings;
+use crate::kafka::client::{Probe as _, Watched};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::runtime::Runtime;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use contracts::DeadLetterReason;
 use futures::TryStreamExt;
-use messaging::ledger::{DeadLetter, KeptLetter, StoreError};
+use messaging::ledger::{DeadLetter, StoreError, StoredDeadLetter};
 use mongodb::bson::{self, Document, doc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -69,13 +69,17 @@ impl Mongo {
         Ok(i64::try_from(count).unwrap_or(i64::MAX))
     }
 
-    pub(crate) async fn read_letters(&self, before: Option<Uuid>, limit: i64) -> Result<Vec<KeptLetter>, StoreError> {
+    pub(crate) async fn read_letters(
+        &self,
+        before: Option<Uuid>,
+        limit: i64,
+    ) -> Result<Vec<StoredDeadLetter>, StoreError> {
         let filter = before.map_or_else(Document::new, |id| doc! { "_id": { "$lt": to_bson(id) } });
         self.find_letters(filter, limit).await
     }
 
     /// Letters that a filter finds, the newest first, without their values.
-    pub(crate) async fn find_letters(&self, filter: Document, limit: i64) -> Result<Vec<KeptLetter>, StoreError> {
+    pub(crate) async fn find_letters(&self, filter: Document, limit: i64) -> Result<Vec<StoredDeadLetter>, StoreError> {
         let documents: Vec<LetterDocument<'static>> = self
             .collection(DEAD_LETTERS)
             .find(filter)
@@ -90,7 +94,7 @@ impl Mongo {
         documents.into_iter().map(LetterDocument::into_kept).collect()
     }
 
-    pub(crate) async fn read_letter(&self, tx: &mut Tx, id: Uuid) -> Result<Option<KeptLetter>, StoreError> {
+    pub(crate) async fn read_letter(&self, tx: &mut Tx, id: Uuid) -> Result<Option<StoredDeadLetter>, StoreError> {
         let letters = tx.collection::<LetterDocument<'static>>(DEAD_LETTERS);
         let found = letters
             .find_one(doc! { "_id": to_bson(id) })
@@ -123,9 +127,9 @@ impl Mongo {
 }
 
 impl LetterDocument<'_> {
-    fn into_kept(self) -> Result<KeptLetter, StoreError> {
-        Ok(KeptLetter {
-            letter: DeadLetter {
+    fn into_kept(self) -> Result<StoredDeadLetter, StoreError> {
+        Ok(StoredDeadLetter {
+            dead_letter: DeadLetter {
                 id: from_bson(self.id),
                 reason: self.reason,
                 detail: self.detail.into_owned(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use messaging::ledger::{HeldKey, HeldTopic, StoreError};
+use messaging::ledger::{PendingKey, PendingTopic, StoreError};
 use mongodb::IndexModel;
 use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
@@ -45,7 +45,7 @@ pub(crate) fn held() -> IndexModel {
 }
 
 impl Mongo {
-    pub(crate) async fn count_held(&self) -> Result<Vec<HeldTopic>, StoreError> {
+    pub(crate) async fn count_held(&self) -> Result<Vec<PendingTopic>, StoreError> {
         let mut pipeline = vec![doc! { "$match": { "has_parked": true } }];
         pipeline.extend(with_parked());
         let gap = doc! { "$eq": [{ "$ifNull": ["$poisoned_at", null] }, null] };
@@ -61,7 +61,7 @@ impl Mongo {
         let topics: Vec<HeldTopicDocument> = self.aggregate_sequences(pipeline).await?;
         Ok(topics
             .into_iter()
-            .map(|topic| HeldTopic {
+            .map(|topic| PendingTopic {
                 topic: topic.topic,
                 poisoned: topic.poisoned,
                 gaps: topic.gaps,
@@ -70,7 +70,11 @@ impl Mongo {
             .collect())
     }
 
-    pub(crate) async fn read_held(&self, after: Option<(&str, Uuid)>, limit: i64) -> Result<Vec<HeldKey>, StoreError> {
+    pub(crate) async fn read_held(
+        &self,
+        after: Option<(&str, Uuid)>,
+        limit: i64,
+    ) -> Result<Vec<PendingKey>, StoreError> {
         let mut filter = doc! { "has_parked": true };
         if let Some((topic, key)) = after {
             filter.insert(
@@ -90,7 +94,7 @@ impl Mongo {
         let held: Vec<HeldDocument> = self.aggregate_sequences(pipeline).await?;
         Ok(held
             .into_iter()
-            .map(|held| HeldKey {
+            .map(|held| PendingKey {
                 topic: held.id.topic.into_owned(),
                 key: from_bson(held.id.key),
                 last: held.last,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use messaging::TopicPartition;
 use messaging::ledger::{
-    CommitError, DeadLetter, HeldKey, HeldTopic, InboxEntry, KeptLetter, Ledger, OutboxGauge, OutboxMessage, OutboxRow,
-    Parked, Sequence, StoreError, StoredSchema, Whereabouts,
+    CommitError, DeadLetter, InboxEntry, Ledger, MessageTrace, OutboxGauge, OutboxMessage, OutboxRow, Parked,
+    PendingKey, PendingTopic, Sequence, StoreError, StoredDeadLetter, StoredSchema,
 };
 use mongodb::bson::doc;
 use serde::Deserialize;
@@ -57,7 +57,7 @@ impl Ledger for Mongo {
         self.touch_position(tx, partition).await
     }
 
-    async fn remember(&self, tx: &mut Tx, messages: &[InboxEntry]) -> Result<HashSet<(Uuid, i32)>, StoreError> {
+    async fn insert_inbox(&self, tx: &mut Tx, messages: &[InboxEntry]) -> Result<HashSet<(Uuid, i32)>, StoreError> {
         self.enter_inbox(tx, messages).await
     }
 
@@ -87,7 +87,7 @@ impl Ledger for Mongo {
         self.remove_parked(tx, topic, rows).await
     }
 
-    async fn bury(&self, tx: &mut Tx, letters: &[DeadLetter]) -> Result<(), StoreError> {
+    async fn insert_dead_letters(&self, tx: &mut Tx, letters: &[DeadLetter]) -> Result<(), StoreError> {
         self.add_letters(tx, letters).await
     }
 
@@ -116,7 +116,7 @@ impl Ledger for Mongo {
         self.orphaned_rows(owner, limit).await
     }
 
-    async fn take_lease(&self, owner: Uuid, length: Duration) -> Result<(), StoreError> {
+    async fn start_lease(&self, owner: Uuid, length: Duration) -> Result<(), StoreError> {
         self.start_lease(owner, length).await
     }
 
@@ -124,7 +124,7 @@ impl Ledger for Mongo {
         self.prolong_lease(owner, length).await
     }
 
-    async fn drop_lease(&self, owner: Uuid) -> Result<(), StoreError> {
+    async fn end_lease(&self, owner: Uuid) -> Result<(), StoreError> {
         self.end_lease(owner).await
     }
 
@@ -132,25 +132,35 @@ impl Ledger for Mongo {
         self.measure_outbox().await
     }
 
-    async fn held_topics(&self) -> Result<Vec<HeldTopic>, StoreError> {
+    async fn pending_topics(&self) -> Result<Vec<PendingTopic>, StoreError> {
         self.count_held().await
     }
 
     // These three read beside the transaction, because one of MongoDB holds no connection between its statements.
 
-    async fn held_keys(&self, _: &mut Tx, after: Option<(&str, Uuid)>, limit: i64) -> Result<Vec<HeldKey>, StoreError> {
+    async fn pending_keys(
+        &self,
+        _: &mut Tx,
+        after: Option<(&str, Uuid)>,
+        limit: i64,
+    ) -> Result<Vec<PendingKey>, StoreError> {
         self.read_held(after, limit).await
     }
 
-    async fn count_letters(&self) -> Result<i64, StoreError> {
+    async fn count_dead_letters(&self) -> Result<i64, StoreError> {
         self.count_dead_letters().await
     }
 
-    async fn letters(&self, _: &mut Tx, before: Option<Uuid>, limit: i64) -> Result<Vec<KeptLetter>, StoreError> {
+    async fn list_dead_letters(
+        &self,
+        _: &mut Tx,
+        before: Option<Uuid>,
+        limit: i64,
+    ) -> Result<Vec<StoredDeadLetter>, StoreError> {
         self.read_letters(before, limit).await
     }
 
-    async fn letter(&self, tx: &mut Tx, id: Uuid) -> Result<Option<KeptLetter>, StoreError> {
+    async fn dead_letter(&self, tx: &mut Tx, id: Uuid) -> Result<Option<StoredDeadLetter>, StoreError> {
         self.read_letter(tx, id).await
     }
 
@@ -158,11 +168,11 @@ impl Ledger for Mongo {
         self.note_redriven(tx, id, command).await
     }
 
-    async fn discard(&self, tx: &mut Tx, id: Uuid) -> Result<bool, StoreError> {
+    async fn discard_dead_letter(&self, tx: &mut Tx, id: Uuid) -> Result<bool, StoreError> {
         self.delete_letter(tx, id).await
     }
 
-    async fn where_is(&self, _: &mut Tx, id: Uuid) -> Result<Whereabouts, StoreError> {
+    async fn find_message(&self, _: &mut Tx, id: Uuid) -> Result<MessageTrace, StoreError> {
         self.look_for(id).await
     }
 

@@ -1,6 +1,6 @@
 //! What the bookkeeping knows of one message.
 
-use messaging::ledger::{StoreError, Whereabouts};
+use messaging::ledger::{MessageTrace, StoreError};
 use mongodb::bson::{Bson, bson, doc};
 use uuid::Uuid;
 
@@ -10,7 +10,7 @@ use crate::{Mongo, to_bson};
 const MOST: i64 = 100;
 
 impl Mongo {
-    pub(crate) async fn look_for(&self, id: Uuid) -> Result<Whereabouts, StoreError> {
+    pub(crate) async fn look_for(&self, id: Uuid) -> Result<MessageTrace, StoreError> {
         // Headers are pairs; these are the two that name the message or its chain.
         let named: Vec<Bson> = ["ce_id", "ce_correlationid"]
             .iter()
@@ -26,7 +26,7 @@ impl Mongo {
         ] };
         let mut dead_letters = self.find_letters(letters, MOST).await?;
         dead_letters.reverse();
-        Ok(Whereabouts {
+        Ok(MessageTrace {
             outbox: self.find_said(doc! { "headers": { "$in": named } }, MOST).await?,
             inbox: self.attempts(id).await?,
             applied: self.last_applied(id).await?,

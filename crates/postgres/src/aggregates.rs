@@ -28,12 +28,13 @@ pub trait Store<A: Aggregate>: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<A::Context, StoreError>> + Send;
 
     /// Writes what follows from the decisions: rows, commands to itself, state messages; set-based, rows in
-    /// sorted order. A row that claims something unique and finds it taken is a conflict: the batch comes
+    /// sorted order. `context` is the one that the domain events of the whole batch have evolved. A row that claims something unique and finds it taken is a conflict: the batch comes
     /// again one by one, with a fresh context. Messages that a reader must have seen are added to a
     /// decision's `effects`.
     fn write(
         &self,
         unit: &mut Unit<Postgres>,
+        context: &A::Context,
         decisions: &mut [Decided<'_, A>],
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 }
@@ -219,7 +220,7 @@ impl<A: Aggregate, S: Store<A>> Handler<Postgres> for Aggregates<A, S> {
             }
         }
         self.record(unit, &mut decisions).await?;
-        self.store.write(unit, &mut decisions).await?;
+        self.store.write(unit, &context, &mut decisions).await?;
         for decided in decisions {
             let accepted = CommandAccepted {
                 command_id: decided.command.id,

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
 use contracts::Timestamp;
 use messaging::ledger::{
-    CommitError, DeadLetter, HeldKey, HeldTopic, InboxEntry, KeptLetter, Ledger, OutboxGauge, OutboxMessage, OutboxRow,
-    Parked, Sequence, StoreError, StoreErrorKind, StoredSchema, Whereabouts,
+    CommitError, DeadLetter, InboxEntry, Ledger, MessageTrace, OutboxGauge, OutboxMessage, OutboxRow, Parked,
+    PendingKey, PendingTopic, Sequence, StoreError, StoreErrorKind, StoredDeadLetter, StoredSchema,
 };
 use messaging::{Headers, TopicPartition};
 use sqlx::postgres::{PgDatabaseError, PgRow, PgSeverity};
@@ -107,7 +107,7 @@ impl Ledger for Postgres {
         Ok(())
     }
 
-    async fn remember(&self, tx: &mut Tx, messages: &[InboxEntry]) -> Result<HashSet<(Uuid, i32)>, StoreError> {
+    async fn insert_inbox(&self, tx: &mut Tx, messages: &[InboxEntry]) -> Result<HashSet<(Uuid, i32)>, StoreError> {
         if messages.is_empty() {
             return Ok(HashSet::new());
         }
@@ -285,7 +285,7 @@ impl Ledger for Postgres {
         Ok(())
     }
 
-    async fn bury(&self, tx: &mut Tx, letters: &[DeadLetter]) -> Result<(), StoreError> {
+    async fn insert_dead_letters(&self, tx: &mut Tx, letters: &[DeadLetter]) -> Result<(), StoreError> {
         for letter in letters {
             let record = &letter.record;
             sqlx::query(
@@ -352,44 +352,49 @@ impl Ledger for Postgres {
         in_time(outbox::adopt(self.pool(), owner, limit)).await
     }
 
-    async fn take_lease(&self, owner: Uuid, length: Duration) -> Result<(), StoreError> {
-        in_time(outbox::take_lease(self.pool(), owner, length)).await
+    async fn start_lease(&self, owner: Uuid, length: Duration) -> Result<(), StoreError> {
+        in_time(outbox::start_lease(self.pool(), owner, length)).await
     }
 
     async fn renew_lease(&self, owner: Uuid, length: Duration) -> Result<bool, StoreError> {
         in_time(outbox::renew_lease(self.pool(), owner, length)).await
     }
 
-    async fn drop_lease(&self, owner: Uuid) -> Result<(), StoreError> {
-        in_time(outbox::drop_lease(self.pool(), owner)).await
+    async fn end_lease(&self, owner: Uuid) -> Result<(), StoreError> {
+        in_time(outbox::end_lease(self.pool(), owner)).await
     }
 
     async fn outbox_gauge(&self) -> Result<OutboxGauge, StoreError> {
         in_time(outbox::gauge(self.pool())).await
     }
 
-    async fn held_topics(&self) -> Result<Vec<HeldTopic>, StoreError> {
-        in_time(ops::held_topics(self.pool())).await
+    async fn pending_topics(&self) -> Result<Vec<PendingTopic>, StoreError> {
+        in_time(ops::pending_topics(self.pool())).await
     }
 
-    async fn held_keys(
+    async fn pending_keys(
         &self,
         tx: &mut Tx,
         after: Option<(&str, Uuid)>,
         limit: i64,
-    ) -> Result<Vec<HeldKey>, StoreError> {
-        ops::held_keys(tx, after, limit).await
+    ) -> Result<Vec<PendingKey>, StoreError> {
+        ops::pending_keys(tx, after, limit).await
     }
 
-    async fn count_letters(&self) -> Result<i64, StoreError> {
-        in_time(ops::count_letters(self.pool())).await
+    async fn count_dead_letters(&self) -> Result<i64, StoreError> {
+        in_time(ops::count_dead_letters(self.pool())).await
     }
 
-    async fn letters(&self, tx: &mut Tx, before: Option<Uuid>, limit: i64) -> Result<Vec<KeptLetter>, StoreError> {
+    async fn list_dead_letters(
+        &self,
+        tx: &mut Tx,
+        before: Option<Uuid>,
+        limit: i64,
+    ) -> Result<Vec<StoredDeadLetter>, StoreError> {
         ops::letters(tx, before, limit).await
     }
 
-    async fn letter(&self, tx: &mut Tx, id: Uuid) -> Result<Option<KeptLetter>, StoreError> {
+    async fn dead_letter(&self, tx: &mut Tx, id: Uuid) -> Result<Option<StoredDeadLetter>, StoreError> {
         ops::letter(tx, id).await
     }
 
@@ -397,11 +402,11 @@ impl Ledger for Postgres {
         ops::mark_redriven(tx, id, command).await
     }
 
-    async fn discard(&self, tx: &mut Tx, id: Uuid) -> Result<bool, StoreError> {
+    async fn discard_dead_letter(&self, tx: &mut Tx, id: Uuid) -> Result<bool, StoreError> {
         ops::discard(tx, id).await
     }
 
-    async fn where_is(&self, tx: &mut Tx, id: Uuid) -> Result<Whereabouts, StoreError> {
+    async fn find_message(&self, tx: &mut Tx, id: Uuid) -> Result<MessageTrace, StoreError> {
         ops::where_is(tx, id).await
     }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use contracts::DeadLetterReason;
 use messaging::Record;
-use messaging::ledger::{DeadLetter, HeldKey, HeldTopic, KeptLetter, OutboxMessage, Parked, StoreError, Whereabouts};
+use messaging::ledger::{
+    DeadLetter, MessageTrace, OutboxMessage, Parked, PendingKey, PendingTopic, StoreError, StoredDeadLetter,
+};
 use sqlx::PgPool;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -13,7 +15,7 @@ use uuid::Uuid;
 use crate::ledger::{get, headers, partition, timestamp, value};
 use crate::{Tx, store_error};
 
-pub(crate) async fn held_topics(pool: &PgPool) -> Result<Vec<HeldTopic>, StoreError> {
+pub(crate) async fn pending_topics(pool: &PgPool) -> Result<Vec<PendingTopic>, StoreError> {
     let rows = sqlx::query(
         "SELECT topic, count(poisoned_at) AS poisoned, count(*) - count(poisoned_at) AS gaps,
                 EXTRACT(EPOCH FROM clock_timestamp() - min(
@@ -25,7 +27,7 @@ pub(crate) async fn held_topics(pool: &PgPool) -> Result<Vec<HeldTopic>, StoreEr
     .await
     .map_err(store_error)?;
     let held = |row: &PgRow| {
-        Ok(HeldTopic {
+        Ok(PendingTopic {
             topic: get(row, "topic")?,
             poisoned: get(row, "poisoned")?,
             gaps: get(row, "gaps")?,
@@ -35,11 +37,11 @@ pub(crate) async fn held_topics(pool: &PgPool) -> Result<Vec<HeldTopic>, StoreEr
     rows.iter().map(held).collect()
 }
 
-pub(crate) async fn held_keys(
+pub(crate) async fn pending_keys(
     tx: &mut Tx,
     after: Option<(&str, Uuid)>,
     limit: i64,
-) -> Result<Vec<HeldKey>, StoreError> {
+) -> Result<Vec<PendingKey>, StoreError> {
     let (topic, key) = after.unzip();
     let rows = sqlx::query(
         "SELECT s.topic, s.key, s.last, s.poisoned_at, p.waiting,
@@ -59,7 +61,7 @@ pub(crate) async fn held_keys(
     .await
     .map_err(store_error)?;
     let held = |row: &PgRow| {
-        Ok(HeldKey {
+        Ok(PendingKey {
             topic: get(row, "topic")?,
             key: get(row, "key")?,
             last: get(row, "last")?,
@@ -72,14 +74,18 @@ pub(crate) async fn held_keys(
     rows.iter().map(held).collect()
 }
 
-pub(crate) async fn count_letters(pool: &PgPool) -> Result<i64, StoreError> {
+pub(crate) async fn count_dead_letters(pool: &PgPool) -> Result<i64, StoreError> {
     sqlx::query_scalar("SELECT count(*) FROM dead_letters WHERE redriven_as IS NULL")
         .fetch_one(pool)
         .await
         .map_err(store_error)
 }
 
-pub(crate) async fn letters(tx: &mut Tx, before: Option<Uuid>, limit: i64) -> Result<Vec<KeptLetter>, StoreError> {
+pub(crate) async fn letters(
+    tx: &mut Tx,
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<StoredDeadLetter>, StoreError> {
     let rows = sqlx::query(
         r#"SELECT id, reason, detail, topic, partition, "offset", said_at, key, NULL::bytea AS value, headers, redriven_as
            FROM dead_letters WHERE $1::uuid IS NULL OR id < $1 ORDER BY id DESC LIMIT $2"#,
@@ -92,7 +98,7 @@ pub(crate) async fn letters(tx: &mut Tx, before: Option<Uuid>, limit: i64) -> Re
     rows.iter().map(kept).collect()
 }
 
-pub(crate) async fn letter(tx: &mut Tx, id: Uuid) -> Result<Option<KeptLetter>, StoreError> {
+pub(crate) async fn letter(tx: &mut Tx, id: Uuid) -> Result<Option<StoredDeadLetter>, StoreError> {
     let row = sqlx::query(
         r#"SELECT id, reason, detail, topic, partition, "offset", said_at, key, value, headers, redriven_as
            FROM dead_letters WHERE id = $1 FOR UPDATE"#,
@@ -123,7 +129,7 @@ pub(crate) async fn discard(tx: &mut Tx, id: Uuid) -> Result<bool, StoreError> {
     Ok(result.rows_affected() == 1)
 }
 
-pub(crate) async fn where_is(tx: &mut Tx, id: Uuid) -> Result<Whereabouts, StoreError> {
+pub(crate) async fn where_is(tx: &mut Tx, id: Uuid) -> Result<MessageTrace, StoreError> {
     // Headers are pairs; these are the two that name the message or its chain.
     let named = ["ce_id", "ce_correlationid"].map(|name| format!(r#"[["{name}", "{id}"]]"#));
     let outbox = sqlx::query(
@@ -173,7 +179,7 @@ pub(crate) async fn where_is(tx: &mut Tx, id: Uuid) -> Result<Whereabouts, Store
     .fetch_all(&mut **tx)
     .await
     .map_err(store_error)?;
-    Ok(Whereabouts {
+    Ok(MessageTrace {
         outbox: outbox.iter().map(said).collect::<Result<_, _>>()?,
         inbox,
         applied,
@@ -203,10 +209,10 @@ pub(crate) fn waiting(row: &PgRow) -> Result<Parked, StoreError> {
     })
 }
 
-fn kept(row: &PgRow) -> Result<KeptLetter, StoreError> {
+fn kept(row: &PgRow) -> Result<StoredDeadLetter, StoreError> {
     let key = get::<Option<Vec<u8>>>(row, "key")?.map(Bytes::from);
-    Ok(KeptLetter {
-        letter: DeadLetter {
+    Ok(StoredDeadLetter {
+        dead_letter: DeadLetter {
             id: get(row, "id")?,
             reason: reason(get(row, "reason")?),
             detail: get(row, "detail")?,

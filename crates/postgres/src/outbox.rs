@@ -175,7 +175,7 @@ pub(crate) async fn adopt(pool: &PgPool, owner: Uuid, limit: i64) -> Result<Vec<
     outbox_rows(rows)
 }
 
-pub(crate) async fn take_lease(pool: &PgPool, owner: Uuid, length: Duration) -> Result<(), StoreError> {
+pub(crate) async fn start_lease(pool: &PgPool, owner: Uuid, length: Duration) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO relay_leases (owner, expires_at)
          VALUES ($1, clock_timestamp() + make_interval(secs => $2))
@@ -202,7 +202,7 @@ pub(crate) async fn renew_lease(pool: &PgPool, owner: Uuid, length: Duration) ->
     Ok(result.rows_affected() == 1)
 }
 
-pub(crate) async fn drop_lease(pool: &PgPool, owner: Uuid) -> Result<(), StoreError> {
+pub(crate) async fn end_lease(pool: &PgPool, owner: Uuid) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM relay_leases WHERE owner = $1")
         .bind(owner)
         .execute(pool)

@@ -59,7 +59,7 @@ impl Store<Tally> for NoRows {
         Ok(())
     }
 
-    async fn write(&self, _: &mut Unit<Postgres>, _: &mut [Decided<'_, Tally>]) -> Result<(), Failure> {
+    async fn write(&self, _: &mut Unit<Postgres>, _: &(), _: &mut [Decided<'_, Tally>]) -> Result<(), Failure> {
         Ok(())
     }
 }
@@ -129,11 +129,11 @@ async fn domain_events_are_published_again_as_they_were() {
     let app = App::start().await;
     let key = Uuid::now_v7();
     app.publish(key, &["a", "b", "c"]).await;
-    let said = app.bench.said::<UserEvent>().await;
+    let said = app.bench.published_with_envelopes::<UserEvent>().await;
 
     let result = app.operate(republish(key, 2, None)).await;
     assert_eq!(result, Ok(json!({ "published": 2, "next_version": null })));
-    let again = app.bench.said::<UserEvent>().await;
+    let again = app.bench.published_with_envelopes::<UserEvent>().await;
     assert_eq!(again.len(), 2, "once, however often the operation is delivered");
     for (again, said) in again.iter().zip(&said[1..]) {
         assert_eq!(again.body, said.body);
@@ -161,12 +161,12 @@ async fn a_long_stream_is_published_again_in_parts() {
     let app = App::start().await;
     let key = Uuid::now_v7();
     app.publish(key, &["a*1000", "b*5"]).await;
-    app.bench.said::<UserEvent>().await;
+    app.bench.published_with_envelopes::<UserEvent>().await;
     let first = app.operate(republish(key, 1, None)).await;
     assert_eq!(first, Ok(json!({ "published": 1_000, "next_version": 1_001 })));
     let rest = app.operate(republish(key, 1_001, None)).await;
     assert_eq!(rest, Ok(json!({ "published": 5, "next_version": null })));
-    let said = app.bench.said::<UserEvent>().await;
+    let said = app.bench.published_with_envelopes::<UserEvent>().await;
     let numbers: Vec<_> = said.iter().filter_map(|message| message.envelope.sequence).collect();
     assert_eq!(numbers, (1..=1_005).collect::<Vec<_>>());
 }
@@ -267,7 +267,7 @@ async fn a_command_is_traced_to_its_domain_events() {
     let app = App::start().await;
     let key = Uuid::now_v7();
     let commands = app.publish(key, &["a", "b"]).await;
-    let said: Vec<Received<UserEvent>> = app.bench.said().await;
+    let said: Vec<Received<UserEvent>> = app.bench.published_with_envelopes().await;
     for id in [commands[1], said[1].envelope.id] {
         let question = WhereIs {
             service: user(),

@@ -1,4 +1,4 @@
-//! A service without Kafka: its real handlers, the real pipeline and a real store, fed record by record.
+//! A service without Kafka: its real handlers, the real pipeline and a real store, with records from memory.
 
 mod log;
 
@@ -12,8 +12,8 @@ use futures::future::join_all;
 use messaging::kafka::Settings;
 use messaging::ledger::{DeadLetter, Ledger, Parked};
 use messaging::{
-    Cause, Connected, Identity, Metrics, Outgoing, PartitionWorker, Publisher, Received, Record, Released,
-    Subscriptions, TopicPartition, header,
+    Cause, Messaging, Metrics, Outgoing, PartitionWorker, Publisher, Received, Record, Released, Subscriptions,
+    TopicPartition, header,
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -22,12 +22,12 @@ use self::log::Log;
 use crate::eventually::eventually;
 use crate::inside::Inside;
 
-/// What a worker may take for a batch. A partition that waits longer fails the test.
+/// Time limit of one batch. A partition that waits longer fails the test.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// One process of a service, and the log it reads.
+/// One process of a service, and the log that it reads.
 ///
-/// When it is dropped, the test fails if a record was parked or dead-lettered that the test did not ask about with
+/// Dropping it fails the test if a record was parked or dead-lettered and the test did not read it with
 /// [`parked`](Self::parked) or [`dead_letters`](Self::dead_letters).
 pub struct Bench<L: Ledger> {
     service: &'static str,
@@ -36,51 +36,51 @@ pub struct Bench<L: Ledger> {
     ledger: L,
     inside: Arc<dyn Inside>,
     subscriptions: Arc<Subscriptions<L>>,
-    connected: RwLock<Arc<Connected<L>>>,
+    connected: RwLock<Arc<Messaging<L>>>,
     workers: Mutex<Workers>,
     log: Arc<Log>,
-    left: Mutex<Left>,
-    /// Of this process, whatever has been restarted in it.
+    left_over: Mutex<LeftOver>,
+    /// Metrics of this process. They survive a [`restart`](Self::restart).
     metrics: (prometheus::Registry, Metrics),
 }
 
-/// Where a process has its codec from: new ones know nothing that others have learned.
+/// Source of a process's codec. Each process has its own codec, because a new process has no schemas in memory.
 #[derive(Clone)]
 struct Schemas {
     codec: fn() -> Codec,
     registry: Option<Registry>,
 }
 
-/// By topic and partition.
+/// Workers by topic and partition.
 type Workers = HashMap<(&'static str, i32), Arc<tokio::sync::Mutex<Assigned>>>;
 
-/// One partition's worker, as on an assignment.
+/// The worker of an assigned partition.
 struct Assigned {
     worker: Box<dyn PartitionWorker>,
-    /// The offset that Kafka would hand out next.
-    fetch: i64,
-    /// Its last batch did not come to an end: the process "crashed" in it.
+    /// The offset that Kafka would return next.
+    next_offset: i64,
+    /// The last batch was not completed, as if the process had crashed.
     interrupted: bool,
 }
 
-/// What lies aside in the store, and what of it the test knows of.
+/// Parked and dead-lettered records in the store, and those that the test has read.
 #[derive(Default)]
-struct Left {
+struct LeftOver {
     parked: BTreeSet<(String, Uuid, i64)>,
     dead: BTreeSet<(Uuid, String)>,
-    known_parked: BTreeSet<(String, Uuid, i64)>,
-    known_dead: BTreeSet<Uuid>,
+    read_parked: BTreeSet<(String, Uuid, i64)>,
+    read_dead: BTreeSet<Uuid>,
 }
 
 impl<L: Ledger> Bench<L> {
-    /// A process of `service`, over a store of the test's own. `inside` looks into the same store.
+    /// Creates a process of `service` on the test's store. `inside` reads the same store.
     pub fn new(service: &'static str, ledger: L, inside: impl Inside, subscriptions: Subscriptions<L>) -> Self {
         let mut settings = Settings::new("nowhere.invalid:9092");
         settings.topic_prefix = "bench.".to_owned();
         Self::with_settings(service, settings, ledger, inside, subscriptions)
     }
 
-    /// The same with settings of the test's own, e.g. an inbox that forgets early.
+    /// Creates a process with other settings, for example a short inbox retention.
     pub fn with_settings(
         service: &'static str,
         settings: Settings,
@@ -104,11 +104,11 @@ impl<L: Ledger> Bench<L> {
             subscriptions: Arc::new(subscriptions),
             workers: Mutex::default(),
             log: Arc::default(),
-            left: Mutex::default(),
+            left_over: Mutex::default(),
         }
     }
 
-    /// Another process of the service, over the same log. It has read nothing yet.
+    /// Creates another process of the service on the same log. It has not read any record.
     pub fn another(&self, ledger: L, subscriptions: Subscriptions<L>) -> Self {
         let metrics = metrics();
         let connected = connect(self.service, &self.settings, &self.schemas, &ledger, &metrics.1);
@@ -123,17 +123,17 @@ impl<L: Ledger> Bench<L> {
             subscriptions: Arc::new(subscriptions),
             workers: Mutex::default(),
             log: Arc::clone(&self.log),
-            left: Mutex::default(),
+            left_over: Mutex::default(),
         }
     }
 
-    /// Keys are spread over so many partitions; one, where nothing is said.
+    /// Sets the number of partitions, which is one by default.
     pub fn partitions(self, count: i32) -> Self {
         self.log.set_partitions(count);
         self
     }
 
-    /// Schemas that are met on the wire are fetched from a registry. `codec` has other ids than the registry.
+    /// Fetches unknown schemas from a registry. The ids of `codec` must differ from those of the registry.
     pub fn with_registry(mut self, codec: fn() -> Codec, registry: Registry) -> Self {
         self.schemas = Schemas {
             codec,
@@ -159,7 +159,7 @@ impl<L: Ledger> Bench<L> {
         self.connected().publisher().codec().clone()
     }
 
-    /// Returns the sum of this process's counters of that name, over all labels; 0 where nothing was counted.
+    /// Returns the sum of this process's counters of that name, over all labels; 0 if nothing was counted.
     pub fn counted(&self, name: &str) -> f64 {
         let families = self.metrics.0.gather();
         let series = families.iter().filter(|family| family.name() == name);
@@ -167,76 +167,76 @@ impl<L: Ledger> Bench<L> {
         counters.map(|metric| metric.get_counter().get_value()).sum()
     }
 
-    /// A topic's name with the bench's prefix.
+    /// Returns a topic's name with the bench's prefix.
     pub fn topic_name(&self, topic: &Topic) -> String {
         topic.full_name(&self.settings.topic_prefix)
     }
 
-    fn connected(&self) -> Arc<Connected<L>> {
+    fn connected(&self) -> Arc<Messaging<L>> {
         Arc::clone(&self.connected.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    // Delivering.
+    // Delivery.
 
-    /// Appends a message to the log, and has its partition's worker apply what is there. Answers its `ce_id`.
+    /// Appends a message to the log, and lets its partition's worker apply all new records. Returns the message's `ce_id`.
     ///
-    /// A command that names no topic for its reply gets the gateway's; a domain event or state message without a
-    /// number gets the next one of its key.
+    /// A command without a reply topic gets the gateway's. A domain event or state message without a sequence gets the
+    /// next one of its key.
     pub async fn deliver<M: Message>(&self, message: Outgoing<M>) -> Uuid {
         let id = message.id;
         self.deliver_all([message]).await;
         id
     }
 
-    /// The same with several messages: one batch a partition.
+    /// Delivers several messages, in one batch per partition.
     pub async fn deliver_all<M: Message>(&self, messages: impl IntoIterator<Item = Outgoing<M>>) {
         let records = messages.into_iter().map(|message| self.record(message)).collect();
         self.deliver_records(records).await;
     }
 
-    /// The same with records that no producer of ours would write.
+    /// Delivers raw records, for example those of third-party producers.
     pub async fn deliver_records(&self, records: Vec<Record>) {
         self.append_records(records);
         self.catch_up().await;
     }
 
-    /// What was delivered last once more, at new offsets: as Kafka holds it after a producer's retry.
+    /// Delivers the last records again at new offsets, as after a producer's retry.
     pub async fn deliver_again(&self) {
         self.log.append_last_again();
         self.catch_up().await;
     }
 
-    /// Delivers a command and answers its reply.
+    /// Delivers a command and returns its reply.
     pub async fn request<M: Message>(&self, command: Outgoing<M>) -> Reply {
         let id = self.deliver(command).await;
         self.reply(id).await
     }
 
-    /// Appends to the log, and lets nobody read yet.
+    /// Appends a message to the log without delivering it.
     pub fn append<M: Message>(&self, message: Outgoing<M>) -> Uuid {
         let id = message.id;
         self.append_records(vec![self.record(message)]);
         id
     }
 
-    /// The same with raw records.
+    /// Appends raw records to the log without delivering them.
     pub fn append_records(&self, records: Vec<Record>) {
         self.log.append_new(records);
     }
 
-    /// One partition's worker alone applies what it has not read yet.
+    /// Lets one partition's worker apply the records that it has not read.
     pub async fn catch_up_on(&self, topic: &'static Topic, partition: i32) {
         self.work(topic, partition).await;
-        self.look_aside().await;
+        self.check_left_over().await;
     }
 
-    /// Has the workers apply what they have not read yet: one batch a partition.
+    /// Lets every worker apply the records that it has not read, in one batch per partition.
     pub async fn catch_up(&self) {
         let assigned: Vec<_> = self
             .log
             .partitions_with_records(&self.settings.topic_prefix)
             .into_iter()
-            .filter(|(topic, _)| self.listens_to(topic))
+            .filter(|(topic, _)| self.subscribes_to(topic))
             .collect();
         join_all(
             assigned
@@ -244,11 +244,11 @@ impl<L: Ledger> Bench<L> {
                 .map(|(topic, partition)| self.work(topic, partition)),
         )
         .await;
-        self.look_aside().await;
+        self.check_left_over().await;
     }
 
-    /// Every service listens to `ops.commands`.
-    fn listens_to(&self, topic: &Topic) -> bool {
+    /// Returns `true` if the service subscribes to `topic`. Every service subscribes to `ops.commands`.
+    fn subscribes_to(&self, topic: &Topic) -> bool {
         let mut topics = self.subscriptions.topics().chain([&topics::OPS_COMMANDS]);
         topics.any(|known| known.name == topic.name)
     }
@@ -261,21 +261,21 @@ impl<L: Ledger> Bench<L> {
         }
         let name = TopicPartition::new(self.topic_name(topic), partition);
         loop {
-            let records = self.log.read(&name, assigned.fetch);
+            let records = self.log.read(&name, assigned.next_offset);
             let Some(last) = records.last() else { return };
             let next = last.offset + 1;
             let stop = CancellationToken::new();
             assigned.interrupted = true;
             let processed = tokio::time::timeout(DEADLINE, assigned.worker.process(records, &stop)).await;
             if processed
-                .unwrap_or_else(|_| panic!("{name} still waits after {DEADLINE:?}"))
+                .unwrap_or_else(|_| panic!("{name} is still waiting after {DEADLINE:?}"))
                 .is_ok()
             {
                 assigned.interrupted = false;
-                assigned.fetch = next;
+                assigned.next_offset = next;
                 return;
             }
-            // It gave up by itself, which ends a process; the next one has the partition assigned.
+            // The worker stopped, which ends a process. Its successor is assigned the partition.
             *assigned = self.assign(topic, partition).await;
         }
     }
@@ -292,21 +292,21 @@ impl<L: Ledger> Bench<L> {
         }
     }
 
-    /// Like a consumer, it waits while the store does not say the position.
+    /// Assigns a partition. Like a consumer, it waits until the store returns the position.
     async fn assign(&self, topic: &'static Topic, partition: i32) -> Assigned {
-        let worker = eventually("the store says the position", DEADLINE, || async {
+        let worker = eventually("the store returns the position", DEADLINE, || async {
             let worker = self.connected().worker(&self.subscriptions, topic, partition).await;
             worker.ok()
         });
         let worker = worker.await;
         Assigned {
-            fetch: worker.position().unwrap_or(0),
+            next_offset: worker.position().unwrap_or(0),
             worker,
             interrupted: false,
         }
     }
 
-    /// Assigns a topic's partitions to this process now: from here on it goes on from the positions stored by then.
+    /// Assigns a topic's partitions to this process, which resumes from the positions that are stored now.
     pub async fn assign_now(&self, topic: &'static Topic) {
         for partition in 0..self.log.partitions() {
             let slot = self.slot(topic, partition).await;
@@ -314,12 +314,12 @@ impl<L: Ledger> Bench<L> {
         }
     }
 
-    /// Kafka hands out records of one partition from an old offset on, to the worker that is there.
+    /// Makes Kafka return the records of one partition from `offset` on again, to the existing worker.
     pub async fn rewind(&self, topic: &'static Topic, partition: i32, offset: i64) {
-        self.slot(topic, partition).await.lock().await.fetch = offset;
+        self.slot(topic, partition).await.lock().await.next_offset = offset;
     }
 
-    /// A new process in place of the old one, which ended at once: nothing in memory is left.
+    /// Replaces the process by a new one, as after a crash: everything in memory is lost.
     pub fn restart(&self) {
         let metrics = &self.metrics.1;
         let connected = connect(self.service, &self.settings, &self.schemas, &self.ledger, metrics);
@@ -328,11 +328,11 @@ impl<L: Ledger> Bench<L> {
         self.lock(&self.workers).clear();
     }
 
-    /// Delivers what the service has said to itself, until there is nothing left. Delayed messages stay.
+    /// Delivers the messages that the service publishes to itself, until there are none. Delayed messages stay.
     pub async fn settle(&self) {
         loop {
             self.collect().await;
-            let records = self.own(self.log.take_unsettled());
+            let records = self.subscribed(self.log.take_unsettled());
             if records.is_empty() {
                 return;
             }
@@ -341,15 +341,15 @@ impl<L: Ledger> Bench<L> {
         }
     }
 
-    /// Lets every delayed message fall due now, in order, and [settles](Self::settle).
+    /// Makes every delayed message due now, in order, and [settles](Self::settle).
     pub async fn deliver_delayed(&self) {
         let due = self.inside.take_delayed().await;
-        let records = due.into_iter().map(|message| self.log.place(message)).collect();
+        let records = due.into_iter().map(|message| self.log.to_record(message)).collect();
         self.log.publish(records);
         self.settle().await;
     }
 
-    fn own(&self, mut records: Vec<Record>) -> Vec<Record> {
+    fn subscribed(&self, mut records: Vec<Record>) -> Vec<Record> {
         records.retain(|record| {
             let mut topics = self.subscriptions.topics();
             topics.any(|topic| self.topic_name(topic) == record.partition.topic)
@@ -357,20 +357,20 @@ impl<L: Ledger> Bench<L> {
         records
     }
 
-    /// Releases a key that a poison message holds back.
+    /// Releases a key that is parked behind a poison message.
     pub async fn release(&self, topic: &'static Topic, key: Uuid) -> Released {
         let partition = self.log.partition_of(key);
         let released = self
             .connected()
             .release(&self.subscriptions, topic, partition, key)
             .await;
-        self.look_aside().await;
+        self.check_left_over().await;
         released.expect("the key is released")
     }
 
     // Framing.
 
-    /// The record that a message becomes, not yet in the log.
+    /// Returns the record of a message, without appending it to the log.
     pub fn record<M: Message>(&self, mut message: Outgoing<M>) -> Record {
         let topic = M::TOPIC;
         if topic.kind == Kind::Commands && message.reply_to.is_none() {
@@ -385,10 +385,10 @@ impl<L: Ledger> Bench<L> {
             .frame(&cause, message)
             .expect("the message can be appended");
         framed.headers.set(header::SOURCE, format!("/rollcall/{}", topic.owner));
-        self.log.place(framed)
+        self.log.to_record(framed)
     }
 
-    /// The record that deletes the state of `key`.
+    /// Returns the record that deletes the state of the message's key.
     pub fn tombstone<M: Message>(&self, newest: Outgoing<M>) -> Record {
         Record {
             value: None,
@@ -396,31 +396,35 @@ impl<L: Ledger> Bench<L> {
         }
     }
 
-    // What came of it.
+    // Results.
 
-    /// What was published of one kind since this was asked last, in order.
+    /// Returns the messages of one type that were published since the last call, in order.
     pub async fn published<M: Message>(&self) -> Vec<M> {
-        self.said::<M>().await.into_iter().map(|message| message.body).collect()
+        self.published_with_envelopes::<M>()
+            .await
+            .into_iter()
+            .map(|message| message.body)
+            .collect()
     }
 
-    /// The same with envelopes.
-    pub async fn said<M: Message>(&self) -> Vec<Received<M>> {
+    /// Returns the messages of one type that were published since the last call, with their envelopes.
+    pub async fn published_with_envelopes<M: Message>(&self) -> Vec<Received<M>> {
         self.collect().await;
         let records = self.log.take_unread(&self.topic_name(M::TOPIC));
         records.into_iter().map(|record| self.decode(&record)).collect()
     }
 
-    /// Messages for later that are not due yet, in the order in which they will be.
+    /// Returns the delayed messages that are not due yet, in the order of their due times.
     pub async fn delayed<M: Message>(&self) -> Vec<Received<M>> {
         let topic = self.topic_name(M::TOPIC);
         let delayed = self.inside.delayed().await.into_iter();
         delayed
             .filter(|message| message.topic == topic)
-            .map(|message| self.decode(&self.log.place(message)))
+            .map(|message| self.decode(&self.log.to_record(message)))
             .collect()
     }
 
-    /// The replies to one command so far.
+    /// Returns the replies to one command so far.
     pub async fn replies(&self, command: Uuid) -> Vec<Reply> {
         self.collect().await;
         let records = self.log.published(&self.topic_name(&topics::GATEWAY_REPLIES));
@@ -428,45 +432,45 @@ impl<L: Ledger> Bench<L> {
         replies.filter(|reply| command_of(reply) == command).collect()
     }
 
-    /// The only reply to a command.
+    /// Returns the only reply to a command.
     pub async fn reply(&self, command: Uuid) -> Reply {
         let mut replies = self.replies(command).await;
-        assert_eq!(replies.len(), 1, "one reply to {command}: {replies:?}");
+        assert_eq!(replies.len(), 1, "expected one reply to {command}: {replies:?}");
         replies.remove(0)
     }
 
-    /// Records that wait now. The test knows of them from here on.
+    /// Returns the parked records, and marks them as read by the test.
     pub async fn parked(&self) -> Vec<Parked> {
         let parked = self.inside.parked_records().await;
-        let mut left = self.lock(&self.left);
-        left.parked = parked.iter().map(place_of).collect();
-        left.known_parked = left.parked.clone();
+        let mut left = self.lock(&self.left_over);
+        left.parked = parked.iter().map(position_of).collect();
+        left.read_parked = left.parked.clone();
         drop(left);
         parked
     }
 
-    /// Records that were buried so far. The test knows of them from here on.
+    /// Returns the dead letters, and marks them as read by the test.
     pub async fn dead_letters(&self) -> Vec<DeadLetter> {
-        let letters = self.inside.dead_letters().await;
-        let known = letters.iter().map(|letter| letter.id);
-        self.lock(&self.left).known_dead.extend(known);
-        letters
+        let dead_letters = self.inside.dead_letters().await;
+        let read = dead_letters.iter().map(|dead_letter| dead_letter.id);
+        self.lock(&self.left_over).read_dead.extend(read);
+        dead_letters
     }
 
-    /// Acts as relay and broker: takes the outbox rows, acknowledges them, and keeps them as published.
+    /// Acts as relay and broker: takes the outbox rows, acknowledges them, and stores them as published records.
     async fn collect(&self) {
         const ALL: i64 = 1_000_000;
         let owner = self.publisher().owner();
-        let said = "the outbox can be read";
-        // Rows of a process before this one: nobody here has a lease.
-        self.ledger.adopt(owner, ALL).await.expect(said);
-        let rows = self.ledger.sweep(owner, Duration::ZERO, ALL).await.expect(said);
+        let readable = "the outbox can be read";
+        // Adopts rows of earlier processes too, because no process of a bench has a lease.
+        self.ledger.adopt(owner, ALL).await.expect(readable);
+        let rows = self.ledger.sweep(owner, Duration::ZERO, ALL).await.expect(readable);
         let ids: Vec<_> = rows.iter().map(|row| (row.id, row.owner)).collect();
         if ids.is_empty() {
             return;
         }
-        self.ledger.acknowledge(&ids, &[]).await.expect(said);
-        let records = rows.into_iter().map(|row| self.log.place(row.message)).collect();
+        self.ledger.acknowledge(&ids, &[]).await.expect(readable);
+        let records = rows.into_iter().map(|row| self.log.to_record(row.message)).collect();
         self.log.publish(records);
     }
 
@@ -474,11 +478,11 @@ impl<L: Ledger> Bench<L> {
         decode(&self.codec(), record)
     }
 
-    async fn look_aside(&self) {
-        let parked = self.inside.parked_records().await.iter().map(place_of).collect();
+    async fn check_left_over(&self) {
+        let parked = self.inside.parked_records().await.iter().map(position_of).collect();
         let dead = self.inside.dead_letters().await.into_iter();
         let dead = dead.map(|letter| (letter.id, format!("{:?}: {}", letter.reason, letter.detail)));
-        let mut left = self.lock(&self.left);
+        let mut left = self.lock(&self.left_over);
         left.parked = parked;
         left.dead = dead.collect();
     }
@@ -493,16 +497,16 @@ impl<L: Ledger> Drop for Bench<L> {
         if std::thread::panicking() {
             return;
         }
-        let left = self.lock(&self.left);
-        let parked: Vec<_> = left.parked.difference(&left.known_parked).collect();
+        let left = self.lock(&self.left_over);
+        let parked: Vec<_> = left.parked.difference(&left.read_parked).collect();
         let dead: Vec<_> = left
             .dead
             .iter()
-            .filter(|(id, _)| !left.known_dead.contains(id))
+            .filter(|(id, _)| !left.read_dead.contains(id))
             .collect();
         assert!(
             parked.is_empty() && dead.is_empty(),
-            "the test did not ask for these: parked {parked:?}, dead letters {dead:?}"
+            "the test has not read these: parked {parked:?}, dead letters {dead:?}"
         );
     }
 }
@@ -519,15 +523,10 @@ fn connect<L: Ledger>(
     schemas: &Schemas,
     ledger: &L,
     metrics: &Metrics,
-) -> Connected<L> {
-    let identity = Identity {
-        service,
-        instance: Uuid::now_v7(),
-        version: "test",
-    };
+) -> Messaging<L> {
     let (codec, registry) = ((schemas.codec)(), schemas.registry.clone());
-    Connected::with_codec(
-        identity,
+    Messaging::with_codec(
+        service,
         settings.clone(),
         ledger.clone(),
         metrics.clone(),
@@ -536,18 +535,18 @@ fn connect<L: Ledger>(
     )
 }
 
-/// A message of ours, as its reader sees it.
+/// Decodes a message as its consumer does.
 pub(crate) fn decode<M: Message>(codec: &Codec, record: &Record) -> Received<M> {
-    let envelope = messaging::Envelope::of(record).expect("our messages have an envelope");
+    let envelope = messaging::Envelope::of(record).expect("the record has an envelope");
     let body = match &record.value {
-        Some(value) => M::decode(codec, &envelope.type_name, value).expect("our messages can be decoded"),
+        Some(value) => M::decode(codec, &envelope.type_name, value).expect("the message can be decoded"),
         None => M::tombstone(),
     };
     let body = body.unwrap_or_else(|| panic!("{} belongs to this topic", envelope.type_name));
     Received::new(envelope, body, record.partition.clone(), record.offset)
 }
 
-fn place_of(parked: &Parked) -> (String, Uuid, i64) {
+fn position_of(parked: &Parked) -> (String, Uuid, i64) {
     (parked.record.partition.topic.clone(), parked.key, parked.sequence)
 }
 

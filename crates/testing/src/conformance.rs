@@ -1,6 +1,6 @@
-//! What every store's ledger must pass together with the pipeline: the promise of delivery, test by test.
+//! The conformance suite of the delivery guarantee, which every store's ledger must pass together with the pipeline.
 //!
-//! The tests are functions over a [`Store`]; [`conformance!`](crate::conformance!) makes `#[tokio::test]`s of them
+//! The tests are functions over a [`Store`]. [`conformance!`](crate::conformance!) generates a `#[tokio::test]` of each
 //! for one store.
 
 mod clients;
@@ -42,17 +42,16 @@ pub async fn within_limit(test: impl Future<Output = ()>) {
     result.unwrap_or_else(|_| panic!("the test has not ended after {LIMIT:?}"));
 }
 
-/// Runs `second` while `first` stands before its commit; then both go on.
+/// Runs `second` while `first` is paused before its commit; then both continue.
 ///
-/// `second` either has to wait for `first`, or gets to its own commit on its own: in both cases the outcome must be
-/// right.
+/// `second` either waits for `first`, or reaches its own commit first. The outcome must be correct in both cases.
 async fn race(
     first_faults: &Faults,
     first: impl Future<Output = ()>,
     second_faults: &Faults,
     second: impl Future<Output = ()>,
 ) {
-    // How long somebody who need not wait takes for a few statements.
+    // Long enough for a few statements that need not wait.
     const FREE_RUN: Duration = Duration::from_millis(100);
     let (first_commit, second_commit) = (
         first_faults.pause_before("commit"),
@@ -70,12 +69,12 @@ async fn race(
     tokio::join!(first, referee);
 }
 
-/// Makes a `#[tokio::test]` of every test of the suite, for one [`Store`](conformance::Store).
+/// Generates a `#[tokio::test]` for every test of the suite, for one [`Store`](conformance::Store).
 #[macro_export]
 macro_rules! conformance {
     ($store:ty) => {
         $crate::conformance_tests! { $store:
-            // The ledger by itself.
+            // The ledger alone.
             positions_move_by_compare_and_set
             inbox_answers_what_is_new
             housekeeping_forgets_only_what_is_old
@@ -116,35 +115,35 @@ macro_rules! conformance {
             same_sequence_other_id_alarms
             same_sequence_other_id_alarms_behind_a_poison_message
             parked_message_that_fails_keeps_its_error
-            domain_event_that_is_refused_parks_its_key
+            a_rejected_domain_event_parks_its_key
             parked_message_of_a_newer_schema_is_read
             any_order_any_batches
-            // Every kind of message.
+            // All kinds of messages.
             batch_equals_one_by_one
             position_is_the_first_statement
-            every_statement_may_fail
+            a_failure_of_any_statement_loses_nothing
             unexpected_store_error_waits_and_raises_an_alarm
-            transaction_that_hangs_is_given_up
-            conflict_is_decided_anew
+            a_hanging_transaction_times_out
+            a_conflict_is_decided_again
             panic_is_poison
             facts_are_applied_once
             newest_state_wins
             tombstone_is_the_newest_state
             unknown_command_is_a_dead_letter
-            hostile_records_stop_nobody
+            hostile_records_stop_no_partition
             refused_dead_letter_becomes_a_stub
             refused_parked_record_becomes_a_stub
             parked_stub_is_replaced_by_the_record
-            panic_of_a_log_waits_with_an_alarm
-            broken_begin_and_position_blame_no_message
-            refused_outcome_gives_the_message_up
-            refused_stub_waits_with_an_alarm
-            record_larger_than_a_document_stops_nobody
-            crash_anywhere_loses_nothing
+            a_panicking_log_handler_waits_and_raises_an_alarm
+            errors_of_begin_and_position_dead_letter_no_message
+            a_message_with_a_refused_outcome_is_dead_lettered
+            a_refused_stub_waits_and_raises_an_alarm
+            a_record_larger_than_a_document_stops_no_partition
+            a_crash_at_any_statement_loses_nothing
             old_domain_event_is_applied
-            // Operations.
-            forgotten_keys_leave_nothing_personal
-            operator_does_what_is_the_services_own
+            // Ops commands.
+            erasing_keys_removes_personal_data
+            a_service_handles_its_own_ops_commands
             parked_keys_are_found
             dead_letters_are_shown_without_personal_fields
             dead_letter_is_shown_while_the_registry_is_down
@@ -156,7 +155,7 @@ macro_rules! conformance {
     };
 }
 
-/// The part of the suite that needs the broker itself.
+/// The part of the suite that needs a broker.
 #[macro_export]
 macro_rules! conformance_on_kafka {
     ($store:ty) => {
@@ -164,15 +163,15 @@ macro_rules! conformance_on_kafka {
             // The relay.
             first_of_three_times_out
             fatal_producer_error_makes_a_new_producer
-            a_store_that_is_down_is_asked_to_delete_after_pauses
+            deletions_pause_while_the_store_is_down
             lost_lease_of_a_single_process_recovers
             due_row_survives_a_restart
             rows_of_a_dead_process_are_published
             unknown_commit_is_swept
             acknowledgement_is_repeated
-            drain_publishes_what_was_said
+            drain_publishes_every_committed_message
             rows_are_deleted_while_a_sweep_waits
-            undeliverable_row_is_in_nobodys_way
+            an_undeliverable_row_does_not_delay_other_rows
             largest_message_is_published
             // The consumer.
             records_of_an_old_assignment_are_discarded
@@ -181,12 +180,12 @@ macro_rules! conformance_on_kafka {
             a_paused_partition_that_comes_back_is_consumed
             a_stopped_partition_that_comes_back_is_consumed
             a_record_that_is_hostile_on_the_wire_stops_no_neighbour
-            worker_that_ends_ends_the_process
+            a_worker_that_ends_also_ends_the_process
             key_is_released_by_command
             an_offset_is_skipped_by_command
-            status_tells_what_waits_and_ends_with_a_tombstone
-            report_that_hangs_is_given_up
-            process_answers_a_command
+            status_counts_pending_messages_and_ends_with_a_tombstone
+            a_hanging_status_report_does_not_delay_the_drain
+            a_process_replies_to_a_command
             // The Kafka clients.
             a_consumer_that_lost_every_broker_consumes_again
             a_producer_that_lost_every_broker_publishes_again

@@ -1,14 +1,17 @@
-/// Where the servers are that tests use.
+/// The addresses of the servers that tests use.
 #[derive(Debug, Clone)]
 pub struct Env {
     pub kafka_brokers: String,
     pub schema_registry_url: String,
-    /// A role that may make databases.
+    /// URL with a role that may create databases.
     pub postgres_admin_url: String,
     pub mongodb_url: String,
 }
 
-/// Reads the environment. A variable that is missing fails the test: what was not run has not passed.
+/// Reads the environment.
+///
+/// # Panics
+/// Panics if a variable is missing, because a test that did not run has not passed.
 pub fn env() -> Env {
     Env {
         kafka_brokers: read("KAFKA_BROKERS"),
@@ -20,5 +23,5 @@ pub fn env() -> Env {
 
 fn read(name: &str) -> String {
     std::env::var(name)
-        .unwrap_or_else(|_| panic!("{name} is not set: run scripts/test, or eval \"$(scripts/stack env)\""))
+        .unwrap_or_else(|_| panic!("{name} is not set: run scripts/test, or first eval \"$(scripts/stack env)\""))
 }

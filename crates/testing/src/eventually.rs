@@ -1,8 +1,8 @@
 use std::time::{Duration, Instant};
 
-/// Looks again and again, until `condition` answers something; fails after `deadline`, naming `what`.
+/// Polls `condition` until it returns `Some`, and returns that value. Panics after `deadline` with `what`.
 ///
-/// For what other threads or servers do. Where a test can wait for the thing itself, that is better.
+/// For effects of other threads or servers. A test that can await the event itself should do so instead.
 pub async fn eventually<T, F>(what: &str, deadline: Duration, mut condition: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,

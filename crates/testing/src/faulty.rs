@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use messaging::TopicPartition;
 use messaging::ledger::{
-    CommitError, DeadLetter, HeldKey, HeldTopic, InboxEntry, KeptLetter, Ledger, OutboxGauge, OutboxMessage, OutboxRow,
-    Parked, Sequence, StoreError, StoreErrorKind, StoredSchema, Whereabouts,
+    CommitError, DeadLetter, InboxEntry, Ledger, MessageTrace, OutboxGauge, OutboxMessage, OutboxRow, Parked,
+    PendingKey, PendingTopic, Sequence, StoreError, StoreErrorKind, StoredDeadLetter, StoredSchema,
 };
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -317,13 +317,13 @@ impl<L: Ledger> Ledger for FaultyLedger<L> {
         self.inner.lock_position(&mut tx.inner, partition).await
     }
 
-    async fn remember(
+    async fn insert_inbox(
         &self,
         tx: &mut FaultyTx<L>,
         messages: &[InboxEntry],
     ) -> Result<HashSet<(Uuid, i32)>, StoreError> {
-        self.faults.at_statement("remember", &mut tx.statements).await?;
-        self.inner.remember(&mut tx.inner, messages).await
+        self.faults.at_statement("insert_inbox", &mut tx.statements).await?;
+        self.inner.insert_inbox(&mut tx.inner, messages).await
     }
 
     async fn sequences(
@@ -362,9 +362,11 @@ impl<L: Ledger> Ledger for FaultyLedger<L> {
         self.inner.unpark(&mut tx.inner, topic, rows).await
     }
 
-    async fn bury(&self, tx: &mut FaultyTx<L>, letters: &[DeadLetter]) -> Result<(), StoreError> {
-        self.faults.at_statement("bury", &mut tx.statements).await?;
-        self.inner.bury(&mut tx.inner, letters).await
+    async fn insert_dead_letters(&self, tx: &mut FaultyTx<L>, letters: &[DeadLetter]) -> Result<(), StoreError> {
+        self.faults
+            .at_statement("insert_dead_letters", &mut tx.statements)
+            .await?;
+        self.inner.insert_dead_letters(&mut tx.inner, letters).await
     }
 
     async fn erase(&self, tx: &mut FaultyTx<L>, topics: &[String], keys: &[Uuid]) -> Result<(), StoreError> {
@@ -410,9 +412,9 @@ impl<L: Ledger> Ledger for FaultyLedger<L> {
         self.inner.adopt(owner, limit).await
     }
 
-    async fn take_lease(&self, owner: Uuid, length: Duration) -> Result<(), StoreError> {
-        self.faults.at("take_lease").await?;
-        self.inner.take_lease(owner, length).await
+    async fn start_lease(&self, owner: Uuid, length: Duration) -> Result<(), StoreError> {
+        self.faults.at("start_lease").await?;
+        self.inner.start_lease(owner, length).await
     }
 
     async fn renew_lease(&self, owner: Uuid, length: Duration) -> Result<bool, StoreError> {
@@ -420,9 +422,9 @@ impl<L: Ledger> Ledger for FaultyLedger<L> {
         self.inner.renew_lease(owner, length).await
     }
 
-    async fn drop_lease(&self, owner: Uuid) -> Result<(), StoreError> {
-        self.faults.at("drop_lease").await?;
-        self.inner.drop_lease(owner).await
+    async fn end_lease(&self, owner: Uuid) -> Result<(), StoreError> {
+        self.faults.at("end_lease").await?;
+        self.inner.end_lease(owner).await
     }
 
     async fn outbox_gauge(&self) -> Result<OutboxGauge, StoreError> {
@@ -430,39 +432,41 @@ impl<L: Ledger> Ledger for FaultyLedger<L> {
         self.inner.outbox_gauge().await
     }
 
-    async fn held_topics(&self) -> Result<Vec<HeldTopic>, StoreError> {
-        self.faults.at("held_topics").await?;
-        self.inner.held_topics().await
+    async fn pending_topics(&self) -> Result<Vec<PendingTopic>, StoreError> {
+        self.faults.at("pending_topics").await?;
+        self.inner.pending_topics().await
     }
 
-    async fn held_keys(
+    async fn pending_keys(
         &self,
         tx: &mut FaultyTx<L>,
         after: Option<(&str, Uuid)>,
         limit: i64,
-    ) -> Result<Vec<HeldKey>, StoreError> {
-        self.faults.at_statement("held_keys", &mut tx.statements).await?;
-        self.inner.held_keys(&mut tx.inner, after, limit).await
+    ) -> Result<Vec<PendingKey>, StoreError> {
+        self.faults.at_statement("pending_keys", &mut tx.statements).await?;
+        self.inner.pending_keys(&mut tx.inner, after, limit).await
     }
 
-    async fn count_letters(&self) -> Result<i64, StoreError> {
-        self.faults.at("count_letters").await?;
-        self.inner.count_letters().await
+    async fn count_dead_letters(&self) -> Result<i64, StoreError> {
+        self.faults.at("count_dead_letters").await?;
+        self.inner.count_dead_letters().await
     }
 
-    async fn letters(
+    async fn list_dead_letters(
         &self,
         tx: &mut FaultyTx<L>,
         before: Option<Uuid>,
         limit: i64,
-    ) -> Result<Vec<KeptLetter>, StoreError> {
-        self.faults.at_statement("letters", &mut tx.statements).await?;
-        self.inner.letters(&mut tx.inner, before, limit).await
+    ) -> Result<Vec<StoredDeadLetter>, StoreError> {
+        self.faults
+            .at_statement("list_dead_letters", &mut tx.statements)
+            .await?;
+        self.inner.list_dead_letters(&mut tx.inner, before, limit).await
     }
 
-    async fn letter(&self, tx: &mut FaultyTx<L>, id: Uuid) -> Result<Option<KeptLetter>, StoreError> {
-        self.faults.at_statement("letter", &mut tx.statements).await?;
-        self.inner.letter(&mut tx.inner, id).await
+    async fn dead_letter(&self, tx: &mut FaultyTx<L>, id: Uuid) -> Result<Option<StoredDeadLetter>, StoreError> {
+        self.faults.at_statement("dead_letter", &mut tx.statements).await?;
+        self.inner.dead_letter(&mut tx.inner, id).await
     }
 
     async fn mark_redriven(&self, tx: &mut FaultyTx<L>, id: Uuid, command: Uuid) -> Result<(), StoreError> {
@@ -470,14 +474,16 @@ impl<L: Ledger> Ledger for FaultyLedger<L> {
         self.inner.mark_redriven(&mut tx.inner, id, command).await
     }
 
-    async fn discard(&self, tx: &mut FaultyTx<L>, id: Uuid) -> Result<bool, StoreError> {
-        self.faults.at_statement("discard", &mut tx.statements).await?;
-        self.inner.discard(&mut tx.inner, id).await
+    async fn discard_dead_letter(&self, tx: &mut FaultyTx<L>, id: Uuid) -> Result<bool, StoreError> {
+        self.faults
+            .at_statement("discard_dead_letter", &mut tx.statements)
+            .await?;
+        self.inner.discard_dead_letter(&mut tx.inner, id).await
     }
 
-    async fn where_is(&self, tx: &mut FaultyTx<L>, id: Uuid) -> Result<Whereabouts, StoreError> {
-        self.faults.at_statement("where_is", &mut tx.statements).await?;
-        self.inner.where_is(&mut tx.inner, id).await
+    async fn find_message(&self, tx: &mut FaultyTx<L>, id: Uuid) -> Result<MessageTrace, StoreError> {
+        self.faults.at_statement("find_message", &mut tx.statements).await?;
+        self.inner.find_message(&mut tx.inner, id).await
     }
 
     async fn schemas(&self) -> Result<Vec<StoredSchema>, StoreError> {

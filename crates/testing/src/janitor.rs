@@ -1,4 +1,4 @@
-//! A thread with a runtime of its own, for what has to be done when a test's runtime is gone: dropping databases.
+//! A thread with a separate runtime, for work that outlives a test's runtime, such as dropping databases.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-// One a test process: its connections are shared by all tests, and outlive each of them.
+// One per test process: all tests share its connections, which outlive each test.
 static JOBS: LazyLock<mpsc::UnboundedSender<Job>> = LazyLock::new(|| {
     let (sender, mut jobs) = mpsc::unbounded_channel::<Job>();
     std::thread::Builder::new()
@@ -17,14 +17,14 @@ static JOBS: LazyLock<mpsc::UnboundedSender<Job>> = LazyLock::new(|| {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
-                .expect("a test process can have a runtime");
+                .expect("cannot create a runtime");
             runtime.block_on(async move {
                 while let Some(job) = jobs.recv().await {
                     tokio::spawn(job);
                 }
             });
         })
-        .expect("a test process can have a thread");
+        .expect("cannot start a thread");
     sender
 });
 
@@ -33,15 +33,15 @@ pub(crate) async fn run<T: Send + 'static>(work: impl Future<Output = T> + Send 
     start(work).await.expect("the janitor's work does not panic")
 }
 
-/// The same from `Drop`: blocks this thread.
+/// Runs `work` on the janitor's runtime, and blocks this thread until it ends, for use in `Drop`.
 pub(crate) fn run_blocking(work: impl Future<Output = ()> + Send + 'static) {
     let (sender, done) = std::sync::mpsc::channel();
     drop(start(async move {
         work.await;
-        // Nobody waits any more only if the test process ends.
+        // Fails only if the test process is ending.
         let _ = sender.send(());
     }));
-    // A panic of the work is printed by its own thread; a test that drops something has nothing to add.
+    // A panic of the work is printed by the janitor's thread.
     let _ = done.recv();
 }
 
@@ -51,6 +51,6 @@ fn start<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> o
         let _ = sender.send(work.await);
     };
     JOBS.send(Box::pin(job))
-        .expect("the janitor works as long as the process");
+        .expect("the janitor runs as long as the process");
     result
 }

@@ -1,4 +1,4 @@
-//! Topics of one test's own on the real broker.
+//! Separate topics on the real broker for each test.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::{env, eventually, janitor};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Topics under a random prefix, deleted with this value.
+/// Topics with a random prefix, which are deleted when this value is dropped.
 pub struct KafkaTopics {
     prefix: String,
     topics: Vec<&'static Topic>,
@@ -26,26 +26,26 @@ pub struct KafkaTopics {
 }
 
 impl KafkaTopics {
-    /// Every topic of the table with few partitions, so that they are there at once. A process that checks the table
-    /// at boot does not start on them: see [`as_declared`](Self::as_declared).
+    /// Creates every declared topic with few partitions, which is fast. A process with boot checks does not start on them;
+    /// see [`as_declared`](Self::as_declared).
     pub async fn create(partitions: i32) -> Self {
         let kafka = Self::named();
         let names: Vec<_> = kafka.topics.iter().map(|topic| kafka.name(topic)).collect();
         let new: Vec<_> = (kafka.topics.iter().zip(&names))
             .map(|(topic, name)| NewTopic::new(name, partitions.min(topic.partitions), TopicReplication::Fixed(1)))
             .collect();
-        let made = kafka.admin.create_topics(&new, &options()).await;
-        for result in made.expect("Kafka answers at KAFKA_BROKERS") {
-            result.unwrap_or_else(|(topic, code)| panic!("{topic} is made: {code}"));
+        let created = kafka.admin.create_topics(&new, &options()).await;
+        for result in created.expect("Kafka responds at KAFKA_BROKERS") {
+            result.unwrap_or_else(|(topic, code)| panic!("cannot create {topic}: {code}"));
         }
         kafka
     }
 
-    /// Every topic exactly as the table says: for whole services, with their boot checks.
+    /// Creates every topic exactly as declared, for services with boot checks.
     pub async fn as_declared() -> Self {
         let kafka = Self::named();
-        let made = messaging::topics::apply(&kafka.settings(), &kafka.topics, 1).await;
-        made.expect("the topics are made");
+        let created = messaging::topics::apply(&kafka.settings(), &kafka.topics, 1).await;
+        created.expect("the topics are created");
         kafka
     }
 
@@ -64,24 +64,24 @@ impl KafkaTopics {
         &self.prefix
     }
 
-    /// A topic's name on the broker.
+    /// Returns a topic's name on the broker.
     pub fn name(&self, topic: &Topic) -> String {
         topic.full_name(&self.prefix)
     }
 
-    /// The delivery protocol's defaults, for these topics.
+    /// Returns the default settings for these topics.
     pub fn settings(&self) -> Settings {
         let mut settings = Settings::new(env().kafka_brokers);
         settings.topic_prefix = self.prefix.clone();
         settings
     }
 
-    /// Writes records as they are, each to the partition that it names, in order.
+    /// Produces raw records in order, each to its partition.
     pub async fn produce(&self, records: &[Record]) {
         self.write(records, None).await.expect("the records are written");
     }
 
-    /// Writes a record with this timestamp, in milliseconds, to a topic that is changed to accept every timestamp.
+    /// Produces a record with this timestamp in milliseconds, after changing the topic to accept every timestamp.
     pub async fn produce_at(&self, record: &Record, timestamp: i64) {
         let topic = self
             .topics
@@ -132,8 +132,8 @@ impl KafkaTopics {
         Ok(())
     }
 
-    /// Writes a record to the first partition in a transaction, and aborts it: two offsets that hold nothing for a
-    /// consumer.
+    /// Produces a record to the first partition in a transaction, and aborts it. This leaves two offsets without a record
+    /// for consumers.
     pub async fn abort_transaction(&self, topic: &Topic) {
         let mut config = self.settings().client();
         config.set("transactional.id", format!("{}aborts", self.prefix));
@@ -150,7 +150,7 @@ impl KafkaTopics {
         aborted.await.expect("no panic").expect("the transaction is aborted");
     }
 
-    /// What stands on a topic now, partition by partition.
+    /// Returns the records of a topic, ordered by partition and offset.
     pub async fn records(&self, topic: &Topic) -> Vec<Record> {
         let (name, settings) = (self.name(topic), self.settings());
         tokio::task::spawn_blocking(move || read_all(&settings, &name))
@@ -162,7 +162,7 @@ impl KafkaTopics {
     pub async fn delete_records(&self, topic: &Topic, partition: i32, before: i64) {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&self.name(topic), partition, Offset::Offset(before))
-            .expect("it is a valid offset");
+            .expect("the offset is valid");
         let deleted = self.admin.delete_records(&list, &options()).await;
         deleted.expect("the records are deleted");
     }
@@ -172,8 +172,8 @@ impl KafkaTopics {
         let name = self.name(topic);
         let change = AlterConfig::new(ResourceSpecifier::Topic(&name)).set(key, value);
         let changed = self.admin.alter_configs(&[change], &options()).await;
-        for result in changed.expect("Kafka answers at KAFKA_BROKERS") {
-            result.unwrap_or_else(|(topic, code)| panic!("{topic:?} is changed: {code}"));
+        for result in changed.expect("Kafka responds at KAFKA_BROKERS") {
+            result.unwrap_or_else(|(topic, code)| panic!("cannot change {topic:?}: {code}"));
         }
     }
 }
@@ -183,19 +183,23 @@ impl Drop for KafkaTopics {
         let names: Vec<_> = self.topics.iter().map(|topic| self.name(topic)).collect();
         let settings = self.settings();
         janitor::run_blocking(async move {
-            let admin: AdminClient<DefaultClientContext> = settings.client().create().expect("it could be used before");
+            let admin: AdminClient<DefaultClientContext> =
+                settings.client().create().expect("KAFKA_BROKERS can be used");
             let names: Vec<_> = names.iter().map(String::as_str).collect();
             if let Err(error) = admin.delete_topics(&names, &options()).await {
-                eprintln!("the topics of {} stay: {error}", settings.topic_prefix);
+                eprintln!(
+                    "cannot delete the topics with prefix {}: {error}",
+                    settings.topic_prefix
+                );
             }
         });
     }
 }
 
-/// A text that is not UTF-8, as a third-party producer may write it into a header's name.
+/// Returns bytes that are not UTF-8, as a third-party producer may use in a header's name.
 #[expect(unsafe_code, reason = "rdkafka takes names as str, and copies their bytes")]
 pub fn invalid_utf8() -> String {
-    // SAFETY: the callers only copy its bytes.
+    // SAFETY: the callers only copy the bytes.
     unsafe { String::from_utf8_unchecked(b"caf\xe9".to_vec()) }
 }
 
@@ -209,7 +213,7 @@ fn read_all(settings: &Settings, topic: &str) -> Vec<Record> {
     let mut config = settings.client();
     config.set("group.id", "unused").set("enable.auto.commit", "false");
     let consumer: BaseConsumer = config.create().expect("KAFKA_BROKERS can be used");
-    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).expect("Kafka answers");
+    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).expect("Kafka responds");
     let count = metadata.topics()[0].partitions().len() as i32;
     let mut records = Vec::new();
     for partition in 0..count {
@@ -221,7 +225,7 @@ fn read_all(settings: &Settings, topic: &str) -> Vec<Record> {
         }
         let mut from = TopicPartitionList::new();
         from.add_partition_offset(topic, partition, Offset::Offset(low))
-            .expect("it is a valid offset");
+            .expect("the offset is valid");
         consumer.assign(&from).expect("the partition can be read");
         loop {
             let message = consumer.poll(TIMEOUT).expect("there are more records");

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use kafka_protocol::messages::{
@@ -22,8 +22,8 @@ use crate::env;
 /// LEADER_NOT_AVAILABLE (Kafka protocol guide, error codes).
 const NO_LEADER: i16 = 5;
 
-/// Passes requests and responses on, and puts its own address into the responses that name brokers, so that clients stay
-/// on the proxy. It ends when it is dropped.
+/// Forwards requests and responses, and puts its own address into responses that name brokers, so that clients stay
+/// connected to the proxy. It ends when it is dropped.
 pub struct KafkaProxy {
     shared: Arc<Shared>,
     end: CancellationToken,
@@ -33,12 +33,12 @@ struct Shared {
     address: SocketAddr,
     /// A Fetch request was swallowed.
     swallowed: Notify,
-    orders: Mutex<Orders>,
+    faults: Mutex<Faults>,
 }
 
 #[derive(Default)]
-struct Orders {
-    /// By client id, how many Metadata requests are answered without brokers.
+struct Faults {
+    /// Number of Metadata responses without brokers that remain, by client id.
     without_brokers: HashMap<String, usize>,
     /// Connections up to this number get no response to Fetch.
     without_fetch: u64,
@@ -62,7 +62,7 @@ impl KafkaProxy {
         let shared = Arc::new(Shared {
             address: listener.local_addr().expect("a bound socket has an address"),
             swallowed: Notify::new(),
-            orders: Mutex::default(),
+            faults: Mutex::default(),
         });
         let end = CancellationToken::new();
         let (accepting, stop) = (Arc::clone(&shared), end.clone());
@@ -73,13 +73,13 @@ impl KafkaProxy {
                     number: accepting.next_number(),
                     requests: Mutex::default(),
                 });
-                tokio::spawn(stop.clone().run_until_cancelled_owned(pass_on(client, connection)));
+                tokio::spawn(stop.clone().run_until_cancelled_owned(forward(client, connection)));
             }
         }));
         Self { shared, end }
     }
 
-    /// Address that clients use as their broker.
+    /// Returns the address that clients use as their broker.
     pub fn brokers(&self) -> String {
         self.shared.address.to_string()
     }
@@ -88,29 +88,29 @@ impl KafkaProxy {
     /// fenced: no broker, and no leader of any partition. Also cuts the connections of these clients, as a broker that
     /// restarts does.
     pub fn hide_brokers(&self, client_id: &str, count: usize) {
-        let mut orders = self.shared.orders();
-        orders.without_brokers.insert(client_id.to_owned(), count);
-        if let Some(cut) = orders.cuts.remove(client_id) {
+        let mut faults = self.shared.faults();
+        faults.without_brokers.insert(client_id.to_owned(), count);
+        if let Some(cut) = faults.cuts.remove(client_id) {
             cut.cancel();
         }
     }
 
     /// Returns `true` if the clients with this `client.id` got every response without brokers that was requested.
     pub fn brokers_were_hidden(&self, client_id: &str) -> bool {
-        self.shared.orders().without_brokers.get(client_id) == Some(&0)
+        self.shared.faults().without_brokers.get(client_id) == Some(&0)
     }
 
     /// Swallows every Fetch request from now on.
     pub fn swallow_all_fetches(&self) {
-        self.shared.orders().without_fetch = u64::MAX;
+        self.shared.faults().without_fetch = u64::MAX;
     }
 
     /// Swallows every Fetch request on the connections that exist now, so that their clients seem connected and fetch
     /// nothing. Returns after the first one: a client has one such request in flight, so no response is to come.
     pub async fn swallow_fetches(&self) {
         {
-            let mut orders = self.shared.orders();
-            orders.without_fetch = orders.connections;
+            let mut faults = self.shared.faults();
+            faults.without_fetch = faults.connections;
         }
         self.shared.swallowed.notified().await;
     }
@@ -123,28 +123,28 @@ impl Drop for KafkaProxy {
 }
 
 impl Shared {
-    fn orders(&self) -> MutexGuard<'_, Orders> {
-        self.orders.lock().expect("no thread panics while it holds the orders")
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn next_number(&self) -> u64 {
-        let mut orders = self.orders();
-        orders.connections += 1;
-        orders.connections
+        let mut faults = self.faults();
+        faults.connections += 1;
+        faults.connections
     }
 
-    /// The token that cuts the present connections of a client.
+    /// Returns the token that cuts a client's current connections.
     fn cut(&self, client_id: &str) -> CancellationToken {
-        self.orders().cuts.entry(client_id.to_owned()).or_default().clone()
+        self.faults().cuts.entry(client_id.to_owned()).or_default().clone()
     }
 }
 
-async fn pass_on(client: TcpStream, connection: Arc<Connection>) {
+async fn forward(client: TcpStream, connection: Arc<Connection>) {
     let Ok(broker) = TcpStream::connect(&env().kafka_brokers).await else {
         return;
     };
     for stream in [&client, &broker] {
-        // Failing costs latency only.
+        // A failure only costs latency.
         let _ = stream.set_nodelay(true);
     }
     let (from_client, to_client) = client.into_split();
@@ -155,7 +155,7 @@ async fn pass_on(client: TcpStream, connection: Arc<Connection>) {
     }
 }
 
-/// Ends when the client's connections are cut.
+/// Forwards requests until the client's connections are cut.
 async fn requests(connection: &Connection, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> io::Result<()> {
     let mut cut = CancellationToken::new();
     loop {
@@ -165,7 +165,7 @@ async fn requests(connection: &Connection, mut from: OwnedReadHalf, mut to: Owne
         let header = decode_request_header_from_buffer(&mut frame.clone()).map_err(io::Error::other)?;
         cut = connection.shared.cut(header.client_id.as_deref().unwrap_or_default());
         let swallowed = header.request_api_key == ApiKey::Fetch as i16
-            && connection.number <= connection.shared.orders().without_fetch;
+            && connection.number <= connection.shared.faults().without_fetch;
         if swallowed {
             connection.shared.swallowed.notify_one();
             continue;
@@ -190,9 +190,7 @@ async fn responses(connection: &Connection, mut from: OwnedReadHalf, mut to: Own
 
 impl Connection {
     fn requests(&self) -> MutexGuard<'_, HashMap<i32, RequestHeader>> {
-        self.requests
-            .lock()
-            .expect("no thread panics while it holds the requests")
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn response(&self, request: &RequestHeader, frame: Bytes) -> io::Result<Bytes> {
@@ -223,7 +221,7 @@ impl Connection {
                     (coordinator.host, coordinator.port) = (host.clone(), port);
                 }
             }),
-            // Where a leader has moved, these name the new one (KIP-951).
+            // If a leader has moved, these responses name the new one (KIP-951).
             Ok(ApiKey::Produce) => change(frame, version, |response: &mut ProduceResponse| {
                 for leader in &mut response.node_endpoints {
                     (leader.host, leader.port) = (host.clone(), port);
@@ -239,9 +237,9 @@ impl Connection {
     }
 
     fn hides_brokers(&self, request: &RequestHeader) -> bool {
-        let mut orders = self.shared.orders();
+        let mut faults = self.shared.faults();
         let client_id = request.client_id.as_deref().unwrap_or_default();
-        match orders.without_brokers.get_mut(client_id) {
+        match faults.without_brokers.get_mut(client_id) {
             Some(left) if *left > 0 => {
                 *left -= 1;
                 true

@@ -26,11 +26,11 @@ use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
-/// Whether a name made from a UUIDv7 is older than `age`. Names of another make are nobody's to drop.
+/// Returns `true` if `name` is a UUIDv7 older than `age`. A name of another form was not created by a test.
 fn is_stale(name: &str, age: Duration) -> bool {
-    let made = Uuid::try_parse(name).ok().and_then(|id| id.get_timestamp());
-    let Some(made) = made else { return false };
-    let (seconds, nanos) = made.to_unix();
-    let made = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos);
-    made.elapsed().is_ok_and(|elapsed| elapsed > age)
+    let created = Uuid::try_parse(name).ok().and_then(|id| id.get_timestamp());
+    let Some(created) = created else { return false };
+    let (seconds, nanos) = created.to_unix();
+    let created = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos);
+    created.elapsed().is_ok_and(|elapsed| elapsed > age)
 }

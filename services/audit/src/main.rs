@@ -3,7 +3,7 @@ use std::process::ExitCode;
 use audit::config::Config;
 use audit::{Certifier, Notary, Signer, grow_trees, metrics, store, subscriptions};
 use chassis::Process;
-use messaging::{Connected, Identity, Metrics};
+use messaging::Messaging;
 use mongo::Mongo;
 
 fn main() -> ExitCode {
@@ -22,51 +22,29 @@ async fn run(config: Config, process: Process) -> anyhow::Result<()> {
     store::check(&mongo).await?;
     mongo.register_metrics(process.metrics())?;
 
-    let identity = Identity {
-        service: process.name(),
-        instance: process.instance(),
-        version: process.version(),
-    };
     let signer = Signer::load(config.signing_key.as_ref(), &mongo).await?;
-    let messaging = Metrics::register(process.metrics())?;
     let findings = metrics::Metrics::register(process.metrics())?;
-    let connected = Connected::connect(
-        identity,
-        config.kafka,
-        config.registry.as_str(),
-        mongo.clone(),
-        messaging,
-    )
-    .await?;
-    let publisher = connected.publisher().clone();
+    let messaging = Messaging::connect(&process, config.kafka, config.registry.as_str(), mongo.clone()).await?;
     let notary = Notary {
         ledger: mongo.clone(),
-        publisher: publisher.clone(),
+        publisher: messaging.publisher().clone(),
         signer,
         every: config.checkpoint_every,
     };
     let certifier = Certifier {
         ledger: mongo,
-        publisher,
+        publisher: messaging.publisher().clone(),
     };
-    let (relay, listening) = connected
-        .listen(subscriptions(&findings), process.health())
-        .await?
-        .relay();
 
-    let (signing, certifying) = (process.inputs_token(), process.inputs_token());
+    messaging.spawn(&process, subscriptions(&findings)).await?;
+    let (stop_notary, stop_certifier) = (process.inputs_token(), process.inputs_token());
     process.spawn_input("notary", async move {
-        notary.run(signing).await;
+        notary.run(stop_notary).await;
         Ok(())
     });
     process.spawn_input("certifier", async move {
-        certifier.run(certifying).await;
+        certifier.run(stop_certifier).await;
         Ok(())
     });
-
-    // The relay drains last: what the consumer committed is still published.
-    let (inputs, outputs) = (process.inputs_token(), process.outputs_token());
-    process.spawn_output("relay", async move { Ok(relay.run(outputs).await?) });
-    process.spawn_input("consumer", async move { Ok(listening.run(inputs).await?) });
     Ok(())
 }

@@ -15,11 +15,16 @@ impl Store<Event> for EventStore {
         Ok(())
     }
 
-    async fn write(&self, unit: &mut Unit<Postgres>, decisions: &mut [Decided<'_, Event>]) -> Result<(), Failure> {
+    async fn write(
+        &self,
+        unit: &mut Unit<Postgres>,
+        _: &(),
+        decisions: &mut [Decided<'_, Event>],
+    ) -> Result<(), Failure> {
         for decided in decisions {
             for (_, event) in &decided.domain_events {
                 let ends_at = match event {
-                    EventEvent::EventPublished(published) => published.ends_at,
+                    EventEvent::EventPublished(published) => published.details.ends_at,
                     // The one that was sent for the end before does nothing.
                     EventEvent::EventRescheduled(rescheduled) => rescheduled.details.ends_at,
                     EventEvent::EventCreated(_)

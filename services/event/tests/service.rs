@@ -147,7 +147,7 @@ async fn a_draft_and_an_event_are_changed() {
     let published = app.bench.published::<EventEvent>().await;
     match published.last() {
         Some(EventEvent::EventPublished(published)) => {
-            assert_eq!((published.capacity, &published.staff), (50, &staff));
+            assert_eq!((published.details.capacity, &published.details.staff), (50, &staff));
         }
         other => panic!("{other:?}"),
     }

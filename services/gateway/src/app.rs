@@ -1,4 +1,4 @@
-//! What requests and handlers share.
+//! The state that requests and handlers share.
 
 use std::sync::Arc;
 
@@ -11,21 +11,22 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config};
-use crate::consumers;
 use crate::fingerprint::Fingerprints;
+use crate::handlers;
 use crate::limits::Limits;
-use crate::members::Members;
-use crate::operations::{self, Operations};
+use crate::operations::{self, OperationNotifier, Operations};
 use crate::ops::Accounts;
+use crate::password_resets::{PasswordResetTask, PasswordResets};
 use crate::passwords::Hasher;
-use crate::rebuild::{Places, Rebuild};
-use crate::resets::{ResetTask, Resets};
-use crate::security::{NoteTaker, Notes};
+use crate::principal_cache::PrincipalCache;
+use crate::rebuild::{Endpoints, Rebuild};
+use crate::security::{SecurityLog, SecurityLogWriter};
 use crate::tickets::Tickets;
 use crate::tokens::Tokens;
 
-/// One gateway process. Several share a database, and what is kept here is needed by none of them to be right.
-/// Cheap to clone.
+/// The state of one gateway process. Cheap to clone.
+///
+/// Several processes share a database. Their correctness never depends on the state in memory.
 #[derive(Clone)]
 pub struct App {
     inner: Arc<Inner>,
@@ -36,20 +37,25 @@ struct Inner {
     operations: Operations,
     tokens: Tokens,
     hasher: Hasher,
-    members: Members,
+    principals: PrincipalCache,
     fingerprints: Fingerprints,
     limits: Arc<Limits>,
-    notes: Notes,
-    resets: Resets,
+    security_log: SecurityLog,
+    password_resets: PasswordResets,
     links: LinkKey,
     tickets: Tickets,
     http: config::Http,
-    places: Places,
+    rebuild_endpoints: Endpoints,
     publisher: Publisher<Postgres>,
 }
 
 impl App {
-    /// `drain`: from then on no request waits for its outcome. The tasks must run for requests to be answered.
+    /// Creates the state and its background tasks. Requests are only processed while the tasks run.
+    ///
+    /// Once `drain` is cancelled, no request waits for the outcome of its operation.
+    ///
+    /// # Errors
+    /// Returns an error if the keys of the access tokens cannot be loaded.
     pub async fn new(
         config: &Config,
         ledger: Postgres,
@@ -59,15 +65,15 @@ impl App {
         let pool = ledger.pool().clone();
         let tokens = Tokens::load(&config.tokens, &pool)
             .await
-            .context("there is no key for access tokens")?;
-        let (operations, of_operations) = Operations::new(pool.clone(), publisher.clone(), config.operations, drain);
-        let (notes, note_taker) = Notes::new(ledger.clone(), publisher.clone());
-        let (resets, reset_task) = Resets::new(ledger.clone(), publisher.clone());
+            .context("cannot load the keys of the access tokens")?;
+        let (operations, operation_tasks) = Operations::new(pool.clone(), publisher.clone(), config.operations, drain);
+        let (security_log, security_log_writer) = SecurityLog::new(ledger.clone(), publisher.clone());
+        let (password_resets, password_reset_task) = PasswordResets::new(ledger.clone(), publisher.clone());
         let limits = Arc::new(Limits::new(config.limits));
         let tasks = Tasks {
-            operations: of_operations,
-            notes: note_taker,
-            resets: reset_task,
+            operations: operation_tasks,
+            security_log: security_log_writer,
+            password_resets: password_reset_task,
             limits: Arc::clone(&limits),
             tokens: tokens.clone(),
             pool: pool.clone(),
@@ -76,34 +82,39 @@ impl App {
             operations,
             tokens,
             limits,
-            notes,
-            resets,
+            security_log,
+            password_resets,
             links: LinkKey::new(config.link_key.expose()),
             tickets: Tickets::new(&config.ticket_key),
             publisher,
             hasher: Hasher::new(config.passwords),
-            members: Members::new(pool),
+            principals: PrincipalCache::new(pool),
             fingerprints: Fingerprints::new(&config.fingerprint_key),
             http: config.http.clone(),
-            places: Places::of(config),
+            rebuild_endpoints: Endpoints::from_config(config),
             ledger,
         };
         Ok((Self { inner: Arc::new(inner) }, tasks))
     }
 
-    /// Everything the gateway listens to, on one screen. No row is written by two of them.
+    /// Returns all subscriptions of the gateway. No two of them write the same row.
     pub fn subscriptions(&self) -> Subscriptions<Postgres> {
-        let wakes = || self.operations().wakes();
         Subscriptions::new()
-            .handle(with(wakes(), consumers::Replies::new)) // gateway.replies → operations, pending credentials
-            .handle(with(wakes(), consumers::Users::new)) // users → users; a deactivation or erasure ends credentials and roles
-            .handle(with(wakes(), consumers::Profiles::new)) // users.profiles → profiles
-            .handle(with(wakes(), consumers::Events::new)) // events → events, event_history
-            .handle(with(wakes(), consumers::Registrations::new)) // registrations → rosters, registrations
-            .handle(|| consumers::Notifications) // notifications → notifications
-            .handle(|| consumers::Processes) // ops.status → processes
+            .handle(self.notifying(handlers::Replies)) // gateway.replies → operations, pending credentials
+            .handle(self.notifying(handlers::Users)) // users → users; a deactivation or erasure ends credentials and roles
+            .handle(self.notifying(handlers::Profiles)) // users.profiles → profiles
+            .handle(self.notifying(handlers::Events)) // events → events, event_history
+            .handle(self.notifying(handlers::Registrations)) // registrations → rosters, registrations
+            .handle(|| handlers::Notifications) // notifications → notifications
+            .handle(|| handlers::Processes) // ops.status → processes
             .handle_ops(Accounts) // ops.commands → admins, roles
-            .handle_ops(Rebuild(self.clone())) // ops.commands → read models anew
+            .handle_ops(Rebuild(self.clone())) // ops.commands → rebuilt read models
+    }
+
+    /// Returns a constructor of handlers that notify the requests of this process.
+    fn notifying<H>(&self, handler: fn(OperationNotifier) -> H) -> impl Fn() -> H + use<H> {
+        let notifier = self.operations().notifier();
+        move || handler(notifier.clone())
     }
 
     pub fn ledger(&self) -> &Postgres {
@@ -126,8 +137,8 @@ impl App {
         &self.inner.hasher
     }
 
-    pub fn members(&self) -> &Members {
-        &self.inner.members
+    pub fn principals(&self) -> &PrincipalCache {
+        &self.inner.principals
     }
 
     pub fn fingerprints(&self) -> &Fingerprints {
@@ -138,32 +149,32 @@ impl App {
         &self.inner.limits
     }
 
-    pub fn notes(&self) -> &Notes {
-        &self.inner.notes
+    pub fn security_log(&self) -> &SecurityLog {
+        &self.inner.security_log
     }
 
-    pub fn resets(&self) -> &Resets {
-        &self.inner.resets
+    pub fn password_resets(&self) -> &PasswordResets {
+        &self.inner.password_resets
     }
 
-    /// Keys the tokens of mailed links.
+    /// Returns the key that signs the tokens of mailed links.
     pub fn links(&self) -> &LinkKey {
         &self.inner.links
     }
 
-    /// Makes the codes of tickets.
+    /// Returns the generator of ticket codes.
     pub fn tickets(&self) -> &Tickets {
         &self.inner.tickets
     }
 
-    /// A transaction, for what the gateway itself decides.
+    /// Begins a transaction, for changes that the gateway itself decides.
     pub async fn unit(&self) -> Result<Unit<Postgres>, StoreError> {
         Unit::begin(&self.inner.ledger, &self.inner.publisher).await
     }
 
-    /// Where the logs are that read models are made of.
-    pub fn places(&self) -> &Places {
-        &self.inner.places
+    /// Returns the endpoints that a rebuild of a read model connects to.
+    pub fn rebuild_endpoints(&self) -> &Endpoints {
+        &self.inner.rebuild_endpoints
     }
 
     pub fn http(&self) -> &config::Http {
@@ -171,29 +182,25 @@ impl App {
     }
 }
 
-/// What must be running for requests to be answered.
+/// The background tasks that requests depend on.
 pub struct Tasks {
     operations: operations::Tasks,
-    notes: NoteTaker,
-    resets: ResetTask,
+    security_log: SecurityLogWriter,
+    password_resets: PasswordResetTask,
     limits: Arc<Limits>,
     tokens: Tokens,
     pool: PgPool,
 }
 
 impl Tasks {
-    /// Runs until `stop`. What was handed in before is written.
+    /// Runs until `stop`. Work that is queued at that time is still done.
     pub async fn run(self, stop: CancellationToken) {
         tokio::join!(
             self.operations.run(stop.clone()),
-            self.notes.run(stop.clone()),
-            self.resets.run(stop.clone()),
+            self.security_log.run(stop.clone()),
+            self.password_resets.run(stop.clone()),
             self.limits.run(stop.clone()),
             self.tokens.run(self.pool, stop),
         );
     }
-}
-
-fn with<W: Clone, H>(wakes: W, make: fn(W) -> H) -> impl Fn() -> H {
-    move || make(wakes.clone())
 }

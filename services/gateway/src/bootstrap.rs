@@ -11,10 +11,15 @@ use crate::operations::GATEWAY;
 use crate::passwords::Hasher;
 use crate::roles::Role;
 use crate::store::accounts;
-use crate::store::operations::{Kind, New, begin_in};
+use crate::store::operations::{Kind, NewOperation, insert_pending};
 
-/// Signs the first admin up, where there is no admin. The role is written with the pending credentials, and goes
-/// with them where the sign-up is refused; then the next start tries again.
+/// Signs the first admin up if no admin exists.
+///
+/// The role is written together with the pending credentials. If the sign-up is rejected, both are deleted, and the next
+/// start tries again.
+///
+/// # Errors
+/// Returns an error if the database fails or the password cannot be hashed.
 pub async fn first_admin(
     admin: &BootstrapAdmin,
     ledger: &Postgres,
@@ -23,14 +28,14 @@ pub async fn first_admin(
 ) -> anyhow::Result<()> {
     let mut unit = Unit::begin(ledger, publisher)
         .await
-        .context("the database does not answer")?;
-    // Locked: gateways that start together make one.
+        .context("cannot begin a transaction")?;
+    // `has_admin` holds a lock, so that gateways that start at the same time create only one admin.
     if accounts::has_admin(unit.tx()).await? {
         unit.rollback().await;
         return Ok(());
     }
     let user = Uuid::now_v7();
-    let operation = New {
+    let operation = NewOperation {
         id: Uuid::now_v7(),
         kind: Kind::BootstrapAdmin,
         principal: None,
@@ -40,15 +45,15 @@ pub async fn first_admin(
         password_hash: None,
     };
     let password_hash = hasher.hash(admin.password.clone()).await?;
-    begin_in(unit.tx(), &operation).await?;
+    insert_pending(unit.tx(), &operation).await?;
     accounts::add_pending(&mut **unit.tx(), user, Some(&password_hash), operation.id).await?;
     accounts::set_roles(unit.tx(), user, [Role::Admin], None).await?;
     let create = CreateUser {
         email: admin.email.clone(),
         username: admin.username.clone(),
         full_name: "Administrator".to_owned(),
-        // Nobody's: a profile has one, and this account is a function.
-        date_of_birth: Date::from_ymd(1970, 1, 1).expect("there was such a day"),
+        // A placeholder: a profile needs a birth date, and this account belongs to a function.
+        date_of_birth: Date::from_ymd(1970, 1, 1).expect("1970-01-01 is a valid date"),
         time_zone: "UTC".to_owned(),
     };
     let cause = Cause::origin(operation.id, Some(GATEWAY), opentelemetry::Context::new());
@@ -57,6 +62,10 @@ pub async fn first_admin(
         .reply_to(publisher.topic_name(&topics::GATEWAY_REPLIES));
     unit.publish(&cause, command)?;
     unit.commit().await?;
-    tracing::info!(operation = %operation.id, "there was no admin: the first one is being signed up");
+    tracing::info!(
+        operation = %operation.id,
+        "no admin exists; signing up the first one in operation {}",
+        operation.id
+    );
     Ok(())
 }

@@ -1,17 +1,22 @@
 //! An event as an entry for calendars (iCalendar, RFC 5545).
+//!
+//! The crate `icalendar` is not used, because it writes CR and other control characters of a text value as they are (0.17),
+//! so a title could add a property for readers that accept a bare CR as the end of a line.
 
 use chrono::{DateTime, Utc};
 
 use crate::store::events::{Event, EventStatus};
 
-/// The media type.
+/// The media type of an entry.
 pub const CONTENT_TYPE: &str = "text/calendar; charset=utf-8; component=VEVENT";
 
-/// Of a line, in bytes, without its end.
-const LONGEST_LINE: usize = 75;
+/// Maximum length of a line without its line break, in bytes.
+const MAX_LINE: usize = 75;
 
-/// A calendar with this event alone. Times are UTC, so no time zone has to be explained; what has the same `UID` and
-/// a higher `SEQUENCE` takes the place of what a calendar holds.
+/// Returns a calendar that holds only this event.
+///
+/// All times are UTC, so that no time zone has to be defined. A calendar program replaces an entry with the same `UID` and
+/// a lower `SEQUENCE`.
 pub fn entry(event: &Event) -> String {
     let status = match event.status {
         EventStatus::Draft => "TENTATIVE",
@@ -27,14 +32,14 @@ pub fn entry(event: &Event) -> String {
         "BEGIN:VEVENT",
         &format!("UID:{}", event.id),
         &format!("SEQUENCE:{}", event.version),
-        // Without a METHOD, this is when it changed last.
+        // In a calendar without METHOD, DTSTAMP is the time of the last change.
         &format!("DTSTAMP:{}", time(event.updated_at)),
         &format!("CREATED:{}", time(event.created_at)),
         &format!("DTSTART:{}", time(event.starts_at)),
         &format!("DTEND:{}", time(event.ends_at)),
-        &format!("SUMMARY:{}", escaped(&event.title)),
-        &format!("DESCRIPTION:{}", escaped(&event.description)),
-        &format!("LOCATION:{}", escaped(&event.venue)),
+        &format!("SUMMARY:{}", escape(&event.title)),
+        &format!("DESCRIPTION:{}", escape(&event.description)),
+        &format!("LOCATION:{}", escape(&event.venue)),
         &format!("STATUS:{status}"),
         "TRANSP:OPAQUE",
         "END:VEVENT",
@@ -45,12 +50,13 @@ pub fn entry(event: &Event) -> String {
     text
 }
 
+/// Returns a UTC date-time (section 3.3.5).
 fn time(time: DateTime<Utc>) -> String {
     time.format("%Y%m%dT%H%M%SZ").to_string()
 }
 
-/// A text value (section 3.3.11): without control characters, which it may not hold.
-fn escaped(text: &str) -> String {
+/// Returns a text value (section 3.3.11). Removes control characters, which a text value must not contain.
+fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for char in text.replace("\r\n", "\n").chars() {
         match char {
@@ -64,11 +70,11 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-/// A content line (section 3.1): what is too long goes on in the next line, after a space.
+/// Appends a content line (section 3.1). A line that is too long continues in the next line, after a space.
 fn fold(text: &mut String, line: &str) {
     let mut length = 0;
     for char in line.chars() {
-        if length + char.len_utf8() > LONGEST_LINE {
+        if length + char.len_utf8() > MAX_LINE {
             text.push_str("\r\n ");
             length = 1;
         }
@@ -83,26 +89,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_has_its_marks_escaped_and_no_control_characters() {
-        assert_eq!(escaped("a\\b;c,d\r\ne\nf\rg\u{7}\0h"), "a\\\\b\\;c\\,d\\ne\\nf\\ngh");
-        assert_eq!(escaped("no: \"marks\""), "no: \"marks\"");
+    fn a_text_value_is_escaped_and_has_no_control_characters() {
+        assert_eq!(escape("a\\b;c,d\r\ne\nf\rg\u{7}\0h"), "a\\\\b\\;c\\,d\\ne\\nf\\ngh");
+        assert_eq!(escape("no: \"marks\""), "no: \"marks\"");
     }
 
     #[test]
-    fn no_line_is_longer_than_75_bytes_and_no_character_is_cut() {
+    fn no_line_is_longer_than_75_bytes_and_no_character_is_split() {
         let long = format!("SUMMARY:{}{}", "ä".repeat(100), "🎉".repeat(40));
         let mut text = String::new();
         fold(&mut text, &long);
         let lines: Vec<&str> = text.strip_suffix("\r\n").expect("a line end").split("\r\n").collect();
         assert!(lines.len() > 3);
-        assert!(lines.iter().all(|line| line.len() <= LONGEST_LINE), "{lines:?}");
+        assert!(lines.iter().all(|line| line.len() <= MAX_LINE), "{lines:?}");
         assert!(lines[1..].iter().all(|line| line.starts_with(' ')), "{lines:?}");
         assert_eq!(
             text.strip_suffix("\r\n").expect("a line end").replace("\r\n ", ""),
             long
         );
         let mut short = String::new();
-        fold(&mut short, &"x".repeat(LONGEST_LINE));
-        assert_eq!(short, format!("{}\r\n", "x".repeat(LONGEST_LINE)));
+        fold(&mut short, &"x".repeat(MAX_LINE));
+        assert_eq!(short, format!("{}\r\n", "x".repeat(MAX_LINE)));
     }
 }

@@ -1,4 +1,4 @@
-//! Where a request comes from.
+//! The client address of a request.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// Addresses of proxies, as `10.0.0.0/8` or `192.0.2.1`.
+/// A network of proxies, such as `10.0.0.0/8`, or a single address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network(IpNet);
 
@@ -27,7 +27,9 @@ impl Value for Network {
     }
 }
 
-/// The client's address. `X-Forwarded-For` counts as far as trusted proxies have written it: everybody can send one.
+/// Returns the address of the client.
+///
+/// Only those entries of `X-Forwarded-For` count that trusted proxies have written, because any client can send the header.
 pub fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
     let mut client = peer.to_canonical();
@@ -37,7 +39,7 @@ pub fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr
         .flat_map(|value| value.to_str().unwrap_or_default().split(','))
         .map(str::trim)
         .collect();
-    // The last one was written by the peer, the one before by whom the peer had it from.
+    // The peer wrote the last entry. Each entry before it was written by the proxy that the next entry names.
     for text in forwarded.into_iter().rev() {
         match text.parse::<IpAddr>() {
             Ok(before) if is_trusted(client) => client = before.to_canonical(),
@@ -47,16 +49,17 @@ pub fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr
     client
 }
 
-/// Returns the address that a connection is counted under, or `None` for a trusted proxy, because its connections are
-/// those of many clients.
+/// Returns the address that a connection is counted for, or `None` for a trusted proxy, because its connections come from
+/// many clients.
 pub fn of_connection(peer: IpAddr, trusted: &[Network]) -> Option<IpAddr> {
     let peer = peer.to_canonical();
     let is_trusted = trusted.iter().any(|network| network.contains(peer));
-    (!is_trusted).then(|| counted(peer))
+    (!is_trusted).then(|| limit_key(peer))
 }
 
-/// What is counted as one: a host has a whole IPv6 network of 64 bits for itself.
-pub fn counted(address: IpAddr) -> IpAddr {
+/// Returns the address that requests are counted for: the network of 64 bits for IPv6, because one host has all of its
+/// addresses.
+pub fn limit_key(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
@@ -80,19 +83,19 @@ mod tests {
     }
 
     #[test]
-    fn a_header_counts_as_far_as_trusted_proxies_have_written_it() {
+    fn a_forwarded_address_counts_only_if_a_trusted_proxy_wrote_it() {
         let proxies = ["10.0.0.0/8"];
         assert_eq!(
             seen("192.0.2.1", &["198.51.100.7"], &proxies),
             "192.0.2.1",
-            "sent by the client itself"
+            "the client sent the header itself"
         );
         assert_eq!(seen("10.0.0.1", &[], &proxies), "10.0.0.1");
         assert_eq!(seen("10.0.0.1", &["198.51.100.7"], &proxies), "198.51.100.7");
         assert_eq!(
             seen("10.0.0.1", &["203.0.113.9, 198.51.100.7"], &proxies),
             "198.51.100.7",
-            "invented"
+            "the client invented the first entry"
         );
         assert_eq!(
             seen("10.0.0.1", &["203.0.113.9", "198.51.100.7, 10.0.0.2"], &proxies),
@@ -118,9 +121,9 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_in_one_ipv6_network_are_one_client() {
-        let counted = |text: &str| counted(text.parse().expect("an address")).to_string();
-        assert_eq!(counted("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
-        assert_eq!(counted("192.0.2.1"), "192.0.2.1");
+    fn addresses_of_one_ipv6_network_are_counted_as_one_client() {
+        let key_of = |text: &str| limit_key(text.parse().expect("an address")).to_string();
+        assert_eq!(key_of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(key_of("192.0.2.1"), "192.0.2.1");
     }
 }

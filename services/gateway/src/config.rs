@@ -1,4 +1,4 @@
-//! The settings, read once.
+//! The settings of the gateway, read once at the start.
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -11,7 +11,7 @@ use crate::client::Network;
 use crate::memory;
 use crate::passwords::{HASHER_BYTES, Password};
 
-/// What the gateway needs to know to run.
+/// The configuration of the gateway.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub database: Url,
@@ -20,11 +20,11 @@ pub struct Config {
     pub registry: Url,
     pub listen: SocketAddr,
     pub http: Http,
-    /// Keys the fingerprints of requests; the same in every gateway process.
+    /// Secret key of the fingerprints of requests; the same in every gateway process.
     pub fingerprint_key: Secret,
-    /// Keys the tokens of mailed links; the notification service has the same.
+    /// Secret key of the tokens of mailed links; the same as in the notification service.
     pub link_key: Secret,
-    /// Keys the codes of tickets; the same in every gateway process.
+    /// Secret key of the ticket codes; the same in every gateway process.
     pub ticket_key: Secret,
     pub limits: Limits,
     pub tokens: Tokens,
@@ -33,22 +33,24 @@ pub struct Config {
     pub bootstrap_admin: Option<BootstrapAdmin>,
 }
 
+/// The settings of the public API.
 #[derive(Debug, Clone)]
 pub struct Http {
-    /// Origins whose pages may call the API; `*` for all.
+    /// Origins whose pages may call the API; `*` for all origins.
     pub cors_origins: Vec<String>,
     pub request_timeout: Duration,
-    /// Of `Strict-Transport-Security`; zero: it is not sent.
+    /// `max-age` of `Strict-Transport-Security`. The header is not sent if it is zero.
     pub hsts: Duration,
-    /// Whose `X-Forwarded-For` counts.
+    /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<Network>,
     /// Maximum number of open connections.
     pub connections: NonZeroUsize,
-    /// Maximum number of open connections of one client address; trusted proxies have none. `None`: half of all.
+    /// Maximum number of open connections of one client address, or `None` for half of `connections`. Trusted proxies have no
+    /// maximum.
     pub connections_per_address: Option<NonZeroUsize>,
 }
 
-/// Requests a minute; 0: as many as come.
+/// Maximum numbers of requests per minute; 0 for no limit.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Limits {
     pub anonymous: u32,
@@ -58,22 +60,24 @@ pub struct Limits {
     pub account: u32,
 }
 
+/// The settings of access and refresh tokens.
 #[derive(Debug, Clone, Default)]
 pub struct Tokens {
     pub algorithm: Algorithm,
-    /// PKCS#8 PEM; without it, keys are made and kept in the database.
+    /// Private key in PKCS#8 PEM. Without it, the gateway creates keys and stores them in the database.
     pub signing_key: Option<Secret>,
-    /// Keys that are published and believed too: the one before, or the next.
+    /// Further keys that are published and whose tokens are accepted: the previous or the next key.
     pub other_keys: Option<Secret>,
-    /// How old a key in the database becomes before there is a new one.
+    /// Age of the newest key in the database at which a new key is created.
     pub key_age: Duration,
     pub issuer: String,
+    /// Lifetime of an access token.
     pub lifetime: Duration,
-    /// Of a refresh token.
+    /// Lifetime of a refresh token.
     pub refresh_lifetime: Duration,
 }
 
-/// What access tokens are signed with.
+/// The signature algorithm of access tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Algorithm {
     #[default]
@@ -91,22 +95,23 @@ impl Value for Algorithm {
     }
 }
 
+/// The settings of password hashing.
 #[derive(Debug, Clone, Copy)]
 pub struct Passwords {
-    /// Passwords that are hashed at once.
+    /// Maximum number of passwords that are hashed at the same time.
     pub hashers: usize,
-    /// Passwords that wait for a hasher; more are refused.
+    /// Maximum number of passwords that wait for a hasher. Further passwords are refused.
     pub queue: usize,
 }
 
-/// How long operations are kept.
+/// How long Idempotency-Keys and operations are stored.
 #[derive(Debug, Clone, Copy)]
 pub struct Retention {
     pub idempotency_keys: Duration,
     pub operations: Duration,
 }
 
-/// The first admin, made where there is none.
+/// The first admin, who is created if no admin exists.
 #[derive(Debug, Clone)]
 pub struct BootstrapAdmin {
     pub email: String,
@@ -114,65 +119,67 @@ pub struct BootstrapAdmin {
     pub password: Password,
 }
 
-/// Shorter keys could be guessed, and with them the passwords in the fingerprinted bodies, tokens, tickets.
-const SHORTEST_KEY: usize = contracts::links::MIN_KEY;
+/// Minimum length of a secret key, in bytes. With a key that can be guessed, an attacker could search for the passwords in
+/// fingerprinted bodies, or forge tokens and ticket codes.
+const MIN_KEY_LENGTH: usize = contracts::links::MIN_KEY;
 
 impl Config {
+    /// Reads the configuration. `read` collects the problems of all settings.
     pub fn from_settings(read: &mut Reader) -> Self {
         Self {
             database: read.required(
                 "DATABASE_URL",
                 "postgres://gateway@127.0.0.1/gateway",
-                "the gateway's own database",
+                "database of the gateway",
             ),
             connections: read
-                .or::<NonZeroU32>("DATABASE_CONNECTIONS", "20", "most connections to the database")
+                .or::<NonZeroU32>("DATABASE_CONNECTIONS", "20", "maximum number of connections to the database")
                 .get(),
             kafka: kafka::Settings::from_settings(read),
             registry: read.required(
                 "SCHEMA_REGISTRY_URL",
                 "http://127.0.0.1:8081/apis/ccompat/v7",
-                "the schema registry's Confluent API",
+                "URL of the schema registry's Confluent API",
             ),
-            listen: read.or("LISTEN", "127.0.0.1:8080", "where the public API is served"),
+            listen: read.or("LISTEN", "127.0.0.1:8080", "address and port of the public API"),
             http: Http {
                 cors_origins: read.or(
                     "CORS_ALLOWED_ORIGINS",
                     "",
-                    "origins whose pages may call the API; * for all",
+                    "origins whose pages may call the API; * for all origins",
                 ),
-                request_timeout: read.or("REQUEST_TIMEOUT_SECONDS", "30", "how long a request may take"),
+                request_timeout: read.or("REQUEST_TIMEOUT_SECONDS", "30", "maximum duration of a request"),
                 hsts: read.or(
                     "HSTS_SECONDS",
                     "31536000",
-                    "how long browsers insist on HTTPS; 0 where there is none",
+                    "how long browsers must use HTTPS (Strict-Transport-Security); 0 if the API has no HTTPS",
                 ),
                 trusted_proxies: read.or(
                     "TRUSTED_PROXIES",
                     "",
-                    "networks whose X-Forwarded-For says where a request comes from",
+                    "networks of the proxies whose X-Forwarded-For is trusted",
                 ),
                 connections: read.or("HTTP_CONNECTIONS", "800", "maximum number of open client connections"),
                 connections_per_address: read.optional(
                     "HTTP_CONNECTIONS_PER_ADDRESS",
                     "400",
-                    "maximum number of open connections of one client address, except trusted proxies; else half of all",
+                    "maximum number of open connections of one client address, except trusted proxies; default: half of HTTP_CONNECTIONS",
                 ),
             },
             fingerprint_key: key(
                 read,
                 "FINGERPRINT_KEY",
-                "keys the fingerprints of requests with an Idempotency-Key; the same in every process",
+                "secret key of the fingerprints of requests with an Idempotency-Key; the same in every process",
             ),
             link_key: key(
                 read,
                 "LINK_KEY",
-                "keys the tokens of mailed links; the same in every process, and at the notification service",
+                "secret key of the tokens of mailed links; the same in every process and in the notification service",
             ),
             ticket_key: key(
                 read,
                 "TICKET_KEY",
-                "keys the codes of tickets; the same in every process",
+                "secret key of the ticket codes; the same in every process",
             ),
             limits: limits(read),
             tokens: tokens(read),
@@ -181,18 +188,18 @@ impl Config {
                     .optional::<NonZeroUsize>(
                         "PASSWORD_HASHERS",
                         "1",
-                        "passwords hashed at once; else half of the cores, in at most a quarter of the memory",
+                        "maximum number of passwords hashed at the same time; default: half of the cores, in at most a quarter of the memory",
                     )
                     .map_or_else(hashers, NonZeroUsize::get),
                 queue: read.or(
                     "PASSWORD_QUEUE",
                     "16",
-                    "passwords that wait for a hasher; more are answered 503",
+                    "maximum number of passwords that wait for a hasher; the response to further requests is 503",
                 ),
             },
             operations: Retention {
-                idempotency_keys: read.or("IDEMPOTENCY_KEY_HOURS", "24", "how long an Idempotency-Key is known"),
-                operations: read.or("OPERATIONS_DAYS", "30", "how long operations are kept"),
+                idempotency_keys: read.or("IDEMPOTENCY_KEY_HOURS", "24", "how long an Idempotency-Key is stored"),
+                operations: read.or("OPERATIONS_DAYS", "30", "how long operations are stored"),
             },
             bootstrap_admin: bootstrap_admin(read),
         }
@@ -204,42 +211,49 @@ fn limits(read: &mut Reader) -> Limits {
         anonymous: read.or(
             "RATE_LIMIT_ANONYMOUS",
             "1000",
-            "requests a minute from one address that nobody is signed in for; 0 for any number, here and below",
+            "maximum number of anonymous requests per minute from one address; 0 for no limit (all RATE_LIMIT settings)",
         ),
-        writes: read.or("RATE_LIMIT_WRITES", "100", "writes a minute of one user"),
-        check_ins: read.or("RATE_LIMIT_CHECK_INS", "1000", "check-ins a minute of one user"),
+        writes: read.or("RATE_LIMIT_WRITES", "100", "maximum number of writes per minute by one user"),
+        check_ins: read.or("RATE_LIMIT_CHECK_INS", "1000", "maximum number of check-ins per minute by one user"),
         sign_ins: read.or(
             "RATE_LIMIT_SIGN_INS",
             "10",
-            "sign-ins, sign-ups and new passwords a minute from one address",
+            "maximum number of sign-ins, sign-ups and password changes per minute from one address",
         ),
         account: read.or(
             "RATE_LIMIT_ACCOUNT",
             "5",
-            "sign-ins and mailed links a minute for one account, wherever they come from",
+            "maximum number of sign-ins and mailed links per minute for one account, from any address",
         ),
     }
 }
 
 fn tokens(read: &mut Reader) -> Tokens {
-    let algorithm = read.or("JWT_ALGORITHM", "EdDSA", "EdDSA, or RS256 with a JWT_SIGNING_KEY");
+    let algorithm = read.or(
+        "JWT_ALGORITHM",
+        "EdDSA",
+        "signature algorithm of access tokens: EdDSA, or RS256, which requires JWT_SIGNING_KEY",
+    );
     let signing_key = private_keys(
         read,
         "JWT_SIGNING_KEY",
         algorithm,
-        "private key (PKCS#8 PEM) that signs access tokens; else keys are made and kept in the database",
+        "private key (PKCS#8 PEM) that signs access tokens; default: keys are created and stored in the database",
     );
     let other_keys = private_keys(
         read,
         "JWT_OTHER_KEYS",
         algorithm,
-        "private keys whose access tokens are believed too: the one before, or the next",
+        "further private keys whose access tokens are accepted: the previous or the next key",
     );
     if algorithm == Algorithm::Rs256 && signing_key.is_none() {
-        read.problem("JWT_SIGNING_KEY", "is not set, and keys of RS256 are not made here");
+        read.problem(
+            "JWT_SIGNING_KEY",
+            "is required for RS256, because the gateway creates only EdDSA keys",
+        );
     }
     if other_keys.is_some() && signing_key.is_none() {
-        read.problem("JWT_OTHER_KEYS", "is set, but JWT_SIGNING_KEY is not");
+        read.problem("JWT_OTHER_KEYS", "is set, but JWT_SIGNING_KEY is not set");
     }
     Tokens {
         algorithm,
@@ -248,26 +262,26 @@ fn tokens(read: &mut Reader) -> Tokens {
         key_age: read.or(
             "JWT_KEY_DAYS",
             "90",
-            "how old a key in the database becomes before a new one is made",
+            "age of the newest key in the database at which a new key is created",
         ),
         issuer: read.or("JWT_ISSUER", "rollcall", "`iss` and `aud` of access tokens"),
-        lifetime: read.or("ACCESS_TOKEN_MINUTES", "15", "how long an access token is valid"),
-        refresh_lifetime: read.or("REFRESH_TOKEN_DAYS", "30", "how long a refresh token is valid"),
+        lifetime: read.or("ACCESS_TOKEN_MINUTES", "15", "lifetime of an access token"),
+        refresh_lifetime: read.or("REFRESH_TOKEN_DAYS", "30", "lifetime of a refresh token"),
     }
 }
 
 fn private_keys(read: &mut Reader, name: &'static str, algorithm: Algorithm, purpose: &'static str) -> Option<Secret> {
     let key: Secret = read.optional(name, "-----BEGIN PRIVATE KEY----- …", purpose)?;
     if let Err(error) = crate::tokens::check(algorithm, key.expose()) {
-        read.problem(name, format_args!("can't be used: {error}"));
+        read.problem(name, format_args!("is not valid: {error}"));
     }
     Some(key)
 }
 
 fn key(read: &mut Reader, name: &'static str, purpose: &'static str) -> Secret {
     let key: Secret = read.required(name, "32-or-more-random-characters-here", purpose);
-    if key.expose().len() < SHORTEST_KEY {
-        read.problem(name, "must have at least 32 characters");
+    if key.expose().len() < MIN_KEY_LENGTH {
+        read.problem(name, format_args!("must have at least {MIN_KEY_LENGTH} characters"));
     }
     key
 }
@@ -275,22 +289,26 @@ fn key(read: &mut Reader, name: &'static str, purpose: &'static str) -> Secret {
 fn bootstrap_admin(read: &mut Reader) -> Option<BootstrapAdmin> {
     const EMAIL: &str = "GATEWAY_BOOTSTRAP_ADMIN_EMAIL";
     const PASSWORD: &str = "GATEWAY_BOOTSTRAP_ADMIN_PASSWORD";
-    let email: Option<String> = read.optional(EMAIL, "admin@example.org", "the first admin, made where there is none");
+    let email: Option<String> = read.optional(
+        EMAIL,
+        "admin@example.org",
+        "e-mail address of the first admin, who is created if no admin exists",
+    );
     let username = read.or(
         "GATEWAY_BOOTSTRAP_ADMIN_USERNAME",
         "admin",
-        "the first admin's username",
+        "username of the first admin",
     );
-    let password: Option<Secret> = read.optional(PASSWORD, "a-long-passphrase-of-yours", "the first admin's password");
+    let password: Option<Secret> = read.optional(PASSWORD, "a-long-passphrase-of-yours", "password of the first admin");
     let (email, password) = match (email, password) {
         (Some(email), Some(password)) => (email, password),
         (None, None) => return None,
         (Some(_), None) => {
-            read.problem(PASSWORD, "is not set, but GATEWAY_BOOTSTRAP_ADMIN_EMAIL is");
+            read.problem(PASSWORD, "is not set, but GATEWAY_BOOTSTRAP_ADMIN_EMAIL is set");
             return None;
         }
         (None, Some(_)) => {
-            read.problem(EMAIL, "is not set, but GATEWAY_BOOTSTRAP_ADMIN_PASSWORD is");
+            read.problem(EMAIL, "is not set, but GATEWAY_BOOTSTRAP_ADMIN_PASSWORD is set");
             return None;
         }
     };
@@ -301,19 +319,20 @@ fn bootstrap_admin(read: &mut Reader) -> Option<BootstrapAdmin> {
             password,
         }),
         Err(fault) => {
-            read.problem(PASSWORD, format_args!("can't be used: {}", fault.message()));
+            read.problem(PASSWORD, format_args!("is not allowed: {}", fault.message()));
             None
         }
     }
 }
 
+/// Returns the default number of hashers on this machine.
 fn hashers() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     hashers_for(cores, memory::limit())
 }
 
-/// Half of the cores, so that the other routes have the rest. In at most a quarter of the memory, because each hasher
-/// keeps its own.
+/// Returns half of the cores, so that the other routes have the rest, but not more hashers than a quarter of the memory holds,
+/// because each hasher keeps its own working memory. `memory` is in bytes.
 fn hashers_for(cores: usize, memory: Option<u64>) -> usize {
     let by_memory = memory.map_or(u64::MAX, |bytes| bytes / 4 / HASHER_BYTES);
     let by_memory = usize::try_from(by_memory).unwrap_or(usize::MAX);
@@ -340,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn six_settings_are_enough() {
+    fn six_settings_are_sufficient() {
         let config = read(&[]).expect("valid");
         assert_eq!(config.kafka.brokers, "one:9092,two:9092");
         assert_eq!(config.tokens.lifetime, Duration::from_secs(15 * 60));
@@ -348,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn hashers_have_half_of_the_cores_and_a_quarter_of_the_memory() {
+    fn hashers_use_half_of_the_cores_and_at_most_a_quarter_of_the_memory() {
         const MIB: u64 = 1024 * 1024;
         assert_eq!(hashers_for(8, None), 4);
         assert_eq!(hashers_for(8, Some(1024 * MIB)), 4);
@@ -359,13 +378,13 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_setting_is_named() {
-        let wrong = read(&[
+    fn every_invalid_setting_is_named() {
+        let error = read(&[
             ("FINGERPRINT_KEY", "short"),
             ("KAFKA_GROUP_PROTOCOL", "carrier-pigeon"),
             ("GATEWAY_BOOTSTRAP_ADMIN_EMAIL", "admin@example.org"),
         ]);
-        let names: Vec<_> = wrong.expect_err("three are wrong").names().collect();
+        let names: Vec<_> = error.expect_err("three settings are invalid").names().collect();
         assert_eq!(
             names,
             [
@@ -377,15 +396,15 @@ mod tests {
     }
 
     #[test]
-    fn the_first_admin_needs_a_good_password_too() {
+    fn the_password_of_the_first_admin_must_satisfy_the_rules() {
         let admin = |password| {
             read(&[
                 ("GATEWAY_BOOTSTRAP_ADMIN_EMAIL", "admin@example.org"),
                 ("GATEWAY_BOOTSTRAP_ADMIN_PASSWORD", password),
             ])
         };
-        let wrong = admin("password1234").expect_err("too common");
-        assert_eq!(wrong.names().collect::<Vec<_>>(), ["GATEWAY_BOOTSTRAP_ADMIN_PASSWORD"]);
+        let error = admin("password1234").expect_err("the password is too common");
+        assert_eq!(error.names().collect::<Vec<_>>(), ["GATEWAY_BOOTSTRAP_ADMIN_PASSWORD"]);
         assert!(admin("correct horse battery").expect("valid").bootstrap_admin.is_some());
     }
 

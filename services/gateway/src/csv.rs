@@ -1,30 +1,41 @@
 //! Comma-separated values (RFC 4180), for spreadsheets.
 
-/// The media type, with a header line.
+use std::borrow::Cow;
+
+use ::csv::{QuoteStyle, Terminator, WriterBuilder};
+
+/// The media type of a text with a header line.
 pub const CONTENT_TYPE: &str = "text/csv; charset=utf-8; header=present";
 
-/// Appends one line. Every field is put into quotation marks.
+/// Initial size of the buffer of a line, in bytes.
+const LINE_CAPACITY: usize = 512;
+
+/// Appends one line. Every field is quoted.
 ///
-/// A spreadsheet runs a field that begins like a formula, and people choose their own names: such a field gets an
-/// apostrophe in front, which a spreadsheet reads as "this is text" (OWASP, CSV injection).
+/// A field that a spreadsheet would run as a formula gets an apostrophe in front, which marks it as text, because people
+/// choose their own names (OWASP, CSV injection).
 pub fn line<'a>(text: &mut String, fields: impl IntoIterator<Item = &'a str>) {
-    for (index, field) in fields.into_iter().enumerate() {
-        text.push_str(if index == 0 { "\"" } else { ",\"" });
-        if looks_like_a_formula(field) {
-            text.push('\'');
-        }
-        for char in field.chars() {
-            match char {
-                '"' => text.push_str("\"\""),
-                char => text.push(char),
-            }
-        }
-        text.push('"');
-    }
-    text.push_str("\r\n");
+    let mut writer = WriterBuilder::new()
+        .quote_style(QuoteStyle::Always)
+        .terminator(Terminator::CRLF)
+        .buffer_capacity(LINE_CAPACITY)
+        .from_writer(Vec::with_capacity(LINE_CAPACITY));
+    writer
+        .write_record(fields.into_iter().map(without_formula))
+        .expect("writing to memory does not fail");
+    let line = writer.into_inner().expect("writing to memory does not fail");
+    text.push_str(std::str::from_utf8(&line).expect("the fields are UTF-8"));
 }
 
-/// Also in full width, and behind white space: some programs take that away.
+fn without_formula(field: &str) -> Cow<'_, [u8]> {
+    if looks_like_a_formula(field) {
+        Cow::Owned(format!("'{field}").into_bytes())
+    } else {
+        Cow::Borrowed(field.as_bytes())
+    }
+}
+
+/// Returns `true` if the field begins like a formula, also in full width and after white space, which some programs strip.
 fn looks_like_a_formula(field: &str) -> bool {
     let begins_formula = |char| matches!(char, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠');
     field.starts_with(['\t', '\r', '\n']) || field.trim_start().starts_with(begins_formula)
@@ -41,13 +52,13 @@ mod tests {
     }
 
     #[test]
-    fn marks_commas_and_line_breaks_stay_in_their_field() {
+    fn quotation_marks_commas_and_line_breaks_stay_in_their_field() {
         assert_eq!(rendered(&["a", "b,c", ""]), "\"a\",\"b,c\",\"\"\r\n");
         assert_eq!(rendered(&["say \"hi\"\r\nto all"]), "\"say \"\"hi\"\"\r\nto all\"\r\n");
     }
 
     #[test]
-    fn a_formula_is_text() {
+    fn a_formula_is_marked_as_text() {
         for formula in ["=1+1", "+1", "-1", "@SUM(A1)", " =1", "\t=1", "\u{a0}=1", "＝1", "\r=1"] {
             assert!(rendered(&[formula]).starts_with("\"'"), "{formula:?}");
         }

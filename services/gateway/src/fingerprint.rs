@@ -1,4 +1,4 @@
-//! What tells two requests with one Idempotency-Key apart.
+//! Fingerprints of requests. They show whether two requests with the same Idempotency-Key are equal.
 
 use std::sync::Arc;
 
@@ -7,8 +7,9 @@ use hmac::{Hmac, Mac};
 use serde_json::Value;
 use sha2::Sha256;
 
-/// HMAC-SHA256 of a request, under a key of the gateway's own: a body may hold a password, and a plain hash of it
-/// could be searched for. Cheap to clone.
+/// Computes the HMAC-SHA256 of requests under a secret key. Cheap to clone.
+///
+/// A plain hash would not be safe, because a body may hold a password that could be guessed from it.
 #[derive(Clone)]
 pub struct Fingerprints(Arc<Hmac<Sha256>>);
 
@@ -18,7 +19,7 @@ impl Fingerprints {
         Self(Arc::new(mac))
     }
 
-    /// Over method, path and body; bodies that mean the same JSON are the same.
+    /// Returns the fingerprint of method, path and body. Bodies with equal JSON values have the same fingerprint.
     pub fn of(&self, method: &str, path: &str, body: &Value) -> [u8; 32] {
         let mut mac = Hmac::clone(&self.0);
         for part in [method, path] {
@@ -32,7 +33,8 @@ impl Fingerprints {
     }
 }
 
-/// Keys in order, no white space. Not RFC 8785: nobody else compares these bytes.
+/// Appends a canonical text of the value: sorted member names, no white space. It does not follow RFC 8785, because only the
+/// gateway compares these bytes.
 fn canonical(value: &Value, text: &mut String) {
     match value {
         Value::Object(members) => {
@@ -72,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_members_does_not_matter_and_all_else_does() {
+    fn a_fingerprint_does_not_depend_on_the_order_of_members() {
         let fingerprints = fingerprints("one");
         let of = |text: &str| fingerprints.of("POST", "/v1/users", &serde_json::from_str(text).expect("JSON"));
         let first = of(r#"{ "a": 1, "b": { "c": [1, 2], "d": "x" } }"#);
@@ -82,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn it_depends_on_key_method_and_path() {
+    fn a_fingerprint_depends_on_key_method_and_path() {
         let body = json!({});
         let first = fingerprints("one").of("POST", "/v1/users", &body);
         assert_ne!(fingerprints("two").of("POST", "/v1/users", &body), first);

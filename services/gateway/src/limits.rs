@@ -1,4 +1,4 @@
-//! How often somebody may ask: token buckets (GCRA) in this process's memory. The edge may add its own.
+//! Rate limits: token buckets (GCRA) in the memory of this process. A proxy at the edge may enforce further limits.
 
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -15,51 +15,51 @@ use uuid::Uuid;
 
 use crate::config;
 
-/// Keys that are remembered. Whoever comes when there are more shares one bucket with all others who do.
-const REMEMBERED: usize = 100_000;
-/// How often buckets that are full again are forgotten.
-const FORGET_EVERY: Duration = Duration::from_secs(30);
-/// Of every limit, in seconds.
+/// Maximum number of keys that have their own bucket. All further keys share one bucket.
+const MAX_KEYS: usize = 100_000;
+/// Interval at which full buckets are removed.
+const CLEAN_UP_INTERVAL: Duration = Duration::from_secs(30);
+/// Length of the window of every limit, in seconds.
 const WINDOW: u64 = 60;
 
-/// Every limit there is.
+/// All rate limits.
 pub struct Limits {
-    /// Requests that nobody is signed in for, by address.
+    /// Anonymous requests, by address.
     pub anonymous: Limit<IpAddr>,
     /// Writes, by user.
     pub writes: Limit<Uuid>,
-    /// Check-ins, by user: there is a queue at the door.
+    /// Check-ins, by user. Their limit is separate, because one user may check many people in within a short time.
     pub check_ins: Limit<Uuid>,
-    /// Sign-ins, sign-ups and the like, by address: each costs a password's hash.
+    /// Sign-ins, sign-ups and similar requests, by address. They are limited because each hashes a password.
     pub sign_ins: Limit<IpAddr>,
     account: Limit<[u8; 32]>,
 }
 
-/// One limit: so many a minute for each key.
+/// A limit: a number of requests per minute for each key.
 pub struct Limit<K: Hash + Eq + Clone> {
     name: &'static str,
     quota: u32,
-    /// `None`: there is no limit.
+    /// `None` if the number of requests is not limited.
     buckets: Option<Buckets<K>>,
 }
 
-/// `None` is the key of all who find no room.
+/// The key `None` stands for all keys that have no bucket of their own.
 type Buckets<K> = RateLimiter<Option<K>, HashMapStateStore<Option<K>>, DefaultClock, StateInformationMiddleware>;
 
-/// How somebody stands with one limit (draft-ietf-httpapi-ratelimit-headers).
+/// The state of one limit for one key (draft-ietf-httpapi-ratelimit-headers).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct LimitStatus {
     pub name: &'static str,
     pub quota: u32,
     pub remaining: u32,
-    /// Seconds until the quota is whole again; of who is over it, until there is room for one.
+    /// Seconds until the full quota is available again or, if the limit is exceeded, until one request is allowed.
     pub reset: u64,
 }
 
-/// Somebody asks too often.
+/// The limit was exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the limit {} is reached", .0.name)]
-pub struct TooMany(pub Standing);
+#[error("the rate limit {} is exceeded", .0.name)]
+pub struct TooMany(pub LimitStatus);
 
 impl Limits {
     pub fn new(config: config::Limits) -> Self {
@@ -72,25 +72,28 @@ impl Limits {
         }
     }
 
-    /// Attempts at one account, wherever they come from. `name`: what it is tried under, whether or not there is one.
+    /// Counts one attempt at an account, from any address. `name` identifies the account, whether or not it exists.
+    ///
+    /// # Errors
+    /// Returns [`TooMany`] if the limit is exceeded.
     pub fn account(&self, name: &str) -> Result<(), TooMany> {
-        // Remembered as a hash: names that people type are theirs.
+        // Only a hash is kept, because the name is personal data.
         self.account.take(Sha256::digest(name.to_lowercase()).into()).map(drop)
     }
 
-    /// Forgets who has not asked for a while, until `stop`.
+    /// Removes full buckets at an interval, until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
-        let mut ticks = tokio::time::interval(FORGET_EVERY);
+        let mut ticks = tokio::time::interval(CLEAN_UP_INTERVAL);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            self.anonymous.forget();
-            self.writes.forget();
-            self.check_ins.forget();
-            self.sign_ins.forget();
-            self.account.forget();
+            self.anonymous.remove_full_buckets();
+            self.writes.remove_full_buckets();
+            self.check_ins.remove_full_buckets();
+            self.sign_ins.remove_full_buckets();
+            self.account.remove_full_buckets();
         }
     }
 }
@@ -107,28 +110,31 @@ impl<K: Hash + Eq + Clone> Limit<K> {
         }
     }
 
-    /// Counts one request. `None`: there is no limit.
-    pub fn take(&self, key: K) -> Result<Option<Standing>, TooMany> {
+    /// Counts one request. Returns the state of the limit, or `None` if the number of requests is not limited.
+    ///
+    /// # Errors
+    /// Returns [`TooMany`] if the limit is exceeded.
+    pub fn take(&self, key: K) -> Result<Option<LimitStatus>, TooMany> {
         let Some(buckets) = &self.buckets else {
             return Ok(None);
         };
-        let key = (buckets.len() < REMEMBERED).then_some(key);
+        let key = (buckets.len() < MAX_KEYS).then_some(key);
         match buckets.check_key(&key) {
             Ok(state) => {
                 let remaining = state.remaining_burst_capacity();
                 let used = u64::from(self.quota.saturating_sub(remaining));
                 let reset = (used * WINDOW).div_ceil(u64::from(self.quota));
-                Ok(Some(self.standing(remaining, reset)))
+                Ok(Some(self.status(remaining, reset)))
             }
             Err(until) => {
                 let wait = until.wait_time_from(DefaultClock::default().now());
-                Err(TooMany(self.standing(0, wait.as_secs() + 1)))
+                Err(TooMany(self.status(0, wait.as_secs() + 1)))
             }
         }
     }
 
-    fn standing(&self, remaining: u32, reset: u64) -> Standing {
-        Standing {
+    fn status(&self, remaining: u32, reset: u64) -> LimitStatus {
+        LimitStatus {
             name: self.name,
             quota: self.quota,
             remaining,
@@ -136,7 +142,7 @@ impl<K: Hash + Eq + Clone> Limit<K> {
         }
     }
 
-    fn forget(&self) {
+    fn remove_full_buckets(&self) {
         if let Some(buckets) = &self.buckets {
             buckets.retain_recent();
             buckets.shrink_to_fit();
@@ -144,13 +150,13 @@ impl<K: Hash + Eq + Clone> Limit<K> {
     }
 }
 
-impl Standing {
-    /// An item of `RateLimit-Policy`.
+impl LimitStatus {
+    /// Returns the item of the header `RateLimit-Policy`.
     pub fn policy(&self) -> String {
         format!("\"{}\";q={};w={WINDOW}", self.name, self.quota)
     }
 
-    /// An item of `RateLimit`.
+    /// Returns the item of the header `RateLimit`.
     pub fn state(&self) -> String {
         format!("\"{}\";r={};t={}", self.name, self.remaining, self.reset)
     }
@@ -161,26 +167,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_key_has_its_own_and_says_how_it_stands() {
+    fn each_key_has_its_own_quota_and_reports_its_state() {
         let limit = Limit::new("writes", 2);
-        let first = limit.take(1).expect("there is room").expect("there is a limit");
+        let first = limit
+            .take(1)
+            .expect("the limit is not reached")
+            .expect("the number is limited");
         assert_eq!(first.policy(), "\"writes\";q=2;w=60");
         assert_eq!(first.state(), "\"writes\";r=1;t=30");
         assert!(limit.take(1).is_ok());
-        let TooMany(over) = limit.take(1).expect_err("two a minute");
+        let TooMany(over) = limit.take(1).expect_err("the limit is two per minute");
         assert_eq!(over.remaining, 0);
         assert!((29..=31).contains(&over.reset), "{over:?}");
         assert!(limit.take(2).is_ok());
     }
 
     #[test]
-    fn zero_is_no_limit() {
+    fn a_limit_of_zero_allows_any_number_of_requests() {
         let limit = Limit::new("writes", 0);
         assert!((0..1_000).all(|_| limit.take(1) == Ok(None)));
     }
 
     #[test]
-    fn an_account_is_one_whatever_its_case() {
+    fn an_account_name_is_limited_without_regard_to_case() {
         let config = config::Limits {
             account: 1,
             ..config::Limits::default()
@@ -191,16 +200,16 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_and_strangers_share_what_is_left() {
+    fn further_keys_share_one_bucket_when_the_maximum_is_reached() {
         let limit = Limit::new("anonymous", 1_000);
-        for key in 0..=REMEMBERED + 10 {
-            limit.take(key).expect("there is room");
+        for key in 0..=MAX_KEYS + 10 {
+            limit.take(key).expect("the limit is not reached");
         }
         assert!(
             limit
                 .buckets
                 .as_ref()
-                .is_some_and(|buckets| buckets.len() <= REMEMBERED + 1)
+                .is_some_and(|buckets| buckets.len() <= MAX_KEYS + 1)
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Links that are mailed: to show that an address is somebody's, and to set a new password.
+//! Mailed links, which verify an e-mail address or set a new password.
 
 use std::time::Duration;
 
@@ -10,21 +10,21 @@ use uuid::Uuid;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// A new link. It is good once its nonce is stored.
+/// Creates a link. The link is valid once its nonce is stored.
 pub fn link(purpose: Purpose, user_id: Uuid) -> Link {
-    let good_for = match purpose {
+    let lifetime = match purpose {
         Purpose::VerifyEmail => DAY,
         Purpose::ResetPassword => HOUR,
     };
     Link {
         user_id,
-        // Unguessable: a UUIDv7 tells its time.
+        // Random, because a UUIDv7 holds its time and is easier to guess.
         nonce: Uuid::from_bytes(rand::random()),
-        expires_at: Timestamp::now() + good_for,
+        expires_at: Timestamp::now() + lifetime,
     }
 }
 
-/// Has it mailed to the address that the user has then.
+/// Returns the command that mails the link to the address that the user has when the command is processed.
 pub fn mail(purpose: Purpose, link: &Link) -> Outgoing<NotificationCommand> {
     let Link {
         user_id,

@@ -2,8 +2,8 @@ use std::process::ExitCode;
 
 use gateway::Config;
 
-/// Settings, telemetry, admin port, signals, drain and exit codes are the chassis's; what a gateway starts, in which
-/// order, is `gateway::start`.
+/// The chassis handles settings, telemetry, the admin port, signals, the drain and exit codes. `gateway::start` contains
+/// what a gateway starts, and in which order.
 fn main() -> ExitCode {
     chassis::main(
         "gateway",

@@ -1,8 +1,9 @@
-//! How the gateway answers a write: it is made durable together with its command, another service decides, and the
-//! request waits a little for what becomes of it.
+//! Operations: the gateway stores each write together with its command, another service decides the command, and the
+//! request waits for a short time for the outcome.
 //!
-//! Nothing in memory is needed for the outcome. Who waits is woken by the reply in this process, or else finds it by
-//! a look at the store; who does not wait, or whose process dies, finds it under `/v1/operations/{id}`.
+//! The outcome never depends on memory. A waiting request is notified when this process handles the reply; otherwise it
+//! finds the outcome by polling the store. A client that does not wait, or whose gateway process dies, reads the outcome at
+//! `/v1/operations/{id}`.
 
 mod intent;
 mod waiting;
@@ -22,21 +23,21 @@ use uuid::Uuid;
 
 use crate::config;
 use crate::error::Error;
-use crate::store::operations::{self as store, Idempotency, New, Operation, Status};
+use crate::store::operations::{self as store, Idempotency, NewOperation, Operation, Status};
 use crate::store::{links, sessions};
 
 pub use intent::Intent;
-pub use waiting::Wakes;
+pub use waiting::OperationNotifier;
 use waiting::{Poller, Waiting};
 use writer::{Writer, Written};
 
-/// How often old operations, sessions and links are looked for.
+/// Interval at which old operations, sessions and links are deleted.
 const CLEAN_UP_EVERY: Duration = Duration::from_secs(10 * 60);
 
-/// On whose behalf the gateway says what nobody signed in for.
+/// The actor of messages that the gateway publishes without a signed-in user.
 pub const GATEWAY: Actor = Actor::service("gateway");
 
-/// Begins operations and waits for their outcomes. Cheap to clone.
+/// Starts operations and waits for their outcomes. Cheap to clone.
 #[derive(Clone)]
 pub struct Operations {
     inner: Arc<Inner>,
@@ -47,11 +48,11 @@ struct Inner {
     publisher: Publisher<Postgres>,
     writer: writer::Handle,
     waiting: Waiting,
-    /// From then on nobody waits: the process drains.
+    /// Cancelled when the process drains. Requests then stop waiting for their outcomes.
     drain: CancellationToken,
 }
 
-/// What operations need to have running.
+/// The background tasks that operations need.
 pub struct Tasks {
     writer: Writer,
     poller: Poller,
@@ -84,16 +85,23 @@ impl Operations {
         (Self { inner: Arc::new(inner) }, tasks)
     }
 
-    /// For the handlers of replies and domain events.
-    pub fn wakes(&self) -> Wakes {
-        self.inner.waiting.wakes()
+    /// Returns the notifier for the handlers of replies and domain events.
+    pub fn notifier(&self) -> OperationNotifier {
+        self.inner.waiting.notifier()
     }
 
     pub fn publisher(&self) -> &Publisher<Postgres> {
         &self.inner.publisher
     }
 
-    /// Makes the intent durable, and waits for what becomes of it. What is answered may still be pending.
+    /// Stores the intent together with its command, and waits for the outcome.
+    ///
+    /// The returned operation is pending if the outcome did not arrive in time.
+    ///
+    /// # Errors
+    /// Returns [`Error::KeyReused`] if the Idempotency-Key belongs to a different request, [`Error::StillHeld`] if the
+    /// first request with this key still waits, [`Error::Busy`] if the queue of the writer is full, and [`Error::Store`]
+    /// if the store failed.
     pub async fn perform<M: Message>(&self, intent: Intent<M>) -> Result<Operation, Error> {
         let begun = Instant::now();
         let id = intent.id;
@@ -104,7 +112,7 @@ impl Operations {
             .expected_version(intent.expected_version)
             .reply_to(self.inner.publisher.topic_name(&topics::GATEWAY_REPLIES));
         let message = self.inner.publisher.frame(&cause, command)?;
-        let new = New {
+        let new = NewOperation {
             id,
             kind: intent.kind,
             principal,
@@ -114,8 +122,8 @@ impl Operations {
             password_hash: intent.password_hash,
         };
         let pending = pending(&new);
-        // Before it is written: the reply may be faster than this request.
-        let waiter = (!intent.wait.is_zero()).then(|| self.inner.waiting.enter(id));
+        // The waiter is registered before the operation is written, because the reply may arrive before the write returns.
+        let waiter = (!intent.wait.is_zero()).then(|| self.inner.waiting.register(id));
         let hold = self.hold(&new);
         match self.inner.writer.write(new, message).await? {
             Written::New => {}
@@ -134,28 +142,35 @@ impl Operations {
         };
         let operation = match settled {
             Some(operation) => operation,
-            // Once more: what waits for a tick of the poller may be there by now.
-            None => self.look_again(id).await.unwrap_or(pending),
+            // The outcome may have arrived since the last query of the poller.
+            None => self.read_again(id).await.unwrap_or(pending),
         };
-        // One that is still pending is let go in the store too: the same request again is answered, not refused.
+        // The hold of a pending operation ends in the store as well, so that a repeated request is not refused.
         if operation.status != Status::Pending {
             hold.release();
         }
         Ok(operation)
     }
 
-    async fn look_again(&self, id: Uuid) -> Option<Operation> {
+    async fn read_again(&self, id: Uuid) -> Option<Operation> {
         match store::find(&self.inner.pool, id).await {
             Ok(found) => found,
             Err(error) => {
-                // It is durable: that it can't be seen is no reason to say that it failed.
-                tracing::warn!(%error, operation = %id, "the outcome can't be looked up; answering that it is pending");
+                // The operation is durable. A failed read must not be reported as a failed operation.
+                tracing::warn!(
+                    %error,
+                    operation = %id,
+                    "cannot read the outcome of operation {id}; it is returned as pending: {error}"
+                );
                 None
             }
         }
     }
 
-    /// What a request that repeats an Idempotency-Key is answered, where the first one is known already.
+    /// Returns the operation that an earlier request with this Idempotency-Key started, or `None` if there was none.
+    ///
+    /// # Errors
+    /// See [`repetition`].
     pub async fn find_repeated(&self, idempotency: &Idempotency) -> Result<Option<Operation>, Error> {
         store::find_repeated(&self.inner.pool, idempotency)
             .await?
@@ -165,18 +180,22 @@ impl Operations {
 
     async fn repeated(&self, idempotency: &Idempotency) -> Result<Operation, Error> {
         let found = self.find_repeated(idempotency).await?;
-        // Forgotten between the two statements: its 24 hours were over.
+        // The key expired between the two statements.
         found.ok_or(Error::Busy)
     }
 
-    fn hold(&self, new: &New) -> Hold {
+    fn hold(&self, new: &NewOperation) -> Hold {
         Hold {
             held: new.idempotency.is_some().then(|| (self.inner.pool.clone(), new.id)),
         }
     }
 }
 
-/// The present outcome, for a request that asks the same again.
+/// Returns the current outcome of the operation, for a request that repeats its Idempotency-Key.
+///
+/// # Errors
+/// Returns [`Error::KeyReused`] if the request differs from the first one, and [`Error::StillHeld`] while the first one
+/// waits for its outcome.
 pub fn repetition(operation: Operation, idempotency: &Idempotency) -> Result<Operation, Error> {
     if operation.fingerprint.as_deref() != Some(&idempotency.fingerprint) {
         return Err(Error::KeyReused {
@@ -191,7 +210,7 @@ pub fn repetition(operation: Operation, idempotency: &Idempotency) -> Result<Ope
     Ok(operation)
 }
 
-fn pending(new: &New) -> Operation {
+fn pending(new: &NewOperation) -> Operation {
     Operation {
         id: new.id,
         kind: new.kind,
@@ -207,8 +226,10 @@ fn pending(new: &New) -> Operation {
     }
 }
 
-/// A request with an Idempotency-Key that is being answered. Where its client goes away, it is dropped, and then a
-/// repetition must not be told that the first one is still there.
+/// A request with an Idempotency-Key that waits for its outcome.
+///
+/// If the client disconnects, the request is dropped. Dropping the hold then ends it in the store, so that a repeated
+/// request is not refused on behalf of a request that no longer exists.
 struct Hold {
     held: Option<(PgPool, Uuid)>,
 }
@@ -223,8 +244,12 @@ impl Drop for Hold {
     fn drop(&mut self) {
         if let Some((pool, id)) = self.held.take() {
             tokio::spawn(async move {
-                if let Err(error) = store::let_go(&pool, id).await {
-                    tracing::debug!(%error, operation = %id, "it is taken for held until its wait is over");
+                if let Err(error) = store::release_hold(&pool, id).await {
+                    tracing::debug!(
+                        %error,
+                        operation = %id,
+                        "cannot release the hold of operation {id}; it ends with the request's wait: {error}"
+                    );
                 }
             });
         }
@@ -232,7 +257,7 @@ impl Drop for Hold {
 }
 
 impl Tasks {
-    /// Runs until `stop`. What was handed in before is written.
+    /// Runs until `stop`. Operations that are in the queue at that time are still written.
     pub async fn run(self, stop: CancellationToken) {
         tokio::join!(
             self.writer.run(stop.clone()),
@@ -256,7 +281,10 @@ async fn clean_up(pool: PgPool, retention: config::Retention, stop: Cancellation
             links::clean_up(&pool).await
         };
         if let Err(error) = cleaned.await {
-            tracing::warn!(%error, "what is old was not cleaned up; it is tried again in ten minutes");
+            tracing::warn!(
+                %error,
+                "cannot delete old operations, sessions and links; the next attempt is in ten minutes: {error}"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What an operator asks of the gateway on `ops.commands`: admins and roles, also while nobody can sign in.
+//! The ops commands of the gateway: an operator creates admins and grants roles, even while no user can sign in.
 
 use contracts::aggregate::Rejection;
 use contracts::{CreateAdmin, CreateUser, GrantRole, OpsCommand, RoleGranted, UserCommand, topics};
@@ -7,13 +7,13 @@ use postgres::Postgres;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::consumers::failed;
+use crate::handlers::failed;
 use crate::roles::Role;
-use crate::security::fact;
-use crate::store::operations::{Kind, New, begin_in};
+use crate::security::security_fact;
+use crate::store::operations::{Kind, NewOperation, insert_pending};
 use crate::store::{accounts, users};
 
-/// Makes admins, and grants roles.
+/// Creates admins and grants roles.
 pub struct Accounts;
 
 impl OpsHandler<Postgres> for Accounts {
@@ -26,7 +26,7 @@ impl OpsHandler<Postgres> for Accounts {
     }
 }
 
-/// Signs the admin up, without a password: the user service's reply has a link mailed that sets one.
+/// Signs an admin up without a password. When the sign-up is accepted, the user is mailed a link that sets one.
 async fn create_admin(
     unit: &mut Unit<Postgres>,
     command: &Received<OpsCommand>,
@@ -34,10 +34,10 @@ async fn create_admin(
 ) -> Result<OpsOutcome, Failure> {
     let user = create.user_id;
     if accounts::is_known(unit.tx(), user).await.map_err(failed)? {
-        let rejected = Rejection::new("already-exists", "There is a user with this id.");
+        let rejected = Rejection::new("already-exists", "A user with this id already exists.");
         return Ok(OpsOutcome::Rejected(rejected));
     }
-    let operation = New {
+    let operation = NewOperation {
         id: Uuid::now_v7(),
         kind: Kind::CreateAdmin,
         principal: None,
@@ -46,7 +46,7 @@ async fn create_admin(
         held: std::time::Duration::ZERO,
         password_hash: None,
     };
-    begin_in(unit.tx(), &operation).await.map_err(failed)?;
+    insert_pending(unit.tx(), &operation).await.map_err(failed)?;
     accounts::add_pending(&mut **unit.tx(), user, None, operation.id)
         .await
         .map_err(failed)?;
@@ -60,7 +60,7 @@ async fn create_admin(
         date_of_birth: create.date_of_birth,
         time_zone: create.time_zone.clone(),
     };
-    // Its reply is the operation's.
+    // The reply to this command completes the operation.
     let mut cause = command.cause();
     cause.correlation_id = operation.id;
     let sign_up = Outgoing::<UserCommand>::new(user, sign_up)
@@ -72,20 +72,21 @@ async fn create_admin(
     ))
 }
 
+/// Grants a role, and publishes a fact if the user did not have it.
 async fn grant_role(
     unit: &mut Unit<Postgres>,
     command: &Received<OpsCommand>,
     grant: &GrantRole,
 ) -> Result<OpsOutcome, Failure> {
     let user = grant.user_id;
-    let Some(role) = Role::granted(grant.role) else {
+    let Some(role) = Role::from_contract(grant.role) else {
         return Ok(OpsOutcome::Rejected(Rejection::new(
             "role-unknown",
-            "There is no such role.",
+            "This role does not exist.",
         )));
     };
     if !users::exists(unit.tx(), user).await.map_err(failed)? {
-        let rejected = Rejection::new("user-unknown", "There is no such user.");
+        let rejected = Rejection::new("user-unknown", "This user does not exist or is deactivated.");
         return Ok(OpsOutcome::Rejected(rejected));
     }
     let granted_by = command.envelope.actor.as_ref().and_then(contracts::Actor::user);
@@ -98,7 +99,7 @@ async fn grant_role(
             role: grant.role,
             granted_by,
         };
-        unit.publish(&command.cause(), fact(Some(user), granted))?;
+        unit.publish(&command.cause(), security_fact(Some(user), granted))?;
     }
     Ok(OpsOutcome::Done(
         json!({ "user_id": user, "role": role, "granted": is_new }),

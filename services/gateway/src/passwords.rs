@@ -1,4 +1,4 @@
-//! Passwords: which are allowed, and how they are kept.
+//! Passwords: the rules for new ones, and their hashes.
 
 mod argon;
 
@@ -11,56 +11,65 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config;
 
-/// Memory that one hasher uses and keeps, in bytes.
+/// Memory that one hasher allocates and keeps, in bytes.
 pub const HASHER_BYTES: u64 = Memory::BYTES;
 
-const SHORTEST: usize = 12;
-const LONGEST: usize = 128;
+/// Minimum length of a password, in characters.
+const MIN_LENGTH: usize = 12;
+/// Maximum length of a password, in characters.
+const MAX_LENGTH: usize = 128;
 
-/// Those of the well-known lists that are long enough to be chosen, in lower case.
+/// The entries of well-known password lists that are long enough to be chosen, in lower case.
 const COMMON: &str = include_str!("passwords/common.txt");
 
-/// A password that somebody may choose. `Debug` doesn't show it.
+/// A password that satisfies the rules. `Debug` does not show it.
 #[derive(Clone)]
 pub struct Password(String);
 
-/// Why a password can't be chosen.
+/// The reason why a password is not allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum PasswordFault {
     TooShort,
     TooLong,
     TooCommon,
 }
 
-/// All hashers are busy, and enough wait for them.
+/// All hashers are busy, and the queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("too many passwords wait to be hashed")]
+#[error("the queue of passwords to hash is full")]
 pub struct Overloaded;
 
-/// Hashes passwords: a few at once, a few waiting, and no more, so that a storm of sign-ups leaves the processor to
-/// the other routes. Cheap to clone.
+/// Hashes and verifies passwords. Cheap to clone.
+///
+/// The number of concurrent and of waiting passwords is limited, so that a burst of sign-ups leaves processor time to the
+/// other routes.
 #[derive(Clone)]
 pub struct Hasher(Arc<Pool>);
 
 struct Pool {
-    /// One for everybody who is inside: being hashed, or waiting.
-    places: Arc<Semaphore>,
+    /// One permit for each password that is hashed or waits.
+    admissions: Arc<Semaphore>,
+    /// One permit for each password that is hashed.
     hashers: Arc<Semaphore>,
-    /// Working memories of the hashers that are idle and have hashed before.
+    /// Working memories of idle hashers, for reuse.
     memories: Mutex<Vec<Memory>>,
-    /// Verified where there is no such user, so that the answer takes as long.
-    nobody: String,
+    /// Hash of a random password. It is verified if the user does not exist, so that the response takes as long.
+    decoy: String,
 }
 
 impl Password {
-    pub fn new(text: String) -> Result<Self, Fault> {
+    /// Checks a new password against the rules.
+    ///
+    /// # Errors
+    /// Returns the rule that the password violates.
+    pub fn new(text: String) -> Result<Self, PasswordFault> {
         let characters = text.chars().count();
-        if characters < SHORTEST {
-            Err(Fault::TooShort)
-        } else if characters > LONGEST {
-            Err(Fault::TooLong)
+        if characters < MIN_LENGTH {
+            Err(PasswordFault::TooShort)
+        } else if characters > MAX_LENGTH {
+            Err(PasswordFault::TooLong)
         } else if is_common(&text) {
-            Err(Fault::TooCommon)
+            Err(PasswordFault::TooCommon)
         } else {
             Ok(Self(text))
         }
@@ -73,6 +82,7 @@ impl fmt::Debug for Password {
     }
 }
 
+/// Returns `true` if the password is on a well-known list or repeats one character.
 fn is_common(text: &str) -> bool {
     let text = text.to_lowercase();
     let mut characters = text.chars();
@@ -80,16 +90,17 @@ fn is_common(text: &str) -> bool {
     characters.all(|character| Some(character) == first) || COMMON.lines().any(|common| common == text)
 }
 
-impl Fault {
+impl PasswordFault {
+    /// Returns a message for the user.
     pub fn message(self) -> &'static str {
         match self {
             Self::TooShort => "At least 12 characters.",
             Self::TooLong => "At most 128 characters.",
-            Self::TooCommon => "This password is on the lists that are tried first.",
+            Self::TooCommon => "This password is on a list of common passwords. Choose another one.",
         }
     }
 
-    /// As an answer says it.
+    /// Returns the error of a request's field, as the API reports it.
     pub fn of_field(self, field: &str) -> FieldError {
         let code = match self {
             Self::TooShort => "too-short",
@@ -105,28 +116,34 @@ impl Fault {
 }
 
 impl Hasher {
-    /// Hashes once, for the password of nobody.
+    /// Creates a hasher. Computes one hash, of a random password.
     pub fn new(config: config::Passwords) -> Self {
         let mut memory = Memory::new();
-        let nobody = memory.hash(&uuid::Uuid::now_v7().to_string());
+        let decoy = memory.hash(&uuid::Uuid::now_v7().to_string());
         Self(Arc::new(Pool {
-            places: Arc::new(Semaphore::new(config.hashers + config.queue)),
+            admissions: Arc::new(Semaphore::new(config.hashers + config.queue)),
             hashers: Arc::new(Semaphore::new(config.hashers)),
             memories: Mutex::new(vec![memory]),
-            nobody,
+            decoy,
         }))
     }
 
-    /// The hash to keep, in PHC string format.
+    /// Returns the hash of a password, in PHC string format.
+    ///
+    /// # Errors
+    /// Returns [`Overloaded`] if the queue is full.
     pub async fn hash(&self, password: Password) -> Result<String, Overloaded> {
         self.run(move |_, memory| memory.hash(&password.0)).await
     }
 
-    /// Whether `hash` is of this password. Without a hash it takes as long, and says no.
+    /// Returns `true` if `hash` is the hash of this password. Without a hash, it takes as long and returns `false`.
+    ///
+    /// # Errors
+    /// Returns [`Overloaded`] if the queue is full.
     pub async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, Overloaded> {
         self.run(move |pool, memory| {
             let known = hash.is_some();
-            let hash = hash.as_deref().unwrap_or(&pool.nobody);
+            let hash = hash.as_deref().unwrap_or(&pool.decoy);
             let matches = memory.verify(&password, hash).unwrap_or_else(|error| {
                 tracing::error!(%error, "a stored password hash cannot be verified: {error}");
                 false
@@ -140,19 +157,21 @@ impl Hasher {
         &self,
         work: impl FnOnce(&Pool, &mut Memory) -> T + Send + 'static,
     ) -> Result<T, Overloaded> {
-        let place = Arc::clone(&self.0.places).try_acquire_owned().map_err(|_| Overloaded)?;
+        let admission = Arc::clone(&self.0.admissions)
+            .try_acquire_owned()
+            .map_err(|_| Overloaded)?;
         let hasher = Arc::clone(&self.0.hashers)
             .acquire_owned()
             .await
             .map_err(|_| Overloaded)?;
         let pool = Arc::clone(&self.0);
-        let permits: [OwnedSemaphorePermit; 2] = [place, hasher];
+        let permits: [OwnedSemaphorePermit; 2] = [admission, hasher];
         tokio::task::spawn_blocking(move || {
             let memory = pool.memories().pop();
             let mut memory = memory.unwrap_or_else(Memory::new);
             let result = work(&pool, &mut memory);
             pool.memories().push(memory);
-            // Held to the end of the work, also where the request has gone away.
+            // The permits are held until the work ends, even if the client has disconnected.
             drop(permits);
             result
         })
@@ -180,46 +199,51 @@ mod tests {
     }
 
     #[test]
-    fn length_counts_characters_and_the_common_ones_are_refused() {
+    fn the_length_is_counted_in_characters_and_common_passwords_are_refused() {
         let fault = |text: &str| Password::new(text.to_owned()).err();
-        assert_eq!(fault("elf letters"), Some(Fault::TooShort));
+        assert_eq!(fault("elf letters"), Some(PasswordFault::TooShort));
         assert_eq!(fault("zwölf Zeiche"), None);
-        assert_eq!(fault(&"ab".repeat(65)), Some(Fault::TooLong));
-        assert_eq!(fault("Password1234"), Some(Fault::TooCommon));
-        assert_eq!(fault("aaaaaaaaaaaaaaaa"), Some(Fault::TooCommon));
+        assert_eq!(fault(&"ab".repeat(65)), Some(PasswordFault::TooLong));
+        assert_eq!(fault("Password1234"), Some(PasswordFault::TooCommon));
+        assert_eq!(fault("aaaaaaaaaaaaaaaa"), Some(PasswordFault::TooCommon));
         assert_eq!(fault("correct horse battery staple"), None);
     }
 
     #[test]
-    fn the_list_has_only_what_could_be_chosen() {
+    fn the_list_holds_only_passwords_that_satisfy_the_other_rules() {
         for common in COMMON.lines() {
-            assert!((SHORTEST..=LONGEST).contains(&common.chars().count()), "{common}");
+            assert!((MIN_LENGTH..=MAX_LENGTH).contains(&common.chars().count()), "{common}");
             assert_eq!(common, common.to_lowercase());
         }
     }
 
     #[test]
-    fn debug_output_holds_no_password() {
+    fn debug_output_does_not_show_the_password() {
         assert_eq!(format!("{:?}", password("correct horse battery")), "[hidden]");
     }
 
     #[tokio::test]
-    async fn a_hash_is_of_its_password_alone() {
+    async fn a_hash_matches_only_its_password() {
         let hasher = hasher(1, 1);
         let hash = hasher
             .hash(password("correct horse battery"))
             .await
-            .expect("there is room");
+            .expect("the queue is not full");
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        let verify = async |text: &str, hash| hasher.verify(text.to_owned(), hash).await.expect("there is room");
+        let verify = async |text: &str, hash| {
+            hasher
+                .verify(text.to_owned(), hash)
+                .await
+                .expect("the queue is not full")
+        };
         assert!(verify("correct horse battery", Some(hash.clone())).await);
         assert!(!verify("correct horse batteri", Some(hash)).await);
         assert!(!verify("correct horse battery", None).await);
-        assert!(!verify("correct horse battery", Some("no hash".to_owned())).await);
+        assert!(!verify("correct horse battery", Some("not a hash".to_owned())).await);
     }
 
     #[tokio::test]
-    async fn who_finds_no_place_is_refused_at_once() {
+    async fn a_password_is_refused_at_once_when_the_queue_is_full() {
         let hasher = hasher(1, 1);
         let hash = || hasher.hash(password("correct horse battery"));
         let (one, two, three) = tokio::join!(hash(), hash(), hash());

@@ -1,4 +1,4 @@
-//! Who asks, once that is known.
+//! The authenticated user of a request.
 
 use contracts::Actor;
 use uuid::Uuid;
@@ -6,12 +6,12 @@ use uuid::Uuid;
 use crate::roles::{Role, Roles};
 use crate::store::viewer::Viewer;
 
-/// A user who is signed in.
+/// A signed-in user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Principal {
     pub id: Uuid,
     pub roles: Roles,
-    /// The family of refresh tokens that the access token came from.
+    /// Id of the session that the access token was issued in.
     pub session: Uuid,
 }
 
@@ -20,15 +20,16 @@ impl Principal {
         self.roles.include(Role::Admin)
     }
 
-    /// On whose behalf commands are said: the services need not know of roles.
+    /// Returns the actor of the user's commands. Services distinguish only admins and users, because they do not know roles.
     pub fn actor(&self) -> Actor {
-        match self.is_admin() {
-            true => Actor::Admin(self.id),
-            false => Actor::User(self.id),
+        if self.is_admin() {
+            Actor::Admin(self.id)
+        } else {
+            Actor::User(self.id)
         }
     }
 
-    /// On whose behalf things are read.
+    /// Returns the viewer on whose behalf data is read.
     pub fn viewer(&self) -> Viewer {
         Viewer {
             user: Some(self.id),

@@ -1,5 +1,5 @@
-//! Read models made anew from their topics: by the same handlers, beside the live ones, and put in their place without
-//! anybody waiting.
+//! Rebuilds read models from their topics. The regular handlers fill a shadow read model, whose rows then replace those of
+//! the live one. Readers do not wait.
 
 mod filling;
 mod projections;
@@ -21,49 +21,50 @@ use crate::store::shadow::{self, Difference};
 use filling::Shadow;
 use projections::{BOOKKEEPING, PROJECTIONS, Projection};
 
-/// The live read model is held once the shadow was so close behind it: what is left is read in a moment.
-const CLOSE: i64 = 500;
-/// Below the time that an operation's own transaction may take: that would begin it again.
-const LONGEST: Duration = OPS_TIME_LIMIT.saturating_sub(Duration::from_secs(60));
+/// Number of records by which the shadow may be behind when the live read model is locked, so that the lock is short.
+const CATCH_UP_RECORDS: i64 = 500;
+/// Maximum duration of a rebuild. It is shorter than the time limit of the command's transaction, because the command would
+/// be processed again after that limit.
+const TIME_LIMIT: Duration = OPS_TIME_LIMIT.saturating_sub(Duration::from_secs(60));
 
-/// Where the logs and the shadows are.
+/// The servers that a rebuild connects to: the database, the schema registry and Kafka.
 #[derive(Debug, Clone)]
-pub struct Places {
+pub struct Endpoints {
     database: chassis::settings::Url,
     registry: chassis::settings::Url,
     kafka: kafka::Settings,
 }
 
-/// Does what `Replay` asks for.
+/// Handles the ops command `Replay`.
 pub struct Rebuild(pub App);
 
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("the database")]
+    #[error("the database failed")]
     Store(#[from] sqlx::Error),
     #[error(transparent)]
     Connect(#[from] postgres::Error),
     #[error(transparent)]
     Log(#[from] read::Error),
-    #[error("the shadow")]
+    #[error("cannot fill the shadow read model")]
     Shadow(#[from] filling::Error),
-    #[error("it took longer than {} minutes", LONGEST.as_secs() / 60)]
+    #[error("the rebuild exceeded its time limit of {} minutes", TIME_LIMIT.as_secs() / 60)]
     TooLong,
 }
 
-/// What came of it.
+/// The result of a rebuild.
 #[derive(Debug, Serialize)]
 struct Report {
     projection: &'static str,
-    /// That were read.
+    /// Number of records that were read.
     records: i64,
     seconds: f64,
-    /// In what the live read model differed from what its topic says. It does not any more.
+    /// The differences between the live read model and its topic before the rebuild.
     tables: Vec<Difference>,
 }
 
-impl Places {
-    pub fn of(config: &Config) -> Self {
+impl Endpoints {
+    pub fn from_config(config: &Config) -> Self {
         Self {
             database: config.database.clone(),
             registry: config.registry.clone(),
@@ -82,18 +83,24 @@ impl OpsHandler<Postgres> for Rebuild {
             .find(|projection| projection.name == replay.projection)
         else {
             let names: Vec<_> = PROJECTIONS.iter().map(|projection| projection.name).collect();
-            let detail = format!("There is {}.", names.join(", "));
+            let detail = format!(
+                "Projection {} does not exist. The projections are {}.",
+                replay.projection,
+                names.join(", ")
+            );
             return Ok(OpsOutcome::Rejected(Rejection::new("projection-unknown", detail)));
         };
         match self.run(projection).await {
             Ok(report) => Ok(OpsOutcome::Done(json!(report))),
-            // Said, not tried for ever: other operations wait behind this one, and it may be repeated.
+            // A failure is rejected instead of retried, because other ops commands wait for this one. The operator may repeat
+            // the command.
             Err(error) => {
                 let detail = error_chain(&error);
                 tracing::error!(
                     projection = projection.name,
                     error = detail,
-                    "a read model was not rebuilt"
+                    "cannot rebuild the read model {}: {detail}",
+                    projection.name
                 );
                 Ok(OpsOutcome::Rejected(Rejection::new("not-rebuilt", detail)))
             }
@@ -102,44 +109,53 @@ impl OpsHandler<Postgres> for Rebuild {
 }
 
 impl Rebuild {
-    /// Over a separate connection, because the operation's transaction already holds one of the process's pool.
+    /// Rebuilds a projection over a separate connection, because the transaction of the command holds one of the pool.
     async fn run(&self, projection: &Projection) -> Result<Report, Error> {
         let schema = format!("rebuild_{}", projection.name);
-        let database = Postgres::connect(self.0.places().database.as_str(), 1).await?;
+        let database = Postgres::connect(self.0.rebuild_endpoints().database.as_str(), 1).await?;
         let pool = database.pool();
-        let rebuilt = tokio::time::timeout(LONGEST, self.rebuild(pool, projection, &schema)).await;
+        let rebuilt = tokio::time::timeout(TIME_LIMIT, self.rebuild(pool, projection, &schema)).await;
         let rebuilt = rebuilt.unwrap_or(Err(Error::TooLong));
         if rebuilt.is_err()
             && let Err(error) = shadow::drop(pool, &schema).await
         {
-            tracing::warn!(%error, schema, "what was begun of it stays until it is tried again");
+            tracing::warn!(
+                %error,
+                schema,
+                "cannot drop the schema {schema}; it stays until the next rebuild of this projection: {error}"
+            );
         }
         pool.close().await;
         rebuilt
     }
 
-    /// Nothing that is live is touched before the last transaction.
+    /// The live tables are not changed before the last transaction.
     async fn rebuild(&self, pool: &PgPool, projection: &Projection, schema: &str) -> Result<Report, Error> {
-        let begun = Instant::now();
-        let places = self.0.places();
-        let topic = projection.topic.full_name(&places.kafka.topic_prefix);
-        tracing::info!(projection = projection.name, topic, "the read model is made anew");
-        shadow::make(pool, schema).await?;
-        let beginnings = read::beginnings(&places.kafka, &topic).await?;
+        let started = Instant::now();
+        let endpoints = self.0.rebuild_endpoints();
+        let topic = projection.topic.full_name(&endpoints.kafka.topic_prefix);
+        tracing::info!(
+            projection = projection.name,
+            topic,
+            "rebuilding the read model {} from topic {topic}",
+            projection.name
+        );
+        shadow::create(pool, schema).await?;
+        let beginnings = read::beginnings(&endpoints.kafka, &topic).await?;
         let mut shadow = Shadow::open(&self.0, projection, schema, beginnings.clone()).await?;
-        while shadow.catch_up(&shadow::positions(pool, &topic).await?).await? > CLOSE {}
+        while shadow.catch_up(&shadow::positions(pool, &topic).await?).await? > CATCH_UP_RECORDS {}
 
-        // From here on the live read model stands still, and its readers see what it held.
+        // From here on the live read model does not change. Readers see its current rows.
         let mut tx = pool.begin().await?;
-        let live = shadow::hold(&mut tx, &topic, &beginnings).await?;
+        let live = shadow::lock_positions(&mut tx, &topic, &beginnings).await?;
         shadow.catch_up(&live).await?;
         let mut tables = Vec::new();
         for table in projection.tables() {
-            tables.push(shadow::swap(&mut tx, schema, &topic, table).await?);
+            tables.push(shadow::replace_rows(&mut tx, schema, &topic, table).await?);
         }
-        // How far each key was applied goes with the rows: what is parked here may not be there, and vice versa.
+        // The sequences and the parked messages must match the rows, and those of the shadow may differ from the live ones.
         for table in BOOKKEEPING {
-            shadow::swap(&mut tx, schema, &topic, table).await?;
+            shadow::replace_rows(&mut tx, schema, &topic, table).await?;
         }
         tx.commit().await?;
         let records = shadow.close().await;
@@ -147,10 +163,16 @@ impl Rebuild {
         let report = Report {
             projection: projection.name,
             records,
-            seconds: begun.elapsed().as_secs_f64(),
+            seconds: started.elapsed().as_secs_f64(),
             tables,
         };
-        tracing::info!(projection = projection.name, records, report = %json!(report), "the read model is new");
+        tracing::info!(
+            projection = projection.name,
+            records,
+            report = %json!(report),
+            "rebuilt the read model {} from {records} records",
+            projection.name
+        );
         Ok(report)
     }
 }

@@ -1,13 +1,13 @@
-//! What a user may do beyond what everybody may.
+//! The roles of users.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::text::text;
+use crate::text::text_enum;
 
-text! {
-    /// A role. Everybody who is signed in is a member; an admin is all of them.
+text_enum! {
+    /// A role. Every signed-in user is a member. An admin has the permissions of all roles.
     #[derive(PartialOrd, Ord)]
     pub enum Role {
         Member => "member",
@@ -22,7 +22,7 @@ text! {
 pub struct Roles(u8);
 
 impl Role {
-    /// Those that an admin grants: all but the one that everybody has.
+    /// The roles that an admin can grant. Every user has the role of a member without a grant.
     pub const GRANTED: [Self; 3] = [Self::Organizer, Self::Auditor, Self::Admin];
 
     const fn bit(self) -> u8 {
@@ -36,15 +36,15 @@ impl From<Role> for contracts::security::Role {
             Role::Organizer => Self::Organizer,
             Role::Auditor => Self::Auditor,
             Role::Admin => Self::Admin,
-            // Nobody grants it.
+            // This role is never granted.
             Role::Member => Self::Unknown,
         }
     }
 }
 
 impl Role {
-    /// `None`: a role that is newer than this gateway.
-    pub const fn granted(role: contracts::security::Role) -> Option<Self> {
+    /// Returns the role, or `None` if it is newer than this gateway.
+    pub const fn from_contract(role: contracts::security::Role) -> Option<Self> {
         match role {
             contracts::security::Role::Organizer => Some(Self::Organizer),
             contracts::security::Role::Auditor => Some(Self::Auditor),
@@ -55,12 +55,12 @@ impl Role {
 }
 
 impl Roles {
-    /// Whether these roles allow what `role` may.
+    /// Returns `true` if these roles include the permissions of `role`.
     pub fn include(self, role: Role) -> bool {
         role == Role::Member || self.0 & (role.bit() | Role::Admin.bit()) != 0
     }
 
-    /// As they were granted, and `member`, in order.
+    /// Returns `member` and the granted roles, in the order of [`Role::ALL`].
     pub fn list(self) -> Vec<Role> {
         Role::ALL
             .into_iter()
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_admin_may_all_and_everybody_is_a_member() {
+    fn an_admin_has_all_permissions_and_every_user_is_a_member() {
         let may = |granted: &[Role]| {
             let roles: Roles = granted.iter().copied().collect();
             Role::ALL

@@ -1,4 +1,4 @@
-//! What is noted of sign-ins and rights, on `gateway.security`.
+//! The security log: facts about sign-ins and permissions, on the topic `gateway.security`.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,123 +14,129 @@ use uuid::Uuid;
 
 use crate::operations::GATEWAY;
 
-/// Notes that wait to be written; more are dropped, and counted in the log.
+/// Maximum number of entries that wait to be written. Further entries are dropped, and a warning is logged.
 const QUEUE: usize = 1_024;
-/// Notes in one transaction.
+/// Maximum number of entries in one transaction.
 const BATCH: usize = 256;
-/// The same is noted once in that time, so that whoever tries a thousand times a second fills no topic.
-const ONCE_IN: Duration = Duration::from_secs(60);
-/// Different notes in that time, at most.
-const DIFFERENT: usize = 4_096;
-/// While the store does not answer.
-const AGAIN_IN: Duration = Duration::from_secs(1);
+/// Period in which identical entries are recorded once, so that a thousand attempts per second do not fill the topic.
+const DEDUPLICATION_PERIOD: Duration = Duration::from_secs(60);
+/// Maximum number of different entries in one period.
+const MAX_ENTRIES: usize = 4_096;
+/// Pause after a failed write.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// What is said of a user; what is nobody's is kept under the nil id.
-pub fn fact(user: Option<Uuid>, fact: impl Into<SecurityFact>) -> Outgoing<SecurityFact> {
+/// Returns the message for a security fact about a user. A fact without a user has the nil UUID as its key.
+pub fn security_fact(user: Option<Uuid>, fact: impl Into<SecurityFact>) -> Outgoing<SecurityFact> {
     Outgoing::new(user.unwrap_or_default(), fact)
 }
 
-/// The cause of what a request says beside its operation.
-pub fn request(actor: Actor) -> Cause {
+/// Returns the cause of messages that a request publishes without an operation.
+pub fn request_cause(actor: Actor) -> Cause {
     Cause::origin(Uuid::now_v7(), Some(actor), tracing::Span::current().context())
 }
 
-/// Notes what goes with no transaction: who was denied something. Takes no time of the request. Cheap to clone.
+/// Records denials, which belong to no transaction. They are written in the background, so that a request does not wait.
+/// Cheap to clone.
 #[derive(Clone)]
-pub struct Notes {
-    queue: mpsc::Sender<Note>,
-    seen: Arc<Mutex<Seen>>,
+pub struct SecurityLog {
+    queue: mpsc::Sender<Entry>,
+    recorded: Arc<Mutex<Recorded>>,
 }
 
-struct Note {
+struct Entry {
     cause: Cause,
     fact: Outgoing<SecurityFact>,
 }
 
-/// What was noted in this minute.
-struct Seen {
+/// The entries of the current deduplication period.
+struct Recorded {
     since: Instant,
-    notes: HashSet<String>,
+    entries: HashSet<String>,
 }
 
-/// Writes notes, many in one transaction.
-pub struct NoteTaker {
-    queue: mpsc::Receiver<Note>,
+/// Publishes the entries in batches.
+pub struct SecurityLogWriter {
+    queue: mpsc::Receiver<Entry>,
     ledger: Postgres,
     publisher: Publisher<Postgres>,
 }
 
-impl Notes {
-    pub fn new(ledger: Postgres, publisher: Publisher<Postgres>) -> (Self, NoteTaker) {
+impl SecurityLog {
+    pub fn new(ledger: Postgres, publisher: Publisher<Postgres>) -> (Self, SecurityLogWriter) {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let seen = Seen {
+        let recorded = Recorded {
             since: Instant::now(),
-            notes: HashSet::new(),
+            entries: HashSet::new(),
         };
-        let notes = Self {
+        let log = Self {
             queue: sender,
-            seen: Arc::new(Mutex::new(seen)),
+            recorded: Arc::new(Mutex::new(recorded)),
         };
-        let taker = NoteTaker {
+        let writer = SecurityLogWriter {
             queue: receiver,
             ledger,
             publisher,
         };
-        (notes, taker)
+        (log, writer)
     }
 
-    /// `user`: whom it is about; `actor`: who did it, if somebody was signed in.
-    pub fn note(&self, user: Option<Uuid>, actor: Option<Actor>, denied: impl Into<SecurityFact>) {
+    /// Records that `actor`, or an anonymous client if it is `None`, was denied something concerning `user`.
+    pub fn record(&self, user: Option<Uuid>, actor: Option<Actor>, denied: impl Into<SecurityFact>) {
         let denied = denied.into();
         if !self.is_new(&denied) {
             return;
         }
-        let note = Note {
-            cause: request(actor.unwrap_or(GATEWAY)),
-            fact: fact(user, denied),
+        let entry = Entry {
+            cause: request_cause(actor.unwrap_or(GATEWAY)),
+            fact: security_fact(user, denied),
         };
-        if self.queue.try_send(note).is_err() {
-            tracing::warn!("more was denied than can be noted");
+        if self.queue.try_send(entry).is_err() {
+            tracing::warn!("an entry of the security log was dropped, because {QUEUE} entries wait to be written");
         }
     }
 
     fn is_new(&self, denied: &SecurityFact) -> bool {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.since.elapsed() >= ONCE_IN {
-            seen.since = Instant::now();
-            seen.notes.clear();
+        let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        if recorded.since.elapsed() >= DEDUPLICATION_PERIOD {
+            recorded.since = Instant::now();
+            recorded.entries.clear();
         }
-        seen.notes.len() < DIFFERENT && seen.notes.insert(format!("{denied:?}"))
+        recorded.entries.len() < MAX_ENTRIES && recorded.entries.insert(format!("{denied:?}"))
     }
 }
 
-impl NoteTaker {
-    /// Runs until `stop`. What was noted before is written.
+impl SecurityLogWriter {
+    /// Runs until `stop`. Entries that are in the queue at that time are still written.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut notes = Vec::new();
+        let mut entries = Vec::new();
         loop {
             tokio::select! {
                 biased;
-                count = self.queue.recv_many(&mut notes, BATCH) => if count == 0 { return },
+                count = self.queue.recv_many(&mut entries, BATCH) => if count == 0 { return },
                 () = stop.cancelled() => return,
             }
-            while let Err(error) = self.write(&notes).await {
-                tracing::warn!(error, "what was denied can't be noted; trying again");
+            while let Err(error) = self.write(&entries).await {
+                tracing::warn!(
+                    error,
+                    entries = entries.len(),
+                    "cannot write {} entries of the security log; retrying: {error}",
+                    entries.len()
+                );
                 tokio::select! {
-                    () = tokio::time::sleep(AGAIN_IN) => {}
+                    () = tokio::time::sleep(RETRY_DELAY) => {}
                     () = stop.cancelled() => return,
                 }
             }
-            notes.clear();
+            entries.clear();
         }
     }
 
-    async fn write(&self, notes: &[Note]) -> Result<(), String> {
+    async fn write(&self, entries: &[Entry]) -> Result<(), String> {
         let text = |error: &dyn std::error::Error| chassis::error_chain(error);
         let unit = Unit::begin(&self.ledger, &self.publisher).await;
         let mut unit = unit.map_err(|error| text(&error))?;
-        for note in notes {
-            unit.publish(&note.cause, note.fact.clone())
+        for entry in entries {
+            unit.publish(&entry.cause, entry.fact.clone())
                 .map_err(|error| text(&error))?;
         }
         unit.commit().await.map_err(|error| text(&error))

@@ -1,4 +1,4 @@
-//! The gateway's own database: SQL, in functions on a connection or a transaction.
+//! The gateway's database: SQL, in functions on a connection or a transaction.
 
 pub mod accounts;
 pub mod events;
@@ -14,3 +14,8 @@ pub mod shadow;
 pub mod signing_keys;
 pub mod users;
 pub mod viewer;
+
+/// Returns one column of many rows, for `UNNEST`.
+fn column<R, T>(rows: &[R], value: impl Fn(&R) -> T) -> Vec<T> {
+    rows.iter().map(value).collect()
+}

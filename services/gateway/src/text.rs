@@ -1,13 +1,13 @@
-//! Texts in the database: enums that are one word each, and what no column can hold.
+//! Texts in the database: enums that are stored as words, and texts without characters that Postgres cannot store.
 
 use serde_json::Value;
 
-/// The text as a column can hold it: Postgres has no NUL in a text. What other services say was not checked here.
+/// Returns the text without NUL characters, which Postgres cannot store. Texts of other services are not validated here.
 pub(crate) fn storable(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
-/// The same of every text in it.
+/// Returns the value with [`storable`] applied to every text in it.
 pub(crate) fn storable_json(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(storable(&text)),
@@ -20,8 +20,9 @@ pub(crate) fn storable_json(value: Value) -> Value {
     }
 }
 
-/// Makes an enum with its words: `as_str`, `ALL`, serde, the database's `text`, and its schema.
-macro_rules! text {
+/// Defines an enum whose variants are words: with `as_str`, `ALL`, serde, the type `text` of the database, and the OpenAPI
+/// schema.
+macro_rules! text_enum {
     ($(#[$attribute:meta])* pub enum $name:ident { $($(#[$of_variant:meta])* $variant:ident => $word:literal),+ $(,)? }) => {
         $(#[$attribute])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -39,7 +40,7 @@ macro_rules! text {
             }
         }
 
-        // By hand: the derive does not see the words behind a macro's variables.
+        // Implemented by hand, because the derive does not see the words behind the variables of the macro.
         impl utoipa::PartialSchema for $name {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
                 utoipa::openapi::ObjectBuilder::new()
@@ -75,11 +76,11 @@ macro_rules! text {
             fn decode(value: sqlx::postgres::PgValueRef<'r>) -> Result<Self, sqlx::error::BoxDynError> {
                 match <&str as sqlx::Decode<sqlx::Postgres>>::decode(value)? {
                     $($word => Ok(Self::$variant),)+
-                    other => Err(format!("{other} is no {}", stringify!($name)).into()),
+                    other => Err(format!("{other} is not a {}", stringify!($name)).into()),
                 }
             }
         }
     };
 }
 
-pub(crate) use text;
+pub(crate) use text_enum;

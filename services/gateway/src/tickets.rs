@@ -1,4 +1,4 @@
-//! Codes of tickets: what somebody with a seat shows at the door.
+//! Ticket codes, which attendees show at the check-in.
 
 use std::sync::Arc;
 
@@ -7,15 +7,17 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use uuid::Uuid;
 
-/// RFC 4648, base 32.
+/// The base 32 alphabet (RFC 4648).
 const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-/// Of the HMAC: a guess is right once in 2^80.
+/// Number of bytes of the HMAC that a code holds. A guess is right with a probability of 2^-80.
 const BYTES: usize = 10;
-/// Of a code, with 5 bits each.
+/// Number of characters of a code. Each holds 5 bits.
 pub const CHARACTERS: usize = BYTES * 8 / 5;
 
-/// A code is the beginning of an HMAC-SHA256 of the registration's id, in base 32: it is kept nowhere, and whoever
-/// does not have the key can't make one. Cheap to clone.
+/// Creates and verifies ticket codes. Cheap to clone.
+///
+/// A code is the beginning of an HMAC-SHA256 of the registration's id, in base 32. It is not stored, and it cannot be created
+/// without the key.
 #[derive(Clone)]
 pub struct Tickets(Arc<Hmac<Sha256>>);
 
@@ -25,13 +27,13 @@ impl Tickets {
         Self(Arc::new(mac))
     }
 
-    /// The code of a registration.
+    /// Returns the code of a registration.
     pub fn code(&self, registration: Uuid) -> String {
         let mac = self.mac(registration).finalize().into_bytes();
         encode(mac[..BYTES].try_into().expect("the HMAC has 32 bytes"))
     }
 
-    /// Whether this is the registration's code, in upper or lower case. Takes the same time whatever is wrong.
+    /// Returns `true` if this is the code of the registration, in upper or lower case. The comparison takes constant time.
     pub fn is_genuine(&self, registration: Uuid, code: &str) -> bool {
         decode(code).is_some_and(|bytes| self.mac(registration).verify_truncated_left(&bytes).is_ok())
     }
@@ -45,10 +47,10 @@ impl Tickets {
 
 fn encode(bytes: [u8; BYTES]) -> String {
     let bits = bytes.iter().fold(0_u128, |bits, byte| bits << 8 | u128::from(*byte));
-    let digit = |place: usize| usize::try_from(bits >> (5 * place) & 31).expect("5 bits");
+    let digit = |index: usize| usize::try_from(bits >> (5 * index) & 31).expect("5 bits");
     (0..CHARACTERS)
         .rev()
-        .map(|place| char::from(ALPHABET[digit(place)]))
+        .map(|index| char::from(ALPHABET[digit(index)]))
         .collect()
 }
 
@@ -75,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_the_base_32_of_rfc_4648() {
+    fn a_code_is_encoded_in_the_base_32_of_rfc_4648() {
         assert_eq!(encode(*b"foobarfoob"), "MZXW6YTBOJTG633C");
         assert_eq!(decode("MZXW6YTBOJTG633C"), Some(*b"foobarfoob"));
         assert_eq!(encode([0; BYTES]), "AAAAAAAAAAAAAAAA");
@@ -83,25 +85,25 @@ mod tests {
     }
 
     #[test]
-    fn a_code_is_good_for_one_registration_and_one_key() {
+    fn a_code_is_valid_for_one_registration_and_one_key() {
         let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let tickets_of_ours = tickets("one");
-        let code = tickets_of_ours.code(one);
+        let tickets_one = tickets("one");
+        let code = tickets_one.code(one);
         assert_eq!(code.len(), CHARACTERS);
-        assert!(tickets_of_ours.is_genuine(one, &code));
-        assert!(tickets_of_ours.is_genuine(one, &code.to_lowercase()));
-        assert!(!tickets_of_ours.is_genuine(two, &code));
+        assert!(tickets_one.is_genuine(one, &code));
+        assert!(tickets_one.is_genuine(one, &code.to_lowercase()));
+        assert!(!tickets_one.is_genuine(two, &code));
         assert!(!tickets("two").is_genuine(one, &code));
     }
 
     #[test]
-    fn any_other_code_is_none() {
+    fn a_code_with_one_wrong_character_or_length_is_not_valid() {
         let tickets = tickets("one");
         let id = Uuid::from_u128(1);
         let code = tickets.code(id);
-        for place in 0..CHARACTERS {
+        for index in 0..CHARACTERS {
             let mut other = code.clone().into_bytes();
-            other[place] = if other[place] == b'A' { b'B' } else { b'A' };
+            other[index] = if other[index] == b'A' { b'B' } else { b'A' };
             let other = String::from_utf8(other).expect("ASCII");
             assert!(!tickets.is_genuine(id, &other), "{other}");
         }

@@ -23,12 +23,12 @@ use crate::roles::{Role, Roles};
 use keys::KeySet;
 pub use keys::{KeyError, check};
 
-/// Clocks differ by that much.
+/// Tolerated difference between clocks, in seconds.
 const LEEWAY_SECONDS: u64 = 5;
-/// Verified tokens that are remembered. A full memory is emptied: refilling costs one verification each.
-const REMEMBERED: usize = 20_000;
-/// How often the keys in the database are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Maximum number of cached tokens. A full cache is cleared; each token is then verified once more.
+const MAX_CACHED_TOKENS: usize = 20_000;
+/// Interval at which the keys are read from the database.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Signs and verifies access tokens. Cheap to clone.
 #[derive(Clone)]
@@ -37,7 +37,7 @@ pub struct Tokens(Arc<Inner>);
 struct Inner {
     config: config::Tokens,
     keys: RwLock<Arc<KeySet>>,
-    /// By the SHA-256 of the token: verifying a signature costs more than all the rest of a read.
+    /// Verified tokens by their SHA-256. They are cached, because verifying a signature costs more than the rest of a read.
     verified: RwLock<HashMap<[u8; 32], Verified>>,
 }
 
@@ -47,15 +47,15 @@ struct Verified {
     expires: u64,
 }
 
-/// Whom a token is of, and the sign-in that it came from.
+/// The user of an access token, and the session that it was issued in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Bearer {
     pub user: Uuid,
-    /// The family of refresh tokens.
+    /// Id of the family of refresh tokens.
     pub session: Uuid,
 }
 
-/// A token that proves nothing.
+/// The reason why a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     #[error("the token has expired")]
@@ -64,7 +64,7 @@ pub enum TokenError {
     Invalid,
 }
 
-/// What is handed out at a sign-in.
+/// An access token, as it is issued at a sign-in.
 #[derive(Clone)]
 pub struct AccessToken {
     pub text: String,
@@ -84,7 +84,10 @@ struct Claims {
 }
 
 impl Tokens {
-    /// With the configured keys, else with those that the gateways share through their database.
+    /// Loads the configured keys or, if none is configured, those that the gateways share through their database.
+    ///
+    /// # Errors
+    /// Returns an error if a configured or stored key is invalid, or if the database fails.
     pub async fn load(config: &config::Tokens, pool: &PgPool) -> Result<Self, KeyError> {
         let keys = match KeySet::configured(config)? {
             Some(keys) => keys,
@@ -101,12 +104,14 @@ impl Tokens {
         }))
     }
 
-    /// Follows the keys in the database, and makes a new one when the newest is old enough. Configured ones stay.
+    /// Reads the keys from the database at an interval, until `stop`. Creates a new key when the newest one is old enough.
+    ///
+    /// Returns at once if a key is configured.
     pub async fn run(self, pool: PgPool, stop: CancellationToken) {
         if self.0.config.signing_key.is_some() {
             return;
         }
-        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        let mut ticks = tokio::time::interval(REFRESH_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -117,17 +122,17 @@ impl Tokens {
                 let error = chassis::error_chain(&error);
                 tracing::warn!(
                     error,
-                    "the keys of access tokens can't be looked up; those that are known stay"
+                    "cannot read the keys of access tokens; the current keys stay in use: {error}"
                 );
             }
         }
     }
 
-    /// One look at the keys in the database.
+    /// Reads the keys from the database once, and creates a new key if one is due.
     pub async fn renew(&self, pool: &PgPool, now: Timestamp) -> Result<(), KeyError> {
         let keys = rotation::keys(pool, &self.0.config, now).await?;
         *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
-        // What a key that is gone has signed is not believed any more.
+        // Tokens that were signed with a deleted key are no longer valid.
         self.0.verified.write().unwrap_or_else(PoisonError::into_inner).clear();
         Ok(())
     }
@@ -140,12 +145,12 @@ impl Tokens {
         self.0.config.refresh_lifetime
     }
 
-    /// The public keys, as a JWK set.
+    /// Returns the public keys as a JWK set.
     pub fn key_set(&self) -> Value {
         self.keys().jwk_set()
     }
 
-    /// A new token. The roles in it are for its reader: the gateway looks them up.
+    /// Issues a token. Its roles are information for the client; the gateway reads the roles from the store.
     pub fn issue(&self, bearer: Bearer, roles: Roles) -> AccessToken {
         let config = &self.0.config;
         let (now, lifetime_seconds) = (seconds(Timestamp::now()), config.lifetime.as_secs());
@@ -166,24 +171,25 @@ impl Tokens {
             ..Header::new(key.algorithm)
         };
         AccessToken {
-            text: jsonwebtoken::encode(&header, &claims, &key.signing).expect("the key was tried when it was made"),
+            text: jsonwebtoken::encode(&header, &claims, &key.signing)
+                .expect("the key was validated when it was loaded"),
             lifetime_seconds,
         }
     }
 
-    /// Whose token this is.
+    /// Verifies a token, and returns its user and session.
     pub fn verify(&self, token: &str) -> Result<Bearer, TokenError> {
         let digest: [u8; 32] = Sha256::digest(token).into();
-        let known = self
+        let cached = self
             .0
             .verified
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .get(&digest)
             .copied();
-        if let Some(known) = known {
-            let live = seconds(Timestamp::now()) < known.expires + LEEWAY_SECONDS;
-            return live.then_some(known.bearer).ok_or(TokenError::Expired);
+        if let Some(cached) = cached {
+            let live = seconds(Timestamp::now()) < cached.expires + LEEWAY_SECONDS;
+            return live.then_some(cached.bearer).ok_or(TokenError::Expired);
         }
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid)?;
         let keys = self.keys();
@@ -192,7 +198,7 @@ impl Tokens {
             .and_then(|kid| keys.verifying(&kid))
             .ok_or(TokenError::Invalid)?;
         let issuer = &self.0.config.issuer;
-        // Each key has one algorithm: what a token says of its own is no choice.
+        // The key determines the algorithm. The `alg` header of the token is not trusted.
         let mut validation = Validation::new(key.algorithm);
         validation.leeway = LEEWAY_SECONDS;
         validation.set_issuer(&[issuer]);
@@ -209,7 +215,7 @@ impl Tokens {
             session: claims.sid,
         };
         let mut verified = self.0.verified.write().unwrap_or_else(PoisonError::into_inner);
-        if verified.len() >= REMEMBERED {
+        if verified.len() >= MAX_CACHED_TOKENS {
             verified.clear();
         }
         let expires = claims.exp;
@@ -218,6 +224,7 @@ impl Tokens {
     }
 }
 
+/// Returns the Unix time in seconds.
 fn seconds(time: Timestamp) -> u64 {
     u64::try_from(time.as_micros() / 1_000_000).unwrap_or(0)
 }
@@ -248,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_valid_where_its_key_and_issuer_are() {
+    fn a_token_is_valid_only_for_its_key_and_issuer() {
         let token = tokens(1, "rollcall", 900).issue(ADA, Roles::default()).text;
         assert_eq!(tokens(1, "rollcall", 900).verify(&token), Ok(ADA));
         assert_eq!(tokens(1, "elsewhere", 900).verify(&token), Err(TokenError::Invalid));
@@ -277,14 +284,14 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_token_is_refused_also_when_it_was_verified_before() {
+    fn an_expired_token_is_refused_even_if_it_was_verified_before() {
         let tokens = tokens(1, "rollcall", 0);
         let token = tokens.issue(ADA, Roles::default()).text;
         assert!(tokens.verify(&token).is_ok(), "within the leeway");
-        let mut verified = tokens.0.verified.write().expect("not poisoned");
+        let mut verified = tokens.0.verified.write().unwrap_or_else(PoisonError::into_inner);
         verified
             .values_mut()
-            .for_each(|known| known.expires -= LEEWAY_SECONDS + 1);
+            .for_each(|cached| cached.expires -= LEEWAY_SECONDS + 1);
         drop(verified);
         assert_eq!(tokens.verify(&token), Err(TokenError::Expired));
     }

@@ -2,7 +2,7 @@ use std::process::ExitCode;
 
 use chassis::Process;
 use contracts::links::LinkKey;
-use messaging::{Connected, Identity, Metrics};
+use messaging::Messaging;
 use mongo::Mongo;
 use notification::config::Config;
 use notification::letter::Letters;
@@ -31,15 +31,7 @@ async fn run(config: Config, process: Process) -> anyhow::Result<()> {
     store::check(&mongo).await?;
     mongo.register_metrics(process.metrics())?;
 
-    let identity = Identity {
-        service: process.name(),
-        instance: process.instance(),
-        version: process.version(),
-    };
-    let metrics = Metrics::register(process.metrics())?;
-    let connected =
-        Connected::connect(identity, config.kafka, config.registry.as_str(), mongo.clone(), metrics).await?;
-
+    let messaging = Messaging::connect(&process, config.kafka, config.registry.as_str(), mongo.clone()).await?;
     let lanes = Lanes::default();
     let working = Working {
         senders: usize::try_from(config.senders.get())?,
@@ -47,9 +39,9 @@ async fn run(config: Config, process: Process) -> anyhow::Result<()> {
     };
     let mailer = Mailer::new(
         mongo,
-        connected.publisher().clone(),
+        messaging.publisher().clone(),
         Letters::new(config.public_url.as_str(), LinkKey::new(config.link_key.expose())),
-        // Both lanes send at once.
+        // Both lanes send at the same time.
         Smtp::new(
             config.smtp.as_str(),
             config.mail_from,
@@ -59,14 +51,11 @@ async fn run(config: Config, process: Process) -> anyhow::Result<()> {
         metrics::Metrics::register(process.metrics())?,
         working,
     );
-    let (relay, listening) = connected.listen(subscriptions(&lanes), process.health()).await?.relay();
 
-    // The relay drains last: what the consumer and the mailer committed is still published.
-    let (consumer, mails, outputs) = (process.inputs_token(), process.inputs_token(), process.outputs_token());
-    process.spawn_output("relay", async move { Ok(relay.run(outputs).await?) });
-    process.spawn_input("consumer", async move { Ok(listening.run(consumer).await?) });
+    messaging.spawn(&process, subscriptions(&lanes)).await?;
+    let stop_mailer = process.inputs_token();
     process.spawn_input("mailer", async move {
-        mailer.run(mails).await;
+        mailer.run(stop_mailer).await;
         Ok(())
     });
     Ok(())

@@ -68,7 +68,7 @@ async fn a_mail_is_sent_in_the_trace_of_its_cause() {
         .set(header::TRACE_PARENT, format!("00-{trace}-{create}-01"));
     bench.deliver_records(vec![record]).await;
     let said = eventually("it is said", Duration::from_secs(20), || async {
-        bench.said::<NotificationFact>().await.pop()
+        bench.published_with_envelopes::<NotificationFact>().await.pop()
     })
     .await;
     stop.cancel();

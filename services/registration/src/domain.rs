@@ -4,9 +4,9 @@ mod check_in;
 mod decisions;
 mod rejection;
 mod seating;
-mod terms;
 mod wanted;
 
+use contracts::aggregate::MAX_DOMAIN_EVENTS;
 use contracts::{
     Actor, Aggregate, Command, RegistrationCommand, RegistrationEvent, RosterCloseReason, SeatConfirmed,
     SeatWaitlisted, Terms, state,
@@ -19,9 +19,6 @@ pub use wanted::Wanted;
 
 /// On whose behalf a roster follows its event.
 pub const SELF: Actor = Actor::service("registration");
-
-/// What one command may lead to at most; what is left over goes on by [`ContinueClosing`](contracts::ContinueClosing).
-pub const MAX_DOMAIN_EVENTS: usize = 1_000;
 
 state! {
     /// One event's seats and waiting list, as counters and dates: its registrations are rows, seen through
@@ -67,15 +64,15 @@ impl Aggregate for Roster {
             RegistrationCommand::Register(register) => self.register(seating, command, register),
             RegistrationCommand::CancelRegistration(cancel) => self.cancel(seating, command, cancel),
             RegistrationCommand::CheckIn(check_in) => self.check_in(seating, command, check_in),
-            RegistrationCommand::ContinueClosing(_) => self.go_on(seating, command),
+            RegistrationCommand::ContinueClosing(_) => self.continue_closing(seating, command),
         }
     }
 
     fn evolve(&mut self, seating: &mut Seating, key: Uuid, event: &RegistrationEvent) {
         self.version += 1;
         match event {
-            RegistrationEvent::RosterOpened(opened) => self.open(opened.event_sequence, terms::of_opened(opened)),
-            RegistrationEvent::RosterChanged(changed) => self.open(changed.event_sequence, terms::of_changed(changed)),
+            RegistrationEvent::RosterOpened(opened) => self.open(opened.event_sequence, &opened.terms),
+            RegistrationEvent::RosterChanged(changed) => self.open(changed.event_sequence, &changed.terms),
             RegistrationEvent::RosterClosed(closed) => {
                 self.event_sequence = closed.event_sequence;
                 self.phase = match closed.reason {
@@ -89,14 +86,14 @@ impl Aggregate for Roster {
                 user_id,
             }) => {
                 self.taken += 1;
-                seating.add(self.newcomer(key, *registration_id, *user_id, Place::Seat));
+                seating.create(self.newcomer(key, *registration_id, *user_id, Place::Seat));
             }
             RegistrationEvent::SeatWaitlisted(SeatWaitlisted {
                 registration_id,
                 user_id,
             }) => {
                 self.waiting += 1;
-                seating.add(self.newcomer(key, *registration_id, *user_id, Place::Waiting));
+                seating.create(self.newcomer(key, *registration_id, *user_id, Place::Waiting));
             }
             RegistrationEvent::SeatPromoted(promoted) => {
                 self.waiting -= 1;
@@ -119,10 +116,10 @@ impl Aggregate for Roster {
 }
 
 impl Roster {
-    fn open(&mut self, event_sequence: i64, terms: Terms) {
+    fn open(&mut self, event_sequence: i64, terms: &Terms) {
         self.event_sequence = event_sequence;
         self.phase = Phase::Open;
-        self.terms = Some(terms);
+        self.terms = Some(terms.clone());
     }
 
     fn newcomer(&self, event_id: Uuid, id: Uuid, user_id: Uuid, place: Place) -> Registration {
@@ -136,9 +133,10 @@ impl Roster {
     }
 }
 
-/// Whether a command that led to so many domain events has to be followed by a `ContinueClosing`: it stopped at the
-/// limit, so that there may be more to do.
-pub fn must_go_on(command: &RegistrationCommand, domain_events: usize) -> bool {
+/// Returns `true` if a command that led to `domain_events` domain events must be followed by a `ContinueClosing`.
+///
+/// Such a command stopped at the limit, so there may be more to do.
+pub fn needs_continuation(command: &RegistrationCommand, domain_events: usize) -> bool {
     domain_events >= MAX_DOMAIN_EVENTS
         && matches!(
             command,

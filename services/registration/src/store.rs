@@ -2,10 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contracts::{
-    AttendeeCheckedIn, Command, ContinueClosing, RegistrationCancelled, RegistrationCommand, RegistrationEvent,
-    SeatConfirmed, SeatPromoted, SeatWaitlisted,
-};
+use contracts::{Command, ContinueClosing, RegistrationCommand};
 use messaging::ledger::{StoreError, StoreErrorKind};
 use messaging::{Failure, Outgoing, Unit};
 use postgres::{Decided, Postgres, Store, Tx, store_error};
@@ -13,7 +10,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use crate::domain::{Place, Registration, Roster, SELF, Seating, Wanted, must_go_on};
+use crate::domain::{Place, Registration, Roster, SELF, Seating, Wanted, needs_continuation};
 
 #[derive(Debug, Clone, Copy)]
 pub struct RosterStore;
@@ -32,111 +29,69 @@ impl Store<Roster> for RosterStore {
         Ok(seating)
     }
 
-    async fn write(&self, unit: &mut Unit<Postgres>, decisions: &mut [Decided<'_, Roster>]) -> Result<(), Failure> {
-        let mut changes = Changes::default();
+    async fn write(
+        &self,
+        unit: &mut Unit<Postgres>,
+        seating: &Seating,
+        decisions: &mut [Decided<'_, Roster>],
+    ) -> Result<(), Failure> {
         for decided in decisions.iter() {
-            for (version, event) in &decided.domain_events {
-                changes.note(decided.command.key, *version, event);
-            }
-            if must_go_on(&decided.command.body, decided.domain_events.len()) {
-                let go_on = Outgoing::<RegistrationCommand>::new(decided.command.key, ContinueClosing {}).actor(SELF);
-                unit.publish(&decided.received.cause(), go_on)?;
+            if needs_continuation(&decided.command.body, decided.domain_events.len()) {
+                let next = Outgoing::<RegistrationCommand>::new(decided.command.key, ContinueClosing {}).actor(SELF);
+                unit.publish(&decided.received.cause(), next)?;
             }
         }
-        changes.write(unit.tx()).await?;
+        // Updates come first, because a user whose registration is cancelled may have registered again.
+        update(unit.tx(), &seating.updated().collect::<Vec<_>>()).await?;
+        insert(unit.tx(), &seating.created().collect::<Vec<_>>()).await?;
         Ok(())
     }
 }
 
-/// What a batch changes, each row once, by id.
-#[derive(Default)]
-struct Changes {
-    new: BTreeMap<Uuid, Registration>,
-    moved: BTreeMap<Uuid, Place>,
+/// Writes the place of registrations that have a row.
+///
+/// # Errors
+/// Returns a `Broken` error if a registration has no row, because then the rows do not match the journal.
+async fn update(tx: &mut Tx, registrations: &[&Registration]) -> Result<(), StoreError> {
+    if registrations.is_empty() {
+        return Ok(());
+    }
+    let updated = sqlx::query(
+        "UPDATE registrations r SET place = n.place FROM UNNEST($1::uuid[], $2::text[]) AS n (id, place)
+         WHERE r.id = n.id",
+    )
+    .bind(registrations.iter().map(|row| row.id).collect::<Vec<_>>())
+    .bind(registrations.iter().map(|row| text(row.place)).collect::<Vec<_>>())
+    .execute(&mut **tx)
+    .await
+    .map_err(store_error)?;
+    if updated.rows_affected() != registrations.len() as u64 {
+        return Err(StoreError::new(
+            StoreErrorKind::Broken,
+            "a registration that changes has no row",
+        ));
+    }
+    Ok(())
 }
 
-impl Changes {
-    fn note(&mut self, event_id: Uuid, version: i64, event: &RegistrationEvent) {
-        let newcomer = |id, user_id, place| Registration {
-            id,
-            event_id,
-            user_id,
-            place,
-            position: version,
-        };
-        match event {
-            RegistrationEvent::SeatConfirmed(SeatConfirmed {
-                registration_id: id,
-                user_id,
-            }) => {
-                self.new.insert(*id, newcomer(*id, *user_id, Place::Seat));
-            }
-            RegistrationEvent::SeatWaitlisted(SeatWaitlisted {
-                registration_id: id,
-                user_id,
-            }) => {
-                self.new.insert(*id, newcomer(*id, *user_id, Place::Waiting));
-            }
-            RegistrationEvent::SeatPromoted(SeatPromoted { registration_id, .. }) => {
-                self.move_to(*registration_id, Place::Seat);
-            }
-            RegistrationEvent::AttendeeCheckedIn(AttendeeCheckedIn { registration_id, .. }) => {
-                self.move_to(*registration_id, Place::CheckedIn);
-            }
-            RegistrationEvent::RegistrationCancelled(RegistrationCancelled { registration_id, .. }) => {
-                self.move_to(*registration_id, Place::Cancelled);
-            }
-            RegistrationEvent::RosterOpened(_)
-            | RegistrationEvent::RosterChanged(_)
-            | RegistrationEvent::RosterClosed(_) => {}
-        }
+/// Inserts the rows of new registrations.
+async fn insert(tx: &mut Tx, registrations: &[&Registration]) -> Result<(), StoreError> {
+    if registrations.is_empty() {
+        return Ok(());
     }
-
-    fn move_to(&mut self, registration: Uuid, place: Place) {
-        match self.new.get_mut(&registration) {
-            Some(new) => new.place = place,
-            None => {
-                self.moved.insert(registration, place);
-            }
-        }
-    }
-
-    /// Moves first: who left may have come again.
-    async fn write(&self, tx: &mut Tx) -> Result<(), StoreError> {
-        if !self.moved.is_empty() {
-            let moved = sqlx::query(
-                "UPDATE registrations r SET place = n.place FROM UNNEST($1::uuid[], $2::text[]) AS n (id, place)
-                 WHERE r.id = n.id",
-            )
-            .bind(self.moved.keys().copied().collect::<Vec<_>>())
-            .bind(self.moved.values().copied().map(text).collect::<Vec<_>>())
-            .execute(&mut **tx)
-            .await
-            .map_err(store_error)?;
-            if moved.rows_affected() != self.moved.len() as u64 {
-                return Err(StoreError::new(
-                    StoreErrorKind::Broken,
-                    "a registration that moves has no row",
-                ));
-            }
-        }
-        if !self.new.is_empty() {
-            let new: Vec<&Registration> = self.new.values().collect();
-            sqlx::query(
-                "INSERT INTO registrations (id, event_id, user_id, place, position)
-                 SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[])",
-            )
-            .bind(new.iter().map(|row| row.id).collect::<Vec<_>>())
-            .bind(new.iter().map(|row| row.event_id).collect::<Vec<_>>())
-            .bind(new.iter().map(|row| row.user_id).collect::<Vec<_>>())
-            .bind(new.iter().map(|row| text(row.place)).collect::<Vec<_>>())
-            .bind(new.iter().map(|row| row.position).collect::<Vec<_>>())
-            .execute(&mut **tx)
-            .await
-            .map_err(store_error)?;
-        }
-        Ok(())
-    }
+    sqlx::query(
+        "INSERT INTO registrations (id, event_id, user_id, place, position)
+         SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[])",
+    )
+    .bind(registrations.iter().map(|row| row.id).collect::<Vec<_>>())
+    .bind(registrations.iter().map(|row| row.event_id).collect::<Vec<_>>())
+    .bind(registrations.iter().map(|row| row.user_id).collect::<Vec<_>>())
+    .bind(registrations.iter().map(|row| text(row.place)).collect::<Vec<_>>())
+    .bind(registrations.iter().map(|row| row.position).collect::<Vec<_>>())
+    .execute(&mut **tx)
+    .await
+    .map_err(store_error)?;
+    Ok(())
 }
 
 /// Locks the members' rows until the commit, and answers who of them has no account any more. Who registers for the

@@ -88,9 +88,21 @@ impl Database {
             }
             decisions.push(decision);
         }
+        let before = self.rows.clone();
         for (event_id, position, event) in recorded {
             self.write(event_id, position, &event);
         }
+        // The context yields exactly the rows that differ, and with the same content.
+        let is_new = |row: &&Registration| !before.contains_key(&row.id);
+        let is_changed = |row: &&Registration| before.get(&row.id).is_some_and(|before| before != *row);
+        assert!(seating.created().eq(self.rows.values().filter(is_new)));
+        assert!(
+            seating
+                .updated()
+                .filter(is_changed)
+                .eq(self.rows.values().filter(is_changed))
+        );
+        assert!(seating.updated().all(|row| before.contains_key(&row.id)));
         decisions
     }
 

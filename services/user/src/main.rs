@@ -1,7 +1,7 @@
 use std::process::ExitCode;
 
 use chassis::Process;
-use messaging::{Connected, Identity, Metrics};
+use messaging::Messaging;
 use postgres::Postgres;
 use user::config::Config;
 use user::store::UserStore;
@@ -22,19 +22,8 @@ async fn run(config: Config, process: Process) -> anyhow::Result<()> {
     ledger.check_migrations(&MIGRATIONS).await?;
     ledger.register_metrics(process.metrics())?;
 
-    let identity = Identity {
-        service: process.name(),
-        instance: process.instance(),
-        version: process.version(),
-    };
-    let metrics = Metrics::register(process.metrics())?;
-    let connected = Connected::connect(identity, config.kafka, config.registry.as_str(), ledger, metrics).await?;
+    let messaging = Messaging::connect(&process, config.kafka, config.registry.as_str(), ledger).await?;
     let store = UserStore::new(config.allowed_email_domains);
-    let (relay, listening) = connected.listen(subscriptions(store), process.health()).await?.relay();
-
-    // The relay drains last: what the consumer committed is still published.
-    let (inputs, outputs) = (process.inputs_token(), process.outputs_token());
-    process.spawn_output("relay", async move { Ok(relay.run(outputs).await?) });
-    process.spawn_input("consumer", async move { Ok(listening.run(inputs).await?) });
+    messaging.spawn(&process, subscriptions(store)).await?;
     Ok(())
 }

@@ -62,7 +62,12 @@ impl Store<User> for UserStore {
         Ok(accounts)
     }
 
-    async fn write(&self, unit: &mut Unit<Postgres>, decisions: &mut [Decided<'_, User>]) -> Result<(), Failure> {
+    async fn write(
+        &self,
+        unit: &mut Unit<Postgres>,
+        _: &Accounts,
+        decisions: &mut [Decided<'_, User>],
+    ) -> Result<(), Failure> {
         let (changed, erased) = (changed(decisions), erased(decisions));
         let mut rows = Rows::over(profiles::find(unit.tx(), &changed).await.map_err(store_error)?);
         for decided in decisions {

@@ -95,8 +95,8 @@ async fn run(asked: &[Asked], sizes: &[usize]) -> Outcome {
             Reply::CommandFailed(failed) => Err(failed.code),
         });
     }
-    let events = bench.said::<UserEvent>().await.into_iter();
-    let states = bench.said::<UserProfileState>().await.into_iter();
+    let events = bench.published_with_envelopes::<UserEvent>().await.into_iter();
+    let states = bench.published_with_envelopes::<UserProfileState>().await.into_iter();
     let rows = "SELECT p::text FROM profiles p UNION ALL SELECT n::text FROM names n ORDER BY 1";
     Outcome {
         answers,

@@ -122,7 +122,7 @@ async fn a_change_says_the_whole_profile_and_the_reply_names_it() {
         effects.any(|effect| (&*effect.topic, effect.key, effect.sequence) == profile),
         "{accepted:?}"
     );
-    let states = app.bench.said::<UserProfileState>().await;
+    let states = app.bench.published_with_envelopes::<UserProfileState>().await;
     let [state] = &states[..] else { panic!("{states:?}") };
     assert_eq!((state.envelope.key, state.envelope.sequence), (ADA, Some(2)));
     let UserProfileState::UserProfile(profile) = &state.body else {

@@ -160,7 +160,7 @@ async fn the_tombstone_is_as_new_as_the_erasure() {
     assert!(effects.contains(&("users.profiles", PERSON, 3)), "{effects:?}");
     assert!(effects.contains(&("users", PERSON, 3)), "{effects:?}");
 
-    let states = app.bench.said::<UserProfileState>().await;
+    let states = app.bench.published_with_envelopes::<UserProfileState>().await;
     let states: Vec<_> = states
         .iter()
         .map(|state| (state.envelope.sequence, &state.body))

@@ -120,7 +120,7 @@ async fn a_sign_up_makes_an_account_and_a_profile() {
 
     let created = app.bench.published::<UserEvent>().await;
     assert!(matches!(created[..], [UserEvent::UserCreated(_)]), "{created:?}");
-    let profiles = app.bench.said::<UserProfileState>().await;
+    let profiles = app.bench.published_with_envelopes::<UserProfileState>().await;
     assert_eq!(profiles.len(), 1);
     assert_eq!(
         (profiles[0].envelope.key, profiles[0].envelope.sequence),

@@ -1,4 +1,4 @@
-//! `scripts/demo`: starts all services on the stack, plays the journey, and shows what can be looked at.
+//! `scripts/demo`: starts all services on the stack, runs the journey, and prints the addresses to visit.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use rollcall::traces;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Who must be seen in the trace of a registration.
+/// Services that the trace of a registration must contain.
 const TRACED: [&str; 3] = ["gateway", "registration", "notification"];
 
 #[tokio::main]
@@ -30,57 +30,57 @@ async fn main() -> ExitCode {
 }
 
 async fn demo(exit: bool) -> Result<()> {
-    let mut asked = Asked::listen()?;
+    let mut shutdown = ShutdownSignals::listen()?;
     let servers = Servers::from_env()?;
     let folder =
         PathBuf::from(std::env::var("ROLLCALL_DEMO_DIR").context("ROLLCALL_DEMO_DIR is not set; run scripts/demo")?);
-    std::fs::create_dir_all(&folder).with_context(|| format!("{} can't be made", folder.display()))?;
-    let secrets = Secrets::kept_in(&folder.join("secrets.json"))?;
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let secrets = Secrets::load_or_create(&folder.join("secrets.json"))?;
 
     title("Starting the services");
-    let begun = Instant::now();
+    let started = Instant::now();
     let options = Options::of_the_stack(folder.join("logs"), secrets);
-    let starting = System::start(servers, options, |what| {
-        println!("  {:>7}  {what}", seconds(begun.elapsed()))
+    let starting = System::start(servers, options, |progress| {
+        println!("  {:>7}  {progress}", seconds(started.elapsed()))
     });
-    // What was started so far ends with it.
+    // The processes that were started so far end with `system`.
     let system = tokio::select! {
         started = starting => started?,
-        () = asked.received() => bail!("it was ended while it started"),
+        () = shutdown.received() => bail!("interrupted while the services started"),
     };
     let targets = write_targets(&system)?;
     write_environment(&system, &folder)?;
     let played = tokio::select! {
         played = play(&system) => played,
-        () = asked.received() => Err(anyhow!("it was ended before it was through")),
+        () = shutdown.received() => Err(anyhow!("interrupted before the journey was complete")),
     };
     if played.is_ok() {
-        where_to_look(&system, &folder);
+        print_addresses(&system, &folder);
         if !exit {
-            println!("\nCtrl-C ends the services; `scripts/stack down` ends the servers.");
-            asked.received().await;
+            println!("\nPress Ctrl-C to stop the services. `scripts/stack down` stops the servers.");
+            shutdown.received().await;
         }
     }
     println!("\nDraining: inputs first, the outbox last.");
     if let Some(targets) = targets {
-        // Prometheus would ask processes that are gone.
+        // Prometheus would scrape processes that no longer exist.
         std::fs::remove_file(targets)?;
     }
-    let wrong = system.stop().await?;
+    let failures = system.stop().await?;
     played?;
-    ensure!(wrong.is_empty(), "the drain went wrong: {}", wrong.join("; "));
-    println!("Every step checked out.");
+    ensure!(failures.is_empty(), "the drain failed: {}", failures.join("; "));
+    println!("Every step succeeded.");
     Ok(())
 }
 
-/// Ctrl-C, or the SIGTERM of whoever runs this. Either would end this process alone, and leave the services.
-struct Asked {
+/// Ctrl-C and SIGTERM. Their default action would end this process alone, and leave the services running.
+struct ShutdownSignals {
     interrupt: Signal,
     terminate: Signal,
 }
 
-impl Asked {
-    /// From here on, neither ends this process by itself.
+impl ShutdownSignals {
+    /// Installs the handlers. From now on, neither signal ends this process.
     fn listen() -> Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -98,10 +98,10 @@ impl Asked {
 
 async fn play(system: &System) -> Result<()> {
     title("The journey, through the public API");
-    let gateway = system.gateways().first().context("a system has a gateway")?.clone();
+    let gateway = system.gateways().first().context("the system has no gateway")?.clone();
     let mut journey = Journey::new(&gateway, |step| {
         let trace = step.trace_id.map(|id| format!("  trace {id}")).unwrap_or_default();
-        println!("  {:>7}  {}{trace}", seconds(step.took), step.what);
+        println!("  {:>7}  {}{trace}", seconds(step.took), step.description);
     });
     let outcome = journey.play(system).await?;
 
@@ -110,7 +110,7 @@ async fn play(system: &System) -> Result<()> {
         println!("           {:<40} {}", mail.to, mail.subject);
     }
 
-    title("The audit trail of the event");
+    title("Audit trail of the event");
     for entry in journey.audit(&outcome).await? {
         let text = |field: &str| entry[field].as_str().unwrap_or("").to_owned();
         println!("           {:<28} {:<48} {}", text("time"), text("type"), text("actor"));
@@ -123,28 +123,28 @@ async fn play(system: &System) -> Result<()> {
 
 async fn show_trace(system: &System, outcome: &Outcome) -> Result<()> {
     let Some(jaeger) = &system.servers.jaeger else {
-        println!("\nJaeger was left out, so there is no trace to show.");
+        println!("\nJaeger is not running, so the trace cannot be shown.");
         return Ok(());
     };
     title("The trace of the second registration");
     let id = outcome
         .registration_trace
         .as_deref()
-        .context("the registration's answer names its trace")?;
+        .context("the registration's response has no trace id")?;
     traces::complete(jaeger, id, &TRACED, Duration::from_secs(30)).await?;
     let trace = cli::trace::fetch(jaeger, id)
         .await?
-        .context("Jaeger had the trace a moment ago")?;
+        .context("Jaeger no longer has the trace")?;
     for line in cli::trace::render(&trace, 110).lines() {
         println!("  {line}");
     }
     Ok(())
 }
 
-/// Lag of every topic, as the processes' metrics show it; waits until it is gone.
+/// Prints the lag of every topic from the processes' metrics, after the lag has become zero.
 async fn show_lag(system: &System) -> Result<()> {
     title("Lag");
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         let mut lags: BTreeMap<(String, String), (f64, f64)> = BTreeMap::new();
         for process in system.processes() {
@@ -163,13 +163,13 @@ async fn show_lag(system: &System) -> Result<()> {
             add("rollcall_consumer_lag_messages", false);
             add("rollcall_consumer_lag_seconds", true);
         }
-        // Statuses and audit's own log keep coming; a handful is always on its way.
+        // Status messages are published all the time, so a few of them are always in flight.
         let behind: f64 = lags
             .iter()
             .filter(|((_, topic), _)| !topic.contains("ops."))
             .map(|(_, row)| row.0)
             .sum();
-        if behind < 1.0 || begun.elapsed() > Duration::from_secs(20) {
+        if behind < 1.0 || started.elapsed() > Duration::from_secs(20) {
             println!(
                 "           {:<14} {:<24} {:>9} {:>9}",
                 "service", "topic", "messages", "seconds"
@@ -177,21 +177,21 @@ async fn show_lag(system: &System) -> Result<()> {
             for ((service, topic), (messages, age)) in &lags {
                 println!("           {service:<14} {topic:<24} {messages:>9} {age:>9.1}");
             }
-            ensure!(behind < 1.0, "{behind} messages are still not applied");
+            ensure!(behind < 1.0, "{behind} messages have not been applied yet");
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
 }
 
-fn where_to_look(system: &System, folder: &Path) {
-    title("Where to look");
+fn print_addresses(system: &System, folder: &Path) {
+    title("Addresses");
     let servers = &system.servers;
     let gateway = system.gateways().first().cloned().unwrap_or_default();
     let mut text = String::new();
-    let mut row = |what: &str, address: String| {
-        // Writing to a String can't fail.
-        let _ = writeln!(text, "           {what:<12} {address}");
+    let mut row = |name: &str, address: String| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "           {name:<12} {address}");
     };
     row("API docs", format!("{gateway}/docs"));
     row(
@@ -227,12 +227,12 @@ fn where_to_look(system: &System, folder: &Path) {
     print!("{text}");
 }
 
-/// What the API tour needs to know, for a shell to read.
+/// Writes the variables of the API tour, for a shell to read.
 fn write_environment(system: &System, folder: &Path) -> Result<()> {
     let secrets = system.secrets();
     let text = format!(
         "GATEWAY='{}'\nMAILDEV='{}'\nADMIN_EMAIL='{}'\nADMIN_PASSWORD='{}'\n",
-        system.gateways().first().context("a system has a gateway")?,
+        system.gateways().first().context("the system has no gateway")?,
         system.servers.maildev,
         secrets.admin_email,
         secrets.admin_password
@@ -240,7 +240,7 @@ fn write_environment(system: &System, folder: &Path) -> Result<()> {
     write_for_owner(&folder.join("env"), &text)
 }
 
-/// Tells Prometheus where the processes are, where it runs.
+/// Writes the processes' addresses for Prometheus, if Prometheus is running.
 fn write_targets(system: &System) -> Result<Option<PathBuf>> {
     let Some(folder) = &system.servers.prometheus_targets else {
         return Ok(None);
@@ -254,7 +254,7 @@ fn write_targets(system: &System) -> Result<Option<PathBuf>> {
         .collect();
     let file = Path::new(folder).join("rollcall.json");
     std::fs::write(&file, serde_json::to_string_pretty(&targets)?)
-        .with_context(|| format!("{} can't be written", file.display()))?;
+        .with_context(|| format!("cannot write {}", file.display()))?;
     Ok(Some(file))
 }
 

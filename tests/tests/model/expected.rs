@@ -1,20 +1,20 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::places::{Place, Places};
+use crate::positions::{Position, Positions};
 use crate::steps::Step;
 
-/// What should come of it, said as simply as it can be.
+/// The expected behaviour, in its simplest form.
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     accounts: BTreeMap<u8, Account>,
     events: BTreeMap<u8, Event>,
-    lines: BTreeMap<u8, Line>,
+    rosters: BTreeMap<u8, Roster>,
     /// Event and person of each registration, by number.
     registrations: BTreeMap<usize, (u8, u8)>,
-    asked: usize,
-    /// Who has no account any more, as far as the lines have heard.
+    registration_count: usize,
+    /// Closed accounts that the rosters know of.
     closed: BTreeSet<u8>,
-    under_way: Vec<Notice>,
+    in_flight: Vec<Notice>,
 }
 
 #[derive(Debug, Default)]
@@ -43,8 +43,8 @@ enum Status {
 
 /// One event's seats and waiting list; registrations by number.
 #[derive(Debug, Default)]
-struct Line {
-    heard: i64,
+struct Roster {
+    followed_version: i64,
     status: Status,
     capacity: usize,
     waiting_list: bool,
@@ -54,13 +54,13 @@ struct Line {
 
 #[derive(Debug, Clone, Copy)]
 enum Notice {
-    Event { event: u8, says: Event },
+    Event { event: u8, change: Event },
     AccountClosed { user: u8 },
     Release { registration: usize },
 }
 
 impl Model {
-    /// Whether it is accepted.
+    /// Applies a step. Returns `true` if its command is accepted.
     pub(crate) fn take(&mut self, step: Step) -> bool {
         match step {
             Step::SignUp { user, name } => self.sign_up(user, name),
@@ -72,23 +72,23 @@ impl Model {
                 capacity,
                 waiting_list,
             } => self.draft(event, capacity, waiting_list),
-            Step::Resize { event, capacity } => self.tell(event, [Status::Draft, Status::Published], |now| Event {
+            Step::Resize { event, capacity } => self.change(event, [Status::Draft, Status::Published], |now| Event {
                 capacity,
                 ..now
             }),
-            Step::Publish { event } => self.tell(event, [Status::Draft, Status::Published], |now| Event {
+            Step::Publish { event } => self.change(event, [Status::Draft, Status::Published], |now| Event {
                 status: Status::Published,
                 ..now
             }),
-            Step::CallOff { event } => {
+            Step::Cancel { event } => {
                 let possible = [Status::Draft, Status::Published, Status::Cancelled];
-                self.tell(event, possible, |now| Event {
+                self.change(event, possible, |now| Event {
                     status: Status::Cancelled,
                     ..now
                 })
             }
-            Step::Pass { event } => {
-                self.tell(event, [Status::Published], |now| Event {
+            Step::End { event } => {
+                self.change(event, [Status::Published], |now| Event {
                     status: Status::Ended,
                     ..now
                 });
@@ -134,7 +134,7 @@ impl Model {
         if account.open {
             account.open = false;
             account.email = None;
-            self.under_way.push(Notice::AccountClosed { user });
+            self.in_flight.push(Notice::AccountClosed { user });
         }
         true
     }
@@ -158,8 +158,8 @@ impl Model {
         is_new
     }
 
-    /// Changes an event where its status is one of these, and lets the lines know unless it is a draft still.
-    fn tell(&mut self, event: u8, possible: impl AsRef<[Status]>, change: impl Fn(Event) -> Event) -> bool {
+    /// Changes an event that has one of these statuses, and notifies its roster unless the event is still a draft.
+    fn change(&mut self, event: u8, possible: impl AsRef<[Status]>, change: impl Fn(Event) -> Event) -> bool {
         let Some(now) = self.events.get_mut(&event) else {
             return false;
         };
@@ -173,25 +173,25 @@ impl Model {
                 ..then
             };
             if now.status != Status::Draft {
-                self.under_way.push(Notice::Event { event, says: *now });
+                self.in_flight.push(Notice::Event { event, change: *now });
             }
         }
         true
     }
 
     fn register(&mut self, event: u8, user: u8) -> bool {
-        let number = self.asked;
-        self.asked += 1;
-        let (line, registrations) = (self.lines.entry(event).or_default(), &self.registrations);
-        let mut active = line.seats.iter().chain(&line.waiting);
+        let number = self.registration_count;
+        self.registration_count += 1;
+        let (roster, registrations) = (self.rosters.entry(event).or_default(), &self.registrations);
+        let mut active = roster.seats.iter().chain(&roster.waiting);
         let is_in = active.any(|number| registrations[number].1 == user);
-        if line.status != Status::Published || self.closed.contains(&user) || is_in {
+        if roster.status != Status::Published || self.closed.contains(&user) || is_in {
             return false;
         }
-        if line.seats.len() + line.waiting.len() < line.capacity {
-            line.seats.insert(number);
-        } else if line.waiting_list {
-            line.waiting.push_back(number);
+        if roster.seats.len() + roster.waiting.len() < roster.capacity {
+            roster.seats.insert(number);
+        } else if roster.waiting_list {
+            roster.waiting.push_back(number);
         } else {
             return false;
         }
@@ -203,12 +203,12 @@ impl Model {
         let Some((number, event)) = self.nth_registration(nth) else {
             return false;
         };
-        let line = self.lines.entry(event).or_default();
-        // Who was there when it ended stays on record.
-        if line.status == Status::Ended && line.has(number) {
+        let roster = self.rosters.entry(event).or_default();
+        // Registrations stay on record after the end of an event.
+        if roster.status == Status::Ended && roster.has(number) {
             return false;
         }
-        line.remove(number);
+        roster.remove(number);
         true
     }
 
@@ -221,22 +221,22 @@ impl Model {
     }
 
     fn deliver(&mut self, nth: usize) -> bool {
-        let Some(nth) = nth.checked_rem(self.under_way.len()) else {
+        let Some(nth) = nth.checked_rem(self.in_flight.len()) else {
             return true;
         };
-        match self.under_way.remove(nth) {
-            Notice::Event { event, says } => self.lines.entry(event).or_default().hear(says),
+        match self.in_flight.remove(nth) {
+            Notice::Event { event, change } => self.rosters.entry(event).or_default().follow(change),
             Notice::AccountClosed { user } => {
                 self.closed.insert(user);
-                let lines = &self.lines;
+                let rosters = &self.rosters;
                 let theirs = self.registrations.iter().filter(|(_, (_, of))| *of == user);
-                let active = theirs.filter(|(number, (event, _))| lines[event].has(**number));
+                let active = theirs.filter(|(number, (event, _))| rosters[event].has(**number));
                 let release = active.map(|(number, _)| Notice::Release { registration: *number });
-                self.under_way.extend(release.collect::<Vec<_>>());
+                self.in_flight.extend(release.collect::<Vec<_>>());
             }
             Notice::Release { registration } => {
                 let (event, _) = self.registrations[&registration];
-                self.lines.entry(event).or_default().remove(registration);
+                self.rosters.entry(event).or_default().remove(registration);
             }
         }
         true
@@ -252,39 +252,41 @@ impl Model {
         published.map(|(event, it)| (*event, it.capacity)).collect()
     }
 
-    pub(crate) fn under_way(&self) -> usize {
-        self.under_way.len()
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.len()
     }
 
-    pub(crate) fn places(&self) -> Places {
-        let place = |number: &usize, event: &u8| match &self.lines[event] {
-            line if line.seats.contains(number) => Place::Seat,
-            line => match line.waiting.iter().position(|other| other == number) {
-                Some(position) => Place::Waiting(position),
-                None => Place::Gone,
+    pub(crate) fn positions(&self) -> Positions {
+        let position = |number: &usize, event: &u8| match &self.rosters[event] {
+            roster if roster.seats.contains(number) => Position::Seat,
+            roster => match roster.waiting.iter().position(|other| other == number) {
+                Some(position) => Position::Waiting(position),
+                None => Position::Ended,
             },
         };
         let registrations = self.registrations.iter();
         registrations
-            .map(|(number, (event, user))| (*number, (*event, *user, place(number, event))))
+            .map(|(number, (event, user))| (*number, (*event, *user, position(number, event))))
             .collect()
     }
 
-    /// What must be so once everything has arrived.
-    pub(crate) fn is_at_rest(&self) {
-        for (event, says) in &self.events {
-            let Some(line) = self.lines.get(event) else { continue };
-            assert_eq!(line.status, says.status, "the line follows event {event}");
-            let free = line.capacity.saturating_sub(line.seats.len());
+    /// Checks the invariants that hold after every notice was delivered.
+    pub(crate) fn check_final_state(&self) {
+        for (event, change) in &self.events {
+            let Some(roster) = self.rosters.get(event) else {
+                continue;
+            };
+            assert_eq!(roster.status, change.status, "the roster follows event {event}");
+            let free = roster.capacity.saturating_sub(roster.seats.len());
             assert!(
-                line.status != Status::Published || free == 0 || line.waiting.is_empty(),
-                "nobody waits at event {event} while there is a seat"
+                roster.status != Status::Published || free == 0 || roster.waiting.is_empty(),
+                "a seat of event {event} is free although people wait"
             );
-            for number in line.seats.iter().chain(&line.waiting) {
+            for number in roster.seats.iter().chain(&roster.waiting) {
                 let user = self.registrations[number].1;
                 assert!(
                     !self.closed.contains(&user),
-                    "user {user} has left, and so has the registration"
+                    "closed account {user} has no active registration"
                 );
             }
         }
@@ -294,20 +296,20 @@ impl Model {
     }
 }
 
-impl Line {
+impl Roster {
     fn has(&self, number: usize) -> bool {
         self.seats.contains(&number) || self.waiting.contains(&number)
     }
 
-    /// The newest wins, and nothing comes after an end.
-    fn hear(&mut self, says: Event) {
-        if says.version <= self.heard || matches!(self.status, Status::Cancelled | Status::Ended) {
+    /// Follows a change of the event. An older change is ignored, and every change after the end.
+    fn follow(&mut self, change: Event) {
+        if change.version <= self.followed_version || matches!(self.status, Status::Cancelled | Status::Ended) {
             return;
         }
-        self.heard = says.version;
-        self.status = says.status;
-        self.capacity = usize::try_from(says.capacity).unwrap_or(0);
-        self.waiting_list = says.waiting_list;
+        self.followed_version = change.version;
+        self.status = change.status;
+        self.capacity = usize::try_from(change.capacity).unwrap_or(0);
+        self.waiting_list = change.waiting_list;
         if self.status == Status::Cancelled {
             self.seats.clear();
             self.waiting.clear();

@@ -1,11 +1,11 @@
 use proptest::prelude::*;
 
-/// So few that they meet often.
+/// Small numbers, so that commands often conflict.
 const USERS: u8 = 6;
 const NAMES: u8 = 5;
 const EVENTS: u8 = 2;
 
-/// What somebody does, or what arrives. Users, names and events are numbers.
+/// A command of a user, or the delivery of a reaction. Users, names and events are numbers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Step {
     SignUp {
@@ -34,22 +34,22 @@ pub(crate) enum Step {
     Publish {
         event: u8,
     },
-    CallOff {
+    Cancel {
         event: u8,
     },
-    /// Its end has come.
-    Pass {
+    /// The event ends.
+    End {
         event: u8,
     },
     Register {
         event: u8,
         user: u8,
     },
-    /// Whoever made the nth registration, counted around, leaves.
+    /// The nth registration, modulo their number, is cancelled by its attendee.
     Leave {
         nth: usize,
     },
-    /// The nth of what is under way arrives, counted around.
+    /// The nth reaction in flight, modulo their number, is delivered.
     Deliver {
         nth: usize,
     },
@@ -66,8 +66,8 @@ pub(crate) fn any_step() -> impl Strategy<Value = Step> {
             .prop_map(|(event, capacity, waiting_list)| Step::Draft { event, capacity, waiting_list }),
         3 => (event.clone(), capacity).prop_map(|(event, capacity)| Step::Resize { event, capacity }),
         4 => event.clone().prop_map(|event| Step::Publish { event }),
-        1 => event.clone().prop_map(|event| Step::CallOff { event }),
-        1 => event.clone().prop_map(|event| Step::Pass { event }),
+        1 => event.clone().prop_map(|event| Step::Cancel { event }),
+        1 => event.clone().prop_map(|event| Step::End { event }),
         16 => (event, user).prop_map(|(event, user)| Step::Register { event, user }),
         8 => any::<prop::sample::Index>().prop_map(|nth| Step::Leave { nth: nth.index(1_000) }),
         16 => any::<prop::sample::Index>().prop_map(|nth| Step::Deliver { nth: nth.index(1_000) }),

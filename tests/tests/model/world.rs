@@ -11,12 +11,12 @@ use registration::domain::{Roster, Seating};
 use user::domain::{Accounts, User};
 use uuid::Uuid;
 
-use crate::places::{Lines, Places};
+use crate::positions::{Positions, Rosters};
 use crate::steps::Step;
 
 const ORGANIZER: Actor = Actor::User(Uuid::from_u128(1));
 
-/// The three domains. Their contexts forget nothing, so they are the stores; seats are read from what was published.
+/// The three domains. Their contexts keep everything and replace the stores; seats are derived from published events.
 #[derive(Default)]
 pub(crate) struct World {
     users: BTreeMap<Uuid, User>,
@@ -24,9 +24,9 @@ pub(crate) struct World {
     events: BTreeMap<Uuid, (Event, i64)>,
     rosters: BTreeMap<Uuid, Roster>,
     seating: Seating,
-    asked: usize,
-    lines: Lines,
-    under_way: Vec<Notice>,
+    registration_count: usize,
+    published: Rosters,
+    in_flight: Vec<Notice>,
 }
 
 enum Notice {
@@ -35,13 +35,13 @@ enum Notice {
 }
 
 impl World {
-    /// Whether it is accepted.
+    /// Applies a step. Returns `true` if its command is accepted.
     pub(crate) fn take(&mut self, step: Step) -> bool {
         match step {
-            Step::SignUp { user, name } => self.ask_user(user, sign_up(name)),
+            Step::SignUp { user, name } => self.command_user(user, sign_up(name)),
             Step::ChangeEmail { user, name } => {
                 let email = Some(email(name));
-                self.ask_user(
+                self.command_user(
                     user,
                     ChangeUser {
                         email,
@@ -51,17 +51,17 @@ impl World {
             }
             Step::CloseAccount { user } => {
                 let reason = String::new();
-                self.ask_user(user, DeactivateUser { reason })
+                self.command_user(user, DeactivateUser { reason })
             }
-            Step::Erase { user } => self.ask_user(user, EraseUser {}),
+            Step::Erase { user } => self.command_user(user, EraseUser {}),
             Step::Draft {
                 event,
                 capacity,
                 waiting_list,
-            } => self.ask_event(event, ORGANIZER, draft(capacity, waiting_list)),
+            } => self.command_event(event, ORGANIZER, draft(capacity, waiting_list)),
             Step::Resize { event, capacity } => {
                 let capacity = Some(capacity);
-                self.ask_event(
+                self.command_event(
                     event,
                     ORGANIZER,
                     ChangeEvent {
@@ -70,95 +70,95 @@ impl World {
                     },
                 )
             }
-            Step::Publish { event } => self.ask_event(event, ORGANIZER, PublishEvent {}),
-            Step::CallOff { event } => {
+            Step::Publish { event } => self.command_event(event, ORGANIZER, PublishEvent {}),
+            Step::Cancel { event } => {
                 let reason = String::new();
-                self.ask_event(event, ORGANIZER, CancelEvent { reason })
+                self.command_event(event, ORGANIZER, CancelEvent { reason })
             }
-            Step::Pass { event } => self.ask_event(event, event::domain::SELF, EndEvent {}),
+            Step::End { event } => self.command_event(event, event::domain::SELF, EndEvent {}),
             Step::Register { event, user } => {
-                let (registration_id, user_id) = (registration_id(self.asked), user_id(user));
-                self.asked += 1;
+                let (registration_id, user_id) = (registration_id(self.registration_count), user_id(user));
+                self.registration_count += 1;
                 let register = Register {
                     registration_id,
                     user_id,
                 };
-                self.ask_roster(event_id(event), Actor::User(user_id), register.into())
+                self.command_roster(event_id(event), Actor::User(user_id), register.into())
             }
             Step::Leave { nth } => self.leave(nth),
             Step::Deliver { nth } => self.deliver(nth),
         }
     }
 
-    fn ask_user(&mut self, user: u8, body: impl Into<UserCommand>) -> bool {
+    fn command_user(&mut self, user: u8, body: impl Into<UserCommand>) -> bool {
         let key = user_id(user);
         let command = command(key, Actor::User(key), body.into());
-        // The newest is what is asked for: there is one command at a time.
+        // Claims are decided at once, because only one command is executed at a time.
         let _ = self.accounts.claim(key, &command.body);
         let user = self.users.entry(key).or_default();
-        let Ok(said) = user.decide(&self.accounts, &command) else {
+        let Ok(domain_events) = user.decide(&self.accounts, &command) else {
             return false;
         };
-        for event in said {
+        for event in domain_events {
             user.evolve(&mut self.accounts, key, &event);
             if matches!(event, UserEvent::UserDeactivated(_)) {
-                self.under_way.push(Notice::AccountClosed(key));
+                self.in_flight.push(Notice::AccountClosed(key));
             }
         }
         true
     }
 
-    fn ask_event(&mut self, event: u8, actor: Actor, body: impl Into<EventCommand>) -> bool {
+    fn command_event(&mut self, event: u8, actor: Actor, body: impl Into<EventCommand>) -> bool {
         let key = event_id(event);
         let mut command = command(key, actor, body.into());
         if matches!(command.body, EventCommand::EndEvent(_)) {
             command.time = ends_at();
         }
         let (event, version) = self.events.entry(key).or_default();
-        let Ok(said) = event.decide(&(), &command) else {
+        let Ok(domain_events) = event.decide(&(), &command) else {
             return false;
         };
-        for said in said {
-            event.evolve(&mut (), key, &said);
+        for domain_event in domain_events {
+            event.evolve(&mut (), key, &domain_event);
             *version += 1;
-            if let Some(follow) = registration::consumers::follow(&said, *version) {
-                self.under_way.push(Notice::Command(key, follow.into()));
+            if let Some(follow) = registration::consumers::follow(&domain_event, *version) {
+                self.in_flight.push(Notice::Command(key, follow.into()));
             }
         }
         true
     }
 
-    fn ask_roster(&mut self, key: Uuid, actor: Actor, body: RegistrationCommand) -> bool {
+    fn command_roster(&mut self, key: Uuid, actor: Actor, body: RegistrationCommand) -> bool {
         let command = command(key, actor, body);
         let roster = self.rosters.entry(key).or_default();
-        let Ok(said) = roster.decide(&self.seating, &command) else {
+        let Ok(domain_events) = roster.decide(&self.seating, &command) else {
             return false;
         };
-        for event in said {
+        for event in domain_events {
             roster.evolve(&mut self.seating, key, &event);
-            self.lines.note(key, &event);
+            self.published.apply(key, &event);
         }
         true
     }
 
     fn leave(&mut self, nth: usize) -> bool {
-        let Some((id, event, user)) = self.lines.nth(nth) else {
+        let Some((id, event, user)) = self.published.nth(nth) else {
             return false;
         };
-        self.ask_roster(event, Actor::User(user), cancel(id, CancelReason::ByAttendee))
+        self.command_roster(event, Actor::User(user), cancel(id, CancelReason::ByAttendee))
     }
 
     fn deliver(&mut self, nth: usize) -> bool {
-        let Some(nth) = nth.checked_rem(self.under_way.len()) else {
+        let Some(nth) = nth.checked_rem(self.in_flight.len()) else {
             return true;
         };
-        match self.under_way.remove(nth) {
-            Notice::Command(key, command) => self.ask_roster(key, registration::domain::SELF, command),
+        match self.in_flight.remove(nth) {
+            Notice::Command(key, command) => self.command_roster(key, registration::domain::SELF, command),
             Notice::AccountClosed(user) => {
                 self.seating.add_deactivated(user);
-                for (id, event) in self.lines.active_of(user) {
+                for (id, event) in self.published.active_of(user) {
                     let release = cancel(id, CancelReason::UserDeactivated);
-                    self.under_way.push(Notice::Command(event, release));
+                    self.in_flight.push(Notice::Command(event, release));
                 }
                 true
             }
@@ -177,18 +177,18 @@ impl World {
             .filter(|(_, (event, _))| event.status == Status::Published);
         published
             .map(|(id, (event, _))| {
-                let details = event.details.as_ref().expect("an event says what it is");
+                let details = event.details.as_ref().expect("a published event has details");
                 (number(*id), details.capacity)
             })
             .collect()
     }
 
-    pub(crate) fn under_way(&self) -> usize {
-        self.under_way.len()
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.len()
     }
 
-    pub(crate) fn places(&self) -> Places {
-        self.lines.places()
+    pub(crate) fn positions(&self) -> Positions {
+        self.published.positions()
     }
 }
 
@@ -196,7 +196,7 @@ fn sign_up(name: u8) -> CreateUser {
     CreateUser {
         email: email(name),
         username: format!("name{name}"),
-        full_name: "Somebody".into(),
+        full_name: "A person".into(),
         date_of_birth: Date::parse("1990-12-10").expect("a valid date"),
         time_zone: "UTC".into(),
     }
@@ -257,12 +257,12 @@ fn event_id(event: u8) -> Uuid {
     Uuid::from_u128(0x200 + u128::from(event))
 }
 
-/// Of a user or an event.
+/// Returns the number of a user or an event.
 pub(crate) fn number(id: Uuid) -> u8 {
     id.as_bytes()[15]
 }
 
-/// In the order in which they are made.
-fn registration_id(asked: usize) -> Uuid {
-    Uuid::from_u128(asked as u128)
+/// Returns an id. Ids are in the order of registration.
+fn registration_id(count: usize) -> Uuid {
+    Uuid::from_u128(count as u128)
 }

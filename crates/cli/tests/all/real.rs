@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use chassis::Supervisor;
 use messaging::kafka::Settings;
-use messaging::{Connected, Identity, Metrics, Outgoing};
+use messaging::{Messaging, Outgoing};
 use serde_json::{Value, json};
 use testing::FaultyLedger;
 use testing::conformance::{Hooks, OnPostgres, Store as _, happened, order, subscriptions};
@@ -29,19 +29,10 @@ impl Running {
         let (process, hooks) = (supervisor.process().clone(), hooks.clone());
         let (stop, stopped) = oneshot::channel();
         let run = async move {
-            let identity = Identity {
-                service: process.name(),
-                instance: process.instance(),
-                version: process.version(),
-            };
             let ledger = FaultyLedger::new(store.ledger());
-            let (metrics, registry) = (Metrics::register(process.metrics())?, env("SCHEMA_REGISTRY_URL"));
-            let connected = Connected::connect(identity, settings, &registry, ledger, metrics).await?;
-            let listening = connected.listen(subscriptions(&store, &hooks), process.health());
-            let (relay, listening) = listening.await?.relay();
-            let (inputs, outputs) = (process.inputs_token(), process.outputs_token());
-            process.spawn_output("relay", async move { Ok(relay.run(outputs).await?) });
-            process.spawn_input("consumer", async move { Ok(listening.run(inputs).await?) });
+            let registry = env("SCHEMA_REGISTRY_URL");
+            let messaging = Messaging::connect(&process, settings, &registry, ledger).await?;
+            messaging.spawn(&process, subscriptions(&store, &hooks)).await?;
             Ok(())
         };
         let mut stopped = Some(stopped);
@@ -130,8 +121,8 @@ async fn what_waits_at_a_real_service_is_found_shown_released_and_sent_again() {
         "{shown:?}"
     );
 
-    hooks.mend("counter");
-    hooks.mend("event");
+    hooks.fix("counter");
+    hooks.fix("event");
     let event = event.to_string();
     let released = rollcall
         .run_beside(&["parked", "release", NAME, "events", &event])

@@ -1,48 +1,86 @@
-//! Every schema reads, and is read by, every version of it that git remembers.
+//! Every schema is fully compatible with every released version of it.
+//!
+//! `tests/baseline/<tag>.jsonl` holds the schemas of the release with that git tag, one per line and without docs. A
+//! release that changes a schema adds its own file: `NEW_BASELINE=v0.2.0 cargo test -p contracts every_schema_is`. A file
+//! is never changed after its release, because its schemas are in registries and its data is in topics.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::{fs, path::PathBuf};
 
 use apache_avro::{
     Schema,
     schema_compatibility::{Compatibility, SchemaCompatibility},
 };
 use contracts::topics;
+use serde_json::Value;
+
+/// Tag of the first release. Schemas of earlier commits were never released, so nothing has to read them.
+const FIRST_RELEASE: &str = "v0.1.0";
 
 #[test]
-fn the_schemas_are_compatible_with_all_that_git_remembers() {
-    let (mut compared, mut retired) = (0, BTreeSet::new());
-    let history = history(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."));
-    for (blob, text) in history {
-        let old = Schema::parse_str(&text).unwrap_or_else(|error| panic!("blob {blob}: {error}"));
-        let name = old.name().expect("a schema file holds a record").to_string();
-        match topics::ALL.iter().find_map(|topic| topic.record(&name)) {
-            Some(record) => {
-                let today = Schema::parse_str(record.schema).expect("valid");
-                if let Err(reason) = full(&old, &today) {
-                    panic!("{name} is not compatible with its version {blob}: {reason}");
-                }
-                compared += 1;
-            }
-            None => {
-                retired.insert(name);
+fn every_schema_is_compatible_with_all_released_versions() {
+    if let Some(tag) = std::env::var_os("NEW_BASELINE") {
+        write_baseline(tag.to_str().expect("a tag is UTF-8"));
+    }
+    let baselines = baselines();
+    assert!(
+        baselines.iter().any(|(tag, _)| tag == FIRST_RELEASE),
+        "{}/{FIRST_RELEASE}.jsonl is missing: restore it from the tag {FIRST_RELEASE}",
+        folder().display()
+    );
+    for (tag, schemas) in baselines {
+        assert!(!schemas.is_empty(), "the baseline {tag} has no schema");
+        for schema in schemas {
+            let released = Schema::parse_str(&schema).unwrap_or_else(|error| panic!("{tag}: {error}: {schema}"));
+            let name = released.name().expect("a baseline consists of records").to_string();
+            // A record that is no longer written is read by an upcaster, which keeps its own schema.
+            let Some(record) = topics::ALL.iter().find_map(|topic| topic.record(&name)) else {
+                println!("{tag}: {name} is retired");
+                continue;
+            };
+            let current = Schema::parse_str(record.schema).expect("valid");
+            if let Err(reason) = full(&released, &current) {
+                panic!("{name} is not compatible with {tag}: {reason}. Give the changed record a new name instead");
             }
         }
     }
-    println!("compared with {compared} earlier versions; names that are gone: {retired:?}");
 }
 
 #[test]
-fn an_incompatible_change_would_be_found() {
-    let record = topics::USERS.record("rollcall.users.UserDeactivated").expect("there");
-    let today = Schema::parse_str(record.schema).expect("valid");
+fn the_first_baseline_lists_records_of_every_topic() {
+    let baselines = baselines();
+    let (_, schemas) = baselines
+        .iter()
+        .find(|(tag, _)| tag == FIRST_RELEASE)
+        .expect("the baseline of the first release exists");
+    for topic in topics::ALL {
+        let namespace = format!("rollcall.{}.", topic.name.replace('-', "_"));
+        let listed = schemas.iter().any(|schema| {
+            let schema = Schema::parse_str(schema).expect("a schema");
+            schema
+                .name()
+                .is_some_and(|name| name.to_string().starts_with(&namespace))
+        });
+        assert!(listed, "{FIRST_RELEASE} has no record of {}", topic.name);
+    }
+}
+
+#[test]
+fn an_incompatible_change_is_found() {
+    let record = topics::USERS
+        .record("rollcall.users.UserDeactivated")
+        .expect("it is declared");
+    let current = Schema::parse_str(record.schema).expect("valid");
     let change = |from: &str, to: &str| {
         let text = record.schema;
         assert!(text.contains(from), "{from}");
-        full(&Schema::parse_str(&text.replacen(from, to, 1)).expect("valid"), &today)
+        full(
+            &Schema::parse_str(&text.replacen(from, to, 1)).expect("valid"),
+            &current,
+        )
     };
     let fields = r#""fields": ["#;
 
-    change(r#""doc": "Why"#, r#""doc": "The reason"#).expect("words");
+    change(r#""doc": ""#, r#""doc": "Note: "#).expect("another doc");
     change(
         fields,
         r#""fields": [{ "name": "by", "type": "string", "default": "" },"#,
@@ -51,92 +89,68 @@ fn an_incompatible_change_would_be_found() {
     change(fields, r#""fields": [{ "name": "by", "type": "string" },"#).expect_err("a field without a default");
     change(r#""reason""#, r#""cause""#).expect_err("a new name");
     change(r#""type": "string""#, r#""type": "long""#).expect_err("another type");
-    change(r#""type": "string""#, r#""type": ["null", "string"]"#).expect_err("null, which today can't read");
+    change(r#""type": "string""#, r#""type": ["null", "string"]"#).expect_err("null, which the current schema rejects");
 }
 
-/// FULL: each reads everything that the other writes.
+/// Returns `Ok` if each of the two schemas reads everything that the other writes.
 fn full(one: &Schema, other: &Schema) -> Result<(), String> {
     match SchemaCompatibility::mutual_read(one, other) {
         Ok(Compatibility::Full) => Ok(()),
-        Ok(Compatibility::Partial) => Err("some values of one can't be read by the other".to_owned()),
+        Ok(Compatibility::Partial) => Err("one of the two cannot read some values of the other".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }
 
-/// Every version of every schema file that is reachable from HEAD, by blob id: none in an archive without `.git`, a
-/// few in a shallow clone.
-fn history(root: &Path) -> BTreeSet<(String, String)> {
-    let Some(commits) = git(root, &["rev-list", "HEAD", "--", "schemas"]) else {
-        println!("no git history here");
-        return BTreeSet::new();
-    };
-    let mut blobs = BTreeSet::new();
-    for commit in commits.lines() {
-        // <mode> blob <id>\t<path>
-        for entry in git(root, &["ls-tree", "-r", commit, "--", "schemas"])
-            .unwrap_or_default()
-            .lines()
-        {
-            if let Some((entry, path)) = entry.split_once('\t')
-                && path.ends_with(".avsc")
-                && let Some(blob) = entry.split_whitespace().nth(2)
-            {
-                blobs.insert(blob.to_owned());
-            }
-        }
-    }
-    blobs
-        .into_iter()
-        .filter_map(|blob| git(root, &["cat-file", "blob", &blob]).map(|text| (blob, text)))
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/baseline")
+}
+
+/// Returns the schemas of each release, by tag.
+fn baselines() -> Vec<(String, Vec<String>)> {
+    let folder = folder();
+    let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    entries
+        .map(|entry| {
+            let file = entry.expect("an entry").path();
+            let tag = file
+                .file_name()
+                .and_then(|name| name.to_str())
+                .and_then(|name| name.strip_suffix(".jsonl"));
+            let tag = tag
+                .unwrap_or_else(|| panic!("{} is not a baseline", file.display()))
+                .to_owned();
+            let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            (tag, text.lines().map(str::to_owned).collect())
+        })
         .collect()
 }
 
-fn git(root: &Path, arguments: &[&str]) -> Option<String> {
-    let output = Command::new("git").arg("-C").arg(root).args(arguments).output().ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8(output.stdout).expect("UTF-8"))
+/// Writes today's schemas as the baseline of a new release.
+fn write_baseline(tag: &str) {
+    let file = folder().join(format!("{tag}.jsonl"));
+    assert!(
+        !file.exists(),
+        "{} exists: a released baseline is never changed",
+        file.display()
+    );
+    let mut records: Vec<_> = topics::ALL.iter().flat_map(|topic| topic.records).collect();
+    records.sort_by_key(|record| record.name);
+    let lines: String = records
+        .into_iter()
+        .map(|record| without_docs(serde_json::from_str(record.schema).expect("a schema is JSON")))
+        .map(|schema| format!("{schema}\n"))
+        .collect();
+    fs::create_dir_all(folder()).expect("the folder can be created");
+    fs::write(&file, lines).expect("the baseline can be written");
 }
 
-#[test]
-fn history_holds_every_version_and_whatever_a_shallow_clone_has() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("history-{}", std::process::id()));
-    let (origin, shallow, empty) = (folder.join("origin"), folder.join("shallow"), folder.join("empty"));
-    let run = |root: &Path, arguments: &[&str]| git(root, arguments).unwrap_or_else(|| panic!("git {arguments:?}"));
-    fs::create_dir_all(origin.join("schemas/users")).expect("a folder");
-    fs::create_dir_all(&empty).expect("a folder");
-    run(&origin, &["init", "--quiet"]);
-    for (file, text) in [
-        ("A.avsc", "1"),
-        ("A.avsc", "2"),
-        ("B.avsc", "2"),
-        ("notes.txt", "3"),
-        ("A.avsc", "4"),
-    ] {
-        fs::write(origin.join("schemas/users").join(file), text).expect("a file");
-        run(&origin, &["add", "."]);
-        let author = [
-            "-c",
-            "user.name=Ada",
-            "-c",
-            "user.email=ada@example.org",
-            "-c",
-            "commit.gpgsign=false",
-        ];
-        run(
-            &origin,
-            &[&author[..], &["commit", "--quiet", "--message", text]].concat(),
-        );
+fn without_docs(schema: Value) -> Value {
+    match schema {
+        Value::Array(variants) => variants.into_iter().map(without_docs).collect(),
+        Value::Object(attributes) => {
+            let kept = attributes.into_iter().filter(|(name, _)| name != "doc");
+            Value::Object(kept.map(|(name, value)| (name, without_docs(value))).collect())
+        }
+        other => other,
     }
-    let from = format!("file://{}", origin.display());
-    run(&folder, &["clone", "--quiet", "--depth=1", &from, "shallow"]);
-    run(&empty, &["init", "--quiet"]);
-
-    let texts = |root: &Path| -> BTreeSet<String> { history(root).into_iter().map(|(_, text)| text).collect() };
-    assert_eq!(texts(&origin), ["1", "2", "4"].map(str::to_owned).into());
-    assert_eq!(texts(&shallow), ["2", "4"].map(str::to_owned).into());
-    assert!(texts(&empty).is_empty(), "no commit yet");
-
-    fs::remove_dir_all(folder).expect("our own folder");
 }

@@ -126,32 +126,12 @@ pub(crate) fn visit_all(visitor: &mut impl Visitor) {
     });
     visitor.visit(EndEvent {});
     visitor.visit(EventCreated {
-        organizer_id: ORGANIZER,
-        title: "Notes on the Engine".into(),
-        description: "A reading, with tea.".into(),
-        venue: "St James's Square 12".into(),
-        starts_at: time("2026-06-01T18:00:00Z"),
-        ends_at: time("2026-06-01T20:30:00Z"),
-        time_zone: "Europe/London".into(),
-        capacity: 200,
-        registration_closes_at: time("2026-05-31T22:00:00Z"),
-        waiting_list: true,
-        registration_opens_at: Some(time("2026-03-01T08:00:00Z")),
+        details: Details {
+            staff: Vec::new(),
+            ..details()
+        },
     });
-    visitor.visit(EventPublished {
-        organizer_id: ORGANIZER,
-        title: "Notes on the Engine".into(),
-        description: "A reading, with tea.".into(),
-        venue: "St James's Square 12".into(),
-        starts_at: time("2026-06-01T18:00:00Z"),
-        ends_at: time("2026-06-01T20:30:00Z"),
-        time_zone: "Europe/London".into(),
-        capacity: 200,
-        registration_closes_at: time("2026-05-31T22:00:00Z"),
-        waiting_list: true,
-        registration_opens_at: Some(time("2026-03-01T08:00:00Z")),
-        staff: vec![ATTENDEE, ORGANIZER],
-    });
+    visitor.visit(EventPublished { details: details() });
     visitor.visit(EventCancelled {
         reason: "the hall is flooded".into(),
         cancelled_at: time("2026-05-30T07:00:00.000001Z"),
@@ -180,25 +160,15 @@ pub(crate) fn visit_all(visitor: &mut impl Visitor) {
     visitor.visit(ContinueClosing {});
     visitor.visit(RosterOpened {
         event_sequence: 2,
-        organizer_id: ORGANIZER,
-        capacity: 200,
-        waiting_list: true,
-        registration_closes_at: time("2026-05-31T22:00:00Z"),
-        starts_at: time("2026-06-01T18:00:00Z"),
-        ends_at: time("2026-06-01T20:30:00Z"),
-        registration_opens_at: Some(time("2026-03-01T08:00:00Z")),
-        staff: vec![ATTENDEE, ORGANIZER],
+        terms: terms(),
     });
     visitor.visit(RosterChanged {
         event_sequence: 3,
-        organizer_id: ORGANIZER,
-        capacity: 250,
-        waiting_list: false,
-        registration_closes_at: time("2026-05-31T22:00:00Z"),
-        starts_at: time("2026-06-01T18:00:00Z"),
-        ends_at: time("2026-06-01T20:30:00Z"),
-        registration_opens_at: Some(time("2026-03-01T08:00:00Z")),
-        staff: vec![ATTENDEE, ORGANIZER],
+        terms: Terms {
+            capacity: 250,
+            waiting_list: false,
+            ..terms()
+        },
     });
     visitor.visit(RosterClosed {
         event_sequence: 4,
@@ -502,7 +472,7 @@ fn details() -> Details {
         registration_opens_at: Some(time("2026-03-01T08:00:00Z")),
         registration_closes_at: time("2026-05-31T22:00:00Z"),
         waiting_list: true,
-        staff: vec![ATTENDEE],
+        staff: vec![ATTENDEE, ORGANIZER],
     }
 }
 
@@ -520,16 +490,20 @@ pub(crate) fn follow_event() -> FollowEvent {
     FollowEvent {
         event_sequence: 2,
         status: EventStatus::Published,
-        terms: Some(Terms {
-            organizer_id: ORGANIZER,
-            capacity: 200,
-            waiting_list: true,
-            registration_closes_at: time("2026-05-31T22:00:00Z"),
-            starts_at: time("2026-06-01T18:00:00Z"),
-            ends_at: time("2026-06-01T20:30:00Z"),
-            registration_opens_at: Some(time("2026-03-01T08:00:00Z")),
-            staff: vec![ATTENDEE, ORGANIZER],
-        }),
+        terms: Some(terms()),
+    }
+}
+
+fn terms() -> Terms {
+    Terms {
+        organizer_id: ORGANIZER,
+        capacity: 200,
+        waiting_list: true,
+        registration_closes_at: time("2026-05-31T22:00:00Z"),
+        starts_at: time("2026-06-01T18:00:00Z"),
+        ends_at: time("2026-06-01T20:30:00Z"),
+        registration_opens_at: Some(time("2026-03-01T08:00:00Z")),
+        staff: vec![ATTENDEE, ORGANIZER],
     }
 }
 

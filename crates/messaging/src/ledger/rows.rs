@@ -84,7 +84,7 @@ pub struct OutboxGauge {
 
 /// A key whose messages wait: behind a poison message, or behind a gap.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeldKey {
+pub struct PendingKey {
     pub topic: String,
     pub key: Uuid,
     /// The last number applied.
@@ -101,7 +101,7 @@ pub struct HeldKey {
 
 /// The keys of one topic that wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeldTopic {
+pub struct PendingTopic {
     pub topic: String,
     /// Keys behind a poison message.
     pub poisoned: i64,
@@ -113,15 +113,15 @@ pub struct HeldTopic {
 
 /// A dead letter, and what became of it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct KeptLetter {
-    pub letter: DeadLetter,
+pub struct StoredDeadLetter {
+    pub dead_letter: DeadLetter,
     /// The command that it was sent again as.
     pub redriven_as: Option<Uuid>,
 }
 
 /// What a store knows of a message, found by its id or its correlation id. Without the values.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Whereabouts {
+pub struct MessageTrace {
     /// Said, and not acknowledged yet; with `due_at` for later.
     pub outbox: Vec<OutboxMessage>,
     /// The attempts that took effect, in order.
@@ -129,7 +129,7 @@ pub struct Whereabouts {
     /// Where it is the last one applied: topic, key and number.
     pub applied: Vec<(String, Uuid, i64)>,
     pub parked: Vec<Parked>,
-    pub dead_letters: Vec<KeptLetter>,
+    pub dead_letters: Vec<StoredDeadLetter>,
 }
 
 /// A schema and the id the registry gave it.

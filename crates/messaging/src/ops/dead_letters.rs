@@ -6,15 +6,15 @@ use contracts::{Kind, Timestamp, codec, topics};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{Ops, no, page};
-use crate::envelope::{Envelope, header};
-use crate::handler::Failure;
-use crate::ledger::{DeadLetter, KeptLetter, Ledger, OutboxMessage};
-use crate::message::Received;
-use crate::ops::OpsOutcome;
-use crate::record::Headers;
-use crate::trace;
-use crate::unit::Unit;
+use super::{Ops, page_size, rejected};
+use crate::consuming::handler::Failure;
+use crate::consuming::ops_handler::OpsOutcome;
+use crate::ledger::{DeadLetter, Ledger, OutboxMessage, StoredDeadLetter};
+use crate::publishing::unit::Unit;
+use crate::wire::envelope::{Envelope, header};
+use crate::wire::message::Received;
+use crate::wire::record::Headers;
+use crate::wire::trace;
 
 /// Value and headers of what is sent again, at most: below the broker's `message.max.bytes` by what frames them. What
 /// could not be published must never commit.
@@ -29,25 +29,25 @@ impl<L: Ledger> Ops<L> {
         let before = match command.cursor.as_deref().map(str::parse::<Uuid>) {
             None => None,
             Some(Ok(id)) => Some(id),
-            Some(Err(_)) => return Ok(no("cursor-invalid", "the cursor is none of an earlier page")),
+            Some(Err(_)) => return Ok(rejected("cursor-invalid", "the cursor is none of an earlier page")),
         };
-        let limit = page(command.limit);
+        let limit = page_size(command.limit);
         let (ledger, tx) = unit.parts();
-        let letters = ledger.letters(tx, before, limit).await?;
+        let letters = ledger.list_dead_letters(tx, before, limit).await?;
         let is_full = letters.len() as i64 == limit;
-        let cursor = letters.last().filter(|_| is_full).map(|last| last.letter.id);
+        let cursor = letters.last().filter(|_| is_full).map(|last| last.dead_letter.id);
         let letters: Vec<_> = letters.iter().map(|kept| self.summary(kept)).collect();
         Ok(OpsOutcome::Done(json!({ "dead_letters": letters, "cursor": cursor })))
     }
 
     /// What may be told of any dead letter.
-    pub(super) fn summary(&self, kept: &KeptLetter) -> Value {
+    pub(super) fn summary(&self, kept: &StoredDeadLetter) -> Value {
         let DeadLetter {
             id,
             reason,
             detail,
             record,
-        } = &kept.letter;
+        } = &kept.dead_letter;
         json!({
             "id": id,
             "reason": reason,
@@ -68,10 +68,10 @@ impl<L: Ledger> Ops<L> {
         command: &ShowDeadLetter,
     ) -> Result<OpsOutcome, Failure> {
         let (ledger, tx) = unit.parts();
-        let Some(kept) = ledger.letter(tx, command.dead_letter_id).await? else {
+        let Some(kept) = ledger.dead_letter(tx, command.dead_letter_id).await? else {
             return Ok(unknown());
         };
-        let record = &kept.letter.record;
+        let record = &kept.dead_letter.record;
         let mut shown = self.summary(&kept);
         let key = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
         shown["key"] = json!(key.and_then(|key| Uuid::try_parse(key).ok()));
@@ -115,22 +115,22 @@ impl<L: Ledger> Ops<L> {
         command: &RedriveDeadLetter,
     ) -> Result<OpsOutcome, Failure> {
         let (ledger, tx) = unit.parts();
-        let Some(kept) = ledger.letter(tx, command.dead_letter_id).await? else {
+        let Some(kept) = ledger.dead_letter(tx, command.dead_letter_id).await? else {
             return Ok(unknown());
         };
         if let Some(command) = kept.redriven_as {
-            return Ok(no("already-redriven", format!("it was sent again as {command}")));
+            return Ok(rejected("already-redriven", format!("it was sent again as {command}")));
         }
-        let DeadLetter { id, record, .. } = kept.letter;
+        let DeadLetter { id, record, .. } = kept.dead_letter;
         let topic = self.runtime.publisher.without_prefix(&record.partition.topic);
         if topics::by_name(topic).is_none_or(|topic| topic.kind != Kind::Commands) {
-            return Ok(no(
+            return Ok(rejected(
                 "not-a-command",
                 format!("{topic} holds no commands, and only those are sent again"),
             ));
         }
         let Ok(envelope) = Envelope::of(&record) else {
-            return Ok(no(
+            return Ok(rejected(
                 "no-envelope",
                 "it has no envelope that a new command could be made of",
             ));
@@ -144,7 +144,7 @@ impl<L: Ledger> Ops<L> {
         };
         if bytes(&again) > MAX_RECORD_BYTES {
             let detail = "with the headers of a new command it is larger than the broker takes";
-            return Ok(no("too-large", detail));
+            return Ok(rejected("too-large", detail));
         }
         let new = again
             .headers
@@ -186,7 +186,7 @@ impl<L: Ledger> Ops<L> {
 
     pub(super) async fn discard(&self, unit: &mut Unit<L>, command: &DiscardDeadLetter) -> Result<OpsOutcome, Failure> {
         let (ledger, tx) = unit.parts();
-        if !ledger.discard(tx, command.dead_letter_id).await? {
+        if !ledger.discard_dead_letter(tx, command.dead_letter_id).await? {
             return Ok(unknown());
         }
         tracing::info!(dead_letter = %command.dead_letter_id, "a dead letter is dropped");
@@ -200,7 +200,7 @@ fn bytes(message: &OutboxMessage) -> usize {
 }
 
 fn unknown() -> OpsOutcome {
-    no("dead-letter-unknown", "there is no such dead letter at this service")
+    rejected("dead-letter-unknown", "there is no such dead letter at this service")
 }
 
 /// When an id of version 7 was made.

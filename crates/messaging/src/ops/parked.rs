@@ -6,31 +6,33 @@ use contracts::ops::{FindParked, ReleaseKey};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Ops, no, page};
-use crate::handler::Failure;
+use super::{Ops, page_size, rejected};
+use crate::consuming::handler::Failure;
+use crate::consuming::ops_handler::OpsOutcome;
 use crate::ledger::{Ledger, Parked};
-use crate::ops::OpsOutcome;
-use crate::record::TopicPartition;
-use crate::status::millis;
-use crate::unit::Unit;
+use crate::ops::status::millis;
+use crate::publishing::unit::Unit;
+use crate::wire::record::TopicPartition;
 
 impl<L: Ledger> Ops<L> {
     /// The release is a transaction of its own, which may be repeated; the reply is this one's.
     pub(super) async fn release(&self, unit: &mut Unit<L>, command: &ReleaseKey) -> Result<OpsOutcome, Failure> {
-        let known = self.entries.iter().find(|entry| entry.topic.name == command.topic);
-        let Some((entry, release)) = known.and_then(|entry| Some((entry, entry.release.as_ref()?))) else {
+        let known = self.subscriptions.find(&command.topic);
+        let Some((subscription, release)) =
+            known.and_then(|subscription| Some((subscription, subscription.release.as_ref()?)))
+        else {
             let detail = format!("{} parks nothing of {}", command.service, command.topic);
-            return Ok(no("topic-unknown", detail));
+            return Ok(rejected("topic-unknown", detail));
         };
-        let topic = self.runtime.publisher.topic_name(entry.topic);
+        let topic = self.runtime.publisher.topic_name(subscription.topic);
         let Some(partition) = self.partition_of(unit, &topic, command.parked_key).await? else {
             let detail = format!("nothing of {} is parked for this key", command.topic);
-            return Ok(no("not-parked", detail));
+            return Ok(rejected("not-parked", detail));
         };
         match release(Arc::clone(&self.runtime), partition, command.parked_key).await {
             Ok(released) => Ok(OpsOutcome::Done(json!(released))),
             // Said, not tried for ever: other operations wait behind this one, and it may be repeated.
-            Err(error) => Ok(no("not-released", error.to_string())),
+            Err(error) => Ok(rejected("not-released", error.to_string())),
         }
     }
 
@@ -50,12 +52,12 @@ impl<L: Ledger> Ops<L> {
         let after = match command.cursor.as_deref().map(cursor) {
             None => None,
             Some(Some((topic, key))) => Some((publisher.with_prefix(topic), key)),
-            Some(None) => return Ok(no("cursor-invalid", "the cursor is none of an earlier page")),
+            Some(None) => return Ok(rejected("cursor-invalid", "the cursor is none of an earlier page")),
         };
         let after = after.as_ref().map(|(topic, key)| (topic.as_str(), *key));
-        let limit = page(command.limit);
+        let limit = page_size(command.limit);
         let (ledger, tx) = unit.parts();
-        let held = ledger.held_keys(tx, after, limit).await?;
+        let held = ledger.pending_keys(tx, after, limit).await?;
         let is_full = held.len() as i64 == limit;
         let cursor = held
             .last()

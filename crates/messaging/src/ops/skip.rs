@@ -4,13 +4,13 @@ use contracts::ops::SkipOffset;
 use contracts::topics;
 use serde_json::json;
 
-use super::{Ops, no};
-use crate::handler::Failure;
+use super::{Ops, rejected};
+use crate::consuming::handler::Failure;
+use crate::consuming::ops_handler::OpsOutcome;
+use crate::consuming::read;
 use crate::ledger::Ledger;
-use crate::ops::OpsOutcome;
-use crate::read;
-use crate::record::TopicPartition;
-use crate::unit::Unit;
+use crate::publishing::unit::Unit;
+use crate::wire::record::TopicPartition;
 
 impl<L: Ledger> Ops<L> {
     /// Moves the stored position past the record, in the transaction of the reply. The partition's worker then finds its
@@ -24,18 +24,20 @@ impl<L: Ledger> Ops<L> {
             reason,
         } = command;
         if reason.trim().is_empty() {
-            return Ok(no("reason-missing", "a skip needs a reason, for the audit log"));
+            return Ok(rejected("reason-missing", "a skip needs a reason, for the audit log"));
         }
-        let entry = self.entries.iter().find(|entry| entry.topic.name == topic);
-        let Some(entry) = entry.filter(|entry| entry.topic.name != topics::OPS_COMMANDS.name) else {
+        let subscription = self.subscriptions.find(topic);
+        let Some(subscription) =
+            subscription.filter(|subscription| subscription.topic.name != topics::OPS_COMMANDS.name)
+        else {
             let detail = format!("{service} does not consume {topic}, or its position moves with this command");
-            return Ok(no("topic-unknown", detail));
+            return Ok(rejected("topic-unknown", detail));
         };
-        let place = TopicPartition::new(self.runtime.publisher.topic_name(entry.topic), *partition);
+        let place = TopicPartition::new(self.runtime.publisher.topic_name(subscription.topic), *partition);
         // Past the end, the position would lose a record that is yet to be written.
         let log = match read::log(&self.runtime.settings, &place).await {
             Ok(log) => log,
-            Err(error) => return Ok(no("log-unknown", chassis::error_chain(&error))),
+            Err(error) => return Ok(rejected("log-unknown", chassis::error_chain(&error))),
         };
         if !log.contains(offset) {
             let detail = format!(
@@ -43,7 +45,7 @@ impl<L: Ledger> Ops<L> {
                 log.start,
                 log.end - 1
             );
-            return Ok(no("record-not-found", detail));
+            return Ok(rejected("record-not-found", detail));
         }
         let expected = match self.is_first_position(&place, *offset, log.start).await? {
             true => None,
@@ -59,7 +61,7 @@ impl<L: Ledger> Ops<L> {
                     "the position of {service} on {topic}[{partition}] is not {offset}; `rollcall lag --partitions` \
                      lists the positions"
                 );
-                return Ok(no("position-differs", detail));
+                return Ok(rejected("position-differs", detail));
             }
         }
         tracing::warn!(partition = %place, offset, reason, "an operator skipped a record");

@@ -4,12 +4,12 @@ use contracts::ops::{OpsCommand, WhereIs};
 use serde_json::{Map, Value, json};
 
 use super::Ops;
-use crate::envelope::header;
-use crate::handler::Failure;
+use crate::consuming::handler::Failure;
+use crate::consuming::ops_handler::OpsOutcome;
 use crate::ledger::{Ledger, OutboxMessage, Parked};
-use crate::message::Received;
-use crate::ops::OpsOutcome;
-use crate::unit::Unit;
+use crate::publishing::unit::Unit;
+use crate::wire::envelope::header;
+use crate::wire::message::Received;
 
 impl<L: Ledger> Ops<L> {
     pub(super) async fn where_is(
@@ -19,7 +19,7 @@ impl<L: Ledger> Ops<L> {
         command: &WhereIs,
     ) -> Result<OpsOutcome, Failure> {
         let (ledger, tx) = unit.parts();
-        let found = ledger.where_is(tx, command.message_id).await?;
+        let found = ledger.find_message(tx, command.message_id).await?;
         let (delayed, outbox): (Vec<_>, Vec<_>) = found.outbox.iter().partition(|said| said.due_at.is_some());
         let said = |messages: Vec<&OutboxMessage>| -> Vec<_> {
             messages.into_iter().map(|message| self.said(message)).collect()
@@ -38,7 +38,7 @@ impl<L: Ledger> Ops<L> {
             found.parked.iter().map(|row| self.waiting(row)).collect(),
         );
         answer.insert("dead_letters".to_owned(), letters.collect());
-        for handler in self.handlers.iter() {
+        for handler in &self.subscriptions.ops_handlers {
             if let OpsOutcome::Done(Value::Object(more)) = handler.handle(unit, message).await? {
                 answer.extend(more);
             }

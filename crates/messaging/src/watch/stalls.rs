@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::consumer::PartitionLag;
-use crate::record::TopicPartition;
+use crate::consuming::consumer::PartitionLag;
+use crate::wire::record::TopicPartition;
 
 /// A partition that has a lag and has not advanced for too long.
 #[derive(Debug, Clone)]

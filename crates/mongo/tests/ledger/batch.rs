@@ -30,7 +30,7 @@ async fn five_hundred_commands_are_five_round_trips() {
 
     let mut tx = store.begin().await.expect("a transaction");
     assert!(store.advance(&mut tx, &partition(), None, 500).await.expect("free"));
-    assert_eq!(store.remember(&mut tx, &commands).await.expect("free").len(), BATCH);
+    assert_eq!(store.insert_inbox(&mut tx, &commands).await.expect("free").len(), BATCH);
     store.append(&mut tx, Uuid::now_v7(), &said).await.expect("free");
     store.commit(tx).await.expect("free");
     assert_eq!(
@@ -46,7 +46,7 @@ async fn five_hundred_commands_are_five_round_trips() {
             .await
             .expect("free")
     );
-    assert_eq!(store.remember(&mut tx, &commands).await.expect("free").len(), 0);
+    assert_eq!(store.insert_inbox(&mut tx, &commands).await.expect("free").len(), 0);
     store.commit(tx).await.expect("free");
     assert_eq!(proxy.commands(), ["update", "find", "commitTransaction"]);
 }

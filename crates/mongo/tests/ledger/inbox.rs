@@ -20,7 +20,7 @@ fn entry(attempt: i32, since: Timestamp) -> InboxEntry {
 }
 
 async fn remember(store: &Mongo, entries: &[InboxEntry]) -> HashSet<(Uuid, i32)> {
-    committed(store, async |tx| store.remember(tx, entries).await)
+    committed(store, async |tx| store.insert_inbox(tx, entries).await)
         .await
         .expect("nobody else is there")
 }
@@ -48,8 +48,8 @@ async fn two_transactions_can_not_both_enter_a_message() {
     let message = entry(0, Timestamp::now());
     let mut first = store.begin().await.expect("a transaction");
     let mut second = store.begin().await.expect("a transaction");
-    assert_eq!(store.remember(&mut first, &[message]).await.expect("free").len(), 1);
-    let refused = kind(store.remember(&mut second, &[message]).await);
+    assert_eq!(store.insert_inbox(&mut first, &[message]).await.expect("free").len(), 1);
+    let refused = kind(store.insert_inbox(&mut second, &[message]).await);
     assert_eq!(refused, StoreErrorKind::Unavailable);
     store.rollback(second).await;
     store.commit(first).await.expect("the first wins");
@@ -62,9 +62,9 @@ async fn a_message_that_was_entered_after_the_snapshot_is_a_conflict() {
     let store = &database.store;
     let (message, other) = (entry(0, Timestamp::now()), entry(0, Timestamp::now()));
     let mut late = store.begin().await.expect("a transaction");
-    store.remember(&mut late, &[other]).await.expect("free");
+    store.insert_inbox(&mut late, &[other]).await.expect("free");
     remember(store, &[message]).await;
-    let refused = kind(store.remember(&mut late, &[message]).await);
+    let refused = kind(store.insert_inbox(&mut late, &[message]).await);
     assert!(
         matches!(refused, StoreErrorKind::Unavailable | StoreErrorKind::Conflict),
         "{refused:?}"

@@ -152,10 +152,10 @@ async fn rows_are_adopted_whether_or_not_a_lease_row_exists() {
     let store = &database.store;
     let (leaseless, run_out, live, heir) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
     store
-        .take_lease(run_out, Duration::ZERO)
+        .start_lease(run_out, Duration::ZERO)
         .await
         .expect("the server answers");
-    store.take_lease(live, LONG).await.expect("the server answers");
+    store.start_lease(live, LONG).await.expect("the server answers");
     let mut orphans = append(store, leaseless, &[message(), message()]).await;
     orphans.extend(append(store, run_out, &[message()]).await);
     let kept = append(store, live, &[message()]).await;
@@ -176,7 +176,7 @@ async fn commit_after_adoption_is_adopted() {
     let store = &database.store;
     let (slow, heir) = (Uuid::now_v7(), Uuid::now_v7());
     store
-        .take_lease(slow, Duration::ZERO)
+        .start_lease(slow, Duration::ZERO)
         .await
         .expect("the server answers");
     let mut tx = store.begin().await.expect("a transaction");
@@ -196,8 +196,8 @@ async fn two_relays_never_adopt_the_same_row() {
     let messages: Vec<_> = (0..400).map(|_| message()).collect();
     let orphans: HashSet<_> = append(one, Uuid::now_v7(), &messages).await.into_iter().collect();
     let (first, second) = (Uuid::now_v7(), Uuid::now_v7());
-    one.take_lease(first, LONG).await.expect("the server answers");
-    one.take_lease(second, LONG).await.expect("the server answers");
+    one.start_lease(first, LONG).await.expect("the server answers");
+    one.start_lease(second, LONG).await.expect("the server answers");
     let (ours, theirs) = tokio::join!(adopt(one, first), adopt(&other, second));
     let both: HashSet<_> = ours.iter().chain(&theirs).copied().collect();
     assert_eq!(both.len(), ours.len() + theirs.len());
@@ -210,7 +210,7 @@ async fn a_lease_that_ran_out_is_not_renewed() {
     let store = &database.store;
     let owner = Uuid::now_v7();
     assert!(!store.renew_lease(owner, LONG).await.expect("the server answers"));
-    store.take_lease(owner, LONG).await.expect("the server answers");
+    store.start_lease(owner, LONG).await.expect("the server answers");
     assert!(
         store
             .renew_lease(owner, Duration::from_millis(50))
@@ -223,9 +223,9 @@ async fn a_lease_that_ran_out_is_not_renewed() {
     })
     .await;
     assert!(!store.renew_lease(owner, LONG).await.expect("the server answers"));
-    store.take_lease(owner, LONG).await.expect("the server answers");
+    store.start_lease(owner, LONG).await.expect("the server answers");
     assert!(store.renew_lease(owner, LONG).await.expect("the server answers"));
-    store.drop_lease(owner).await.expect("the server answers");
+    store.end_lease(owner).await.expect("the server answers");
     assert!(!store.renew_lease(owner, LONG).await.expect("the server answers"));
 }
 

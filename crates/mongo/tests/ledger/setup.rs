@@ -59,9 +59,11 @@ async fn a_dead_letter_keeps_its_bytes() {
         detail: "it can't be read".to_owned(),
         record: record(),
     };
-    committed(store, async |tx| store.bury(tx, std::slice::from_ref(&letter)).await)
-        .await
-        .expect("free");
+    committed(store, async |tx| {
+        store.insert_dead_letters(tx, std::slice::from_ref(&letter)).await
+    })
+    .await
+    .expect("free");
     let kept = store.collection::<Document>("dead_letters").find_one(doc! {}).await;
     let kept = kept.expect("the server answers").expect("it is there");
     assert_eq!(kept.get_str("reason").ok(), Some("UNDECODABLE"));

@@ -1,4 +1,4 @@
-//! Kafka, as far as a bench needs it: partitioned logs in memory, and what the service published.
+//! The parts of Kafka that a bench needs: partitioned logs in memory, and the records that the service published.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,13 +16,13 @@ pub(super) struct Log(Mutex<Content>);
 struct Content {
     partitions: i32,
     records: BTreeMap<TopicPartition, Vec<Record>>,
-    /// What was delivered last.
+    /// The records of the last delivery.
     last: Vec<Record>,
     numbers: HashMap<(&'static str, Uuid), i64>,
     published: Vec<Record>,
-    /// How much of `published` was read of each topic.
+    /// The number of `published` records of each topic that the test has read.
     read: HashMap<String, usize>,
-    /// How much of `published` the service itself has got.
+    /// The number of `published` records that were delivered to the service itself.
     settled: usize,
 }
 
@@ -43,7 +43,7 @@ impl Log {
         (key.as_u128() % self.partitions() as u128) as i32
     }
 
-    /// The number of a message: the one it has, else the next of its key.
+    /// Returns the sequence of a message: the given one, otherwise the next one of its key.
     pub(super) fn number(&self, topic: &'static Topic, key: Uuid, given: Option<i64>) -> i64 {
         let mut content = self.content();
         let highest = content.numbers.entry((topic.name, key)).or_default();
@@ -52,8 +52,8 @@ impl Log {
         number
     }
 
-    /// A message as a record that has no offset yet.
-    pub(super) fn place(&self, message: OutboxMessage) -> Record {
+    /// Converts a message to a record without an offset.
+    pub(super) fn to_record(&self, message: OutboxMessage) -> Record {
         Record {
             partition: TopicPartition::new(message.topic, self.partition_of(message.key)),
             offset: -1,
@@ -64,7 +64,7 @@ impl Log {
         }
     }
 
-    /// Appends, and remembers it as what was delivered last.
+    /// Appends records, and stores them as the last delivery.
     pub(super) fn append_new(&self, records: Vec<Record>) {
         self.content().last = records.clone();
         self.append(records);
@@ -72,7 +72,7 @@ impl Log {
 
     pub(super) fn append_last_again(&self) {
         let last = self.content().last.clone();
-        assert!(!last.is_empty(), "something was delivered before");
+        assert!(!last.is_empty(), "nothing was delivered before");
         self.append(last);
     }
 
@@ -111,7 +111,7 @@ impl Log {
         self.content().published.extend(records);
     }
 
-    /// Everything published to a topic.
+    /// Returns all records that were published to a topic.
     pub(super) fn published(&self, topic: &str) -> Vec<Record> {
         let content = self.content();
         let records = content.published.iter();
@@ -121,14 +121,14 @@ impl Log {
             .collect()
     }
 
-    /// The same since it was taken last.
+    /// Returns the records that were published to a topic since the last call.
     pub(super) fn take_unread(&self, topic: &str) -> Vec<Record> {
         let mut records = self.published(topic);
         let read = self.content().read.insert(topic.to_owned(), records.len());
         records.split_off(read.unwrap_or(0))
     }
 
-    /// What was published since the service itself got it last.
+    /// Returns the records that were published since the last call.
     pub(super) fn take_unsettled(&self) -> Vec<Record> {
         let mut content = self.content();
         let from = content.settled;

@@ -1,4 +1,4 @@
-//! A process on a broker that misbehaves: its Kafka clients are replaced when they no longer work.
+//! Tests that a process replaces its Kafka clients when they no longer work.
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ impl Proxied {
         settings
     }
 
-    /// Writes the first message of a new key to each partition, not through the proxy.
+    /// Produces the first message of a new key to each partition, without the proxy.
     async fn produce<S: Store>(&self, framer: &Service<S>) {
         let first = |partition| {
             let mut record = framer.record(happened(Uuid::now_v7(), 1, ""));
@@ -55,7 +55,7 @@ impl Proxied {
     /// A broker stall: the clients of this id see a cluster without brokers once, and the real one from then on.
     async fn stall(&self, client_id: &str) {
         self.proxy.hide_brokers(client_id, 1);
-        eventually("the client is told that there is no broker", DEADLINE, || async {
+        eventually("the client receives a response without brokers", DEADLINE, || async {
             self.proxy.brokers_were_hidden(client_id).then_some(())
         })
         .await;
@@ -96,7 +96,7 @@ pub async fn a_producer_that_lost_every_broker_publishes_again<S: Store>() {
     process.stop().await;
 }
 
-/// Readiness comes from the clients that do the work: other clients reach the broker all the time.
+/// Readiness depends on the clients that do the work, because other clients reach the broker all the time.
 pub async fn a_process_whose_client_has_no_broker_is_not_ready<S: Store>() {
     let proxied = Proxied::start().await;
     let store = S::fresh().await;
@@ -126,7 +126,11 @@ pub async fn a_partition_that_is_not_fetched_is_assigned_again<S: Store>() {
     proxied.produce(&framer).await;
     process.metric_reaches("rollcall_stalled_partitions", "", 1.0).await;
     effects_are_there(&store, 6).await;
-    assert_eq!(process.metric(REPLACEMENTS, ""), 1.0, "once for all partitions");
+    assert_eq!(
+        process.metric(REPLACEMENTS, ""),
+        1.0,
+        "one replacement for all partitions"
+    );
     eventually("the alarm ends", DEADLINE, || async {
         (process.metric("rollcall_stalled_partitions", "") == 0.0).then_some(())
     })
@@ -163,7 +167,7 @@ pub async fn a_log_that_ends_without_a_record_raises_no_alarm<S: Store>() {
     let store = S::fresh().await;
     let mut settings = kafka.settings();
     settings.stall_alarm = Duration::from_secs(2);
-    // An aborted transaction leaves records that no consumer is given, and a control record.
+    // An aborted transaction leaves records that no consumer receives, and a control record.
     kafka.abort_transaction(&topics::EVENTS).await;
     let process = Process::whole(&store, settings);
     process

@@ -1,4 +1,4 @@
-//! Commands take effect once, whatever fails.
+//! Commands take effect once, regardless of what fails.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::service::{Service, Store, happened, order};
 use crate::faulty::CommitFault;
 use crate::inside::Inside as _;
 
-/// Whether it became there or not, the worker finds out and goes on: no effect is lost, none is doubled.
+/// After a commit of unknown outcome, the worker reads the position and continues: no effect is lost or doubled.
 pub async fn commit_outcome_unknown_then_continues<S: Store>() {
     for fault in [CommitFault::UnknownCommitted, CommitFault::UnknownRolledBack] {
         let service = Service::<S>::start().await;
@@ -30,7 +30,7 @@ pub async fn commit_outcome_unknown_then_continues<S: Store>() {
         assert_eq!(service.users().await.len(), 3, "{fault:?}");
     }
 
-    // The server goes on with a commit whose answer nobody waits for.
+    // The server completes a commit after the client has stopped waiting for the response.
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
     for _ in 0..2 {
@@ -47,7 +47,7 @@ pub async fn commit_outcome_unknown_then_continues<S: Store>() {
     assert_eq!(users.map(|(sequence, _)| sequence).collect::<Vec<_>>(), [1, 2, 3]);
 }
 
-/// Wherever a transaction fails, the version is used by the next attempt, and by nobody else.
+/// Whichever statement fails, the next attempt uses the same version.
 pub async fn rollback_leaves_no_version_gap<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
@@ -67,26 +67,26 @@ pub async fn rollback_leaves_no_version_gap<S: Store>() {
     expected.push(expected.len() as i64 + 1);
 
     assert_eq!(service.versions(key).await, expected);
-    let said = service.users().await.into_iter().map(|(sequence, _)| sequence);
-    assert_eq!(said.collect::<Vec<_>>(), expected);
+    let published = service.users().await.into_iter().map(|(sequence, _)| sequence);
+    assert_eq!(published.collect::<Vec<_>>(), expected);
 }
 
-/// A rejection writes no version, so no key catches one that was decided on what is no longer true.
+/// A rejection writes no version, so no key constraint would detect a rejection that was decided on stale state.
 pub async fn stale_cache_cannot_reject<S: Store>() {
     let service = Service::<S>::start().await;
     let other = service.another();
     let key = Uuid::now_v7();
-    service.deliver(order(key, "add")).await; // it knows version 1 from now on
+    service.deliver(order(key, "add")).await; // now caches version 1
 
     other.assign_now(&topics::USERS_COMMANDS).await;
     other.deliver(order(key, "add")).await;
     let command = service.append(order(key, "at-least:2"));
-    service.rewind(&topics::USERS_COMMANDS, 0, 2).await; // nothing in its batch that the other had
+    service.rewind(&topics::USERS_COMMANDS, 0, 2).await; // the batch contains no record of the other process
     service.catch_up().await;
 
     assert!(matches!(service.reply(command).await, Reply::CommandAccepted(reply) if reply.version == 3));
 
-    // The same after an attempt that failed: what it evolved is gone with it.
+    // The same after a failed attempt, whose evolved state is dropped.
     service.faults.commit(CommitFault::RolledBack);
     let command = service.append(order(key, "add"));
     let too_many = service.append(order(key, "at-least:5"));
@@ -95,7 +95,7 @@ pub async fn stale_cache_cannot_reject<S: Store>() {
     assert!(matches!(service.reply(too_many).await, Reply::CommandRejected(_)));
 }
 
-/// What a worker knew in an earlier assignment is not what it decides on in a later one.
+/// A worker does not decide on state that it cached in an earlier assignment.
 pub async fn reassigned_away_and_back_reads_fresh<S: Store>() {
     let service = Service::<S>::start().await;
     let other = service.another();
@@ -110,10 +110,10 @@ pub async fn reassigned_away_and_back_reads_fresh<S: Store>() {
 
     assert!(matches!(service.reply(command).await, Reply::CommandAccepted(reply) if reply.version == 3));
     let calls = service.faults.calls();
-    assert!(!calls.contains(&"rollback"), "its position was current: {calls:?}");
+    assert!(!calls.contains(&"rollback"), "the position was current: {calls:?}");
 }
 
-/// A worker whose partition somebody else had meanwhile goes on from where that one was, and repeats nothing.
+/// A worker whose partition another process owned meanwhile resumes from that process's position, and repeats nothing.
 pub async fn zombie_mismatch_reads_position_anew<S: Store>() {
     let zombie = Service::<S>::start().await;
     let other = zombie.another();
@@ -124,7 +124,7 @@ pub async fn zombie_mismatch_reads_position_anew<S: Store>() {
     zombie.faults.calls();
 
     let command = zombie.append(order(key, "add"));
-    zombie.catch_up().await; // has the others' three and the new one in one batch
+    zombie.catch_up().await; // one batch contains the three commands of the other process and the new one
 
     assert_eq!(zombie.versions(key).await, [1, 2, 3, 4, 5]);
     assert!(matches!(zombie.reply(command).await, Reply::CommandAccepted(reply) if reply.version == 5));
@@ -133,11 +133,11 @@ pub async fn zombie_mismatch_reads_position_anew<S: Store>() {
     assert_eq!(
         zombie.hooks.batches().last().map(Vec::len),
         Some(1),
-        "only the new one was handled"
+        "only the new command was handled"
     );
 }
 
-/// Two processes take a partition's first batch at the same time.
+/// Two processes apply a partition's first batch at the same time.
 pub async fn first_position_insert_race<S: Store>() {
     let (first, key) = (Service::<S>::start().await, Uuid::now_v7());
     let second = first.another();
@@ -151,7 +151,7 @@ pub async fn first_position_insert_race<S: Store>() {
     assert_eq!(second.inside().dead_letters().await, []);
 }
 
-/// After a rollback the same batch is taken again, never the next one.
+/// After a rollback, the worker takes the same batch again, never the next one.
 pub async fn retry_never_skips_a_batch<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
@@ -163,10 +163,10 @@ pub async fn retry_never_skips_a_batch<S: Store>() {
     service.faults.fail("positions", StoreErrorKind::Unavailable);
     service.deliver_all(first).await;
 
-    // The process ends while the store is away; the next one finds the batch.
+    // The process ends while the store is unavailable. Its successor finds the batch.
     ids.push(service.append(order(key, "add")));
     service.faults.down(true);
-    let begun = crate::eventually("the worker begins", Duration::from_secs(5), || async {
+    let begun = crate::eventually("the worker begins a transaction", Duration::from_secs(5), || async {
         service.faults.calls().contains(&"begin").then_some(())
     });
     tokio::select! {
@@ -181,7 +181,7 @@ pub async fn retry_never_skips_a_batch<S: Store>() {
     assert_eq!(journaled.iter().map(|entry| entry.id).collect::<Vec<_>>(), ids);
 }
 
-/// The store was set back by a restore while the process ran: what it holds in hand is not what comes next.
+/// The store was restored from a backup while the process ran, so the records in memory are not the next ones.
 pub async fn restored_store_is_read_again<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
@@ -204,7 +204,7 @@ pub async fn restored_store_is_read_again<S: Store>() {
     assert_eq!(service.numbers(key).await, [1, 2, 3, 4, 5, 3, 4, 5, 6]);
 }
 
-/// Too early: its attempt is recorded, so that a copy of the original does not come back as a second one.
+/// The attempt of a deferred command is recorded, so that a duplicate of the original is not deferred a second time.
 pub async fn defer_then_duplicate_of_the_original<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
@@ -214,7 +214,7 @@ pub async fn defer_then_duplicate_of_the_original<S: Store>() {
 
     let delayed = &service.delayed::<UserCommand>().await[0];
     assert_eq!((delayed.envelope.id, delayed.envelope.attempt), (early, 1));
-    assert!(delayed.envelope.reply_to.is_some(), "the reply still goes to who asked");
+    assert!(delayed.envelope.reply_to.is_some(), "the reply topic is kept");
 
     service.deliver_again().await;
     service.deliver(order(key, "add")).await;
@@ -224,7 +224,7 @@ pub async fn defer_then_duplicate_of_the_original<S: Store>() {
     assert_eq!(service.delayed::<UserCommand>().await.len(), 0);
 }
 
-/// A command that is always too early is rejected in the end, once, whatever is delivered twice on the way.
+/// A command that is always too early is rejected once after the last attempt, although each attempt is delivered twice.
 pub async fn defer_exhausted_has_one_outcome<S: Store>() {
     for word in ["from:1", "too-early"] {
         let service = Service::<S>::start().await;
@@ -235,7 +235,7 @@ pub async fn defer_exhausted_has_one_outcome<S: Store>() {
             service.deliver_again().await;
             service.deliver_delayed().await;
             attempts += 1;
-            assert!(attempts < 20, "it must come to an end");
+            assert!(attempts < 20, "the attempts must end");
         }
         service.deliver_again().await;
 
@@ -244,11 +244,11 @@ pub async fn defer_exhausted_has_one_outcome<S: Store>() {
             "{word}"
         );
         assert_eq!(service.versions(key).await, [0; 0]);
-        assert!(attempts > 3, "it was tried {attempts} times");
+        assert!(attempts > 3, "it was attempted only {attempts} times");
     }
 }
 
-/// A poison command is closed: a dead letter and a `failed` reply. Mending its cause does not bring it back.
+/// A poison command is closed with a dead letter and a `failed` reply. Fixing its cause does not execute it.
 pub async fn dead_command_is_final<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
@@ -259,31 +259,35 @@ pub async fn dead_command_is_final<S: Store>() {
     let after = service.append(order(key, "add"));
     service.catch_up().await;
 
-    let letters = service.dead_letters().await;
-    assert_eq!(letters.len(), 1);
-    assert_eq!(letters[0].reason, DeadLetterReason::Poison);
+    let dead_letters = service.dead_letters().await;
+    assert_eq!(dead_letters.len(), 1);
+    assert_eq!(dead_letters[0].reason, DeadLetterReason::Poison);
     assert!(
-        letters[0].detail.contains("well is not mended"),
+        dead_letters[0].detail.contains("well is not fixed"),
         "{}",
-        letters[0].detail
+        dead_letters[0].detail
     );
     assert!(matches!(service.reply(command).await, Reply::CommandFailed(reply) if reply.code == "not-executable"));
     for neighbour in [before, after] {
         assert!(matches!(service.reply(neighbour).await, Reply::CommandAccepted(_)));
     }
 
-    service.hooks.mend("well");
-    service.deliver(poison).await; // the same command, once more
+    service.hooks.fix("well");
+    service.deliver(poison).await; // the same command again
     assert_eq!(service.replies(command).await.len(), 1);
     assert_eq!(service.versions(key).await, [1, 2]);
     assert_eq!(service.dead_letters().await.len(), 1);
 
-    let DeadLetterFact::MessageDeadLettered(said) = &service.published::<DeadLetterFact>().await[0];
-    assert_eq!(said.topic, topics::USERS_COMMANDS.name, "announced without the prefix");
-    assert_eq!((said.message_id, said.offset), (Some(command), 1));
+    let DeadLetterFact::MessageDeadLettered(fact) = &service.published::<DeadLetterFact>().await[0];
+    assert_eq!(
+        fact.topic,
+        topics::USERS_COMMANDS.name,
+        "the announcement has no topic prefix"
+    );
+    assert_eq!((fact.message_id, fact.offset), (Some(command), 1));
 }
 
-/// What the inbox may have forgotten is not executed again.
+/// A command older than the inbox retention is not executed again.
 pub async fn late_duplicate_after_inbox_purge<S: Store>() {
     const DAY: Duration = Duration::from_secs(86_400);
     let store = S::fresh().await;
@@ -296,24 +300,28 @@ pub async fn late_duplicate_after_inbox_purge<S: Store>() {
     assert!(matches!(service.reply(old.id).await, Reply::CommandAccepted(_)));
     assert_eq!(store.ledger().remembered().await, 1);
 
-    // Five days later.
+    // With a retention of five days.
     let later = Service::over(store.clone(), |settings| settings.inbox_retention = 5 * DAY);
-    store.ledger().housekeeping(5 * DAY).await.expect("the inbox is tidied");
+    store
+        .ledger()
+        .housekeeping(5 * DAY)
+        .await
+        .expect("housekeeping succeeds");
     assert_eq!(store.ledger().remembered().await, 0);
     later.rewind(&topics::USERS_COMMANDS, 0, 0).await;
-    later.append(order(key, "add")); // offsets 0 and 1 are behind the stored position
+    later.append(order(key, "add")); // offsets 0 and 1 are before the stored position
     later.append(order(key, "add"));
     later.deliver(old.clone()).await;
 
     assert_eq!(service.versions(key).await, [1]);
-    let letters = later.dead_letters().await;
-    assert_eq!(letters.len(), 1);
-    assert_eq!(letters[0].reason, DeadLetterReason::Expired);
+    let dead_letters = later.dead_letters().await;
+    assert_eq!(dead_letters.len(), 1);
+    assert_eq!(dead_letters[0].reason, DeadLetterReason::Expired);
     assert!(matches!(later.reply(old.id).await, Reply::CommandFailed(reply) if reply.code == "expired"));
     let _ = service.dead_letters().await;
 }
 
-/// A message that could not be published never commits; neither does what belongs to it.
+/// A message that could not be published is never committed, and neither are the effects of its cause.
 pub async fn oversized_message_fails_at_append<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();

@@ -16,7 +16,7 @@ use crate::faulty::FaultyLedger;
 use crate::inside::Inside as _;
 use crate::kafka::{KafkaTopics, invalid_utf8};
 
-/// First numbers of `count` keys, all on one partition.
+/// Returns the first domain events of `count` keys, all on one partition.
 fn records<S: Store>(framer: &Service<S>, partition: i32, count: usize) -> Vec<Record> {
     let mut records: Vec<_> = (0..count)
         .map(|_| framer.record(happened(Uuid::now_v7(), 1, "")))
@@ -27,11 +27,11 @@ fn records<S: Store>(framer: &Service<S>, partition: i32, count: usize) -> Vec<R
     records
 }
 
-/// A partition is taken away while its worker waits with a batch in hand and more in its queue: whoever has it now
-/// applies all of it, and the old worker nothing.
+/// A partition is revoked while its worker waits with a batch, and its queue holds more records. The new owner applies
+/// all of them, and the old worker none.
 pub async fn records_of_an_old_assignment_are_discarded<S: Store>() {
     const EACH: usize = 30;
-    // With the one of `ops.commands` four: whichever two of them move, one is of this topic.
+    // Together with the partition of `ops.commands`, two of four partitions move, so at least one belongs to this topic.
     const PARTITIONS: usize = 3;
     let kafka = KafkaTopics::create(PARTITIONS as i32).await;
     let store = S::fresh().await;
@@ -48,11 +48,11 @@ pub async fn records_of_an_old_assignment_are_discarded<S: Store>() {
     let pauses: [_; PARTITIONS] = std::array::from_fn(|_| ledger.faults().pause_before("advance"));
     let first = Process::on_events(&store, settings.clone(), ledger);
     for pause in &pauses {
-        pause.reached().await; // one of each partition
+        pause.reached().await; // each worker has a batch
     }
     let second = Process::on_events(&store, settings.clone(), FaultyLedger::new(store.ledger()));
     let name = kafka.name(&topics::EVENTS);
-    let moved = eventually("a partition moves, and is applied", DEADLINE, || async {
+    let moved = eventually("a partition moves, and its records are applied", DEADLINE, || async {
         let assigned = second.assigned();
         let applied = |(topic, _, position): &&(String, i32, i64)| *topic == name && *position == EACH as i64;
         assigned
@@ -69,15 +69,15 @@ pub async fn records_of_an_old_assignment_are_discarded<S: Store>() {
     assert_eq!(
         noted.iter().collect::<HashSet<_>>().len(),
         PARTITIONS * EACH,
-        "each once"
+        "each record takes effect once"
     );
     let handled: Vec<_> = first.hooks.batches().concat();
     assert!(
         handled.iter().all(|id| !ids[moved].contains(id)),
-        "the old worker handled none of them"
+        "the old worker handled no record of the partition"
     );
 
-    // And back again.
+    // The partition returns to the first process.
     second.stop().await;
     kafka.produce(&records(&framer, moved as i32, 3)).await;
     effects_are_there(&store, PARTITIONS * EACH + 3).await;
@@ -86,12 +86,12 @@ pub async fn records_of_an_old_assignment_are_discarded<S: Store>() {
 }
 
 fn id(record: &Record) -> Uuid {
-    let id = record.headers.get(messaging::header::ID).expect("ours have an id");
-    id.parse().expect("ours have an id")
+    let id = record.headers.get(messaging::header::ID).expect("the record has an id");
+    id.parse().expect("the record has an id")
 }
 
-/// Records that were never read are gone, or the topic is not the one it was: this partition stops, and somebody is
-/// told. The others go on.
+/// If unread records were deleted, or the topic was recreated, the partition stops and raises an alarm. The other
+/// partitions continue.
 pub async fn position_outside_the_log_stops<S: Store>() {
     let kafka = KafkaTopics::create(3).await;
     let store = S::fresh().await;
@@ -118,14 +118,14 @@ pub async fn position_outside_the_log_stops<S: Store>() {
     positions.sort_unstable();
     assert_eq!(positions, [2, 100]);
 
-    // The same while it runs: what it has not fetched yet is deleted.
+    // The same while the process runs: records that it has not fetched are deleted.
     let pause = process.faults.pause_before("advance");
     kafka.produce(&records(&framer, 2, 40)).await;
     pause.reached().await;
     kafka.delete_records(&topics::EVENTS, 2, 45).await;
     pause.go_on();
     process.metric_reaches("rollcall_stopped_partitions", "", 3.0).await;
-    assert!(store.noted().await.len() < 45, "what is lost was not passed over");
+    assert!(store.noted().await.len() < 45, "the worker skipped the deleted records");
     process.stop().await;
 }
 
@@ -137,12 +137,12 @@ async fn store_position<S: Store>(store: &S, topic: &str, partition: i32, from: 
         ledger
             .advance(&mut tx, &partition, from, position)
             .await
-            .expect("moved")
+            .expect("the store responds")
     );
     ledger.commit(tx).await.expect("committed");
 }
 
-/// More than a queue holds: Kafka is told to wait, and nothing is lost, doubled or turned round.
+/// With more records than a queue holds, the partition is paused, and no record is lost, repeated or reordered.
 pub async fn full_queue_loses_nothing<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;
@@ -160,11 +160,11 @@ pub async fn full_queue_loses_nothing<S: Store>() {
     let noted: Vec<_> = store.noted().await.iter().map(|entry| entry.number).collect();
     assert_eq!(noted, (1..=150).collect::<Vec<_>>());
     let gaps = process.metric("rollcall_gaps_total", "");
-    assert!(gaps == 0.0, "{gaps} came out of order");
+    assert!(gaps == 0.0, "{gaps} records were out of order");
     process.stop().await;
 }
 
-/// A partition whose queue is full is paused. It is taken away, and comes back: the pause belonged to the old assignment.
+/// A partition whose queue is full is paused. When it is revoked and assigned again, it is not paused any more.
 pub async fn a_paused_partition_that_comes_back_is_consumed<S: Store>() {
     const EACH: usize = 30;
     const PARTITIONS: usize = 3;
@@ -177,13 +177,13 @@ pub async fn a_paused_partition_that_comes_back_is_consumed<S: Store>() {
     let mut settings = kafka.settings();
     settings.batch = 2;
     settings.partition_queue = 2;
-    // Only the resume on revocation is tested: the watchdog would help later.
+    // Long enough that the watchdog does not act: only the resume on revocation is tested.
     settings.stall_alarm = 2 * DEADLINE;
     let ledger = FaultyLedger::new(store.ledger());
     let pauses: [_; PARTITIONS] = std::array::from_fn(|_| ledger.faults().pause_before("advance"));
     let first = Process::on_events(&store, settings.clone(), ledger);
     for pause in &pauses {
-        pause.reached().await; // Every worker holds a batch, and every queue fills up behind it.
+        pause.reached().await; // each worker has a batch, and each queue fills up
     }
     let second = Process::on_events(&store, settings, FaultyLedger::new(store.ledger()));
     eventually("a partition moves", DEADLINE, || async {
@@ -197,10 +197,10 @@ pub async fn a_paused_partition_that_comes_back_is_consumed<S: Store>() {
     first.stop().await;
 }
 
-/// The same for a partition that was stopped because its position is outside the log, once an operator has corrected the
+/// The same for a partition that stopped because its position was outside the log, after an operator corrected the
 /// position.
 pub async fn a_stopped_partition_that_comes_back_is_consumed<S: Store>() {
-    // With the one of `ops.commands` four: two of them move, and at least one of those is of this topic.
+    // Together with the partition of `ops.commands`, two of four partitions move, so at least one belongs to this topic.
     const PARTITIONS: i32 = 3;
     let kafka = KafkaTopics::create(PARTITIONS).await;
     let store = S::fresh().await;
@@ -218,7 +218,7 @@ pub async fn a_stopped_partition_that_comes_back_is_consumed<S: Store>() {
         store_position(&store, &name, partition, Some(100), 2).await;
     }
     let second = Process::on_events(&store, settings, FaultyLedger::new(store.ledger()));
-    let moved = eventually("a partition moves, and is applied", DEADLINE, || async {
+    let moved = eventually("a partition moves, and its records are applied", DEADLINE, || async {
         let assigned = second.assigned();
         let applied = |(topic, _, position): &&(String, i32, i64)| *topic == name && *position == 5;
         assigned.iter().find(applied).map(|(_, partition, _)| *partition)
@@ -230,7 +230,7 @@ pub async fn a_stopped_partition_that_comes_back_is_consumed<S: Store>() {
     first.stop().await;
 }
 
-/// Whatever a third-party producer writes, its neighbours are applied.
+/// The records next to a hostile record of a third-party producer are applied.
 pub async fn a_record_that_is_hostile_on_the_wire_stops_no_neighbour<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;
@@ -257,9 +257,9 @@ pub async fn a_record_that_is_hostile_on_the_wire_stops_no_neighbour<S: Store>()
     kafka.produce(&records(&framer, 0, 1)).await;
 
     let process = Process::whole(&store, kafka.settings());
-    // The first four are ours with an additional header, the ninth has a timestamp that no calendar contains.
+    // The first four are valid with an additional header; the ninth has a timestamp outside the calendar.
     effects_are_there(&store, 6).await;
-    eventually("the others are dead letters, or parked", DEADLINE, || async {
+    eventually("the others are dead-lettered or parked", DEADLINE, || async {
         let dead = store.ledger().dead_letters().await.len();
         let parked = store.ledger().parked_records().await.len();
         ((dead, parked) == (3, 1)).then_some(())
@@ -277,8 +277,8 @@ pub async fn a_record_that_is_hostile_on_the_wire_stops_no_neighbour<S: Store>()
     assert_eq!(read, 10);
 }
 
-/// A worker that ends by itself leaves its partition to nobody: the process must not go on as if nothing were.
-pub async fn worker_that_ends_ends_the_process<S: Store>() {
+/// A worker that ends unexpectedly leaves its partition without a worker, so the process must end.
+pub async fn a_worker_that_ends_also_ends_the_process<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;
     let framer = framer(&store, &kafka.settings());
@@ -286,7 +286,7 @@ pub async fn worker_that_ends_ends_the_process<S: Store>() {
     ledger.faults().panic_at("advance");
     let mut process = Process::armed(&store, kafka.settings(), ledger);
     kafka.produce(&records(&framer, 0, 1)).await;
-    process.listening_ends().await.expect_err("its worker is gone");
+    process.listening_ends().await.expect_err("the worker has ended");
     drop(process);
 
     let next = Process::whole(&store, kafka.settings());
@@ -294,7 +294,7 @@ pub async fn worker_that_ends_ends_the_process<S: Store>() {
     next.stop().await;
 }
 
-/// An operator's command, through Kafka: whatever is parked is applied, and the operator is told.
+/// An operator releases a key through Kafka: the parked messages are applied, and the operator gets a reply.
 pub async fn key_is_released_by_command<S: Store>() {
     let kafka = KafkaTopics::create(2).await;
     let store = S::fresh().await;
@@ -303,11 +303,11 @@ pub async fn key_is_released_by_command<S: Store>() {
     let key = Uuid::now_v7();
     let parked = [happened(key, 1, "poison:well"), happened(key, 2, "")].map(|event| framer.record(event));
     kafka.produce(&parked).await;
-    eventually("they are parked", DEADLINE, || async {
+    eventually("the messages are parked", DEADLINE, || async {
         (store.ledger().parked_records().await.len() == 2).then_some(())
     })
     .await;
-    process.hooks.mend("well");
+    process.hooks.fix("well");
     let release = |service: &str, topic: &str| {
         let release = ReleaseKey {
             service: service.to_owned(),
@@ -317,7 +317,7 @@ pub async fn key_is_released_by_command<S: Store>() {
         Outgoing::<OpsCommand>::new(Uuid::now_v7(), release)
     };
     let [others, unknown, ours, again] = [
-        release("somebody-else", "events"),
+        release("another-service", "events"),
         release("conformance", "no-topic"),
         release("conformance", "events"),
         release("conformance", "events"),
@@ -325,7 +325,7 @@ pub async fn key_is_released_by_command<S: Store>() {
     let ids = [others.id, unknown.id, ours.id, again.id];
     let commands = [others, unknown, ours, again].map(|command| {
         let mut record = framer.record(command);
-        record.partition.partition = 0; // there is one
+        record.partition.partition = 0; // the topic has one partition
         record
     });
     let replies = kafka.name(&topics::GATEWAY_REPLIES);
@@ -342,13 +342,13 @@ pub async fn key_is_released_by_command<S: Store>() {
     assert_eq!(framer.numbers(key).await, [1, 2]);
     let replies = kafka.records(&topics::GATEWAY_REPLIES).await;
     let outcome = |id: Uuid| outcome(&framer, &replies, id);
-    assert_eq!(outcome(ids[0]), None, "that one is for another service");
+    assert_eq!(outcome(ids[0]), None, "a command for another service gets no reply");
     assert_eq!(outcome(ids[1]).as_deref(), Some("topic-unknown"));
     assert_eq!(outcome(ids[2]).as_deref(), Some(r#"{"applied":2,"poisoned_at":null}"#));
     assert_eq!(outcome(ids[3]).as_deref(), Some("not-parked"));
 }
 
-/// The last resort: a record that is retried for ever is skipped, and the partition continues.
+/// As a last resort, an operator skips a record that is retried forever, and the partition continues.
 pub async fn an_offset_is_skipped_by_command<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;
@@ -370,14 +370,14 @@ pub async fn an_offset_is_skipped_by_command<S: Store>() {
         Outgoing::<OpsCommand>::new(Uuid::now_v7(), skip)
     };
     let commands = [
-        skip("events", 1, "it is not reached yet"),
-        skip("events", 2, "it is not written yet"),
+        skip("events", 1, "not reached yet"),
+        skip("events", 2, "not written yet"),
         skip("events", 0, " "),
-        skip("ops.commands", 3, "it moves itself"),
-        skip("no-topic", 0, "it does not exist"),
-        skip("events", 0, "it is retried for ever"),
-        skip("events", 0, "it was skipped before"),
-        skip("events", 2, "it is retried for ever"),
+        skip("ops.commands", 3, "the handler moves this position"),
+        skip("no-topic", 0, "unknown topic"),
+        skip("events", 0, "retried forever"),
+        skip("events", 0, "skipped before"),
+        skip("events", 2, "retried forever"),
     ];
     let ids = commands.each_ref().map(|command| command.id);
     let commands = commands.map(|command| framer.record(command));
@@ -416,7 +416,7 @@ pub async fn an_offset_is_skipped_by_command<S: Store>() {
     );
 }
 
-/// The result or the code of the reply to a command.
+/// Returns the result or the code of the reply to a command.
 fn outcome<S: Store>(framer: &Service<S>, replies: &[Record], command: Uuid) -> Option<String> {
     let mut replies = replies
         .iter()
@@ -428,20 +428,20 @@ fn outcome<S: Store>(framer: &Service<S>, replies: &[Record], command: Uuid) -> 
     })
 }
 
-/// A process tells what waits at its service, alarms where a gap stays open, and says goodbye when it ends.
-pub async fn status_tells_what_waits_and_ends_with_a_tombstone<S: Store>() {
+/// A process reports the pending messages of its service and the age of gaps, and publishes a tombstone when it ends.
+pub async fn status_counts_pending_messages_and_ends_with_a_tombstone<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;
     let framer = framer(&store, &kafka.settings());
     let (poisoned, gap) = (Uuid::now_v7(), Uuid::now_v7());
-    // The second of each is a fork.
+    // The second message of each key is a fork.
     let events = [(poisoned, 1), (gap, 2), (poisoned, 1), (gap, 2)];
     let events = events.map(|(key, number)| framer.record(happened(key, number, "poison:well")));
     let dead = framer.record(order(Uuid::now_v7(), "poison:well"));
     kafka.produce(&[&events[..], &[dead]].concat()).await;
     let first = Process::whole(&store, kafka.settings());
     let topic = kafka.name(&topics::EVENTS);
-    eventually("all is set aside", DEADLINE, || async {
+    eventually("all messages are parked or dead-lettered", DEADLINE, || async {
         let parked = store.ledger().parked_records().await.len();
         (parked == 2 && store.ledger().dead_letters().await.len() == 3).then_some(())
     })
@@ -449,7 +449,7 @@ pub async fn status_tells_what_waits_and_ends_with_a_tombstone<S: Store>() {
     first.metric_reaches("rollcall_forks_total", &topic, 2.0).await;
     first.stop().await;
 
-    // Its first report comes at once.
+    // A process reports immediately after its start.
     let second = Process::whole(&store, kafka.settings());
     second.metric_reaches("rollcall_parked_keys", &topic, 1.0).await;
     second
@@ -472,26 +472,27 @@ pub async fn status_tells_what_waits_and_ends_with_a_tombstone<S: Store>() {
         assert_eq!(states.last(), Some(&ProcessStatusState::Tombstone), "{states:?}");
     }
     let ProcessStatusState::ProcessStatus(status) = &processes[1].1[0] else {
-        panic!("it says how it is first");
+        panic!("the first state is a status");
     };
     assert_eq!((status.parked_keys, status.dead_letters), (1, 3));
     assert!(status.oldest_gap_age_ms > 0, "{status:?}");
 }
 
-/// A store that answers no more, not even with an error, does not hold up the end of a process that is just reporting.
-pub async fn report_that_hangs_is_given_up<S: Store>() {
+/// A store that does not respond at all does not delay the end of a process that is collecting its status.
+pub async fn a_hanging_status_report_does_not_delay_the_drain<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;
     let ledger = FaultyLedger::new(store.ledger());
-    let hangs = ledger.faults().pause_before("held_topics");
+    let hangs = ledger.faults().pause_before("pending_topics");
     let process = Process::armed(&store, kafka.settings(), ledger);
     hangs.reached().await;
     let stopped = tokio::time::timeout(DEADLINE, process.stop()).await;
-    stopped.expect("it ends all the same");
+    stopped.expect("the process ends");
 }
 
-/// A command's way through a whole process: decided, answered, said, and drained.
-pub async fn process_answers_a_command<S: Store>() {
+/// A command passes through a whole process: it is decided, its reply and its domain event are published, and the
+/// process drains.
+pub async fn a_process_replies_to_a_command<S: Store>() {
     let kafka = KafkaTopics::create(2).await;
     let store = S::fresh().await;
     let framer = framer(&store, &kafka.settings());
@@ -500,7 +501,7 @@ pub async fn process_answers_a_command<S: Store>() {
     let commands: Vec<_> = (0..20).map(|_| framer.record(order(key, "add"))).collect();
     kafka.produce(&commands).await;
     kafka.produce(&commands[3..7]).await;
-    eventually("they are decided", DEADLINE, || async {
+    eventually("the commands are decided", DEADLINE, || async {
         (store.journaled().await.len() == 20).then_some(())
     })
     .await;

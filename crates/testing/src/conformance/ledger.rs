@@ -86,19 +86,19 @@ pub async fn inbox_answers_what_is_new<S: Store>() {
     let odd = odd.map(|since| entry(Uuid::now_v7(), 0, since));
 
     let first = [entry(id, 0, now), entry(id, 0, now), entry(id, 1, now), odd[0], odd[1]];
-    let fresh = committed!(ledger, tx => ledger.remember(&mut tx, &first).await.expect("entered"));
+    let fresh = committed!(ledger, tx => ledger.insert_inbox(&mut tx, &first).await.expect("entered"));
     assert_eq!(fresh, HashSet::from([(id, 0), (id, 1), (odd[0].id, 0), (odd[1].id, 0)]));
     let second = [entry(id, 1, now), entry(id, 2, now), odd[0], odd[1]];
-    let fresh = committed!(ledger, tx => ledger.remember(&mut tx, &second).await.expect("entered"));
+    let fresh = committed!(ledger, tx => ledger.insert_inbox(&mut tx, &second).await.expect("entered"));
     assert_eq!(fresh, HashSet::from([(id, 2)]));
-    let none = committed!(ledger, tx => ledger.remember(&mut tx, &[]).await.expect("nothing to enter"));
+    let none = committed!(ledger, tx => ledger.insert_inbox(&mut tx, &[]).await.expect("nothing to enter"));
     assert!(none.is_empty());
 
     // Rolled back is never entered.
     let other = [entry(Uuid::now_v7(), 0, now)];
     for _ in 0..2 {
         let mut tx = ledger.begin().await.expect("a transaction begins");
-        assert_eq!(ledger.remember(&mut tx, &other).await.expect("entered").len(), 1);
+        assert_eq!(ledger.insert_inbox(&mut tx, &other).await.expect("entered").len(), 1);
         ledger.rollback(tx).await;
     }
     assert_eq!(ledger.remembered().await, 5);
@@ -121,13 +121,13 @@ pub async fn housekeeping_forgets_only_what_is_old<S: Store>() {
         attempt: 0,
         since: Timestamp::now() - age,
     });
-    committed!(ledger, tx => ledger.remember(&mut tx, &entries[..3]).await.expect("entered"));
+    committed!(ledger, tx => ledger.insert_inbox(&mut tx, &entries[..3]).await.expect("entered"));
     ledger.housekeeping(10 * DAY).await.expect("tidied");
-    committed!(ledger, tx => ledger.remember(&mut tx, &entries[3..]).await.expect("entered"));
+    committed!(ledger, tx => ledger.insert_inbox(&mut tx, &entries[3..]).await.expect("entered"));
     let both = tokio::join!(ledger.housekeeping(10 * DAY), ledger.housekeeping(10 * DAY));
     both.0.and(both.1).expect("two processes tidy at once");
 
-    let fresh = committed!(ledger, tx => ledger.remember(&mut tx, &entries).await.expect("entered"));
+    let fresh = committed!(ledger, tx => ledger.insert_inbox(&mut tx, &entries).await.expect("entered"));
     let forgotten = entries[4..].iter().map(|entry| (entry.id, 0)).collect();
     assert_eq!(fresh, forgotten, "what is younger than the retention is remembered");
 }
@@ -233,41 +233,41 @@ pub async fn dead_letters_keep_their_bytes<S: Store>() {
         "",
     );
     committed!(ledger, tx => {
-        ledger.bury(&mut tx, &letters).await.expect("buried");
-        ledger.bury(&mut tx, std::slice::from_ref(&nul)).await.expect("NUL stops nobody");
-        ledger.bury(&mut tx, &[]).await.expect("nothing to bury");
+        ledger.insert_dead_letters(&mut tx, &letters).await.expect("buried");
+        ledger.insert_dead_letters(&mut tx, std::slice::from_ref(&nul)).await.expect("NUL stops nobody");
+        ledger.insert_dead_letters(&mut tx, &[]).await.expect("nothing to bury");
     });
     let kept = ledger.dead_letters().await;
     assert_eq!(kept[..2], letters);
     assert_eq!((kept[2].id, &kept[2].record.value), (nul.id, &nul.record.value));
 
     // As operators see them: in pages, without values; one at a time with it.
-    assert_eq!(ledger.count_letters().await.expect("counted"), 3);
-    let page = committed!(ledger, tx => ledger.letters(&mut tx, None, 2).await.expect("a page"));
+    assert_eq!(ledger.count_dead_letters().await.expect("counted"), 3);
+    let page = committed!(ledger, tx => ledger.list_dead_letters(&mut tx, None, 2).await.expect("a page"));
     assert_eq!(
-        page.iter().map(|kept| kept.letter.id).collect::<Vec<_>>(),
+        page.iter().map(|kept| kept.dead_letter.id).collect::<Vec<_>>(),
         [nul.id, letters[1].id]
     );
     let before = Some(letters[1].id);
-    let page = committed!(ledger, tx => ledger.letters(&mut tx, before, 2).await.expect("a page"));
+    let page = committed!(ledger, tx => ledger.list_dead_letters(&mut tx, before, 2).await.expect("a page"));
     let mut without_value = letters[0].clone();
     without_value.record.value = None;
     assert_eq!(
-        page.iter().map(|kept| &kept.letter).collect::<Vec<_>>(),
+        page.iter().map(|kept| &kept.dead_letter).collect::<Vec<_>>(),
         [&without_value]
     );
     let command = Uuid::now_v7();
     committed!(ledger, tx => {
-        let kept = ledger.letter(&mut tx, letters[0].id).await.expect("read").expect("it is there");
-        assert_eq!((&kept.letter, kept.redriven_as), (&letters[0], None));
+        let kept = ledger.dead_letter(&mut tx, letters[0].id).await.expect("read").expect("it is there");
+        assert_eq!((&kept.dead_letter, kept.redriven_as), (&letters[0], None));
         ledger.mark_redriven(&mut tx, letters[0].id, command).await.expect("marked");
-        let kept = ledger.letter(&mut tx, letters[0].id).await.expect("read").expect("it is there");
+        let kept = ledger.dead_letter(&mut tx, letters[0].id).await.expect("read").expect("it is there");
         assert_eq!(kept.redriven_as, Some(command));
-        assert!(ledger.discard(&mut tx, letters[1].id).await.expect("deleted"));
-        assert!(!ledger.discard(&mut tx, letters[1].id).await.expect("it may be repeated"));
-        assert_eq!(ledger.letter(&mut tx, letters[1].id).await.expect("read"), None);
+        assert!(ledger.discard_dead_letter(&mut tx, letters[1].id).await.expect("deleted"));
+        assert!(!ledger.discard_dead_letter(&mut tx, letters[1].id).await.expect("it may be repeated"));
+        assert_eq!(ledger.dead_letter(&mut tx, letters[1].id).await.expect("read"), None);
     });
-    assert_eq!(ledger.count_letters().await.expect("counted"), 1);
+    assert_eq!(ledger.count_dead_letters().await.expect("counted"), 1);
 }
 
 pub async fn outbox_rows_leave_in_order<S: Store>() {
@@ -350,9 +350,9 @@ pub async fn rows_without_a_live_lease_are_adopted<S: Store>() {
         let said = [message("1"), message("2")];
         committed!(ledger, tx => ledger.append(&mut tx, owner, &said).await.expect("appended"));
     }
-    ledger.take_lease(living, LEASE).await.expect("leased");
+    ledger.start_lease(living, LEASE).await.expect("leased");
     ledger
-        .take_lease(expired, Duration::from_millis(1))
+        .start_lease(expired, Duration::from_millis(1))
         .await
         .expect("leased");
     eventually("the lease runs out", LEASE, || async {
@@ -377,14 +377,14 @@ pub async fn rows_without_a_live_lease_are_adopted<S: Store>() {
     assert_eq!(ledger.sweep(living, Duration::ZERO, 100).await.expect("rows").len(), 2);
 
     // A lease that was ended is none.
-    ledger.drop_lease(living).await.expect("ended");
+    ledger.end_lease(living).await.expect("ended");
     assert!(!ledger.renew_lease(living, LEASE).await.expect("an answer"));
-    ledger.take_lease(heir, LEASE).await.expect("leased");
+    ledger.start_lease(heir, LEASE).await.expect("leased");
     assert_eq!(ledger.adopt(second, 100).await.expect("rows").len(), 2);
-    ledger.take_lease(second, LEASE).await.expect("leased");
+    ledger.start_lease(second, LEASE).await.expect("leased");
     assert!(ledger.renew_lease(second, LEASE).await.expect("an answer"));
     ledger
-        .drop_lease(Uuid::now_v7())
+        .end_lease(Uuid::now_v7())
         .await
         .expect("nobody's lease is no error");
 }
@@ -394,7 +394,7 @@ pub async fn commit_after_adoption_is_adopted<S: Store>() {
     let store = S::fresh().await;
     let ledger = store.ledger();
     let (slow, heir) = (Uuid::now_v7(), Uuid::now_v7());
-    ledger.take_lease(heir, LEASE).await.expect("leased");
+    ledger.start_lease(heir, LEASE).await.expect("leased");
     committed!(ledger, tx => ledger.append(&mut tx, slow, &[message("1")]).await.expect("appended"));
     let mut tx = ledger.begin().await.expect("a transaction begins");
     ledger.append(&mut tx, slow, &[message("2")]).await.expect("appended");

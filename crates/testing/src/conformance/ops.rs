@@ -1,4 +1,4 @@
-//! Operations over Kafka: what an operator may ask of every service. Each command is delivered twice and done once.
+//! Ops commands that every service handles. Each command is delivered twice and executed once.
 
 use std::time::Duration;
 
@@ -15,46 +15,46 @@ use uuid::Uuid;
 
 use super::service::{Service, Store, happened, order};
 
-/// Sends an operation, twice, and answers its only reply.
-async fn operate<S: Store>(service: &Service<S>, command: impl Into<OpsCommand>) -> Reply {
+/// Delivers an ops command twice, and returns its only reply.
+async fn request<S: Store>(service: &Service<S>, command: impl Into<OpsCommand>) -> Reply {
     let command = Outgoing::<OpsCommand>::new(Uuid::now_v7(), command.into());
     let id = service.deliver(command).await;
     service.deliver_again().await;
     service.reply(id).await
 }
 
-/// The `result` of an operation that was done.
+/// Returns the `result` of an accepted ops command.
 async fn result_of<S: Store>(service: &Service<S>, command: impl Into<OpsCommand>) -> Value {
-    match operate(service, command).await {
+    match request(service, command).await {
         Reply::CommandAccepted(reply) => {
-            let result = reply.result.expect("an operation has a result");
-            serde_json::from_str(&result).expect("it is JSON")
+            let result = reply.result.expect("the reply has a result");
+            serde_json::from_str(&result).expect("the result is JSON")
         }
-        other => panic!("it was done: {other:?}"),
+        other => panic!("expected acceptance: {other:?}"),
     }
 }
 
-/// The code with which an operation was rejected.
+/// Returns the code of a rejected ops command.
 async fn code_of<S: Store>(service: &Service<S>, command: impl Into<OpsCommand>) -> String {
-    match operate(service, command).await {
+    match request(service, command).await {
         Reply::CommandRejected(reply) => reply.code,
-        other => panic!("it was rejected: {other:?}"),
+        other => panic!("expected a rejection: {other:?}"),
     }
 }
 
-fn us() -> String {
+fn service_name() -> String {
     "conformance".to_owned()
 }
 
-/// An erasure leaves nothing behind that may be personal; what can't be, stays.
-pub async fn forgotten_keys_leave_nothing_personal<S: Store>() {
+/// An erasure deletes every message that may contain personal data, and keeps all other messages.
+pub async fn erasing_keys_removes_personal_data<S: Store>() {
     let service = Service::<S>::start().await;
     let (key, other) = (Uuid::now_v7(), Uuid::now_v7());
     for key in [key, other] {
         service
             .deliver_all(["poison:well", "later"].map(|word| order(key, word)))
             .await;
-        // The same number under another id: a dead letter of a domain event, which holds nothing personal.
+        // The same sequence with another id leads to a dead letter of a domain event, which contains no personal data.
         service.deliver_all([(); 2].map(|()| happened(key, 1, ""))).await;
     }
     let mut misplaced = service.record(order(key, "add"));
@@ -66,26 +66,26 @@ pub async fn forgotten_keys_leave_nothing_personal<S: Store>() {
     for _ in 0..2 {
         let unit = Unit::begin(service.ledger(), &service.publisher()).await;
         let mut unit = unit.expect("a transaction begins");
-        unit.erase(&[key]).await.expect("forgotten");
+        unit.erase(&[key]).await.expect("the keys are erased");
         unit.commit().await.expect("committed");
     }
 
-    let letters = service.dead_letters().await;
-    let left: Vec<_> = letters
+    let dead_letters = service.dead_letters().await;
+    let left: Vec<_> = dead_letters
         .iter()
-        .map(|letter| letter.record.headers.get(header::SUBJECT))
+        .map(|dead_letter| dead_letter.record.headers.get(header::SUBJECT))
         .collect();
     let (key_text, other_text) = (key.to_string(), other.to_string());
     assert_eq!(left, [Some(key_text.as_str()), Some(&other_text), Some(&other_text)]);
-    assert!(letters[0].record.partition.topic.ends_with("events"));
+    assert!(dead_letters[0].record.partition.topic.ends_with("events"));
     let delayed = service.delayed::<UserCommand>().await;
     let delayed: Vec<_> = delayed.iter().map(|message| message.envelope.key).collect();
     assert_eq!(delayed, [other]);
     assert_eq!(service.inside().remembered().await, remembered);
 }
 
-/// What a service does beyond the rest, it does in the reply's transaction; what nobody does is rejected.
-pub async fn operator_does_what_is_the_services_own<S: Store>() {
+/// A service executes its own ops commands in the transaction of the reply. A command without a handler is rejected.
+pub async fn a_service_handles_its_own_ops_commands<S: Store>() {
     let service = Service::<S>::start().await;
     let replay = |service: &str, projection: &str| Replay {
         service: service.to_owned(),
@@ -100,15 +100,21 @@ pub async fn operator_does_what_is_the_services_own<S: Store>() {
         code_of(&service, replay("conformance", "songs")).await,
         "projection-unknown"
     );
-    let nobody = VerifySnapshots { service: us() };
-    assert_eq!(code_of(&service, nobody).await, "unsupported");
+    let unhandled = VerifySnapshots {
+        service: service_name(),
+    };
+    assert_eq!(code_of(&service, unhandled).await, "unsupported");
 
-    let others = Outgoing::<OpsCommand>::new(Uuid::now_v7(), replay("somebody-else", "notes"));
+    let others = Outgoing::<OpsCommand>::new(Uuid::now_v7(), replay("another-service", "notes"));
     let id = service.deliver(others).await;
-    assert_eq!(service.replies(id).await.len(), 0, "that one is for another service");
+    assert_eq!(
+        service.replies(id).await.len(),
+        0,
+        "a command for another service gets no reply"
+    );
 }
 
-/// Every key that waits is found, page by page, with the reason.
+/// Every parked key is listed, page by page, with the reason.
 pub async fn parked_keys_are_found<S: Store>() {
     let service = Service::<S>::start().await;
     let (poisoned, gap) = (Uuid::from_u128(1), Uuid::from_u128(2));
@@ -118,7 +124,7 @@ pub async fn parked_keys_are_found<S: Store>() {
     service.deliver_all([happened(gap, 1, ""), happened(gap, 3, "")]).await;
     service.parked().await;
     let find = |cursor: Option<&str>| FindParked {
-        service: us(),
+        service: service_name(),
         cursor: cursor.map(ToOwned::to_owned),
         limit: 1,
     };
@@ -127,7 +133,13 @@ pub async fn parked_keys_are_found<S: Store>() {
     let mut key = first["keys"][0].clone();
     assert!(key["age_ms"].take().as_i64().expect("a number") < 60_000);
     let error = key["error"].take();
-    assert!(error.as_str().expect("why").contains("well is not mended"), "{error}");
+    assert!(
+        error
+            .as_str()
+            .expect("the key has an error")
+            .contains("well is not fixed"),
+        "{error}"
+    );
     let expected = json!({
         "topic": "events", "key": poisoned, "last": 0, "poisoned_at": 1, "waiting": 2, "error": null, "age_ms": null,
     });
@@ -149,7 +161,7 @@ pub async fn parked_keys_are_found<S: Store>() {
     assert_eq!(code_of(&service, find(Some("events"))).await, "cursor-invalid");
 }
 
-/// What a dead letter held is shown to operators without what may be personal.
+/// Operators see the content of a dead letter without personal fields.
 pub async fn dead_letters_are_shown_without_personal_fields<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
@@ -157,41 +169,41 @@ pub async fn dead_letters_are_shown_without_personal_fields<S: Store>() {
         email: "ada@example.org".to_owned(),
         username: "ada_1815".to_owned(),
         full_name: "Ada Lovelace".to_owned(),
-        date_of_birth: Date::from_ymd(1815, 12, 10).expect("a day of the calendar"),
+        date_of_birth: Date::from_ymd(1815, 12, 10).expect("a calendar date"),
         time_zone: "Europe/London".to_owned(),
     };
-    let command = service.deliver(Outgoing::<UserCommand>::new(key, ada)).await; // the counter knows no such command
+    let command = service.deliver(Outgoing::<UserCommand>::new(key, ada)).await; // the counter does not handle this command
     let mut junk = service.record(order(key, "add"));
     junk.value = Some(Bytes::from_static(b"ada@example.org"));
     service.deliver_records(vec![junk]).await;
-    let letters = service.dead_letters().await;
+    let dead_letters = service.dead_letters().await;
     let find = |cursor: Option<&str>| FindDeadLetters {
-        service: us(),
+        service: service_name(),
         cursor: cursor.map(ToOwned::to_owned),
         limit: 1,
     };
     let show = |dead_letter_id: Uuid| ShowDeadLetter {
-        service: us(),
+        service: service_name(),
         dead_letter_id,
     };
 
     let first = result_of(&service, find(None)).await;
     assert_eq!(first["dead_letters"][0]["reason"], "UNDECODABLE");
     let second = result_of(&service, find(first["cursor"].as_str())).await;
-    let letter = &second["dead_letters"][0];
-    assert_eq!(letter["id"], json!(letters[0].id));
-    assert_eq!(letter["topic"], "users.commands");
-    assert_eq!(letter["message_id"], json!(command));
-    assert_eq!(letter["redriven_as"], Value::Null);
-    assert!(letter["dead_lettered_at"].is_string());
+    let dead_letter = &second["dead_letters"][0];
+    assert_eq!(dead_letter["id"], json!(dead_letters[0].id));
+    assert_eq!(dead_letter["topic"], "users.commands");
+    assert_eq!(dead_letter["message_id"], json!(command));
+    assert_eq!(dead_letter["redriven_as"], Value::Null);
+    assert!(dead_letter["dead_lettered_at"].is_string());
     let third = result_of(&service, find(second["cursor"].as_str())).await;
     assert_eq!(third, json!({ "dead_letters": [], "cursor": null }));
 
-    let shown = result_of(&service, show(letters[0].id)).await;
+    let shown = result_of(&service, show(dead_letters[0].id)).await;
     assert_eq!(shown["content"], json!({ "time_zone": "Europe/London" }));
     assert_eq!(shown["key"], json!(key));
     assert_eq!(shown["headers"]["ce_id"], json!(command));
-    let junk = result_of(&service, show(letters[1].id)).await;
+    let junk = result_of(&service, show(dead_letters[1].id)).await;
     assert_eq!((&junk["content"], &junk["bytes"]), (&Value::Null, &json!(15)));
     for shown in [shown, junk] {
         let text = shown.to_string();
@@ -202,12 +214,12 @@ pub async fn dead_letters_are_shown_without_personal_fields<S: Store>() {
     assert_eq!(code_of(&service, show(Uuid::now_v7())).await, "dead-letter-unknown");
 }
 
-/// A registry that is down holds no operator up: what nobody can read without it is shown without content.
+/// While the registry is down, a dead letter that needs it is shown without content.
 pub async fn dead_letter_is_shown_while_the_registry_is_down<S: Store>() {
-    let service = Service::<S>::asking(Registry::new("http://127.0.0.1:1")).await;
+    let service = Service::<S>::with_registry_at(Registry::new("http://127.0.0.1:1")).await;
     let mut record = service.record(order(Uuid::now_v7(), "add"));
     record.value = Some([&[0], &i32::MAX.to_be_bytes()[..], &[2]].concat().into());
-    let letter = DeadLetter {
+    let dead_letter = DeadLetter {
         id: Uuid::now_v7(),
         reason: DeadLetterReason::Undecodable,
         detail: String::new(),
@@ -215,22 +227,27 @@ pub async fn dead_letter_is_shown_while_the_registry_is_down<S: Store>() {
     };
     let ledger = service.ledger();
     let mut tx = ledger.begin().await.expect("a transaction begins");
-    let buried = ledger.bury(&mut tx, std::slice::from_ref(&letter)).await;
-    buried.expect("it is kept");
+    let inserted = ledger
+        .insert_dead_letters(&mut tx, std::slice::from_ref(&dead_letter))
+        .await;
+    inserted.expect("the dead letter is stored");
     ledger.commit(tx).await.expect("committed");
     assert_eq!(service.dead_letters().await.len(), 1);
 
     let show = ShowDeadLetter {
-        service: us(),
-        dead_letter_id: letter.id,
+        service: service_name(),
+        dead_letter_id: dead_letter.id,
     };
     let shown = tokio::time::timeout(Duration::from_secs(20), result_of(&service, show)).await;
-    assert_eq!(shown.expect("it waits for nobody")["content"], Value::Null);
+    assert_eq!(
+        shown.expect("the command does not wait for the registry")["content"],
+        Value::Null
+    );
 }
 
-/// A record whose schema the registry does not return holds its partition, until an operator skips it.
+/// A record whose schema the registry does not return blocks its partition until an operator skips it.
 pub async fn a_record_that_waits_for_the_registry_can_be_skipped<S: Store>() {
-    let service = Service::<S>::asking(Registry::new("http://127.0.0.1:1")).await;
+    let service = Service::<S>::with_registry_at(Registry::new("http://127.0.0.1:1")).await;
     let key = Uuid::now_v7();
     service.deliver(order(key, "add")).await;
     let mut record = service.record(order(key, "add"));
@@ -253,76 +270,79 @@ pub async fn a_record_that_waits_for_the_registry_can_be_skipped<S: Store>() {
     assert_eq!(service.dead_letters().await.len(), 0);
 }
 
-/// A dead command is done after all, once, as a new command; what is no command is not said again.
+/// Redriving a dead command executes it once, as a new command. A record that is not a command cannot be redriven.
 pub async fn dead_command_is_redriven_once<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
     let dead = service.deliver(order(key, "poison:well")).await;
     let mut misplaced = service.record(order(key, "add"));
     misplaced.key = Some(Bytes::from(Uuid::now_v7().to_string()));
-    // A foreign producer's: what is added to its headers would make it too large for the broker.
+    // A record of a third-party producer: the added headers would make it too large for the broker.
     let mut large = service.record(order(key, "add"));
     large.value = Some(Bytes::from(vec![1; 1_020 * 1024]));
     service.deliver_records(vec![misplaced, large]).await;
     service.deliver_all([(); 2].map(|()| happened(key, 1, ""))).await;
-    let letters = service.dead_letters().await;
-    let letter = |reason: DeadLetterReason| {
-        let letter = letters.iter().find(|letter| letter.reason == reason);
-        letter.expect("there is one").id
+    let dead_letters = service.dead_letters().await;
+    let dead_letter_of = |reason: DeadLetterReason| {
+        let dead_letter = dead_letters.iter().find(|dead_letter| dead_letter.reason == reason);
+        dead_letter.expect("a dead letter with this reason exists").id
     };
     let redrive = |dead_letter_id: Uuid| RedriveDeadLetter {
-        service: us(),
+        service: service_name(),
         dead_letter_id,
     };
 
-    service.hooks.mend("well");
-    let done = result_of(&service, redrive(letter(DeadLetterReason::Poison))).await;
-    let again: Uuid = serde_json::from_value(done["command_id"].clone()).expect("an id");
+    service.hooks.fix("well");
+    let done = result_of(&service, redrive(dead_letter_of(DeadLetterReason::Poison))).await;
+    let redriven: Uuid = serde_json::from_value(done["command_id"].clone()).expect("an id");
     service.settle().await;
     service.deliver_again().await;
-    assert!(matches!(service.reply(again).await, Reply::CommandAccepted(reply) if reply.version == 1));
+    assert!(matches!(service.reply(redriven).await, Reply::CommandAccepted(reply) if reply.version == 1));
     assert_eq!(service.versions(key).await, [1]);
-    let said = service.said::<UserCommand>().await;
-    assert_eq!((said.len(), said[0].envelope.id), (1, again));
-    assert_eq!(said[0].envelope.causation_id, Some(dead));
-    assert_eq!(said[0].envelope.correlation_id, dead, "it belongs to the same chain");
+    let published = service.published_with_envelopes::<UserCommand>().await;
+    assert_eq!((published.len(), published[0].envelope.id), (1, redriven));
+    assert_eq!(published[0].envelope.causation_id, Some(dead));
+    assert_eq!(
+        published[0].envelope.correlation_id, dead,
+        "the redriven command keeps the correlation id"
+    );
 
-    let twice = redrive(letter(DeadLetterReason::Poison));
+    let twice = redrive(dead_letter_of(DeadLetterReason::Poison));
     assert_eq!(code_of(&service, twice).await, "already-redriven");
-    let fork = redrive(letter(DeadLetterReason::Fork));
+    let fork = redrive(dead_letter_of(DeadLetterReason::Fork));
     assert_eq!(code_of(&service, fork).await, "not-a-command");
-    let large = redrive(letter(DeadLetterReason::Undecodable));
+    let large = redrive(dead_letter_of(DeadLetterReason::Undecodable));
     assert_eq!(code_of(&service, large).await, "too-large");
-    let misplaced = redrive(letter(DeadLetterReason::WrongKey));
+    let misplaced = redrive(dead_letter_of(DeadLetterReason::WrongKey));
     assert_eq!(code_of(&service, misplaced).await, "no-envelope");
     assert_eq!(code_of(&service, redrive(Uuid::now_v7())).await, "dead-letter-unknown");
 }
 
-/// A dead letter that nobody needs is dropped for good.
+/// A discarded dead letter is deleted permanently.
 pub async fn dead_letter_is_discarded<S: Store>() {
     let service = Service::<S>::start().await;
     for _ in 0..2 {
         service.deliver(order(Uuid::now_v7(), "poison:well")).await;
     }
-    let letters = service.dead_letters().await;
+    let dead_letters = service.dead_letters().await;
     let discard = || DiscardDeadLetter {
-        service: us(),
-        dead_letter_id: letters[0].id,
+        service: service_name(),
+        dead_letter_id: dead_letters[0].id,
     };
     assert_eq!(
         result_of(&service, discard()).await,
-        json!({ "discarded": letters[0].id })
+        json!({ "discarded": dead_letters[0].id })
     );
     assert_eq!(code_of(&service, discard()).await, "dead-letter-unknown");
-    assert_eq!(service.dead_letters().await, letters[1..]);
+    assert_eq!(service.dead_letters().await, dead_letters[1..]);
 }
 
-/// Whatever became of a message, this service says what it knows of it.
+/// A service reports everything that it knows about a message.
 pub async fn message_is_traced<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
     let where_is = |message_id: Uuid| WhereIs {
-        service: us(),
+        service: service_name(),
         message_id,
     };
     let done = service.deliver(order(key, "later")).await;
@@ -355,8 +375,8 @@ pub async fn message_is_traced<S: Store>() {
         (&json!(3), &json!([]))
     );
     assert_eq!(found["parked"][0]["topic"], topics::EVENTS.name);
-    let nowhere = json!({
+    let unknown = json!({
         "outbox": [], "delayed": [], "inbox": [], "applied": [], "parked": [], "dead_letters": [], "version": null,
     });
-    assert_eq!(result_of(&service, where_is(Uuid::now_v7())).await, nowhere);
+    assert_eq!(result_of(&service, where_is(Uuid::now_v7())).await, unknown);
 }

@@ -1,4 +1,4 @@
-//! What holds for every kind of message.
+//! Rules that apply to every kind of message.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::faulty::CommitFault;
 
 use super::service::{Entry, Service, Store, happened, order};
 
-/// A batch through the pipeline writes what the same messages write one by one.
+/// A batch has the same effects as its messages one by one.
 pub async fn batch_equals_one_by_one<S: Store>() {
     let keys: Vec<_> = (0..3).map(|_| Uuid::now_v7()).collect();
     let words = [
@@ -31,14 +31,14 @@ pub async fn batch_equals_one_by_one<S: Store>() {
         "poison:well",
         "add",
     ];
-    // The second time without what makes a batch fall apart.
-    for takes in [words.len(), 7] {
-        let commands: Vec<_> = words[..takes]
+    // The second run omits the messages that split a batch.
+    for count in [words.len(), 7] {
+        let commands: Vec<_> = words[..count]
             .iter()
             .enumerate()
             .map(|(index, word)| order(keys[index * 7 % 3], word))
             .collect();
-        // Some of them twice, as Kafka may.
+        // Some messages are delivered twice, as Kafka may do.
         let batch: Vec<_> = commands
             .iter()
             .flat_map(|command| [command.clone(), command.clone()])
@@ -57,7 +57,10 @@ pub async fn batch_equals_one_by_one<S: Store>() {
             single.deliver(command).await;
         }
         assert_eq!(outcome(&together, &commands).await, outcome(&single, &commands).await);
-        assert!(together.hooks.batches()[0].len() > 5, "it was one batch");
+        assert!(
+            together.hooks.batches()[0].len() > 5,
+            "the messages were handled in one batch"
+        );
     }
 }
 
@@ -85,17 +88,17 @@ async fn outcome<S: Store>(service: &Service<S>, commands: &[Outgoing<UserComman
         .map(|message| (message.envelope.key, message.envelope.attempt))
         .collect();
     delayed.sort_unstable();
-    let letters = service.dead_letters().await;
+    let dead_letters = service.dead_letters().await;
     (
         service.store.journaled().await,
         service.users().await,
         replies,
         delayed,
-        letters.into_iter().map(|letter| letter.reason).collect(),
+        dead_letters.into_iter().map(|dead_letter| dead_letter.reason).collect(),
     )
 }
 
-/// Its row lock makes every later read current.
+/// The position's row lock makes every later read current.
 pub async fn position_is_the_first_statement<S: Store>() {
     let service = Service::<S>::start().await;
     service.deliver(order(Uuid::now_v7(), "add")).await;
@@ -103,15 +106,15 @@ pub async fn position_is_the_first_statement<S: Store>() {
     service.deliver(profile(Uuid::now_v7(), 1)).await;
     service.parked().await;
     let calls = service.faults.calls();
-    let begun: Vec<_> = calls.iter().enumerate().filter(|(_, call)| **call == "begin").collect();
-    assert_eq!(begun.len(), 3);
-    for (place, _) in begun {
-        assert_eq!(calls[place + 1], "advance", "{calls:?}");
+    let starts: Vec<_> = calls.iter().enumerate().filter(|(_, call)| **call == "begin").collect();
+    assert_eq!(starts.len(), 3);
+    for (index, _) in starts {
+        assert_eq!(calls[index + 1], "advance", "{calls:?}");
     }
 }
 
-/// Wherever the store goes away in a transaction, the batch is taken again, and takes effect once.
-pub async fn every_statement_may_fail<S: Store>() {
+/// Whichever statement fails, the batch is retried and takes effect once.
+pub async fn a_failure_of_any_statement_loses_nothing<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
     let (mut number, mut names) = (0, 0);
@@ -137,16 +140,16 @@ pub async fn every_statement_may_fail<S: Store>() {
     assert_eq!(service.inside().dead_letters().await, []);
 }
 
-/// An error that neither the data nor the infrastructure explains gives up no message, wherever it occurs.
+/// An error that neither the data nor the infrastructure explains dead-letters no message, whichever call it occurs in.
 pub async fn unexpected_store_error_waits_and_raises_an_alarm<S: Store>() {
     const ALARM: &str = "rollcall_unexpected_store_errors_total";
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
-    service.faults.fail("remember", StoreErrorKind::Unavailable);
+    service.faults.fail("insert_inbox", StoreErrorKind::Unavailable);
     service.deliver(order(key, "add")).await;
     assert_eq!(service.counted(ALARM), 0.0);
 
-    for call in ["begin", "advance", "remember", "append", "commit", "positions"] {
+    for call in ["begin", "advance", "insert_inbox", "append", "commit", "positions"] {
         let before = service.counted(ALARM);
         service.faults.fail(call, StoreErrorKind::Unexpected);
         if call == "positions" {
@@ -164,8 +167,9 @@ pub async fn unexpected_store_error_waits_and_raises_an_alarm<S: Store>() {
     assert_eq!(service.inside().dead_letters().await, []);
 }
 
-/// A name that was free when it was looked up is taken when it is claimed: one by one, with a fresh look.
-pub async fn conflict_is_decided_anew<S: Store>() {
+/// A name that was free when it was read is taken when it is claimed. The commands are retried one by one, with fresh
+/// state.
+pub async fn a_conflict_is_decided_again<S: Store>() {
     let service = Service::<S>::with_partitions(2).await;
     let other = service.another();
     let [one, two] = [Uuid::from_u128(2), Uuid::from_u128(3)]; // on different partitions
@@ -184,7 +188,7 @@ pub async fn conflict_is_decided_anew<S: Store>() {
     assert!(matches!(service.reply(ids[1]).await, Reply::CommandRejected(reply) if reply.code == "taken"));
 }
 
-/// A handler that panics has met a message that will never work. Neighbours and the process go on.
+/// A message that makes the handler panic is poison. Its neighbours and the process continue.
 pub async fn panic_is_poison<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
@@ -201,7 +205,7 @@ pub async fn panic_is_poison<S: Store>() {
     assert_eq!(service.parked().await.len(), 2);
 }
 
-/// Facts are applied once each, in any order. A fact can't be refused or put off: that is a dead letter, not silence.
+/// Each fact is applied once, in any order. A fact cannot be rejected or deferred; trying to do so dead-letters it.
 pub async fn facts_are_applied_once<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
@@ -221,14 +225,18 @@ pub async fn facts_are_applied_once<S: Store>() {
         service.deliver(self::fact(key, word)).await;
         service.deliver_again().await;
     }
-    let letters = service.dead_letters().await;
-    assert_eq!(letters.len(), 3);
-    assert!(letters.iter().all(|letter| letter.reason == DeadLetterReason::Poison));
+    let dead_letters = service.dead_letters().await;
+    assert_eq!(dead_letters.len(), 3);
+    assert!(
+        dead_letters
+            .iter()
+            .all(|dead_letter| dead_letter.reason == DeadLetterReason::Poison)
+    );
     assert_eq!(service.numbers(key).await, [0]);
     assert!(service.published::<NotificationFact>().await.is_empty());
 }
 
-/// Of a state message the newest wins, whatever order and however often.
+/// The newest state message wins, in any order of delivery.
 pub async fn newest_state_wins<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
@@ -249,10 +257,9 @@ pub async fn newest_state_wins<S: Store>() {
     assert_eq!(service.numbers(key).await, [5, 9, 12, 14]);
 }
 
-/// A store that answers no more, not even with an error, holds nobody for ever: the batch is taken again. Even the
-/// commit's answer may be what is missing.
-pub async fn transaction_that_hangs_is_given_up<S: Store>() {
-    for call in ["remember", "commit", "committed"] {
+/// A batch is retried if the store does not respond, even if only the response to the commit is missing.
+pub async fn a_hanging_transaction_times_out<S: Store>() {
+    for call in ["insert_inbox", "commit", "committed"] {
         let service = Service::<S>::over(S::fresh().await, |settings| {
             settings.transaction_limit = Duration::from_millis(300);
         });
@@ -270,34 +277,34 @@ pub async fn transaction_that_hangs_is_given_up<S: Store>() {
     }
 }
 
-/// A tombstone is a state like any other: said, published without a value, and newer than all before it.
+/// A tombstone is a state message without a value, and is ordered like any other state message.
 pub async fn tombstone_is_the_newest_state<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
     service.deliver(profile(key, 5)).await;
-    let gone = || Outgoing::<UserProfileState>::new(key, UserProfileState::Tombstone).sequence(7);
-    let record = service.record(gone());
+    let tombstone = || Outgoing::<UserProfileState>::new(key, UserProfileState::Tombstone).sequence(7);
+    let record = service.record(tombstone());
     assert_eq!(record.value, None);
     assert_eq!(record.headers.get(header::DATA_SCHEMA), None);
 
     service.deliver_records(vec![record]).await;
     service.deliver_again().await;
-    service.deliver(profile(key, 6)).await; // said before it, and late
+    service.deliver(profile(key, 6)).await; // older than the tombstone, and delivered late
     assert_eq!(service.numbers(key).await, [5, 7]);
     assert_eq!(service.hooks.tombstones(), [key]);
     service.deliver(profile(key, 8)).await;
     assert_eq!(service.numbers(key).await, [5, 7, 8]);
 
-    service.publish(gone()).await;
-    let said = service.said::<UserProfileState>().await;
-    let said: Vec<_> = said
+    service.publish(tombstone()).await;
+    let published = service.published_with_envelopes::<UserProfileState>().await;
+    let published: Vec<_> = published
         .iter()
         .map(|message| (&message.body, message.envelope.key))
         .collect();
-    assert_eq!(said, [(&UserProfileState::Tombstone, key)]);
+    assert_eq!(published, [(&UserProfileState::Tombstone, key)]);
 }
 
-/// A command that this process does not know is closed; it is not left to one that might.
+/// An unknown command is closed. It is not left for a newer process that may know it.
 pub async fn unknown_command_is_a_dead_letter<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
@@ -307,22 +314,21 @@ pub async fn unknown_command_is_a_dead_letter<S: Store>() {
     record.headers.set(header::TYPE, "rollcall.users.commands.RenameUser");
     service.deliver_records(vec![record]).await;
     service.deliver_again().await;
-    let letters = service.dead_letters().await;
-    assert_eq!(letters.len(), 1);
-    assert_eq!(letters[0].reason, DeadLetterReason::UnknownType);
+    let dead_letters = service.dead_letters().await;
+    assert_eq!(dead_letters.len(), 1);
+    assert_eq!(dead_letters[0].reason, DeadLetterReason::UnknownType);
     assert!(matches!(service.reply(id).await, Reply::CommandFailed(_)));
 }
 
-/// Whatever stands on a topic, no partition stops at it, and nothing of it gets into the outbox that could not be
-/// published.
-pub async fn hostile_records_stop_nobody<S: Store>() {
-    type Break = fn(&mut Record);
-    let broken: [(&str, Break); 30] = [
+/// No record stops a partition, and no record leads to an outbox row that cannot be published.
+pub async fn hostile_records_stop_no_partition<S: Store>() {
+    type Corrupt = fn(&mut Record);
+    let broken: [(&str, Corrupt); 30] = [
         ("no key", |record| record.key = None),
-        ("a key that is no UUID", |record| {
+        ("a key that is not a UUID", |record| {
             record.key = Some(Bytes::from_static(b"ada"))
         }),
-        ("a key that is no text", |record| {
+        ("a key that is not text", |record| {
             record.key = Some(Bytes::from_static(&[0xff, 0, 0xfe]))
         }),
         ("another subject", |record| {
@@ -338,8 +344,8 @@ pub async fn hostile_records_stop_nobody<S: Store>() {
                 .headers
                 .set(header::ACTOR, format!("service:{}", "x".repeat(950 * 1024)))
         }),
-        ("NUL in a foreign header", |record| record.headers.set("x-\0", "\0")),
-        ("an escaped NUL in a foreign header", |record| {
+        ("NUL in a third-party header", |record| record.headers.set("x-\0", "\0")),
+        ("an escaped NUL in a third-party header", |record| {
             record.headers.set("x-\\u0000", "\\u0000 \\\u{0}")
         }),
         ("names that are operators or paths", |record| {
@@ -371,37 +377,41 @@ pub async fn hostile_records_stop_nobody<S: Store>() {
         ("NUL in the actor", |record| {
             record.headers.set(header::ACTOR, "service:\0")
         }),
-        ("no number", |record| record.headers.set(header::SEQUENCE, "one")),
-        ("a negative number", |record| record.headers.set(header::SEQUENCE, "-1")),
-        ("number nought", |record| record.headers.set(header::SEQUENCE, "0")),
-        ("the last number", |record| {
+        ("a sequence that is not a number", |record| {
+            record.headers.set(header::SEQUENCE, "one")
+        }),
+        ("a negative sequence", |record| {
+            record.headers.set(header::SEQUENCE, "-1")
+        }),
+        ("sequence zero", |record| record.headers.set(header::SEQUENCE, "0")),
+        ("the largest sequence", |record| {
             record.headers.set(header::SEQUENCE, i64::MAX.to_string())
         }),
-        ("too large a number", |record| {
+        ("a sequence that is too large", |record| {
             record.headers.set(header::SEQUENCE, "9".repeat(30))
         }),
-        ("the last attempt", |record| {
+        ("the largest attempt", |record| {
             record.headers.set(header::ATTEMPT, i32::MAX.to_string())
         }),
         ("a negative attempt", |record| {
             record.headers.set(header::ATTEMPT, i32::MIN.to_string())
         }),
-        ("long ago", |record| {
+        ("a time long ago", |record| {
             record.headers.set(header::TIME, "0001-01-01T00:00:00Z")
         }),
-        ("far away", |record| {
+        ("a due time in the distant future", |record| {
             record.headers.set(header::DUE_AT, "9999-12-31T23:59:59Z")
         }),
-        ("a reply to nowhere", |record| {
+        ("an unknown reply topic", |record| {
             record.headers.set(header::REPLY_TO, "no-such-topic")
         }),
-        ("a reply with NUL", |record| {
+        ("a reply topic with NUL", |record| {
             record.headers.set(header::REPLY_TO, "a\0b")
         }),
         ("no value", |record| record.value = None),
     ];
     let service = Service::<S>::start().await;
-    for (what, break_it) in broken {
+    for (fault, corrupt) in broken {
         let mut records = vec![
             service.record(order(Uuid::now_v7(), "from:1")),
             service.record(order(Uuid::now_v7(), "reject")),
@@ -411,16 +421,16 @@ pub async fn hostile_records_stop_nobody<S: Store>() {
             service.record(profile(Uuid::now_v7(), 1)),
         ];
         for record in &mut records {
-            break_it(record);
+            corrupt(record);
         }
         let delivered = service.deliver_records(records);
         let in_time = tokio::time::timeout(Duration::from_secs(5), delivered).await;
-        assert!(in_time.is_ok(), "{what} stops a partition");
+        assert!(in_time.is_ok(), "{fault} stops a partition");
         let topics: Vec<_> = topics::ALL.iter().map(|topic| service.topic_name(topic)).collect();
         for (_, message) in service.inside().outbox().await {
             assert!(
                 topics.contains(&message.topic),
-                "{what}: nobody can publish to {:?}",
+                "{fault}: no topic {:?} exists",
                 message.topic
             );
             let headers: usize = message
@@ -431,7 +441,7 @@ pub async fn hostile_records_stop_nobody<S: Store>() {
                 .sum();
             assert!(
                 headers < 64 * 1024,
-                "{what}: {headers} bytes of headers to {}",
+                "{fault}: {headers} bytes of headers to {}",
                 message.topic
             );
         }
@@ -447,14 +457,14 @@ pub async fn hostile_records_stop_nobody<S: Store>() {
     service.dead_letters().await;
 }
 
-/// Their process ended in the middle; the next one reads from the stored position and repeats nothing.
-pub async fn crash_anywhere_loses_nothing<S: Store>() {
+/// The process ends in the middle of a transaction. Its successor resumes from the stored position and repeats nothing.
+pub async fn a_crash_at_any_statement_loses_nothing<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
     for (number, call) in (1..).zip([
         "begin",
         "advance",
-        "remember",
+        "insert_inbox",
         "append",
         "commit",
         "sequences",
@@ -464,8 +474,8 @@ pub async fn crash_anywhere_loses_nothing<S: Store>() {
         service.append(happened(key, number, ""));
         let pause = service.faults.pause_before(call);
         tokio::select! {
-            () = service.catch_up() => panic!("{call} comes in both"),
-            () = pause.reached() => {} // and the rest of it never happens
+            () = service.catch_up() => panic!("the test must pause at {call}"),
+            () = pause.reached() => {} // the rest of the transaction is never executed
         }
         drop(pause);
         service.restart();
@@ -477,7 +487,7 @@ pub async fn crash_anywhere_loses_nothing<S: Store>() {
     assert_eq!(service.users().await.len(), 7);
 }
 
-/// A stream is replayed years later.
+/// A domain event is applied regardless of its age, because streams are replayed years later.
 pub async fn old_domain_event_is_applied<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
@@ -487,7 +497,7 @@ pub async fn old_domain_event_is_applied<S: Store>() {
     assert_eq!(
         service.numbers(key).await,
         [1],
-        "the age of a domain event matters to nobody"
+        "the age of a domain event does not matter"
     );
     assert!(service.published::<EventEvent>().await.is_empty());
 }
@@ -509,7 +519,7 @@ fn profile(key: Uuid, version: i64) -> Outgoing<UserProfileState> {
         email: "ada@example.org".to_owned(),
         username: "ada".to_owned(),
         full_name: "Ada Lovelace".to_owned(),
-        date_of_birth: contracts::Date::from_ymd(1815, 12, 10).expect("a day of the calendar"),
+        date_of_birth: contracts::Date::from_ymd(1815, 12, 10).expect("a calendar date"),
         time_zone: "Europe/London".to_owned(),
         email_verified: true,
         reminders: true,

@@ -1,4 +1,4 @@
-//! A whole process of the suite's service, on the real broker.
+//! A complete process of the suite's service, on the real broker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use contracts::{Codec, Message};
 use messaging::kafka::Settings;
 use messaging::{
-    Cause, Connected, Consumer, ConsumerError, Identity, Metrics, Outgoing, Publisher, RelayError, Subscriptions, Unit,
+    Cause, Consumer, ConsumerError, Messaging, Metrics, Outgoing, Publisher, RelayError, Subscriptions, Unit,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,7 @@ use crate::faulty::{Faults, FaultyLedger};
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A process: its relay, and perhaps its consumer. Dropped, it ends at once.
+/// A process: its relay and, unless it only publishes, its consumer. It ends at once when it is dropped.
 pub(super) struct Process<S: Store> {
     pub(super) faults: Faults,
     pub(super) hooks: Hooks,
@@ -27,31 +27,31 @@ pub(super) struct Process<S: Store> {
     ledger: FaultyLedger<S::Ledger>,
     metrics: prometheus::Registry,
     consumer: Option<Consumer<FaultyLedger<S::Ledger>>>,
-    inputs: CancellationToken,
-    outputs: CancellationToken,
-    listening: Option<JoinHandle<Result<(), ConsumerError>>>,
+    stop_inputs: CancellationToken,
+    stop_outputs: CancellationToken,
+    inputs: Option<JoinHandle<Result<(), ConsumerError>>>,
     relay: JoinHandle<Result<(), RelayError>>,
 }
 
 impl<S: Store> Process<S> {
-    /// A process that only publishes.
+    /// Starts a process that only publishes.
     pub(super) fn relay(store: &S, settings: Settings) -> Self {
         Self::start(store, settings, None, None)
     }
 
-    /// A process that listens to all that the suite's service listens to.
+    /// Starts a process with all subscriptions of the suite's service.
     pub(super) fn whole(store: &S, settings: Settings) -> Self {
         Self::armed(store, settings, FaultyLedger::new(store.ledger()))
     }
 
-    /// The same with a ledger that has orders already.
+    /// Like [`whole`](Self::whole), with a ledger whose faults are set already.
     pub(super) fn armed(store: &S, settings: Settings, ledger: FaultyLedger<S::Ledger>) -> Self {
         let hooks = Hooks::default();
         let subscriptions = subscriptions(store, &hooks);
         Self::start(store, settings, Some((subscriptions, hooks)), Some(ledger))
     }
 
-    /// The same, listening to `events` alone.
+    /// Like [`armed`](Self::armed), subscribed only to `events`.
     pub(super) fn on_events(store: &S, settings: Settings, ledger: FaultyLedger<S::Ledger>) -> Self {
         let hooks = Hooks::default();
         let subscriptions = only_events(store, &hooks);
@@ -61,30 +61,28 @@ impl<S: Store> Process<S> {
     fn start(
         store: &S,
         settings: Settings,
-        listen: Option<(Subscriptions<FaultyLedger<S::Ledger>>, Hooks)>,
+        consume: Option<(Subscriptions<FaultyLedger<S::Ledger>>, Hooks)>,
         ledger: Option<FaultyLedger<S::Ledger>>,
     ) -> Self {
         let ledger = ledger.unwrap_or_else(|| FaultyLedger::new(store.ledger()));
         let registry = prometheus::Registry::new();
         let metrics = Metrics::register(&registry).expect("the registry is empty");
-        let identity = Identity {
-            service: "conformance",
-            instance: Uuid::now_v7(),
-            version: "test",
-        };
-        let connected = Connected::with_codec(identity, settings, ledger.clone(), metrics, Codec::local(), None);
-        let publisher = connected.publisher().clone();
+        let messaging = Messaging::with_codec("conformance", settings, ledger.clone(), metrics, Codec::local(), None);
+        let publisher = messaging.publisher().clone();
         let health = chassis::Health::new();
         health.running();
-        let (inputs, outputs) = (CancellationToken::new(), CancellationToken::new());
-        let (relay, listening, consumer, hooks) = match listen {
-            None => (connected.into_relay().expect("a relay"), None, None, Hooks::default()),
+        let (stop_inputs, stop_outputs) = (CancellationToken::new(), CancellationToken::new());
+        let (relay, inputs, consumer, hooks) = match consume {
+            None => {
+                let relay = messaging.into_relay().expect("the Kafka producer can be created");
+                (relay, None, None, Hooks::default())
+            }
             Some((subscriptions, hooks)) => {
-                let parts = connected.unchecked(subscriptions, health.clone()).expect("the parts");
-                let (relay, listening) = parts.relay();
-                let consumer = listening.consumer();
-                let listening = tokio::spawn(listening.run(inputs.clone()));
-                (relay, Some(listening), Some(consumer), hooks)
+                let tasks = messaging.unchecked(subscriptions, health.clone());
+                let (relay, inputs) = tasks.expect("the Kafka producer can be created");
+                let consumer = inputs.consumer();
+                let inputs = tokio::spawn(inputs.run(stop_inputs.clone()));
+                (relay, Some(inputs), Some(consumer), hooks)
             }
         };
         Self {
@@ -95,10 +93,10 @@ impl<S: Store> Process<S> {
             ledger,
             metrics: registry,
             consumer,
-            relay: tokio::spawn(relay.run(outputs.clone())),
+            relay: tokio::spawn(relay.run(stop_outputs.clone())),
+            stop_inputs,
+            stop_outputs,
             inputs,
-            outputs,
-            listening,
         }
     }
 
@@ -106,7 +104,7 @@ impl<S: Store> Process<S> {
         &self.ledger
     }
 
-    /// Says messages in a transaction of its own.
+    /// Publishes messages in a separate transaction.
     pub(super) async fn publish<M: Message>(&self, messages: impl IntoIterator<Item = Outgoing<M>>) {
         let cause = Cause::origin(Uuid::now_v7(), None, opentelemetry::Context::new());
         let mut unit = Unit::begin(&self.ledger, &self.publisher)
@@ -118,7 +116,7 @@ impl<S: Store> Process<S> {
         unit.commit().await.expect("the transaction is committed");
     }
 
-    /// The sum of a metric over the series that have `label`.
+    /// Returns the sum of a metric over the series that have `label`; over all series if `label` is empty.
     pub(super) fn metric(&self, name: &str, label: &str) -> f64 {
         let families = self.metrics.gather();
         let series = families.iter().filter(|family| family.name() == name);
@@ -132,15 +130,16 @@ impl<S: Store> Process<S> {
             .sum()
     }
 
+    /// Waits until [`metric`](Self::metric) returns at least `value`.
     pub(super) async fn metric_reaches(&self, name: &str, label: &str, value: f64) {
-        let what = format!("{name} {label} reaches {value}");
-        eventually(&what, DEADLINE, || async {
+        let condition = format!("{name} {label} reaches {value}");
+        eventually(&condition, DEADLINE, || async {
             (self.metric(name, label) >= value).then_some(())
         })
         .await;
     }
 
-    /// Until the process is ready.
+    /// Waits until the process is ready.
     pub(super) async fn is_ready(&self) {
         eventually("the process is ready", DEADLINE, || async {
             self.health.is_ready().then_some(())
@@ -148,7 +147,7 @@ impl<S: Store> Process<S> {
         .await;
     }
 
-    /// Until the process is not ready.
+    /// Waits until the process is not ready.
     pub(super) async fn is_not_ready(&self) {
         eventually("the process is not ready", DEADLINE, || async {
             (!self.health.is_ready()).then_some(())
@@ -156,9 +155,9 @@ impl<S: Store> Process<S> {
         .await;
     }
 
-    /// The stored positions of the partitions it has, by topic and partition.
+    /// Returns the stored positions of the partitions assigned to this process, sorted by topic and partition.
     pub(super) fn assigned(&self) -> Vec<(String, i32, i64)> {
-        let lags = self.consumer.as_ref().expect("it listens").lags();
+        let lags = self.consumer.as_ref().expect("the process consumes").lags();
         let mut assigned: Vec<_> = lags
             .into_iter()
             .map(|lag| (lag.partition.topic, lag.partition.partition, lag.position))
@@ -167,36 +166,39 @@ impl<S: Store> Process<S> {
         assigned
     }
 
-    /// What its consumer came to, if it ends by itself.
+    /// Waits until the consumer ends by itself, and returns its result.
     pub(super) async fn listening_ends(&mut self) -> Result<(), ConsumerError> {
-        let listening = self.listening.take().expect("it listens");
-        let ended = tokio::time::timeout(DEADLINE, listening).await;
-        ended.expect("its consumer ends").expect("its consumer does not panic")
+        let inputs = self.inputs.take().expect("the process consumes");
+        let ended = tokio::time::timeout(DEADLINE, inputs).await;
+        ended
+            .expect("the consumer ends in time")
+            .expect("the consumer does not panic")
     }
 
-    /// Drains: first the inputs, then the relay.
+    /// Drains the process: first the inputs, then the relay.
     pub(super) async fn stop(mut self) {
-        self.inputs.cancel();
-        if let Some(listening) = self.listening.take() {
-            listening.await.expect("no panic").expect("the consumer ends well");
+        self.stop_inputs.cancel();
+        if let Some(inputs) = self.inputs.take() {
+            let ended = inputs.await.expect("the consumer does not panic");
+            ended.expect("the consumer ends without an error");
         }
-        self.outputs.cancel();
-        let relay = &mut self.relay;
-        relay.await.expect("no panic").expect("the relay ends well");
+        self.stop_outputs.cancel();
+        let ended = (&mut self.relay).await.expect("the relay does not panic");
+        ended.expect("the relay ends without an error");
     }
 }
 
 impl<S: Store> Drop for Process<S> {
     fn drop(&mut self) {
-        self.inputs.cancel();
-        if let Some(listening) = &self.listening {
-            listening.abort();
+        self.stop_inputs.cancel();
+        if let Some(inputs) = &self.inputs {
+            inputs.abort();
         }
         self.relay.abort();
     }
 }
 
-/// Until nothing waits in the outbox.
+/// Waits until the outbox is empty.
 pub(super) async fn outbox_is_empty<S: Store>(store: &S) {
     use crate::inside::Inside as _;
     eventually("the outbox is empty", DEADLINE, || async {
@@ -205,7 +207,7 @@ pub(super) async fn outbox_is_empty<S: Store>(store: &S) {
     .await;
 }
 
-/// Until so many effects are noted.
+/// Waits until `count` effects are recorded.
 pub(super) async fn effects_are_there<S: Store>(store: &S, count: usize) {
     eventually(&format!("{count} effects"), DEADLINE, || async {
         (store.noted().await.len() >= count).then_some(())
@@ -213,7 +215,7 @@ pub(super) async fn effects_are_there<S: Store>(store: &S, count: usize) {
     .await;
 }
 
-/// Frames records like the service's own bench, for these topics.
+/// Returns a service that frames records as the suite's service does, for topics with the prefix of `settings`.
 pub(super) fn framer<S: Store>(store: &S, settings: &Settings) -> Arc<Service<S>> {
     let prefix = settings.topic_prefix.clone();
     Arc::new(Service::over(store.clone(), |settings| settings.topic_prefix = prefix))

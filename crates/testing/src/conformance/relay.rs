@@ -1,4 +1,4 @@
-//! The relay on the real broker: what was committed is published, whoever crashes.
+//! The relay on the real broker: every committed message is published, whichever process crashes.
 
 use std::time::{Duration, Instant};
 
@@ -17,12 +17,12 @@ use crate::kafka::KafkaTopics;
 
 const DELIVERIES: &str = "rollcall_relay_published_total";
 
-/// The first of three is not delivered, the others are; it comes after them, and consumers put it in front.
+/// The first of three messages is not delivered at first. It is published after the others, and consumers reorder it.
 pub async fn first_of_three_times_out<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;
     let process = Process::relay(&store, kafka.settings());
-    // The broker refuses it as a time-out would: the delivery fails, the row stays.
+    // The broker rejects the message, which has the same effect as a timeout: the delivery fails, and the row stays.
     kafka.configure(&topics::EVENTS, "max.message.bytes", "2000").await;
     let key = Uuid::now_v7();
     process.publish([happened(key, 1, &"x".repeat(4_000))]).await;
@@ -41,15 +41,15 @@ pub async fn first_of_three_times_out<S: Store>() {
 }
 
 fn number(headers: &Headers) -> i64 {
-    let number = headers.get(header::SEQUENCE).expect("domain events have a number");
-    number.parse().expect("it is a number")
+    let number = headers.get(header::SEQUENCE).expect("the domain event has a sequence");
+    number.parse().expect("the sequence is a number")
 }
 
-/// A producer with a fatal error takes nothing any more; the next one publishes what it left.
+/// A producer with a fatal error accepts no messages. Its replacement publishes the rows that it left.
 pub async fn fatal_producer_error_makes_a_new_producer<S: Store>() {
-    let broker = MockCluster::new(1).expect("a broker that obeys");
-    broker.create_topic("events", 1, 1).expect("a topic");
-    // What a broker answers that no longer lets this client produce.
+    let broker = MockCluster::new(1).expect("the mock broker starts");
+    broker.create_topic("events", 1, 1).expect("the topic is created");
+    // The error of a broker that does not allow this client to produce any more.
     let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
     broker.request_errors(RDKafkaApiKey::InitProducerId, &[refused]);
     let mut settings = messaging::kafka::Settings::new(broker.bootstrap_servers());
@@ -57,7 +57,7 @@ pub async fn fatal_producer_error_makes_a_new_producer<S: Store>() {
     let store = S::fresh().await;
     let process = Process::relay(&store, settings);
     let key = Uuid::now_v7();
-    // It fails while it has nothing to send, so no delivery tells. Nor does anything else that a test could wait for.
+    // The producer fails while it has nothing to send, so a test cannot wait for an effect.
     tokio::time::sleep(Duration::from_millis(300)).await;
     process.publish([happened(key, 1, ""), happened(key, 2, "")]).await;
     process.metric_reaches(DELIVERIES, "delivered", 2.0).await;
@@ -67,8 +67,8 @@ pub async fn fatal_producer_error_makes_a_new_producer<S: Store>() {
     process.stop().await;
 }
 
-/// A store that refuses at once is asked again after a pause: the relay's loop must not spin.
-pub async fn a_store_that_is_down_is_asked_to_delete_after_pauses<S: Store>() {
+/// Deletions are repeated after a pause if the store fails at once, so that the relay's loop does not spin.
+pub async fn deletions_pause_while_the_store_is_down<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;
     let process = Process::relay(&store, kafka.settings());
@@ -78,18 +78,18 @@ pub async fn a_store_that_is_down_is_asked_to_delete_after_pauses<S: Store>() {
     process.faults.down(true);
     process.faults.calls();
     pause.go_on();
-    // A loop that spins would not let this end.
+    // A loop that spins would block this runtime.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let deletions = process.faults.calls();
     let deletions = deletions.iter().filter(|call| **call == "acknowledge").count();
-    assert!((1..=6).contains(&deletions), "{deletions} in a second");
+    assert!((1..=6).contains(&deletions), "{deletions} deletions in one second");
     process.faults.down(false);
     outbox_is_empty(&store).await;
     process.stop().await;
 }
 
-/// A deletion makes progress while a sweep waits for the store. A store with one free connection would otherwise hang:
-/// the deletion would hold the connection that the sweep waits for.
+/// A deletion makes progress while a sweep waits for the store. With one database connection, the relay would otherwise
+/// hang, because the deletion would hold the connection that the sweep waits for.
 pub async fn rows_are_deleted_while_a_sweep_waits<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;
@@ -106,7 +106,7 @@ pub async fn rows_are_deleted_while_a_sweep_waits<S: Store>() {
     process.stop().await;
 }
 
-/// Its lease ran out, and nobody else is there to adopt: it goes on under a new one, and adopts itself.
+/// A single process whose lease expired continues with a new lease, and adopts its own rows.
 pub async fn lost_lease_of_a_single_process_recovers<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;
@@ -118,24 +118,35 @@ pub async fn lost_lease_of_a_single_process_recovers<S: Store>() {
     process.publish([happened(key, 1, "")]).await;
     outbox_is_empty(&store).await;
     let lost = process.publisher.owner();
-    eventually("it has a lease", DEADLINE, || async {
-        let live = store.ledger().renew_lease(lost, lease).await.expect("an answer");
+    eventually("the process has a lease", DEADLINE, || async {
+        let live = store
+            .ledger()
+            .renew_lease(lost, lease)
+            .await
+            .expect("the store responds");
         live.then_some(())
     })
     .await;
 
-    store.ledger().drop_lease(lost).await.expect("its lease is over");
+    store.ledger().end_lease(lost).await.expect("the lease is ended");
     process.publish([happened(key, 2, "")]).await;
     append(
         &store,
         lost,
-        process.publisher.frame(&cause(), happened(key, 3, "")).expect("framed"),
+        process
+            .publisher
+            .frame(&cause(), happened(key, 3, ""))
+            .expect("the message can be framed"),
     )
     .await;
     outbox_is_empty(&store).await;
-    eventually("it has another lease", DEADLINE, || async {
+    eventually("the process has another lease", DEADLINE, || async {
         let owner = process.publisher.owner();
-        let live = store.ledger().renew_lease(owner, lease).await.expect("an answer");
+        let live = store
+            .ledger()
+            .renew_lease(owner, lease)
+            .await
+            .expect("the store responds");
         (owner != lost && live).then_some(())
     })
     .await;
@@ -150,14 +161,14 @@ pub async fn lost_lease_of_a_single_process_recovers<S: Store>() {
     assert_eq!(numbers, [1, 2, 3]);
 }
 
-/// Appended by one process, which ends; published by whoever lives when it falls due.
+/// A delayed row of a process that ended is published by another process when it falls due.
 pub async fn due_row_survives_a_restart<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;
     let first = Process::relay(&store, kafka.settings());
     let due_at = Timestamp::now() + Duration::from_millis(400);
     first.publish([happened(Uuid::now_v7(), 1, "").due_at(due_at)]).await;
-    assert!(store.ledger().outbox().await.is_empty(), "it belongs to nobody");
+    assert!(store.ledger().outbox().await.is_empty(), "the row has no owner");
     drop(first);
 
     let second = Process::relay(&store, kafka.settings());
@@ -167,11 +178,11 @@ pub async fn due_row_survives_a_restart<S: Store>() {
     assert_eq!(records.len(), 1);
     assert!(
         records[0].timestamp >= due_at - Duration::from_millis(50),
-        "not before its time"
+        "the message is not published before it is due"
     );
 }
 
-/// A dead process's rows, those it had committed and one that is committed after it was given up.
+/// The rows of a dead process are published, including a row that is committed after the first adoption.
 pub async fn rows_of_a_dead_process_are_published<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;
@@ -181,18 +192,21 @@ pub async fn rows_of_a_dead_process_are_published<S: Store>() {
         process
             .publisher
             .frame(&cause(), happened(key, sequence, ""))
-            .expect("framed")
+            .expect("the message can be framed")
     };
     let mut late = ledger.begin().await.expect("a transaction begins");
-    ledger.append(&mut late, dead, &[frame(2)]).await.expect("appended");
+    ledger
+        .append(&mut late, dead, &[frame(2)])
+        .await
+        .expect("the message is appended");
     append(&store, dead, frame(1)).await;
     process.metric_reaches(DELIVERIES, "delivered", 1.0).await;
-    ledger.commit(late).await.expect("committed");
+    ledger.commit(late).await.expect("the transaction is committed");
     process.metric_reaches(DELIVERIES, "delivered", 2.0).await;
     outbox_is_empty(&store).await;
 }
 
-/// What was committed with an unknown outcome is found by a sweep, at once.
+/// Rows of a commit with an unknown outcome are found at once by a sweep.
 pub async fn unknown_commit_is_swept<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;
@@ -203,15 +217,19 @@ pub async fn unknown_commit_is_swept<S: Store>() {
     process.faults.commit(crate::CommitFault::UnknownCommitted);
     let mut unit = messaging::Unit::begin(process.ledger(), &process.publisher)
         .await
-        .expect("begun");
-    unit.publish(&cause(), happened(key, 2, "")).expect("said");
-    unit.commit().await.expect_err("nobody knows");
+        .expect("a transaction begins");
+    unit.publish(&cause(), happened(key, 2, ""))
+        .expect("the message can be appended");
+    unit.commit().await.expect_err("the outcome is unknown");
     let before = Instant::now();
     outbox_is_empty(&store).await;
-    assert!(before.elapsed() < Duration::from_secs(2), "not by the slow sweep");
+    assert!(
+        before.elapsed() < Duration::from_secs(2),
+        "the slow sweep found the row"
+    );
 }
 
-/// A store that is away when rows are to be deleted gets its deletions later; nothing is published twice for it.
+/// Deletions are repeated after the store was unavailable, and no message is published twice.
 pub async fn acknowledgement_is_repeated<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;
@@ -227,8 +245,8 @@ pub async fn acknowledgement_is_repeated<S: Store>() {
     assert_eq!(store.ledger().acknowledged().await, [(partition, 4)]);
 }
 
-/// Whoever drains publishes what it has committed, and gives its lease back.
-pub async fn drain_publishes_what_was_said<S: Store>() {
+/// A draining process publishes its committed messages, and ends its lease.
+pub async fn drain_publishes_every_committed_message<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;
     let process = Process::relay(&store, kafka.settings());
@@ -240,7 +258,7 @@ pub async fn drain_publishes_what_was_said<S: Store>() {
     process.stop().await;
     assert_eq!(store.ledger().outbox().await, []);
     let renewed = store.ledger().renew_lease(owner, Duration::from_secs(1)).await;
-    assert!(!renewed.expect("an answer"), "its lease is over");
+    assert!(!renewed.expect("the store responds"), "the lease is ended");
     let numbers: Vec<_> = kafka
         .records(&topics::EVENTS)
         .await
@@ -250,17 +268,17 @@ pub async fn drain_publishes_what_was_said<S: Store>() {
     assert_eq!(numbers, (1..=20).collect::<Vec<_>>());
 }
 
-/// A row that no broker takes is tried again and again, but neither hotly nor in front of the others.
-pub async fn undeliverable_row_is_in_nobodys_way<S: Store>() {
+/// A row that the broker rejects is retried with pauses, and does not delay other rows.
+pub async fn an_undeliverable_row_does_not_delay_other_rows<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;
     let process = Process::relay(&store, kafka.settings());
-    let mut nowhere = process
+    let mut undeliverable = process
         .publisher
         .frame(&cause(), happened(Uuid::now_v7(), 1, ""))
-        .expect("framed");
-    nowhere.topic = format!("{}nowhere", kafka.prefix());
-    append(&store, process.publisher.owner(), nowhere).await;
+        .expect("the message can be framed");
+    undeliverable.topic = format!("{}nowhere", kafka.prefix());
+    append(&store, process.publisher.owner(), undeliverable).await;
     process.publisher.request_sweep();
     process.metric_reaches(DELIVERIES, "failed", 1.0).await;
 
@@ -277,11 +295,11 @@ pub async fn undeliverable_row_is_in_nobodys_way<S: Store>() {
         .into_iter()
         .filter(|call| *call == "sweep")
         .count();
-    assert!(sweeps < 20, "{sweeps} sweeps in a second");
-    assert!(count > 3, "only {count} messages came through in a second");
+    assert!(sweeps < 20, "{sweeps} sweeps in one second");
+    assert!(count > 3, "only {count} messages were published in one second");
 }
 
-/// What the outbox takes, the broker takes.
+/// The largest message that the outbox accepts is published.
 pub async fn largest_message_is_published<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;
@@ -296,13 +314,13 @@ pub async fn largest_message_is_published<S: Store>() {
     let framed = process
         .publisher
         .frame(&cause(), of(MAX_VALUE_BYTES - 100))
-        .expect("framed");
-    let rest = MAX_VALUE_BYTES - framed.value.expect("it has a value").len();
+        .expect("the message can be framed");
+    let rest = MAX_VALUE_BYTES - framed.value.expect("the message has a value").len();
     let largest = of(MAX_VALUE_BYTES - 100 + rest);
     process
         .publisher
         .frame(&cause(), of(MAX_VALUE_BYTES - 99 + rest))
-        .expect_err("one byte too many");
+        .expect_err("the message is one byte too large");
     process.publish([largest]).await;
     outbox_is_empty(&store).await;
     let records = kafka.records(&topics::EVENTS).await;
@@ -316,8 +334,11 @@ pub async fn largest_message_is_published<S: Store>() {
 async fn append<S: Store>(store: &S, owner: Uuid, message: OutboxMessage) {
     let ledger = store.ledger();
     let mut tx = ledger.begin().await.expect("a transaction begins");
-    ledger.append(&mut tx, owner, &[message]).await.expect("appended");
-    ledger.commit(tx).await.expect("committed");
+    ledger
+        .append(&mut tx, owner, &[message])
+        .await
+        .expect("the message is appended");
+    ledger.commit(tx).await.expect("the transaction is committed");
 }
 
 fn cause() -> messaging::Cause {

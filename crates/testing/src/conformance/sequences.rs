@@ -1,4 +1,4 @@
-//! Domain events are applied completely and in order, per key.
+//! Domain events are applied completely and in order for each key.
 
 use bytes::Bytes;
 use contracts::{DeadLetterReason, EventCancelled, EventEvent, Record as _, Registry, topics};
@@ -9,7 +9,7 @@ use super::race;
 use super::service::{Service, Store, happened};
 use crate::faulty::CommitFault;
 
-/// A type that this process does not know takes its turn, and is skipped: that is how new types roll out.
+/// An unknown type advances the sequence and is skipped, which allows new types to be rolled out.
 pub async fn unhandled_type_advances_sequence<S: Store>() {
     let service = Service::<S>::start().await;
     let (in_order, ahead) = (Uuid::now_v7(), Uuid::now_v7());
@@ -33,7 +33,7 @@ pub async fn unhandled_type_advances_sequence<S: Store>() {
     assert_eq!(service.numbers(ahead).await, [1, 3]);
 }
 
-/// One key stands on two partitions, so two workers meet at it: one parks, the other applies.
+/// A key has records on two partitions, so two workers access it: one parks, the other applying.
 pub async fn park_and_apply_race_on_one_key<S: Store>() {
     for before in [0, 1] {
         for parks_first in [true, false] {
@@ -49,9 +49,10 @@ pub async fn park_and_apply_race_on_one_key<S: Store>() {
 
             let park = parking.catch_up_on(&topics::EVENTS, 1);
             let apply = applying.catch_up_on(&topics::EVENTS, 0);
-            match parks_first {
-                true => race(&parking.faults, park, &applying.faults, apply).await,
-                false => race(&applying.faults, apply, &parking.faults, park).await,
+            if parks_first {
+                race(&parking.faults, park, &applying.faults, apply).await;
+            } else {
+                race(&applying.faults, apply, &parking.faults, park).await;
             }
 
             let all: Vec<_> = (1..=before + 2).collect();
@@ -70,7 +71,7 @@ fn at(partition: i32, mut record: Record) -> Record {
     record
 }
 
-/// Whichever comes first, what arrives during a release is applied after what was released.
+/// A message that arrives during a release is applied after the released messages, whichever commits first.
 pub async fn release_races_with_arrival<S: Store>() {
     for release_first in [true, false] {
         let service = Service::<S>::start().await;
@@ -79,17 +80,18 @@ pub async fn release_races_with_arrival<S: Store>() {
         service.deliver(happened(key, 1, "poison:well")).await;
         service.deliver(happened(key, 2, "")).await;
         assert_eq!(service.parked().await.len(), 2);
-        service.hooks.mend("well");
-        other.hooks.mend("well");
+        service.hooks.fix("well");
+        other.hooks.fix("well");
 
         service.append(happened(key, 3, ""));
         let release = async {
             other.release(&topics::EVENTS, key).await;
         };
         let arrive = service.catch_up();
-        match release_first {
-            true => race(&other.faults, release, &service.faults, arrive).await,
-            false => race(&service.faults, arrive, &other.faults, release).await,
+        if release_first {
+            race(&other.faults, release, &service.faults, arrive).await;
+        } else {
+            race(&service.faults, arrive, &other.faults, release).await;
         }
 
         assert_eq!(service.numbers(key).await, [1, 2, 3], "release first: {release_first}");
@@ -99,7 +101,7 @@ pub async fn release_races_with_arrival<S: Store>() {
     }
 }
 
-/// A release stops at what can't be applied either; the key stays parked from there.
+/// A release stops at the next poison message, and the key stays parked from there.
 pub async fn release_hits_a_second_poison<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
@@ -108,7 +110,7 @@ pub async fn release_hits_a_second_poison<S: Store>() {
     }
     assert_eq!(numbers_of(&service.parked().await), [1, 2, 3, 4]);
 
-    service.hooks.mend("first");
+    service.hooks.fix("first");
     let released = service.release(&topics::EVENTS, key).await;
     assert_eq!(
         released,
@@ -122,12 +124,12 @@ pub async fn release_hits_a_second_poison<S: Store>() {
     let parked = service.parked().await;
     assert_eq!(numbers_of(&parked), [3, 4, 5]);
     assert!(
-        parked[0].error.contains("second is not mended"),
-        "why it waits: {}",
+        parked[0].error.contains("second is not fixed"),
+        "the error of the parked message: {}",
         parked[0].error
     );
 
-    service.hooks.mend("second");
+    service.hooks.fix("second");
     let released = service.release(&topics::EVENTS, key).await;
     assert_eq!(
         released,
@@ -145,7 +147,7 @@ pub async fn release_hits_a_second_poison<S: Store>() {
     assert_eq!(service.numbers(key).await, [1, 2, 3, 4, 5, 6]);
 }
 
-/// A release that fails on the way leaves everything as it was, and can be repeated.
+/// A failed release changes nothing, and can be repeated.
 pub async fn failed_release_changes_nothing<S: Store>() {
     for fault in [
         CommitFault::RolledBack,
@@ -158,7 +160,7 @@ pub async fn failed_release_changes_nothing<S: Store>() {
             .deliver_all([happened(key, 1, "poison:well"), happened(key, 2, "")])
             .await;
         service.parked().await;
-        service.hooks.mend("well");
+        service.hooks.fix("well");
         service.faults.commit(fault);
         service.release(&topics::EVENTS, key).await;
         assert_eq!(service.numbers(key).await, [1, 2], "{fault:?}");
@@ -166,16 +168,17 @@ pub async fn failed_release_changes_nothing<S: Store>() {
     }
 }
 
-/// What can't be read holds its key back, if its key and its number can: the next one must not be taken for it.
+/// A domain event that cannot be decoded parks its key, if its key and sequence can be read, because the next message
+/// must not be applied in its place.
 pub async fn undecodable_domain_event_parks_its_key<S: Store>() {
-    type Break = fn(&mut Record);
-    let broken: [(&str, Break); 7] = [
+    type Corrupt = fn(&mut Record);
+    let broken: [(&str, Corrupt); 7] = [
         ("not framed", |record| record.value = Some(Bytes::from_static(b"junk"))),
         ("another record", |record| {
             record.value = Some(Bytes::from_static(b"\0\0\0\0\x01junk"))
         }),
         ("cut off", |record| {
-            let value = record.value.take().expect("it had a value");
+            let value = record.value.take().expect("the record has a value");
             record.value = Some(value.slice(..value.len() - 1));
         }),
         ("no value", |record| record.value = None),
@@ -185,13 +188,13 @@ pub async fn undecodable_domain_event_parks_its_key<S: Store>() {
         ("no type", |record| {
             record.headers.0.retain(|(name, _)| name != header::TYPE)
         }),
-        ("no id", |record| record.headers.set(header::ID, "nobody")),
+        ("no id", |record| record.headers.set(header::ID, "not-a-uuid")),
     ];
     let service = Service::<S>::start().await;
-    for (what, break_it) in broken {
+    for (fault, corrupt) in broken {
         let (key, neighbour) = (Uuid::now_v7(), Uuid::now_v7());
         let mut bad = service.record(happened(key, 2, ""));
-        break_it(&mut bad);
+        corrupt(&mut bad);
         service.deliver(happened(key, 1, "")).await;
         service.deliver_records(vec![bad]).await;
         service.deliver_again().await;
@@ -199,16 +202,16 @@ pub async fn undecodable_domain_event_parks_its_key<S: Store>() {
             .deliver_all([happened(key, 3, ""), happened(neighbour, 1, "")])
             .await;
 
-        assert_eq!(service.numbers(key).await, [1], "{what}");
-        assert_eq!(service.numbers(neighbour).await, [1], "{what}");
+        assert_eq!(service.numbers(key).await, [1], "{fault}");
+        assert_eq!(service.numbers(neighbour).await, [1], "{fault}");
         let parked = service.parked().await;
         let parked: Vec<_> = parked.iter().filter(|row| row.key == key).collect();
         assert_eq!(
             parked.iter().map(|row| row.sequence).collect::<Vec<_>>(),
             [2, 3],
-            "{what}"
+            "{fault}"
         );
-        assert!(!parked[0].error.is_empty() && parked[1].error.is_empty(), "{what}");
+        assert!(!parked[0].error.is_empty() && parked[1].error.is_empty(), "{fault}");
         let released = service.release(&topics::EVENTS, key).await;
         assert_eq!(
             released,
@@ -216,13 +219,13 @@ pub async fn undecodable_domain_event_parks_its_key<S: Store>() {
                 applied: 0,
                 poisoned_at: Some(2)
             },
-            "{what}"
+            "{fault}"
         );
     }
     assert_eq!(service.dead_letters().await, []);
 }
 
-/// However often it is delivered, it waits once and is applied once.
+/// A message that is delivered several times is parked once and applied once.
 pub async fn parked_duplicate_is_one_row<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
@@ -239,7 +242,7 @@ pub async fn parked_duplicate_is_one_row<S: Store>() {
     service.deliver(ahead).await;
     assert_eq!(service.numbers(key).await, [1, 2, 3]);
 
-    // Behind a poison message too.
+    // The same behind a poison message.
     let poison = happened(key, 4, "poison:well");
     let behind = happened(key, 5, "");
     service
@@ -247,12 +250,12 @@ pub async fn parked_duplicate_is_one_row<S: Store>() {
         .await;
     service.deliver_all([poison, behind]).await;
     assert_eq!(numbers_of(&service.parked().await), [4, 5]);
-    service.hooks.mend("well");
+    service.hooks.fix("well");
     service.release(&topics::EVENTS, key).await;
     assert_eq!(service.numbers(key).await, [1, 2, 3, 4, 5]);
 }
 
-/// The producer was restored from a backup, and numbers were used again: somebody has to be told.
+/// A producer that was restored from a backup uses sequences again, which raises an alarm.
 pub async fn same_sequence_other_id_alarms<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
@@ -265,15 +268,22 @@ pub async fn same_sequence_other_id_alarms<S: Store>() {
     let (first, second) = (happened(key, 4, ""), happened(key, 4, ""));
     service.deliver_all([first, second.clone()]).await;
 
-    let letters = service.dead_letters().await;
-    let forks: Vec<_> = letters.iter().map(|letter| header_id(&letter.record)).collect();
+    let dead_letters = service.dead_letters().await;
+    let forks: Vec<_> = dead_letters
+        .iter()
+        .map(|dead_letter| header_id(&dead_letter.record))
+        .collect();
     assert_eq!(forks, [applied.id, waiting.id, second.id]);
-    assert!(letters.iter().all(|letter| letter.reason == DeadLetterReason::Fork));
+    assert!(
+        dead_letters
+            .iter()
+            .all(|dead_letter| dead_letter.reason == DeadLetterReason::Fork)
+    );
     service.deliver(happened(key, 2, "")).await;
     assert_eq!(service.numbers(key).await, [1, 2, 3, 4]);
 }
 
-/// The same where the key is held back: what waits there is looked at too.
+/// The same for a parked key: its parked messages are compared too.
 pub async fn same_sequence_other_id_alarms_behind_a_poison_message<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
@@ -282,24 +292,31 @@ pub async fn same_sequence_other_id_alarms_behind_a_poison_message<S: Store>() {
     service.deliver_all([poison.clone(), behind.clone()]).await;
     let forks = [happened(key, 1, ""), happened(key, 2, "")];
     service.deliver_all(forks.clone()).await;
-    service.deliver_all([poison, behind]).await; // copies are none
+    service.deliver_all([poison, behind]).await; // duplicates are not forks
 
-    let letters = service.dead_letters().await;
-    let ids: Vec<_> = letters.iter().map(|letter| header_id(&letter.record)).collect();
+    let dead_letters = service.dead_letters().await;
+    let ids: Vec<_> = dead_letters
+        .iter()
+        .map(|dead_letter| header_id(&dead_letter.record))
+        .collect();
     assert_eq!(ids, forks.map(|fork| fork.id));
-    assert!(letters.iter().all(|letter| letter.reason == DeadLetterReason::Fork));
+    assert!(
+        dead_letters
+            .iter()
+            .all(|dead_letter| dead_letter.reason == DeadLetterReason::Fork)
+    );
     assert_eq!(numbers_of(&service.parked().await), [1, 2]);
-    service.hooks.mend("well");
+    service.hooks.fix("well");
     assert_eq!(service.release(&topics::EVENTS, key).await.applied, 2);
     assert_eq!(service.numbers(key).await, [1, 2]);
 }
 
 fn header_id(record: &Record) -> Uuid {
-    let id = record.headers.get(header::ID).expect("ours have an id");
-    id.parse().expect("ours have an id")
+    let id = record.headers.get(header::ID).expect("the record has an id");
+    id.parse().expect("the record has an id")
 }
 
-/// A message that waited behind a gap and then fails: its key is parked, and the row says why.
+/// A message that was parked behind a gap fails when it is applied: its key stays parked, and its row stores the error.
 pub async fn parked_message_that_fails_keeps_its_error<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
@@ -311,15 +328,15 @@ pub async fn parked_message_that_fails_keeps_its_error<S: Store>() {
     assert_eq!(service.numbers(key).await, [1]);
     let parked = service.parked().await;
     assert_eq!(numbers_of(&parked), [2, 3]);
-    assert!(parked[0].error.contains("well is not mended"), "{:?}", parked[0].error);
+    assert!(parked[0].error.contains("well is not fixed"), "{:?}", parked[0].error);
     assert_eq!(parked[1].error, "");
-    service.hooks.mend("well");
+    service.hooks.fix("well");
     assert_eq!(service.release(&topics::EVENTS, key).await.applied, 2);
     assert_eq!(service.numbers(key).await, [1, 2, 3]);
 }
 
-/// A domain event has happened: nobody can refuse it or put it off, and nobody loses it by trying.
-pub async fn domain_event_that_is_refused_parks_its_key<S: Store>() {
+/// A domain event cannot be rejected or deferred. A handler that tries to do so parks the key.
+pub async fn a_rejected_domain_event_parks_its_key<S: Store>() {
     for word in ["reject", "too-early"] {
         let service = Service::<S>::start().await;
         let key = Uuid::now_v7();
@@ -340,10 +357,10 @@ pub async fn domain_event_that_is_refused_parks_its_key<S: Store>() {
     }
 }
 
-/// A newer producer's message waits behind a gap; the process that met its schema is not the one that applies it.
+/// A message of a newer producer is parked behind a gap. Another process than the one that fetched its schema applies it.
 pub async fn parked_message_of_a_newer_schema_is_read<S: Store>() {
-    let met = Service::<S>::with_registry().await;
-    let applies = met.another();
+    let fetching = Service::<S>::with_registry().await;
+    let applying = fetching.another();
     let key = Uuid::now_v7();
     let newer = EventCancelled::SCHEMA.replacen(
         "\"fields\": [",
@@ -355,22 +372,22 @@ pub async fn parked_message_of_a_newer_schema_is_read<S: Store>() {
     let id = registry
         .register(&subject, &newer)
         .await
-        .expect("the registry takes it");
-    let mut record = met.record(happened(key, 2, ""));
-    let old = record.value.take().expect("it has a value");
-    // The new field comes first: an empty text is one byte, its length.
+        .expect("the registry accepts the schema");
+    let mut record = fetching.record(happened(key, 2, ""));
+    let old = record.value.take().expect("the record has a value");
+    // The new field is the first one. An empty string is encoded as one byte, its length.
     let value = [&[0], &id.to_be_bytes()[..], &[0], &old[5..]].concat();
     record.value = Some(Bytes::from(value));
 
-    met.deliver_records(vec![record]).await;
-    assert_eq!(numbers_of(&met.parked().await), [2]);
-    applies.assign_now(&topics::EVENTS).await;
-    applies.deliver(happened(key, 1, "")).await;
-    assert_eq!(met.numbers(key).await, [1, 2]);
-    assert_eq!(met.parked().await, []);
+    fetching.deliver_records(vec![record]).await;
+    assert_eq!(numbers_of(&fetching.parked().await), [2]);
+    applying.assign_now(&topics::EVENTS).await;
+    applying.deliver(happened(key, 1, "")).await;
+    assert_eq!(fetching.numbers(key).await, [1, 2]);
+    assert_eq!(fetching.parked().await, []);
 }
 
-/// A burst of one key, in any order and with copies, over any cut into batches.
+/// The messages of one key are applied in order, whatever their order, duplicates and batches.
 pub async fn any_order_any_batches<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();

@@ -1,4 +1,4 @@
-//! The service that the suite tests with: a counter that commands add to, and notes of whatever else arrives.
+//! The suite's service: a counter that commands increment, and a log of every other message.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -21,33 +21,33 @@ use crate::bench::Bench;
 use crate::faulty::{Faults, FaultyLedger};
 use crate::inside::Inside;
 
-/// A store under test, with the rows of the suite's own service.
+/// A store under test, with the tables of the suite's service.
 pub trait Store: Clone + Send + Sync + 'static {
     type Ledger: Ledger + Inside;
 
-    /// A database of its own.
+    /// Creates a separate database.
     fn fresh() -> impl Future<Output = Self> + Send;
 
     fn ledger(&self) -> Self::Ledger;
 
-    /// The version that the journal of `key` has; 0 where there is none.
+    /// Returns the version of `key` in the journal; 0 if it has none.
     fn version(&self, tx: &mut Tx<Self>, key: Uuid) -> impl Future<Output = Result<i64, StoreError>> + Send;
 
-    /// Adds to the journal. A (key, version) that is there already is a conflict.
+    /// Appends to the journal. An existing (key, version) is a conflict.
     fn journal(&self, tx: &mut Tx<Self>, entry: Entry) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Takes a name. One that is taken is a conflict.
+    /// Claims a name. A name that is already claimed is a conflict.
     fn claim(&self, tx: &mut Tx<Self>, name: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     fn is_claimed(&self, tx: &mut Tx<Self>, name: &str) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Notes an effect.
+    /// Records an effect.
     fn note(&self, tx: &mut Tx<Self>, entry: Entry) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// What was committed, by key and version.
+    /// Returns the committed journal entries, ordered by key and version.
     fn journaled(&self) -> impl Future<Output = Vec<Entry>> + Send;
 
-    /// What was committed, in the order in which it was noted.
+    /// Returns the committed effects, in the order in which they were recorded.
     fn noted(&self) -> impl Future<Output = Vec<Entry>> + Send;
 }
 
@@ -58,9 +58,9 @@ pub type Tx<S> = <<S as Store>::Ledger as Ledger>::Tx;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry {
     pub key: Uuid,
-    /// Its version or sequence; 0 for what has none.
+    /// The version or sequence; 0 if the message has none.
     pub number: i64,
-    /// Its `ce_id`.
+    /// The message's `ce_id`.
     pub id: Uuid,
 }
 
@@ -91,19 +91,19 @@ impl<S: Store> Service<S> {
         service
     }
 
-    /// A process that asks the real registry for what it does not know.
+    /// Starts a process that fetches unknown schemas from the real registry.
     pub async fn with_registry() -> Self {
-        Self::asking(Registry::new(&crate::env().schema_registry_url)).await
+        Self::with_registry_at(Registry::new(&crate::env().schema_registry_url)).await
     }
 
-    /// The same with another registry.
-    pub async fn asking(registry: Registry) -> Self {
+    /// Starts a process that fetches unknown schemas from `registry`.
+    pub async fn with_registry_at(registry: Registry) -> Self {
         let mut service = Self::start().await;
-        service.bench = service.bench.with_registry(codec_of_its_own, registry);
+        service.bench = service.bench.with_registry(codec_with_other_ids, registry);
         service
     }
 
-    /// A process over a store that may have been used, and a log that is empty.
+    /// Starts a process with an existing store and an empty log.
     pub fn over(store: S, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::new("nowhere.invalid:9092");
         settings.topic_prefix = "conformance.".to_owned();
@@ -118,7 +118,7 @@ impl<S: Store> Service<S> {
         }
     }
 
-    /// A second process over the same store and log, with faults and hooks of its own.
+    /// Starts a second process with the same store and log, and separate faults and hooks.
     pub fn another(&self) -> Self {
         let (ledger, hooks) = (FaultyLedger::new(self.store.ledger()), Hooks::default());
         let subscriptions = subscriptions(&self.store, &hooks);
@@ -130,7 +130,7 @@ impl<S: Store> Service<S> {
         }
     }
 
-    /// Says a message in a transaction of its own.
+    /// Publishes a message in a separate transaction.
     pub async fn publish<M: Message>(&self, message: Outgoing<M>) {
         let cause = Cause::origin(Uuid::now_v7(), None, opentelemetry::Context::new());
         let unit = Unit::begin(self.ledger(), &self.publisher()).await;
@@ -139,17 +139,18 @@ impl<S: Store> Service<S> {
         unit.commit().await.expect("the transaction is committed");
     }
 
-    /// Everything that was said about users so far, as (sequence, what).
+    /// Returns the domain events of users that were published since the last call, as (sequence, reason).
     pub async fn users(&self) -> Vec<(i64, String)> {
-        let said = self.said::<UserEvent>().await.into_iter();
-        said.map(|message| match &message.body {
-            UserEvent::UserDeactivated(event) => (message.envelope.sequence.unwrap_or(0), event.reason.clone()),
-            other => panic!("the service says no {other:?}"),
-        })
-        .collect()
+        let published = self.published_with_envelopes::<UserEvent>().await.into_iter();
+        published
+            .map(|message| match &message.body {
+                UserEvent::UserDeactivated(event) => (message.envelope.sequence.unwrap_or(0), event.reason.clone()),
+                other => panic!("unexpected domain event {other:?}"),
+            })
+            .collect()
     }
 
-    /// The numbers of the effects on one key, in order.
+    /// Returns the numbers of the effects on one key, in order.
     pub async fn numbers(&self, key: Uuid) -> Vec<i64> {
         let noted = self.store.noted().await.into_iter();
         noted
@@ -158,7 +159,7 @@ impl<S: Store> Service<S> {
             .collect()
     }
 
-    /// The versions in the journal of one key.
+    /// Returns the versions of one key in the journal.
     pub async fn versions(&self, key: Uuid) -> Vec<i64> {
         let journaled = self.store.journaled().await.into_iter();
         journaled
@@ -168,13 +169,13 @@ impl<S: Store> Service<S> {
     }
 }
 
-/// With ids far above those that the registry gives.
-fn codec_of_its_own() -> Codec {
+/// Returns a codec whose schema ids are far above those of the registry.
+fn codec_with_other_ids() -> Codec {
     let records = topics::ALL.iter().flat_map(|topic| topic.records);
     Codec::with_ids(records.map(|record| record.name).zip(1_000_000_000..)).expect("every record has an id")
 }
 
-/// Everything the service listens to.
+/// Returns all subscriptions of the service.
 pub fn subscriptions<S: Store>(store: &S, hooks: &Hooks) -> Subscriptions<FaultyLedger<S::Ledger>> {
     let (counter, events, facts, states) = (store.clone(), store.clone(), store.clone(), store.clone());
     let [counter_hooks, event_hooks, fact_hooks, state_hooks] = [(); 4].map(|()| hooks.clone());
@@ -196,10 +197,10 @@ pub fn subscriptions<S: Store>(store: &S, hooks: &Hooks) -> Subscriptions<Faulty
             store: states.clone(),
             hooks: state_hooks.clone(),
         })
-        .handle_ops(Own { store: store.clone() })
+        .handle_ops(OwnOps { store: store.clone() })
 }
 
-/// The same with `events` alone: on a broker, which partitions move is then a question of few.
+/// Returns the subscription to `events` alone, so that few partitions move in a rebalance.
 pub(super) fn only_events<S: Store>(store: &S, hooks: &Hooks) -> Subscriptions<FaultyLedger<S::Ledger>> {
     let (store, hooks) = (store.clone(), hooks.clone());
     Subscriptions::new().handle(move || Events {
@@ -208,62 +209,66 @@ pub(super) fn only_events<S: Store>(store: &S, hooks: &Hooks) -> Subscriptions<F
     })
 }
 
-/// Where a test meets the handlers of one process.
+/// Observes and controls the handlers of one process.
 #[derive(Clone, Default)]
-pub struct Hooks(Arc<Mutex<Seen>>);
+pub struct Hooks(Arc<Mutex<HookState>>);
 
 #[derive(Default)]
-struct Seen {
-    mended: HashSet<String>,
+struct HookState {
+    fixed: HashSet<String>,
     batches: Vec<Vec<Uuid>>,
     tombstones: Vec<Uuid>,
 }
 
 impl Hooks {
-    /// From now on `poison:<name>` works.
-    pub fn mend(&self, name: &str) {
-        self.seen().mended.insert(name.to_owned());
+    /// Makes `poison:<name>` succeed from now on.
+    pub fn fix(&self, name: &str) {
+        self.state().fixed.insert(name.to_owned());
     }
 
-    /// The ids of the messages that handlers were called with, call by call.
+    /// Returns the message ids of each handler call since the last call of this function.
     pub fn batches(&self) -> Vec<Vec<Uuid>> {
-        std::mem::take(&mut self.seen().batches)
+        std::mem::take(&mut self.state().batches)
     }
 
-    /// The keys whose state was deleted.
+    /// Returns the keys whose state was deleted.
     pub fn tombstones(&self) -> Vec<Uuid> {
-        self.seen().tombstones.clone()
+        self.state().tombstones.clone()
     }
 
-    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+    fn state(&self) -> std::sync::MutexGuard<'_, HookState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn called<M>(&self, messages: &[&Received<M>]) {
         let ids = messages.iter().map(|message| message.envelope.id).collect();
-        self.seen().batches.push(ids);
+        self.state().batches.push(ids);
     }
 
-    /// Orders that handlers of every kind understand. Answers whether it was one.
-    fn obey(&self, order: &str) -> Result<bool, Failure> {
+    /// Executes an order that handlers of every kind support. Returns `true` if it was a fixed `poison` order.
+    fn execute(&self, order: &str) -> Result<bool, Failure> {
         let (word, name) = order.split_once(':').unwrap_or((order, ""));
         match word {
-            "poison" if self.seen().mended.contains(name) => Ok(true),
-            "poison" => Err(Failure::poison(format!("{name} is not mended"))),
-            "reject" => Err(Failure::Reject(Rejection::new("refused", "the order says so"))),
-            "too-early" => Err(Failure::Defer(Rejection::new("too-early", "the order says so"))),
-            "retry" => Err(Failure::retry("the order says so")),
-            "panic" => panic!("the order says so"),
+            "poison" if self.state().fixed.contains(name) => Ok(true),
+            "poison" => Err(Failure::poison(format!("{name} is not fixed"))),
+            "reject" => Err(Failure::Reject(Rejection::new("refused", "a test ordered this"))),
+            "too-early" => Err(Failure::Defer(Rejection::new("too-early", "a test ordered this"))),
+            "retry" => Err(Failure::retry("a test ordered this")),
+            "panic" => panic!("a test ordered this"),
             _ => Ok(false),
         }
     }
 }
 
-/// A command to the counter of `key`.
+/// Returns a command to the counter of `key`. Orders:
 ///
-/// `add` · `at-least:n` adds where n are there, else it is rejected · `from:n` the same, but deferred · `claim:name`
-/// adds where the name is free, else it is rejected · `later` says `add` to itself, for later · `big:n` says a message
-/// of n bytes · `poison:name`, `reject`, `too-early`, `panic`.
+/// - `add`: increments the counter.
+/// - `at-least:n`: increments the counter if it is at least n, and is otherwise rejected.
+/// - `from:n`: the same, but is deferred.
+/// - `claim:name`: increments the counter if the name is free, and is otherwise rejected.
+/// - `later`: also publishes a delayed `add` to the service itself.
+/// - `big:n`: also publishes a message of n bytes.
+/// - `poison:name`, `reject`, `too-early`, `panic`: fail in this way.
 pub fn order(key: Uuid, order: &str) -> Outgoing<UserCommand> {
     Outgoing::new(
         key,
@@ -273,7 +278,7 @@ pub fn order(key: Uuid, order: &str) -> Outgoing<UserCommand> {
     )
 }
 
-/// A domain event that is noted; or `poison:name`, `reject`, `too-early`, `retry`, `panic`.
+/// Returns a domain event that is recorded, unless its order is `poison:name`, `reject`, `too-early`, `retry` or `panic`.
 pub fn happened(key: Uuid, sequence: i64, order: &str) -> Outgoing<EventEvent> {
     let event = EventCancelled {
         reason: order.to_owned(),
@@ -282,7 +287,7 @@ pub fn happened(key: Uuid, sequence: i64, order: &str) -> Outgoing<EventEvent> {
     Outgoing::new(key, event).sequence(sequence)
 }
 
-/// The aggregate of the suite: its state is its version, cached as long as the pipeline lets it.
+/// The aggregate of the suite. Its state is its version, which is cached in the handler.
 struct Counter<S> {
     store: S,
     hooks: Hooks,
@@ -300,7 +305,7 @@ impl<S: Store> Handler<FaultyLedger<S::Ledger>> for Counter<S> {
         self.hooks.called(messages);
         for command in messages {
             let UserCommand::DeactivateUser(body) = &command.body else {
-                return Err(Failure::poison("the counter does not know this command"));
+                return Err(Failure::poison("the counter does not handle this command"));
             };
             self.execute(unit, command, &body.reason).await?;
         }
@@ -322,7 +327,7 @@ impl<S: Store> Counter<S> {
         };
         self.versions.insert(key, version);
         let (word, argument) = order.split_once(':').unwrap_or((order, ""));
-        let number = || argument.parse().expect("this order has a number");
+        let number = || argument.parse().expect("the order has a number");
         match word {
             "at-least" if version < number() => {
                 return Ok(unit.reject(command, &Rejection::new("too-few", format!("only {version}")))?);
@@ -337,10 +342,7 @@ impl<S: Store> Counter<S> {
                         code: "taken".to_owned(),
                         message: "The name is taken.".to_owned(),
                     }];
-                    let taken = Rejection {
-                        errors,
-                        ..Rejection::new("taken", "the name is taken")
-                    };
+                    let taken = Rejection::new("taken", "the name is taken").with_errors(errors);
                     return Ok(unit.reject(command, &taken)?);
                 }
                 self.store.claim(unit.tx().inner(), argument).await?;
@@ -357,7 +359,7 @@ impl<S: Store> Counter<S> {
                 unit.publish(&command.cause(), Outgoing::<UserEvent>::new(key, big))?;
             }
             _ => {
-                self.hooks.obey(order)?;
+                self.hooks.execute(order)?;
             }
         }
         let event = UserDeactivated {
@@ -403,7 +405,7 @@ impl<S: Store> Handler<FaultyLedger<S::Ledger>> for Events<S> {
         self.hooks.called(messages);
         for message in messages {
             if let EventEvent::EventCancelled(event) = &message.body {
-                self.hooks.obey(&event.reason)?;
+                self.hooks.execute(&event.reason)?;
             }
             self.store.note(unit.tx().inner(), entry(message)).await?;
         }
@@ -426,7 +428,7 @@ impl<S: Store> Handler<FaultyLedger<S::Ledger>> for Facts<S> {
     ) -> Result<(), Failure> {
         for message in messages {
             if let NotificationFact::NotificationFailed(fact) = &message.body {
-                self.hooks.obey(&fact.reason)?;
+                self.hooks.execute(&fact.reason)?;
             }
             self.store.note(unit.tx().inner(), entry(message)).await?;
         }
@@ -449,7 +451,7 @@ impl<S: Store> Handler<FaultyLedger<S::Ledger>> for States<S> {
     ) -> Result<(), Failure> {
         for message in messages {
             if message.body == UserProfileState::Tombstone {
-                self.hooks.seen().tombstones.push(message.envelope.key);
+                self.hooks.state().tombstones.push(message.envelope.key);
             }
             self.store.note(unit.tx().inner(), entry(message)).await?;
         }
@@ -457,12 +459,13 @@ impl<S: Store> Handler<FaultyLedger<S::Ledger>> for States<S> {
     }
 }
 
-/// The suite's own operations: `Replay` of the projection `notes` notes itself; `WhereIs` knows of journalled commands.
-struct Own<S> {
+/// The service's own ops commands: `Replay` of the projection `notes` records itself as an effect, and `WhereIs` finds
+/// journalled commands.
+struct OwnOps<S> {
     store: S,
 }
 
-impl<S: Store> OpsHandler<FaultyLedger<S::Ledger>> for Own<S> {
+impl<S: Store> OpsHandler<FaultyLedger<S::Ledger>> for OwnOps<S> {
     async fn handle(
         &self,
         unit: &mut Unit<FaultyLedger<S::Ledger>>,
@@ -470,9 +473,9 @@ impl<S: Store> OpsHandler<FaultyLedger<S::Ledger>> for Own<S> {
     ) -> Result<OpsOutcome, Failure> {
         let replay = match &command.body {
             OpsCommand::Replay(replay) => replay,
-            OpsCommand::WhereIs(question) => {
+            OpsCommand::WhereIs(query) => {
                 let journaled = self.store.journaled().await;
-                let entry = journaled.iter().find(|entry| entry.id == question.message_id);
+                let entry = journaled.iter().find(|entry| entry.id == query.message_id);
                 let version = entry.map(|entry| entry.number);
                 return Ok(OpsOutcome::Done(serde_json::json!({ "version": version })));
             }
@@ -481,7 +484,7 @@ impl<S: Store> OpsHandler<FaultyLedger<S::Ledger>> for Own<S> {
         if replay.projection != "notes" {
             return Ok(OpsOutcome::Rejected(Rejection::new(
                 "projection-unknown",
-                "there are only notes",
+                "the only projection is `notes`",
             )));
         }
         self.store.note(unit.tx().inner(), entry(command)).await?;

@@ -1,4 +1,4 @@
-//! What the store can never accept stops nobody: as little of it is kept as the store takes.
+//! A record that the store can never accept stops no partition: a stub of it is stored.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ const STUBS: &str = "rollcall_stubs_total";
 const ALARM: &str = "rollcall_unexpected_store_errors_total";
 /// `printf junk | sha256sum`
 const JUNK_SHA256: &str = "ef875a1705a5fdac206be996f4dc1f726ea6b68861eb741c37def7277f179e37";
-/// In a batch, and then alone.
+/// The number of attempts: in a batch, and then alone.
 const TWICE: usize = 2;
 
 fn refuse<S: Store>(service: &Service<S>, call: &'static str, times: usize) {
@@ -27,9 +27,9 @@ fn refuse<S: Store>(service: &Service<S>, call: &'static str, times: usize) {
     }
 }
 
-/// Nothing of the record is kept but what names it.
+/// Checks that the stub contains only the identifiers of the record.
 #[track_caller]
-fn assert_stub(record: &Record, said: &str, of: &Record) {
+fn assert_stub(record: &Record, description: &str, of: &Record) {
     assert_eq!((record.offset, &record.partition), (of.offset, &of.partition));
     assert_eq!(record.value, None);
     let kept = [header::ID, header::SUBJECT, header::CORRELATION_ID, header::SEQUENCE];
@@ -38,39 +38,39 @@ fn assert_stub(record: &Record, said: &str, of: &Record) {
         headers.iter().all(|(name, _)| kept.contains(&name.as_str())),
         "{headers:?}"
     );
-    let value = of.value.as_deref().expect("it had a value");
-    assert!(said.contains(&format!("{} bytes", value.len())), "{said}");
+    let value = of.value.as_deref().expect("the record has a value");
+    assert!(description.contains(&format!("{} bytes", value.len())), "{description}");
     // SHA-256 of the value, as `sha256sum` writes it.
-    assert!(said.contains("SHA-256 "), "{said}");
-    assert!(said.contains("a test ordered this"), "{said}");
+    assert!(description.contains("SHA-256 "), "{description}");
+    assert!(description.contains("a test ordered this"), "{description}");
 }
 
-/// A record that no store takes as a dead letter is kept as a stub, and the records behind it are applied.
+/// A record that the store refuses as a dead letter is stored as a stub, and the records after it are applied.
 pub async fn refused_dead_letter_becomes_a_stub<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
     let mut bad = service.record(order(key, "add"));
     bad.value = Some(Bytes::from_static(b"junk"));
     bad.headers.set("x-origin", "elsewhere");
-    refuse(&service, "bury", TWICE);
+    refuse(&service, "insert_dead_letters", TWICE);
     service
         .deliver_records(vec![bad.clone(), service.record(order(key, "add"))])
         .await;
 
     assert_eq!(service.versions(key).await, [1]);
-    let letters = service.dead_letters().await;
-    let [letter] = letters.as_slice() else {
-        panic!("{letters:?}")
+    let dead_letters = service.dead_letters().await;
+    let [dead_letter] = dead_letters.as_slice() else {
+        panic!("{dead_letters:?}")
     };
-    bad.offset = letter.record.offset;
-    assert_eq!(letter.reason, DeadLetterReason::Undecodable);
-    assert_stub(&letter.record, &letter.detail, &bad);
+    bad.offset = dead_letter.record.offset;
+    assert_eq!(dead_letter.reason, DeadLetterReason::Undecodable);
+    assert_stub(&dead_letter.record, &dead_letter.detail, &bad);
     assert_eq!(
-        letter.record.headers.get(header::SUBJECT),
+        dead_letter.record.headers.get(header::SUBJECT),
         Some(key.to_string().as_str())
     );
-    assert_eq!(letter.record.key.as_deref(), Some(key.to_string().as_bytes()));
-    assert!(letter.detail.contains(JUNK_SHA256), "{}", letter.detail);
+    assert_eq!(dead_letter.record.key.as_deref(), Some(key.to_string().as_bytes()));
+    assert!(dead_letter.detail.contains(JUNK_SHA256), "{}", dead_letter.detail);
     let id = bad
         .headers
         .get(header::ID)
@@ -80,23 +80,23 @@ pub async fn refused_dead_letter_becomes_a_stub<S: Store>() {
     assert_eq!(service.counted(STUBS), 1.0);
     assert_eq!(service.counted(ALARM), 0.0);
 
-    // Without anything that names it.
-    refuse(&service, "bury", TWICE);
+    // A record without identifiers.
+    refuse(&service, "insert_dead_letters", TWICE);
     let mut nameless = service.record(order(key, "add"));
     nameless.key = Some(Bytes::from_static(b"\0"));
     nameless.headers.0.clear();
     service.deliver_records(vec![nameless]).await;
     service.deliver(order(key, "add")).await;
     assert_eq!(service.versions(key).await, [1, 2]);
-    let letters = service.dead_letters().await;
-    let last = &letters.last().expect("a second one").record;
+    let dead_letters = service.dead_letters().await;
+    let last = &dead_letters.last().expect("a second one").record;
     assert_eq!(
         (last.key.clone(), last.headers.0.len(), last.value.clone()),
         (None, 0, None)
     );
 }
 
-/// A domain event that no store takes as a parked record holds its key back as a stub.
+/// A domain event that the store refuses to park is parked as a stub.
 pub async fn refused_parked_record_becomes_a_stub<S: Store>() {
     let service = Service::<S>::start().await;
     let (key, other) = (Uuid::now_v7(), Uuid::now_v7());
@@ -117,12 +117,12 @@ pub async fn refused_parked_record_becomes_a_stub<S: Store>() {
         ..bad
     };
     assert_stub(&parked[0].record, &parked[0].error, &of);
-    assert!(parked[0].error.contains("well is not mended"), "{}", parked[0].error);
+    assert!(parked[0].error.contains("well is not fixed"), "{}", parked[0].error);
     assert!(parked[1].record.value.is_some());
     assert_eq!(service.counted(STUBS), 1.0);
 }
 
-/// A producer publishes a domain event again of which a stub is parked: it takes the stub's place, and can be released.
+/// If a producer publishes a domain event again whose stub is parked, the record replaces the stub and can be released.
 pub async fn parked_stub_is_replaced_by_the_record<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
@@ -136,11 +136,11 @@ pub async fn parked_stub_is_replaced_by_the_record<S: Store>() {
         [false, true]
     );
 
-    service.hooks.mend("well");
+    service.hooks.fix("well");
     let released = service.release(&topics::EVENTS, key).await;
     assert_eq!((released.applied, released.poisoned_at), (0, Some(1)));
 
-    // Twice in one batch, and once more: nothing takes the place of a record.
+    // Twice in one batch, and once more: a parked record is not replaced.
     service.deliver_records(vec![event.clone(), event.clone()]).await;
     service.deliver_records(vec![event.clone()]).await;
     let parked = service.parked().await;
@@ -153,8 +153,8 @@ pub async fn parked_stub_is_replaced_by_the_record<S: Store>() {
     assert_eq!(service.parked().await, []);
 }
 
-/// What fails before anything of a message is written blames no message.
-pub async fn broken_begin_and_position_blame_no_message<S: Store>() {
+/// An error before any data of a message is written dead-letters no message.
+pub async fn errors_of_begin_and_position_dead_letter_no_message<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
     for (index, call) in (1..).zip(["begin", "advance"]) {
@@ -166,14 +166,14 @@ pub async fn broken_begin_and_position_blame_no_message<S: Store>() {
     assert_eq!((service.counted(STUBS), service.counted(ALARM)), (0.0, 4.0));
 }
 
-/// A log with a mistake: it panics twice.
+/// A log handler with a bug: it panics twice.
 #[derive(Clone, Default)]
-struct Panicking {
+struct PanickingLog {
     calls: Arc<AtomicUsize>,
     logged: Arc<AtomicUsize>,
 }
 
-impl<L: Ledger> LogHandler<L> for Panicking {
+impl<L: Ledger> LogHandler<L> for PanickingLog {
     async fn handle(&mut self, _: &mut Unit<L>, records: &[&Record]) -> Result<u64, Failure> {
         let calls = self.calls.fetch_add(1, Ordering::SeqCst);
         assert!(calls >= TWICE, "a test ordered this");
@@ -182,16 +182,16 @@ impl<L: Ledger> LogHandler<L> for Panicking {
     }
 
     async fn stub(&mut self, _: &mut Unit<L>, _: &Record, what: &str) -> Result<(), Failure> {
-        panic!("nothing is refused: {what}")
+        panic!("unexpected stub: {what}")
     }
 }
 
-/// A log that panics has a mistake, which no record is to blame for: nothing becomes a stub.
-pub async fn panic_of_a_log_waits_with_an_alarm<S: Store>() {
+/// A panic is a bug of the log handler, not a fault of a record, so no record becomes a stub.
+pub async fn a_panicking_log_handler_waits_and_raises_an_alarm<S: Store>() {
     let store = S::fresh().await;
-    let log = Panicking::default();
-    let made = log.clone();
-    let subscriptions = Subscriptions::new().log(&topics::EVENTS, move || made.clone());
+    let log = PanickingLog::default();
+    let handler = log.clone();
+    let subscriptions = Subscriptions::new().log(&topics::EVENTS, move || handler.clone());
     let bench = Bench::new("conformance", store.ledger(), store.ledger(), subscriptions);
     bench
         .deliver_all([happened(Uuid::now_v7(), 1, ""), happened(Uuid::now_v7(), 1, "")])
@@ -200,8 +200,8 @@ pub async fn panic_of_a_log_waits_with_an_alarm<S: Store>() {
     assert_eq!((bench.counted(STUBS), bench.counted(ALARM)), (0.0, 2.0));
 }
 
-/// A message whose outcome the store refuses is given up with its bytes: it alone is to blame.
-pub async fn refused_outcome_gives_the_message_up<S: Store>() {
+/// A message whose outcome the store refuses is dead-lettered with its bytes, without its neighbours.
+pub async fn a_message_with_a_refused_outcome_is_dead_lettered<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
     // A rejection fails its batch before anything is appended.
@@ -211,9 +211,9 @@ pub async fn refused_outcome_gives_the_message_up<S: Store>() {
         let (bad, next) = (order(key, word), order(key, "add"));
         let id = bad.id;
         service.deliver_all([bad, next]).await;
-        let letters = service.dead_letters().await;
-        assert_eq!(letters.len(), before + 1, "{word}");
-        let last: &DeadLetter = letters.last().expect("one");
+        let dead_letters = service.dead_letters().await;
+        assert_eq!(dead_letters.len(), before + 1, "{word}");
+        let last: &DeadLetter = dead_letters.last().expect("one");
         assert_eq!(last.reason, DeadLetterReason::Poison, "{word}");
         assert!(last.detail.contains("a test ordered this"), "{}", last.detail);
         assert!(last.record.value.is_some(), "{word}");
@@ -224,13 +224,13 @@ pub async fn refused_outcome_gives_the_message_up<S: Store>() {
 }
 
 /// While the store refuses even a stub, the partition waits, and raises an alarm.
-pub async fn refused_stub_waits_with_an_alarm<S: Store>() {
+pub async fn a_refused_stub_waits_and_raises_an_alarm<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
     let mut bad = service.record(order(key, "add"));
     bad.value = Some(Bytes::from_static(b"junk"));
-    // In a batch, alone, as a stub, and three times more. A stub of the log would not help, because the log did not fail.
-    refuse(&service, "bury", 6);
+    // In a batch, alone, as a stub, and three more times. A stub of the log would not help, because the log did not fail.
+    refuse(&service, "insert_dead_letters", 6);
     service.deliver_records(vec![bad]).await;
     service.deliver(order(key, "add")).await;
     assert_eq!(service.versions(key).await, [1]);
@@ -238,11 +238,11 @@ pub async fn refused_stub_waits_with_an_alarm<S: Store>() {
     assert_eq!(service.counted(ALARM), 4.0);
 }
 
-/// Records larger than what some stores keep in one row, wherever the bytes are.
-pub async fn record_larger_than_a_document_stops_nobody<S: Store>() {
+/// Records that are larger than the row limit of a store, in the value, the key or the headers, stop no partition.
+pub async fn a_record_larger_than_a_document_stops_no_partition<S: Store>() {
     const LARGE: usize = 17 * 1024 * 1024;
     type Grow = fn(&mut Record);
-    let places: [(&str, Grow); 4] = [
+    let locations: [(&str, Grow); 4] = [
         ("the value", |record| record.value = Some(vec![7; LARGE].into())),
         ("the key", |record| record.key = Some(vec![7; LARGE].into())),
         ("a header", |record| record.headers.set("x-large", "7".repeat(LARGE))),
@@ -250,7 +250,7 @@ pub async fn record_larger_than_a_document_stops_nobody<S: Store>() {
     ];
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
-    for (index, (place, grow)) in (1..).zip(places) {
+    for (index, (location, grow)) in (1..).zip(locations) {
         let mut command = service.record(order(Uuid::now_v7(), "poison:well"));
         let mut event = service.record(happened(Uuid::now_v7(), 1, "poison:well"));
         grow(&mut command);
@@ -262,13 +262,13 @@ pub async fn record_larger_than_a_document_stops_nobody<S: Store>() {
             service.record(happened(key, index, "")),
         ];
         service.deliver_records(records).await;
-        assert_eq!(service.versions(key).await.len() as i64, index, "{place}");
-        assert_eq!(service.numbers(key).await.len() as i64, index, "{place}");
-        let (letters, parked) = (service.dead_letters().await, service.parked().await);
-        assert_eq!((letters.len() + parked.len()) as i64, 2 * index, "{place}");
+        assert_eq!(service.versions(key).await.len() as i64, index, "{location}");
+        assert_eq!(service.numbers(key).await.len() as i64, index, "{location}");
+        let (dead_letters, parked) = (service.dead_letters().await, service.parked().await);
+        assert_eq!((dead_letters.len() + parked.len()) as i64, 2 * index, "{location}");
     }
-    // What was kept can be read, also by operators.
+    // The stored records can be read.
     service.assign_now(&topics::USERS_COMMANDS).await;
     service.deliver(order(key, "add")).await;
-    assert_eq!(service.versions(key).await.len(), places.len() + 1);
+    assert_eq!(service.versions(key).await.len(), locations.len() + 1);
 }

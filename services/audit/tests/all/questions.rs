@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use contracts::{
-    Actor, AuditQuery, CommandAccepted, EventCreated, EventEvent, FindAuditEntries, Record as _, Reply, Timestamp,
-    UserCreated,
+    Actor, AuditQuery, CommandAccepted, Details, EventCreated, EventEvent, FindAuditEntries, Record as _, Reply,
+    Timestamp, UserCreated,
 };
 use messaging::{MAX_VALUE_BYTES, Outgoing};
 use serde_json::json;
@@ -130,7 +130,7 @@ async fn pages_hold_every_entry_once_whatever_is_recorded_meanwhile() {
 async fn an_answer_fits_into_a_message_and_the_rest_is_on_the_next_page() {
     let app = App::start().await;
     let large = |event: Uuid| {
-        let created = EventCreated {
+        let details = Details {
             organizer_id: event,
             title: "Ball".to_owned(),
             description: "\"x\"".repeat(15_000),
@@ -142,8 +142,9 @@ async fn an_answer_fits_into_a_message_and_the_rest_is_on_the_next_page() {
             registration_closes_at: Timestamp::EPOCH,
             waiting_list: false,
             registration_opens_at: None,
+            staff: Vec::new(),
         };
-        Outgoing::<EventEvent>::new(event, created)
+        Outgoing::<EventEvent>::new(event, EventCreated { details })
     };
     app.bench.deliver_all((0..40).map(|_| large(Uuid::now_v7()))).await;
     let pick = FindAuditEntries {

@@ -2,7 +2,7 @@
 
 use contracts::{Codec, Registry, topics};
 use messaging::kafka::Settings;
-use messaging::{Connected, Identity, Metrics, header};
+use messaging::{Messaging, Metrics, header};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -41,17 +41,12 @@ async fn registry() -> Registry {
 #[tokio::test(flavor = "multi_thread")]
 async fn its_schema_is_fetched_and_its_personal_fields_are_left_out() {
     let app = App::start().await;
-    let identity = Identity {
-        service: "audit",
-        instance: Uuid::now_v7(),
-        version: "test",
-    };
     let mut settings = Settings::new("nowhere.invalid:9092");
     settings.topic_prefix = "bench.".to_owned();
     let metrics = Metrics::register(&prometheus::Registry::new()).expect("the registry is empty");
     let registry = Some(registry().await);
-    let connected = Connected::with_codec(
-        identity,
+    let connected = Messaging::with_codec(
+        "audit",
         settings,
         app.database.ledger(),
         metrics,

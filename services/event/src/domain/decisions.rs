@@ -31,7 +31,7 @@ impl Event {
             waiting_list,
             registration_opens_at,
         } = create.clone();
-        let created = EventCreated {
+        let details = Details {
             organizer_id,
             title,
             description,
@@ -40,12 +40,13 @@ impl Event {
             ends_at,
             time_zone,
             capacity,
+            registration_opens_at,
             registration_closes_at,
             waiting_list,
-            registration_opens_at,
+            staff: Vec::new(),
         };
-        valid(form::errors(&created.clone().into(), Some(now)))?;
-        Ok(vec![created.into()])
+        valid(form::errors(&details, Some(now)))?;
+        Ok(vec![EventCreated { details }.into()])
     }
 
     /// A draft may become anything that could be drafted now. Once published, its times are moved by
@@ -79,7 +80,10 @@ impl Event {
             Status::Cancelled => Err(Rejection::Cancelled),
             Status::Ended => Err(Rejection::Ended),
             Status::Draft if details.starts_at <= now => Err(Rejection::Started(Vec::new())),
-            Status::Draft => Ok(vec![EventPublished::from(details.clone()).into()]),
+            Status::Draft => {
+                let details = details.clone();
+                Ok(vec![EventPublished { details }.into()])
+            }
         }
     }
 

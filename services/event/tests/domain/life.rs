@@ -131,7 +131,7 @@ fn what_is_published_is_what_the_draft_says_by_then() {
     let event = given(&[created(), changed(details.clone(), false)]);
     assert_eq!(
         when(&event, Actor::User(ADA), PublishEvent {}),
-        Ok(vec![EventPublished::from(details).into()])
+        Ok(vec![EventPublished { details }.into()])
     );
 }
 

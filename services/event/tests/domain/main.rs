@@ -50,8 +50,13 @@ fn draft() -> CreateEvent {
 }
 
 fn created() -> EventEvent {
+    EventCreated { details: details() }.into()
+}
+
+/// As drafted.
+fn details() -> Details {
     let draft = draft();
-    EventCreated {
+    Details {
         organizer_id: ADA,
         title: draft.title,
         description: draft.description,
@@ -60,20 +65,15 @@ fn created() -> EventEvent {
         ends_at: draft.ends_at,
         time_zone: draft.time_zone,
         capacity: draft.capacity,
+        registration_opens_at: draft.registration_opens_at,
         registration_closes_at: draft.registration_closes_at,
         waiting_list: draft.waiting_list,
-        registration_opens_at: draft.registration_opens_at,
+        staff: Vec::new(),
     }
-    .into()
-}
-
-/// As drafted.
-fn details() -> Details {
-    created().details().expect("it has all of them")
 }
 
 fn published() -> EventEvent {
-    EventPublished::from(details()).into()
+    EventPublished { details: details() }.into()
 }
 
 fn cancelled() -> EventEvent {

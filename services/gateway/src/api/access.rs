@@ -12,7 +12,7 @@ use super::principal::{Identity, identify};
 use crate::app::App;
 use crate::client;
 use crate::error::Error;
-use crate::limits::{Standing, TooMany};
+use crate::limits::{LimitStatus, TooMany};
 use crate::principal::Principal;
 use crate::problem::Problem;
 
@@ -59,12 +59,12 @@ pub(super) async fn control_access(State(app): State<App>, mut request: Request,
 ///
 /// # Errors
 /// Returns [`TooMany`] for the first limit that is exceeded.
-fn take_permits(app: &App, request: &Request, principal: Option<Principal>) -> Result<Vec<Standing>, TooMany> {
+fn take_permits(app: &App, request: &Request, principal: Option<Principal>) -> Result<Vec<LimitStatus>, TooMany> {
     let limits = app.limits();
     let (method, headers) = (request.method(), request.headers());
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip());
-    let address = client::counted(client::address(peer, headers, &app.http().trusted_proxies));
+    let address = client::limit_key(client::address(peer, headers, &app.http().trusted_proxies));
     let route = request
         .extensions()
         .get::<MatchedPath>()
@@ -106,23 +106,23 @@ fn record_denial(app: &App, principal: Option<Principal>, method: &Method, route
         route: route.as_str().to_owned(),
         code: problem.code.clone(),
     };
-    app.notes()
-        .note(denied.user_id, principal.as_ref().map(Principal::actor), denied);
+    app.security_log()
+        .record(denied.user_id, principal.as_ref().map(Principal::actor), denied);
 }
 
 /// Sets the rate limit headers, including those of a limit that a handler exceeded.
-fn set_headers(response: &mut Response, standings: &[Standing]) {
+fn set_headers(response: &mut Response, standings: &[LimitStatus]) {
     let exceeded = response
         .extensions_mut()
         .remove::<TooMany>()
         .map(|TooMany(standing)| standing);
-    let all: Vec<Standing> = standings.iter().copied().chain(exceeded).collect();
+    let all: Vec<LimitStatus> = standings.iter().copied().chain(exceeded).collect();
     if all.is_empty() {
         return;
     }
     for (name, item) in [
-        (RATE_LIMIT_POLICY, Standing::policy as fn(&Standing) -> String),
-        (RATE_LIMIT, Standing::state),
+        (RATE_LIMIT_POLICY, LimitStatus::policy as fn(&LimitStatus) -> String),
+        (RATE_LIMIT, LimitStatus::state),
     ] {
         let items: Vec<String> = all.iter().map(item).collect();
         if let Ok(value) = HeaderValue::from_str(&items.join(", ")) {

@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::operations::Intent;
 use crate::principal::Principal;
 use crate::store::operations::{Idempotency, Kind};
-use crate::store::page::{self, Cut, List, Place};
+use crate::store::page::{self, List, PageCursor, PageRequest};
 
 pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub(super) const PREFER: &str = "prefer";
@@ -99,7 +99,7 @@ pub(super) struct Paging {
 
 impl Paging {
     /// Returns the page of a list without filters.
-    pub(super) fn cut<P: Place>(&self) -> Result<Cut<P>, Error> {
+    pub(super) fn cut<P: PageCursor>(&self) -> Result<PageRequest<P>, Error> {
         self.cut_of(List::default())
     }
 
@@ -107,7 +107,7 @@ impl Paging {
     ///
     /// # Errors
     /// Returns [`Error::Invalid`] if the limit is out of range, or the cursor belongs to another list or other filters.
-    pub(super) fn cut_of<P: Place>(&self, list: List) -> Result<Cut<P>, Error> {
+    pub(super) fn cut_of<P: PageCursor>(&self, list: List) -> Result<PageRequest<P>, Error> {
         let limit = limit(self.limit)?;
         let after = match &self.cursor {
             None => None,
@@ -116,7 +116,7 @@ impl Paging {
                 Error::Invalid(vec![field_error("cursor", "malformed", message)])
             })?),
         };
-        Ok(Cut { after, limit, list })
+        Ok(PageRequest { after, limit, list })
     }
 }
 

@@ -16,7 +16,7 @@ use super::principal::Member;
 use crate::app::App;
 use crate::error::Error;
 use crate::passwords::Password;
-use crate::security::{fact, request};
+use crate::security::{request_cause, security_fact};
 use crate::store::{accounts, links, sessions};
 use crate::tokens::TokenError;
 
@@ -56,7 +56,7 @@ pub(super) async fn change(
             user_id: Some(member.id),
             reason: SignInFailure::WrongPassword,
         };
-        app.notes().note(Some(member.id), Some(member.actor()), failed);
+        app.security_log().record(Some(member.id), Some(member.actor()), failed);
         return Err(wrong_password());
     }
     let change = Change {
@@ -112,7 +112,7 @@ pub(super) async fn request_reset(
     );
     form.finish()?;
     app.limits().account(&body.email)?;
-    app.resets().ask(body.email)?;
+    app.password_resets().request(body.email)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -199,7 +199,7 @@ struct Change {
 async fn set_password(app: &App, password: Password, change: Change) -> Result<StatusCode, Error> {
     let hash = app.hasher().hash(password).await?;
     let mut unit = app.unit().await?;
-    let cause = request(change.actor);
+    let cause = request_cause(change.actor);
     if let Some(token) = &change.link
         && !links::use_up(unit.tx(), Purpose::ResetPassword, &token.link).await?
     {
@@ -217,16 +217,16 @@ async fn set_password(app: &App, password: Password, change: Change) -> Result<S
         user_id: change.user,
         by_reset: change.link.is_some(),
     };
-    unit.publish(&cause, fact(Some(change.user), changed))?;
+    unit.publish(&cause, security_fact(Some(change.user), changed))?;
     for (user_id, family_id) in sessions::end_all(unit.tx(), &[change.user], change.kept_session).await? {
         let revoked = SessionFamilyRevoked {
             user_id,
             family_id,
             reason: RevocationReason::PasswordChanged,
         };
-        unit.publish(&cause, fact(Some(user_id), revoked))?;
+        unit.publish(&cause, security_fact(Some(user_id), revoked))?;
     }
     unit.commit().await?;
-    app.members().forget(change.user);
+    app.principals().invalidate(change.user);
     Ok(StatusCode::NO_CONTENT)
 }

@@ -96,7 +96,7 @@ pub(super) async fn identify(headers: &HeaderMap, app: &App) -> Identity {
         .and_then(|token| app.tokens().verify(token));
     match bearer {
         Err(error) => Identity::InvalidToken(error),
-        Ok(bearer) => match app.members().principal(bearer).await {
+        Ok(bearer) => match app.principals().find(bearer).await {
             Ok(Some(principal)) => Identity::Authenticated(principal),
             Ok(None) => Identity::InvalidToken(TokenError::Invalid),
             Err(error) => Identity::Unavailable(Arc::new(store_error(error))),

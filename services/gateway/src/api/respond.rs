@@ -121,7 +121,7 @@ impl Resource {
                 registration.map(|registration| Json(registration).into_response())
             }
             Self::CheckedInRegistration => {
-                let registration = registrations::at_the_door(pool, id, viewer).await?;
+                let registration = registrations::find_for_check_in(pool, id, viewer).await?;
                 registration.map(|registration| Json(registration).into_response())
             }
         };

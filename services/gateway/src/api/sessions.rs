@@ -18,7 +18,7 @@ use super::principal::Member;
 use crate::app::App;
 use crate::error::Error;
 use crate::roles::{Role, Roles};
-use crate::security::{fact, request};
+use crate::security::{request_cause, security_fact};
 use crate::store::sessions::Rotation;
 use crate::store::{accounts, sessions};
 use crate::tokens::{Bearer, TokenError};
@@ -115,7 +115,8 @@ pub(super) async fn sign_in(
             Some(_) => SignInFailure::WrongPassword,
         };
         let user_id = known.map(|known| known.user_id);
-        app.notes().note(user_id, None, SignInFailed { user_id, reason });
+        app.security_log()
+            .record(user_id, None, SignInFailed { user_id, reason });
         return Err(Error::WrongCredentials);
     };
     // The account may have been deactivated while the password was hashed.
@@ -192,9 +193,9 @@ async fn exchange(app: &App, old: &RefreshToken, new: &RefreshToken) -> Result<O
                 family_id: family,
                 reason: RevocationReason::TokenReused,
             };
-            unit.publish(&request(Actor::User(user)), fact(Some(user), revoked))?;
+            unit.publish(&request_cause(Actor::User(user)), security_fact(Some(user), revoked))?;
             unit.commit().await?;
-            app.members().forget(user);
+            app.principals().invalidate(user);
             return rejected(TokenError::Invalid);
         }
         Rotation::Expired => return rejected(TokenError::Expired),
@@ -223,9 +224,9 @@ pub(super) async fn sign_out(State(app): State<App>, member: Member, _: Write<Em
             family_id: member.session,
             reason: RevocationReason::SignedOut,
         };
-        unit.publish(&request(member.actor()), fact(Some(member.id), revoked))?;
+        unit.publish(&request_cause(member.actor()), security_fact(Some(member.id), revoked))?;
     }
     unit.commit().await?;
-    app.members().forget(member.id);
+    app.principals().invalidate(member.id);
     Ok(StatusCode::NO_CONTENT)
 }

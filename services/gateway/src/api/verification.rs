@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::error::Error;
 use crate::links::{link, mail};
 use crate::operations::GATEWAY;
-use crate::security::request;
+use crate::security::request_cause;
 use crate::store::links;
 use crate::tokens::TokenError;
 
@@ -61,7 +61,7 @@ pub(super) async fn verify(
         let link = link(Purpose::VerifyEmail, id);
         let mut unit = app.unit().await?;
         links::add(unit.tx(), &[(Purpose::VerifyEmail, link)]).await?;
-        unit.publish(&request(principal.actor()), mail(Purpose::VerifyEmail, &link))?;
+        unit.publish(&request_cause(principal.actor()), mail(Purpose::VerifyEmail, &link))?;
         unit.commit().await?;
         return Ok(StatusCode::NO_CONTENT);
     };
@@ -75,7 +75,7 @@ pub(super) async fn verify(
         return Err(Error::Link(TokenError::Invalid));
     }
     let verify = VerifyEmail { email };
-    unit.publish(&request(GATEWAY), Outgoing::<UserCommand>::new(id, verify))?;
+    unit.publish(&request_cause(GATEWAY), Outgoing::<UserCommand>::new(id, verify))?;
     unit.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }

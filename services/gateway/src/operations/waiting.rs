@@ -1,4 +1,4 @@
-//! Who waits for an outcome, and how they are woken: one query for all of them.
+//! Requests that wait for the outcome of their operation. One query serves all of them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,39 +11,41 @@ use uuid::Uuid;
 
 use crate::store::operations::{Operation, settled};
 
-/// Between two looks at the store while somebody waits.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// After a reply or a domain event of somebody who waits passed through this process: its transaction is about to
-/// commit.
-const LOOK_SOON: Duration = Duration::from_millis(2);
-/// While the store does not answer.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// Interval between two queries while a request waits.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// Delay of the query after this process handled a message for a waiting request, because the transaction of that message
+/// is about to commit.
+const NOTIFIED_DELAY: Duration = Duration::from_millis(2);
+/// Pause after a failed query.
+const RETRY_DELAY: Duration = Duration::from_millis(250);
 
-/// The requests of this process that wait. Cheap to clone.
+/// The waiting requests of this process. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Waiting(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
     waiters: Mutex<HashMap<Uuid, oneshot::Sender<Operation>>>,
-    /// Somebody began to wait.
-    arrived: Notify,
-    /// Something that somebody waits for is about to be there.
-    coming: Notify,
+    /// Notified when a request begins to wait.
+    registered: Notify,
+    /// Notified when the outcome of a waiting request is about to be committed.
+    expected: Notify,
 }
 
-/// One request that waits. Dropping it ends the wait.
+/// A waiting request. Dropping it ends the wait.
 pub(super) struct Waiter {
     shared: Arc<Shared>,
     operation: Uuid,
     outcome: oneshot::Receiver<Operation>,
 }
 
-/// Tells those who wait that it is worth looking. A hint: they would look anyway, a little later.
+/// Notifies the poller that outcomes are about to be committed.
+///
+/// A notification is only a hint that saves time: the poller also queries the store at a fixed interval.
 #[derive(Clone)]
-pub struct Wakes(Arc<Shared>);
+pub struct OperationNotifier(Arc<Shared>);
 
-/// Looks at the store for all who wait.
+/// Queries the store for all waiting requests.
 pub(super) struct Poller {
     shared: Arc<Shared>,
     pool: PgPool,
@@ -65,10 +67,10 @@ impl Waiting {
         (Self(shared), poller)
     }
 
-    pub(super) fn enter(&self, operation: Uuid) -> Waiter {
+    pub(super) fn register(&self, operation: Uuid) -> Waiter {
         let (sender, outcome) = oneshot::channel();
         self.0.waiters().insert(operation, sender);
-        self.0.arrived.notify_one();
+        self.0.registered.notify_one();
         Waiter {
             shared: Arc::clone(&self.0),
             operation,
@@ -76,13 +78,15 @@ impl Waiting {
         }
     }
 
-    pub(super) fn wakes(&self) -> Wakes {
-        Wakes(Arc::clone(&self.0))
+    pub(super) fn notifier(&self) -> OperationNotifier {
+        OperationNotifier(Arc::clone(&self.0))
     }
 }
 
 impl Waiter {
-    /// The operation, once it is settled and its effects can be read. `None`: nobody looks any more.
+    /// Waits until the operation is settled and its effects are visible in the read models, and returns it.
+    ///
+    /// Returns `None` if the poller has stopped.
     pub(super) async fn outcome(mut self) -> Option<Operation> {
         (&mut self.outcome).await.ok()
     }
@@ -94,13 +98,13 @@ impl Drop for Waiter {
     }
 }
 
-impl Wakes {
-    /// Messages of these operations were handled, and their transaction is about to commit.
-    pub fn passed(&self, operations: impl Iterator<Item = Uuid>) {
+impl OperationNotifier {
+    /// Reports that messages of these operations were handled and that their transaction is about to commit.
+    pub fn notify(&self, operations: impl Iterator<Item = Uuid>) {
         let waiters = self.0.waiters();
         let mut operations = operations;
         if !waiters.is_empty() && operations.any(|operation| waiters.contains_key(&operation)) {
-            self.0.coming.notify_one();
+            self.0.expected.notify_one();
         }
     }
 }
@@ -109,47 +113,52 @@ impl Poller {
     pub(super) async fn run(self, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
-            () = self.look_out() => {}
+            () = self.poll() => {}
         }
     }
 
-    async fn look_out(&self) {
-        let mut pause = LOOK_EVERY;
+    async fn poll(&self) {
+        let mut pause = POLL_INTERVAL;
         loop {
             let waiting: Vec<Uuid> = self.shared.waiters().keys().copied().collect();
             if waiting.is_empty() {
-                self.shared.arrived.notified().await;
-                // Nothing is there before its reply was: the first look comes with that, or with the tick.
-                pause = self.pause(LOOK_EVERY).await;
+                self.shared.registered.notified().await;
+                // A new operation has no outcome before its reply, so the first query follows a notification or the interval.
+                pause = self.pause(POLL_INTERVAL).await;
                 continue;
             }
             match settled(&self.pool, &waiting).await {
-                Ok(operations) => self.wake(operations),
+                Ok(operations) => self.complete(operations),
                 Err(error) => {
-                    tracing::warn!(%error, waiting = waiting.len(), "outcomes can't be looked up; trying again");
-                    tokio::time::sleep(LOOK_AGAIN).await;
+                    tracing::warn!(
+                        %error,
+                        waiting = waiting.len(),
+                        "cannot read the outcomes of {} operations; retrying: {error}",
+                        waiting.len()
+                    );
+                    tokio::time::sleep(RETRY_DELAY).await;
                 }
             }
             pause = self.pause(pause).await;
         }
     }
 
-    /// Waits until the next look, and answers how long to wait for the one after it.
+    /// Waits until the next query is due. Returns the pause before the query after it.
     async fn pause(&self, pause: Duration) -> Duration {
         tokio::select! {
-            () = tokio::time::sleep(pause) => (pause * 2).min(LOOK_EVERY),
-            () = self.shared.coming.notified() => {
-                tokio::time::sleep(LOOK_SOON).await;
-                LOOK_SOON
+            () = tokio::time::sleep(pause) => (pause * 2).min(POLL_INTERVAL),
+            () = self.shared.expected.notified() => {
+                tokio::time::sleep(NOTIFIED_DELAY).await;
+                NOTIFIED_DELAY
             }
         }
     }
 
-    fn wake(&self, operations: Vec<Operation>) {
+    fn complete(&self, operations: Vec<Operation>) {
         let mut waiters = self.shared.waiters();
         for operation in operations {
             if let Some(waiter) = waiters.remove(&operation.id) {
-                // Gone away meanwhile.
+                // Sending fails if the request has ended in the meantime.
                 let _ = waiter.send(operation);
             }
         }

@@ -1,5 +1,6 @@
-//! Writes what concurrent requests ask for, together: whatever has come in while the last statement ran is one
-//! statement. Nobody waits for company.
+//! Writes the operations of concurrent requests in batches.
+//!
+//! All requests that arrive while a statement runs are written by the next statement. No request waits for a batch to fill.
 
 use std::sync::Arc;
 
@@ -11,46 +12,54 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
-use crate::store::operations::{Idempotency, New, begin};
+use crate::store::operations::{Idempotency, NewOperation, insert_batch};
 
-/// Statements that run at once.
+/// Maximum number of concurrent statements.
 const WRITERS: usize = 2;
-/// Operations in one statement, at most.
+/// Maximum number of operations in one statement.
 const BATCH: usize = 128;
-/// Operations that wait to be written; more are refused.
+/// Maximum number of operations that wait to be written. Further requests are refused.
 const QUEUE: usize = 2_048;
 
-/// What became of a request to write.
+/// The result of a write request.
 pub(super) enum Written {
     New,
-    /// An earlier request had this key.
+    /// An earlier request used this Idempotency-Key.
     Repeated(Idempotency),
 }
 
-struct Asked {
-    new: New,
+struct WriteRequest {
+    operation: NewOperation,
     message: OutboxMessage,
-    answer: oneshot::Sender<Result<Written, Error>>,
+    result: oneshot::Sender<Result<Written, Error>>,
 }
 
-/// The requests' end.
+/// Sends write requests to the writer.
 pub(super) struct Handle {
-    queue: mpsc::Sender<Asked>,
+    queue: mpsc::Sender<WriteRequest>,
 }
 
 pub(super) struct Writer {
-    queue: Arc<Mutex<mpsc::Receiver<Asked>>>,
+    queue: Arc<Mutex<mpsc::Receiver<WriteRequest>>>,
     pool: PgPool,
     publisher: Publisher<Postgres>,
 }
 
 impl Handle {
-    /// Returns when it is durable, or known to be refused. After [`Error::Store`] it may be there or not.
-    pub(super) async fn write(&self, new: New, message: OutboxMessage) -> Result<Written, Error> {
-        let (answer, answered) = oneshot::channel();
-        let asked = Asked { new, message, answer };
-        self.queue.try_send(asked).map_err(|_| Error::Busy)?;
-        answered.await.map_err(|_| Error::Busy)?
+    /// Writes an operation and its command. Returns when they are durable.
+    ///
+    /// # Errors
+    /// Returns [`Error::Busy`] if the queue is full or the writer has stopped, and [`Error::Store`] if the statement failed.
+    /// After [`Error::Store`], the operation may exist or not.
+    pub(super) async fn write(&self, operation: NewOperation, message: OutboxMessage) -> Result<Written, Error> {
+        let (result, written) = oneshot::channel();
+        let request = WriteRequest {
+            operation,
+            message,
+            result,
+        };
+        self.queue.try_send(request).map_err(|_| Error::Busy)?;
+        written.await.map_err(|_| Error::Busy)?
     }
 }
 
@@ -86,23 +95,23 @@ impl Writer {
         }
     }
 
-    async fn write_batch(&self, mut batch: Vec<Asked>) {
-        // Two statements that meet at the same keys take them in the same order.
-        batch.sort_by(|one, other| order(&one.new).cmp(&order(&other.new)));
+    async fn write_batch(&self, mut batch: Vec<WriteRequest>) {
+        // Concurrent statements lock the same Idempotency-Keys in the same order, so they cannot deadlock.
+        batch.sort_by(|one, other| lock_order(&one.operation).cmp(&lock_order(&other.operation)));
         let owner = self.publisher.owner();
-        let (asked, answers): (Vec<_>, Vec<_>) = batch
+        let (operations, results): (Vec<_>, Vec<_>) = batch
             .into_iter()
-            .map(|asked| ((asked.new, asked.message), asked.answer))
+            .map(|request| ((request.operation, request.message), request.result))
             .unzip();
-        match begin(&self.pool, owner, &asked).await {
-            Ok(begun) => {
-                let mut rows = Vec::with_capacity(begun.len());
-                let mut ids = vec![None; asked.len()];
-                for (place, id) in begun {
-                    ids[place] = Some(id);
+        match insert_batch(&self.pool, owner, &operations).await {
+            Ok(inserted) => {
+                let mut rows = Vec::with_capacity(inserted.len());
+                let mut ids = vec![None; operations.len()];
+                for (index, id) in inserted {
+                    ids[index] = Some(id);
                 }
-                for (((new, message), answer), id) in asked.into_iter().zip(answers).zip(ids) {
-                    let written = match (id, new.idempotency) {
+                for (((operation, message), result), id) in operations.into_iter().zip(results).zip(ids) {
+                    let written = match (id, operation.idempotency) {
                         (Some(id), _) => {
                             rows.push(OutboxRow { id, owner, message });
                             Ok(Written::New)
@@ -110,31 +119,37 @@ impl Writer {
                         (None, Some(idempotency)) => Ok(Written::Repeated(idempotency)),
                         (None, None) => Err(Error::Busy),
                     };
-                    // Whoever asked may have gone away: it is written all the same.
-                    let _ = answer.send(written);
+                    // Sending fails if the client has disconnected. The operation is written in any case.
+                    let _ = result.send(written);
                 }
                 self.publisher.hand_over(rows);
             }
-            // The server said no, so nothing of it is there. One bad row must not take its neighbours with it.
-            Err(sqlx::Error::Database(_)) if asked.len() > 1 => {
-                for ((new, message), answer) in asked.into_iter().zip(answers) {
-                    let one = Asked { new, message, answer };
-                    Box::pin(self.write_batch(vec![one])).await;
+            // The server refused the statement, so none of the operations exists. They are written one by one, because one
+            // invalid row must not fail the others.
+            Err(sqlx::Error::Database(_)) if operations.len() > 1 => {
+                for ((operation, message), result) in operations.into_iter().zip(results) {
+                    let request = WriteRequest {
+                        operation,
+                        message,
+                        result,
+                    };
+                    Box::pin(self.write_batch(vec![request])).await;
                 }
             }
             Err(error) => {
-                // It may be there after all; then the relay finds it.
+                // The statement may have taken effect. Then the sweep of the relay finds the messages.
                 self.publisher.request_sweep();
                 let error = Arc::new(store_error(error));
-                for answer in answers {
-                    let _ = answer.send(Err(Error::Store(Arc::clone(&error))));
+                for result in results {
+                    let _ = result.send(Err(Error::Store(Arc::clone(&error))));
                 }
             }
         }
     }
 }
 
-fn order(new: &New) -> Option<(&str, &str)> {
-    let idempotency = new.idempotency.as_ref()?;
+/// Returns the columns of the unique index on Idempotency-Keys.
+fn lock_order(operation: &NewOperation) -> Option<(&str, &str)> {
+    let idempotency = operation.idempotency.as_ref()?;
     Some((&idempotency.scope, &idempotency.key))
 }

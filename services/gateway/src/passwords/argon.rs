@@ -1,4 +1,4 @@
-//! Argon2id in working memory that is kept from one hash to the next.
+//! Argon2id with working memory that is reused from one hash to the next.
 
 use argon2::password_hash::{self, Output, ParamsString, PasswordHash, SaltString};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
@@ -38,7 +38,7 @@ impl Memory {
         let hash = PasswordHash {
             algorithm: algorithm.ident(),
             version: Some(version.into()),
-            params: ParamsString::try_from(&params).expect("these parameters have a text"),
+            params: ParamsString::try_from(&params).expect("these parameters can be formatted"),
             salt: Some(text.as_salt()),
             hash: Some(
                 self.output(
@@ -53,11 +53,11 @@ impl Memory {
         hash.to_string()
     }
 
-    /// Returns `true` if `hash`, in PHC string format, is of this password. It is computed with the hash's own parameters,
-    /// and compared in constant time.
+    /// Returns `true` if `hash`, in PHC string format, is the hash of this password. The password is hashed with the
+    /// parameters of `hash`, and the hashes are compared in constant time.
     ///
     /// # Errors
-    /// Returns an error if the hash is not a hash of Argon2, or if its parameters exceed this memory or the maximum cost.
+    /// Returns an error if `hash` is not an Argon2 hash, or if its parameters exceed this memory or the maximum cost.
     pub(super) fn verify(&mut self, password: &str, hash: &str) -> password_hash::Result<bool> {
         let hash = PasswordHash::new(hash)?;
         let algorithm = Algorithm::try_from(hash.algorithm)?;
@@ -105,7 +105,7 @@ mod tests {
 
     const PASSWORD: &str = "correct horse battery";
 
-    /// As the library hashes in its own memory.
+    /// Returns the hash that the library computes in memory that it allocates.
     fn by_the_library(algorithm: Algorithm, version: Version, params: Params) -> String {
         let salt = SaltString::encode_b64(b"sixteen bytes of").expect("a salt");
         let argon2 = Argon2::new(algorithm, version, params);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn each_hash_in_the_same_memory_is_one_of_the_library() {
+    fn each_hash_in_the_same_memory_is_verified_by_the_library() {
         let mut memory = Memory::new();
         let hashes: Vec<_> = (0..3)
             .map(|number| memory.hash(&format!("{PASSWORD} {number}")))
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_that_costs_too_much_or_is_none_is_refused() {
+    fn a_hash_that_costs_too_much_or_is_malformed_is_refused() {
         let mut memory = Memory::new();
         let good = memory.hash(PASSWORD);
         for (from, to) in [

@@ -1,31 +1,31 @@
-//! The shadow of a read model: the real handlers and the real pipeline, over tables that nobody reads.
+//! Fills a shadow read model: the regular handlers and the regular pipeline write to tables that no request reads.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use contracts::Registry;
 use messaging::ledger::StoreError;
-use messaging::{Connected, Identity, Metrics, PartitionWorker, TopicPartition, read};
+use messaging::{Messaging, Metrics, PartitionWorker, TopicPartition, read};
 use postgres::Postgres;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::projections::Projection;
 use crate::app::App;
 
-/// Records in one transaction.
+/// Maximum number of records in one transaction.
 const BATCH: usize = 500;
-const REPORT_EVERY: Duration = Duration::from_secs(5);
+/// Interval between two progress reports in the log.
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 pub(super) struct Shadow {
     app: App,
     pool: PgPool,
     partitions: Vec<Partition>,
     records: i64,
-    // What the workers say goes to an outbox that no relay looks into.
-    _connected: Connected<Postgres>,
+    // Messages of the workers go to the outbox of the shadow, which no relay reads.
+    _connected: Messaging<Postgres>,
 }
 
 struct Partition {
@@ -37,44 +37,39 @@ struct Partition {
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    #[error("the database")]
+    #[error("the database failed")]
     Store(#[from] sqlx::Error),
-    #[error("the ledger")]
+    #[error("the ledger failed")]
     Ledger(#[from] StoreError),
     #[error(transparent)]
     Log(#[from] read::Error),
-    #[error("the metrics")]
+    #[error("cannot register the metrics")]
     Metrics(#[from] prometheus::Error),
-    #[error("a worker stopped")]
+    #[error("a worker stopped unexpectedly")]
     Stopped,
 }
 
 impl Shadow {
-    /// With a worker for each partition. `schema` is all that they see of the database.
+    /// Creates a worker for each partition. The workers see only the tables of `schema`.
     pub(super) async fn open(
         app: &App,
         projection: &Projection,
         schema: &str,
         beginnings: Vec<(TopicPartition, i64)>,
     ) -> Result<Self, Error> {
-        let places = app.places();
-        let options: PgConnectOptions = places.database.as_str().parse()?;
+        let endpoints = app.rebuild_endpoints();
+        let options: PgConnectOptions = endpoints.database.as_str().parse()?;
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .connect_with(options.options([("search_path", schema)]))
             .await?;
-        let identity = Identity {
-            service: "gateway",
-            instance: Uuid::now_v7(),
-            version: "rebuild",
-        };
-        let connected = Connected::with_codec(
-            identity,
-            places.kafka.clone(),
+        let connected = Messaging::with_codec(
+            "gateway",
+            endpoints.kafka.clone(),
             Postgres::over(pool.clone()),
             Metrics::register(&prometheus::Registry::new())?,
             app.operations().publisher().codec().clone(),
-            Some(Registry::new(places.registry.as_str())),
+            Some(Registry::new(endpoints.registry.as_str())),
         );
         let subscriptions = app.subscriptions();
         let mut partitions = Vec::new();
@@ -97,9 +92,9 @@ impl Shadow {
         })
     }
 
-    /// Applies what the live read model has applied, and answers how many records that were.
+    /// Applies the records up to the positions of the live read model. Returns the number of records.
     pub(super) async fn catch_up(&mut self, live: &HashMap<i32, i64>) -> Result<i64, Error> {
-        let kafka = &self.app.places().kafka;
+        let kafka = &self.app.rebuild_endpoints().kafka;
         let stop = CancellationToken::new();
         let (before, mut reported) = (self.records, Instant::now());
         for partition in &mut self.partitions {
@@ -113,14 +108,15 @@ impl Shadow {
                 partition.next = batch.last().map_or(partition.next, |record| record.offset + 1);
                 let processed = partition.worker.process(batch, &stop).await;
                 processed.map_err(|_| Error::Stopped)?;
-                if reported.elapsed() >= REPORT_EVERY {
+                if reported.elapsed() >= REPORT_INTERVAL {
                     reported = Instant::now();
                     tracing::info!(
                         records = self.records,
                         partition = %partition.name,
                         next = partition.next,
                         until,
-                        "the read model is being made anew"
+                        "rebuilding the read model: {} records applied",
+                        self.records
                     );
                 }
             }
@@ -128,7 +124,7 @@ impl Shadow {
         Ok(self.records - before)
     }
 
-    /// How many records were read. Its connections are closed: else its schema could not be dropped.
+    /// Closes the connections, because the schema cannot be dropped before. Returns the total number of records.
     pub(super) async fn close(self) -> i64 {
         self.pool.close().await;
         self.records

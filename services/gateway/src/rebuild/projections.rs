@@ -3,7 +3,7 @@ use contracts::{Topic, topics};
 
 use crate::store::shadow::Table;
 
-/// What can be made anew: the tables that one topic fills.
+/// A read model that can be rebuilt: the tables that one topic fills.
 pub(super) struct Projection {
     pub(super) name: &'static str,
     pub(super) topic: &'static Topic,
@@ -26,7 +26,7 @@ pub(super) const PROJECTIONS: [Projection; 6] = [
         topic: &topics::EVENTS,
         tables: &["events", "event_history"],
     },
-    // The same handler keeps both.
+    // The same handler writes both tables.
     Projection {
         name: "event_history",
         topic: &topics::EVENTS,
@@ -44,12 +44,12 @@ pub(super) const PROJECTIONS: [Projection; 6] = [
     },
 ];
 
-/// What the ledger keeps of a topic beside its positions, which do not move.
+/// The tables of the ledger that hold rows of the topic. The positions are not among them, because they do not change.
 pub(super) const BOOKKEEPING: [Table; 2] = [
     Table {
         name: "sequences",
         by_topic: true,
-        // A compacted topic has forgotten keys that are remembered here.
+        // The live table may hold keys that compaction has removed from the topic.
         keep_surplus: true,
     },
     Table {
@@ -64,7 +64,7 @@ impl Projection {
         self.tables.iter().map(|name| Table {
             name,
             by_topic: false,
-            // Mails are remembered for longer than their topic does.
+            // The live table may hold rows whose messages are older than the retention of the topic.
             keep_surplus: matches!(self.topic.retention, Retention::For(_)),
         })
     }

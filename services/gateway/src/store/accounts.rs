@@ -5,23 +5,23 @@ use uuid::Uuid;
 
 use crate::roles::{Role, Roles};
 
-/// What signing in is checked against.
+/// The credentials that a sign-in is checked against.
 #[derive(sqlx::FromRow)]
 pub struct Credentials {
     pub user_id: Uuid,
-    /// `None`: the account is closed, or has no password yet.
+    /// `None` if the account is closed or has no password yet.
     pub password_hash: Option<String>,
     pub is_open: bool,
 }
 
-/// What an e-mail is found by: two that differ in case only are one.
+/// Returns the key that an e-mail address is found by. Addresses that differ only in case have the same key.
 pub fn email_key(email: &str) -> String {
     email.to_lowercase()
 }
 
-/// The credentials of the user who has this e-mail now, or had it last.
+/// Returns the credentials of the user who has this e-mail address now or had it last, or `None` if no user had it.
 pub async fn by_email(pool: &PgPool, email: &str) -> sqlx::Result<Option<Credentials>> {
-    // A deactivated user's e-mail may be somebody else's by now; that user's credentials are gone.
+    // The address of a deactivated user, who has no credentials, may belong to another user now.
     sqlx::query_as(
         "SELECT p.user_id, c.password_hash, c.user_id IS NOT NULL AS is_open
          FROM profiles p LEFT JOIN credentials c ON c.user_id = p.user_id AND c.active
@@ -32,7 +32,7 @@ pub async fn by_email(pool: &PgPool, email: &str) -> sqlx::Result<Option<Credent
     .await
 }
 
-/// The roles of a user who may sign in; `None`: there is none such (any more).
+/// Returns the roles of a user, or `None` if the user does not exist or may not sign in.
 pub async fn roles(executor: impl PgExecutor<'_>, user: Uuid) -> sqlx::Result<Option<Roles>> {
     let rows: Vec<Option<Role>> = sqlx::query_scalar(
         "SELECT r.role FROM credentials c LEFT JOIN roles r ON r.user_id = c.user_id
@@ -44,7 +44,7 @@ pub async fn roles(executor: impl PgExecutor<'_>, user: Uuid) -> sqlx::Result<Op
     Ok((!rows.is_empty()).then(|| rows.into_iter().flatten().collect()))
 }
 
-/// The roles of a user who may sign in, and did so in this session; `None`: that has ended.
+/// Returns the roles of a user, or `None` if the user may not sign in or the session has ended.
 pub async fn roles_in_session(pool: &PgPool, user: Uuid, session: Uuid) -> sqlx::Result<Option<Roles>> {
     let rows: Vec<Option<Role>> = sqlx::query_scalar(
         "SELECT r.role
@@ -60,14 +60,14 @@ pub async fn roles_in_session(pool: &PgPool, user: Uuid, session: Uuid) -> sqlx:
     Ok((!rows.is_empty()).then(|| rows.into_iter().flatten().collect()))
 }
 
-/// Which roles a user did not have before, and which no more.
+/// The difference between the old and the new roles of a user.
 #[derive(Debug, Default, PartialEq)]
 pub struct RoleChanges {
     pub granted: Vec<Role>,
     pub revoked: Vec<Role>,
 }
 
-/// Gives a user exactly these roles.
+/// Replaces the roles of a user by these, and returns the difference.
 pub async fn set_roles(
     tx: &mut postgres::Tx,
     user: Uuid,
@@ -92,7 +92,7 @@ pub async fn set_roles(
     Ok(RoleChanges { granted, revoked })
 }
 
-/// The roles that a user was granted.
+/// Returns the roles that a user was granted.
 pub async fn granted(executor: impl PgExecutor<'_>, user: Uuid) -> sqlx::Result<Roles> {
     let roles: Vec<Role> = sqlx::query_scalar("SELECT role FROM roles WHERE user_id = $1")
         .bind(user)
@@ -101,7 +101,7 @@ pub async fn granted(executor: impl PgExecutor<'_>, user: Uuid) -> sqlx::Result<
     Ok(roles.into_iter().collect())
 }
 
-/// Gives a user one more role. `false`: that user has it.
+/// Grants a user one more role. Returns `false` if the user had it already.
 pub async fn add_role(tx: &mut postgres::Tx, user: Uuid, role: Role, granted_by: Option<Uuid>) -> sqlx::Result<bool> {
     let granted =
         sqlx::query("INSERT INTO roles (user_id, role, granted_by) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
@@ -113,7 +113,7 @@ pub async fn add_role(tx: &mut postgres::Tx, user: Uuid, role: Role, granted_by:
     Ok(granted.rows_affected() == 1)
 }
 
-/// The password's hash of a user who may sign in.
+/// Returns the password hash of a user, or `None` if the user may not sign in or has no password.
 pub async fn password_hash(pool: &PgPool, user: Uuid) -> sqlx::Result<Option<String>> {
     let hash: Option<Option<String>> =
         sqlx::query_scalar("SELECT password_hash FROM credentials WHERE user_id = $1 AND active")
@@ -123,8 +123,9 @@ pub async fn password_hash(pool: &PgPool, user: Uuid) -> sqlx::Result<Option<Str
     Ok(hash.flatten())
 }
 
-/// Sets a new password. `false`: the account is closed, or its password is another one by now than that with the hash
-/// `old`, if there is to be one.
+/// Sets a new password hash.
+///
+/// Returns `false` if the account is closed, or if `old` is given and is not the current hash.
 pub async fn set_password(tx: &mut postgres::Tx, user: Uuid, hash: &str, old: Option<&str>) -> sqlx::Result<bool> {
     let set = sqlx::query(
         "UPDATE credentials SET password_hash = $2
@@ -138,7 +139,9 @@ pub async fn set_password(tx: &mut postgres::Tx, user: Uuid, hash: &str, old: Op
     Ok(set.rows_affected() == 1)
 }
 
-/// Locks the question whether there is an admin, and answers it.
+/// Returns `true` if an admin exists.
+///
+/// Holds an advisory lock until the transaction ends, so that concurrent callers take turns.
 pub async fn has_admin(tx: &mut postgres::Tx) -> sqlx::Result<bool> {
     sqlx::query("SELECT pg_advisory_xact_lock(hashtext('rollcall.bootstrap_admin'))")
         .execute(&mut **tx)
@@ -148,7 +151,7 @@ pub async fn has_admin(tx: &mut postgres::Tx) -> sqlx::Result<bool> {
         .await
 }
 
-/// Whether this user has credentials, also pending ones.
+/// Returns `true` if this user exists or has credentials, even pending ones.
 pub async fn is_known(tx: &mut postgres::Tx, user: Uuid) -> sqlx::Result<bool> {
     sqlx::query_scalar(
         "SELECT EXISTS (SELECT FROM credentials WHERE user_id = $1) OR EXISTS (SELECT FROM users WHERE id = $1)",
@@ -158,6 +161,7 @@ pub async fn is_known(tx: &mut postgres::Tx, user: Uuid) -> sqlx::Result<bool> {
     .await
 }
 
+/// Inserts the pending credentials of a sign-up.
 pub async fn add_pending(
     executor: impl PgExecutor<'_>,
     user: Uuid,
@@ -173,7 +177,9 @@ pub async fn add_pending(
     Ok(())
 }
 
-/// Sign-ups that were accepted: their users can sign in from now on. Answers sign-ups and users.
+/// Activates the pending credentials of these sign-ups, so that their users may sign in.
+///
+/// Returns the operation and the user of each sign-up whose credentials were pending.
 pub async fn activate(tx: &mut postgres::Tx, operations: &[Uuid]) -> sqlx::Result<Vec<(Uuid, Uuid)>> {
     sqlx::query_as(
         "UPDATE credentials SET active = true WHERE operation_id = ANY ($1) AND NOT active
@@ -184,12 +190,12 @@ pub async fn activate(tx: &mut postgres::Tx, operations: &[Uuid]) -> sqlx::Resul
     .await
 }
 
-/// Sign-ups that came to nothing: what was written in advance goes.
-pub async fn discard(tx: &mut postgres::Tx, operations: &[Uuid]) -> sqlx::Result<()> {
+/// Deletes the pending credentials of these sign-ups, and the roles that were written with them.
+pub async fn delete_pending(tx: &mut postgres::Tx, operations: &[Uuid]) -> sqlx::Result<()> {
     sqlx::query(
-        "WITH gone AS (
+        "WITH deleted AS (
              DELETE FROM credentials WHERE operation_id = ANY ($1) AND NOT active RETURNING user_id)
-         DELETE FROM roles USING gone WHERE roles.user_id = gone.user_id",
+         DELETE FROM roles USING deleted WHERE roles.user_id = deleted.user_id",
     )
     .bind(operations)
     .execute(&mut **tx)
@@ -197,8 +203,9 @@ pub async fn discard(tx: &mut postgres::Tx, operations: &[Uuid]) -> sqlx::Result
     Ok(())
 }
 
-/// Ends what deactivated users could do, and answers the roles that they had. Also credentials that are pending: the
-/// reply may come later.
+/// Deletes the credentials, links and roles of deactivated users, and returns the roles.
+///
+/// Pending credentials are deleted as well, because the reply to the sign-up may arrive later.
 pub async fn close(tx: &mut postgres::Tx, users: &[Uuid]) -> sqlx::Result<Vec<(Uuid, Role)>> {
     for statement in [
         "DELETE FROM credentials WHERE user_id = ANY ($1)",
@@ -212,8 +219,8 @@ pub async fn close(tx: &mut postgres::Tx, users: &[Uuid]) -> sqlx::Result<Vec<(U
         .await
 }
 
-/// Forgets the persons: what is kept of them beside the profile, and what ties operations to them.
-pub async fn forget(tx: &mut postgres::Tx, users: &[Uuid]) -> sqlx::Result<()> {
+/// Erases personal data outside the profiles, and removes the link between these users and their operations.
+pub async fn erase(tx: &mut postgres::Tx, users: &[Uuid]) -> sqlx::Result<()> {
     for statement in [
         "UPDATE notifications SET reason = NULL WHERE user_id = ANY ($1) AND reason IS NOT NULL",
         "UPDATE operations SET principal = NULL, scope = NULL, idempotency_key = NULL, fingerprint = NULL,

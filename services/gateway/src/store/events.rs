@@ -1,4 +1,4 @@
-//! Events, as the event service says.
+//! The read model of events.
 
 mod save;
 
@@ -8,15 +8,15 @@ use sqlx::{PgPool, QueryBuilder};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::page::{Cut, Page, TimeAndId};
+use super::page::{Page, PageRequest, TimeAndId};
 use super::viewer::Viewer;
-use crate::text::text;
+use crate::text::text_enum;
 
 pub use save::{current, save};
 
-text! {
+text_enum! {
     pub enum EventStatus {
-        /// Seen by its organizer alone.
+        /// Visible only to its organizer and to admins.
         Draft => "draft",
         Published => "published",
         Cancelled => "cancelled",
@@ -44,16 +44,16 @@ pub struct Event {
     /// Number of seats.
     #[schema(examples(120))]
     pub capacity: i32,
-    /// From then on people can register; where it is not there, from publication on.
+    /// Time from which people can register. If it is missing, they can register from publication.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registration_opens_at: Option<DateTime<Utc>>,
-    /// From then on nobody can register.
+    /// Time from which people can no longer register.
     pub registration_closes_at: DateTime<Utc>,
-    /// Whether people may wait for a seat when all are taken.
+    /// `true` if people can join a waiting list when all seats are taken.
     pub waiting_list: bool,
     pub status: EventStatus,
     pub created_at: DateTime<Utc>,
-    /// When anything about it changed last.
+    /// Time of the last change.
     pub updated_at: DateTime<Utc>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub published_at: Option<DateTime<Utc>>,
@@ -63,15 +63,15 @@ pub struct Event {
     pub cancel_reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<DateTime<Utc>>,
-    /// Users who may check people in, beside the organizer: not for everybody to see.
+    /// Users who may check people in besides the organizer. They are not part of the public representation.
     #[serde(skip)]
     pub staff: Vec<Uuid>,
-    /// Counts the event's changes; also its `ETag`.
+    /// Number of changes to the event; also its `ETag`.
     #[schema(examples(3))]
     pub version: i64,
 }
 
-/// Seats of one event.
+/// The seats of one event.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema, sqlx::FromRow)]
 pub struct Availability {
     pub event_id: Uuid,
@@ -82,32 +82,32 @@ pub struct Availability {
     /// People on the waiting list.
     #[schema(examples(0))]
     pub waiting: i64,
-    /// Seats that can be had.
+    /// Number of seats that are available.
     #[schema(examples(1))]
     pub free: i64,
-    /// Whether one can register now, for a seat or for the waiting list.
+    /// `true` if people can register now, for a seat or for the waiting list.
     pub open: bool,
 }
 
 impl Event {
-    /// Bytes of its texts.
+    /// Returns the size of the texts in bytes.
     fn size(&self) -> usize {
         self.title.len() + self.description.len() + self.venue.len()
     }
 }
 
-/// Which events to list.
+/// The events to list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Filter {
     pub status: EventStatus,
-    /// Words in title, venue or description, as one writes them to a search engine.
+    /// Words in title, venue or description, in the syntax of a search engine (`websearch_to_tsquery`).
     pub text: Option<String>,
-    /// Of the start; inclusive.
+    /// Earliest start, inclusive.
     pub from: Option<DateTime<Utc>>,
-    /// Of the start; exclusive.
+    /// Latest start, exclusive.
     pub until: Option<DateTime<Utc>>,
     pub organizer: Option<Uuid>,
-    /// Whether a seat can be had.
+    /// `Some(true)` selects events with an available seat, `Some(false)` those without.
     pub has_seats: Option<bool>,
 }
 
@@ -116,31 +116,31 @@ const COLUMNS: &str = "
     e.registration_opens_at, e.registration_closes_at, e.waiting_list, e.status, e.created_at, e.updated_at,
     e.published_at, e.cancelled_at, e.cancel_reason, e.ended_at, e.staff, e.version";
 
-/// What `viewer` may see: what was published, and one's own drafts; an admin sees all.
+/// The condition for the events that the viewer may see: events that were published, and the viewer's own. An admin sees all.
 const VISIBLE: &str = "(e.published_at IS NOT NULL OR e.organizer_id = $2 OR $3)";
 
-/// A roster that was not heard of yet counts as empty.
+/// The seats of an event. A roster that is not yet known counts as empty.
 const SEATS: &str = "
     LEFT JOIN rosters r ON r.event_id = e.id
     CROSS JOIN LATERAL (
         SELECT coalesce(r.capacity, e.capacity) AS capacity, coalesce(r.taken, 0) AS taken,
                coalesce(r.waiting, 0) AS waiting) AS seats";
 
-/// All that a person organizes, the newest first.
-pub async fn of_organizer(pool: &PgPool, organizer: Uuid, cut: Cut<Uuid>) -> sqlx::Result<Page<Event>> {
+/// Returns a page of the events that a user organizes, newest first.
+pub async fn of_organizer(pool: &PgPool, organizer: Uuid, page: PageRequest<Uuid>) -> sqlx::Result<Page<Event>> {
     let query = format!(
         "SELECT {COLUMNS} FROM events e
          WHERE e.organizer_id = $1 AND ($2::uuid IS NULL OR e.id < $2) ORDER BY e.id DESC LIMIT $3"
     );
     let rows = sqlx::query_as(&query)
         .bind(organizer)
-        .bind(cut.after)
-        .bind(cut.rows())
+        .bind(page.after)
+        .bind(page.rows())
         .fetch(pool);
-    cut.read(rows, Event::size, |event| event.id).await
+    page.read(rows, Event::size, |event| event.id).await
 }
 
-/// The event, if `viewer` may see it.
+/// Returns the event, or `None` if it does not exist or `viewer` may not see it.
 pub async fn find(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Option<Event>> {
     sqlx::query_as(&format!("SELECT {COLUMNS} FROM events e WHERE e.id = $1 AND {VISIBLE}"))
         .bind(id)
@@ -150,9 +150,15 @@ pub async fn find(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Optio
         .await
 }
 
-/// By their start, as far as `viewer` may see them. Only what is asked for is in the statement, so that each has the
-/// plan that fits.
-pub async fn list(pool: &PgPool, viewer: Viewer, filter: &Filter, cut: Cut<TimeAndId>) -> sqlx::Result<Page<Event>> {
+/// Returns a page of the events that `viewer` may see, ordered by start.
+///
+/// The statement contains only the conditions of the filter, so that each combination gets its own query plan.
+pub async fn list(
+    pool: &PgPool,
+    viewer: Viewer,
+    filter: &Filter,
+    page: PageRequest<TimeAndId>,
+) -> sqlx::Result<Page<Event>> {
     let mut query = QueryBuilder::new(format!("SELECT {COLUMNS} FROM events e"));
     if filter.has_seats.is_some() {
         query.push(SEATS);
@@ -164,7 +170,7 @@ pub async fn list(pool: &PgPool, viewer: Viewer, filter: &Filter, cut: Cut<TimeA
             EventStatus::Draft => {
                 query.push(" AND e.organizer_id = ").push_bind(viewer.user);
             }
-            // Some were never published.
+            // A cancelled event may never have been published.
             EventStatus::Cancelled => {
                 query.push(" AND (e.published_at IS NOT NULL OR e.organizer_id = ");
                 query.push_bind(viewer.user).push(")");
@@ -188,20 +194,20 @@ pub async fn list(pool: &PgPool, viewer: Viewer, filter: &Filter, cut: Cut<TimeA
         query.push(" AND (seats.capacity - seats.taken - seats.waiting > 0) = ");
         query.push_bind(has_seats);
     }
-    if let Some(after) = cut.after {
+    if let Some(after) = page.after {
         query.push(" AND (e.starts_at, e.id) > (").push_bind(after.time);
         query.push(", ").push_bind(after.id).push(")");
     }
-    query.push(" ORDER BY e.starts_at, e.id LIMIT ").push_bind(cut.rows());
+    query.push(" ORDER BY e.starts_at, e.id LIMIT ").push_bind(page.rows());
     let rows = query.build_query_as().fetch(pool);
-    let place = |event: &Event| TimeAndId {
+    let cursor = |event: &Event| TimeAndId {
         time: event.starts_at,
         id: event.id,
     };
-    cut.read(rows, Event::size, place).await
+    page.read(rows, Event::size, cursor).await
 }
 
-/// The seats of an event that `viewer` may see.
+/// Returns the seats of an event, or `None` if it does not exist or `viewer` may not see it.
 pub async fn availability(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Option<Availability>> {
     sqlx::query_as(&format!(
         "SELECT e.id AS event_id, seats.capacity, seats.taken, seats.waiting,

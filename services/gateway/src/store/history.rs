@@ -1,4 +1,4 @@
-//! What happened to events, and how they were then.
+//! The history of events: their domain events, and the state after each of them.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -7,14 +7,14 @@ use sqlx::PgPool;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::page::{Cut, Page};
-use super::users::column;
+use super::column;
+use super::page::{Page, PageRequest};
 
-/// A domain event of an event.
+/// A domain event in the history of an event.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema, sqlx::FromRow)]
 #[schema(as = EventHistoryEntry)]
 pub struct Entry {
-    /// Of the event, after it.
+    /// The version of the event after this domain event.
     pub version: i64,
     /// Full name of the record.
     #[serde(rename = "type")]
@@ -22,46 +22,48 @@ pub struct Entry {
     #[schema(examples("rollcall.events.EventPublished"))]
     pub type_name: String,
     pub at: DateTime<Utc>,
-    /// On whose behalf: `user:`, `admin:` or `service:`, and who.
+    /// The actor, as `user:<uuid>`, `admin:<uuid>` or `service:<name>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
     /// The operation that it belongs to.
     pub correlation_id: Uuid,
-    /// What the domain event says.
+    /// The content of the domain event.
     #[schema(value_type = Object)]
     pub content: Value,
 }
 
-/// A domain event, for the read model.
+/// A domain event as it is stored in the read model.
 pub struct HistoryRow {
     pub event_id: Uuid,
     pub entry: Entry,
-    /// The event after it, as it is shown.
+    /// The event after this domain event, as the API returns it.
     pub state: Value,
 }
 
-/// Which of an event's states.
+/// Selects one of the states of an event.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Moment {
+    /// The state after the domain event with this version.
     Version(i64),
+    /// The state at this time.
     At(DateTime<Utc>),
 }
 
-/// From the first on.
-pub async fn of_event(pool: &PgPool, event: Uuid, cut: Cut<i64>) -> sqlx::Result<Page<Entry>> {
+/// Returns a page of the history of an event, oldest first.
+pub async fn of_event(pool: &PgPool, event: Uuid, page: PageRequest<i64>) -> sqlx::Result<Page<Entry>> {
     let rows = sqlx::query_as(
         "SELECT version, type, at, actor, correlation_id, content FROM event_history
          WHERE event_id = $1 AND version > $2 ORDER BY version LIMIT $3",
     )
     .bind(event)
-    .bind(cut.after.unwrap_or(0))
-    .bind(cut.rows())
+    .bind(page.after.unwrap_or(0))
+    .bind(page.rows())
     .fetch(pool);
     let size = |entry: &Entry| entry.content.to_string().len();
-    cut.read(rows, size, |entry| entry.version).await
+    page.read(rows, size, |entry| entry.version).await
 }
 
-/// The event as it was then. `None`: there was none.
+/// Returns the state of the event at this moment, or `None` if it did not exist.
 pub async fn state(pool: &PgPool, event: Uuid, moment: Moment) -> sqlx::Result<Option<Value>> {
     let (version, at) = match moment {
         Moment::Version(version) => (Some(version), None),
@@ -79,7 +81,7 @@ pub async fn state(pool: &PgPool, event: Uuid, moment: Moment) -> sqlx::Result<O
     .await
 }
 
-/// Each version at most once.
+/// Inserts history rows. Each version of an event may occur at most once.
 pub async fn save(tx: &mut postgres::Tx, rows: &[HistoryRow]) -> sqlx::Result<()> {
     sqlx::query(
         "INSERT INTO event_history (event_id, version, type, at, actor, correlation_id, content, state)

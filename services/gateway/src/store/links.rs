@@ -1,11 +1,12 @@
-//! Links that were mailed, and are good for once.
+//! Nonces of mailed links. Each link can be used once.
 
 use contracts::links::{Link, Purpose};
 use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
-use super::users::column;
+use super::column;
 
+/// Stores the nonces of new links.
 pub async fn add(tx: &mut postgres::Tx, links: &[(Purpose, Link)]) -> sqlx::Result<()> {
     sqlx::query(
         "INSERT INTO link_nonces (nonce, user_id, purpose, expires_at)
@@ -20,7 +21,7 @@ pub async fn add(tx: &mut postgres::Tx, links: &[(Purpose, Link)]) -> sqlx::Resu
     Ok(())
 }
 
-/// Whether the link could be used now.
+/// Returns `true` if the link exists and was not used.
 pub async fn is_unused(executor: impl PgExecutor<'_>, purpose: Purpose, link: &Link) -> sqlx::Result<bool> {
     sqlx::query_scalar("SELECT EXISTS (SELECT FROM link_nonces WHERE nonce = $1 AND user_id = $2 AND purpose = $3)")
         .bind(link.nonce)
@@ -30,7 +31,9 @@ pub async fn is_unused(executor: impl PgExecutor<'_>, purpose: Purpose, link: &L
         .await
 }
 
-/// `false`: it was used before. Of two who use it at once, one does.
+/// Deletes the nonce of a link, so that it cannot be used again.
+///
+/// Returns `false` if the link was used before. Of two concurrent callers, one gets `true`.
 pub async fn use_up(tx: &mut postgres::Tx, purpose: Purpose, link: &Link) -> sqlx::Result<bool> {
     let used = sqlx::query("DELETE FROM link_nonces WHERE nonce = $1 AND user_id = $2 AND purpose = $3")
         .bind(link.nonce)
@@ -41,7 +44,7 @@ pub async fn use_up(tx: &mut postgres::Tx, purpose: Purpose, link: &Link) -> sql
     Ok(used.rows_affected() == 1)
 }
 
-/// No link of these users, for this purpose, is good any more.
+/// Invalidates all links of this user for this purpose.
 pub async fn withdraw(tx: &mut postgres::Tx, purpose: Purpose, user: Uuid) -> sqlx::Result<()> {
     sqlx::query("DELETE FROM link_nonces WHERE user_id = $1 AND purpose = $2")
         .bind(user)
@@ -51,7 +54,7 @@ pub async fn withdraw(tx: &mut postgres::Tx, purpose: Purpose, user: Uuid) -> sq
     Ok(())
 }
 
-/// What a link is checked against: the address that the user has now.
+/// Returns the current e-mail address of a user, or `None` if the user may not sign in. A link is checked against it.
 pub async fn address(pool: &PgPool, user: Uuid) -> sqlx::Result<Option<Address>> {
     sqlx::query_as(
         "SELECT p.email, p.email_verified FROM profiles p JOIN credentials c ON c.user_id = p.user_id
@@ -62,14 +65,14 @@ pub async fn address(pool: &PgPool, user: Uuid) -> sqlx::Result<Option<Address>>
     .await
 }
 
-/// Of a user who can sign in.
+/// The e-mail address of a user who may sign in.
 #[derive(sqlx::FromRow)]
 pub struct Address {
     pub email: String,
     pub email_verified: bool,
 }
 
-/// Forgets those that nobody can use any more.
+/// Deletes expired links.
 pub async fn clean_up(pool: &PgPool) -> sqlx::Result<()> {
     sqlx::query("DELETE FROM link_nonces WHERE expires_at < clock_timestamp()")
         .execute(pool)

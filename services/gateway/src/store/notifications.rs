@@ -1,4 +1,4 @@
-//! E-mails that were sent to users, as the notification service says.
+//! The read model of e-mails to users.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -6,11 +6,11 @@ use sqlx::{PgPool, QueryBuilder};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::page::{Cut, Page, TimeAndId};
-use super::users::column;
-use crate::text::text;
+use super::column;
+use super::page::{Page, PageRequest, TimeAndId};
+use crate::text::text_enum;
 
-text! {
+text_enum! {
     pub enum NotificationKind {
         Welcome => "welcome",
         SeatConfirmed => "seat-confirmed",
@@ -27,11 +27,11 @@ text! {
     }
 }
 
-text! {
+text_enum! {
     pub enum NotificationStatus {
-        /// The mail server took it.
+        /// The mail server accepted the e-mail.
         Sent => "sent",
-        /// It was given up.
+        /// The e-mail could not be sent, and will not be retried.
         Failed => "failed",
     }
 }
@@ -61,17 +61,17 @@ pub struct Notification {
     pub id: Uuid,
     pub kind: NotificationKind,
     pub status: NotificationStatus,
-    /// When it was sent, or given up.
+    /// Time when it was sent, or when the last attempt failed.
     pub at: DateTime<Utc>,
-    /// The event that it is about, if it is about one.
+    /// The event that the e-mail is about, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event_id: Option<Uuid>,
-    /// Why it was given up.
+    /// Why the e-mail could not be sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// Which of them to list.
+/// The notifications to list.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Filter {
     pub event: Option<Uuid>,
@@ -89,12 +89,12 @@ pub struct NotificationRow {
     pub at: DateTime<Utc>,
 }
 
-/// A person's own, the newest first.
+/// Returns a page of the user's notifications, newest first.
 pub async fn of_user(
     pool: &PgPool,
     user: Uuid,
     filter: Filter,
-    cut: Cut<TimeAndId>,
+    page: PageRequest<TimeAndId>,
 ) -> sqlx::Result<Page<Notification>> {
     let mut query = QueryBuilder::new("SELECT id, kind, status, at, event_id, reason FROM notifications");
     query.push(" WHERE user_id = ").push_bind(user);
@@ -104,19 +104,19 @@ pub async fn of_user(
     if let Some(kind) = filter.kind {
         query.push(" AND kind = ").push_bind(kind.as_str());
     }
-    if let Some(after) = cut.after {
+    if let Some(after) = page.after {
         query.push(" AND (at, id) < (").push_bind(after.time);
         query.push(", ").push_bind(after.id).push(")");
     }
-    query.push(" ORDER BY at DESC, id DESC LIMIT ").push_bind(cut.rows());
+    query.push(" ORDER BY at DESC, id DESC LIMIT ").push_bind(page.rows());
     let rows = query.build_query_as().fetch_all(pool).await?;
-    Ok(cut.page(rows, |row: &Notification| TimeAndId {
+    Ok(page.page(rows, |row: &Notification| TimeAndId {
         time: row.at,
         id: row.id,
     }))
 }
 
-/// Each notification at most once. One that was sent after all stays sent.
+/// Inserts or updates notifications. Each may occur at most once. A notification that was sent never becomes a failed one.
 pub async fn save(tx: &mut postgres::Tx, rows: &[NotificationRow]) -> sqlx::Result<()> {
     sqlx::query(
         "INSERT INTO notifications AS o (id, user_id, kind, status, cause_id, event_id, reason, at)

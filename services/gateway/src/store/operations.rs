@@ -1,4 +1,4 @@
-//! Operations: what was asked of other services, and what became of it.
+//! Operations: requests to other services, and their outcomes.
 
 mod kind;
 
@@ -13,49 +13,49 @@ use sqlx::types::Json;
 use sqlx::{PgExecutor, PgPool, Row};
 use uuid::Uuid;
 
-use super::page::{Cut, Page};
-use super::users::column;
-use crate::text::text;
+use super::column;
+use super::page::{Page, PageRequest};
+use crate::text::text_enum;
 
 pub use kind::{Kind, Resource, Success};
 
-text! {
+text_enum! {
     pub enum Status {
         Pending => "pending",
-        /// Done, and whoever reads sees it.
+        /// The command was accepted, and its effects are visible in the read models.
         Succeeded => "succeeded",
-        /// Refused; nothing changed.
+        /// The command was rejected, and nothing changed.
         Rejected => "rejected",
-        /// It could not be carried out, and will not be tried again.
+        /// The command could not be processed, and will not be retried.
         Failed => "failed",
     }
 }
 
-/// An operation before it is written.
+/// An operation that is not yet stored.
 #[derive(Debug, Clone)]
-pub struct New {
+pub struct NewOperation {
     pub id: Uuid,
     pub kind: Kind,
-    /// The user who asks.
+    /// The user who sent the request.
     pub principal: Option<Uuid>,
     pub resource_id: Uuid,
     pub idempotency: Option<Idempotency>,
-    /// How long the request will wait for the outcome.
+    /// How long the request waits for the outcome.
     pub held: Duration,
-    /// Of a sign-up: the hash of the password, to be pending until the reply.
+    /// The hash of the password, for a sign-up. The credentials are pending until the reply.
     pub password_hash: Option<String>,
 }
 
-/// A request that may be repeated.
+/// The Idempotency-Key of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Idempotency {
-    /// Whose key it is.
+    /// The user, or for anonymous routes the route and the fingerprint, that the key belongs to.
     pub scope: String,
     pub key: String,
     pub fingerprint: [u8; 32],
 }
 
-/// An operation, as it stands.
+/// An operation in its current state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Operation {
     pub id: Uuid,
@@ -63,10 +63,10 @@ pub struct Operation {
     pub principal: Option<Uuid>,
     pub resource_id: Uuid,
     pub status: Status,
-    /// Whether the request that began it may still wait.
+    /// `true` while the request that started it may still wait.
     pub held: bool,
     pub fingerprint: Option<Vec<u8>>,
-    /// The answer to a question.
+    /// The result of a query, as JSON.
     pub result: Option<String>,
     /// The reason, if the command was rejected or failed.
     pub rejection: Option<Rejection>,
@@ -74,7 +74,7 @@ pub struct Operation {
     pub completed_at: Option<DateTime<Utc>>,
 }
 
-/// What a reply says of an operation.
+/// The outcome of an operation, from a reply.
 #[derive(Debug, Clone)]
 pub struct Completion {
     pub id: Uuid,
@@ -91,16 +91,16 @@ pub enum Outcome {
     Failed(Rejection),
 }
 
-/// A message that a reader must have seen.
+/// A message that the read models must have applied before the operation is shown as succeeded.
 #[derive(Debug, Clone, Serialize)]
 pub struct Effect {
-    /// With prefix.
+    /// With the topic prefix.
     pub topic: String,
     pub key: Uuid,
     pub sequence: i64,
 }
 
-/// `visible`: the read models hold every effect. `sequences` only grows, so what was visible stays so.
+/// `visible` is true if the read models hold every effect. It never becomes false again, because `sequences` only grows.
 const COLUMNS: &str = "
     SELECT o.id, o.kind, o.principal, o.resource_id, o.state, o.fingerprint, o.result, o.code, o.detail, o.errors,
            o.created_at, o.completed_at, coalesce(o.held_until > clock_timestamp(), false) AS held,
@@ -110,6 +110,7 @@ const COLUMNS: &str = "
                WHERE coalesce(s.last, 0) < e.sequence) AS visible
     FROM operations o";
 
+/// Returns the operation with this id, or `None` if it does not exist.
 pub async fn find(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<Operation>> {
     sqlx::query(&format!("{COLUMNS} WHERE o.id = $1"))
         .bind(id)
@@ -119,7 +120,7 @@ pub async fn find(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<Operation>> {
         .transpose()
 }
 
-/// The operation that this request, or one like it, began.
+/// Returns the operation that was started with this Idempotency-Key, or `None` if there is none.
 pub async fn find_repeated(
     executor: impl PgExecutor<'_>,
     idempotency: &Idempotency,
@@ -133,7 +134,7 @@ pub async fn find_repeated(
         .transpose()
 }
 
-/// Those of these operations that are done: one look for all who wait.
+/// Returns those of these operations that have a visible outcome.
 pub async fn settled(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<Operation>> {
     let rows = sqlx::query(&format!("{COLUMNS} WHERE o.id = ANY ($1) AND o.state <> 'pending'"))
         .bind(ids)
@@ -144,79 +145,88 @@ pub async fn settled(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<Operation>
     Ok(operations)
 }
 
-/// A user's own, the newest first, without questions.
-pub async fn of_user(pool: &PgPool, user: Uuid, cut: Cut<Uuid>) -> sqlx::Result<Page<Operation>> {
+/// Returns a page of the user's operations without queries, newest first.
+pub async fn of_user(pool: &PgPool, user: Uuid, page: PageRequest<Uuid>) -> sqlx::Result<Page<Operation>> {
     let rows = sqlx::query(&format!(
         "{COLUMNS} WHERE o.principal = $1 AND o.kind <> ALL ($4) AND ($2::uuid IS NULL OR o.id < $2)
          ORDER BY o.id DESC LIMIT $3"
     ))
     .bind(user)
-    .bind(cut.after)
-    .bind(cut.rows())
+    .bind(page.after)
+    .bind(page.rows())
     .bind(Kind::queries())
     .fetch_all(pool)
     .await?;
     let operations = rows.iter().map(operation).collect::<sqlx::Result<_>>()?;
-    Ok(cut.page(operations, |operation: &Operation| operation.id))
+    Ok(page.page(operations, |operation: &Operation| operation.id))
 }
 
-/// Writes operations, their messages and their pending credentials, in one statement. Answers, for those that are
-/// new, the place in `asked` and the id of the outbox row; the others repeat an Idempotency-Key.
-pub async fn begin(pool: &PgPool, owner: Uuid, asked: &[(New, OutboxMessage)]) -> sqlx::Result<Vec<(usize, i64)>> {
-    // Both inserts take their rows by `place`, and the outbox numbers its rows in the order in which they come.
-    let (places, rows): (Vec<i64>, Vec<i64>) = sqlx::query_as(
-        "WITH asked AS (
+/// Inserts operations, their messages and their pending credentials in one statement.
+///
+/// Returns the index in `operations` and the id of the outbox row of each operation that was inserted. The others repeat
+/// an Idempotency-Key.
+pub async fn insert_batch(
+    pool: &PgPool,
+    owner: Uuid,
+    operations: &[(NewOperation, OutboxMessage)],
+) -> sqlx::Result<Vec<(usize, i64)>> {
+    // Both inserts are ordered by `ordinal`, and the outbox numbers its rows in the order of insertion, so the two arrays of
+    // the result correspond.
+    let (ordinals, rows): (Vec<i64>, Vec<i64>) = sqlx::query_as(
+        "WITH new AS (
              SELECT * FROM UNNEST(
                  $1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::bytea[], $8::float8[],
                  $9::text[], $10::text[], $11::uuid[], $12::bytea[], $13::text[]) WITH ORDINALITY
                  AS n (id, kind, principal, resource_id, scope, idempotency_key, fingerprint, held, password_hash,
-                       topic, key, value, headers, place)),
-         begun AS (
+                       topic, key, value, headers, ordinal)),
+         inserted AS (
              INSERT INTO operations (
                  id, kind, principal, resource_id, scope, idempotency_key, fingerprint, held_until)
              SELECT id, kind, principal, resource_id, scope, idempotency_key, fingerprint,
                     clock_timestamp() + make_interval(secs => held)
-             FROM asked ORDER BY place
+             FROM new ORDER BY ordinal
              ON CONFLICT (scope, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
              RETURNING id),
          pending AS (
              INSERT INTO credentials (user_id, password_hash, operation_id)
-             SELECT resource_id, password_hash, id FROM asked JOIN begun USING (id)
+             SELECT resource_id, password_hash, id FROM new JOIN inserted USING (id)
              WHERE password_hash IS NOT NULL),
-         said AS (
+         appended AS (
              INSERT INTO outbox (owner, topic, key, value, headers)
-             SELECT $14, topic, key, value, headers FROM asked JOIN begun USING (id) ORDER BY place
+             SELECT $14, topic, key, value, headers FROM new JOIN inserted USING (id) ORDER BY ordinal
              RETURNING id)
-         SELECT ARRAY (SELECT place FROM asked JOIN begun USING (id) ORDER BY place),
-                ARRAY (SELECT id FROM said ORDER BY id)",
+         SELECT ARRAY (SELECT ordinal FROM new JOIN inserted USING (id) ORDER BY ordinal),
+                ARRAY (SELECT id FROM appended ORDER BY id)",
     )
-    .bind(column(asked, |(new, _)| new.id))
-    .bind(column(asked, |(new, _)| new.kind.as_str()))
-    .bind(column(asked, |(new, _)| new.principal))
-    .bind(column(asked, |(new, _)| new.resource_id))
-    .bind(column(asked, |(new, _)| scope(new)))
-    .bind(column(asked, |(new, _)| key(new)))
-    .bind(column(asked, |(new, _)| fingerprint(new)))
-    .bind(column(asked, |(new, _)| new.held.as_secs_f64()))
-    .bind(column(asked, |(new, _)| new.password_hash.clone()))
-    .bind(column(asked, |(_, message)| message.topic.clone()))
-    .bind(column(asked, |(_, message)| message.key))
-    .bind(column(asked, |(_, message)| {
+    .bind(column(operations, |(new, _)| new.id))
+    .bind(column(operations, |(new, _)| new.kind.as_str()))
+    .bind(column(operations, |(new, _)| new.principal))
+    .bind(column(operations, |(new, _)| new.resource_id))
+    .bind(column(operations, |(new, _)| scope(new)))
+    .bind(column(operations, |(new, _)| key(new)))
+    .bind(column(operations, |(new, _)| fingerprint(new)))
+    .bind(column(operations, |(new, _)| new.held.as_secs_f64()))
+    .bind(column(operations, |(new, _)| new.password_hash.clone()))
+    .bind(column(operations, |(_, message)| message.topic.clone()))
+    .bind(column(operations, |(_, message)| message.key))
+    .bind(column(operations, |(_, message)| {
         message.value.as_ref().map(|value| value.to_vec())
     }))
-    .bind(column(asked, |(_, message)| message.headers.to_json()))
+    .bind(column(operations, |(_, message)| message.headers.to_json()))
     .bind(owner)
     .fetch_one(pool)
     .await?;
-    Ok(places
+    Ok(ordinals
         .into_iter()
-        .map(|place| usize::try_from(place - 1).unwrap_or(usize::MAX))
+        .map(|ordinal| usize::try_from(ordinal - 1).unwrap_or(usize::MAX))
         .zip(rows)
         .collect())
 }
 
-/// Writes an operation that the gateway itself carries out, in this transaction. `false`: it is repeated.
-pub async fn carry_out(tx: &mut postgres::Tx, new: &New) -> sqlx::Result<bool> {
+/// Inserts an operation that the gateway itself completes in this transaction.
+///
+/// Returns `false` if the request repeats an Idempotency-Key.
+pub async fn insert_completed(tx: &mut postgres::Tx, new: &NewOperation) -> sqlx::Result<bool> {
     let result = sqlx::query(
         "INSERT INTO operations (
              id, kind, principal, resource_id, scope, idempotency_key, fingerprint, state, completed_at)
@@ -235,8 +245,8 @@ pub async fn carry_out(tx: &mut postgres::Tx, new: &New) -> sqlx::Result<bool> {
     Ok(result.rows_affected() == 1)
 }
 
-/// Writes an operation whose message and credentials the caller writes, in this transaction.
-pub async fn begin_in(tx: &mut postgres::Tx, new: &New) -> sqlx::Result<()> {
+/// Inserts a pending operation. The caller writes its message and its credentials in the same transaction.
+pub async fn insert_pending(tx: &mut postgres::Tx, new: &NewOperation) -> sqlx::Result<()> {
     sqlx::query("INSERT INTO operations (id, kind, principal, resource_id) VALUES ($1, $2, $3, $4)")
         .bind(new.id)
         .bind(new.kind.as_str())
@@ -247,8 +257,8 @@ pub async fn begin_in(tx: &mut postgres::Tx, new: &New) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// The request went away: from now on a repetition of it needs not wait for it.
-pub async fn let_go(pool: &PgPool, id: Uuid) -> sqlx::Result<()> {
+/// Ends the hold of an operation, because its request has ended. A repeated request is no longer refused.
+pub async fn release_hold(pool: &PgPool, id: Uuid) -> sqlx::Result<()> {
     sqlx::query("UPDATE operations SET held_until = NULL WHERE id = $1")
         .bind(id)
         .execute(pool)
@@ -256,7 +266,9 @@ pub async fn let_go(pool: &PgPool, id: Uuid) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Completes those of these operations that were pending, and answers them with their kinds. Each at most once.
+/// Completes those of these operations that are pending. Returns their ids and kinds.
+///
+/// Each operation may occur at most once in `completions`.
 pub async fn complete(tx: &mut postgres::Tx, completions: &[Completion]) -> sqlx::Result<Vec<(Uuid, Kind)>> {
     let rejection = |completion: &Completion| match &completion.outcome {
         Outcome::Accepted { .. } => None,
@@ -301,7 +313,7 @@ pub async fn complete(tx: &mut postgres::Tx, completions: &[Completion]) -> sqlx
     .await
 }
 
-/// What these operations are about.
+/// Returns the ids of these operations, each with the id of its resource.
 pub async fn resources(tx: &mut postgres::Tx, ids: &[Uuid]) -> sqlx::Result<Vec<(Uuid, Uuid)>> {
     if ids.is_empty() {
         return Ok(Vec::new());
@@ -312,7 +324,8 @@ pub async fn resources(tx: &mut postgres::Tx, ids: &[Uuid]) -> sqlx::Result<Vec<
         .await
 }
 
-/// Forgets Idempotency-Keys, operations, and answers to questions that are old enough.
+/// Deletes Idempotency-Keys older than `keys`, operations older than `operations`, queries older than an hour, and pending
+/// credentials whose operation was deleted.
 pub async fn clean_up(pool: &PgPool, keys: Duration, operations: Duration) -> sqlx::Result<()> {
     sqlx::query(
         "UPDATE operations SET idempotency_key = NULL, scope = NULL, fingerprint = NULL
@@ -330,7 +343,7 @@ pub async fn clean_up(pool: &PgPool, keys: Duration, operations: Duration) -> sq
     .bind(Kind::queries())
     .execute(pool)
     .await?;
-    // Their sign-up's reply can't come any more.
+    // The reply to a sign-up without an operation has no effect, so its credentials would stay pending.
     sqlx::query(
         "DELETE FROM credentials c WHERE NOT active
          AND created_at < clock_timestamp() - make_interval(secs => $1)
@@ -342,15 +355,15 @@ pub async fn clean_up(pool: &PgPool, keys: Duration, operations: Duration) -> sq
     Ok(())
 }
 
-fn scope(new: &New) -> Option<String> {
+fn scope(new: &NewOperation) -> Option<String> {
     new.idempotency.as_ref().map(|idempotency| idempotency.scope.clone())
 }
 
-fn key(new: &New) -> Option<String> {
+fn key(new: &NewOperation) -> Option<String> {
     new.idempotency.as_ref().map(|idempotency| idempotency.key.clone())
 }
 
-fn fingerprint(new: &New) -> Option<Vec<u8>> {
+fn fingerprint(new: &NewOperation) -> Option<Vec<u8>> {
     new.idempotency
         .as_ref()
         .map(|idempotency| idempotency.fingerprint.to_vec())
@@ -385,7 +398,7 @@ fn operation(row: &PgRow) -> sqlx::Result<Operation> {
         result: row.try_get("result")?,
         rejection,
         created_at: row.try_get("created_at")?,
-        // An outcome that can't be seen yet is none.
+        // An accepted operation is pending until its effects are visible, so it is not completed before that.
         completed_at: match status {
             Status::Pending => None,
             Status::Succeeded | Status::Rejected | Status::Failed => row.try_get("completed_at")?,

@@ -1,4 +1,4 @@
-//! Lists, a page at a time.
+//! Pagination of lists.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,66 +9,70 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// Bytes of text after which a page of large rows ends. With the most connections that a gateway serves, as many
-/// responses that no client reads stay below its memory limit.
+/// Size of the texts in bytes after which a page of large rows ends.
+///
+/// If every connection of a gateway holds a response that the client does not read, the responses stay below the memory
+/// limit.
 const PAGE_BYTES: usize = 128 * 1024;
 
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Page<T> {
     pub items: Vec<T>,
-    /// Give it as `cursor` to get the next page; not there on the last one.
+    /// The `cursor` of the next page. It is missing on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
-/// The place in a list after which a page begins: what its last row is sorted by.
-pub trait Place: Sized {
+/// The position in a list after which a page begins: the sort key of the last row of the page before.
+pub trait PageCursor: Sized {
     fn to_text(&self) -> String;
     fn from_text(text: &str) -> Option<Self>;
 }
 
-/// In order of a time, then of an id.
+/// The position in a list that is sorted by a time, then by an id.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TimeAndId {
     pub time: DateTime<Utc>,
     pub id: Uuid,
 }
 
-/// Which list, with which filters: a cursor is good for no other.
+/// Identifies a list and its filters. A cursor is only valid for the list that it comes from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct List(u32);
 
 impl List {
-    /// Of this name, narrowed like this.
+    /// Identifies the list with this name and this filter.
     pub fn new(name: &str, filter: &impl std::fmt::Debug) -> Self {
         let hash = Sha256::digest(format!("{name} {filter:?}"));
         Self(u32::from_be_bytes(hash[..4].try_into().expect("a hash has 32 bytes")))
     }
 }
 
-/// Which page to read.
+/// A request for one page of a list.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Cut<P> {
-    /// `None`: the first page.
+pub struct PageRequest<P> {
+    /// Position after which the page begins, or `None` for the first page.
     pub after: Option<P>,
     pub limit: u16,
     pub list: List,
 }
 
-impl<P: Place> Cut<P> {
-    /// Rows to ask the database for: one more shows whether there is a next page.
+impl<P: PageCursor> PageRequest<P> {
+    /// Returns the number of rows to fetch: one more than the limit, which shows whether a next page exists.
     pub fn rows(&self) -> i64 {
         i64::from(self.limit) + 1
     }
 
-    /// A page of rows that may be large, read one by one: it ends at the limit, or after [`PAGE_BYTES`]. Its first row is
-    /// read whatever its size, so that every list can be read to its end.
+    /// Reads a page of rows that may be large, one by one. The page ends at the limit or after [`PAGE_BYTES`].
+    ///
+    /// `size` returns the size of a row in bytes. The first row is read whatever its size, so that every list can be read
+    /// to its end.
     pub async fn read<T>(
         &self,
         mut rows: impl Stream<Item = sqlx::Result<T>> + Unpin,
         size: impl Fn(&T) -> usize,
-        place: impl Fn(&T) -> P,
+        cursor: impl Fn(&T) -> P,
     ) -> sqlx::Result<Page<T>> {
         let (mut items, mut bytes, mut more) = (Vec::new(), 0, false);
         while let Some(row) = rows.try_next().await? {
@@ -80,32 +84,35 @@ impl<P: Place> Cut<P> {
             items.push(row);
         }
         let next = items.last().filter(|_| more);
-        let next = next.map(|last| encode(&place(last), self.list));
+        let next = next.map(|last| encode(&cursor(last), self.list));
         Ok(Page { items, next })
     }
 
-    /// A page of the rows that were found.
-    pub fn page<T>(&self, mut rows: Vec<T>, place: impl Fn(&T) -> P) -> Page<T> {
+    /// Makes a page of the fetched rows.
+    pub fn page<T>(&self, mut rows: Vec<T>, cursor: impl Fn(&T) -> P) -> Page<T> {
         let more = rows.len() > usize::from(self.limit);
         rows.truncate(usize::from(self.limit));
-        let next = rows.last().filter(|_| more).map(|last| encode(&place(last), self.list));
+        let next = rows
+            .last()
+            .filter(|_| more)
+            .map(|last| encode(&cursor(last), self.list));
         Page { items: rows, next }
     }
 }
 
-/// As clients see it: nothing to read anything from.
-pub fn encode(place: &impl Place, list: List) -> String {
-    URL_SAFE_NO_PAD.encode(format!("{:08x}{}", list.0, place.to_text()))
+/// Returns the opaque text of a cursor, as clients receive it.
+pub fn encode(cursor: &impl PageCursor, list: List) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{:08x}{}", list.0, cursor.to_text()))
 }
 
-/// `None`: this is no cursor of this list.
-pub fn decode<P: Place>(cursor: &str, list: List) -> Option<P> {
+/// Returns the cursor, or `None` if the text is not a cursor of this list.
+pub fn decode<P: PageCursor>(cursor: &str, list: List) -> Option<P> {
     let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
     let text = std::str::from_utf8(&bytes).ok()?;
     P::from_text(text.strip_prefix(&format!("{:08x}", list.0))?)
 }
 
-impl Place for Uuid {
+impl PageCursor for Uuid {
     fn to_text(&self) -> String {
         self.simple().to_string()
     }
@@ -115,7 +122,7 @@ impl Place for Uuid {
     }
 }
 
-impl Place for i64 {
+impl PageCursor for i64 {
     fn to_text(&self) -> String {
         self.to_string()
     }
@@ -125,7 +132,7 @@ impl Place for i64 {
     }
 }
 
-impl Place for TimeAndId {
+impl PageCursor for TimeAndId {
     fn to_text(&self) -> String {
         format!("{} {}", self.time.timestamp_micros(), self.id.simple())
     }
@@ -146,19 +153,19 @@ mod tests {
     const LIST: List = List(7);
 
     #[test]
-    fn a_cursor_leads_back_to_its_place() {
-        let place = TimeAndId {
+    fn a_cursor_is_decoded_to_the_encoded_position() {
+        let position = TimeAndId {
             time: DateTime::from_timestamp_micros(1_772_388_000_250_000).expect("valid"),
             id: Uuid::from_u128(7),
         };
-        assert_eq!(decode(&encode(&place, LIST), LIST), Some(place));
+        assert_eq!(decode(&encode(&position, LIST), LIST), Some(position));
         let id = Uuid::from_u128(7);
         assert_eq!(decode(&encode(&id, LIST), LIST), Some(id));
         assert_eq!(decode(&encode(&-3_i64, LIST), LIST), Some(-3));
     }
 
     #[test]
-    fn a_cursor_is_good_for_its_list_alone() {
+    fn a_cursor_is_valid_only_for_its_list() {
         let cursor = encode(&3_i64, List::new("events", &"draft"));
         assert_eq!(decode::<i64>(&cursor, List::new("events", &"published")), None);
         assert_eq!(decode::<i64>(&cursor, List::new("users", &"draft")), None);
@@ -166,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_no_cursor() {
+    fn a_text_that_is_not_a_cursor_of_the_list_is_rejected() {
         let other = encode(&i64::MAX, LIST);
         for text in ["", "x", "!!!", "MTIz", &other, &"A".repeat(10_000)] {
             assert_eq!(decode::<TimeAndId>(text, LIST), None, "{text}");
@@ -174,15 +181,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_page_of_large_rows_ends_early_and_leads_to_the_next() {
+    async fn a_page_of_large_rows_ends_early_and_has_a_cursor_to_the_next() {
         let rows = |count: usize| futures::stream::iter((0..count as i64).map(Ok));
-        let cut = Cut {
+        let request = PageRequest {
             after: None,
             limit: 5,
             list: LIST,
         };
         let read = async |count, size: usize| {
-            let page = cut.read(rows(count), |_| size, |row| *row).await.expect("rows");
+            let page = request.read(rows(count), |_| size, |row| *row).await.expect("rows");
             (page.items.len(), page.next)
         };
         assert_eq!(read(5, 1).await, (5, None));
@@ -194,14 +201,14 @@ mod tests {
     }
 
     #[test]
-    fn the_last_page_has_no_next() {
-        let cut = Cut {
+    fn the_last_page_has_no_cursor() {
+        let request = PageRequest {
             after: None,
             limit: 2,
             list: LIST,
         };
-        assert_eq!(cut.page(vec![1, 2], |row| *row).next, None);
-        let page = cut.page(vec![1, 2, 3], |row| *row);
+        assert_eq!(request.page(vec![1, 2], |row| *row).next, None);
+        let page = request.page(vec![1, 2, 3], |row| *row);
         assert_eq!((page.items, page.next), (vec![1, 2], Some(encode(&2, LIST))));
     }
 }

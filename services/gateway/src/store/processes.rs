@@ -1,4 +1,4 @@
-//! The newest report of every process.
+//! The newest status of every process.
 
 use chrono::{DateTime, Utc};
 use contracts::ProcessStatus;
@@ -7,15 +7,15 @@ use sqlx::PgPool;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::users::column;
+use super::column;
 
-/// A report is forgotten when its process was silent for that long.
-const FORGOTTEN_AFTER: &str = "1 day";
+/// Age after which the status of a silent process is deleted.
+const DELETED_AFTER: &str = "1 day";
 
-/// A process says how it is doing every few seconds; one that has not for so long is silent.
+/// Age of the last status after which a process counts as silent. A process publishes its status every few seconds.
 const SILENT_AFTER: &str = "15 seconds";
 
-/// One process, as it said last.
+/// The last status of one process.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema, sqlx::FromRow)]
 pub struct Process {
     pub instance: Uuid,
@@ -23,35 +23,36 @@ pub struct Process {
     pub version: String,
     pub started_at: DateTime<Utc>,
     pub reported_at: DateTime<Utc>,
-    /// Whether it takes work.
+    /// `true` if the process is ready.
     pub ready: bool,
-    /// Whether it has not reported for a while.
+    /// `true` if the process has not reported for 15 seconds.
     pub silent: bool,
-    /// Own messages not yet acknowledged by the broker.
+    /// Number of its messages that the broker has not yet acknowledged.
     pub outbox_rows: i64,
     pub outbox_oldest_age_ms: i64,
-    /// Keys that a poison message holds back.
+    /// Number of keys that a poison message blocks.
     pub parked_keys: i64,
-    /// 0: there is no gap.
+    /// Age of the oldest gap in milliseconds; 0 if there is none.
     pub oldest_gap_age_ms: i64,
     pub dead_letters: i64,
-    /// Messages not yet applied, of all its partitions.
+    /// Number of messages not yet applied, over all of its partitions.
     pub lag: i64,
 }
 
-/// How far one service is behind one topic.
+/// The lag of one service on one topic.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema, sqlx::FromRow)]
 pub struct Lag {
     pub service: String,
-    /// Without prefix.
+    /// Name without the topic prefix.
     pub topic: String,
     pub partitions: i64,
-    /// Messages not yet applied.
+    /// Number of messages not yet applied.
     pub lag: i64,
-    /// Age of the oldest of them.
+    /// Age of the oldest message not yet applied, in milliseconds.
     pub lag_ms: i64,
 }
 
+/// Returns all processes, including silent ones.
 pub async fn all(pool: &PgPool) -> sqlx::Result<Vec<Process>> {
     sqlx::query_as(&format!(
         "SELECT instance, service, version, started_at, reported_at, ready,
@@ -65,7 +66,7 @@ pub async fn all(pool: &PgPool) -> sqlx::Result<Vec<Process>> {
     .await
 }
 
-/// Without those of silent processes: somebody else has their partitions.
+/// Returns the lags without those of silent processes, because other processes own their partitions.
 pub async fn lags(pool: &PgPool) -> sqlx::Result<Vec<Lag>> {
     sqlx::query_as(&format!(
         "SELECT service, a.topic, count(*) AS partitions, sum(a.lag)::bigint AS lag,
@@ -79,7 +80,7 @@ pub async fn lags(pool: &PgPool) -> sqlx::Result<Vec<Lag>> {
     .await
 }
 
-/// These processes have ended.
+/// Deletes the status of processes that have ended.
 pub async fn delete(tx: &mut postgres::Tx, instances: &[Uuid]) -> sqlx::Result<()> {
     sqlx::query("DELETE FROM processes WHERE instance = ANY ($1)")
         .bind(instances)
@@ -88,7 +89,9 @@ pub async fn delete(tx: &mut postgres::Tx, instances: &[Uuid]) -> sqlx::Result<(
     Ok(())
 }
 
-/// Each process at most once.
+/// Inserts or updates these statuses, and deletes those of processes that have been silent for a day.
+///
+/// Each process may occur at most once.
 pub async fn save(tx: &mut postgres::Tx, reports: &[(Uuid, &ProcessStatus)]) -> sqlx::Result<()> {
     let assignments = |status: &ProcessStatus| serde_json::to_value(&status.assignments);
     let assignments: Vec<_> = reports
@@ -122,7 +125,7 @@ pub async fn save(tx: &mut postgres::Tx, reports: &[(Uuid, &ProcessStatus)]) -> 
     .execute(&mut **tx)
     .await?;
     sqlx::query(&format!(
-        "DELETE FROM processes WHERE reported_at < clock_timestamp() - interval '{FORGOTTEN_AFTER}'"
+        "DELETE FROM processes WHERE reported_at < clock_timestamp() - interval '{DELETED_AFTER}'"
     ))
     .execute(&mut **tx)
     .await?;

@@ -1,4 +1,4 @@
-//! Seats and waiting lists, as the registration service says.
+//! The read model of seats and waiting lists.
 
 mod save;
 
@@ -10,24 +10,24 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::events::EventStatus;
-use super::page::{Cut, Page};
+use super::page::{Page, PageRequest};
 use super::viewer::Viewer;
-use crate::text::text;
+use crate::text::text_enum;
 
-pub use save::{Begun, RegistrationChange, RosterChange, save, save_rosters};
+pub use save::{NewRegistration, RegistrationChange, RosterChange, save, save_rosters};
 
-text! {
+text_enum! {
     pub enum RegistrationStatus {
-        /// With a seat.
+        /// The attendee has a seat.
         Confirmed => "confirmed",
         Waitlisted => "waitlisted",
-        /// With a seat, and there.
+        /// The attendee has a seat and was checked in.
         CheckedIn => "checked-in",
         Cancelled => "cancelled",
     }
 }
 
-text! {
+text_enum! {
     pub enum CancelReason {
         ByAttendee => "by-attendee",
         ByOrganizer => "by-organizer",
@@ -65,15 +65,15 @@ pub struct Registration {
     pub cancelled_at: Option<DateTime<Utc>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancel_reason: Option<CancelReason>,
-    /// Not there for a moment, where the registration was heard of first.
+    /// Missing for a moment if the registration was received before the event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<EventSummary>,
-    /// Who it is: for the organizer and the staff.
+    /// The attendee. Only the organizer and the staff see it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attendee: Option<Attendee>,
 }
 
-/// What a person needs to know of the event.
+/// The details of an event that an attendee needs.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct EventSummary {
     #[schema(examples("Analytical Engines"))]
@@ -88,20 +88,19 @@ pub struct EventSummary {
     pub status: EventStatus,
 }
 
-/// What an organizer sees of a person.
+/// The data of an attendee that an organizer sees.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Attendee {
     #[schema(examples("ada"))]
     pub username: String,
     #[schema(examples("Ada Lovelace"))]
     pub full_name: String,
-    /// For the organizer alone, not for the staff.
+    /// Only the organizer sees the e-mail address, not the staff.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = Email, examples("ada@example.org"))]
     pub email: Option<String>,
 }
 
-/// Sees a registration who holds it, who organizes the event, and an admin; at the door, the staff does too.
 const COLUMNS: &str = "
     SELECT r.id, r.event_id, r.user_id, r.status, r.position, r.registered_at, r.confirmed_at, r.checked_in_at,
            r.cancelled_at, r.cancel_reason, e.organizer_id, e.title, e.venue, e.starts_at, e.ends_at, e.time_zone,
@@ -110,16 +109,20 @@ const COLUMNS: &str = "
     LEFT JOIN events e ON e.id = r.event_id
     LEFT JOIN profiles p ON p.user_id = r.user_id";
 
-/// The registration, if it is `viewer`'s, or at an event that `viewer` organizes.
+/// Returns the registration, or `None` if it does not exist or `viewer` may not see it.
+///
+/// The attendee, the organizer of the event, and admins see a registration.
 pub async fn find(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Option<Registration>> {
-    let row = one(pool, id, viewer, "r.user_id = $2 OR e.organizer_id = $2 AND $4 OR $3").await?;
+    let row = fetch(pool, id, viewer, "r.user_id = $2 OR e.organizer_id = $2 AND $4 OR $3").await?;
     row.map(|row| Ok(Listed::of(&row, Shown::to(&row, viewer)?)?.registration))
         .transpose()
 }
 
-/// The registration, if `viewer` may let its holder in: as the organizer, as staff, as an admin.
-pub async fn at_the_door(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Option<Registration>> {
-    let row = one(
+/// Returns the registration, or `None` if it does not exist or `viewer` may not check the attendee in.
+///
+/// The organizer and the staff of the event, and admins may check people in.
+pub async fn find_for_check_in(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Option<Registration>> {
+    let row = fetch(
         pool,
         id,
         viewer,
@@ -136,10 +139,10 @@ pub async fn at_the_door(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Resul
     .transpose()
 }
 
-/// The one with this id. `who` is the condition on `viewer`: the user is `$2`, `$3` whether all is seen, and `$4` whether
-/// what is organized is.
-async fn one(pool: &PgPool, id: Uuid, viewer: Viewer, who: &str) -> sqlx::Result<Option<PgRow>> {
-    sqlx::query(&format!("{COLUMNS} WHERE r.id = $1 AND ({who})"))
+/// Returns the row with this id if `condition` is true. In the condition, `$2` is the viewer's user id, `$3` is
+/// [`Viewer::sees_all`] and `$4` is [`Viewer::organizes`].
+async fn fetch(pool: &PgPool, id: Uuid, viewer: Viewer, condition: &str) -> sqlx::Result<Option<PgRow>> {
+    sqlx::query(&format!("{COLUMNS} WHERE r.id = $1 AND ({condition})"))
         .bind(id)
         .bind(viewer.user)
         .bind(viewer.sees_all)
@@ -148,14 +151,14 @@ async fn one(pool: &PgPool, id: Uuid, viewer: Viewer, who: &str) -> sqlx::Result
         .await
 }
 
-/// A person's own, the newest first.
-pub async fn of_user(pool: &PgPool, user: Uuid, cut: Cut<Uuid>) -> sqlx::Result<Page<Registration>> {
+/// Returns a page of the user's registrations, newest first.
+pub async fn of_user(pool: &PgPool, user: Uuid, page: PageRequest<Uuid>) -> sqlx::Result<Page<Registration>> {
     let rows = sqlx::query(&format!(
         "{COLUMNS} WHERE r.user_id = $1 AND ($2::uuid IS NULL OR r.id < $2) ORDER BY r.id DESC LIMIT $3"
     ))
     .bind(user)
-    .bind(cut.after)
-    .bind(cut.rows())
+    .bind(page.after)
+    .bind(page.rows())
     .fetch_all(pool)
     .await?;
     let shown = Shown {
@@ -163,17 +166,19 @@ pub async fn of_user(pool: &PgPool, user: Uuid, cut: Cut<Uuid>) -> sqlx::Result<
         attendee: false,
         email: false,
     };
-    page(&rows, cut, shown, |listed| listed.registration.id)
+    listed_page(&rows, page, shown, |listed| listed.registration.id)
 }
 
-/// Those of an event, in the order in which people registered. The caller knows that its organizer asks.
-pub async fn of_event(pool: &PgPool, event: Uuid, cut: Cut<i64>) -> sqlx::Result<Page<Registration>> {
+/// Returns a page of the registrations at an event, in the order in which people registered.
+///
+/// The caller must have checked that the viewer organizes the event, because the rows hold e-mail addresses.
+pub async fn of_event(pool: &PgPool, event: Uuid, page: PageRequest<i64>) -> sqlx::Result<Page<Registration>> {
     let rows = sqlx::query(&format!(
         "{COLUMNS} WHERE r.event_id = $1 AND r.position > $2 ORDER BY r.position LIMIT $3"
     ))
     .bind(event)
-    .bind(cut.after.unwrap_or(i64::MIN))
-    .bind(cut.rows())
+    .bind(page.after.unwrap_or(i64::MIN))
+    .bind(page.rows())
     .fetch_all(pool)
     .await?;
     let shown = Shown {
@@ -181,15 +186,16 @@ pub async fn of_event(pool: &PgPool, event: Uuid, cut: Cut<i64>) -> sqlx::Result
         attendee: true,
         email: true,
     };
-    page(&rows, cut, shown, |listed| listed.position)
+    listed_page(&rows, page, shown, |listed| listed.position)
 }
 
+/// A registration, and its position in the list of an event.
 struct Listed {
     registration: Registration,
     position: i64,
 }
 
-/// What of the joined rows is shown.
+/// The parts of a joined row that the viewer sees.
 #[derive(Clone, Copy)]
 struct Shown {
     event: bool,
@@ -198,15 +204,15 @@ struct Shown {
 }
 
 impl Shown {
-    /// What a single one shows.
+    /// Returns the parts of a single registration that `viewer` sees.
     fn to(row: &PgRow, viewer: Viewer) -> sqlx::Result<Self> {
         let organizer: Option<Uuid> = row.try_get("organizer_id")?;
-        let own = viewer.organizes && organizer.is_some() && organizer == viewer.user;
-        let organizes = viewer.sees_all || own;
-        let holds = viewer.user == Some(row.try_get("user_id")?);
+        let is_organizer = viewer.organizes && organizer.is_some() && organizer == viewer.user;
+        let organizes = viewer.sees_all || is_organizer;
+        let is_attendee = viewer.user == Some(row.try_get("user_id")?);
         Ok(Self {
             event: true,
-            attendee: organizes && !holds,
+            attendee: organizes && !is_attendee,
             email: organizes,
         })
     }
@@ -252,17 +258,17 @@ impl Listed {
     }
 }
 
-fn page<P: super::page::Place>(
+fn listed_page<P: super::page::PageCursor>(
     rows: &[PgRow],
-    cut: Cut<P>,
+    page: PageRequest<P>,
     shown: Shown,
-    place: impl Fn(&Listed) -> P,
+    cursor: impl Fn(&Listed) -> P,
 ) -> sqlx::Result<Page<Registration>> {
     let listed: Vec<Listed> = rows
         .iter()
         .map(|row| Listed::of(row, shown))
         .collect::<sqlx::Result<_>>()?;
-    let page = cut.page(listed, place);
+    let page = page.page(listed, cursor);
     Ok(Page {
         items: page.items.into_iter().map(|listed| listed.registration).collect(),
         next: page.next,

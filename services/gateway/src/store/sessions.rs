@@ -1,4 +1,4 @@
-//! Sign-ins, and the refresh tokens that keep them going.
+//! Sessions, and the refresh tokens that extend them.
 
 use std::time::Duration;
 
@@ -8,45 +8,47 @@ use sqlx::PgPool;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// Sign-ins of one user at a time; one more ends the oldest.
-const MOST: i64 = 50;
+/// Maximum number of sessions of one user. A further sign-in ends the oldest session.
+const MAX_SESSIONS: i64 = 50;
 
 /// SHA-256 of a refresh token.
 pub type Hash = [u8; 32];
 
-/// A sign-in and all that came of it.
+/// A session: the family of refresh tokens that come from one sign-in.
 #[derive(Debug, Clone, Serialize, ToSchema, sqlx::FromRow)]
 pub struct Family {
     pub id: Uuid,
     pub created_at: DateTime<Utc>,
-    /// When its newest refresh token expires.
+    /// Time when its newest refresh token expires.
     pub expires_at: DateTime<Utc>,
 }
 
-/// What became of an old refresh token.
+/// The result of exchanging a refresh token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rotation {
-    /// The new one is there in its place.
+    /// The new token replaces the old one.
     Rotated {
         user: Uuid,
         family: Uuid,
     },
-    /// It was used before: its family has ended.
+    /// The token had been used before. Its session was ended.
     Reused {
         user: Uuid,
         family: Uuid,
     },
     Expired,
-    /// There is none such, or not any more.
+    /// The token does not exist, or not any more.
     Unknown,
-    /// Another transaction holds the family's row. The caller must roll back before it tries again.
+    /// Another transaction has locked the session. The caller must roll back before it retries.
     Locked,
 }
 
 /// SQLSTATE `lock_not_available` (PostgreSQL manual, appendix A).
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 
-/// `false`: by now the account is closed, or its password is another one than that with this hash, which was checked.
+/// Starts a session.
+///
+/// Returns `false` if the account was closed or its password was changed since `password_hash` was checked.
 pub async fn begin(
     pool: &PgPool,
     user: Uuid,
@@ -55,7 +57,8 @@ pub async fn begin(
     token: Hash,
     lifetime: Duration,
 ) -> sqlx::Result<bool> {
-    // Locked: a new password ends this session too, or was there first.
+    // The lock on the credentials orders this statement and a change of the password: either the change comes first, or it
+    // ends this session too.
     sqlx::query_scalar(
         "WITH checked AS (
              SELECT user_id FROM credentials WHERE user_id = $2 AND active AND password_hash = $6 FOR SHARE),
@@ -72,17 +75,17 @@ pub async fn begin(
     .bind(user)
     .bind(token)
     .bind(lifetime.as_secs_f64())
-    .bind(MOST)
+    .bind(MAX_SESSIONS)
     .bind(password_hash)
     .fetch_one(pool)
     .await
 }
 
-/// Uses up the old token, and puts the new one in its place. Whoever comes second with the same one ends the family.
+/// Replaces a refresh token by a new one. A second use of the same token ends the session.
 ///
-/// It never waits for a row lock, because requests that wait in a transaction would take every connection of the pool.
+/// It never waits for a row lock, because requests that wait in a transaction would use up the connections of the pool.
 pub async fn rotate(tx: &mut postgres::Tx, old: Hash, new: Hash, lifetime: Duration) -> sqlx::Result<Rotation> {
-    // The family is locked first, so that two who come with one token, and one who signs out, take turns.
+    // The family is locked first, so that two uses of one token and a sign-out exclude each other.
     let family: sqlx::Result<Option<(Uuid, Uuid)>> = sqlx::query_as(
         "SELECT f.user_id, f.id FROM session_families f JOIN refresh_tokens t ON t.family_id = f.id
          WHERE t.hash = $1 FOR UPDATE OF f NOWAIT",
@@ -125,7 +128,7 @@ pub async fn rotate(tx: &mut postgres::Tx, old: Hash, new: Hash, lifetime: Durat
     Ok(Rotation::Rotated { user, family })
 }
 
-/// `false`: it had ended before.
+/// Ends a session. Returns `false` if it had ended before.
 pub async fn end(tx: &mut postgres::Tx, family: Uuid) -> sqlx::Result<bool> {
     let ended = sqlx::query("DELETE FROM session_families WHERE id = $1")
         .bind(family)
@@ -134,18 +137,18 @@ pub async fn end(tx: &mut postgres::Tx, family: Uuid) -> sqlx::Result<bool> {
     Ok(ended.rows_affected() == 1)
 }
 
-/// Ends all of these users but the one, and answers users and families.
-pub async fn end_all(tx: &mut postgres::Tx, users: &[Uuid], but: Option<Uuid>) -> sqlx::Result<Vec<(Uuid, Uuid)>> {
+/// Ends all sessions of these users except `except`. Returns the user and the id of each session that was ended.
+pub async fn end_all(tx: &mut postgres::Tx, users: &[Uuid], except: Option<Uuid>) -> sqlx::Result<Vec<(Uuid, Uuid)>> {
     sqlx::query_as(
         "DELETE FROM session_families WHERE user_id = ANY ($1) AND id IS DISTINCT FROM $2 RETURNING user_id, id",
     )
     .bind(users)
-    .bind(but)
+    .bind(except)
     .fetch_all(&mut **tx)
     .await
 }
 
-/// A user's, the newest first.
+/// Returns the sessions of a user, newest first.
 pub async fn of_user(pool: &PgPool, user: Uuid) -> sqlx::Result<Vec<Family>> {
     sqlx::query_as(
         "SELECT f.id, f.created_at, max(t.expires_at) AS expires_at
@@ -157,7 +160,7 @@ pub async fn of_user(pool: &PgPool, user: Uuid) -> sqlx::Result<Vec<Family>> {
     .await
 }
 
-/// Forgets tokens that have expired, and families that have none left.
+/// Deletes expired tokens, and sessions without tokens.
 pub async fn clean_up(pool: &PgPool) -> sqlx::Result<()> {
     sqlx::query("DELETE FROM refresh_tokens WHERE expires_at < clock_timestamp()")
         .execute(pool)

@@ -1,5 +1,5 @@
-//! Read models beside the live ones: made empty in a schema of their own, filled by the same handlers, compared, and
-//! put in the live ones' place.
+//! Shadow read models: empty copies of the live tables in a separate schema. The same handlers fill them, and their rows
+//! then replace those of the live tables.
 
 use std::collections::HashMap;
 
@@ -7,33 +7,33 @@ use messaging::TopicPartition;
 use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
 
-/// How a table's rows differed.
+/// The difference between a live table and its shadow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
     pub table: String,
-    /// Rows there are now.
+    /// Number of rows of the live table now.
     pub rows: i64,
-    /// They were not there, and are now.
+    /// Number of rows that the live table lacked.
     pub missing: i64,
-    /// They were others.
+    /// Number of rows that were different.
     pub changed: i64,
-    /// They were there, and are gone.
+    /// Number of rows that only the live table had, and that were deleted.
     pub surplus: i64,
 }
 
-/// Which rows of a table are compared, and what becomes of those that only the live one has.
+/// The rows of a table that are compared, and the treatment of rows that only the live table has.
 #[derive(Debug, Clone, Copy)]
 pub struct Table {
     pub name: &'static str,
-    /// Only rows of the topic; else all.
+    /// `true` to compare only the rows of the topic.
     pub by_topic: bool,
-    /// The log may be shorter than the memory of what was in it.
+    /// `true` to keep rows that only the live table has, because the topic may no longer hold their messages.
     pub keep_surplus: bool,
 }
 
-/// Makes the schema anew, with every table of the live one, all empty: so a handler finds all it knows, and nothing
-/// that is live. What an earlier try left behind is gone.
-pub async fn make(pool: &PgPool, schema: &str) -> sqlx::Result<()> {
+/// Creates the schema with an empty copy of every live table, so that a handler finds all tables that it uses and no live
+/// data. Replaces a schema that an earlier attempt left behind.
+pub async fn create(pool: &PgPool, schema: &str) -> sqlx::Result<()> {
     let mut tx = pool.begin().await?;
     drop_in(&mut tx, schema).await?;
     sqlx::query(&format!("CREATE SCHEMA {schema}"))
@@ -46,7 +46,7 @@ pub async fn make(pool: &PgPool, schema: &str) -> sqlx::Result<()> {
     .fetch_all(&mut *tx)
     .await?;
     for table in tables {
-        // It is thrown away after a crash anyway.
+        // Unlogged, because the shadow is dropped after a crash anyway.
         sqlx::query(&format!(
             "CREATE UNLOGGED TABLE {schema}.{table} (LIKE {table} INCLUDING ALL)"
         ))
@@ -56,6 +56,7 @@ pub async fn make(pool: &PgPool, schema: &str) -> sqlx::Result<()> {
     tx.commit().await
 }
 
+/// Drops the schema, if it exists.
 pub async fn drop(pool: &PgPool, schema: &str) -> sqlx::Result<()> {
     let mut connection = pool.acquire().await?;
     drop_in(&mut connection, schema).await
@@ -68,7 +69,7 @@ async fn drop_in(connection: &mut PgConnection, schema: &str) -> sqlx::Result<()
     Ok(())
 }
 
-/// How far the live read model is, by partition.
+/// Returns the next offset of the live read model, by partition.
 pub async fn positions(pool: &PgPool, topic: &str) -> sqlx::Result<HashMap<i32, i64>> {
     let rows: Vec<(i32, i64)> = sqlx::query_as("SELECT partition, next_offset FROM consumed WHERE topic = $1")
         .bind(topic)
@@ -77,14 +78,16 @@ pub async fn positions(pool: &PgPool, topic: &str) -> sqlx::Result<HashMap<i32, 
     Ok(rows.into_iter().collect())
 }
 
-/// The same, held until the transaction ends: every worker's first statement moves its position, and waits. A partition
-/// of which nothing was applied gets a position, so that there is something to hold.
-pub async fn hold(
+/// Locks the positions of the topic until the transaction ends, and returns the next offset by partition.
+///
+/// Workers then wait, because the first statement of every worker updates its position. A partition without a position
+/// gets one, so that there is a row to lock.
+pub async fn lock_positions(
     tx: &mut postgres::Tx,
     topic: &str,
     beginnings: &[(TopicPartition, i64)],
 ) -> sqlx::Result<HashMap<i32, i64>> {
-    // As many rows as differ are written: that takes as long as it takes.
+    // The transaction writes all rows that differ, which may take longer than the statement timeout.
     sqlx::query("SET LOCAL statement_timeout = 0")
         .execute(&mut **tx)
         .await?;
@@ -109,14 +112,16 @@ pub async fn hold(
     Ok(rows.into_iter().collect())
 }
 
-/// Makes the live table equal to the shadow's, row by row, and says in what they differed. Readers see the old rows
-/// until the transaction commits, and then the new ones.
-pub async fn swap(tx: &mut postgres::Tx, schema: &str, topic: &str, table: Table) -> sqlx::Result<Difference> {
+/// Makes the live table equal to its shadow, row by row, and returns the difference.
+///
+/// Readers see the old rows until the transaction commits.
+pub async fn replace_rows(tx: &mut postgres::Tx, schema: &str, topic: &str, table: Table) -> sqlx::Result<Difference> {
     let name = table.name;
     // `$1` is the topic.
-    let of = match table.by_topic {
-        true => "l.topic = $1",
-        false => "$1::text IS NOT NULL",
+    let of_topic = if table.by_topic {
+        "l.topic = $1"
+    } else {
+        "$1::text IS NOT NULL"
     };
     let columns = columns(tx, name).await?;
     let key = key(tx, name).await?;
@@ -130,45 +135,46 @@ pub async fn swap(tx: &mut postgres::Tx, schema: &str, topic: &str, table: Table
         listed("s", &columns),
         listed("l", &columns)
     );
-    let kept = match table.keep_surplus {
-        true => format!("EXISTS (SELECT FROM {schema}.{name} s WHERE {same_key})"),
-        false => "true".to_owned(),
+    let is_deletable = if table.keep_surplus {
+        format!("EXISTS (SELECT FROM {schema}.{name} s WHERE {same_key})")
+    } else {
+        "true".to_owned()
     };
-    let (gone, changed): (i64, i64) = sqlx::query_as(&format!(
-        "WITH gone AS (
+    let (deleted, changed): (i64, i64) = sqlx::query_as(&format!(
+        "WITH deleted AS (
              DELETE FROM {name} l
-             WHERE {of} AND {kept} AND NOT EXISTS (SELECT FROM {schema}.{name} s WHERE {same_key} AND {same_row})
+             WHERE {of_topic} AND {is_deletable} AND NOT EXISTS (SELECT FROM {schema}.{name} s WHERE {same_key} AND {same_row})
              RETURNING {key})
-         SELECT count(*), count(*) FILTER (WHERE EXISTS (SELECT FROM {schema}.{name} s WHERE {same_key})) FROM gone l",
+         SELECT count(*), count(*) FILTER (WHERE EXISTS (SELECT FROM {schema}.{name} s WHERE {same_key})) FROM deleted l",
         key = listed("l", &key),
     ))
     .bind(topic)
     .fetch_one(&mut **tx)
     .await?;
-    let put = sqlx::query(&format!(
+    let inserted = sqlx::query(&format!(
         "INSERT INTO {name} ({plain})
          SELECT {plain} FROM {schema}.{name} l
-         WHERE {of} AND NOT EXISTS (SELECT FROM {name} s WHERE {same_key})",
+         WHERE {of_topic} AND NOT EXISTS (SELECT FROM {name} s WHERE {same_key})",
         plain = columns.join(", "),
     ))
     .bind(topic)
     .execute(&mut **tx)
     .await?;
-    let rows = sqlx::query_scalar(&format!("SELECT count(*) FROM {name} l WHERE {of}"))
+    let rows = sqlx::query_scalar(&format!("SELECT count(*) FROM {name} l WHERE {of_topic}"))
         .bind(topic)
         .fetch_one(&mut **tx)
         .await?;
-    let put = i64::try_from(put.rows_affected()).unwrap_or(i64::MAX);
+    let inserted = i64::try_from(inserted.rows_affected()).unwrap_or(i64::MAX);
     Ok(Difference {
         table: name.to_owned(),
         rows,
-        missing: put - changed,
+        missing: inserted - changed,
         changed,
-        surplus: gone - changed,
+        surplus: deleted - changed,
     })
 }
 
-/// Those that are written: not those that follow from others.
+/// Returns the columns of a table without the generated ones.
 async fn columns(tx: &mut postgres::Tx, table: &str) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar(
         "SELECT quote_ident(attname) FROM pg_attribute
@@ -179,6 +185,7 @@ async fn columns(tx: &mut postgres::Tx, table: &str) -> sqlx::Result<Vec<String>
     .await
 }
 
+/// Returns the columns of the primary key of a table.
 async fn key(tx: &mut postgres::Tx, table: &str) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar(
         "SELECT quote_ident(a.attname)

@@ -1,17 +1,17 @@
-//! Keys that sign access tokens, where none is configured.
+//! The keys that sign access tokens if no key is configured.
 
 use chrono::{DateTime, Utc};
 
-/// A key of Ed25519.
+/// A stored Ed25519 key.
 #[derive(sqlx::FromRow)]
-pub struct Stored {
+pub struct StoredKey {
     pub kid: String,
-    /// PKCS#8, DER.
+    /// PKCS#8 in DER.
     pub private_key: Vec<u8>,
     pub created_at: DateTime<Utc>,
 }
 
-/// Until the transaction ends: gateways that look at the same time must not make two.
+/// Locks the keys until the transaction ends, so that concurrent gateways do not create two keys.
 pub async fn lock(tx: &mut postgres::Tx) -> sqlx::Result<()> {
     sqlx::query("SELECT pg_advisory_xact_lock(hashtext('rollcall.signing_keys'))")
         .execute(&mut **tx)
@@ -19,13 +19,14 @@ pub async fn lock(tx: &mut postgres::Tx) -> sqlx::Result<()> {
     Ok(())
 }
 
-pub async fn newest_first(tx: &mut postgres::Tx) -> sqlx::Result<Vec<Stored>> {
+/// Returns all keys, newest first.
+pub async fn newest_first(tx: &mut postgres::Tx) -> sqlx::Result<Vec<StoredKey>> {
     sqlx::query_as("SELECT kid, private_key, created_at FROM signing_keys ORDER BY created_at DESC, kid")
         .fetch_all(&mut **tx)
         .await
 }
 
-pub async fn add(tx: &mut postgres::Tx, key: &Stored) -> sqlx::Result<()> {
+pub async fn add(tx: &mut postgres::Tx, key: &StoredKey) -> sqlx::Result<()> {
     sqlx::query("INSERT INTO signing_keys (kid, private_key, created_at) VALUES ($1, $2, $3)")
         .bind(&key.kid)
         .bind(&key.private_key)

@@ -1,4 +1,4 @@
-//! Users and their profiles, as the user service says.
+//! The read model of users and their profiles.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
@@ -7,19 +7,20 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::accounts::email_key;
-use super::page::{Cut, Page};
+use super::column;
+use super::page::{Page, PageRequest};
 use super::viewer::Viewer;
 use crate::roles::Role;
-use crate::text::text;
+use crate::text::text_enum;
 
-text! {
+text_enum! {
     pub enum UserStatus {
         Active => "active",
         Deactivated => "deactivated",
     }
 }
 
-/// A user, as only that user and an admin see it.
+/// A user as the user and admins see it.
 #[derive(Clone, Serialize, ToSchema, sqlx::FromRow)]
 pub struct User {
     pub id: Uuid,
@@ -28,28 +29,28 @@ pub struct User {
     pub username: String,
     pub full_name: String,
     pub date_of_birth: NaiveDate,
-    /// IANA name.
+    /// IANA name of the user's time zone.
     #[schema(examples("Europe/Berlin"))]
     pub time_zone: String,
-    /// Whether the person has shown to read mail at the address.
+    /// `true` if the user has verified the e-mail address.
     pub email_verified: bool,
-    /// Whether the person wants reminders.
+    /// `true` if the user wants reminders.
     pub reminders: bool,
-    /// Whether the person wants organizers' announcements.
+    /// `true` if the user wants announcements of organizers.
     pub announcements: bool,
     pub status: UserStatus,
     pub roles: Vec<Role>,
     pub created_at: DateTime<Utc>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deactivated_at: Option<DateTime<Utc>>,
-    /// Counts the account's changes; also its `ETag`.
+    /// Number of changes to the account; also its `ETag`.
     pub version: i64,
 }
 
-/// What the domain events of one user come to.
+/// The sum of several domain events of one user.
 pub struct UserRow {
     pub id: Uuid,
-    /// `None`: the row is there already.
+    /// `None` if the row exists already.
     pub created_at: Option<DateTime<Utc>>,
     pub deactivated_at: Option<DateTime<Utc>>,
     pub erased_at: Option<DateTime<Utc>>,
@@ -69,7 +70,7 @@ pub struct ProfileRow {
     pub version: i64,
 }
 
-/// A user as a person reads it.
+/// The columns of [`User`].
 const COLUMNS: &str = "
         SELECT u.id, p.email, p.username, p.full_name, p.date_of_birth, p.time_zone,
                 p.email_verified, p.reminders, p.announcements,
@@ -78,7 +79,9 @@ const COLUMNS: &str = "
                 u.created_at, u.deactivated_at, u.version
          FROM users u JOIN profiles p ON p.user_id = u.id";
 
-/// `None`: no such user for this viewer, or the account or the profile was not heard of yet, or the profile was erased.
+/// Returns the user, or `None` if `viewer` may not see the user.
+///
+/// Also returns `None` while the account or the profile is not yet known, and after the profile was erased.
 pub async fn find(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Option<User>> {
     sqlx::query_as(&format!("{COLUMNS} WHERE u.id = $1 AND (u.id = $2 OR $3)"))
         .bind(id)
@@ -88,17 +91,17 @@ pub async fn find(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Optio
         .await
 }
 
-/// What an admin looks for; what is `None` does not narrow the search.
+/// The users to list. A field that is `None` does not restrict the list.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// How the e-mail, the username or the full name begins, whatever its case.
+    /// Prefix of the e-mail address, the username or the full name, without regard to case.
     pub begins: Option<String>,
     pub role: Option<Role>,
     pub status: Option<UserStatus>,
 }
 
-/// The newest first. The caller knows that an admin asks.
-pub async fn list(pool: &PgPool, filter: &Filter, cut: Cut<Uuid>) -> sqlx::Result<Page<User>> {
+/// Returns a page of users, newest first. The caller must have checked that the viewer is an admin.
+pub async fn list(pool: &PgPool, filter: &Filter, page: PageRequest<Uuid>) -> sqlx::Result<Page<User>> {
     let begins = filter.begins.as_ref().map(|text| {
         let text = text.to_lowercase();
         let literal = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
@@ -113,16 +116,17 @@ pub async fn list(pool: &PgPool, filter: &Filter, cut: Cut<Uuid>) -> sqlx::Resul
            AND ($4::bool IS NULL OR (u.deactivated_at IS NULL) = $4)
          ORDER BY u.id DESC LIMIT $5"
     ))
-    .bind(cut.after)
+    .bind(page.after)
     .bind(begins)
     .bind(filter.role.map(Role::as_str))
     .bind(filter.status.map(|status| status == UserStatus::Active))
-    .bind(cut.rows())
+    .bind(page.rows())
     .fetch_all(pool)
     .await?;
-    Ok(cut.page(rows, |user: &User| user.id))
+    Ok(page.page(rows, |user: &User| user.id))
 }
 
+/// Returns `true` if the user exists and is not deactivated.
 pub async fn exists(tx: &mut postgres::Tx, id: Uuid) -> sqlx::Result<bool> {
     sqlx::query_scalar("SELECT EXISTS (SELECT FROM users WHERE id = $1 AND deactivated_at IS NULL)")
         .bind(id)
@@ -130,7 +134,7 @@ pub async fn exists(tx: &mut postgres::Tx, id: Uuid) -> sqlx::Result<bool> {
         .await
 }
 
-/// Each user at most once.
+/// Inserts and updates users. Each user may occur at most once.
 pub async fn save(tx: &mut postgres::Tx, rows: &[UserRow]) -> sqlx::Result<()> {
     let (new, changed): (Vec<&UserRow>, Vec<&UserRow>) = rows.iter().partition(|row| row.created_at.is_some());
     if !new.is_empty() {
@@ -168,7 +172,7 @@ pub async fn save(tx: &mut postgres::Tx, rows: &[UserRow]) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Each user at most once.
+/// Inserts or replaces profiles. Each user may occur at most once.
 pub async fn save_profiles(tx: &mut postgres::Tx, rows: &[ProfileRow]) -> sqlx::Result<()> {
     sqlx::query(
         "INSERT INTO profiles (
@@ -198,16 +202,11 @@ pub async fn save_profiles(tx: &mut postgres::Tx, rows: &[ProfileRow]) -> sqlx::
     Ok(())
 }
 
-/// The persons are forgotten.
+/// Deletes the profiles of these users.
 pub async fn delete_profiles(tx: &mut postgres::Tx, users: &[Uuid]) -> sqlx::Result<()> {
     sqlx::query("DELETE FROM profiles WHERE user_id = ANY ($1)")
         .bind(users)
         .execute(&mut **tx)
         .await?;
     Ok(())
-}
-
-/// One column of many rows, for `UNNEST`.
-pub(super) fn column<R, T>(rows: &[R], value: impl Fn(&R) -> T) -> Vec<T> {
-    rows.iter().map(value).collect()
 }

@@ -1,20 +1,20 @@
-//! Who reads: what there is depends on it.
+//! The user who reads, which decides what is visible.
 
 use uuid::Uuid;
 
-/// On whose behalf something is read.
+/// The user on whose behalf data is read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Viewer {
-    /// `None`: nobody who is signed in.
+    /// `None` for an anonymous client.
     pub user: Option<Uuid>,
-    /// Whether this one sees who comes to the events that are this one's: an organizer, as long as it is one.
+    /// `true` if the viewer has the role of an organizer, and therefore sees the attendees of the viewer's own events.
     pub organizes: bool,
-    /// Whether there is nothing that this one may not see: an admin.
+    /// `true` if the viewer sees everything, as an admin.
     pub sees_all: bool,
 }
 
 impl Viewer {
-    /// Whether this one may see what is `owner`'s alone.
+    /// Returns `true` if the viewer may see private data of `owner`.
     pub fn may_see(self, owner: Uuid) -> bool {
         self.sees_all || self.user == Some(owner)
     }

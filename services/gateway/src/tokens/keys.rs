@@ -1,4 +1,4 @@
-//! One key that signs, and those that verify.
+//! The key that signs access tokens, and the keys that verify them.
 
 use std::collections::HashMap;
 
@@ -13,21 +13,21 @@ use sha2::{Digest, Sha256};
 
 use crate::config;
 
-/// Why there are no keys.
+/// The reason why no keys could be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    #[error("it is no private key for JWT_ALGORITHM in PKCS#8 PEM")]
+    #[error("the value is not a private key for JWT_ALGORITHM in PKCS#8 PEM")]
     Setting,
-    #[error("a signing key kept in the database can't be read")]
+    #[error("a signing key in the database is invalid")]
     Stored,
-    #[error("the database does not answer")]
+    #[error("cannot read the signing keys from the database")]
     Database(#[from] sqlx::Error),
 }
 
-/// A private key, and the public half of it.
+/// A private key and its public key.
 #[derive(Clone)]
 pub(super) struct Key {
-    /// Its thumbprint (RFC 7638).
+    /// The thumbprint of the public key (RFC 7638).
     pub(super) kid: String,
     pub(super) algorithm: Algorithm,
     pub(super) signing: EncodingKey,
@@ -35,14 +35,17 @@ pub(super) struct Key {
     jwk: Value,
 }
 
-/// The keys of one moment.
+/// The keys that are in use at one time.
 pub(super) struct KeySet {
     signing: Key,
-    /// Also the one that signs.
+    /// All keys by `kid`, including the one that signs.
     verifying: HashMap<String, Key>,
 }
 
-/// Whether these texts are keys for this algorithm: a configuration is refused before anything is opened.
+/// Checks that the text holds private keys for this algorithm.
+///
+/// # Errors
+/// Returns [`KeyError::Setting`] if it does not. The configuration is then refused before any connection is opened.
 pub fn check(algorithm: config::Algorithm, pem: &str) -> Result<(), KeyError> {
     parse_all(algorithm, pem).map(drop)
 }
@@ -56,7 +59,7 @@ impl KeySet {
         }
     }
 
-    /// `None`: no key is configured.
+    /// Returns the configured keys, or `None` if no key is configured.
     pub(super) fn configured(config: &config::Tokens) -> Result<Option<Self>, KeyError> {
         let Some(signing) = &config.signing_key else {
             return Ok(None);
@@ -77,7 +80,7 @@ impl KeySet {
         self.verifying.get(kid)
     }
 
-    /// The one that signs comes first.
+    /// Returns the public keys as a JWK set. The signing key comes first.
     pub(super) fn jwk_set(&self) -> Value {
         let mut keys: Vec<&Key> = self.verifying.values().collect();
         keys.sort_by_key(|key| (key.kid != self.signing.kid, &key.kid));
@@ -93,17 +96,17 @@ impl Key {
         Self {
             algorithm: Algorithm::EdDSA,
             signing: EncodingKey::from_ed_der(private.as_bytes()),
-            verifying: DecodingKey::from_ed_components(&public).expect("it was just encoded"),
+            verifying: DecodingKey::from_ed_components(&public).expect("the public key was just encoded"),
             jwk: json!({ "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": kid, "x": public }),
             kid,
         }
     }
 
     fn rsa(pem: &str) -> Result<Self, KeyError> {
-        let bad = |_| KeyError::Setting;
-        let signing = EncodingKey::from_rsa_pem(pem.as_bytes()).map_err(bad)?;
-        let mut jwk = Jwk::from_encoding_key(&signing, Algorithm::RS256).map_err(bad)?;
-        let verifying = DecodingKey::from_jwk(&jwk).map_err(bad)?;
+        let invalid = |_| KeyError::Setting;
+        let signing = EncodingKey::from_rsa_pem(pem.as_bytes()).map_err(invalid)?;
+        let mut jwk = Jwk::from_encoding_key(&signing, Algorithm::RS256).map_err(invalid)?;
+        let verifying = DecodingKey::from_jwk(&jwk).map_err(invalid)?;
         let kid = jwk.thumbprint(ThumbprintHash::SHA256);
         jwk.common.key_id = Some(kid.clone());
         jwk.common.public_key_use = Some(jsonwebtoken::jwk::PublicKeyUse::Signature);
@@ -117,10 +120,10 @@ impl Key {
     }
 }
 
-/// At least one.
+/// Parses one or more private keys. Fails if the text holds none.
 fn parse_all(algorithm: config::Algorithm, pems: &str) -> Result<Vec<Key>, KeyError> {
     const END: &str = "-----END PRIVATE KEY-----";
-    // Environments that hold no line breaks write them as \n.
+    // An environment variable without line breaks holds `\n` in their place.
     let pems = pems.replace("\\n", "\n");
     let keys: Vec<Key> = pems
         .split_inclusive(END)
@@ -134,13 +137,13 @@ fn parse_all(algorithm: config::Algorithm, pems: &str) -> Result<Vec<Key>, KeyEr
             config::Algorithm::Rs256 => Key::rsa(pem),
         })
         .collect::<Result<_, _>>()?;
-    match keys.is_empty() {
-        true => Err(KeyError::Setting),
-        false => Ok(keys),
+    if keys.is_empty() {
+        return Err(KeyError::Setting);
     }
+    Ok(keys)
 }
 
-/// RFC 7638, with the members that RFC 8037 says.
+/// Returns the thumbprint of an Ed25519 key (RFC 7638, with the members of RFC 8037).
 fn thumbprint(public: &str) -> String {
     let members = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{public}"}}"#);
     URL_SAFE_NO_PAD.encode(Sha256::digest(members))
@@ -158,9 +161,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_of_its_algorithm_is_refused() {
+    fn a_text_that_is_not_a_key_of_the_algorithm_is_refused() {
         let key = SigningKey::from_bytes(&[1; 32]).to_pkcs8_pem(Default::default());
-        let pem = key.expect("it can be encoded");
+        let pem = key.expect("the key can be encoded");
         let two = format!("{}\\n{}", pem.replace('\n', "\\n"), *pem);
         assert_eq!(parse_all(config::Algorithm::EdDsa, &two).expect("two keys").len(), 2);
         assert!(check(config::Algorithm::Rs256, &pem).is_err());

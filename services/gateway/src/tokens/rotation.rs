@@ -1,5 +1,5 @@
-//! The keys that the gateways share through their database: made, published, used and forgotten by their age alone,
-//! so that processes need not agree on anything but the time.
+//! The keys that the gateways share through their database. Their age alone decides when they are created, published, used
+//! and deleted, so the processes have to agree only on the time.
 
 use std::time::Duration;
 
@@ -13,38 +13,38 @@ use super::keys::{Key, KeyError, KeySet};
 use crate::config;
 use crate::store::signing_keys;
 
-/// How long a key is published before it signs: verifiers keep the key set for five minutes, and a gateway learns of a
-/// key within one.
-const PUBLISHED_FIRST: Duration = Duration::from_secs(10 * 60);
-/// How much longer than its last token a key is published.
+/// How long a key is published before it signs. Verifiers cache the key set for five minutes, and a gateway reads a new key
+/// within one minute.
+const PUBLISHED_BEFORE_USE: Duration = Duration::from_secs(10 * 60);
+/// How long a key stays published after its last token has expired.
 const MARGIN: Duration = Duration::from_secs(60 * 60);
 
-/// What becomes of keys, the newest first, at one moment.
+/// The use of the keys, newest first, at one time.
 #[derive(Debug, PartialEq)]
 struct Plan {
-    /// Which one signs.
+    /// Index of the key that signs.
     signing: usize,
-    /// How many are published; the rest is forgotten.
+    /// Number of keys that are published. The others are deleted.
     published: usize,
-    /// Whether it is time for a new one.
+    /// `true` if a new key is due.
     is_due: bool,
 }
 
-/// The keys of now. Makes one where there is none, or the newest is old enough.
+/// Returns the keys that are in use at `now`. Creates one if there is none or if the newest one is old enough.
 pub(super) async fn keys(pool: &PgPool, config: &config::Tokens, now: Timestamp) -> Result<KeySet, KeyError> {
     let mut tx = pool.begin().await?;
     signing_keys::lock(&mut tx).await?;
     let mut stored = signing_keys::newest_first(&mut tx).await?;
-    let ages = |stored: &[signing_keys::Stored]| stored.iter().map(|key| age(key, now)).collect::<Vec<_>>();
+    let ages = |stored: &[signing_keys::StoredKey]| stored.iter().map(|key| age(key, now)).collect::<Vec<_>>();
     if plan(&ages(&stored), config).is_none_or(|plan| plan.is_due) {
-        let new = make(now);
+        let new = generate(now);
         signing_keys::add(&mut tx, &new).await?;
-        tracing::info!(kid = new.kid, "a new key for access tokens was made");
+        tracing::info!(kid = new.kid, "created key {} for access tokens", new.kid);
         stored.insert(0, new);
     }
-    let plan = plan(&ages(&stored), config).expect("there is a key");
-    let gone: Vec<&str> = stored[plan.published..].iter().map(|key| key.kid.as_str()).collect();
-    signing_keys::delete(&mut tx, &gone).await?;
+    let plan = plan(&ages(&stored), config).expect("at least one key exists");
+    let expired: Vec<&str> = stored[plan.published..].iter().map(|key| key.kid.as_str()).collect();
+    signing_keys::delete(&mut tx, &expired).await?;
     tx.commit().await?;
 
     let mut keys: Vec<Key> = stored[..plan.published]
@@ -56,19 +56,20 @@ pub(super) async fn keys(pool: &PgPool, config: &config::Tokens, now: Timestamp)
     Ok(KeySet::new(signing, keys))
 }
 
-/// `ages`: of the keys, the newest first. `None`: there is none.
+/// Returns the plan for keys of these ages, newest first, or `None` if there is no key.
 fn plan(ages: &[Duration], config: &config::Tokens) -> Option<Plan> {
     let newest = *ages.first()?;
-    // The first key of all signs at once: there is no other.
+    // The very first key signs at once, because there is no other one.
     let signing = ages
         .iter()
-        .position(|age| *age >= PUBLISHED_FIRST)
+        .position(|age| *age >= PUBLISHED_BEFORE_USE)
         .unwrap_or(ages.len() - 1);
-    // One that signed before is published until its last token has expired.
-    let last_needed = config.lifetime + MARGIN + PUBLISHED_FIRST;
-    let published = match ages[signing] >= last_needed {
-        true => signing + 1,
-        false => (signing + 2).min(ages.len()),
+    // The previous signing key stays published until its last token has expired.
+    let last_needed = config.lifetime + MARGIN + PUBLISHED_BEFORE_USE;
+    let published = if ages[signing] >= last_needed {
+        signing + 1
+    } else {
+        (signing + 2).min(ages.len())
     };
     Some(Plan {
         signing,
@@ -77,17 +78,17 @@ fn plan(ages: &[Duration], config: &config::Tokens) -> Option<Plan> {
     })
 }
 
-fn age(key: &signing_keys::Stored, now: Timestamp) -> Duration {
+fn age(key: &signing_keys::StoredKey, now: Timestamp) -> Duration {
     let micros = now.as_micros() - Timestamp::from(key.created_at).as_micros();
     Duration::from_micros(u64::try_from(micros).unwrap_or(0))
 }
 
-fn make(now: Timestamp) -> signing_keys::Stored {
+fn generate(now: Timestamp) -> signing_keys::StoredKey {
     let mut seed = [0; 32];
     rand::rng().fill_bytes(&mut seed);
     let key = SigningKey::from_bytes(&seed);
     let private_key = key.to_pkcs8_der().expect("an Ed25519 key can be encoded");
-    signing_keys::Stored {
+    signing_keys::StoredKey {
         kid: Key::ed25519(&key).kid,
         private_key: private_key.as_bytes().to_vec(),
         created_at: now.to_utc(),
@@ -114,20 +115,24 @@ mod tests {
     #[test]
     fn a_key_is_published_before_it_signs_and_after_it_has_signed() {
         assert_eq!(at(&[]), None);
-        assert_eq!(at(&[0]), Some((0, 1, false)), "the first one signs at once");
-        assert_eq!(at(&[90 * DAY]), Some((0, 1, true)), "it is time for another");
+        assert_eq!(at(&[0]), Some((0, 1, false)), "the first key signs at once");
+        assert_eq!(at(&[90 * DAY]), Some((0, 1, true)), "a new key is due");
         assert_eq!(
             at(&[0, 90 * DAY]),
             Some((1, 2, false)),
-            "the new one is published first"
+            "the new key is published before it signs"
         );
         assert_eq!(at(&[9 * MINUTE, 90 * DAY]), Some((1, 2, false)));
-        assert_eq!(at(&[10 * MINUTE, 90 * DAY]), Some((0, 2, false)), "it signs");
+        assert_eq!(at(&[10 * MINUTE, 90 * DAY]), Some((0, 2, false)), "the new key signs");
         assert_eq!(
             at(&[84 * MINUTE, 90 * DAY]),
             Some((0, 2, false)),
-            "tokens of the old one may be there"
+            "tokens of the old key may still be valid"
         );
-        assert_eq!(at(&[85 * MINUTE, 90 * DAY]), Some((0, 1, false)), "and are no more");
+        assert_eq!(
+            at(&[85 * MINUTE, 90 * DAY]),
+            Some((0, 1, false)),
+            "the tokens of the old key have expired"
+        );
     }
 }

@@ -13,12 +13,22 @@ use crate::app::{PASSWORD, Person, TestApp, draft, sign_up};
 impl TestApp {
     /// Asserts that no command was published.
     async fn assert_nothing_published(&self) {
-        assert!(self.bench.said::<UserCommand>().await.is_empty());
-        assert!(self.bench.said::<EventCommand>().await.is_empty());
-        assert!(self.bench.said::<RegistrationCommand>().await.is_empty());
-        assert!(self.bench.said::<OpsCommand>().await.is_empty());
-        assert!(self.bench.said::<AuditQuery>().await.is_empty());
-        assert!(self.bench.said::<NotificationCommand>().await.is_empty());
+        assert!(self.bench.published_with_envelopes::<UserCommand>().await.is_empty());
+        assert!(self.bench.published_with_envelopes::<EventCommand>().await.is_empty());
+        assert!(
+            self.bench
+                .published_with_envelopes::<RegistrationCommand>()
+                .await
+                .is_empty()
+        );
+        assert!(self.bench.published_with_envelopes::<OpsCommand>().await.is_empty());
+        assert!(self.bench.published_with_envelopes::<AuditQuery>().await.is_empty());
+        assert!(
+            self.bench
+                .published_with_envelopes::<NotificationCommand>()
+                .await
+                .is_empty()
+        );
     }
 }
 

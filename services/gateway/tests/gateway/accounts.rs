@@ -133,7 +133,7 @@ async fn an_invalid_sign_up_returns_all_field_errors_and_sends_no_command() {
         ("password", "too-common"),
     ];
     assert_eq!(response.field_errors(), field_errors);
-    assert!(app.bench.said::<UserCommand>().await.is_empty());
+    assert!(app.bench.published_with_envelopes::<UserCommand>().await.is_empty());
 }
 
 #[tokio::test]
@@ -180,7 +180,7 @@ async fn the_profile_of_another_user_is_not_found() {
     );
     app.gateway.delete(&path).by(&bob).send().await.expect(404);
     app.gateway.get("/v1/users/ada").by(&ada).send().await.expect(404);
-    assert!(app.bench.said::<UserCommand>().await.is_empty());
+    assert!(app.bench.published_with_envelopes::<UserCommand>().await.is_empty());
 }
 
 #[tokio::test]
@@ -342,7 +342,7 @@ async fn the_first_admin_is_signed_up_once_and_again_after_a_rejection() {
     start().await;
     app.users_accept().await;
     start().await;
-    assert!(app.bench.said::<UserCommand>().await.is_empty());
+    assert!(app.bench.published_with_envelopes::<UserCommand>().await.is_empty());
     assert_eq!(
         app.sign_in("root").await.expect(201).body["roles"],
         json!(["member", "admin"])

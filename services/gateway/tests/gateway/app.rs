@@ -15,7 +15,7 @@ use contracts::{
 };
 use gateway::roles::Role;
 use gateway::{App, Config, MIGRATIONS, api};
-use messaging::{Connected, Identity, Metrics, Outgoing, Received, kafka};
+use messaging::{Messaging, Metrics, Outgoing, Received, kafka};
 use postgres::Postgres;
 use serde_json::{Value, json};
 use testing::{Bench, KafkaTopics, PostgresDatabase, eventually};
@@ -34,7 +34,7 @@ pub(crate) struct Gateway {
     pub(crate) app: App,
     router: Router,
     // Receives from the publisher.
-    _connected: Connected<Postgres>,
+    _connected: Messaging<Postgres>,
     _stop: DropGuard,
 }
 
@@ -80,15 +80,10 @@ impl Gateway {
         );
         let config = settings.read(Config::from_settings).expect("valid settings");
         let registry = prometheus::Registry::new();
-        let identity = Identity {
-            service: "gateway",
-            instance: Uuid::now_v7(),
-            version: "test",
-        };
         let mut kafka = kafka::Settings::new("nowhere.invalid:9092");
         kafka.topic_prefix = "bench.".to_owned();
         let metrics = Metrics::register(&registry).expect("the registry is empty");
-        let connected = Connected::with_codec(identity, kafka, ledger.clone(), metrics, Codec::local(), None);
+        let connected = Messaging::with_codec("gateway", kafka, ledger.clone(), metrics, Codec::local(), None);
         let stop = CancellationToken::new();
         let (app, tasks) = App::new(&config, ledger, connected.publisher().clone(), stop.child_token())
             .await
@@ -173,7 +168,7 @@ impl TestApp {
     /// Returns the commands that were published since the last call. Waits for at least one.
     pub(crate) async fn commands<M: Message>(&self) -> Vec<Received<M>> {
         eventually("a command is published", SOON, || async {
-            let commands = self.bench.said::<M>().await;
+            let commands = self.bench.published_with_envelopes::<M>().await;
             (!commands.is_empty()).then_some(commands)
         })
         .await
@@ -244,7 +239,7 @@ impl TestApp {
             }
             .into(),
             EventCommand::RescheduleEvent(reschedule) => {
-                let before = Details::from(event_created(organizer));
+                let before = event_created(organizer).details;
                 EventRescheduled {
                     previous_starts_at: before.starts_at,
                     previous_ends_at: before.ends_at,
@@ -259,7 +254,7 @@ impl TestApp {
             EventCommand::NameStaff(name) => StaffNamed {
                 details: Details {
                     staff: name.staff.clone(),
-                    ..event_created(organizer).into()
+                    ..event_created(organizer).details
                 },
                 published: version > 2,
             }
@@ -313,7 +308,7 @@ impl TestApp {
         );
         let id = response.expect(201).id();
         // Discards the mail with the verification link.
-        self.bench.said::<NotificationCommand>().await;
+        self.bench.published_with_envelopes::<NotificationCommand>().await;
         let session = self.sign_in(name).await.expect(201).body;
         let text = |member: &str| session[member].as_str().expect("a token").to_owned();
         Person {
@@ -353,7 +348,7 @@ impl TestApp {
             .execute(self.database.pool())
             .await
             .expect("the role is new");
-        self.gateway.app.members().forget(person.id);
+        self.gateway.app.principals().invalidate(person.id);
     }
 
     pub(crate) async fn organizer(&self, name: &str) -> Person {

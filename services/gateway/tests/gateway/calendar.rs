@@ -18,7 +18,7 @@ async fn a_calendar_entry_conforms_to_rfc_5545() {
         title: "Engines; looms, and \\ more".to_owned(),
         description: "Bring:\r\n- a *card*\n- ".to_owned() + &"ü".repeat(60),
         venue: "Somerset House, London".to_owned(),
-        ..event_created(Uuid::now_v7()).into()
+        ..event_created(Uuid::now_v7()).details
     };
     let facts: [EventEvent; 3] = [
         event_created(details.organizer_id).into(),

@@ -32,7 +32,7 @@ impl Entrance {
         let event = app.has_event(&ada).await;
         let details = Details {
             staff: vec![sam.id],
-            ..event_created(ada.id).into()
+            ..event_created(ada.id).details
         };
         let named = StaffNamed {
             details,
@@ -311,7 +311,14 @@ async fn other_users_and_other_codes_cannot_check_in_an_attendee() {
         .send()
         .await
         .expect(401);
-    assert!(entrance.app.bench.said::<RegistrationCommand>().await.is_empty());
+    assert!(
+        entrance
+            .app
+            .bench
+            .published_with_envelopes::<RegistrationCommand>()
+            .await
+            .is_empty()
+    );
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ impl TestApp {
         let details = Details {
             title: title.to_owned(),
             starts_at,
-            ..event_created(organizer).into()
+            ..event_created(organizer).details
         };
         let facts: [EventEvent; 3] = [
             event_created(organizer).into(),
@@ -59,7 +59,7 @@ async fn a_page_of_long_events_is_bounded_and_pages_contain_all_events() {
             description: "\u{5b57}".repeat(20_000),
             title: format!("Day {day}"),
             starts_at: Timestamp::parse(&format!("2098-03-{day:02}T18:00:00Z")).expect("a time"),
-            ..event_created(organizer.id).into()
+            ..event_created(organizer.id).details
         };
         let changed = EventChanged {
             details,

@@ -134,7 +134,7 @@ async fn only_organizers_create_events() {
     );
     let publish = app.gateway.post(format!("/v1/events/{}/publish", Uuid::now_v7()));
     publish.by(&bob).send().await.expect(403);
-    assert!(app.bench.said::<EventCommand>().await.is_empty());
+    assert!(app.bench.published_with_envelopes::<EventCommand>().await.is_empty());
 }
 
 #[tokio::test]
@@ -210,8 +210,8 @@ async fn pages_list_events_in_the_order_of_their_start() {
     for day in [3, 1, 5, 2, 4, 4] {
         let event = Uuid::now_v7();
         let mut published = event_published(organizer);
-        published.starts_at = Timestamp::parse(&format!("2098-03-0{day}T18:00:00Z")).expect("a time");
-        expected.push((published.starts_at, event));
+        published.details.starts_at = Timestamp::parse(&format!("2098-03-0{day}T18:00:00Z")).expect("a time");
+        expected.push((published.details.starts_at, event));
         let history = [
             Outgoing::<EventEvent>::new(event, event_created(organizer)),
             Outgoing::<EventEvent>::new(event, published),

@@ -49,7 +49,7 @@ async fn addresses_in_requests_and_messages_are_never_called() {
         title: url.clone(),
         description: format!("![x]({url})"),
         venue: url.clone(),
-        ..event_created(ada.id).into()
+        ..event_created(ada.id).details
     };
     let changed = EventChanged {
         details,

@@ -58,7 +58,7 @@ async fn pages_contain_every_domain_event_once() {
         items[2]["content"],
         json!({ "reason": "rain", "cancelled_at": "2026-03-03T12:00:00Z" })
     );
-    assert_eq!(items[0]["content"]["organizer_id"], json!(ada.id));
+    assert_eq!(items[0]["content"]["details"]["organizer_id"], json!(ada.id));
     assert!(items.iter().all(|item| item["correlation_id"].is_string()));
 
     let first = app

@@ -37,7 +37,7 @@ async fn a_repeated_request_returns_the_outcome_of_the_first() {
         .raw("application/json", text);
     assert_eq!(again.send().await.expect(201).body, first.body);
     assert!(
-        app.bench.said::<EventCommand>().await.is_empty(),
+        app.bench.published_with_envelopes::<EventCommand>().await.is_empty(),
         "only one command is sent"
     );
 }
@@ -61,7 +61,7 @@ async fn a_repeated_request_returns_the_rejection_of_the_first() {
     let again = sign_up().send().await.expect(409);
     assert_eq!(first.expect(409).body["instance"], again.body["instance"]);
     assert_eq!(again.code(), "email-taken");
-    assert!(app.bench.said::<UserCommand>().await.is_empty());
+    assert!(app.bench.published_with_envelopes::<UserCommand>().await.is_empty());
 }
 
 #[tokio::test]

@@ -87,7 +87,7 @@ async fn ops_routes_are_only_for_admins() {
         assert_eq!(call().by(&ada).send().await.expect(403).code(), "role-needed", "{path}");
         call().send().await.expect(401);
     }
-    assert!(app.bench.said::<OpsCommand>().await.is_empty());
+    assert!(app.bench.published_with_envelopes::<OpsCommand>().await.is_empty());
 }
 
 #[tokio::test]
@@ -258,7 +258,7 @@ async fn commands_of_operators_are_operations_like_other_writes() {
         assert!(response.headers.get("retry-after").is_none(), "{path}");
         assert_eq!(response.body["result"], json!({ "applied": 1 }), "{path}");
         assert_eq!(send(0).await.expect(202).id(), response.id(), "{path} again");
-        assert!(app.bench.said::<OpsCommand>().await.is_empty());
+        assert!(app.bench.published_with_envelopes::<OpsCommand>().await.is_empty());
         let wrong = body.replacen("\"user\"", "\"weather\"", 1);
         let call = app.gateway.post(path).by(&root).raw("application/json", wrong);
         assert_eq!(call.send().await.expect(422).field_errors(), [("service", "unknown")]);
@@ -357,7 +357,12 @@ async fn an_admin_that_the_user_service_rejects_is_not_created() {
     app.bench.deliver_again().await;
     assert_eq!(app.count("SELECT count(*) FROM roles").await, 0);
     assert_eq!(app.count("SELECT count(*) FROM credentials").await, 0);
-    assert!(app.bench.said::<NotificationCommand>().await.is_empty());
+    assert!(
+        app.bench
+            .published_with_envelopes::<NotificationCommand>()
+            .await
+            .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -375,7 +380,7 @@ async fn an_operator_grants_a_role_once() {
     let reply = app.bench.request(grant(ada.id, GrantedRole::Organizer)).await;
     assert!(matches!(reply, Reply::CommandAccepted(_)));
     assert!(
-        app.bench.said::<SecurityFact>().await.is_empty(),
+        app.bench.published_with_envelopes::<SecurityFact>().await.is_empty(),
         "the user already has the role"
     );
     for (user, role, code) in [

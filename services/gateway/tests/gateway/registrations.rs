@@ -148,7 +148,12 @@ async fn only_the_attendee_and_the_organizer_see_a_registration() {
     assert_eq!(listed.body["items"][0]["attendee"]["username"], "bob");
     app.gateway.get(&list).by(&eve).send().await.expect(404);
     app.gateway.get(&list).by(&bob).send().await.expect(403);
-    assert!(app.bench.said::<RegistrationCommand>().await.is_empty());
+    assert!(
+        app.bench
+            .published_with_envelopes::<RegistrationCommand>()
+            .await
+            .is_empty()
+    );
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use contracts::{
     Details, EventCancelled, EventChanged, EventEvent, NotificationFact, NotificationFailed, NotificationKind,
-    RegistrationEvent, RosterOpened, SeatConfirmed, Timestamp,
+    RegistrationEvent, SeatConfirmed, Timestamp,
 };
 use messaging::Outgoing;
 use uuid::Uuid;
@@ -35,7 +35,7 @@ async fn hostile_domain_events_are_stored_and_shown() {
             starts_at: Timestamp::parse("0000-01-01T00:00:00Z").expect("a time"),
             ends_at: Timestamp::parse("9999-12-31T23:59:59Z").expect("a time"),
             staff: vec![ada.id; 3],
-            ..event_created(ada.id).into()
+            ..event_created(ada.id).details
         };
         let facts: Vec<EventEvent> = vec![
             // Published before the creation, and changed after the cancellation.
@@ -60,10 +60,8 @@ async fn hostile_domain_events_are_stored_and_shown() {
             app.bench.deliver(Outgoing::<EventEvent>::new(event, fact)).await;
             app.bench.deliver_again().await;
         }
-        let roster = RosterOpened {
-            capacity: i32::MIN,
-            ..roster_opened(ada.id)
-        };
+        let mut roster = roster_opened(ada.id);
+        roster.terms.capacity = i32::MIN;
         let seats: Vec<RegistrationEvent> = vec![
             roster.into(),
             SeatConfirmed {

@@ -87,7 +87,7 @@ async fn a_change_of_a_profile_returns_the_new_profile() {
     ] {
         assert_eq!(response.body[member], value, "{member}");
     }
-    let mails = app.bench.said::<NotificationCommand>().await;
+    let mails = app.bench.published_with_envelopes::<NotificationCommand>().await;
     assert!(mails.is_empty(), "the address has not changed");
 }
 
@@ -103,7 +103,7 @@ async fn a_stale_version_is_412_and_a_taken_address_409() {
         });
         assert_eq!(response.expect(status).code(), code);
     }
-    let mails = app.bench.said::<NotificationCommand>().await;
+    let mails = app.bench.published_with_envelopes::<NotificationCommand>().await;
     assert!(mails.is_empty(), "nothing changed");
 }
 
@@ -130,7 +130,7 @@ async fn changes_are_parsed_strictly() {
     }
     let large = json!({ "full_name": "a".repeat(70_000) });
     app.change(&ada, ada.id, large).await.expect(413);
-    assert!(app.bench.said::<UserCommand>().await.is_empty());
+    assert!(app.bench.published_with_envelopes::<UserCommand>().await.is_empty());
 }
 
 #[tokio::test]
@@ -410,7 +410,7 @@ async fn only_the_user_can_request_the_erasure() {
     app.gateway.post(&path).send().await.expect(401);
     let sure = app.gateway.post(&path).by(&ada).json(json!({ "sure": true }));
     assert_eq!(sure.send().await.expect(422).field_errors(), [("sure", "unknown")]);
-    assert!(app.bench.said::<UserCommand>().await.is_empty());
+    assert!(app.bench.published_with_envelopes::<UserCommand>().await.is_empty());
 }
 
 #[tokio::test]

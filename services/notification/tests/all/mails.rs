@@ -30,7 +30,7 @@ async fn a_new_member_is_welcomed_once() {
     assert_eq!(letters[0].to_address, "ada@example.org");
     assert_eq!(letters[0].subject, "Welcome to Rollcall");
     assert_eq!(letters[0].message_id, id_of(cause, ada));
-    let said = app.bench.said::<NotificationFact>().await;
+    let said = app.bench.published_with_envelopes::<NotificationFact>().await;
     assert_eq!(said.len(), 1, "it is said once that it was sent");
     let envelope = &said[0].envelope;
     assert_eq!((envelope.key, envelope.causation_id), (ada, Some(cause)));

@@ -52,19 +52,8 @@ pub(crate) fn created(event: Uuid, title: &str) -> Outgoing<EventEvent> {
 }
 
 pub(crate) fn starting(event: Uuid, title: &str, starts_at: Timestamp) -> Outgoing<EventEvent> {
-    let details = details(title, starts_at);
     let created = EventCreated {
-        organizer_id: details.organizer_id,
-        title: details.title,
-        description: details.description,
-        venue: details.venue,
-        starts_at: details.starts_at,
-        ends_at: details.ends_at,
-        time_zone: details.time_zone,
-        capacity: details.capacity,
-        registration_closes_at: details.registration_closes_at,
-        waiting_list: details.waiting_list,
-        registration_opens_at: details.registration_opens_at,
+        details: details(title, starts_at),
     };
     Outgoing::new(event, created)
 }

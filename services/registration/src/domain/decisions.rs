@@ -2,12 +2,12 @@
 
 use contracts::{
     Actor, CancelReason, CancelRegistration, Command, EventStatus, FollowEvent, Register, RegistrationCancelled,
-    RegistrationCommand, RegistrationEvent, RosterCloseReason, RosterClosed, SeatConfirmed, SeatPromoted,
-    SeatWaitlisted, Terms, Timestamp,
+    RegistrationCommand, RegistrationEvent, RosterChanged, RosterCloseReason, RosterClosed, RosterOpened,
+    SeatConfirmed, SeatPromoted, SeatWaitlisted, Terms, Timestamp,
 };
 use uuid::Uuid;
 
-use super::{Phase, Place, Registration, Rejection, Roster, SELF, Seating, terms};
+use super::{Phase, Place, Registration, Rejection, Roster, SELF, Seating};
 
 impl Roster {
     pub(super) fn follow(
@@ -47,17 +47,24 @@ impl Roster {
         terms: &Terms,
     ) -> Vec<RegistrationEvent> {
         if self.phase == Phase::Unheard {
-            return vec![terms::opened(event_sequence, terms)];
+            return vec![
+                RosterOpened {
+                    event_sequence,
+                    terms: terms.clone(),
+                }
+                .into(),
+            ];
         }
         let then = Self {
             terms: Some(terms.clone()),
             ..self.clone()
         };
         let promoted = then.promote(seating, command, seating.limit() - 1);
-        [terms::changed(event_sequence, terms)]
-            .into_iter()
-            .chain(promoted)
-            .collect()
+        let changed = RosterChanged {
+            event_sequence,
+            terms: terms.clone(),
+        };
+        [changed.into()].into_iter().chain(promoted).collect()
     }
 
     pub(super) fn register(
@@ -167,7 +174,7 @@ impl Roster {
 
     /// Does the next piece of what did not fit into one command: ending registrations of a cancelled event, or
     /// promotions after the capacity grew a lot.
-    pub(super) fn go_on(
+    pub(super) fn continue_closing(
         &self,
         seating: &Seating,
         command: &Command<RegistrationCommand>,

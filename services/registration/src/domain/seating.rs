@@ -1,8 +1,7 @@
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use contracts::aggregate::MAX_DOMAIN_EVENTS;
 use uuid::Uuid;
-
-use super::MAX_DOMAIN_EVENTS;
 
 /// One person's place at one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +38,10 @@ impl Place {
 pub struct Seating {
     limit: usize,
     registrations: HashMap<Uuid, Registration>,
+    /// Registrations that this batch created.
+    created: BTreeSet<Uuid>,
+    /// Registrations of the store that this batch changed.
+    updated: BTreeSet<Uuid>,
     /// By event and user.
     active: HashSet<(Uuid, Uuid)>,
     rosters: HashMap<Uuid, Lines>,
@@ -64,13 +67,15 @@ impl Seating {
         Self {
             limit,
             registrations: HashMap::new(),
+            created: BTreeSet::new(),
+            updated: BTreeSet::new(),
             active: HashSet::new(),
             rosters: HashMap::new(),
             deactivated: HashSet::new(),
         }
     }
 
-    /// Adds a row.
+    /// Adds a row of the store.
     pub fn add(&mut self, registration: Registration) {
         let Registration {
             id,
@@ -130,12 +135,31 @@ impl Seating {
             .filter_map(|(_, id)| self.registrations.get(id))
     }
 
+    /// Adds a registration that this batch creates.
+    pub(super) fn create(&mut self, registration: Registration) {
+        self.created.insert(registration.id);
+        self.add(registration);
+    }
+
+    /// Returns the registrations that this batch created, as they are at its end, sorted by id.
+    pub fn created(&self) -> impl Iterator<Item = &Registration> {
+        self.created.iter().filter_map(|id| self.registrations.get(id))
+    }
+
+    /// Returns the registrations of the store that this batch changed, as they are at its end, sorted by id.
+    pub fn updated(&self) -> impl Iterator<Item = &Registration> {
+        self.updated.iter().filter_map(|id| self.registrations.get(id))
+    }
+
     /// Somebody who waits gets a seat, who has one is here, or a registration ends.
     pub(super) fn move_to(&mut self, registration: Uuid, place: Place) {
         let Some(row) = self.registrations.get_mut(&registration) else {
             return;
         };
         row.place = place;
+        if !self.created.contains(&registration) {
+            self.updated.insert(registration);
+        }
         let lines = self.rosters.entry(row.event_id).or_default();
         lines.waiting.remove(&row.position);
         if place == Place::Cancelled {

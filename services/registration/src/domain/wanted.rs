@@ -1,9 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use contracts::aggregate::MAX_DOMAIN_EVENTS;
 use contracts::{EventStatus, RegistrationCommand};
 use uuid::Uuid;
-
-use super::MAX_DOMAIN_EVENTS;
 
 /// Which rows a batch needs in its [`Seating`](super::Seating). Sorted, each once, so that rows are locked in one order.
 ///

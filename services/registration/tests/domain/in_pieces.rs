@@ -1,6 +1,7 @@
 //! Much at once.
 
-use registration::domain::{MAX_DOMAIN_EVENTS, must_go_on};
+use contracts::aggregate::MAX_DOMAIN_EVENTS;
+use registration::domain::needs_continuation;
 
 use super::*;
 
@@ -16,7 +17,7 @@ fn run_to_the_end(given: &mut Given, first: FollowEvent) -> Vec<usize> {
         let events = given.when(SELF, command.clone()).expect("accepted");
         counts.push(events.len());
         given.and(events);
-        if !must_go_on(&command, counts[counts.len() - 1]) {
+        if !needs_continuation(&command, counts[counts.len() - 1]) {
             return counts;
         }
         command = ContinueClosing {}.into();
@@ -54,7 +55,7 @@ fn nobody_overtakes_while_seats_are_given_in_pieces() {
     let mut roster = given([opened(2, seats(0))]);
     roster.and(people(1_500).map(waitlisted));
     let first_piece = roster.when(SELF, publish(3, seats(1_500))).expect("accepted");
-    assert!(must_go_on(&publish(3, seats(1_500)).into(), first_piece.len()));
+    assert!(needs_continuation(&publish(3, seats(1_500)).into(), first_piece.len()));
     roster.and(first_piece);
     assert_eq!(roster.when(Actor::User(ADA), register(ADA)), Ok(vec![waitlisted(ADA)]));
 }

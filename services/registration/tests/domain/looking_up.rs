@@ -1,6 +1,7 @@
 //! What a store has to look up.
 
-use registration::domain::{MAX_DOMAIN_EVENTS, Wanted, must_go_on};
+use contracts::aggregate::MAX_DOMAIN_EVENTS;
+use registration::domain::{Wanted, needs_continuation};
 
 use super::*;
 
@@ -33,7 +34,7 @@ fn only_what_stopped_at_the_limit_goes_on() {
         ContinueClosing {}.into(),
         cancel(ADA).into(),
     ];
-    let go_on = |count| all.each_ref().map(|command| must_go_on(command, count));
+    let go_on = |count| all.each_ref().map(|command| needs_continuation(command, count));
     assert_eq!(go_on(MAX_DOMAIN_EVENTS), [true, true, false]);
     assert_eq!(go_on(MAX_DOMAIN_EVENTS - 1), [false, false, false]);
 }

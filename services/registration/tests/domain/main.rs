@@ -56,53 +56,11 @@ fn without_waiting_list(capacity: i32) -> Terms {
 // What happened.
 
 fn opened(event_sequence: i64, terms: Terms) -> RegistrationEvent {
-    let Terms {
-        organizer_id,
-        capacity,
-        waiting_list,
-        registration_closes_at,
-        starts_at,
-        ends_at,
-        registration_opens_at,
-        staff,
-    } = terms;
-    RosterOpened {
-        event_sequence,
-        organizer_id,
-        capacity,
-        waiting_list,
-        registration_closes_at,
-        starts_at,
-        ends_at,
-        registration_opens_at,
-        staff,
-    }
-    .into()
+    RosterOpened { event_sequence, terms }.into()
 }
 
 fn changed(event_sequence: i64, terms: Terms) -> RegistrationEvent {
-    let Terms {
-        organizer_id,
-        capacity,
-        waiting_list,
-        registration_closes_at,
-        starts_at,
-        ends_at,
-        registration_opens_at,
-        staff,
-    } = terms;
-    RosterChanged {
-        event_sequence,
-        organizer_id,
-        capacity,
-        waiting_list,
-        registration_closes_at,
-        starts_at,
-        ends_at,
-        registration_opens_at,
-        staff,
-    }
-    .into()
+    RosterChanged { event_sequence, terms }.into()
 }
 
 fn closed(event_sequence: i64, reason: RosterCloseReason) -> RegistrationEvent {

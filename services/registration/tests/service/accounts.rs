@@ -65,7 +65,7 @@ async fn no_seat_slips_between_registering_and_closing_the_account() {
 #[tokio::test]
 async fn whoever_was_here_stays_on_record_without_an_account() {
     let app = App::start().await;
-    let event = EventPublished {
+    let event = Details {
         staff: vec![STAFF],
         ..soon(1)
     };

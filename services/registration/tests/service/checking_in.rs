@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test]
 async fn whoever_has_a_seat_is_checked_in_once() {
     let app = App::start().await;
-    let event = EventPublished {
+    let event = Details {
         staff: vec![STAFF],
         ..soon(1)
     };
@@ -32,7 +32,7 @@ async fn whoever_has_a_seat_is_checked_in_once() {
 #[tokio::test]
 async fn come_and_be_checked_in_in_one_batch() {
     let app = App::start().await;
-    let event = EventPublished {
+    let event = Details {
         staff: vec![STAFF],
         ..soon(1)
     };
@@ -74,7 +74,7 @@ async fn whoever_was_named_just_now_can_check_people_in() {
 
     let details = Details {
         staff: vec![STAFF],
-        ..soon(1).into()
+        ..soon(1)
     };
     app.hears(StaffNamed {
         details,

@@ -5,14 +5,14 @@ use super::*;
 #[tokio::test]
 async fn a_published_event_opens_its_roster() {
     let app = App::start().await;
-    app.bench.deliver(Outgoing::<EventEvent>::new(EVENT, seats(1))).await;
+    app.bench.deliver(published(seats(1))).await;
     app.bench.deliver_again().await;
     app.bench.settle().await;
     app.bench.deliver_again().await;
     app.bench.settle().await;
     let published = app.published().await;
     assert!(
-        matches!(&published[..], [RegistrationEvent::RosterOpened(opened)] if opened.capacity == 1),
+        matches!(&published[..], [RegistrationEvent::RosterOpened(opened)] if opened.terms.capacity == 1),
         "{published:?}"
     );
 }
@@ -24,7 +24,7 @@ async fn late_reaction_is_superseded() {
     assert_eq!(app.ask(follow(2, 9)).await, Ok(1));
     let published = app.published().await;
     assert!(
-        matches!(&published[..], [RegistrationEvent::RosterOpened(opened)] if opened.capacity == 5),
+        matches!(&published[..], [RegistrationEvent::RosterOpened(opened)] if opened.terms.capacity == 5),
         "{published:?}"
     );
 }
@@ -51,7 +51,7 @@ async fn many_more_seats_are_given_in_pieces() {
     app.published().await;
 
     app.hears(EventChanged {
-        details: seats(2_200).into(),
+        details: seats(2_200),
         published: true,
     })
     .await;
@@ -74,12 +74,12 @@ async fn whatever_changes_a_public_event_is_followed() {
     let starts_at = Timestamp::now() + 24 * HOUR;
     let of_draft = |capacity| Details {
         capacity,
-        ..seats(capacity).into()
+        ..seats(capacity)
     };
     let moved = Details {
         starts_at: starts_at + HOUR,
         staff: vec![STAFF],
-        ..seats(3).into()
+        ..seats(3)
     };
     let published = true;
     app.hears(created()).await;
@@ -116,7 +116,7 @@ async fn whatever_changes_a_public_event_is_followed() {
         published,
     };
     for event in [
-        EventEvent::from(seats(2)),
+        EventEvent::from(EventPublished { details: seats(2) }),
         changed.into(),
         announced.into(),
         rescheduled.into(),
@@ -129,8 +129,8 @@ async fn whatever_changes_a_public_event_is_followed() {
     let followed: Vec<_> = followed
         .into_iter()
         .map(|event| match event {
-            RegistrationEvent::RosterOpened(it) => (it.event_sequence, it.capacity, it.staff),
-            RegistrationEvent::RosterChanged(it) => (it.event_sequence, it.capacity, it.staff),
+            RegistrationEvent::RosterOpened(it) => (it.event_sequence, it.terms.capacity, it.terms.staff),
+            RegistrationEvent::RosterChanged(it) => (it.event_sequence, it.terms.capacity, it.terms.staff),
             other => panic!("{other:?}"),
         })
         .collect();
@@ -143,7 +143,7 @@ async fn whatever_changes_a_public_event_is_followed() {
 #[tokio::test]
 async fn an_event_that_was_moved_takes_people_again() {
     let app = App::start().await;
-    let closed = EventPublished {
+    let closed = Details {
         registration_closes_at: Timestamp::now() - HOUR,
         ..seats(1)
     };
@@ -154,7 +154,7 @@ async fn an_event_that_was_moved_takes_people_again() {
         starts_at: closed.starts_at + 24 * HOUR,
         ends_at: closed.ends_at + 24 * HOUR,
         registration_closes_at: closed.registration_closes_at + 24 * HOUR,
-        ..closed.clone().into()
+        ..closed.clone()
     };
     app.hears(EventRescheduled {
         details,
@@ -168,11 +168,11 @@ async fn an_event_that_was_moved_takes_people_again() {
 #[tokio::test]
 async fn registration_opens_at_its_time() {
     let app = App::start().await;
-    let published = EventPublished {
+    let later = Details {
         registration_opens_at: Some(Timestamp::now() + HOUR),
         ..seats(1)
     };
-    app.has_event(EVENT, published).await;
+    app.has_event(EVENT, later).await;
     assert_eq!(app.ask(register(ADA)).await, Err("registration-not-open".into()));
 }
 

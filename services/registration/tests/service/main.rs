@@ -52,8 +52,9 @@ impl App {
     }
 
     /// The event was published, and its roster is open.
-    async fn has_event(&self, event: Uuid, published: EventPublished) {
-        self.bench.deliver(Outgoing::<EventEvent>::new(event, published)).await;
+    async fn has_event(&self, event: Uuid, details: Details) {
+        let published = Outgoing::<EventEvent>::new(event, EventPublished { details });
+        self.bench.deliver(published).await;
         self.bench.settle().await;
         self.published().await;
     }
@@ -112,9 +113,9 @@ fn outcome(reply: Reply) -> Outcome {
     }
 }
 
-fn seats(capacity: i32) -> EventPublished {
+fn seats(capacity: i32) -> Details {
     let starts_at = Timestamp::now() + 24 * HOUR;
-    EventPublished {
+    Details {
         organizer_id: ORGANIZER,
         title: "On computable numbers".into(),
         description: String::new(),
@@ -131,39 +132,17 @@ fn seats(capacity: i32) -> EventPublished {
 }
 
 fn created() -> EventCreated {
-    let EventPublished {
-        organizer_id,
-        title,
-        description,
-        venue,
-        starts_at,
-        ends_at,
-        time_zone,
-        capacity,
-        registration_closes_at,
-        waiting_list,
-        registration_opens_at,
-        ..
-    } = seats(1);
-    EventCreated {
-        organizer_id,
-        title,
-        description,
-        venue,
-        starts_at,
-        ends_at,
-        time_zone,
-        capacity,
-        registration_closes_at,
-        waiting_list,
-        registration_opens_at,
-    }
+    EventCreated { details: seats(1) }
+}
+
+fn published(details: Details) -> Outgoing<EventEvent> {
+    Outgoing::new(EVENT, EventPublished { details })
 }
 
 /// It starts in an hour: people are at the door.
-fn soon(capacity: i32) -> EventPublished {
+fn soon(capacity: i32) -> Details {
     let starts_at = Timestamp::now() + HOUR;
-    EventPublished {
+    Details {
         starts_at,
         ends_at: starts_at + 3 * HOUR,
         registration_closes_at: starts_at,
@@ -172,16 +151,16 @@ fn soon(capacity: i32) -> EventPublished {
 }
 
 fn follow(event_sequence: i64, capacity: i32) -> Outgoing<RegistrationCommand> {
-    let published = seats(capacity);
+    let details = seats(capacity);
     let terms = Terms {
-        organizer_id: published.organizer_id,
+        organizer_id: details.organizer_id,
         capacity,
-        waiting_list: published.waiting_list,
-        registration_closes_at: published.registration_closes_at,
-        starts_at: published.starts_at,
-        ends_at: published.ends_at,
-        registration_opens_at: published.registration_opens_at,
-        staff: published.staff,
+        waiting_list: details.waiting_list,
+        registration_closes_at: details.registration_closes_at,
+        starts_at: details.starts_at,
+        ends_at: details.ends_at,
+        registration_opens_at: details.registration_opens_at,
+        staff: details.staff,
     };
     let follow = FollowEvent {
         event_sequence,

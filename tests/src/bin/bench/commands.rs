@@ -1,4 +1,4 @@
-//! P1: commands made durable a second in one service: deduplicated, decided, journaled, appended to the outbox.
+//! P1: commands per second that one service makes durable: deduplicated, decided, journaled, appended to the outbox.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use contracts::{Actor, Codec, CreateEvent, CreateUser, Date, EventCommand, Message, Timestamp, UserCommand, topics};
 use messaging::kafka::Settings;
-use messaging::{Connected, Envelope, Identity, Metrics, PartitionWorker, Record, TopicPartition};
+use messaging::{Envelope, Messaging, Metrics, PartitionWorker, Record, TopicPartition};
 use postgres::Postgres;
 use rollcall::servers::Servers;
 use rollcall::system::Database;
@@ -51,7 +51,7 @@ pub(crate) async fn measure(servers: &Servers, repeats: usize) -> Result<Row> {
             sign_up,
         )
         .await?;
-        // The first of each warms caches and the disk.
+        // The first run of each side warms caches and the disk.
         if repeat > 0 {
             against.push(naive);
             measured.push(drafts);
@@ -67,14 +67,14 @@ pub(crate) async fn measure(servers: &Servers, repeats: usize) -> Result<Row> {
         measured,
         against,
         against_what: "T4, pgbench: BEGIN, 2 INSERTs, COMMIT at 32 clients",
-        must: format!("4 x; it is {ratio:.1} x"),
+        must: format!("4 x; measured {ratio:.1} x"),
         met: ratio >= 4.0,
         note: format!(
-            "The event service's pipeline, fed from memory: {WORKERS} partitions, batches of {BATCH} CreateEvent. One command \
-             is one inbox row, one stream head, one domain event and two outbox rows (EventCreated and the reply). Beside it, \
-             CreateUser at the user service: it also claims an e-mail and a username, writes a profile and says it, nine rows \
-             in all, and does {sign_ups}, {sign_up_ratio:.1} x T4. Both are limited by the CPU that Postgres needs for these \
-             rows, which it shares with the service."
+            "The event service's pipeline reads from memory: {WORKERS} partitions, batches of {BATCH} CreateEvent. One command \
+             writes one inbox row, one stream head, one domain event and two outbox rows (EventCreated and the reply). For \
+             comparison, CreateUser at the user service reaches {sign_ups}, {sign_up_ratio:.1} x T4: it also claims an e-mail \
+             address and a username, and writes and publishes a profile, nine rows in all. Both are limited by the CPU time \
+             that Postgres needs for these rows, because Postgres shares the cores with the service."
         ),
     })
 }
@@ -92,14 +92,9 @@ async fn one_run(
     ledger.migrate(migrations).await?;
     let settings = Settings::new(&servers.kafka);
     messaging::Ledger::housekeeping(&ledger, settings.inbox_retention).await?;
-    let identity = Identity {
-        service,
-        instance: Uuid::now_v7(),
-        version: "bench",
-    };
     let metrics = Metrics::register(&prometheus::Registry::new())?;
     let codec = Codec::local();
-    let connected = Connected::with_codec(identity, settings, ledger.clone(), metrics, codec.clone(), None);
+    let connected = Messaging::with_codec(service, settings, ledger.clone(), metrics, codec.clone(), None);
     let mut runs = Vec::new();
     for partition in 0..WORKERS as i32 {
         let worker = connected.worker(&subscriptions, topic, partition).await?;
@@ -112,7 +107,7 @@ async fn one_run(
             .collect::<Result<_>>()?;
         runs.push((worker, batches));
     }
-    let begun = Instant::now();
+    let started = Instant::now();
     let tasks: Vec<_> = runs
         .into_iter()
         .map(|(worker, batches)| tokio::spawn(feed(worker, batches)))
@@ -120,13 +115,13 @@ async fn one_run(
     for task in tasks {
         task.await?.context("a worker stopped")?;
     }
-    let took = begun.elapsed().as_secs_f64();
+    let took = started.elapsed().as_secs_f64();
     let accepted: i64 = sqlx::query_scalar("SELECT count(*) FROM domain_events")
         .fetch_one(ledger.pool())
         .await?;
     anyhow::ensure!(
         accepted as usize == WORKERS * BATCHES * BATCH,
-        "{accepted} commands were accepted"
+        "only {accepted} commands were accepted"
     );
     ledger.pool().close().await;
     database.drop().await?;
@@ -141,7 +136,7 @@ async fn feed(mut worker: Box<dyn PartitionWorker>, batches: Vec<Vec<Record>>) -
     Some(())
 }
 
-/// A sign-up with an e-mail and a username of its own.
+/// Returns a sign-up with a unique e-mail address and username.
 pub(crate) fn sign_up(codec: &Codec, partition: i32, offset: i64) -> Result<Record> {
     let key = Uuid::now_v7();
     let unique = key.simple().to_string();
@@ -149,20 +144,20 @@ pub(crate) fn sign_up(codec: &Codec, partition: i32, offset: i64) -> Result<Reco
         email: format!("{unique}@rollcall.example"),
         // The last digits of a UUIDv7 are random.
         username: format!("u{}", &unique[8..]),
-        full_name: "Ada of the bench".to_owned(),
-        date_of_birth: Date::from_ymd(1990, 5, 17).context("a date of the calendar")?,
+        full_name: "Ada Benchmark".to_owned(),
+        date_of_birth: Date::from_ymd(1990, 5, 17).context("not a calendar date")?,
         time_zone: "Europe/Berlin".to_owned(),
     }
     .into();
     framed(codec, &body, key, None, &topics::USERS_COMMANDS, partition, offset)
 }
 
-/// A draft with nothing special about it.
+/// Returns an ordinary draft.
 pub(crate) fn draft(codec: &Codec, partition: i32, offset: i64) -> Result<Record> {
     let day = Duration::from_secs(24 * 60 * 60);
     let starts_at = Timestamp::now() + 30 * day;
     let body: EventCommand = CreateEvent {
-        title: "An event of the bench".to_owned(),
+        title: "A benchmark event".to_owned(),
         description: "Two days of talks and walks.".to_owned(),
         venue: "Pier 3".to_owned(),
         starts_at,
@@ -186,7 +181,7 @@ pub(crate) fn draft(codec: &Codec, partition: i32, offset: i64) -> Result<Record
     )
 }
 
-/// A command as it stands in the log.
+/// Returns a command as a record of its topic.
 fn framed<M: Message>(
     codec: &Codec,
     body: &M,

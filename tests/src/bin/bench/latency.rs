@@ -1,13 +1,13 @@
-//! P3: from the commit until a consumer could have the message, at half load.
+//! P3: the time from the commit until a consumer can read the message, at half load.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use contracts::{Codec, UserCreated, UserEvent, topics};
 use messaging::kafka::Settings;
-use messaging::{Cause, Connected, Identity, Metrics, Outgoing, Unit};
+use messaging::{Cause, Messaging, Metrics, Outgoing, Unit};
 use postgres::Postgres;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
@@ -20,11 +20,11 @@ use uuid::Uuid;
 
 use crate::report::{Row, Samples};
 
-/// Half of what P2 does here.
+/// Half of the rate that P2 reached on this machine.
 const RATE: u32 = 3_000;
 const TICK: Duration = Duration::from_millis(5);
 const SECONDS: u32 = 5;
-/// The first second after the start is slow on both sides, and not counted.
+/// The first second is slow on both sides, and is not counted.
 const WARM_UP: Duration = Duration::from_secs(1);
 
 pub(crate) async fn measure(servers: &Servers, repeats: usize) -> Result<Row> {
@@ -52,12 +52,12 @@ pub(crate) async fn measure(servers: &Servers, repeats: usize) -> Result<Row> {
         measured,
         against,
         against_what: "K99: raw rdkafka produce (acks=all) → consume, p99 at that rate",
-        must: format!("K99 + 5 ms; it is K99 {over:+.1} ms"),
+        must: format!("K99 + 5 ms; measured K99 {over:+.1} ms"),
         met: over <= 5.0,
         note: format!(
-            "{RATE} messages a second for {SECONDS} s, in transactions of {} every {} ms; from the return of the commit until \
-             a plain consumer has the record. The raw side produces the same number at the same ticks. Limited by the CPU \
-             that the generator, Postgres and Kafka share.",
+            "{RATE} messages per second for {SECONDS} s, in transactions of {} messages every {} ms, measured from the return of \
+             the commit until a plain consumer has read the record. The raw side produces the same number of messages at the \
+             same ticks. Limited by the CPU time that the generator, Postgres and Kafka share.",
             batch_of(RATE),
             TICK.as_millis()
         ),
@@ -68,10 +68,10 @@ fn batch_of(rate: u32) -> u32 {
     (rate * TICK.as_millis() as u32 / 1_000).max(1)
 }
 
-/// When each message was sent, until it is seen again.
+/// The send time of each message that was not yet received.
 type Sent = Arc<Mutex<HashMap<Uuid, Instant>>>;
 
-/// p99 of raw produce → consume at a rate, in ms.
+/// Returns the 99th percentile of raw produce → consume at a rate, in milliseconds.
 pub(crate) async fn raw_p99(servers: &Servers, rate: u32) -> Result<f64> {
     let settings = prefixed(servers);
     messaging::topics::apply(&settings, &[&topics::USERS], 1).await?;
@@ -89,7 +89,9 @@ pub(crate) async fn raw_p99(servers: &Servers, rate: u32) -> Result<f64> {
     ticks(rate, async |count| {
         for _ in 0..count {
             let key = Uuid::now_v7();
-            sent.lock().expect("nobody panics with it").insert(key, Instant::now());
+            sent.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(key, Instant::now());
             producer
                 .send(BaseRecord::to(&topic).key(&key.to_string()).payload(&payload[..]))
                 .map_err(|(error, _)| error)?;
@@ -110,20 +112,8 @@ async fn relay_p99(servers: &Servers) -> Result<f64> {
     let database = Database::create(servers, "bench_relay").await?;
     let ledger = Postgres::connect(&database.url, 8).await?;
     ledger.migrate(&sqlx::migrate::Migrator::DEFAULT).await?;
-    let identity = Identity {
-        service: "user",
-        instance: Uuid::now_v7(),
-        version: "bench",
-    };
     let metrics = Metrics::register(&prometheus::Registry::new())?;
-    let connected = Connected::with_codec(
-        identity,
-        settings.clone(),
-        ledger.clone(),
-        metrics,
-        Codec::local(),
-        None,
-    );
+    let connected = Messaging::with_codec("user", settings.clone(), ledger.clone(), metrics, Codec::local(), None);
     let publisher = connected.publisher().clone();
     let stop = CancellationToken::new();
     let relay = tokio::spawn(connected.into_relay()?.run(stop.clone()));
@@ -141,15 +131,14 @@ async fn relay_p99(servers: &Servers) -> Result<f64> {
             unit.publish(&cause, Outgoing::<UserEvent>::new(key, created).sequence(1))?;
             keys.push(key);
         }
-        // The relay may be faster than this task: the clock of these messages is stopped before the commit, and
-        // set again after it.
+        // The time is recorded before the commit, and updated after it, because the relay may be faster than this task.
         let before = Instant::now();
         sent.lock()
-            .expect("nobody panics with it")
+            .unwrap_or_else(PoisonError::into_inner)
             .extend(keys.iter().map(|key| (*key, before)));
         unit.commit().await?;
         let committed = Instant::now();
-        let mut sent = sent.lock().expect("nobody panics with it");
+        let mut sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
         for key in keys {
             if let Some(time) = sent.get_mut(&key) {
                 *time = committed;
@@ -174,7 +163,7 @@ fn prefixed(servers: &Servers) -> Settings {
     settings
 }
 
-/// Calls `send` at an even pace with how many messages are due.
+/// Calls `send` at regular intervals with the number of messages that are due.
 async fn ticks(rate: u32, mut send: impl AsyncFnMut(u32) -> Result<()>) -> Result<()> {
     let batch = batch_of(rate);
     let pace = Duration::from_secs_f64(f64::from(batch) / f64::from(rate));
@@ -187,7 +176,7 @@ async fn ticks(rate: u32, mut send: impl AsyncFnMut(u32) -> Result<()>) -> Resul
     Ok(())
 }
 
-/// Takes records off a topic on a thread of its own, and how long each took.
+/// Reads the records of a topic on a separate thread, and records the latency of each.
 struct Reader {
     thread: std::thread::JoinHandle<Result<Vec<Duration>>>,
     stop: CancellationToken,
@@ -209,12 +198,13 @@ impl Reader {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
-            let begun = Instant::now();
+            let started = Instant::now();
             let mut took = Vec::new();
             let mut quiet = Instant::now();
-            // Until the last one is in, or nothing more comes.
+            // Until every message was received, or none was received for 5 s.
             while !(stopped.is_cancelled()
-                && (sent.lock().expect("nobody panics with it").is_empty() || quiet.elapsed() > Duration::from_secs(5)))
+                && (sent.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+                    || quiet.elapsed() > Duration::from_secs(5)))
             {
                 let Some(message) = consumer.poll(Duration::from_millis(20)) else {
                     continue;
@@ -225,16 +215,19 @@ impl Reader {
                 let key = message
                     .key()
                     .and_then(|key| std::str::from_utf8(key).ok())
-                    .context("a record has a key")?;
-                let time = sent.lock().expect("nobody panics with it").remove(&key.parse()?);
+                    .context("a record has no key")?;
+                let time = sent
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .remove(&key.parse()?);
                 if let Some(time) = time
-                    && begun.elapsed() > WARM_UP
+                    && started.elapsed() > WARM_UP
                 {
                     took.push(now.saturating_duration_since(time));
                 }
             }
-            let lost = sent.lock().expect("nobody panics with it").len();
-            ensure!(lost == 0, "{lost} messages did not arrive");
+            let lost = sent.lock().unwrap_or_else(PoisonError::into_inner).len();
+            ensure!(lost == 0, "{lost} messages were not received");
             Ok(took)
         });
         Ok(Self { thread, stop })
@@ -250,7 +243,7 @@ impl Reader {
     }
 }
 
-/// In ms.
+/// Returns the 99th percentile in milliseconds.
 pub(crate) fn p99(mut took: Vec<Duration>) -> f64 {
     took.sort_unstable();
     let index = (took.len() * 99 / 100).min(took.len().saturating_sub(1));

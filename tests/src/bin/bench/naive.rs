@@ -1,4 +1,4 @@
-//! T4: the same rows by the naive way, as pgbench does it: BEGIN, two INSERTs, COMMIT, at 32 clients.
+//! T4, the baseline: one transaction per message, as pgbench runs it: BEGIN, two INSERTs, COMMIT, with 32 clients.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ INSERT INTO naive_outbox (id, payload) VALUES (gen_random_uuid(), repeat('x', 40
 COMMIT;
 ";
 
-/// Transactions a second, on a database of its own.
+/// Returns the transactions per second on a separate database.
 pub(crate) async fn transactions_per_second(database: &str, seconds: u32) -> Result<f64> {
     let pool = sqlx::PgPool::connect(database).await?;
     for statement in [
@@ -32,7 +32,7 @@ pub(crate) async fn transactions_per_second(database: &str, seconds: u32) -> Res
         .arg(database)
         .output()
         .await
-        .context("pgbench can't be started")?;
+        .context("cannot start pgbench")?;
     std::fs::remove_file(&script)?;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(
@@ -44,10 +44,10 @@ pub(crate) async fn transactions_per_second(database: &str, seconds: u32) -> Res
         .find_map(|line| line.strip_prefix("tps = "))
         .and_then(|rest| rest.split_whitespace().next())
         .and_then(|number| number.parse().ok())
-        .context("pgbench said no tps")
+        .context("the output of pgbench contains no tps")
 }
 
-/// From the path, or where Debian puts the server's programs.
+/// Finds pgbench on the path or in Debian's folder for the server's programs.
 fn pgbench() -> Result<PathBuf> {
     let on_path = std::env::var_os("PATH")
         .map(|path| std::env::split_paths(&path).collect::<Vec<_>>())
@@ -65,5 +65,5 @@ fn pgbench() -> Result<PathBuf> {
         .chain(debian)
         .map(|folder| folder.join("pgbench"))
         .find(|program| program.is_file())
-        .context("pgbench is not installed; it comes with the PostgreSQL server")
+        .context("pgbench is not installed; install the PostgreSQL server")
 }

@@ -1,11 +1,11 @@
-//! The table: medians, spreads and ratios, with the machine they were measured on.
+//! The report: medians, ranges and ratios, with a description of the machine.
 
 use std::fmt;
 
 use anyhow::Result;
 use serde::Serialize;
 
-/// Repeated measurements of one thing.
+/// Repeated measurements of one quantity.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Samples {
     pub(crate) unit: &'static str,
@@ -60,12 +60,12 @@ pub(crate) struct Row {
     pub(crate) against_what: &'static str,
     pub(crate) must: String,
     pub(crate) met: bool,
-    /// What was measured exactly, and what limits it.
+    /// How the row was measured, and what limits it.
     pub(crate) note: String,
 }
 
 impl Row {
-    /// The median of the ratios, repeat by repeat.
+    /// Returns the median of the ratios of each repeat.
     pub(crate) fn ratio(measured: &Samples, against: &Samples) -> f64 {
         let mut ratios = Samples::new("x");
         for (measured, against) in measured.values.iter().zip(&against.values) {
@@ -75,7 +75,7 @@ impl Row {
     }
 }
 
-/// Where it was measured.
+/// The machine of the measurement.
 #[derive(Debug, Serialize)]
 pub(crate) struct Machine {
     pub(crate) cores: usize,
@@ -115,14 +115,14 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// As `docs/performance.md`.
+    /// Renders the report as `docs/performance.md`.
     pub(crate) fn markdown(&self) -> String {
         let machine = &self.machine;
         let mut text = format!(
             "# Performance\n\nMeasured by `scripts/bench` on {} cores ({}), {} GiB, Linux {}, release build, the servers of \
-             `scripts/stack` on the same cores. Absolute figures mean little on a shared machine; the ratios are repeat by \
-             repeat, both sides interleaved. Medians, with the lowest and the highest of the repeats.\n\n\
-             | # | what | measured | against | must | met |\n|---|---|---|---|---|---|\n",
+             `scripts/stack` on the same cores. Absolute figures mean little on a shared machine. Ratios are computed per \
+             repeat, with both sides interleaved. Figures are medians, with the lowest and the highest repeat.\n\n\
+             | # | quantity | measured | baseline | target | met |\n|---|---|---|---|---|---|\n",
             machine.cores, machine.cpu, machine.memory_gib, machine.kernel
         );
         for row in &self.rows {
@@ -137,7 +137,7 @@ impl Report {
                 if row.met { "yes" } else { "**no**" }
             );
         }
-        text += "\n## What was measured, and what limits it\n";
+        text += "\n## How each row was measured, and what limits it\n";
         for row in &self.rows {
             text += &format!("\n**{}.** {}\n", row.id, row.note);
         }
@@ -150,10 +150,10 @@ impl fmt::Display for Report {
         for row in &self.rows {
             writeln!(f, "{}  {}", row.id, row.what)?;
             writeln!(f, "    measured  {}", row.measured)?;
-            writeln!(f, "    against   {} ({})", row.against, row.against_what)?;
+            writeln!(f, "    baseline  {} ({})", row.against, row.against_what)?;
             writeln!(
                 f,
-                "    must      {}: {}",
+                "    target    {}: {}",
                 row.must,
                 if row.met { "met" } else { "NOT met" }
             )?;

@@ -1,4 +1,4 @@
-//! P5: from the request until the read model shows it, at half load.
+//! P5: the time from the request until the read model shows its effect, at half load.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,11 +17,11 @@ use crate::latency::{p99, raw_p99};
 use crate::report::{Row, Samples};
 
 const CLIENTS: usize = 32;
-const CAPACITY_FOR: Duration = Duration::from_secs(5);
+const CAPACITY_DURATION: Duration = Duration::from_secs(5);
 const SECONDS: u32 = 8;
 
 pub(crate) async fn measure(servers: &Servers, repeats: usize) -> Result<Row> {
-    // Traces of every request are for people who look; here nobody does.
+    // Traces would only add load, because no one reads them here.
     let quiet = Servers {
         otlp: None,
         ..servers.clone()
@@ -34,7 +34,7 @@ pub(crate) async fn measure(servers: &Servers, repeats: usize) -> Result<Row> {
 
     let capacity = capacity(&organizer.client).await?;
     let rate = (capacity / 2.0).max(1.0) as u32;
-    eprintln!("P5: {capacity:.0} events a second with {CLIENTS} clients; half of it is {rate}");
+    eprintln!("P5: {capacity:.0} events per second with {CLIENTS} clients; half load is {rate}");
     let mut measured = Samples::new("ms");
     let mut against = Samples::new("ms");
     for repeat in 0..=repeats {
@@ -47,8 +47,8 @@ pub(crate) async fn measure(servers: &Servers, repeats: usize) -> Result<Row> {
         eprintln!("P5 repeat {repeat}: {ours:.1} ms, raw {raw:.1} ms");
     }
     drop(journey);
-    let wrong = system.stop().await?;
-    ensure!(wrong.is_empty(), "the drain went wrong: {wrong:?}");
+    let failures = system.stop().await?;
+    ensure!(failures.is_empty(), "the drain failed: {failures:?}");
     let bounds: Vec<f64> = against.values.iter().map(|raw| 3.0 * raw + 10.0).collect();
     let met = measured
         .values
@@ -72,40 +72,40 @@ pub(crate) async fn measure(servers: &Servers, repeats: usize) -> Result<Row> {
         must: format!("3 x K99 + 10 ms, here {bound:.1} ms"),
         met,
         note: format!(
-            "`POST /v1/events` answered `201`, which is when the gateway's read model shows the event: {rate} requests a \
-             second for {SECONDS} s, half of what {CLIENTS} clients reached. All six services run as processes on the \
-             same two cores, audit and notification too. Limited by that sharing: a request makes four messages, and each \
-             of the six services handles some of them."
+            "Measured until `POST /v1/events` returns `201`, because the gateway's read model then shows the event: {rate} \
+             requests per second for {SECONDS} s, half of the rate that {CLIENTS} clients reached. All six services run as \
+             processes on the same two cores. Limited by this sharing: a request leads to four messages, and each of the \
+             six services handles some of them."
         ),
     })
 }
 
 fn draft() -> Value {
     json!({
-        "title": "An event of the bench", "description": "", "venue": "Pier 3", "time_zone": "UTC",
+        "title": "A benchmark event", "description": "", "venue": "Pier 3", "time_zone": "UTC",
         "starts_at": "2099-06-01T10:00:00Z", "ends_at": "2099-06-01T18:00:00Z",
         "registration_closes_at": "2099-06-01T09:00:00Z", "capacity": 5, "waiting_list": true,
     })
 }
 
 async fn post(client: &Client) -> Result<Duration> {
-    let begun = Instant::now();
-    let answer = client
+    let started = Instant::now();
+    let response = client
         .send(Method::POST, "/v1/events", Some(draft()), &[("prefer", "wait=25")])
         .await?;
-    answer.expect(StatusCode::CREATED)?;
-    Ok(begun.elapsed())
+    response.expect(StatusCode::CREATED)?;
+    Ok(started.elapsed())
 }
 
-/// Requests a second that a closed loop of clients reaches.
+/// Returns the requests per second of a closed loop of clients.
 async fn capacity(client: &Client) -> Result<f64> {
     let done = Arc::new(AtomicUsize::new(0));
-    let begun = Instant::now();
+    let started = Instant::now();
     let tasks: Vec<_> = (0..CLIENTS)
         .map(|_| {
             let (client, done) = (client.clone(), Arc::clone(&done));
             tokio::spawn(async move {
-                while begun.elapsed() < CAPACITY_FOR {
+                while started.elapsed() < CAPACITY_DURATION {
                     post(&client).await?;
                     done.fetch_add(1, Ordering::Relaxed);
                 }
@@ -114,12 +114,12 @@ async fn capacity(client: &Client) -> Result<f64> {
         })
         .collect();
     for task in tasks {
-        task.await?.context("while looking for the capacity")?;
+        task.await?.context("cannot measure the capacity")?;
     }
-    Ok(done.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64())
+    Ok(done.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64())
 }
 
-/// p99 of an open loop, in ms: a slow answer does not slow the next request down.
+/// Returns the 99th percentile of an open loop in milliseconds. A slow response does not delay the next request.
 async fn at_rate(client: &Client, rate: u32) -> Result<f64> {
     let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / f64::from(rate)));
     let mut tasks = Vec::new();
@@ -132,6 +132,6 @@ async fn at_rate(client: &Client, rate: u32) -> Result<f64> {
     for task in tasks {
         took.push(task.await??);
     }
-    // The first second warms connections up.
+    // The first second warms up connections.
     Ok(p99(took.split_off(rate as usize)))
 }

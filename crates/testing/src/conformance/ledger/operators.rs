@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use contracts::{DeadLetterReason, Timestamp};
-use messaging::ledger::{DeadLetter, InboxEntry, Ledger, OutboxMessage, Parked, Sequence, Whereabouts};
+use messaging::ledger::{DeadLetter, InboxEntry, Ledger, MessageTrace, OutboxMessage, Parked, Sequence};
 use messaging::{Headers, Record};
 use uuid::Uuid;
 
@@ -30,7 +30,7 @@ pub async fn keys_that_wait_are_listed<S: Store>() {
         has_parked,
     };
     let (held, open) = (state(3, Some(4), true), state(1, None, true));
-    assert_eq!(ledger.held_topics().await.expect("counted"), []);
+    assert_eq!(ledger.pending_topics().await.expect("counted"), []);
     committed!(ledger, tx => {
         let rows = [(poisoned, held), (gap, open), (done, state(9, None, false))];
         ledger.set_sequences(&mut tx, "a", &rows, &[]).await.expect("written");
@@ -43,7 +43,7 @@ pub async fn keys_that_wait_are_listed<S: Store>() {
     let mut after: Option<(String, Uuid)> = None;
     loop {
         let cursor = after.as_ref().map(|(topic, key)| (topic.as_str(), *key));
-        let page = committed!(ledger, tx => ledger.held_keys(&mut tx, cursor, 2).await.expect("keys"));
+        let page = committed!(ledger, tx => ledger.pending_keys(&mut tx, cursor, 2).await.expect("keys"));
         let Some(last) = page.last() else { break };
         after = Some((last.topic.clone(), last.key));
         all.extend(page);
@@ -68,14 +68,14 @@ pub async fn keys_that_wait_are_listed<S: Store>() {
     ];
     assert_eq!(seen, expected);
     assert!(all.iter().all(|held| held.age < LEASE), "{all:?}");
-    let topics = ledger.held_topics().await.expect("counted");
+    let topics = ledger.pending_topics().await.expect("counted");
     let counts: Vec<_> = topics
         .iter()
         .map(|held| (held.topic.as_str(), held.poisoned, held.gaps))
         .collect();
     assert_eq!(counts, [("a", 1, 1), ("b", 0, 1)]);
     let older = eventually("the gap has an age", Duration::from_secs(5), || async {
-        let topics = ledger.held_topics().await.expect("counted");
+        let topics = ledger.pending_topics().await.expect("counted");
         topics
             .into_iter()
             .find(|held| held.oldest_gap > Duration::from_millis(5))
@@ -129,17 +129,17 @@ pub async fn message_is_found_wherever_it_is<S: Store>() {
         last_id: Some(id),
         ..Sequence::default()
     };
-    let found = committed!(ledger, tx => ledger.where_is(&mut tx, id).await.expect("looked for"));
-    assert_eq!(found, Whereabouts::default());
+    let found = committed!(ledger, tx => ledger.find_message(&mut tx, id).await.expect("looked for"));
+    assert_eq!(found, MessageTrace::default());
     committed!(ledger, tx => {
         ledger.append(&mut tx, Uuid::now_v7(), &[said, later, message("2")]).await.expect("appended");
-        ledger.remember(&mut tx, &entries).await.expect("entered");
+        ledger.insert_inbox(&mut tx, &entries).await.expect("entered");
         ledger.set_sequences(&mut tx, "a", &[(key, applied)], &[]).await.expect("written");
         ledger.park(&mut tx, "a", &[parked]).await.expect("parked");
-        ledger.bury(&mut tx, &[letter]).await.expect("buried");
+        ledger.insert_dead_letters(&mut tx, &[letter]).await.expect("buried");
     });
-    let found = committed!(ledger, tx => ledger.where_is(&mut tx, id).await.expect("looked for"));
-    let chained = committed!(ledger, tx => ledger.where_is(&mut tx, chain).await.expect("looked for"));
+    let found = committed!(ledger, tx => ledger.find_message(&mut tx, id).await.expect("looked for"));
+    let chained = committed!(ledger, tx => ledger.find_message(&mut tx, chain).await.expect("looked for"));
     assert_eq!(found.inbox, [0, 1]);
     assert_eq!(found.applied, [("a".to_owned(), key, 4)]);
     for found in [&found, &chained] {
@@ -157,7 +157,7 @@ pub async fn message_is_found_wherever_it_is<S: Store>() {
             found
                 .dead_letters
                 .iter()
-                .map(|kept| &kept.letter.record.value)
+                .map(|kept| &kept.dead_letter.record.value)
                 .collect::<Vec<_>>(),
             [&None]
         );

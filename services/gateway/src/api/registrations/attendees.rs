@@ -17,7 +17,7 @@ use crate::api::principal::Organizer;
 use crate::app::App;
 use crate::csv;
 use crate::error::Error;
-use crate::store::page::{self, Cut, List, Page};
+use crate::store::page::{self, List, Page, PageRequest};
 use crate::store::registrations::{self, CancelReason, Registration};
 
 const JSON: &str = "application/json";
@@ -74,7 +74,7 @@ pub(in crate::api) async fn list_attendees(
 ///
 /// The first page is read before the response begins, because an error can only be reported as a problem until then.
 async fn csv_file(pool: &PgPool, event: Uuid, list: List) -> Result<Response, Error> {
-    let cut = move |after| Cut {
+    let cut = move |after| PageRequest {
         after,
         limit: PAGE_SIZE,
         list,

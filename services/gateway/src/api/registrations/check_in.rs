@@ -44,7 +44,7 @@ pub(in crate::api) async fn check_in(
     Write { body, options }: Write<TicketCode>,
 ) -> Result<Response, Error> {
     let viewer = member.viewer();
-    let Some(registration) = registrations::at_the_door(app.pool(), id, viewer).await? else {
+    let Some(registration) = registrations::find_for_check_in(app.pool(), id, viewer).await? else {
         // Attendees cannot check in their own registration, although they can see it.
         return match registrations::find(app.pool(), id, viewer).await? {
             Some(_) => Err(Error::CheckInForbidden),

@@ -128,7 +128,7 @@ pub(in crate::api) async fn deactivate(
     };
     let intent = intent(&options, &member, Kind::DeactivateUser, id, deactivate);
     let response = perform(&app, &options, &member, intent).await;
-    app.members().forget(id);
+    app.principals().invalidate(id);
     response
 }
 
@@ -152,7 +152,7 @@ pub(in crate::api) async fn erase(
     // Other services erase their copies when they receive the domain event, so there is nothing to wait for.
     let intent = intent(&options, &member, Kind::EraseUser, id, EraseUser {}).wait(Duration::ZERO);
     let response = perform(&app, &options, &member, intent).await;
-    app.members().forget(id);
+    app.principals().invalidate(id);
     response
 }
 

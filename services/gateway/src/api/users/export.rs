@@ -23,7 +23,7 @@ use crate::principal::Principal;
 use crate::store::events::{self, Event};
 use crate::store::notifications::{self, Notification};
 use crate::store::operations::{self, Kind};
-use crate::store::page::{self, Cut, List, Page, Place};
+use crate::store::page::{self, List, Page, PageCursor, PageRequest};
 use crate::store::registrations::{self, Registration};
 use crate::store::sessions::{self, Family};
 use crate::store::users::{self, User};
@@ -92,12 +92,12 @@ pub(in crate::api) async fn export(
 }
 
 /// Returns the items of all pages of a list, at most [`MAX_ITEMS`] and the rest of the last page.
-async fn read_all<P: Place + Copy, T, F>(mut read: impl FnMut(Cut<P>) -> F) -> sqlx::Result<Vec<T>>
+async fn read_all<P: PageCursor + Copy, T, F>(mut read: impl FnMut(PageRequest<P>) -> F) -> sqlx::Result<Vec<T>>
 where
     F: Future<Output = sqlx::Result<Page<T>>>,
 {
     let list = List::default();
-    let mut cut = Cut {
+    let mut cut = PageRequest {
         after: None,
         limit: PAGE_SIZE,
         list,

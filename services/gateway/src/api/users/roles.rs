@@ -13,8 +13,8 @@ use crate::app::App;
 use crate::error::Error;
 use crate::operations::repetition;
 use crate::roles::Role;
-use crate::security::{fact, request};
-use crate::store::operations::{Kind, New, carry_out, find_repeated};
+use crate::security::{request_cause, security_fact};
+use crate::store::operations::{Kind, NewOperation, find_repeated, insert_completed};
 use crate::store::{accounts, users};
 
 /// The complete set of roles that a user will have.
@@ -53,7 +53,7 @@ pub(in crate::api) async fn set_roles(
         return Err(Error::OwnAdminRole);
     }
     let idempotency = options.idempotency(Some(admin.id));
-    let new = New {
+    let new = NewOperation {
         id: Uuid::now_v7(),
         kind: Kind::SetRoles,
         principal: Some(admin.id),
@@ -66,16 +66,16 @@ pub(in crate::api) async fn set_roles(
     if !users::exists(unit.tx(), id).await? {
         return Err(Error::NotFound);
     }
-    if carry_out(unit.tx(), &new).await? {
+    if insert_completed(unit.tx(), &new).await? {
         let changes = accounts::set_roles(unit.tx(), id, granted, Some(admin.id)).await?;
-        let cause = request(admin.actor());
+        let cause = request_cause(admin.actor());
         for role in changes.granted {
             let granted = RoleGranted {
                 user_id: id,
                 role: role.into(),
                 granted_by: Some(admin.id),
             };
-            unit.publish(&cause, fact(Some(id), granted))?;
+            unit.publish(&cause, security_fact(Some(id), granted))?;
         }
         for role in changes.revoked {
             let revoked = RoleRevoked {
@@ -83,7 +83,7 @@ pub(in crate::api) async fn set_roles(
                 role: role.into(),
                 revoked_by: Some(admin.id),
             };
-            unit.publish(&cause, fact(Some(id), revoked))?;
+            unit.publish(&cause, security_fact(Some(id), revoked))?;
         }
     } else if let Some(idempotency) = &idempotency
         && let Some(operation) = find_repeated(&mut **unit.tx(), idempotency).await?
@@ -93,7 +93,7 @@ pub(in crate::api) async fn set_roles(
     // After a repeated request, the roles may have changed since the first one.
     let roles = accounts::granted(&mut **unit.tx(), id).await?;
     unit.commit().await?;
-    app.members().forget(id);
+    app.principals().invalidate(id);
     Ok(Json(UserRoles {
         user_id: id,
         roles: roles.list(),

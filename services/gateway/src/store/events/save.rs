@@ -3,9 +3,11 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::{COLUMNS, Event};
-use crate::store::users::column;
+use crate::store::column;
 
-/// These events as they are, for the projection: this transaction holds the position, so nobody changes them meanwhile.
+/// Returns the current state of these events, for the projection.
+///
+/// The rows are not locked, because this transaction holds the position of the partition and no other one changes them.
 pub async fn current(tx: &mut postgres::Tx, ids: &[Uuid]) -> sqlx::Result<HashMap<Uuid, Event>> {
     let events: Vec<Event> = sqlx::query_as(&format!("SELECT {COLUMNS} FROM events e WHERE e.id = ANY ($1)"))
         .bind(ids)
@@ -14,7 +16,7 @@ pub async fn current(tx: &mut postgres::Tx, ids: &[Uuid]) -> sqlx::Result<HashMa
     Ok(events.into_iter().map(|event| (event.id, event)).collect())
 }
 
-/// Each event at most once, whole.
+/// Inserts or replaces whole events. Each event may occur at most once.
 pub async fn save(tx: &mut postgres::Tx, events: &[Event]) -> sqlx::Result<()> {
     sqlx::query(
         "INSERT INTO events (
@@ -69,7 +71,7 @@ pub async fn save(tx: &mut postgres::Tx, events: &[Event]) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// An array as a text, because `UNNEST` takes arrays of arrays apart to the last.
+/// Returns an array as text, because `UNNEST` flattens nested arrays completely.
 fn array(ids: &[Uuid]) -> String {
     let ids: Vec<String> = ids.iter().map(Uuid::to_string).collect();
     format!("{{{}}}", ids.join(","))

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::text::text;
+use crate::text::text_enum;
 
 /// A resource that an operation creates or changes. `api/respond.rs` maps each to its path and its read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub enum Success {
 
 macro_rules! kinds {
     ($($(#[$attribute:meta])* $kind:ident => $name:literal, $success:expr;)+) => {
-        text! {
+        text_enum! {
             /// The action that a client requested.
             pub enum Kind {
                 $($(#[$attribute])* $kind => $name),+

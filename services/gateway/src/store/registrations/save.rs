@@ -1,29 +1,29 @@
-//! What the projection writes.
+//! The writes of the projection.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{CancelReason, RegistrationStatus};
-use crate::store::users::column;
+use crate::store::column;
 
-/// What several domain events of one roster come to.
+/// The sum of several domain events of one roster.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct RosterChange {
-    /// `None`: as it is.
+    /// `None` leaves the capacity as it is.
     pub capacity: Option<i32>,
     pub closed: bool,
-    /// How many seats were given, less those that came free.
+    /// Number of seats that were taken, minus those that became free.
     pub taken: i64,
-    /// The same of the waiting list.
+    /// Number of people who joined the waiting list, minus those who left it.
     pub waiting: i64,
     pub version: i64,
 }
 
-/// What several domain events of one registration come to.
+/// The sum of several domain events of one registration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RegistrationChange {
-    /// Where it began among these.
-    pub begun: Option<Begun>,
+    /// Present if one of these domain events created the registration.
+    pub new: Option<NewRegistration>,
     pub status: RegistrationStatus,
     pub confirmed_at: Option<DateTime<Utc>>,
     pub checked_in_at: Option<DateTime<Utc>>,
@@ -32,15 +32,16 @@ pub struct RegistrationChange {
     pub version: i64,
 }
 
+/// The facts of a registration that never change.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Begun {
+pub struct NewRegistration {
     pub event_id: Uuid,
     pub user_id: Uuid,
     pub position: i64,
     pub registered_at: DateTime<Utc>,
 }
 
-/// Each event at most once.
+/// Adds these changes to the rosters. Each event may occur at most once.
 pub async fn save_rosters(tx: &mut postgres::Tx, changes: &[(Uuid, RosterChange)]) -> sqlx::Result<()> {
     sqlx::query(
         "INSERT INTO rosters AS r (event_id, capacity, closed, taken, waiting, version)
@@ -63,13 +64,13 @@ pub async fn save_rosters(tx: &mut postgres::Tx, changes: &[(Uuid, RosterChange)
     Ok(())
 }
 
-/// Each registration at most once.
+/// Inserts and updates registrations. Each registration may occur at most once.
 pub async fn save(tx: &mut postgres::Tx, changes: &[(Uuid, RegistrationChange)]) -> sqlx::Result<()> {
-    let begun: Vec<(Uuid, &RegistrationChange, &Begun)> = changes
+    let new: Vec<(Uuid, &RegistrationChange, &NewRegistration)> = changes
         .iter()
-        .filter_map(|(id, change)| Some((*id, change, change.begun.as_ref()?)))
+        .filter_map(|(id, change)| Some((*id, change, change.new.as_ref()?)))
         .collect();
-    if !begun.is_empty() {
+    if !new.is_empty() {
         sqlx::query(
             "INSERT INTO registrations (
                  id, event_id, user_id, status, position, registered_at, confirmed_at, checked_in_at, cancelled_at,
@@ -82,25 +83,25 @@ pub async fn save(tx: &mut postgres::Tx, changes: &[(Uuid, RegistrationChange)])
                  checked_in_at = EXCLUDED.checked_in_at, cancelled_at = EXCLUDED.cancelled_at, cancel_reason = EXCLUDED.cancel_reason,
                  version = EXCLUDED.version",
         )
-        .bind(column(&begun, |(id, ..)| *id))
-        .bind(column(&begun, |(.., begun)| begun.event_id))
-        .bind(column(&begun, |(.., begun)| begun.user_id))
-        .bind(column(&begun, |(_, change, _)| change.status.as_str()))
-        .bind(column(&begun, |(.., begun)| begun.position))
-        .bind(column(&begun, |(.., begun)| begun.registered_at))
-        .bind(column(&begun, |(_, change, _)| change.confirmed_at))
-        .bind(column(&begun, |(_, change, _)| change.checked_in_at))
-        .bind(column(&begun, |(_, change, _)| change.cancelled_at))
-        .bind(column(&begun, |(_, change, _)| {
+        .bind(column(&new, |(id, ..)| *id))
+        .bind(column(&new, |(.., new)| new.event_id))
+        .bind(column(&new, |(.., new)| new.user_id))
+        .bind(column(&new, |(_, change, _)| change.status.as_str()))
+        .bind(column(&new, |(.., new)| new.position))
+        .bind(column(&new, |(.., new)| new.registered_at))
+        .bind(column(&new, |(_, change, _)| change.confirmed_at))
+        .bind(column(&new, |(_, change, _)| change.checked_in_at))
+        .bind(column(&new, |(_, change, _)| change.cancelled_at))
+        .bind(column(&new, |(_, change, _)| {
             change.cancel_reason.map(CancelReason::as_str)
         }))
-        .bind(column(&begun, |(_, change, _)| change.version))
+        .bind(column(&new, |(_, change, _)| change.version))
         .execute(&mut **tx)
         .await?;
     }
-    let gone_on: Vec<&(Uuid, RegistrationChange)> =
-        changes.iter().filter(|(_, change)| change.begun.is_none()).collect();
-    if !gone_on.is_empty() {
+    let existing: Vec<&(Uuid, RegistrationChange)> =
+        changes.iter().filter(|(_, change)| change.new.is_none()).collect();
+    if !existing.is_empty() {
         sqlx::query(
             "UPDATE registrations r SET
                  status = n.status, confirmed_at = coalesce(n.confirmed_at, r.confirmed_at),
@@ -112,15 +113,15 @@ pub async fn save(tx: &mut postgres::Tx, changes: &[(Uuid, RegistrationChange)])
                   AS n (id, status, confirmed_at, checked_in_at, cancelled_at, cancel_reason, version)
              WHERE r.id = n.id",
         )
-        .bind(column(&gone_on, |(id, _)| *id))
-        .bind(column(&gone_on, |(_, change)| change.status.as_str()))
-        .bind(column(&gone_on, |(_, change)| change.confirmed_at))
-        .bind(column(&gone_on, |(_, change)| change.checked_in_at))
-        .bind(column(&gone_on, |(_, change)| change.cancelled_at))
-        .bind(column(&gone_on, |(_, change)| {
+        .bind(column(&existing, |(id, _)| *id))
+        .bind(column(&existing, |(_, change)| change.status.as_str()))
+        .bind(column(&existing, |(_, change)| change.confirmed_at))
+        .bind(column(&existing, |(_, change)| change.checked_in_at))
+        .bind(column(&existing, |(_, change)| change.cancelled_at))
+        .bind(column(&existing, |(_, change)| {
             change.cancel_reason.map(CancelReason::as_str)
         }))
-        .bind(column(&gone_on, |(_, change)| change.version))
+        .bind(column(&existing, |(_, change)| change.version))
         .execute(&mut **tx)
         .await?;
     }

@@ -3,7 +3,7 @@
 use contracts::links::{Link, LinkKey, Purpose};
 use contracts::{
     ChangeEvent, CommandAccepted, CommandFailed, CommandRejected, Details, Effect, EventCreated, EventPublished,
-    FieldError, NotificationCommand, Reply, RosterOpened, Timestamp, Topic, UserProfile,
+    FieldError, NotificationCommand, Reply, RosterOpened, Terms, Timestamp, Topic, UserProfile,
 };
 use messaging::Outgoing;
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ pub(crate) fn draft() -> Value {
 
 pub(crate) fn event_created(organizer: Uuid) -> EventCreated {
     let time = |text| Timestamp::parse(text).expect("a time");
-    EventCreated {
+    let details = Details {
         organizer_id: organizer,
         title: "Analytical Engines".to_owned(),
         description: "An *evening* with punched cards.".to_owned(),
@@ -50,16 +50,20 @@ pub(crate) fn event_created(organizer: Uuid) -> EventCreated {
         registration_closes_at: time("2099-03-01T12:00:00Z"),
         waiting_list: true,
         registration_opens_at: None,
-    }
+        staff: Vec::new(),
+    };
+    EventCreated { details }
 }
 
 pub(crate) fn event_published(organizer: Uuid) -> EventPublished {
-    contracts::Details::from(event_created(organizer)).into()
+    EventPublished {
+        details: event_created(organizer).details,
+    }
 }
 
 /// Applies a change to the default event.
 pub(crate) fn changed(organizer: Uuid, change: &ChangeEvent) -> Details {
-    let before = Details::from(event_created(organizer));
+    let before = event_created(organizer).details;
     Details {
         title: change.title.clone().unwrap_or(before.title),
         description: change.description.clone().unwrap_or(before.description),
@@ -157,16 +161,18 @@ pub(crate) fn token(mail: &NotificationCommand, email: &str) -> String {
 }
 
 pub(crate) fn roster_opened(organizer_id: Uuid) -> RosterOpened {
-    let created = event_created(organizer_id);
+    let details = event_created(organizer_id).details;
     RosterOpened {
         event_sequence: 2,
-        organizer_id,
-        capacity: created.capacity,
-        waiting_list: created.waiting_list,
-        registration_closes_at: created.registration_closes_at,
-        starts_at: created.starts_at,
-        ends_at: created.ends_at,
-        registration_opens_at: created.registration_opens_at,
-        staff: Vec::new(),
+        terms: Terms {
+            organizer_id,
+            capacity: details.capacity,
+            waiting_list: details.waiting_list,
+            registration_closes_at: details.registration_closes_at,
+            starts_at: details.starts_at,
+            ends_at: details.ends_at,
+            registration_opens_at: details.registration_opens_at,
+            staff: details.staff,
+        },
     }
 }

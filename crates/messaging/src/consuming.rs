@@ -1,0 +1,16 @@
+//! The path of a message from a Kafka record to the commit of its effects.
+
+pub(crate) mod arrival;
+pub(crate) mod consumer;
+pub(crate) mod handler;
+pub(crate) mod known_failures;
+pub(crate) mod log;
+pub(crate) mod ops_handler;
+pub(crate) mod pipeline;
+pub mod read;
+pub(crate) mod release;
+pub(crate) mod sequence;
+pub(crate) mod stub;
+pub(crate) mod subscription;
+pub(crate) mod subscriptions;
+pub(crate) mod worker;

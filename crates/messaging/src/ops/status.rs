@@ -1,0 +1,205 @@
+//! How a process is doing: its status on `ops.status`, every few seconds.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chassis::Health;
+use contracts::Timestamp;
+use contracts::aggregate::Actor;
+use contracts::ops::{Assignment, ProcessStatus, ProcessStatusState};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::consuming::consumer::Consumer;
+use crate::consuming::handler::Failure;
+use crate::ledger::{Ledger, PendingTopic};
+use crate::publishing::unit::Unit;
+use crate::runtime::Runtime;
+use crate::wire::message::{Cause, Outgoing};
+
+const REPORT_EVERY: Duration = Duration::from_secs(3);
+/// A store that is gone without a word must not silence the process for as long as TCP believes in it.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// Says every few seconds how this process is doing.
+pub(crate) struct Reporter<L: Ledger> {
+    runtime: Arc<Runtime<L>>,
+    consumer: Consumer<L>,
+    instance: Uuid,
+    version: &'static str,
+    health: Health,
+    gap_alarm: Duration,
+    /// Topics whose open gap was logged.
+    alarmed: HashSet<String>,
+}
+
+impl<L: Ledger> Reporter<L> {
+    /// An open gap is logged as an error once it is older than `gap_alarm`.
+    pub(crate) fn new(
+        runtime: Arc<Runtime<L>>,
+        consumer: Consumer<L>,
+        instance: Uuid,
+        version: &'static str,
+        health: Health,
+        gap_alarm: Duration,
+    ) -> Self {
+        Self {
+            runtime,
+            consumer,
+            instance,
+            version,
+            health,
+            gap_alarm,
+            alarmed: HashSet::new(),
+        }
+    }
+
+    /// Reports until `stop`; the last word is a tombstone: a process that ended in an orderly way is not missing.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let started_at = Timestamp::now();
+        let mut ticks = tokio::time::interval(REPORT_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = ticks.tick() => {}
+            }
+            let reported = tokio::select! {
+                reported = tokio::time::timeout(PATIENCE, self.report(started_at)) => reported,
+                () = last_call(&stop) => break,
+            };
+            let error = match reported {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => chassis::error_chain(&error),
+                Err(_) => format!("it took longer than {PATIENCE:?}"),
+            };
+            tracing::warn!(error, "the status was not published; the next one follows");
+        }
+        // A store that is away must not hold up the drain: readers drop a process that says nothing, too.
+        let last = tokio::time::timeout(LAST_WORD, self.publish(ProcessStatusState::Tombstone, Timestamp::now()));
+        if !matches!(last.await, Ok(Ok(()))) {
+            tracing::warn!("the end of this process was not published");
+        }
+    }
+
+    async fn report(&mut self, started_at: Timestamp) -> Result<(), Failure> {
+        let ledger = &self.runtime.ledger;
+        let outbox = ledger.outbox_gauge().await?;
+        let dead_letters = ledger.count_dead_letters().await?;
+        let held = ledger.pending_topics().await?;
+        self.show_held(&held);
+        let reported_at = Timestamp::now();
+        let status = ProcessStatus {
+            service: self.runtime.service.to_owned(),
+            instance: self.instance,
+            version: self.version.to_owned(),
+            started_at,
+            reported_at,
+            ready: self.health.is_ready(),
+            outbox_rows: outbox.rows,
+            outbox_oldest_age_ms: millis(outbox.oldest_age),
+            assignments: self.assignments(),
+            parked_keys: held.iter().map(|topic| topic.poisoned).sum(),
+            oldest_gap_age_ms: held.iter().map(|topic| millis(topic.oldest_gap)).max().unwrap_or(0),
+            dead_letters,
+        };
+        self.publish(status, reported_at).await
+    }
+
+    /// The newest wins, so the time is the version.
+    async fn publish(&self, state: impl Into<ProcessStatusState>, at: Timestamp) -> Result<(), Failure> {
+        let cause = Cause::origin(
+            Uuid::now_v7(),
+            Some(Actor::service(self.runtime.service)),
+            opentelemetry::Context::new(),
+        );
+        let mut unit = Unit::begin(&self.runtime.ledger, &self.runtime.publisher).await?;
+        let message = Outgoing::<ProcessStatusState>::new(self.instance, state).sequence(at.as_micros());
+        unit.publish(&cause, message)?;
+        unit.commit().await.map_err(Failure::retry)
+    }
+
+    /// Shows what waits, and alarms where a gap stays open: the message that is missing may be lost on the way.
+    fn show_held(&mut self, held: &[PendingTopic]) {
+        let metrics = &self.runtime.metrics;
+        metrics.parked_keys.reset();
+        metrics.oldest_gap_age.reset();
+        for PendingTopic {
+            topic,
+            poisoned,
+            gaps,
+            oldest_gap,
+        } in held
+        {
+            metrics.parked_keys.with_label_values(&[topic]).set(*poisoned);
+            let age = metrics.oldest_gap_age.with_label_values(&[topic]);
+            age.set(oldest_gap.as_secs_f64());
+            if newly_old(&mut self.alarmed, topic, *oldest_gap, self.gap_alarm) {
+                tracing::error!(topic, gaps, oldest_gap = ?oldest_gap,
+                    "a gap stays open: `rollcall parked` lists the keys; the producer can publish the missing again");
+            }
+        }
+        let is_held = |topic: &String| held.iter().any(|held| held.topic == *topic);
+        self.alarmed.retain(is_held);
+    }
+
+    fn assignments(&self) -> Vec<Assignment> {
+        let publisher = &self.runtime.publisher;
+        self.consumer
+            .lags()
+            .into_iter()
+            .map(|lag| Assignment {
+                topic: publisher.without_prefix(&lag.partition.topic).to_owned(),
+                partition: lag.partition.partition,
+                position: lag.position,
+                lag: lag.lag,
+                lag_ms: (lag.lag > 0).then(|| millis(lag.age)),
+            })
+            .collect()
+    }
+}
+
+/// Whether a topic's oldest gap has become too old: told once, and again once it was closed, though others be open.
+fn newly_old(alarmed: &mut HashSet<String>, topic: &str, oldest_gap: Duration, limit: Duration) -> bool {
+    match oldest_gap > limit {
+        true => alarmed.insert(topic.to_owned()),
+        false => {
+            alarmed.remove(topic);
+            false
+        }
+    }
+}
+
+/// When a report that is under way is given up.
+async fn last_call(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(LAST_WORD).await;
+}
+
+pub(crate) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_alarms_once_and_the_next_one_again() {
+        let mut alarmed = HashSet::new();
+        let ages = [119, 121, 124, 5, 120, 121];
+        let told = ages.map(|age| {
+            let (age, limit) = (Duration::from_secs(age), Duration::from_secs(120));
+            newly_old(&mut alarmed, "events", age, limit)
+        });
+        assert_eq!(told, [false, true, false, false, false, true]);
+        assert!(newly_old(
+            &mut alarmed,
+            "users",
+            Duration::from_secs(9),
+            Duration::from_secs(8)
+        ));
+    }
+}

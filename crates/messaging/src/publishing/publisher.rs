@@ -1,0 +1,204 @@
+//! The door to the outbox: frames messages for it, and hands committed rows to the relay.
+
+use std::sync::{Arc, RwLock};
+
+use bytes::Bytes;
+use contracts::{Codec, Kind, Message, topics};
+use tokio::sync::{Notify, mpsc};
+use uuid::Uuid;
+
+use crate::ledger::{Ledger, OutboxMessage, OutboxRow};
+use crate::wire::envelope::Envelope;
+use crate::wire::message::{Cause, Outgoing};
+use crate::wire::trace;
+
+/// The largest value that is appended, in bytes. Below the broker's `message.max.bytes` (1 MiB) by the
+/// room that headers take: what could not be published must never commit.
+pub const MAX_VALUE_BYTES: usize = 900 * 1024;
+
+/// Rows on their way from workers to the relay, at most. What does not fit is swept up later.
+const HAND_OVER_BATCHES: usize = 4_096;
+
+/// Why a message can't be appended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    #[error("{type_name} has {bytes} bytes; {MAX_VALUE_BYTES} can be published")]
+    TooLarge { type_name: &'static str, bytes: usize },
+    #[error("{type_name} can't be encoded")]
+    Encoding {
+        type_name: &'static str,
+        #[source]
+        source: contracts::codec::Error,
+    },
+}
+
+/// Frames messages and passes committed rows on. Cheap to clone.
+pub struct Publisher<L: Ledger> {
+    shared: Arc<Shared<L>>,
+}
+
+struct Shared<L: Ledger> {
+    source: String,
+    topic_prefix: String,
+    codec: Codec,
+    owner: RwLock<Uuid>,
+    rows: mpsc::Sender<Vec<OutboxRow<L::RowId>>>,
+    sweep: Notify,
+    delayed: Notify,
+}
+
+/// The relay's end of a [`Publisher`].
+pub(crate) struct Handed<L: Ledger> {
+    pub(crate) rows: mpsc::Receiver<Vec<OutboxRow<L::RowId>>>,
+    pub(crate) publisher: Publisher<L>,
+}
+
+impl<L: Ledger> Publisher<L> {
+    /// `service` is the name in `ce_source`; `topic_prefix` comes before every topic.
+    pub(crate) fn new(service: &str, topic_prefix: &str, codec: Codec) -> (Self, Handed<L>) {
+        let (sender, receiver) = mpsc::channel(HAND_OVER_BATCHES);
+        let publisher = Self {
+            shared: Arc::new(Shared {
+                source: format!("/rollcall/{service}"),
+                topic_prefix: topic_prefix.to_owned(),
+                codec,
+                owner: RwLock::new(Uuid::now_v7()),
+                rows: sender,
+                sweep: Notify::new(),
+                delayed: Notify::new(),
+            }),
+        };
+        let handed = Handed {
+            rows: receiver,
+            publisher: publisher.clone(),
+        };
+        (publisher, handed)
+    }
+
+    pub fn codec(&self) -> &Codec {
+        &self.shared.codec
+    }
+
+    /// This service, as `ce_source` says it.
+    pub fn source(&self) -> &str {
+        &self.shared.source
+    }
+
+    /// A topic's name on this broker.
+    pub fn topic_name(&self, topic: &contracts::Topic) -> String {
+        topic.full_name(&self.shared.topic_prefix)
+    }
+
+    /// A topic's name in the topic table.
+    pub(crate) fn without_prefix<'a>(&self, topic: &'a str) -> &'a str {
+        topic.strip_prefix(&self.shared.topic_prefix).unwrap_or(topic)
+    }
+
+    /// The way back.
+    pub(crate) fn with_prefix(&self, topic: &str) -> String {
+        format!("{}{topic}", self.shared.topic_prefix)
+    }
+
+    pub(crate) fn is_for_replies(&self, topic: &str) -> bool {
+        topics::ALL
+            .iter()
+            .any(|known| known.kind == Kind::Replies && self.topic_name(known) == topic)
+    }
+
+    /// Encodes a message with its envelope, once. Appending is what OpenTelemetry calls `create`: the
+    /// span made here is the parent of whatever the message leads to.
+    pub fn frame<M: Message>(&self, cause: &Cause, message: Outgoing<M>) -> Result<OutboxMessage, AppendError> {
+        let (type_name, is_tombstone) = (message.body.type_name(), message.body.is_tombstone());
+        let value = message
+            .body
+            .encode(&self.shared.codec)
+            .map_err(|source| AppendError::Encoding { type_name, source })?;
+        if value.len() > MAX_VALUE_BYTES {
+            return Err(AppendError::TooLarge {
+                type_name,
+                bytes: value.len(),
+            });
+        }
+        let topic = match message.topic {
+            Some(topic) => topic,
+            None => self.topic_name(M::TOPIC),
+        };
+        let (trace_parent, trace_state) = trace::created(cause, &topic, message.id, message.due_at);
+        let envelope = Envelope {
+            id: message.id,
+            source: self.shared.source.clone(),
+            type_name: type_name.to_owned(),
+            time: message.time,
+            key: message.key,
+            sequence: message.sequence,
+            correlation_id: cause.correlation_id,
+            causation_id: cause.id,
+            actor: message.actor.or_else(|| cause.actor.clone()),
+            attempt: message.attempt,
+            due_at: message.due_at,
+            expected_version: message.expected_version,
+            reply_to: message.reply_to,
+            trace_parent,
+            trace_state,
+        };
+        // A tombstone has neither bytes nor a schema.
+        let value = (!is_tombstone).then(|| Bytes::from(value));
+        let schema = value
+            .as_deref()
+            .and_then(|value| contracts::codec::schema_id(value).ok());
+        let headers = envelope.to_headers(schema);
+        Ok(OutboxMessage {
+            topic,
+            key: message.key,
+            value,
+            headers,
+            due_at: message.due_at,
+        })
+    }
+
+    /// The relay lease under which rows are appended now.
+    pub fn owner(&self) -> Uuid {
+        *self.shared.owner.read().expect("nobody panics while holding the owner")
+    }
+
+    pub(crate) fn set_owner(&self, owner: Uuid) {
+        *self
+            .shared
+            .owner
+            .write()
+            .expect("nobody panics while holding the owner") = owner;
+    }
+
+    /// Passes rows to the relay after their commit. Never waits: rows that find no room stay in the
+    /// outbox for the relay's sweep.
+    pub fn hand_over(&self, rows: Vec<OutboxRow<L::RowId>>) {
+        let (ready, delayed): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.message.due_at.is_none());
+        if !delayed.is_empty() {
+            self.shared.delayed.notify_one();
+        }
+        if !ready.is_empty() && self.shared.rows.try_send(ready).is_err() {
+            self.request_sweep();
+        }
+    }
+
+    /// Asks the relay to look for own rows in the store.
+    pub fn request_sweep(&self) {
+        self.shared.sweep.notify_one();
+    }
+
+    pub(crate) async fn sweep_requested(&self) {
+        self.shared.sweep.notified().await;
+    }
+
+    pub(crate) async fn delayed_appended(&self) {
+        self.shared.delayed.notified().await;
+    }
+}
+
+impl<L: Ledger> Clone for Publisher<L> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
