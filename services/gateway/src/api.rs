@@ -1,9 +1,8 @@
 //! The public REST API.
 
-mod accept;
-mod admit;
-mod answer;
+mod access;
 mod audit;
+mod content_negotiation;
 mod document;
 mod edge;
 mod events;
@@ -17,8 +16,9 @@ mod ops;
 mod pages;
 mod passwords;
 mod principal;
-mod question;
+mod query;
 mod registrations;
+mod respond;
 mod sessions;
 mod users;
 mod verification;
@@ -42,33 +42,37 @@ use crate::config;
 use crate::error::Error;
 use crate::problem;
 
-/// The largest body of a request, in bytes.
+/// Maximum size of a request body, in bytes.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Rollcall",
-        description = "Event registration. A write waits two seconds for its outcome, or as long as `Prefer: wait=n` says \
-                       (at most 25); an outcome that is not there by then is `202`, and is found at `/v1/operations/{id}`. \
-                       Problems are `application/problem+json` (RFC 9457), and `code` is what programs go by.",
+        description = "Event registration. A write waits for its outcome: two seconds, or n seconds with `Prefer: wait=n` \
+                       (at most 25). If the outcome is not known by then, the response is `202` with an operation, and \
+                       `/v1/operations/{id}` shows the outcome later. Errors are `application/problem+json` (RFC 9457), \
+                       and programs should rely on `code` only.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     components(schemas(problem::Body, problem::Field)),
     tags(
         (name = "users", description = "Accounts and profiles"),
-        (name = "sessions", description = "Signing in"),
-        (name = "events", description = "What people attend"),
+        (name = "sessions", description = "Signing in and out, and passwords"),
+        (name = "events", description = "Events and their staff"),
         (name = "registrations", description = "Seats and waiting lists"),
-        (name = "notifications", description = "E-mails that were sent"),
-        (name = "operations", description = "What became of a write"),
-        (name = "ops", description = "How the services are doing, and what to do about it"),
-        (name = "audit", description = "What happened, and on whose behalf"),
+        (name = "notifications", description = "E-mails that were sent to you"),
+        (name = "operations", description = "Outcomes of writes"),
+        (name = "ops", description = "Status of the services, parked messages and dead letters, for operators"),
+        (name = "audit", description = "The audit log and its proofs"),
     ),
 )]
 struct Document;
 
-/// Every route, with what every answer has. `metrics`: where the requests are counted.
+/// Returns all routes with their middleware. Requests are counted in `metrics`.
+///
+/// # Errors
+/// Returns an error if the metrics are already registered.
 pub fn router(app: App, metrics: &prometheus::Registry) -> prometheus::Result<Router> {
     let (router, document) = routes().split_for_parts();
     let document = document::complete(document);
@@ -76,20 +80,20 @@ pub fn router(app: App, metrics: &prometheus::Registry) -> prometheus::Result<Ro
         .merge(SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", document))
         .merge(pages::routes())
         .fallback(async || Error::NotFound)
-        .method_not_allowed_fallback(async || Error::Method)
+        .method_not_allowed_fallback(async || Error::MethodNotAllowed)
         .layer(
             ServiceBuilder::new()
                 .layer(from_fn_with_state(app.clone(), edge::edge))
                 .layer(CatchPanicLayer::custom(panicked))
                 .layer(cors(app.http()))
-                .layer(from_fn_with_state(app.clone(), admit::admit))
+                .layer(from_fn_with_state(app.clone(), access::control_access))
                 .layer(DefaultBodyLimit::max(MAX_BODY_BYTES)),
         )
         .with_state(app);
     chassis::http::observe(router, metrics)
 }
 
-/// The OpenAPI document.
+/// Returns the OpenAPI document.
 pub fn document() -> serde_json::Value {
     document::complete(routes().into_openapi())
 }
@@ -116,7 +120,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(sessions::refresh))
         .routes(routes!(sessions::sign_out))
         .routes(routes!(passwords::change))
-        .routes(routes!(passwords::forget))
+        .routes(routes!(passwords::request_reset))
         .routes(routes!(passwords::reset))
         .routes(routes!(keys::key_set))
         .routes(routes!(events::create, events::list))
@@ -129,14 +133,14 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(events::history))
         .routes(routes!(events::availability))
         .routes(routes!(events::calendar_entry))
-        .routes(routes!(registrations::register, registrations::of_event))
+        .routes(routes!(registrations::register, registrations::list_attendees))
         .routes(routes!(registrations::show, registrations::cancel))
         .routes(routes!(registrations::check_in))
         .routes(routes!(registrations::ticket))
-        .routes(routes!(registrations::mine))
-        .routes(routes!(notifications::mine))
+        .routes(routes!(registrations::list_mine))
+        .routes(routes!(notifications::list_mine))
         .routes(routes!(operations::show))
-        .routes(routes!(operations::mine))
+        .routes(routes!(operations::list_mine))
         .routes(routes!(ops::status))
         .routes(routes!(ops::lag))
         .routes(routes!(ops::parked))
@@ -145,7 +149,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(ops::redrive))
         .routes(routes!(ops::discard))
         .routes(routes!(ops::where_is))
-        .routes(routes!(audit::entries))
+        .routes(routes!(audit::find_entries))
         .routes(routes!(audit::proof))
         .routes(routes!(audit::checkpoints))
         .routes(routes!(audit::certificates))
@@ -153,14 +157,11 @@ fn routes() -> OpenApiRouter<App> {
 }
 
 fn cors(config: &config::Http) -> CorsLayer {
-    let origin = match config.cors_origins.iter().any(|origin| origin == "*") {
-        true => AllowOrigin::any(),
-        false => AllowOrigin::list(
-            config
-                .cors_origins
-                .iter()
-                .filter_map(|origin| HeaderValue::from_str(origin).ok()),
-        ),
+    let origins = &config.cors_origins;
+    let origin = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
     };
     CorsLayer::new()
         .allow_origin(origin)
@@ -181,12 +182,12 @@ fn cors(config: &config::Http) -> CorsLayer {
             HeaderName::from_static(extract::PREFERENCE_APPLIED),
             HeaderName::from_static(edge::REQUEST_ID),
             HeaderName::from_static(edge::TRACE_RESPONSE),
-            HeaderName::from_static(admit::RATE_LIMIT),
-            HeaderName::from_static(admit::RATE_LIMIT_POLICY),
+            HeaderName::from_static(access::RATE_LIMIT),
+            HeaderName::from_static(access::RATE_LIMIT_POLICY),
         ])
 }
 
-/// The panic hook has said where.
+/// Returns the response to a request whose handler panicked. The panic hook has logged the location.
 fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     Error::Panicked.into_response()
 }

@@ -1,4 +1,4 @@
-//! Everything that can go wrong with a request, and what its client is told.
+//! The errors of a request, and the problem that the client receives for each of them.
 
 use std::sync::Arc;
 
@@ -17,70 +17,70 @@ use crate::tokens::TokenError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("the request can't be read: {0}")]
+    #[error("the request cannot be read: {0}")]
     Malformed(String),
-    #[error("some fields are not valid")]
+    #[error("some fields are invalid")]
     Invalid(Vec<FieldError>),
-    #[error("the body is no JSON")]
+    #[error("the body is not declared as JSON")]
     MediaType,
     #[error("the body is too large")]
     BodyTooLarge,
-    /// Nothing there, or nothing that this principal may know of.
-    #[error("there is nothing here")]
+    /// The resource does not exist, or the principal may not know that it exists.
+    #[error("the resource does not exist, or is not visible to this principal")]
     NotFound,
-    #[error("there is no such method here")]
-    Method,
-    #[error("nobody is signed in")]
+    #[error("the path does not support this method")]
+    MethodNotAllowed,
+    #[error("the request has no access token")]
     NotSignedIn,
-    #[error("the access token was refused")]
+    #[error("the access token was rejected")]
     Token(#[source] TokenError),
-    #[error("e-mail or password is wrong")]
+    #[error("the e-mail address or the password is wrong")]
     WrongCredentials,
-    #[error("the refresh token was refused")]
+    #[error("the refresh token was rejected")]
     RefreshToken(#[source] TokenError),
-    /// Of a link that was mailed.
-    #[error("the link was refused")]
+    /// The token of a mailed link is invalid or expired.
+    #[error("the token of a mailed link was rejected")]
     Link(#[source] TokenError),
     #[error(transparent)]
     TooMany(#[from] TooMany),
-    #[error("the role {} is needed", .0.as_str())]
+    #[error("the role {} is required", .0.as_str())]
     RoleNeeded(Role),
-    #[error("an admin must stay one")]
+    #[error("admins cannot revoke their own admin role")]
     OwnAdminRole,
-    /// The principal can see it, and that is all.
-    #[error("it is not this principal's to do")]
-    NotYours,
-    #[error("the ticket's code is wrong")]
+    /// The registration is the principal's own: only the organizer and the staff may check it in.
+    #[error("the principal may not check in this registration")]
+    CheckInForbidden,
+    #[error("the ticket code is wrong")]
     TicketInvalid,
-    /// Only who has a seat has a ticket.
-    #[error("there is no seat")]
+    /// Only a registration that holds a seat has a ticket.
+    #[error("the registration has no seat")]
     NoSeat,
-    /// A repetition while the first request is still held open.
-    #[error("the same request is being answered")]
+    /// The request repeats an Idempotency-Key while the first request still waits for its outcome.
+    #[error("the first request with this Idempotency-Key is in progress")]
     StillHeld { operation: Uuid },
-    #[error("the Idempotency-Key is another request's")]
+    #[error("the Idempotency-Key belongs to a different request")]
     KeyReused { operation: Uuid },
-    /// A service's business no.
-    #[error("the operation was refused: {}", .rejection.code)]
+    /// A service rejected the command of an operation by a business rule.
+    #[error("the operation was rejected: {}", .rejection.code)]
     Rejected { operation: Uuid, rejection: Rejection },
-    /// A service could not carry it out.
+    /// A service could not execute the command of an operation.
     #[error("the operation failed: {}", .rejection.code)]
     Failed { operation: Uuid, rejection: Rejection },
-    /// A question that was not answered in time.
-    #[error("the answer did not come in time")]
-    NoAnswer { operation: Uuid },
-    #[error("the answer can't be read")]
-    BadAnswer(#[source] serde_json::Error),
+    /// A service did not reply to a query in time.
+    #[error("the service did not reply in time")]
+    NoReply { operation: Uuid },
+    #[error("the reply of the service cannot be read")]
+    UnreadableReply(#[source] serde_json::Error),
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
-    /// More is being written than can be.
-    #[error("too much is being written")]
+    /// The queue of pending writes is full.
+    #[error("too many writes are pending")]
     Busy,
-    #[error("the request took too long")]
+    #[error("the request timed out")]
     TimedOut,
-    #[error("the database")]
+    #[error("the database request failed")]
     Store(#[source] Arc<StoreError>),
-    #[error("the command can't be said")]
+    #[error("the message cannot be appended to the outbox")]
     Append(#[from] AppendError),
     #[error("the handler panicked")]
     Panicked,
@@ -106,97 +106,178 @@ impl From<CommitError> for Error {
 }
 
 impl Error {
-    /// What the client is told. Nothing of the inside is: that is for the log.
+    /// Returns the problem that the client receives. It contains no internals: those are only logged.
     pub fn problem(&self) -> Problem {
-        let new = |code: &str, detail: &str| Problem::new(code, detail);
         match self {
-            Self::Malformed(detail) => new("malformed", detail),
+            Self::Malformed(detail) => Problem::new("malformed", detail),
             Self::Invalid(errors) => Problem {
                 errors: errors.clone(),
-                ..new("invalid", "See `errors`.")
+                ..Problem::new("invalid", invalid_detail(errors))
             },
-            Self::MediaType => new("media-type", "Send the body as application/json."),
-            Self::BodyTooLarge => new("too-large", "A body has at most 64 KiB."),
-            Self::NotFound => new("not-found", "There is no such thing, or it is not yours to see."),
-            Self::Method => new("method", "See /docs for what can be done."),
-            Self::NotSignedIn => new("not-signed-in", "Send `Authorization: Bearer` and an access token."),
-            Self::Token(TokenError::Expired) => new("token-expired", "Sign in again."),
-            Self::Token(TokenError::Invalid) => new("token-invalid", "Sign in again."),
-            Self::WrongCredentials => new(
-                "wrong-credentials",
-                "There is no account with this e-mail and password.",
+            Self::MediaType => Problem::new(
+                "media-type",
+                "This route only accepts JSON. Send the body with `Content-Type: application/json`.",
             ),
-            Self::RefreshToken(_) => new("refresh-token-invalid", "Sign in again."),
-            Self::Link(TokenError::Expired) => new("link-expired", "Ask for a new one."),
-            Self::Link(TokenError::Invalid) => {
-                new("link-invalid", "It was used before, or is not ours. Ask for a new one.")
+            Self::BodyTooLarge => Problem::new(
+                "too-large",
+                "The request body exceeds the limit of 64 KiB. Send a smaller body.",
+            ),
+            Self::NotFound => Problem::new(
+                "not-found",
+                "The requested resource does not exist, or you are not allowed to see it.",
+            ),
+            Self::MethodNotAllowed => Problem::new(
+                "method",
+                "This path does not support the method of the request. The `Allow` header lists the supported methods.",
+            ),
+            Self::NotSignedIn => Problem::new(
+                "not-signed-in",
+                "This request requires an access token. Sign in, and send the token as `Authorization: Bearer`.",
+            ),
+            Self::Token(TokenError::Expired) => Problem::new(
+                "token-expired",
+                "The access token has expired. Use the refresh token, or sign in again.",
+            ),
+            Self::Token(TokenError::Invalid) => Problem::new(
+                "token-invalid",
+                "The access token is malformed, was revoked, or was not issued by this API. Sign in again.",
+            ),
+            Self::WrongCredentials => Problem::new(
+                "wrong-credentials",
+                "No account matches this e-mail address and password. Check both, or request a password reset.",
+            ),
+            Self::RefreshToken(_) => Problem::new(
+                "refresh-token-invalid",
+                "The refresh token is unknown, expired or already used. Sign in again.",
+            ),
+            Self::Link(TokenError::Expired) => {
+                Problem::new("link-expired", "The link has expired. Request a new link.")
             }
+            Self::Link(TokenError::Invalid) => Problem::new(
+                "link-invalid",
+                "The link was already used, or was not sent by this service. Request a new link.",
+            ),
             Self::TooMany(TooMany(standing)) => Problem {
                 retry_after: Some(u16::try_from(standing.reset).unwrap_or(u16::MAX)),
-                ..new("too-many-requests", "See the headers RateLimit and Retry-After.")
+                ..Problem::new(
+                    "too-many-requests",
+                    format!(
+                        "The limit `{}` allows {} requests per minute. Retry after {} s.",
+                        standing.name, standing.quota, standing.reset
+                    ),
+                )
             },
-            Self::RoleNeeded(role) => new("role-needed", &format!("Only for the role {}.", role.as_str())),
-            Self::OwnAdminRole => new("own-admin-role", "Another admin can do this."),
-            Self::NotYours => new("forbidden", "Others can do this."),
-            Self::TicketInvalid => new("ticket-invalid", "This is not the code of this registration."),
-            Self::NoSeat => new("no-seat", "Only who has a seat has a ticket."),
+            Self::RoleNeeded(role) => Problem::new(
+                "role-needed",
+                format!(
+                    "This request requires the role `{}`. Ask an admin to grant it to you.",
+                    role.as_str()
+                ),
+            ),
+            Self::OwnAdminRole => Problem::new(
+                "own-admin-role",
+                "You cannot revoke your own admin role. Ask another admin to revoke it.",
+            ),
+            Self::CheckInForbidden => Problem::new(
+                "forbidden",
+                "You cannot check in your own registration. Show your ticket to the organizer or the staff of the event.",
+            ),
+            Self::TicketInvalid => Problem::new(
+                "ticket-invalid",
+                "The code does not belong to this registration. Scan the ticket again.",
+            ),
+            Self::NoSeat => Problem::new(
+                "no-seat",
+                "This registration has no ticket, because it is on the waiting list or was cancelled.",
+            ),
             Self::StillHeld { operation } => Problem {
                 operation: Some(*operation),
                 retry_after: Some(1),
-                ..new(
+                ..Problem::new(
                     "operation-in-progress",
-                    "The first request with this Idempotency-Key is still open.",
+                    format!(
+                        "The first request with this Idempotency-Key is still in progress (operation {operation}). \
+                         Retry after 1 s."
+                    ),
                 )
             },
             Self::KeyReused { operation } => Problem {
                 operation: Some(*operation),
-                ..new("idempotency-key-reused", "Use a new Idempotency-Key for a new request.")
+                ..Problem::new(
+                    "idempotency-key-reused",
+                    format!(
+                        "This Idempotency-Key belongs to a different request (operation {operation}). \
+                         Send a new key with this request."
+                    ),
+                )
             },
             Self::Rejected { operation, rejection } | Self::Failed { operation, rejection } => Problem {
                 operation: Some(*operation),
                 errors: rejection.errors.clone(),
-                ..new(&rejection.code, &rejection.detail)
+                ..Problem::new(rejection.code.clone(), &rejection.detail)
             },
-            Self::NoAnswer { operation } => Problem {
+            Self::NoReply { operation } => Problem {
                 operation: Some(*operation),
                 retry_after: Some(5),
-                ..new("no-answer", "Try again, or wait longer with `Prefer: wait=25`.")
+                ..Problem::new(
+                    "no-answer",
+                    format!(
+                        "The service did not reply in time (operation {operation}). \
+                         Retry after 5 s, or wait longer with `Prefer: wait=25`."
+                    ),
+                )
             },
             Self::Overloaded(_) | Self::Busy => Problem {
                 retry_after: Some(1),
-                ..new("overloaded", "Nothing was done. Try again in a moment.")
+                ..Problem::new(
+                    "overloaded",
+                    "The server is overloaded and did not process the request. Retry after 1 s.",
+                )
             },
             Self::TimedOut => Problem {
                 retry_after: Some(1),
-                ..new(
+                ..Problem::new(
                     "timeout",
-                    "It may have been done all the same. An Idempotency-Key makes it safe to try again.",
+                    "The request timed out and may still take effect. To retry safely, send the same Idempotency-Key.",
                 )
             },
             Self::Store(error) => match error.kind {
                 StoreErrorKind::Unavailable | StoreErrorKind::Conflict => Problem {
                     retry_after: Some(1),
                     cause: Some(chassis::error_chain(self)),
-                    ..new(
+                    ..Problem::new(
                         "unavailable",
-                        "It may have been done all the same. An Idempotency-Key makes it safe to try again.",
+                        "The service is temporarily unavailable, and the request may still take effect. \
+                         To retry safely, send the same Idempotency-Key.",
                     )
                 },
                 StoreErrorKind::Broken | StoreErrorKind::Unexpected => self.internal(),
             },
-            Self::BadAnswer(_) | Self::Append(_) | Self::Panicked => self.internal(),
+            Self::UnreadableReply(_) | Self::Append(_) | Self::Panicked => self.internal(),
         }
     }
 
     fn internal(&self) -> Problem {
         Problem {
             cause: Some(chassis::error_chain(self)),
-            ..Problem::new("internal", "It is not your fault, and it was noted.")
+            ..Problem::new(
+                "internal",
+                "An internal error occurred and was logged. If it persists, report the `traceId` to the operators.",
+            )
         }
     }
 }
 
-/// Its status, with the problem beside it: the edge binds it to the request and writes the body.
+fn invalid_detail(errors: &[FieldError]) -> String {
+    let values = if errors.len() == 1 { "value" } else { "values" };
+    format!(
+        "The request contains {} invalid {values}. Correct each field as `errors` describes, and send the request again.",
+        errors.len()
+    )
+}
+
+/// Sets the status and attaches the problem to the response. The `edge` middleware adds the request's ids and writes
+/// the body.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let problem = self.problem();

@@ -5,6 +5,7 @@
 //! finds the outcome by polling the store. A client that does not wait, or whose gateway process dies, reads the outcome at
 //! `/v1/operations/{id}`.
 
+mod intent;
 mod waiting;
 mod writer;
 
@@ -22,9 +23,10 @@ use uuid::Uuid;
 
 use crate::config;
 use crate::error::Error;
-use crate::store::operations::{self as store, Idempotency, Kind, NewOperation, Operation, Status};
+use crate::store::operations::{self as store, Idempotency, NewOperation, Operation, Status};
 use crate::store::{links, sessions};
 
+pub use intent::Intent;
 pub use waiting::OperationNotifier;
 use waiting::{Poller, Waiting};
 use writer::{Writer, Written};
@@ -56,27 +58,6 @@ pub struct Tasks {
     poller: Poller,
     pool: PgPool,
     retention: config::Retention,
-}
-
-/// What to ask of another service.
-pub struct Intent<M> {
-    /// The operation's, a new one: also the correlation id, the command's id and the reply's key.
-    pub id: Uuid,
-    pub kind: Kind,
-    /// Who asks; [`GATEWAY`]: nobody who is signed in.
-    pub actor: Actor,
-    /// The aggregate that the command is for.
-    pub key: Uuid,
-    pub command: M,
-    /// What the operation is about, for its answer.
-    pub resource_id: Uuid,
-    /// The version that the client has seen.
-    pub expected_version: Option<i64>,
-    /// Of a sign-up.
-    pub password_hash: Option<String>,
-    pub idempotency: Option<Idempotency>,
-    /// How long to wait for the outcome.
-    pub wait: Duration,
 }
 
 impl Operations {

@@ -1,4 +1,4 @@
-//! Problem details (RFC 9457): every answer that is not what was asked for.
+//! Problem details (RFC 9457): the body of every response that reports an error.
 
 use axum::http::StatusCode;
 use contracts::FieldError;
@@ -6,270 +6,216 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// The media type.
+/// Media type of a rendered problem.
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
-/// Largest rendered problem, in bytes.
-pub const LARGEST: usize = 32 * 1024;
-/// Errors of one problem, at most.
-pub const MOST_ERRORS: usize = 20;
-/// Bytes of each text in JSON, at most. Together they stay below [`LARGEST`].
-pub const LONGEST_FIELD: usize = 300;
-const LONGEST_CODE: usize = 100;
-const LONGEST_MESSAGE: usize = 600;
-const LONGEST_DETAIL: usize = 4_000;
+/// Maximum size of a rendered problem, in bytes.
+pub const MAX_BYTES: usize = 32 * 1024;
+/// Maximum number of field errors in one problem.
+pub const MAX_ERRORS: usize = 20;
+/// Maximum size of a field name in JSON, in bytes. All limits of texts together stay below [`MAX_BYTES`].
+pub const MAX_FIELD_BYTES: usize = 300;
+const MAX_CODE_BYTES: usize = 100;
+const MAX_MESSAGE_BYTES: usize = 600;
+const MAX_DETAIL_BYTES: usize = 4_000;
 
-/// A problem, as its client reads it.
+/// A problem as the client receives it (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct Body {
-    /// `urn:rollcall:problem:` and the code.
+    /// `urn:rollcall:problem:` followed by the code.
     #[serde(rename = "type")]
     pub type_uri: String,
+    /// Short summary for people; the same for every problem with this code.
     pub title: String,
+    /// HTTP status of the response.
     pub status: u16,
-    /// What programs go by; it stays as it is.
+    /// Identifies the kind of problem for programs. Codes do not change.
     #[schema(examples("event-full"))]
     pub code: String,
-    /// What people read.
+    /// Explains this occurrence and the next step, for people.
     pub detail: String,
-    /// What is wrong with which field; not there where no field is at fault.
+    /// The invalid fields; absent if no field is invalid.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<Field>, max_items = 20)]
     pub errors: Vec<FieldError>,
-    /// The operation that met it, else the request: `urn:uuid:` and its `x-request-id`.
+    /// The affected operation (`/v1/operations/{id}`), or else the request: `urn:uuid:` followed by its `x-request-id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
-    /// Names the trace that shows what happened.
+    /// Identifies the trace of the request, and finds its log messages.
     #[serde(rename = "traceId", skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
 }
 
-/// What is wrong with one field.
+/// An invalid field of a request.
 #[derive(ToSchema)]
 #[schema(as = FieldProblem)]
-#[expect(dead_code, reason = "says what a contracts::FieldError looks like in the document")]
+#[expect(dead_code, reason = "describes contracts::FieldError in the OpenAPI document")]
 pub struct Field {
+    /// Name of the field; a dotted path if it is nested, and empty for the whole body.
     field: String,
+    /// Identifies the kind of error for programs.
     #[schema(examples("too-short"))]
     code: String,
+    /// Explains the error, for people.
     message: String,
 }
 
-/// A problem before it is bound to its request.
+/// A problem before the ids of the request are added.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problem {
     pub code: String,
     pub detail: String,
     pub errors: Vec<FieldError>,
     pub operation: Option<Uuid>,
-    /// Seconds.
+    /// Seconds until the client should retry.
     pub retry_after: Option<u16>,
-    /// Why, for the log: not for the client.
+    /// The cause with its sources, for the log only.
     pub cause: Option<String>,
 }
 
-/// Every code there is: the gateway's own, and those that services refuse with.
+/// All problem codes with their status and title: the gateway's own, and those with which services reject commands.
 const CODES: &[(&str, StatusCode, &str)] = &[
     // The request.
-    ("malformed", StatusCode::BAD_REQUEST, "The request can't be read"),
-    ("invalid", StatusCode::UNPROCESSABLE_ENTITY, "Some of it is not valid"),
+    ("malformed", StatusCode::BAD_REQUEST, "Request malformed"),
+    ("invalid", StatusCode::UNPROCESSABLE_ENTITY, "Request invalid"),
     (
         "media-type",
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "Only JSON is understood",
+        "Media type not supported",
     ),
-    ("too-large", StatusCode::PAYLOAD_TOO_LARGE, "The request is too large"),
-    ("not-found", StatusCode::NOT_FOUND, "There is nothing here"),
-    ("method", StatusCode::METHOD_NOT_ALLOWED, "This can't be done here"),
+    ("too-large", StatusCode::PAYLOAD_TOO_LARGE, "Request body too large"),
+    ("not-found", StatusCode::NOT_FOUND, "Not found"),
+    ("method", StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
     // The principal.
-    ("not-signed-in", StatusCode::UNAUTHORIZED, "You must sign in first"),
-    (
-        "token-expired",
-        StatusCode::UNAUTHORIZED,
-        "Your access token has expired",
-    ),
-    (
-        "token-invalid",
-        StatusCode::UNAUTHORIZED,
-        "Your access token is not valid",
-    ),
+    ("not-signed-in", StatusCode::UNAUTHORIZED, "Not signed in"),
+    ("token-expired", StatusCode::UNAUTHORIZED, "Access token expired"),
+    ("token-invalid", StatusCode::UNAUTHORIZED, "Access token invalid"),
     (
         "wrong-credentials",
         StatusCode::UNAUTHORIZED,
-        "E-mail or password is wrong",
+        "E-mail address or password wrong",
     ),
     (
         "refresh-token-invalid",
         StatusCode::UNAUTHORIZED,
-        "Your refresh token is not valid",
+        "Refresh token invalid",
     ),
-    (
-        "link-invalid",
-        StatusCode::UNPROCESSABLE_ENTITY,
-        "The link is not valid",
-    ),
-    ("link-expired", StatusCode::GONE, "The link has expired"),
-    ("too-many-requests", StatusCode::TOO_MANY_REQUESTS, "You ask too often"),
-    ("role-needed", StatusCode::FORBIDDEN, "You lack a role"),
+    ("link-invalid", StatusCode::UNPROCESSABLE_ENTITY, "Link invalid"),
+    ("link-expired", StatusCode::GONE, "Link expired"),
+    ("too-many-requests", StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
+    ("role-needed", StatusCode::FORBIDDEN, "Role required"),
     (
         "own-admin-role",
         StatusCode::CONFLICT,
-        "Admins can't stop being one by themselves",
+        "Own admin role cannot be revoked",
     ),
     // Idempotency-Key.
-    (
-        "operation-in-progress",
-        StatusCode::CONFLICT,
-        "The same request is being answered",
-    ),
+    ("operation-in-progress", StatusCode::CONFLICT, "Request in progress"),
     (
         "idempotency-key-reused",
         StatusCode::UNPROCESSABLE_ENTITY,
-        "The Idempotency-Key is another request's",
+        "Idempotency-Key already used",
     ),
     // The gateway.
-    ("overloaded", StatusCode::SERVICE_UNAVAILABLE, "There is too much to do"),
-    (
-        "unavailable",
-        StatusCode::SERVICE_UNAVAILABLE,
-        "The service is not available",
-    ),
+    ("overloaded", StatusCode::SERVICE_UNAVAILABLE, "Server overloaded"),
+    ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "Service unavailable"),
     (
         "no-answer",
         StatusCode::SERVICE_UNAVAILABLE,
-        "The answer did not come in time",
+        "No reply from the service",
     ),
-    ("timeout", StatusCode::SERVICE_UNAVAILABLE, "The request took too long"),
-    ("internal", StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong"),
+    ("timeout", StatusCode::SERVICE_UNAVAILABLE, "Request timed out"),
+    ("internal", StatusCode::INTERNAL_SERVER_ERROR, "Internal error"),
     // Any aggregate.
     (
         "version-conflict",
         StatusCode::PRECONDITION_FAILED,
-        "It was changed meanwhile",
+        "Resource changed since it was read",
     ),
-    ("already-exists", StatusCode::CONFLICT, "It exists already"),
+    ("already-exists", StatusCode::CONFLICT, "Resource already exists"),
     // Users.
-    ("email-taken", StatusCode::CONFLICT, "The e-mail is taken"),
-    ("username-taken", StatusCode::CONFLICT, "The username is taken"),
-    ("user-unknown", StatusCode::NOT_FOUND, "There is no such user"),
+    ("email-taken", StatusCode::CONFLICT, "E-mail address already in use"),
+    ("username-taken", StatusCode::CONFLICT, "Username already in use"),
+    ("user-unknown", StatusCode::NOT_FOUND, "User not found"),
     // Events.
-    (
-        "organizer-required",
-        StatusCode::FORBIDDEN,
-        "Only a person can organize an event",
-    ),
-    ("event-unknown", StatusCode::NOT_FOUND, "There is no such event"),
-    ("event-started", StatusCode::CONFLICT, "The event has started"),
-    ("event-cancelled", StatusCode::CONFLICT, "The event is cancelled"),
-    ("event-ended", StatusCode::CONFLICT, "The event is over"),
-    (
-        "event-not-published",
-        StatusCode::CONFLICT,
-        "The event is not published",
-    ),
+    ("organizer-required", StatusCode::FORBIDDEN, "Organizer must be a user"),
+    ("event-unknown", StatusCode::NOT_FOUND, "Event not found"),
+    ("event-started", StatusCode::CONFLICT, "Event already started"),
+    ("event-cancelled", StatusCode::CONFLICT, "Event cancelled"),
+    ("event-ended", StatusCode::CONFLICT, "Event ended"),
+    ("event-not-published", StatusCode::CONFLICT, "Event not published"),
     (
         "use-reschedule",
         StatusCode::UNPROCESSABLE_ENTITY,
-        "A published event is moved by rescheduling it",
+        "Published event must be rescheduled",
     ),
     // Registrations.
     (
         "registration-not-open",
         StatusCode::CONFLICT,
-        "Registration is not open yet",
+        "Registration not open yet",
     ),
-    ("registration-closed", StatusCode::CONFLICT, "Registration is closed"),
-    (
-        "registration-cancelled",
-        StatusCode::CONFLICT,
-        "The registration was cancelled",
-    ),
-    ("check-in-not-open", StatusCode::CONFLICT, "Check-in is not open yet"),
-    ("check-in-over", StatusCode::CONFLICT, "Check-in is over"),
-    (
-        "already-checked-in",
-        StatusCode::CONFLICT,
-        "This ticket was used already",
-    ),
-    ("checked-in", StatusCode::CONFLICT, "Who is there can't cancel any more"),
-    ("event-full", StatusCode::CONFLICT, "All seats are taken"),
-    ("user-deactivated", StatusCode::CONFLICT, "The account is closed"),
-    ("already-registered", StatusCode::CONFLICT, "You are registered already"),
-    (
-        "registration-unknown",
-        StatusCode::NOT_FOUND,
-        "There is no such registration",
-    ),
-    ("forbidden", StatusCode::FORBIDDEN, "This is not yours to do"),
-    (
-        "ticket-invalid",
-        StatusCode::UNPROCESSABLE_ENTITY,
-        "The ticket's code is wrong",
-    ),
-    ("no-seat", StatusCode::CONFLICT, "There is no seat"),
+    ("registration-closed", StatusCode::CONFLICT, "Registration closed"),
+    ("registration-cancelled", StatusCode::CONFLICT, "Registration cancelled"),
+    ("check-in-not-open", StatusCode::CONFLICT, "Check-in not open yet"),
+    ("check-in-over", StatusCode::CONFLICT, "Check-in closed"),
+    ("already-checked-in", StatusCode::CONFLICT, "Ticket already used"),
+    ("checked-in", StatusCode::CONFLICT, "Attendee already checked in"),
+    ("event-full", StatusCode::CONFLICT, "Event full"),
+    ("user-deactivated", StatusCode::CONFLICT, "Account deactivated"),
+    ("already-registered", StatusCode::CONFLICT, "Already registered"),
+    ("registration-unknown", StatusCode::NOT_FOUND, "Registration not found"),
+    ("forbidden", StatusCode::FORBIDDEN, "Not allowed"),
+    ("ticket-invalid", StatusCode::UNPROCESSABLE_ENTITY, "Ticket code wrong"),
+    ("no-seat", StatusCode::CONFLICT, "Registration has no seat"),
     (
         "unsupported",
         StatusCode::NOT_IMPLEMENTED,
-        "A service is older than this request",
+        "Command not supported by the service",
     ),
     // Audit.
-    ("entry-unknown", StatusCode::NOT_FOUND, "There is no such entry"),
-    (
-        "checkpoint-unknown",
-        StatusCode::NOT_FOUND,
-        "There is no such checkpoint",
-    ),
+    ("entry-unknown", StatusCode::NOT_FOUND, "Audit entry not found"),
+    ("checkpoint-unknown", StatusCode::NOT_FOUND, "Checkpoint not found"),
     (
         "not-checkpointed",
         StatusCode::CONFLICT,
-        "No checkpoint reaches the entry yet",
+        "Audit entry not covered by a checkpoint yet",
     ),
-    (
-        "too-slow",
-        StatusCode::SERVICE_UNAVAILABLE,
-        "The question takes too long",
-    ),
-    (
-        "log-damaged",
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "A part of the log can't be read",
-    ),
-    // Operations.
-    (
-        "cursor-invalid",
-        StatusCode::UNPROCESSABLE_ENTITY,
-        "The cursor is none of this list",
-    ),
+    ("too-slow", StatusCode::SERVICE_UNAVAILABLE, "Query too slow"),
+    ("log-damaged", StatusCode::INTERNAL_SERVER_ERROR, "Audit log damaged"),
+    // Operators.
+    ("cursor-invalid", StatusCode::UNPROCESSABLE_ENTITY, "Cursor invalid"),
     (
         "topic-unknown",
         StatusCode::UNPROCESSABLE_ENTITY,
-        "The service listens to no such topic",
+        "Topic not consumed by the service",
     ),
-    ("not-parked", StatusCode::CONFLICT, "Nothing is parked for this key"),
-    ("not-released", StatusCode::CONFLICT, "The key could not be released"),
+    ("not-parked", StatusCode::CONFLICT, "No messages parked for the key"),
+    ("not-released", StatusCode::CONFLICT, "Key could not be released"),
+    ("dead-letter-unknown", StatusCode::NOT_FOUND, "Dead letter not found"),
+    ("already-redriven", StatusCode::CONFLICT, "Dead letter already redriven"),
+    ("not-a-command", StatusCode::CONFLICT, "Dead letter is not a command"),
     (
-        "dead-letter-unknown",
-        StatusCode::NOT_FOUND,
-        "There is no such dead letter",
+        "no-envelope",
+        StatusCode::CONFLICT,
+        "Dead letter has no readable envelope",
     ),
-    ("already-redriven", StatusCode::CONFLICT, "It was done already"),
-    ("not-a-command", StatusCode::CONFLICT, "Only commands are sent again"),
-    ("no-envelope", StatusCode::CONFLICT, "Nothing says which command it was"),
-    // Commands that failed.
+    // Failed commands.
     (
         "expired",
         StatusCode::SERVICE_UNAVAILABLE,
-        "It came too late to be carried out",
+        "Command expired before it was executed",
     ),
     (
         "not-executable",
         StatusCode::INTERNAL_SERVER_ERROR,
-        "It could not be carried out",
+        "Command could not be executed",
     ),
 ];
 
 impl Problem {
+    /// Creates a problem without field errors, operation or cause.
     pub fn new(code: impl Into<String>, detail: impl Into<String>) -> Self {
         Self {
             code: code.into(),
@@ -281,27 +227,32 @@ impl Problem {
         }
     }
 
-    /// A code that a newer service refuses with is a conflict: the request was understood, and the answer is no.
+    /// Returns the HTTP status of the code.
+    ///
+    /// An unknown code comes from a newer service. It is a `409`, because the service understood the command and
+    /// rejected it.
     pub fn status(&self) -> StatusCode {
         self.known().map_or(StatusCode::CONFLICT, |(_, status, _)| *status)
     }
 
-    /// `request` names it where no operation does. Texts and errors are shortened, so that no problem is larger than
-    /// [`LARGEST`], whatever a client or a service has put into it.
+    /// Returns the body of the response. `request` identifies the problem if it belongs to no operation.
+    ///
+    /// Texts and the list of errors are shortened, so that the body never exceeds [`MAX_BYTES`], regardless of what a
+    /// client or a service put into them.
     pub fn body(&self, request: Option<Uuid>, trace_id: Option<String>) -> Body {
         let operation = self.operation.map(|id| format!("/v1/operations/{id}"));
-        let code = clipped(&self.code, LONGEST_CODE);
-        let errors = self.errors.iter().take(MOST_ERRORS).map(|error| FieldError {
-            field: clipped(&error.field, LONGEST_FIELD),
-            code: clipped(&error.code, LONGEST_CODE),
-            message: clipped(&error.message, LONGEST_MESSAGE),
+        let code = clipped(&self.code, MAX_CODE_BYTES);
+        let errors = self.errors.iter().take(MAX_ERRORS).map(|error| FieldError {
+            field: clipped(&error.field, MAX_FIELD_BYTES),
+            code: clipped(&error.code, MAX_CODE_BYTES),
+            message: clipped(&error.message, MAX_MESSAGE_BYTES),
         });
         Body {
             type_uri: format!("urn:rollcall:problem:{code}"),
-            title: self.known().map_or("It was refused", |(.., title)| title).to_owned(),
+            title: self.known().map_or("Request rejected", |(.., title)| title).to_owned(),
             status: self.status().as_u16(),
             code,
-            detail: clipped(&self.detail, LONGEST_DETAIL),
+            detail: clipped(&self.detail, MAX_DETAIL_BYTES),
             errors: errors.collect(),
             instance: operation.or_else(|| request.map(|id| format!("urn:uuid:{id}"))),
             trace_id,
@@ -313,21 +264,21 @@ impl Problem {
     }
 }
 
-/// The text, shortened with an ellipsis where it would take more than `longest` bytes in JSON.
-pub fn clipped(text: &str, longest: usize) -> String {
+/// Returns the text, shortened with an ellipsis if it takes more than `max_bytes` bytes in JSON.
+pub fn clipped(text: &str, max_bytes: usize) -> String {
     const ELLIPSIS: &str = "…";
     let (mut bytes, mut kept) = (0, 0);
     for (at, char) in text.char_indices() {
         bytes += match char {
             '"' | '\\' => 2,
-            // As \u0001.
+            // Escaped as \u0001.
             '\0'..='\u{1f}' => 6,
             _ => char.len_utf8(),
         };
-        if bytes > longest {
+        if bytes > max_bytes {
             return text[..kept].to_owned() + ELLIPSIS;
         }
-        if bytes + ELLIPSIS.len() <= longest {
+        if bytes + ELLIPSIS.len() <= max_bytes {
             kept = at + char.len_utf8();
         }
     }
@@ -339,15 +290,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_is_there_once_and_an_error() {
+    fn every_code_is_unique_and_has_an_error_status() {
         for (index, (code, status, _)) in CODES.iter().enumerate() {
-            assert!(CODES[..index].iter().all(|(other, ..)| other != code), "{code} twice");
-            assert!(status.is_client_error() || status.is_server_error(), "{code}");
+            assert!(
+                CODES[..index].iter().all(|(other, ..)| other != code),
+                "{code} is listed twice"
+            );
+            assert!(
+                status.is_client_error() || status.is_server_error(),
+                "{code} has the status {status}"
+            );
         }
     }
 
     #[test]
-    fn the_largest_problem_is_within_its_limit_and_still_a_problem() {
+    fn the_largest_problem_is_within_its_limit_and_still_complete() {
         for char in ["a", "\"", "\\", "\u{1}", "\u{7f}", "é", "𝄞"] {
             let long = char.repeat(100_000);
             let error = FieldError {
@@ -362,7 +319,7 @@ mod tests {
             };
             let body = problem.body(None, Some(Uuid::max().simple().to_string()));
             let text = serde_json::to_string(&body).expect("JSON");
-            assert!(text.len() <= LARGEST, "{char:?}: {}", text.len());
+            assert!(text.len() <= MAX_BYTES, "{char:?}: {}", text.len());
             let body: serde_json::Value = serde_json::from_str(&text).expect("JSON");
             for member in ["type", "title", "code", "instance"] {
                 assert!(body[member].is_string(), "{char:?}: {member}");
@@ -371,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_shortened_only_where_it_is_too_long() {
+    fn a_text_is_shortened_only_if_it_is_too_long() {
         for (text, expected) in [
             ("", ""),
             ("abcdef", "abcdef"),
@@ -380,13 +337,13 @@ mod tests {
             ("ab\"d\"", "ab…"),
         ] {
             assert_eq!(clipped(text, 6), expected);
-            assert_eq!(clipped(expected, 6), expected, "once is enough");
+            assert_eq!(clipped(expected, 6), expected, "a clipped text is not clipped again");
         }
     }
 
     #[test]
-    fn a_code_that_is_not_known_here_is_a_conflict() {
-        let problem = Problem::new("check-in-too-early", "Two hours before the start.");
+    fn an_unknown_code_is_a_conflict() {
+        let problem = Problem::new("check-in-too-early", "Check-in opens two hours before the start.");
         assert_eq!(problem.status(), StatusCode::CONFLICT);
         assert_eq!(
             problem.body(None, None).type_uri,

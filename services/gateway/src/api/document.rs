@@ -1,65 +1,75 @@
-//! What the OpenAPI document says beside what each route says of itself: the problems that any request can meet, and
-//! that nothing is ever null.
+//! Completes the OpenAPI document with what the routes do not declare themselves: the problems that any request can lead
+//! to, and that no value is null.
 
 use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
 
 use crate::problem::CONTENT_TYPE;
 
-/// Problems by status; `Retry-After` comes with some.
+/// Problem responses: status, name, description, and whether they have a `Retry-After` header.
 const PROBLEMS: [(&str, &str, &str, bool); 13] = [
-    ("400", "Malformed", "The request can't be read", false),
+    ("400", "Malformed", "The request is malformed", false),
     (
         "401",
         "NotSignedIn",
-        "Nobody is signed in, or the access token is not good (any more)",
+        "The access token is missing, expired or invalid",
         false,
     ),
-    ("403", "Forbidden", "This principal may not do this", false),
+    (
+        "403",
+        "Forbidden",
+        "The principal lacks a role, or may not change the resource",
+        false,
+    ),
     (
         "404",
         "NotFound",
-        "There is no such thing, or it is not this principal's to see",
+        "The resource does not exist, or the principal may not see it",
         false,
     ),
     (
         "409",
         "Conflict",
-        "It can't be done as things are, or the same request is still being answered",
+        "The state of the resource does not allow the request, or the same request is still in progress",
         true,
     ),
     (
         "412",
         "VersionConflict",
-        "It was changed since the ETag in If-Match",
+        "The resource has changed since the version in If-Match",
         false,
     ),
-    ("413", "TooLarge", "The body has more than 64 KiB", false),
-    ("415", "MediaType", "The body is no JSON", false),
+    ("413", "TooLarge", "The body exceeds 64 KiB", false),
+    ("415", "MediaType", "The body is not declared as JSON", false),
     (
         "422",
         "Invalid",
-        "Some of it is not valid: `errors` names the fields",
+        "Some values are invalid: `errors` names the fields",
         false,
     ),
-    ("429", "TooMany", "Too many requests", true),
-    ("500", "Internal", "Something went wrong, and it was noted", false),
-    ("501", "Unsupported", "A service is older than this request", false),
+    ("429", "TooMany", "A rate limit is exceeded", true),
+    ("500", "Internal", "An internal error, which was logged", false),
+    (
+        "501",
+        "Unsupported",
+        "A service does not support this command yet",
+        false,
+    ),
     (
         "503",
         "Unavailable",
-        "Not now: nothing was done, or its outcome is not known yet",
+        "The service is temporarily unavailable, or the outcome is not known yet",
         true,
     ),
 ];
 
-/// Of `If-Match`: one `ETag`, or any.
+/// Pattern of `If-Match`: one `ETag`, or `*`.
 const ETAG: &str = r#"^("[0-9]{1,18}"|[0-9]{1,18}|[*])$"#;
 
-/// Completes the document.
+/// Returns the completed document as JSON.
 pub(super) fn complete(document: OpenApi) -> Value {
-    let mut document = with_names(&serde_json::to_value(document).expect("the document is JSON"));
-    never_null(&mut document);
+    let mut document = with_page_names(&serde_json::to_value(document).expect("the document serializes to JSON"));
+    remove_null(&mut document);
     document["components"]["responses"] = PROBLEMS.iter().map(problem).collect::<Map<_, _>>().into();
     if let Some(paths) = document["paths"].as_object_mut() {
         for (path, methods) in paths {
@@ -77,15 +87,18 @@ pub(super) fn complete(document: OpenApi) -> Value {
                 }
                 let responses = operation["responses"]
                     .as_object_mut()
-                    .expect("every route says what it answers");
+                    .expect("every route declares its responses");
                 for (status, name, ..) in PROBLEMS.iter().filter(|(status, ..)| statuses.contains(status)) {
                     let reference = json!({ "$ref": format!("#/components/responses/{name}") });
                     responses.entry(*status).or_insert(reference);
                 }
                 if let Some(accepted) = responses.get_mut("202") {
-                    accepted["headers"]["Location"] =
-                        header("Where the outcome will be: /v1/operations/{id}", "string");
-                    accepted["headers"]["Retry-After"] = header("Seconds until it is worth looking", "integer");
+                    accepted["headers"]["Location"] = header(
+                        "Path of the operation, which shows the outcome: /v1/operations/{id}",
+                        "string",
+                    );
+                    accepted["headers"]["Retry-After"] =
+                        header("Seconds until the next request for the operation", "integer");
                 }
             }
         }
@@ -93,8 +106,8 @@ pub(super) fn complete(document: OpenApi) -> Value {
     document
 }
 
-/// A page of events is an `EventPage`, where the derive says `Page_Event`.
-fn with_names(document: &Value) -> Value {
+/// Renames the page schemas: a page of events is an `EventPage`, but the derive names it `Page_Event`.
+fn with_page_names(document: &Value) -> Value {
     let schemas = document["components"]["schemas"]
         .as_object()
         .into_iter()
@@ -103,24 +116,24 @@ fn with_names(document: &Value) -> Value {
     let text = pages.iter().fold(document.to_string(), |text, name| {
         text.replace(&format!("Page_{name}\""), &format!("{name}Page\""))
     });
-    serde_json::from_str(&text).expect("names are as good as others")
+    serde_json::from_str(&text).expect("the renamed document is still JSON")
 }
 
-/// What a request to this route can meet.
+/// Returns the statuses of the problems that a request to this route can lead to.
 fn statuses(path: &str, method: &str, operation: &Value) -> Vec<&'static str> {
     let of = |name: &str| operation[name].as_array().map_or(&[][..], Vec::as_slice);
-    let has = |place: &str, name: Option<&str>| {
+    let has = |location: &str, name: Option<&str>| {
         let mut parameters = of("parameters").iter();
-        parameters.any(|parameter| parameter["in"] == place && name.is_none_or(|name| parameter["name"] == name))
+        parameters.any(|parameter| parameter["in"] == location && name.is_none_or(|name| parameter["name"] == name))
     };
-    let anonymous = of("security").is_empty() || of("security").iter().any(|way| way == &json!({}));
-    let writes = method != "get";
-    // A token that is sent must be good, also where none is needed.
+    let is_anonymous = of("security").is_empty() || of("security").iter().any(|requirement| requirement == &json!({}));
+    let is_write = method != "get";
+    // An invalid token is an error even if the route requires none.
     let mut statuses = vec!["401", "429", "500", "503"];
-    if writes {
+    if is_write {
         statuses.extend(["400", "409", "413", "415", "422", "501"]);
     }
-    if !anonymous && !path.starts_with("/v1/me") {
+    if !is_anonymous && !path.starts_with("/v1/me") {
         statuses.push("403");
     }
     if has("path", None) {
@@ -132,7 +145,7 @@ fn statuses(path: &str, method: &str, operation: &Value) -> Vec<&'static str> {
     if has("query", None) {
         statuses.push("422");
     }
-    // Questions to other services, which may say no.
+    // Queries to other services, which can reject them.
     if of("tags").iter().any(|tag| tag == "audit" || tag == "ops") {
         statuses.extend(["409", "422"]);
     }
@@ -143,7 +156,7 @@ fn problem((_, name, description, retry): &(&str, &str, &str, bool)) -> (String,
     let schema = json!({ "$ref": "#/components/schemas/Problem" });
     let mut response = json!({ "description": description, "content": { CONTENT_TYPE: { "schema": schema } } });
     if *retry {
-        response["headers"]["Retry-After"] = header("Seconds until it is worth trying again", "integer");
+        response["headers"]["Retry-After"] = header("Seconds until the client should retry", "integer");
     }
     ((*name).to_owned(), response)
 }
@@ -152,10 +165,10 @@ fn header(description: &str, kind: &str) -> Value {
     json!({ "description": description, "schema": { "type": kind } })
 }
 
-/// What is optional is left out, in requests and answers alike.
-fn never_null(value: &mut Value) {
+/// Removes `null` from all types, because optional members are omitted in requests and responses.
+fn remove_null(value: &mut Value) {
     match value {
-        Value::Array(items) => items.iter_mut().for_each(never_null),
+        Value::Array(items) => items.iter_mut().for_each(remove_null),
         Value::Object(members) => {
             if let Some(Value::Array(types)) = members.get_mut("type") {
                 types.retain(|kind| kind != "null");
@@ -164,15 +177,15 @@ fn never_null(value: &mut Value) {
                     members.insert("type".to_owned(), kind);
                 }
             }
-            if let Some(Value::Array(ways)) = members.get_mut("oneOf") {
-                ways.retain(|way| way != &json!({ "type": "null" }));
-                if let [Value::Object(way)] = ways.as_slice() {
-                    let way = way.clone();
+            if let Some(Value::Array(alternatives)) = members.get_mut("oneOf") {
+                alternatives.retain(|alternative| alternative != &json!({ "type": "null" }));
+                if let [Value::Object(alternative)] = alternatives.as_slice() {
+                    let alternative = alternative.clone();
                     members.remove("oneOf");
-                    members.extend(way);
+                    members.extend(alternative);
                 }
             }
-            members.values_mut().for_each(never_null);
+            members.values_mut().for_each(remove_null);
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
@@ -183,13 +196,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_be_left_out_is_not_null() {
+    fn optional_members_are_not_nullable() {
         let mut schema = json!({
             "a": { "type": ["string", "null"] },
             "b": { "oneOf": [{ "type": "null" }, { "$ref": "#/x" }], "description": "x" },
             "c": { "oneOf": [{ "$ref": "#/x" }, { "$ref": "#/y" }] },
         });
-        never_null(&mut schema);
+        remove_null(&mut schema);
         let expected = json!({
             "a": { "type": "string" },
             "b": { "$ref": "#/x", "description": "x" },

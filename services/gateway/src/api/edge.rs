@@ -1,4 +1,4 @@
-//! What every answer has, whatever it is: a request id, a problem that names it, security headers, an end.
+//! The outermost middleware: it adds a request id, the problem body, security headers and a timeout to every response.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -15,16 +15,17 @@ use crate::error::Error;
 use crate::problem::{self, Problem};
 
 pub(super) const REQUEST_ID: &str = "x-request-id";
-/// W3C Trace Context, level 2 (draft): the trace that the request became part of.
+/// Names the trace of the request (W3C Trace Context, level 2, draft).
 pub(super) const TRACE_RESPONSE: &str = "traceresponse";
 
-/// A browser does nothing with an answer but show it.
-const NO_CONTENT: &str = "default-src 'none'; frame-ancestors 'none'";
-/// Swagger UI: own scripts, and styles that it makes up as it goes.
-const DOCUMENTATION: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+/// Content security policy of API responses: a browser may only display them.
+const API_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+/// Content security policy of Swagger UI: scripts of the same origin, and inline styles, because it creates these.
+const DOCS_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
                              frame-ancestors 'none'";
 
-const SECURITY: [(HeaderName, &str); 5] = [
+/// Security headers of every response.
+const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::REFERRER_POLICY, "no-referrer"),
@@ -35,21 +36,22 @@ const SECURITY: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-site"),
 ];
 
+/// Middleware around all other layers.
 pub(super) async fn edge(State(app): State<App>, request: Request, next: Next) -> Response {
     let request_id = request_id(request.headers());
-    let documentation = request.uri().path().starts_with("/docs");
+    let is_docs = request.uri().path().starts_with("/docs");
     let trace = tracing::Span::current().context().span().span_context().clone();
     let response = if let Err(error) = chassis::http::check_host(request.version(), request.headers()) {
         Error::Malformed(error.to_string()).into_response()
     } else if declares_too_much(request.headers()) {
         Error::BodyTooLarge.into_response()
     } else {
-        let answered = tokio::time::timeout(app.http().request_timeout, next.run(request)).await;
-        answered.unwrap_or_else(|_| Error::TimedOut.into_response())
+        let response = tokio::time::timeout(app.http().request_timeout, next.run(request)).await;
+        response.unwrap_or_else(|_| Error::TimedOut.into_response())
     };
     let mut response = render(response, request_id, &trace);
     let headers = response.headers_mut();
-    for (name, value) in SECURITY {
+    for (name, value) in SECURITY_HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }
     let hsts = app.http().hsts.as_secs();
@@ -60,11 +62,11 @@ pub(super) async fn edge(State(app): State<App>, request: Request, next: Next) -
             &format!("max-age={hsts}; includeSubDomains"),
         );
     }
-    let policy = if documentation { DOCUMENTATION } else { NO_CONTENT };
+    let policy = if is_docs { DOCS_POLICY } else { API_POLICY };
     headers
         .entry(header::CONTENT_SECURITY_POLICY)
         .or_insert(HeaderValue::from_static(policy));
-    // What people may see differs, and changes.
+    // Responses depend on the principal and change over time, so they must not be cached.
     headers
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
@@ -76,7 +78,8 @@ pub(super) async fn edge(State(app): State<App>, request: Request, next: Next) -
     response
 }
 
-/// A client's own id, if it is a UUID: anything else would be its text in our logs.
+/// Returns the id that the client sent if it is a UUID, or else a new id. Other texts are ignored, because the id is
+/// logged.
 fn request_id(headers: &HeaderMap) -> Uuid {
     let given = headers
         .get(REQUEST_ID)
@@ -84,7 +87,8 @@ fn request_id(headers: &HeaderMap) -> Uuid {
     given.unwrap_or_else(Uuid::now_v7)
 }
 
-/// Refused before it is sent; a body without a declared length is cut off where it is read.
+/// Returns `true` if the declared length of the body exceeds the limit, so that the request is rejected before the body
+/// is sent. The extractor limits a body without a declared length.
 fn declares_too_much(headers: &HeaderMap) -> bool {
     let declared = headers
         .get(header::CONTENT_LENGTH)
@@ -92,19 +96,20 @@ fn declares_too_much(headers: &HeaderMap) -> bool {
     declared.is_some_and(|length: u64| length > MAX_BODY_BYTES as u64)
 }
 
-/// Writes the problem that an [`Error`] left beside its status.
+/// Writes the problem that an [`Error`] attached to its response.
 fn render(mut response: Response, request_id: Uuid, trace: &SpanContext) -> Response {
     let Some(problem) = response.extensions_mut().remove::<Problem>() else {
         return response;
     };
     let status = problem.status();
     if let Some(cause) = &problem.cause {
-        tracing::error!(http.request.id = %request_id, code = problem.code, error = cause, "a request failed: {cause}");
+        tracing::error!(http.request.id = %request_id, code = problem.code, error = cause, "request {request_id} failed: {cause}");
     }
-    // Where no traces are collected, the request's id is what the log is searched for.
-    let trace_id = match trace.is_valid() {
-        true => trace.trace_id().to_string(),
-        false => request_id.simple().to_string(),
+    // If traces are not collected, the request id finds the log messages.
+    let trace_id = if trace.is_valid() {
+        trace.trace_id().to_string()
+    } else {
+        request_id.simple().to_string()
     };
     let mut rendered = (status, Json(problem.body(Some(request_id), Some(trace_id)))).into_response();
     let headers = rendered.headers_mut();

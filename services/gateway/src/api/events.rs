@@ -1,4 +1,4 @@
-//! What people attend.
+//! Events: drafting, changing, publishing and finding them.
 
 mod announcements;
 mod calendar;
@@ -13,16 +13,15 @@ use axum::response::Response;
 use contracts::{EventCommand, PublishEvent};
 use uuid::Uuid;
 
-use super::answer::{answer, versioned};
-use super::extract::{Call, Id, Nothing, Write, WriteHeaders};
+use super::extract::{EmptyBody, Id, Write, WriteHeaders, WriteOptions};
 use super::operations::OperationView;
 use super::principal::{Anyone, Organizer};
+use super::respond::{perform, versioned};
 use crate::app::App;
 use crate::error::Error;
-use crate::operations::Intent;
 use crate::principal::Principal;
 use crate::store::events::{self, Availability, Event};
-use crate::store::operations::{Kind, Operation};
+use crate::store::operations::Kind;
 use form::{Cancellation, EventChanges, NewEvent, NewTimes};
 
 pub(super) use announcements::*;
@@ -31,31 +30,35 @@ pub(super) use history::*;
 pub(super) use list::*;
 pub(super) use staff::*;
 
-/// Draft an event. Nobody else sees it until it is published.
+/// Create a draft of an event.
+///
+/// Other users cannot see the event until it is published.
 #[utoipa::path(
     post, path = "/v1/events", tag = "events", operation_id = "createEvent",
     params(WriteHeaders), request_body = NewEvent,
     security(("bearer" = [])),
     responses(
-        (status = CREATED, body = Event, headers(("Location", description = "/v1/events/{id}"), ("ETag", description = "For `If-Match`"))),
+        (status = CREATED, body = Event, headers(("Location", description = "/v1/events/{id}"), ("ETag", description = "Version of the resource, for `If-Match`"))),
         (status = ACCEPTED, body = OperationView),
     ),
 )]
 pub(super) async fn create(
     State(app): State<App>,
     organizer: Organizer,
-    Write { body, call }: Write<NewEvent>,
+    Write { body, options }: Write<NewEvent>,
 ) -> Result<Response, Error> {
     let create = body.parse()?;
-    respond(&app, &call, &organizer, Kind::CreateEvent, Uuid::now_v7(), create).await
+    perform_command(&app, &options, &organizer, Kind::CreateEvent, Uuid::now_v7(), create).await
 }
 
-/// An event. A draft is there for its organizer alone.
+/// Show an event.
+///
+/// Only the organizer and admins can see a draft.
 #[utoipa::path(
     get, path = "/v1/events/{id}", tag = "events", operation_id = "showEvent",
     params(("id" = Uuid, Path)),
     security((), ("bearer" = [])),
-    responses((status = OK, body = Event, headers(("ETag", description = "For `If-Match`")))),
+    responses((status = OK, body = Event, headers(("ETag", description = "Version of the resource, for `If-Match`")))),
 )]
 pub(super) async fn show(State(app): State<App>, anyone: Anyone, Id(id): Id) -> Result<Response, Error> {
     let event = events::find(app.pool(), id, anyone.viewer()).await?;
@@ -63,15 +66,17 @@ pub(super) async fn show(State(app): State<App>, anyone: Anyone, Id(id): Id) -> 
     Ok(versioned(event.version, event))
 }
 
-/// Change your event; what is left out stays. Once published, its times change by rescheduling, and fewer seats
-/// evict nobody.
+/// Change your event. Omitted fields keep their value.
+///
+/// The times of a published event cannot be changed here: reschedule it instead. If the number of seats is reduced,
+/// confirmed registrations keep their seats.
 #[utoipa::path(
     patch, path = "/v1/events/{id}", tag = "events", operation_id = "changeEvent",
-    params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header, description = "The ETag that you have seen"), WriteHeaders),
+    params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header, description = "`ETag` of the version that the change is based on. The response is `412` if the resource has changed since"), WriteHeaders),
     request_body = Option<EventChanges>,
     security(("bearer" = [])),
     responses(
-        (status = OK, body = Event, headers(("ETag", description = "For `If-Match`"))),
+        (status = OK, body = Event, headers(("ETag", description = "Version of the resource, for `If-Match`"))),
         (status = ACCEPTED, body = OperationView),
     ),
 )]
@@ -79,19 +84,19 @@ pub(super) async fn change(
     State(app): State<App>,
     organizer: Organizer,
     Id(id): Id,
-    Write { body, call }: Write<EventChanges>,
+    Write { body, options }: Write<EventChanges>,
 ) -> Result<Response, Error> {
     let change = body.parse()?;
-    respond(&app, &call, &organizer, Kind::ChangeEvent, id, change).await
+    perform_command(&app, &options, &organizer, Kind::ChangeEvent, id, change).await
 }
 
-/// Publish your draft, so that people can register.
+/// Publish your draft, so that users can register for the event.
 #[utoipa::path(
     post, path = "/v1/events/{id}/publish", tag = "events", operation_id = "publishEvent",
-    params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header, description = "The ETag that you have seen"), WriteHeaders),
+    params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header, description = "`ETag` of the version that the change is based on. The response is `412` if the resource has changed since"), WriteHeaders),
     security(("bearer" = [])),
     responses(
-        (status = OK, body = Event, headers(("ETag", description = "For `If-Match`"))),
+        (status = OK, body = Event, headers(("ETag", description = "Version of the resource, for `If-Match`"))),
         (status = ACCEPTED, body = OperationView),
     ),
 )]
@@ -99,19 +104,21 @@ pub(super) async fn publish(
     State(app): State<App>,
     organizer: Organizer,
     Id(id): Id,
-    Write { call, .. }: Write<Nothing>,
+    Write { options, .. }: Write<EmptyBody>,
 ) -> Result<Response, Error> {
-    respond(&app, &call, &organizer, Kind::PublishEvent, id, PublishEvent {}).await
+    perform_command(&app, &options, &organizer, Kind::PublishEvent, id, PublishEvent {}).await
 }
 
-/// Move your published event to another time. Everybody with a place is told.
+/// Reschedule your published event.
+///
+/// Everyone with a seat or a position on the waiting list is notified.
 #[utoipa::path(
     post, path = "/v1/events/{id}/reschedule", tag = "events", operation_id = "rescheduleEvent",
-    params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header, description = "The ETag that you have seen"), WriteHeaders),
+    params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header, description = "`ETag` of the version that the change is based on. The response is `412` if the resource has changed since"), WriteHeaders),
     request_body = NewTimes,
     security(("bearer" = [])),
     responses(
-        (status = OK, body = Event, headers(("ETag", description = "For `If-Match`"))),
+        (status = OK, body = Event, headers(("ETag", description = "Version of the resource, for `If-Match`"))),
         (status = ACCEPTED, body = OperationView),
     ),
 )]
@@ -119,20 +126,20 @@ pub(super) async fn reschedule(
     State(app): State<App>,
     organizer: Organizer,
     Id(id): Id,
-    Write { body, call }: Write<NewTimes>,
+    Write { body, options }: Write<NewTimes>,
 ) -> Result<Response, Error> {
     let reschedule = body.parse()?;
-    respond(&app, &call, &organizer, Kind::RescheduleEvent, id, reschedule).await
+    perform_command(&app, &options, &organizer, Kind::RescheduleEvent, id, reschedule).await
 }
 
-/// Cancel your event: every registration ends.
+/// Cancel your event, and all registrations for it.
 #[utoipa::path(
     post, path = "/v1/events/{id}/cancel", tag = "events", operation_id = "cancelEvent",
-    params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header, description = "The ETag that you have seen"), WriteHeaders),
+    params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header, description = "`ETag` of the version that the change is based on. The response is `412` if the resource has changed since"), WriteHeaders),
     request_body = Option<Cancellation>,
     security(("bearer" = [])),
     responses(
-        (status = OK, body = Event, headers(("ETag", description = "For `If-Match`"))),
+        (status = OK, body = Event, headers(("ETag", description = "Version of the resource, for `If-Match`"))),
         (status = ACCEPTED, body = OperationView),
     ),
 )]
@@ -140,13 +147,13 @@ pub(super) async fn cancel(
     State(app): State<App>,
     organizer: Organizer,
     Id(id): Id,
-    Write { body, call }: Write<Cancellation>,
+    Write { body, options }: Write<Cancellation>,
 ) -> Result<Response, Error> {
     let cancel = body.parse()?;
-    respond(&app, &call, &organizer, Kind::CancelEvent, id, cancel).await
+    perform_command(&app, &options, &organizer, Kind::CancelEvent, id, cancel).await
 }
 
-/// How many seats there are, and how many are left.
+/// Show the number of seats, and how many of them are available.
 #[utoipa::path(
     get, path = "/v1/events/{id}/availability", tag = "events", operation_id = "showAvailability",
     params(("id" = Uuid, Path)),
@@ -162,8 +169,11 @@ pub(super) async fn availability(
     availability.map(Json).ok_or(Error::NotFound)
 }
 
-/// The event, if it is this organizer's, or an admin asks; else it is not there.
-pub(super) async fn own(app: &App, organizer: &Principal, id: Uuid) -> Result<Event, Error> {
+/// Returns the event if the organizer owns it, or is an admin.
+///
+/// # Errors
+/// Returns [`Error::NotFound`] otherwise.
+pub(super) async fn find_own(app: &App, organizer: &Principal, id: Uuid) -> Result<Event, Error> {
     let viewer = organizer.viewer();
     let event = events::find(app.pool(), id, viewer).await?;
     event
@@ -171,39 +181,16 @@ pub(super) async fn own(app: &App, organizer: &Principal, id: Uuid) -> Result<Ev
         .ok_or(Error::NotFound)
 }
 
-/// Says the command, and answers what becomes of it.
-async fn respond(
+/// Performs a command of an organizer on an event. The event service checks that they own the event.
+async fn perform_command(
     app: &App,
-    call: &Call,
+    options: &WriteOptions,
     organizer: &Principal,
     kind: Kind,
     id: Uuid,
-    said: impl Into<EventCommand>,
+    command: impl Into<EventCommand>,
 ) -> Result<Response, Error> {
-    let operation = command(app, call, organizer, kind, id, said.into()).await?;
-    answer(app, call, organizer.viewer(), operation).await
-}
-
-/// Whether it is this organizer's event is the event service's to say.
-async fn command(
-    app: &App,
-    call: &Call,
-    organizer: &Principal,
-    kind: Kind,
-    id: Uuid,
-    command: EventCommand,
-) -> Result<Operation, Error> {
-    let intent = Intent {
-        id: Uuid::now_v7(),
-        kind,
-        actor: organizer.actor(),
-        key: id,
-        command,
-        resource_id: id,
-        expected_version: call.expected_version,
-        password_hash: None,
-        idempotency: call.idempotency(Some(organizer.id)),
-        wait: call.wait(),
-    };
-    app.operations().perform(intent).await
+    let intent = options.intent::<EventCommand>(organizer, kind, id, command);
+    let intent = intent.expected_version(options.expected_version);
+    perform(app, options, organizer, intent).await
 }

@@ -1,4 +1,4 @@
-//! What is wrong with a request, field by field.
+//! Validation of a request, field by field.
 
 use std::str::FromStr;
 
@@ -6,18 +6,18 @@ use contracts::{Date, FieldError, Timestamp};
 use uuid::Uuid;
 
 use crate::error::Error;
-use crate::problem::{LONGEST_FIELD, clipped};
+use crate::problem::{MAX_FIELD_BYTES, clipped};
 
-/// Collects faults, so that a client hears of all of them at once.
+/// Collects field errors, so that a client receives all of them in one response.
 #[derive(Debug, Default)]
 pub(super) struct Form {
     errors: Vec<FieldError>,
 }
 
-/// What is wrong with one field. Its name is shortened, because a client may have invented it.
-pub(super) fn fault(field: &str, code: &str, message: &str) -> FieldError {
+/// Creates the error of one field. The name is shortened, because a client may have invented it.
+pub(super) fn field_error(field: &str, code: &str, message: &str) -> FieldError {
     FieldError {
-        field: clipped(field, LONGEST_FIELD),
+        field: clipped(field, MAX_FIELD_BYTES),
         code: code.to_owned(),
         message: message.to_owned(),
     }
@@ -28,73 +28,104 @@ impl Form {
         self.errors.push(error);
     }
 
-    pub(super) fn check(&mut self, is_right: bool, field: &str, code: &str, message: &str) {
-        if !is_right {
-            self.add(fault(field, code, message));
+    /// Adds an error unless `is_valid`.
+    pub(super) fn check(&mut self, is_valid: bool, field: &str, code: &str, message: &str) {
+        if !is_valid {
+            self.add(field_error(field, code, message));
         }
     }
 
-    /// A time, as RFC 3339 text. What can't be read is noted, and the beginning of time stands in.
+    /// Parses a time (RFC 3339). If the text is malformed, adds an error and returns the epoch.
     pub(super) fn time(&mut self, field: &str, text: &str) -> Timestamp {
         Timestamp::parse(text).unwrap_or_else(|_| {
-            self.add(fault(field, "malformed", "A time like 2026-03-01T18:00:00Z."));
+            let message = "Must be a time in RFC 3339 format, for example 2026-03-01T18:00:00Z.";
+            self.add(field_error(field, "malformed", message));
             Timestamp::EPOCH
         })
     }
 
-    /// A calendar date.
+    /// Parses a calendar date. If the text is malformed, adds an error and returns the day of the epoch.
     pub(super) fn date(&mut self, field: &str, text: &str) -> Date {
         Date::parse(text).unwrap_or_else(|_| {
-            self.add(fault(field, "malformed", "A date like 2001-03-01."));
+            let message = "Must be a date, for example 2001-03-01.";
+            self.add(field_error(field, "malformed", message));
             Timestamp::EPOCH.date()
         })
     }
 
-    /// With its hyphens, as RFC 9562 writes it.
+    /// Parses a UUID with hyphens (RFC 9562). If the text is malformed, adds an error and returns the nil UUID.
     pub(super) fn uuid(&mut self, field: &str, text: &str) -> Uuid {
         let id = Uuid::try_parse(text).ok().filter(|_| text.len() == 36);
         id.unwrap_or_else(|| {
-            self.add(fault(field, "malformed", "A UUID."));
+            self.add(field_error(field, "malformed", "Must be a UUID."));
             Uuid::nil()
         })
     }
 
-    /// One line that says something.
-    pub(super) fn title(&mut self, field: &str, text: &str, longest: usize) {
-        self.check(!text.trim().is_empty(), field, "required", "Something is needed here.");
-        self.line(field, text, longest);
+    /// Checks a single line of text that must not be blank.
+    pub(super) fn title(&mut self, field: &str, text: &str, max_chars: usize) {
+        self.not_blank(field, text);
+        self.line(field, text, max_chars);
     }
 
-    /// One line, or nothing.
-    pub(super) fn line(&mut self, field: &str, text: &str, longest: usize) {
-        self.length(field, text, longest);
-        let one = !text.chars().any(char::is_control);
-        self.check(one, field, "malformed", "One line of text.");
+    /// Checks that a text is not blank.
+    pub(super) fn not_blank(&mut self, field: &str, text: &str) {
+        self.check(!text.trim().is_empty(), field, "required", "Must not be blank.");
     }
 
-    /// Some lines, or nothing.
-    pub(super) fn text(&mut self, field: &str, text: &str, longest: usize) {
-        self.length(field, text, longest);
+    /// Checks a single line of text, which may be empty.
+    pub(super) fn line(&mut self, field: &str, text: &str, max_chars: usize) {
+        self.max_length(field, text, max_chars);
+        let is_line = !text.chars().any(char::is_control);
+        self.check(
+            is_line,
+            field,
+            "malformed",
+            "Must be a single line without control characters.",
+        );
+    }
+
+    /// Checks a text of several lines, which may be empty.
+    pub(super) fn text(&mut self, field: &str, text: &str, max_chars: usize) {
+        self.max_length(field, text, max_chars);
         let is_unprintable = |char: char| char.is_control() && !matches!(char, '\n' | '\r' | '\t');
-        let printable = !text.chars().any(is_unprintable);
-        self.check(printable, field, "malformed", "Text without control characters.");
+        let is_printable = !text.chars().any(is_unprintable);
+        self.check(
+            is_printable,
+            field,
+            "malformed",
+            "Must not contain control characters except tabs and line breaks.",
+        );
     }
 
-    fn length(&mut self, field: &str, text: &str, longest: usize) {
-        let fits = text.chars().count() <= longest;
-        self.check(fits, field, "too-long", &format!("At most {longest} characters."));
+    fn max_length(&mut self, field: &str, text: &str, max_chars: usize) {
+        let fits = text.chars().count() <= max_chars;
+        self.check(
+            fits,
+            field,
+            "too-long",
+            &format!("Must have at most {max_chars} characters."),
+        );
     }
 
-    /// The name of a time zone that there is.
+    /// Checks that a time zone exists.
     pub(super) fn time_zone(&mut self, field: &str, name: &str) {
-        let is_there = chrono_tz::Tz::from_str(name).is_ok();
-        self.check(is_there, field, "unknown", "An IANA time zone like Europe/Berlin.");
+        let is_known = chrono_tz::Tz::from_str(name).is_ok();
+        self.check(
+            is_known,
+            field,
+            "unknown",
+            "Must be an IANA time zone, for example Europe/Berlin.",
+        );
     }
 
+    /// # Errors
+    /// Returns [`Error::Invalid`] with all collected errors, if there are any.
     pub(super) fn finish(self) -> Result<(), Error> {
-        match self.errors.is_empty() {
-            true => Ok(()),
-            false => Err(Error::Invalid(self.errors)),
+        if self.errors.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Invalid(self.errors))
         }
     }
 }

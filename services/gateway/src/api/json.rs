@@ -1,4 +1,4 @@
-//! Bodies, read strictly: JSON of which every member is known, and neither null nor a text with a NUL.
+//! Strict parsing of JSON bodies: every member must be known, and no value may be null or contain a NUL character.
 
 use std::fmt;
 
@@ -6,17 +6,17 @@ use contracts::FieldError;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 
-use super::form::fault;
+use super::form::field_error;
 use crate::error::Error;
-use crate::problem::MOST_ERRORS;
+use crate::problem::MAX_ERRORS;
 
-pub(super) const NO_NUL: &str = "Text without NUL characters.";
+pub(super) const NO_NUL: &str = "Must not contain NUL characters.";
 
-/// Strict JSON; no body at all is an object without members. A member that says nothing is left out, not null.
-pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+/// Parses a body strictly. An empty body counts as an empty object. An optional member must be omitted, not null.
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     let bytes = if bytes.is_empty() { b"{}" } else { bytes };
-    let holds = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
-    if holds(b"null") || holds(b"\\u0000") {
+    let contains = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+    if contains(b"null") || contains(b"\\u0000") {
         let errors = ValueCheck::in_body(bytes)?;
         if !errors.is_empty() {
             return Err(Error::Invalid(errors));
@@ -24,47 +24,54 @@ pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let body = serde_path_to_error::deserialize(&mut json).map_err(|error| match error.inner().classify() {
-        Category::Data => Error::Invalid(vec![structural(&error.path().to_string(), &error.inner().to_string())]),
-        _ => unreadable(),
+        Category::Data => Error::Invalid(vec![structural_error(
+            &error.path().to_string(),
+            &error.inner().to_string(),
+        )]),
+        _ => not_json(),
     })?;
-    json.end().map_err(|_| unreadable())?;
+    json.end().map_err(|_| not_json())?;
     Ok(body)
 }
 
-pub(super) fn unreadable() -> Error {
+pub(super) fn not_json() -> Error {
     Error::Malformed("The body is not valid JSON.".to_owned())
 }
 
-/// Translates an error of serde, without the text that the client sent, because that may be a password.
-pub(super) fn structural(path: &str, message: &str) -> FieldError {
+/// Converts an error of serde, without the value that the client sent, because that may be a password.
+pub(super) fn structural_error(path: &str, message: &str) -> FieldError {
     let named = |intro: &str| Some(message.split_once(intro)?.1.split('`').next()?.to_owned());
     if let Some(field) = named("unknown field `") {
-        return fault(&field, "unknown", "There is no such field.");
+        return field_error(&field, "unknown", "This field does not exist.");
     }
     if let Some(field) = named("missing field `") {
-        return fault(&field, "required", "This field is needed.");
+        return field_error(&field, "required", "This field is required.");
     }
     if let Some(field) = named("duplicate field `") {
-        return fault(&field, "duplicate", "This field is there twice.");
+        return field_error(&field, "duplicate", "This field must not occur twice.");
     }
     // "invalid type: string "…", expected i32 at line 1 column 12"
     let expected = message.rsplit_once("expected ").map(|(_, expected)| {
-        let expected = expected.split(" at line ").next().unwrap_or(expected);
-        format!("Expected {expected}.")
+        let expected = match expected.split(" at line ").next().unwrap_or(expected) {
+            "i32" | "i64" | "u16" => "an integer in the documented range",
+            object if object.starts_with("struct ") => "an object",
+            expected => expected,
+        };
+        format!("Must be {expected}.")
     });
     let path = if path == "." { "" } else { path };
-    fault(
+    field_error(
         path,
         "malformed",
-        &expected.unwrap_or_else(|| "This can't be read.".to_owned()),
+        &expected.unwrap_or_else(|| "This value is malformed.".to_owned()),
     )
 }
 
-/// Names nulls and texts with a NUL while it reads a body, [`MOST_ERRORS`] at most. It keeps no value that it reads, and
-/// writes a path only for an error, so that it takes no more memory than the body.
+/// Finds nulls and NUL characters in a body, at most [`MAX_ERRORS`]. It keeps no value, and formats a path only for an
+/// error, so that it needs no more memory than the body.
 #[derive(Default)]
 struct ValueCheck {
-    /// Where it reads.
+    /// Path of the current value.
     path: Vec<Step>,
     errors: Vec<FieldError>,
 }
@@ -80,17 +87,18 @@ impl ValueCheck {
         let mut json = serde_json::Deserializer::from_slice(bytes);
         match check.deserialize(&mut json).and_then(|()| json.end()) {
             Ok(()) => Ok(check.errors),
-            Err(_) if check.errors.len() == MOST_ERRORS => Ok(check.errors),
-            Err(_) => Err(unreadable()),
+            Err(_) if check.errors.len() == MAX_ERRORS => Ok(check.errors),
+            Err(_) => Err(not_json()),
         }
     }
 
     fn add<E: serde::de::Error>(&mut self, message: &str) -> Result<(), E> {
         let steps: Vec<String> = self.path.iter().map(ToString::to_string).collect();
-        self.errors.push(fault(&steps.join("."), "malformed", message));
-        match self.errors.len() < MOST_ERRORS {
-            true => Ok(()),
-            false => Err(E::custom("these are enough")),
+        self.errors.push(field_error(&steps.join("."), "malformed", message));
+        if self.errors.len() < MAX_ERRORS {
+            Ok(())
+        } else {
+            Err(E::custom("the maximum number of errors is reached"))
         }
     }
 }
@@ -120,7 +128,7 @@ impl<'de> Visitor<'de> for &mut ValueCheck {
     }
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
-        self.add("Not null; leave it out.")
+        self.add("Must not be null. Omit the field instead.")
     }
 
     fn visit_bool<E>(self, _: bool) -> Result<(), E> {
@@ -140,10 +148,7 @@ impl<'de> Visitor<'de> for &mut ValueCheck {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
-        match text.contains('\0') {
-            true => self.add(NO_NUL),
-            false => Ok(()),
-        }
+        if text.contains('\0') { self.add(NO_NUL) } else { Ok(()) }
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
@@ -182,59 +187,59 @@ mod tests {
         seats: i32,
     }
 
-    fn faults(body: &str) -> Vec<(String, String, String)> {
-        match read::<Pair>(body.as_bytes()) {
+    fn errors(body: &str) -> Vec<(String, String, String)> {
+        match parse::<Pair>(body.as_bytes()) {
             Err(Error::Invalid(errors)) => errors.into_iter().map(|e| (e.field, e.code, e.message)).collect(),
             other => panic!("{body}: {other:?}"),
         }
     }
 
-    fn says(field: &str, code: &str, message: &str) -> Vec<(String, String, String)> {
+    fn expected(field: &str, code: &str, message: &str) -> Vec<(String, String, String)> {
         vec![(field.to_owned(), code.to_owned(), message.to_owned())]
     }
 
     #[test]
-    fn a_structural_fault_names_its_field_and_never_what_was_sent() {
-        let seats = "Expected i32.";
+    fn a_structural_error_names_its_field_but_not_the_value() {
+        let seats = "Must be an integer in the documented range.";
         assert_eq!(
-            faults(r#"{"name":"a","seats":"s3cret"}"#),
-            says("seats", "malformed", seats)
+            errors(r#"{"name":"a","seats":"s3cret"}"#),
+            expected("seats", "malformed", seats)
         );
         assert_eq!(
-            faults(r#"{"name":"a","seats":3000000000}"#),
-            says("seats", "malformed", seats)
+            errors(r#"{"name":"a","seats":3000000000}"#),
+            expected("seats", "malformed", seats)
         );
         assert_eq!(
-            faults(r#"{"name":"a","seats":1,"x":1}"#),
-            says("x", "unknown", "There is no such field.")
+            errors(r#"{"name":"a","seats":1,"x":1}"#),
+            expected("x", "unknown", "This field does not exist.")
         );
         assert_eq!(
-            faults(r#"{"name":"a"}"#),
-            says("seats", "required", "This field is needed.")
+            errors(r#"{"name":"a"}"#),
+            expected("seats", "required", "This field is required.")
         );
-        assert_eq!(faults(""), says("name", "required", "This field is needed."));
+        assert_eq!(errors(""), expected("name", "required", "This field is required."));
         assert_eq!(
-            faults(r#"{"name":"a","name":"b"}"#),
-            says("name", "duplicate", "This field is there twice.")
+            errors(r#"{"name":"a","name":"b"}"#),
+            expected("name", "duplicate", "This field must not occur twice.")
         );
-        assert_eq!(faults("[]").len(), 1);
+        assert_eq!(errors("[]").len(), 1);
     }
 
     #[test]
-    fn what_is_no_json_is_malformed() {
+    fn a_body_that_is_not_json_is_malformed() {
         for body in ["{", "nul", r#"{"name":"a","seats":1} x"#, "\u{feff}{}"] {
             assert!(
-                matches!(read::<Pair>(body.as_bytes()), Err(Error::Malformed(_))),
+                matches!(parse::<Pair>(body.as_bytes()), Err(Error::Malformed(_))),
                 "{body}"
             );
         }
         let deep = "[".repeat(60_000);
-        assert!(matches!(read::<Value>(deep.as_bytes()), Err(Error::Malformed(_))));
+        assert!(matches!(parse::<Value>(deep.as_bytes()), Err(Error::Malformed(_))));
     }
 
     #[test]
-    fn a_null_and_a_nul_are_named_wherever_they_are() {
-        let named = |body: &str| match read::<Value>(body.as_bytes()) {
+    fn nulls_and_nul_characters_are_named_at_any_depth() {
+        let named = |body: &str| match parse::<Value>(body.as_bytes()) {
             Err(Error::Invalid(errors)) => errors.into_iter().map(|error| error.field).collect::<Vec<_>>(),
             other => panic!("{body}: {other:?}"),
         };
@@ -243,25 +248,25 @@ mod tests {
             ["a", "b.1", "c.d"]
         );
         assert_eq!(named("null"), [""]);
-        assert!(read::<Value>(br#"{"a":"null","b":"\\u0000"}"#).is_ok());
+        assert!(parse::<Value>(br#"{"a":"null","b":"\\u0000"}"#).is_ok());
     }
 
     #[test]
-    fn of_many_nulls_the_first_are_named_by_a_short_path() {
+    fn the_first_of_many_nulls_are_named_by_a_short_path() {
         let (name, nulls) = ("x".repeat(10_000), vec!["null"; 1_000].join(","));
-        let Err(Error::Invalid(errors)) = read::<Value>(format!(r#"{{"{name}":[{nulls}]}}"#).as_bytes()) else {
+        let Err(Error::Invalid(errors)) = parse::<Value>(format!(r#"{{"{name}":[{nulls}]}}"#).as_bytes()) else {
             panic!("nulls are rejected");
         };
-        assert_eq!(errors.len(), MOST_ERRORS);
+        assert_eq!(errors.len(), MAX_ERRORS);
         assert!(
             errors
                 .iter()
                 .all(|error| error.field.starts_with("xxx") && error.field.len() <= 300)
         );
         let cut_short = format!("[{nulls}");
-        assert!(matches!(read::<Value>(cut_short.as_bytes()), Err(Error::Invalid(_))));
-        for unreadable in ["[null", "[null] x"] {
-            assert!(matches!(read::<Value>(unreadable.as_bytes()), Err(Error::Malformed(_))));
+        assert!(matches!(parse::<Value>(cut_short.as_bytes()), Err(Error::Invalid(_))));
+        for malformed in ["[null", "[null] x"] {
+            assert!(matches!(parse::<Value>(malformed.as_bytes()), Err(Error::Malformed(_))));
         }
     }
 }

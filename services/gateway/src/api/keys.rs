@@ -1,4 +1,4 @@
-//! The keys that verify access tokens.
+//! The public keys that verify access tokens.
 
 use axum::Json;
 use axum::extract::State;
@@ -7,13 +7,13 @@ use serde_json::Value;
 
 use crate::app::App;
 
-/// The public keys of access tokens, as a JWK set (RFC 7517).
+/// Show the public keys that verify access tokens, as a JWK set (RFC 7517).
 #[utoipa::path(
     get, path = "/.well-known/jwks.json", tag = "sessions", operation_id = "showKeys",
     responses((status = OK, description = "A JWK set", body = Object)),
 )]
 pub(super) async fn key_set(State(app): State<App>) -> ([(HeaderName, &'static str); 1], Json<Value>) {
-    // Verifiers fetch it again when they meet a `kid` that they do not know.
+    // Verifiers fetch the set again when a token has an unknown `kid`, so a new key is found despite the cache.
     let cache = [(header::CACHE_CONTROL, "public, max-age=300")];
     (cache, Json(app.tokens().key_set()))
 }

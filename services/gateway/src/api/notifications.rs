@@ -1,11 +1,11 @@
-//! E-mails that were sent.
+//! The e-mails that were sent to a user.
 
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::extract::{Asked, Paging};
+use super::extract::{Paging, QueryParams};
 use super::form::Form;
 use super::principal::Member;
 use crate::app::App;
@@ -13,34 +13,34 @@ use crate::error::Error;
 use crate::store::notifications::{Filter, Notification, NotificationKind, of_user};
 use crate::store::page::{List, Page};
 
-/// Which mails; what is left out does not narrow the list.
+/// Filters of the list. An omitted filter does not narrow the list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Search {
-    /// About this event.
+pub(super) struct NotificationSearch {
+    /// Id of the event that the e-mails are about.
     #[param(format = Uuid)]
     event_id: Option<String>,
     #[param(inline)]
     kind: Option<NotificationKind>,
-    /// `next` of the page before, of the same search.
+    /// `next` of the previous page of the same search.
     cursor: Option<String>,
-    /// Items on a page, from 1 to 200; else 50.
+    /// Maximum number of items on the page, from 1 to 200. The default is 50.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u16>,
 }
 
-/// The e-mails that were sent to you, the newest first.
+/// List the e-mails that were sent to you, newest first.
 #[utoipa::path(
     get, path = "/v1/me/notifications", tag = "notifications", operation_id = "listMyNotifications",
-    params(Search),
+    params(NotificationSearch),
     security(("bearer" = [])),
     responses((status = OK, body = Page<Notification>)),
 )]
-pub(super) async fn mine(
+pub(super) async fn list_mine(
     State(app): State<App>,
     member: Member,
-    Asked(search): Asked<Search>,
+    QueryParams(search): QueryParams<NotificationSearch>,
 ) -> Result<Json<Page<Notification>>, Error> {
     let mut form = Form::default();
     let filter = Filter {

@@ -1,4 +1,4 @@
-//! What became of a write.
+//! Asynchronous operations: writes and their outcomes.
 
 use axum::Json;
 use axum::extract::State;
@@ -10,31 +10,31 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::answer::location;
-use super::extract::{Asked, Id, Paging};
+use super::extract::{Id, Paging, QueryParams};
 use super::principal::{Anyone, Member};
+use super::respond::location;
 use crate::app::App;
 use crate::error::Error;
 use crate::problem;
-use crate::store::operations::{self, Kind, Operation, Status};
+use crate::store::operations::{self, Kind, Operation, Status, Success};
 use crate::store::page::Page;
 
-/// A write, and what became of it.
+/// A write and its outcome.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Operation)]
 pub(super) struct OperationView {
     id: Uuid,
     kind: Kind,
     status: Status,
-    /// Where the thing is that it is about, once it succeeded.
+    /// Path of the affected resource, if the operation succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(examples("/v1/events/0193b0a8-6f62-7cc0-b3ff-4a1a2f1c2d3e"))]
     resource: Option<String>,
-    /// What an operator's command came to, as its service says.
+    /// The result of a command of an operator, as the service reported it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     result: Option<Value>,
-    /// Why it was refused, or failed.
+    /// The reason, if the operation was rejected or failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<problem::Body>,
     created_at: DateTime<Utc>,
@@ -52,11 +52,8 @@ impl From<Operation> for OperationView {
             };
             error.problem().body(None, None)
         });
-        let is_for_operators = matches!(
-            operation.kind,
-            Kind::ReleaseKey | Kind::RedriveDeadLetter | Kind::DiscardDeadLetter
-        );
-        let result = operation.result.filter(|_| is_for_operators);
+        let has_result = operation.kind.success() == Success::OpsResult;
+        let result = operation.result.filter(|_| has_result);
         let result = result.and_then(|text| serde_json::from_str(&text).ok());
         Self {
             id: operation.id,
@@ -71,23 +68,25 @@ impl From<Operation> for OperationView {
     }
 }
 
-/// Shown without a principal. Other operations without one were asked for by somebody who is forgotten.
-const OPEN: [Kind; 4] = [
+/// Kinds that are shown without a principal, because no user is signed in for them. Any other operation without a
+/// principal belongs to an erased user.
+const PUBLIC_KINDS: [Kind; 4] = [
     Kind::CreateUser,
     Kind::BootstrapAdmin,
     Kind::CreateAdmin,
     Kind::EraseUser,
 ];
 
-/// What became of a write.
+/// Show an operation.
 ///
-/// An operation that nobody can be signed in for (a sign-up, an erasure) is shown to whoever knows its id.
+/// Users see their own operations, and admins see all. A sign-up or an erasure is shown to everyone who knows its id,
+/// because its user cannot be signed in.
 #[utoipa::path(
     get, path = "/v1/operations/{id}", tag = "operations", operation_id = "showOperation",
     params(("id" = Uuid, Path)),
     security((), ("bearer" = [])),
     responses(
-        (status = OK, body = OperationView, headers(("Retry-After", description = "Seconds, while it is pending"))),
+        (status = OK, body = OperationView, headers(("Retry-After", description = "Seconds until the next request, while the operation is pending"))),
     ),
 )]
 pub(super) async fn show(State(app): State<App>, anyone: Anyone, Id(id): Id) -> Result<Response, Error> {
@@ -95,12 +94,12 @@ pub(super) async fn show(State(app): State<App>, anyone: Anyone, Id(id): Id) -> 
     let operation = operation
         .filter(|operation| match operation.principal {
             Some(principal) => anyone.viewer().may_see(principal),
-            None => anyone.viewer().sees_all || OPEN.contains(&operation.kind),
+            None => anyone.viewer().sees_all || PUBLIC_KINDS.contains(&operation.kind),
         })
         .ok_or(Error::NotFound)?;
-    let pending = operation.status == Status::Pending;
+    let is_pending = operation.status == Status::Pending;
     let mut response = Json(OperationView::from(operation)).into_response();
-    if pending {
+    if is_pending {
         response
             .headers_mut()
             .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
@@ -108,7 +107,7 @@ pub(super) async fn show(State(app): State<App>, anyone: Anyone, Id(id): Id) -> 
     Ok(response)
 }
 
-/// Your own writes, the newest first.
+/// List your own operations, newest first.
 #[utoipa::path(
     get, path = "/v1/me/operations", tag = "operations", operation_id = "listMyOperations",
     params(Paging),
@@ -117,10 +116,10 @@ pub(super) async fn show(State(app): State<App>, anyone: Anyone, Id(id): Id) -> 
         (status = OK, body = Page<OperationView>),
     ),
 )]
-pub(super) async fn mine(
+pub(super) async fn list_mine(
     State(app): State<App>,
     member: Member,
-    Asked(paging): Asked<Paging>,
+    QueryParams(paging): QueryParams<Paging>,
 ) -> Result<Json<Page<OperationView>>, Error> {
     let page = operations::of_user(app.pool(), member.id, paging.cut()?).await?;
     Ok(Json(Page {

@@ -1,5 +1,4 @@
-//! How the services are doing, and what an operator can do about it: the same questions and commands that the
-//! `rollcall` command has, over the same topics.
+//! Queries and commands of operators: the same as those of the `rollcall` command line tool, over the same topics.
 
 use axum::Json;
 use axum::extract::State;
@@ -14,29 +13,30 @@ use tokio::task::JoinSet;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::answer::answer;
-use super::extract::{Asked, Call, Id, Write, WriteHeaders, asked_wait, limit};
+use super::extract::{Id, QueryParams, Write, WriteHeaders, WriteOptions, limit};
 use super::form::Form;
 use super::operations::OperationView;
 use super::principal::Admin;
-use super::question::{AnswerHeaders, WAIT, ask};
+use super::query::{QueryHeaders, query, query_wait};
+use super::respond::perform;
 use crate::app::App;
 use crate::error::Error;
-use crate::operations::Intent;
 use crate::principal::Principal;
 use crate::store::operations::{self, Kind};
 use crate::store::processes::{self, Lag, Process};
 
-/// Every service there is.
+/// Names of all services.
 const SERVICES: [&str; 6] = ["gateway", "user", "event", "registration", "notification", "audit"];
 
-/// Every process, as it said last.
+/// All processes with their last reported status.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Processes {
     items: Vec<Process>,
 }
 
-/// How every process is doing. One that has not said so for a while is shown as silent.
+/// Show the status of all processes.
+///
+/// A process that has not reported its status for a while is shown as silent.
 #[utoipa::path(
     get, path = "/v1/ops/status", tag = "ops", operation_id = "showStatus",
     security(("bearer" = [])),
@@ -47,13 +47,13 @@ pub(super) async fn status(State(app): State<App>, _: Admin) -> Result<Json<Proc
     Ok(Json(Processes { items }))
 }
 
-/// How far behind every service is.
+/// The consumer lag of all services.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Lags {
     items: Vec<Lag>,
 }
 
-/// How many messages each service has not applied yet, by topic.
+/// Show how many messages each service has not applied yet, by topic.
 #[utoipa::path(
     get, path = "/v1/ops/lag", tag = "ops", operation_id = "showLag",
     security(("bearer" = [])),
@@ -64,175 +64,180 @@ pub(super) async fn lag(State(app): State<App>, _: Admin) -> Result<Json<Lags>, 
     Ok(Json(Lags { items }))
 }
 
-/// A page of what one service keeps aside.
+/// Selects a service, and a page of its parked messages or dead letters.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Aside {
+pub(super) struct ServicePaging {
+    /// Name of the service.
     #[param(example = "registration")]
     service: String,
-    /// Where the page before ended, as its answer says.
+    /// Cursor of the next page, as the previous response contained it.
     cursor: Option<String>,
-    /// Items on a page, from 1 to 200; else 50. A service gives 100 at most.
+    /// Maximum number of items on the page, from 1 to 200. The default is 50, and a service returns at most 100.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u16>,
 }
 
-/// The keys that a poison message holds back at a service, and those with a gap.
+/// List the parked keys of a service.
+///
+/// A key is parked after a message that cannot be applied, or after a gap in its sequence.
 #[utoipa::path(
     get, path = "/v1/ops/parked", tag = "ops", operation_id = "listParked",
-    params(Aside, AnswerHeaders),
+    params(ServicePaging, QueryHeaders),
     security(("bearer" = [])),
-    responses((status = OK, description = "As the service says it", body = Object)),
+    responses((status = OK, description = "The list as the service returns it", body = Object)),
 )]
 pub(super) async fn parked(
     State(app): State<App>,
     admin: Admin,
-    Asked(aside): Asked<Aside>,
+    QueryParams(paging): QueryParams<ServicePaging>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Error> {
     let find = FindParked {
-        service: service(&aside.service)?,
-        cursor: aside.cursor,
-        limit: i32::from(limit(aside.limit)?),
+        service: service(&paging.service)?,
+        cursor: paging.cursor,
+        limit: i32::from(limit(paging.limit)?),
     };
-    question(&app, &admin, Kind::FindParked, find.into(), &headers).await
+    query_service(&app, &admin, Kind::FindParked, find, &headers).await
 }
 
-/// What a service has set aside for good, the newest first.
+/// List the dead letters of a service, newest first.
 #[utoipa::path(
     get, path = "/v1/ops/dead-letters", tag = "ops", operation_id = "listDeadLetters",
-    params(Aside, AnswerHeaders),
+    params(ServicePaging, QueryHeaders),
     security(("bearer" = [])),
-    responses((status = OK, description = "As the service says it", body = Object)),
+    responses((status = OK, description = "The list as the service returns it", body = Object)),
 )]
 pub(super) async fn dead_letters(
     State(app): State<App>,
     admin: Admin,
-    Asked(aside): Asked<Aside>,
+    QueryParams(paging): QueryParams<ServicePaging>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Error> {
     let find = FindDeadLetters {
-        service: service(&aside.service)?,
-        cursor: aside.cursor,
-        limit: i32::from(limit(aside.limit)?),
+        service: service(&paging.service)?,
+        cursor: paging.cursor,
+        limit: i32::from(limit(paging.limit)?),
     };
-    question(&app, &admin, Kind::FindDeadLetters, find.into(), &headers).await
+    query_service(&app, &admin, Kind::FindDeadLetters, find, &headers).await
 }
 
-/// What to look for.
+/// Selects a message or an operation.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Wanted {
-    /// Of an operation or a message.
+pub(super) struct WhereIsQuery {
+    /// Id of an operation or a message.
     id: Uuid,
 }
 
-/// Where a message or an operation has got to.
+/// The state of a message or an operation at all services.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Whereabouts {
     id: Uuid,
-    /// The gateway's own, if it is one's id.
+    /// The operation, if the id is that of an operation.
     #[serde(skip_serializing_if = "Option::is_none")]
     operation: Option<OperationView>,
-    /// By service: what it knows, or the `problem` code that it did not answer with.
+    /// For each service: its information about the message, or the code of the `problem` if it did not respond.
     #[schema(value_type = Object)]
     services: Value,
 }
 
-/// What became of a message or an operation, at every service.
+/// Show the state of a message or an operation at all services.
 #[utoipa::path(
     get, path = "/v1/ops/where-is", tag = "ops", operation_id = "whereIs",
-    params(Wanted, AnswerHeaders),
+    params(WhereIsQuery, QueryHeaders),
     security(("bearer" = [])),
     responses((status = OK, body = Whereabouts)),
 )]
 pub(super) async fn where_is(
     State(app): State<App>,
     admin: Admin,
-    Asked(wanted): Asked<Wanted>,
+    QueryParams(params): QueryParams<WhereIsQuery>,
     headers: HeaderMap,
 ) -> Result<Json<Whereabouts>, Error> {
-    let wait = asked_wait(&headers).unwrap_or(WAIT);
-    let mut asked = JoinSet::new();
+    let wait = query_wait(&headers);
+    let mut queries = JoinSet::new();
     for service in SERVICES {
         let (app, admin) = (app.clone(), *admin);
-        asked.spawn(async move {
-            let question = WhereIs {
+        queries.spawn(async move {
+            let where_is = WhereIs {
                 service: service.to_owned(),
-                message_id: wanted.id,
+                message_id: params.id,
             };
-            let answer = ask::<OpsCommand>(&app, &admin, Kind::WhereIs, question.into(), wait).await;
-            let answer = answer.and_then(|text| serde_json::from_str(&text).map_err(Error::BadAnswer));
-            (service, answer)
+            let result: Result<Value, Error> =
+                query::<OpsCommand, _>(&app, &admin, Kind::WhereIs, where_is, wait).await;
+            (service, result)
         });
     }
     let mut services = serde_json::Map::new();
-    // One that is down is worth knowing of, and no reason to hide what the others say.
-    for (service, answer) in asked.join_all().await {
-        let answer = answer.unwrap_or_else(|error| json!({ "problem": error.problem().code }));
-        services.insert(service.to_owned(), answer);
+    // A service that does not respond is reported as such, beside the results of the others.
+    for (service, result) in queries.join_all().await {
+        let result = result.unwrap_or_else(|error| json!({ "problem": error.problem().code }));
+        services.insert(service.to_owned(), result);
     }
-    let operation = operations::find(app.pool(), wanted.id).await?;
+    let operation = operations::find(app.pool(), params.id).await?;
     Ok(Json(Whereabouts {
-        id: wanted.id,
+        id: params.id,
         operation: operation.map(OperationView::from),
         services: services.into(),
     }))
 }
 
-/// A key that is to go on.
+/// The parked key to release.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "service": "registration", "topic": "events", "key": "0193b0a8-6f62-7cc0-b3ff-4a1a2f1c2d3e" }))]
-pub(super) struct Release {
+pub(super) struct ParkedKey {
+    /// Name of the service at which the key is parked.
     #[schema(max_length = 30)]
     service: String,
-    /// Without prefix.
+    /// Name of the topic without the prefix.
     #[schema(max_length = 60)]
     topic: String,
     key: Uuid,
 }
 
-/// Apply what is parked for one key of one service, in order.
+/// Apply the parked messages of one key at one service, in order.
 #[utoipa::path(
     post, path = "/v1/ops/parked/release", tag = "ops", operation_id = "releaseKey",
-    params(WriteHeaders), request_body = Release,
+    params(WriteHeaders), request_body = ParkedKey,
     security(("bearer" = [])),
     responses((status = ACCEPTED, body = OperationView)),
 )]
 pub(super) async fn release(
     State(app): State<App>,
     admin: Admin,
-    Write { body, call }: Write<Release>,
+    Write { body, options }: Write<ParkedKey>,
 ) -> Result<Response, Error> {
     let mut form = Form::default();
     check_service(&mut form, &body.service);
     let is_known = topics::by_name(&body.topic).is_some();
-    form.check(is_known, "topic", "unknown", "There is no such topic.");
+    form.check(is_known, "topic", "unknown", "This topic does not exist.");
     form.finish()?;
     let release = ReleaseKey {
         service: body.service,
         topic: body.topic,
         parked_key: body.key,
     };
-    command(&app, &call, &admin, Kind::ReleaseKey, body.key, release.into()).await
+    perform_command(&app, &options, &admin, Kind::ReleaseKey, body.key, release).await
 }
 
-/// Whose dead letter it is.
+/// The service that stores a dead letter.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "service": "registration" }))]
-pub(super) struct Keeper {
+pub(super) struct DeadLetterOwner {
+    /// Name of the service.
     #[schema(max_length = 30)]
     service: String,
 }
 
-/// Do what a dead letter asks for after all, as a new command.
+/// Send the command of a dead letter again, as a new command.
 #[utoipa::path(
     post, path = "/v1/ops/dead-letters/{id}/redrive", tag = "ops", operation_id = "redriveDeadLetter",
-    params(("id" = Uuid, Path), WriteHeaders), request_body = Keeper,
+    params(("id" = Uuid, Path), WriteHeaders), request_body = DeadLetterOwner,
     security(("bearer" = [])),
     responses((status = ACCEPTED, body = OperationView)),
 )]
@@ -240,19 +245,19 @@ pub(super) async fn redrive(
     State(app): State<App>,
     admin: Admin,
     Id(id): Id,
-    Write { body, call }: Write<Keeper>,
+    Write { body, options }: Write<DeadLetterOwner>,
 ) -> Result<Response, Error> {
     let redrive = RedriveDeadLetter {
         service: service(&body.service)?,
         dead_letter_id: id,
     };
-    command(&app, &call, &admin, Kind::RedriveDeadLetter, id, redrive.into()).await
+    perform_command(&app, &options, &admin, Kind::RedriveDeadLetter, id, redrive).await
 }
 
-/// Drop a dead letter for good.
+/// Discard a dead letter permanently.
 #[utoipa::path(
     post, path = "/v1/ops/dead-letters/{id}/discard", tag = "ops", operation_id = "discardDeadLetter",
-    params(("id" = Uuid, Path), WriteHeaders), request_body = Keeper,
+    params(("id" = Uuid, Path), WriteHeaders), request_body = DeadLetterOwner,
     security(("bearer" = [])),
     responses((status = ACCEPTED, body = OperationView)),
 )]
@@ -260,13 +265,13 @@ pub(super) async fn discard(
     State(app): State<App>,
     admin: Admin,
     Id(id): Id,
-    Write { body, call }: Write<Keeper>,
+    Write { body, options }: Write<DeadLetterOwner>,
 ) -> Result<Response, Error> {
     let discard = DiscardDeadLetter {
         service: service(&body.service)?,
         dead_letter_id: id,
     };
-    command(&app, &call, &admin, Kind::DiscardDeadLetter, id, discard.into()).await
+    perform_command(&app, &options, &admin, Kind::DiscardDeadLetter, id, discard).await
 }
 
 fn service(name: &str) -> Result<String, Error> {
@@ -281,43 +286,29 @@ fn check_service(form: &mut Form, name: &str) {
         SERVICES.contains(&name),
         "service",
         "unknown",
-        "There is no such service.",
+        "This service does not exist.",
     );
 }
 
-async fn question(
+async fn query_service(
     app: &App,
     admin: &Principal,
     kind: Kind,
-    question: OpsCommand,
+    ops_query: impl Into<OpsCommand>,
     headers: &HeaderMap,
 ) -> Result<Json<Value>, Error> {
-    let wait = asked_wait(headers).unwrap_or(WAIT);
-    let answer = ask(app, admin, kind, question, wait).await?;
-    serde_json::from_str(&answer).map(Json).map_err(Error::BadAnswer)
+    let result = query::<OpsCommand, _>(app, admin, kind, ops_query, query_wait(headers)).await?;
+    Ok(Json(result))
 }
 
-async fn command(
+async fn perform_command(
     app: &App,
-    call: &Call,
+    options: &WriteOptions,
     admin: &Principal,
     kind: Kind,
     resource_id: Uuid,
-    command: OpsCommand,
+    command: impl Into<OpsCommand>,
 ) -> Result<Response, Error> {
-    let id = Uuid::now_v7();
-    let intent = Intent {
-        id,
-        kind,
-        actor: admin.actor(),
-        key: id,
-        command,
-        resource_id,
-        expected_version: None,
-        password_hash: None,
-        idempotency: call.idempotency(Some(admin.id)),
-        wait: call.wait(),
-    };
-    let operation = app.operations().perform(intent).await?;
-    answer(app, call, admin.viewer(), operation).await
+    let intent = options.intent::<OpsCommand>(admin, kind, resource_id, command);
+    perform(app, options, admin, intent.keyed_by_operation()).await
 }

@@ -1,4 +1,5 @@
-//! What mailed links open: two small pages that send the token on. They are for people, and in no document.
+//! The two pages that mailed links open. They send the token of the link to the API. They are for people, so the
+//! OpenAPI document does not list them.
 
 use axum::Router;
 use axum::http::{HeaderName, header};
@@ -7,7 +8,7 @@ use axum::routing::get;
 
 use crate::app::App;
 
-/// Own scripts and styles, and requests to where they come from.
+/// Content security policy of the pages: scripts, styles and requests of the same origin only.
 pub(super) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                                  form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
 
@@ -31,10 +32,10 @@ pub(super) fn routes() -> Router<App> {
 }
 
 fn page(media_type: &'static str, text: &'static str) -> axum::routing::MethodRouter<App> {
-    get(async move || of_type(media_type, text))
+    get(async move || response(media_type, text))
 }
 
-fn of_type(media_type: &'static str, text: &'static str) -> impl IntoResponse {
+fn response(media_type: &'static str, text: &'static str) -> impl IntoResponse {
     let headers: [(HeaderName, &str); 2] = [
         (header::CONTENT_TYPE, media_type),
         (header::CONTENT_SECURITY_POLICY, POLICY),

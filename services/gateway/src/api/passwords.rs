@@ -1,4 +1,4 @@
-//! New passwords: by the old one, or by a mailed link.
+//! Setting a new password, with the old password or with a mailed link.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::extract::{Segment, Write};
-use super::form::{Form, fault};
+use super::form::{Form, field_error};
 use super::principal::Member;
 use crate::app::App;
 use crate::error::Error;
@@ -25,14 +25,15 @@ use crate::tokens::TokenError;
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "old_password": "correct horse battery", "new_password": "staple of another kind" }))]
 pub(super) struct PasswordChange {
+    /// The current password.
     #[schema(format = Password, max_length = 1024)]
     old_password: String,
-    /// Not one of the common ones.
+    /// Common passwords are rejected.
     #[schema(format = Password, min_length = 12, max_length = 128)]
     new_password: String,
 }
 
-/// Change your password. Your other sessions end.
+/// Change your password. All your other sessions end.
 #[utoipa::path(
     put, path = "/v1/me/password", tag = "sessions", operation_id = "changePassword",
     request_body = PasswordChange,
@@ -46,8 +47,8 @@ pub(super) async fn change(
     member: Member,
     Write { body, .. }: Write<PasswordChange>,
 ) -> Result<StatusCode, Error> {
-    let password = parse("new_password", body.new_password)?;
-    // Whoever found an open browser may not try passwords in it.
+    let password = parse_password("new_password", body.new_password)?;
+    // Attempts are limited, because a stolen access token must not allow guessing the password.
     app.limits().account(&member.id.to_string())?;
     let hash = accounts::password_hash(app.pool(), member.id).await?;
     if !app.hasher().verify(body.old_password, hash.clone()).await? {
@@ -56,45 +57,59 @@ pub(super) async fn change(
             reason: SignInFailure::WrongPassword,
         };
         app.security_log().record(Some(member.id), Some(member.actor()), failed);
-        return Err(wrong());
+        return Err(wrong_password());
     }
-    let how = Change {
+    let change = Change {
         user: member.id,
         actor: member.actor(),
-        kept: Some(member.session),
-        old: hash,
+        kept_session: Some(member.session),
+        old_hash: hash,
         link: None,
     };
-    set(&app, password, how).await
+    set_password(&app, password, change).await
 }
 
-fn wrong() -> Error {
-    Error::Invalid(vec![fault("old_password", "wrong", "This is not your password.")])
+fn wrong_password() -> Error {
+    Error::Invalid(vec![field_error(
+        "old_password",
+        "wrong",
+        "Must be your current password.",
+    )])
 }
 
-/// Where to mail a link.
+/// The account whose password is to be reset.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "email": "ada@example.org" }))]
-pub(super) struct Forgotten {
+pub(super) struct ResetRequest {
+    /// E-mail address of the account.
     #[schema(format = Email, max_length = 254)]
     email: String,
 }
 
-/// Have a link mailed that sets a new password.
+/// Request a password reset.
 ///
-/// The answer and its time are the same whether or not there is such an account.
+/// A link that sets a new password is mailed to the address if an account has it. The response and its time do not
+/// depend on whether such an account exists.
 #[utoipa::path(
     post, path = "/v1/password-resets", tag = "sessions", operation_id = "requestPasswordReset",
-    request_body = Forgotten,
+    request_body = ResetRequest,
     responses(
         (status = NO_CONTENT),
     ),
 )]
-pub(super) async fn forget(State(app): State<App>, Write { body, .. }: Write<Forgotten>) -> Result<StatusCode, Error> {
+pub(super) async fn request_reset(
+    State(app): State<App>,
+    Write { body, .. }: Write<ResetRequest>,
+) -> Result<StatusCode, Error> {
     let mut form = Form::default();
-    let looks_like_one = body.email.len() <= 254 && body.email.contains('@');
-    form.check(looks_like_one, "email", "malformed", "This is no e-mail address.");
+    let is_plausible = body.email.len() <= 254 && body.email.contains('@');
+    form.check(
+        is_plausible,
+        "email",
+        "malformed",
+        "Must be an e-mail address of at most 254 characters.",
+    );
     form.finish()?;
     app.limits().account(&body.email)?;
     app.password_resets().request(body.email)?;
@@ -106,15 +121,17 @@ pub(super) async fn forget(State(app): State<App>, Write { body, .. }: Write<For
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "password": "correct horse battery" }))]
 pub(super) struct NewPassword {
-    /// Not one of the common ones.
+    /// Common passwords are rejected.
     #[schema(format = Password, min_length = 12, max_length = 128)]
     password: String,
 }
 
-/// Set a new password by a mailed link, once. All your sessions end.
+/// Set a new password with the token of a mailed link.
+///
+/// Each token can be used once. All sessions of the user end.
 #[utoipa::path(
     put, path = "/v1/password-resets/{token}", tag = "sessions", operation_id = "resetPassword",
-    params(("token" = String, Path, description = "From the link")), request_body = NewPassword,
+    params(("token" = String, Path, description = "Token of the mailed link")), request_body = NewPassword,
     responses(
         (status = NO_CONTENT),
     ),
@@ -124,22 +141,27 @@ pub(super) async fn reset(
     Segment(token): Segment,
     Write { body, .. }: Write<NewPassword>,
 ) -> Result<StatusCode, Error> {
-    let password = parse("password", body.password)?;
-    let (token, _) = genuine(&app, Purpose::ResetPassword, &token).await?;
+    let password = parse_password("password", body.password)?;
+    let (token, _) = verify_link_token(&app, Purpose::ResetPassword, &token).await?;
     let user = token.link.user_id;
-    let how = Change {
+    let change = Change {
         user,
         actor: Actor::User(user),
-        kept: None,
-        old: None,
+        kept_session: None,
+        old_hash: None,
         link: Some(token),
     };
-    set(&app, password, how).await
+    set_password(&app, password, change).await
 }
 
-/// A token that was made here, for the address that its user has now, which is answered too, and can be used. Whether it
-/// will be the first to be used, the transaction tells that uses it up.
-pub(super) async fn genuine(app: &App, purpose: Purpose, text: &str) -> Result<(Token, String), Error> {
+/// Verifies the token of a mailed link, and returns it with the current e-mail address of its user.
+///
+/// A valid token was issued by this service for this address, has not expired and has not been used. Two requests can
+/// both pass this check with the same token: the transaction that uses the token up decides which of them succeeds.
+///
+/// # Errors
+/// Returns [`Error::Link`] if the token is invalid, used or expired.
+pub(super) async fn verify_link_token(app: &App, purpose: Purpose, text: &str) -> Result<(Token, String), Error> {
     let invalid = || Error::Link(TokenError::Invalid);
     let token = Token::parse(text).ok_or_else(invalid)?;
     let address = links::address(app.pool(), token.link.user_id).await?;
@@ -151,51 +173,52 @@ pub(super) async fn genuine(app: &App, purpose: Purpose, text: &str) -> Result<(
     if token.link.expires_at <= Timestamp::now() {
         return Err(Error::Link(TokenError::Expired));
     }
-    match links::is_unused(app.pool(), purpose, &token.link).await? {
-        true => Ok((token, email)),
-        false => Err(invalid()),
+    if links::is_unused(app.pool(), purpose, &token.link).await? {
+        Ok((token, email))
+    } else {
+        Err(invalid())
     }
 }
 
-fn parse(field: &str, text: String) -> Result<Password, Error> {
-    Password::new(text).map_err(|fault| Error::Invalid(vec![fault.of_field(field)]))
+fn parse_password(field: &str, text: String) -> Result<Password, Error> {
+    Password::new(text).map_err(|error| Error::Invalid(vec![error.of_field(field)]))
 }
 
-/// How a password is changed.
+/// A change of a password.
 struct Change {
     user: Uuid,
     actor: Actor,
-    /// The session that goes on.
-    kept: Option<Uuid>,
-    /// The hash of the password that was told.
-    old: Option<String>,
-    /// The link that is used up by it.
+    /// The session that continues. All other sessions end.
+    kept_session: Option<Uuid>,
+    /// The hash that the old password was verified against. The change fails if the stored hash is another one by then.
+    old_hash: Option<String>,
+    /// The token of the mailed link, which the change uses up.
     link: Option<Token>,
 }
 
-async fn set(app: &App, password: Password, how: Change) -> Result<StatusCode, Error> {
+async fn set_password(app: &App, password: Password, change: Change) -> Result<StatusCode, Error> {
     let hash = app.hasher().hash(password).await?;
     let mut unit = app.unit().await?;
-    let cause = request_cause(how.actor);
-    if let Some(token) = &how.link
+    let cause = request_cause(change.actor);
+    if let Some(token) = &change.link
         && !links::use_up(unit.tx(), Purpose::ResetPassword, &token.link).await?
     {
         return Err(Error::Link(TokenError::Invalid));
     }
-    if !accounts::set_password(unit.tx(), how.user, &hash, how.old.as_deref()).await? {
-        return Err(match how.old {
-            // It was, but somebody has come by a link meanwhile.
-            Some(_) => wrong(),
+    if !accounts::set_password(unit.tx(), change.user, &hash, change.old_hash.as_deref()).await? {
+        return Err(match change.old_hash {
+            // The password was right, but a mailed link has changed it in the meantime.
+            Some(_) => wrong_password(),
             None => Error::NotFound,
         });
     }
-    links::withdraw(unit.tx(), Purpose::ResetPassword, how.user).await?;
+    links::withdraw(unit.tx(), Purpose::ResetPassword, change.user).await?;
     let changed = PasswordChanged {
-        user_id: how.user,
-        by_reset: how.link.is_some(),
+        user_id: change.user,
+        by_reset: change.link.is_some(),
     };
-    unit.publish(&cause, security_fact(Some(how.user), changed))?;
-    for (user_id, family_id) in sessions::end_all(unit.tx(), &[how.user], how.kept).await? {
+    unit.publish(&cause, security_fact(Some(change.user), changed))?;
+    for (user_id, family_id) in sessions::end_all(unit.tx(), &[change.user], change.kept_session).await? {
         let revoked = SessionFamilyRevoked {
             user_id,
             family_id,
@@ -204,6 +227,6 @@ async fn set(app: &App, password: Password, how: Change) -> Result<StatusCode, E
         unit.publish(&cause, security_fact(Some(user_id), revoked))?;
     }
     unit.commit().await?;
-    app.principals().invalidate(how.user);
+    app.principals().invalidate(change.user);
     Ok(StatusCode::NO_CONTENT)
 }

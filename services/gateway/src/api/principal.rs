@@ -1,5 +1,5 @@
-//! Who asks. A handler that takes one of these as an argument is only called for such a principal: asking for it is
-//! the check.
+//! Extractors for the principal of a request. A handler that takes one of them as an argument is only called for such a
+//! principal, so that the argument is the check.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::roles::Role;
 use crate::store::viewer::Viewer;
 use crate::tokens::TokenError;
 
-/// Whoever asks; a token that is sent must be good all the same.
+/// Any client. A token is optional, but must be valid if it is sent.
 pub(super) struct Anyone(pub(super) Option<Principal>);
 
 macro_rules! principals {
@@ -38,9 +38,10 @@ macro_rules! principals {
 
             async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Error> {
                 let principal = principal(parts)?.ok_or(Error::NotSignedIn)?;
-                match principal.roles.include($role) {
-                    true => Ok(Self(principal)),
-                    false => Err(Error::RoleNeeded($role)),
+                if principal.roles.include($role) {
+                    Ok(Self(principal))
+                } else {
+                    Err(Error::RoleNeeded($role))
                 }
             }
         }
@@ -48,7 +49,7 @@ macro_rules! principals {
 }
 
 principals! {
-    /// Whoever is signed in.
+    /// Any signed-in user.
     Member: Role::Member;
     Organizer: Role::Organizer;
     Auditor: Role::Auditor;
@@ -69,20 +70,20 @@ impl FromRequestParts<App> for Anyone {
     }
 }
 
-/// Who asks, as far as could be told before the handler was called.
+/// The result of the authentication, which runs before the handler.
 #[derive(Clone)]
 pub(super) enum Identity {
-    Nobody,
-    Somebody(Principal),
-    Rejected(TokenError),
-    /// The store does not say.
-    Unknown(Arc<StoreError>),
+    Anonymous,
+    Authenticated(Principal),
+    InvalidToken(TokenError),
+    /// The roles of the user could not be read.
+    Unavailable(Arc<StoreError>),
 }
 
-/// RFC 6750. The roles are those of now, not those of when the token was made.
+/// Authenticates a request by its bearer token (RFC 6750). The roles are the current ones, not those in the token.
 pub(super) async fn identify(headers: &HeaderMap, app: &App) -> Identity {
     let Some(authorization) = headers.get(header::AUTHORIZATION) else {
-        return Identity::Nobody;
+        return Identity::Anonymous;
     };
     let token = authorization
         .to_str()
@@ -94,21 +95,22 @@ pub(super) async fn identify(headers: &HeaderMap, app: &App) -> Identity {
         .ok_or(TokenError::Invalid)
         .and_then(|token| app.tokens().verify(token));
     match bearer {
-        Err(refused) => Identity::Rejected(refused),
+        Err(error) => Identity::InvalidToken(error),
         Ok(bearer) => match app.principals().find(bearer).await {
-            Ok(Some(principal)) => Identity::Somebody(principal),
-            Ok(None) => Identity::Rejected(TokenError::Invalid),
-            Err(error) => Identity::Unknown(Arc::new(store_error(error))),
+            Ok(Some(principal)) => Identity::Authenticated(principal),
+            Ok(None) => Identity::InvalidToken(TokenError::Invalid),
+            Err(error) => Identity::Unavailable(Arc::new(store_error(error))),
         },
     }
 }
 
-/// A token that was sent must be good, also where none is needed.
+/// Returns the principal, or `None` if the request has no token. An invalid token is an error even if the route
+/// requires none.
 fn principal(parts: &Parts) -> Result<Option<Principal>, Error> {
     match parts.extensions.get::<Identity>() {
-        None | Some(Identity::Nobody) => Ok(None),
-        Some(Identity::Somebody(principal)) => Ok(Some(*principal)),
-        Some(Identity::Rejected(refused)) => Err(Error::Token(*refused)),
-        Some(Identity::Unknown(error)) => Err(Error::Store(Arc::clone(error))),
+        None | Some(Identity::Anonymous) => Ok(None),
+        Some(Identity::Authenticated(principal)) => Ok(Some(*principal)),
+        Some(Identity::InvalidToken(error)) => Err(Error::Token(*error)),
+        Some(Identity::Unavailable(error)) => Err(Error::Store(Arc::clone(error))),
     }
 }

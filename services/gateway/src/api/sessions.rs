@@ -1,4 +1,4 @@
-//! Signing in, staying so, and signing out.
+//! Signing in, refreshing a session, and signing out.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::extract::{Nothing, Write};
+use super::extract::{EmptyBody, Write};
 use super::principal::Member;
 use crate::app::App;
 use crate::error::Error;
@@ -23,12 +23,14 @@ use crate::store::sessions::Rotation;
 use crate::store::{accounts, sessions};
 use crate::tokens::{Bearer, TokenError};
 
-/// How long a refresh waits for its second try while another request holds its session; twice as long each time.
+/// Pause before the second attempt of a refresh, while another request holds the lock of its session. The pause doubles
+/// after each attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
-/// For how long it tries. A refresh holds its session for a few statements, so more means that the database is slow.
-const LONGEST_TURN: Duration = Duration::from_secs(2);
+/// Time after which a refresh stops trying. A refresh holds the lock for a few statements only, so a longer wait means that
+/// the database is slow.
+const MAX_REFRESH_TIME: Duration = Duration::from_secs(2);
 
-/// What one signs in with.
+/// Credentials of an account.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "email": "ada@example.org", "password": "a long passphrase of yours" }))]
@@ -39,24 +41,25 @@ pub(super) struct Credentials {
     password: String,
 }
 
-/// What one is signed in with.
+/// A session: an access token, and a refresh token for the next session.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Session {
-    /// A JWT, to be sent as `Authorization: Bearer`.
+    /// A JWT. Send it as `Authorization: Bearer`.
     access_token: String,
     #[schema(examples("Bearer"))]
     token_type: &'static str,
-    /// Seconds.
+    /// Lifetime of the access token, in seconds.
     expires_in: u64,
-    /// Gets the next session, once.
+    /// Exchanges this session for the next one. It can be used once.
     refresh_token: String,
-    /// Seconds.
+    /// Lifetime of the refresh token, in seconds.
     refresh_expires_in: u64,
     user_id: Uuid,
     roles: Vec<Role>,
 }
 
-/// A refresh token, and what is kept of it. 256 bits of chance need no slow hash.
+/// A refresh token and its hash, which is all that the database stores. SHA-256 is sufficient, because the token has 256
+/// random bits.
 struct RefreshToken {
     text: String,
     hash: sessions::Hash,
@@ -88,7 +91,7 @@ fn session(app: &App, bearer: Bearer, roles: Roles, refresh: &RefreshToken) -> S
 
 /// Sign in.
 ///
-/// The answer and its time are the same whether the e-mail or the password is wrong.
+/// The response and its time do not depend on whether the e-mail address or the password is wrong.
 #[utoipa::path(
     post, path = "/v1/sessions", tag = "sessions", operation_id = "signIn",
     request_body = Credentials,
@@ -104,8 +107,8 @@ pub(super) async fn sign_in(
     let known = accounts::by_email(app.pool(), &body.email).await?;
     let hash = known.as_ref().and_then(|known| known.password_hash.clone());
     let is_right = app.hasher().verify(body.password, hash.clone()).await?;
-    let right = known.as_ref().map(|known| known.user_id).zip(hash).filter(|_| is_right);
-    let Some((user, hash)) = right else {
+    let account = known.as_ref().map(|known| known.user_id).zip(hash).filter(|_| is_right);
+    let Some((user, hash)) = account else {
         let reason = match &known {
             None => SignInFailure::UnknownUser,
             Some(known) if !known.is_open => SignInFailure::ClosedAccount,
@@ -116,7 +119,7 @@ pub(super) async fn sign_in(
             .record(user_id, None, SignInFailed { user_id, reason });
         return Err(Error::WrongCredentials);
     };
-    // Closed while the password was being hashed.
+    // The account may have been deactivated while the password was hashed.
     let roles = accounts::roles(app.pool(), user)
         .await?
         .ok_or(Error::WrongCredentials)?;
@@ -126,15 +129,14 @@ pub(super) async fn sign_in(
     };
     let refresh = RefreshToken::new();
     let lifetime = app.tokens().refresh_lifetime();
-    // The same once more, of the password: who was signed in by the old one would stay so.
-    match sessions::begin(app.pool(), user, &hash, bearer.session, refresh.hash, lifetime).await? {
-        true => {}
-        false => return Err(Error::WrongCredentials),
+    // The session begins only if the password is still the same, because a session of the old password would outlive it.
+    if !sessions::begin(app.pool(), user, &hash, bearer.session, refresh.hash, lifetime).await? {
+        return Err(Error::WrongCredentials);
     }
     Ok((StatusCode::CREATED, Json(session(&app, bearer, roles, &refresh))))
 }
 
-/// What keeps one signed in.
+/// The refresh token of a session.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "refresh_token": "3qzXJ0zVtM1p2mJXcZ6dYx0R4o3JcB2r0nq8hN1yLkE" }))]
@@ -143,10 +145,10 @@ pub(super) struct Refresh {
     refresh_token: String,
 }
 
-/// Go on with a session: the refresh token is exchanged for a new one.
+/// Refresh a session: exchange the refresh token for a new access token and a new refresh token.
 ///
-/// One that was used before ends the session: somebody else has it. Of several requests that send one token at the
-/// same time, one gets the next session, and the others end it.
+/// A refresh token that was already used ends the session, because it may have been stolen. If several requests send the
+/// same token at the same time, one receives the next session, and the others end it.
 #[utoipa::path(
     post, path = "/v1/sessions/refresh", tag = "sessions", operation_id = "refreshSession",
     request_body = Refresh,
@@ -159,13 +161,13 @@ pub(super) async fn refresh(
     Write { body, .. }: Write<Refresh>,
 ) -> Result<(StatusCode, Json<Session>), Error> {
     let (old, new) = (RefreshToken::from_text(body.refresh_token), RefreshToken::new());
-    let (begun, mut pause) = (Instant::now(), FIRST_PAUSE);
+    let (started, mut pause) = (Instant::now(), FIRST_PAUSE);
     loop {
         if let Some(session) = exchange(&app, &old, &new).await? {
             return Ok((StatusCode::CREATED, Json(session)));
         }
-        if begun.elapsed() >= LONGEST_TURN {
-            // No verdict on the token: a client that sends it again learns the outcome.
+        if started.elapsed() >= MAX_REFRESH_TIME {
+            // The token has not been checked, so the client can send it again.
             return Err(Error::Busy);
         }
         tokio::time::sleep(pause).await;
@@ -176,7 +178,7 @@ pub(super) async fn refresh(
 /// Exchanges a refresh token in one transaction. Returns `None` if another request exchanges a token of the same
 /// session at this moment; nothing has changed then, and the connection is back in the pool.
 async fn exchange(app: &App, old: &RefreshToken, new: &RefreshToken) -> Result<Option<Session>, Error> {
-    let refused = |refused| Err(Error::RefreshToken(refused));
+    let rejected = |error| Err(Error::RefreshToken(error));
     let mut unit = app.unit().await?;
     let rotation = sessions::rotate(unit.tx(), old.hash, new.hash, app.tokens().refresh_lifetime()).await?;
     let bearer = match rotation {
@@ -194,19 +196,19 @@ async fn exchange(app: &App, old: &RefreshToken, new: &RefreshToken) -> Result<O
             unit.publish(&request_cause(Actor::User(user)), security_fact(Some(user), revoked))?;
             unit.commit().await?;
             app.principals().invalidate(user);
-            return refused(TokenError::Invalid);
+            return rejected(TokenError::Invalid);
         }
-        Rotation::Expired => return refused(TokenError::Expired),
-        Rotation::Unknown => return refused(TokenError::Invalid),
+        Rotation::Expired => return rejected(TokenError::Expired),
+        Rotation::Unknown => return rejected(TokenError::Invalid),
     };
     let Some(roles) = accounts::roles(&mut **unit.tx(), bearer.user).await? else {
-        return refused(TokenError::Invalid);
+        return rejected(TokenError::Invalid);
     };
     unit.commit().await?;
     Ok(Some(session(app, bearer, roles, new)))
 }
 
-/// Sign out: this session's tokens are worth nothing any more.
+/// Sign out. The tokens of this session become invalid.
 #[utoipa::path(
     delete, path = "/v1/sessions/current", tag = "sessions", operation_id = "signOut",
     security(("bearer" = [])),
@@ -214,7 +216,7 @@ async fn exchange(app: &App, old: &RefreshToken, new: &RefreshToken) -> Result<O
         (status = NO_CONTENT),
     ),
 )]
-pub(super) async fn sign_out(State(app): State<App>, member: Member, _: Write<Nothing>) -> Result<StatusCode, Error> {
+pub(super) async fn sign_out(State(app): State<App>, member: Member, _: Write<EmptyBody>) -> Result<StatusCode, Error> {
     let mut unit = app.unit().await?;
     if sessions::end(unit.tx(), member.session).await? {
         let revoked = SessionFamilyRevoked {

@@ -12,11 +12,11 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::answer::{answer, versioned};
 use super::extract::{Id, Write, WriteHeaders};
 use super::form::Form;
 use super::operations::OperationView;
 use super::principal::Member;
+use super::respond::{respond, versioned};
 use crate::app::App;
 use crate::error::Error;
 use crate::operations::{GATEWAY, Intent};
@@ -30,7 +30,7 @@ pub(super) use export::*;
 pub(super) use list::*;
 pub(super) use roles::*;
 
-/// What one signs up with.
+/// A new account.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({
@@ -38,9 +38,10 @@ pub(super) use roles::*;
     "password": "a long passphrase of yours", "time_zone": "Europe/London"
 }))]
 pub(super) struct NewUser {
+    /// Verified by a mailed link, and used to sign in.
     #[schema(format = Email, max_length = 254)]
     email: String,
-    /// Of a to z, 0 to 9 and _.
+    /// Lower-case letters, digits and underscores.
     #[schema(min_length = 3, max_length = 30, pattern = "^[a-z0-9_]+$", examples("ada"))]
     username: String,
     #[schema(
@@ -49,13 +50,13 @@ pub(super) struct NewUser {
         pattern = r"^[^\u0000-\u001F\u007F-\u009F]*[^\s\u0000-\u001F\u007F-\u009F][^\u0000-\u001F\u007F-\u009F]*$"
     )]
     full_name: String,
-    /// At least 13 years ago.
+    /// Users must be at least 13 years old.
     #[schema(format = Date)]
     date_of_birth: String,
-    /// Not one of the common ones.
+    /// Common passwords are rejected.
     #[schema(format = Password, min_length = 12, max_length = 128)]
     password: String,
-    /// IANA name.
+    /// IANA name of the time zone for times in e-mails.
     #[serde(default = "utc")]
     #[schema(
         default = "UTC",
@@ -70,29 +71,34 @@ fn utc() -> String {
     "UTC".to_owned()
 }
 
-/// What the gateway alone can tell, and what is not worth hashing a password for; all the rest is the user service's
-/// to say.
+/// Checks the fields that only the gateway can check, and obvious mistakes that must not cost a password hash. The user
+/// service checks everything else.
 fn parse(new: NewUser) -> Result<(CreateUser, Password), Error> {
     let mut form = Form::default();
-    let looks_like_one = new.email.len() <= 254 && new.email.contains('@');
-    form.check(looks_like_one, "email", "malformed", "This is no e-mail address.");
+    let is_plausible = new.email.len() <= 254 && new.email.contains('@');
+    form.check(
+        is_plausible,
+        "email",
+        "malformed",
+        "Must be an e-mail address of at most 254 characters.",
+    );
     let username = new.username.as_bytes();
-    let is_short_word = (3..=30).contains(&username.len())
+    let is_username = (3..=30).contains(&username.len())
         && username
             .iter()
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'_');
     form.check(
-        is_short_word,
+        is_username,
         "username",
         "malformed",
-        "3 to 30 of a to z, 0 to 9 and _.",
+        "Must have 3 to 30 characters, each a lower-case letter, a digit or an underscore.",
     );
     form.title("full_name", &new.full_name, 200);
     let date_of_birth = form.date("date_of_birth", &new.date_of_birth);
     form.time_zone("time_zone", &new.time_zone);
     let password = Password::new(new.password);
-    if let Err(fault) = &password {
-        form.add(fault.of_field("password"));
+    if let Err(error) = &password {
+        form.add(error.of_field("password"));
     }
     form.finish()?;
     let create = CreateUser {
@@ -102,10 +108,12 @@ fn parse(new: NewUser) -> Result<(CreateUser, Password), Error> {
         date_of_birth,
         time_zone: new.time_zone,
     };
-    Ok((create, password.expect("the form was finished without a fault")))
+    Ok((create, password.expect("the form has no errors")))
 }
 
 /// Sign up.
+///
+/// Creates an account and mails a link that verifies its e-mail address.
 #[utoipa::path(
     post, path = "/v1/users", tag = "users", operation_id = "signUp",
     params(WriteHeaders), request_body = NewUser,
@@ -114,36 +122,33 @@ fn parse(new: NewUser) -> Result<(CreateUser, Password), Error> {
         (status = ACCEPTED, body = OperationView, headers(("Location", description = "/v1/operations/{id}"))),
     ),
 )]
-pub(super) async fn sign_up(State(app): State<App>, Write { body, call }: Write<NewUser>) -> Result<Response, Error> {
+pub(super) async fn sign_up(
+    State(app): State<App>,
+    Write { body, options }: Write<NewUser>,
+) -> Result<Response, Error> {
     let (create, password) = parse(body)?;
-    let idempotency = call.idempotency(None);
-    // A repetition need not be hashed again.
+    let idempotency = options.idempotency(None);
+    // The password of a repeated request is not hashed again.
     if let Some(idempotency) = &idempotency
         && let Some(operation) = app.operations().find_repeated(idempotency).await?
     {
         let viewer = operation.resource_id;
-        return answer(&app, &call, viewer, operation).await;
+        return respond(&app, &options, viewer, operation).await;
     }
     let password_hash = app.hasher().hash(password).await?;
     let id = Uuid::now_v7();
-    let intent = Intent::<UserCommand> {
-        id: Uuid::now_v7(),
-        kind: Kind::CreateUser,
-        actor: GATEWAY,
-        key: id,
-        command: create.into(),
-        resource_id: id,
-        expected_version: None,
-        password_hash: Some(password_hash),
-        idempotency,
-        wait: call.wait(),
-    };
+    let intent = Intent::<UserCommand>::new(Kind::CreateUser, GATEWAY, id, create)
+        .password_hash(password_hash)
+        .idempotency(idempotency)
+        .wait(options.wait());
     let operation = app.operations().perform(intent).await?;
     let viewer = operation.resource_id;
-    answer(&app, &call, viewer, operation).await
+    respond(&app, &options, viewer, operation).await
 }
 
-/// Your own profile; anybody else's is not there, but for an admin.
+/// Show a profile.
+///
+/// Users see their own profile, and admins see all profiles. Any other profile is `404`.
 #[utoipa::path(
     get, path = "/v1/users/{id}", tag = "users", operation_id = "showUser",
     params(("id" = Uuid, Path)),
@@ -156,7 +161,7 @@ pub(super) async fn show(State(app): State<App>, member: Member, Id(id): Id) -> 
     profile(&app, id, &member).await
 }
 
-/// Your own profile.
+/// Show your own profile.
 #[utoipa::path(
     get, path = "/v1/me", tag = "users", operation_id = "showMe",
     security(("bearer" = [])),
@@ -191,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_is_said_at_once() {
+    fn all_field_errors_are_reported_at_once() {
         assert!(parse(new_user()).is_ok());
         let wrong = NewUser {
             email: "ada".to_owned(),

@@ -1,4 +1,4 @@
-//! Whether an e-mail address is its user's.
+//! Verification of e-mail addresses.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::extract::{Id, Write};
-use super::passwords::genuine;
+use super::passwords::verify_link_token;
 use super::principal::Anyone;
 use crate::app::App;
 use crate::error::Error;
@@ -19,19 +19,21 @@ use crate::security::request_cause;
 use crate::store::links;
 use crate::tokens::TokenError;
 
-/// The token of a mailed link; without one, a link is mailed.
+/// The token of a mailed link. Without a token, a link is mailed.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({}))]
 pub(super) struct Verification {
+    /// Token of the mailed link.
     #[serde(default)]
     #[schema(max_length = 200)]
     token: Option<String>,
 }
 
-/// Have a link mailed to your address, or show that you have it.
+/// Verify an e-mail address.
 ///
-/// The token is good for a day, once, and for the address that it was mailed to; whoever has it may send it.
+/// Without a token, a link is mailed to your address. With the token of the link, the address is verified. The token is
+/// valid for one day, once, and only for the address that it was mailed to. Sending it requires no access token.
 #[utoipa::path(
     post, path = "/v1/users/{id}/verification", tag = "users", operation_id = "verifyEmail",
     params(("id" = Uuid, Path)), request_body = Option<Verification>,
@@ -63,8 +65,8 @@ pub(super) async fn verify(
         unit.commit().await?;
         return Ok(StatusCode::NO_CONTENT);
     };
-    // The address that the link was mailed to, not the one that there may be by now.
-    let (token, email) = genuine(&app, Purpose::VerifyEmail, &text).await?;
+    // `email` is the address that the link was mailed to, so that a later change of the address is not verified by it.
+    let (token, email) = verify_link_token(&app, Purpose::VerifyEmail, &text).await?;
     if token.link.user_id != id {
         return Err(Error::Link(TokenError::Invalid));
     }

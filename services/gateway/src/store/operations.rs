@@ -1,5 +1,7 @@
 //! Operations: requests to other services, and their outcomes.
 
+mod kind;
+
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -15,43 +17,7 @@ use super::column;
 use super::page::{Page, PageRequest};
 use crate::text::text_enum;
 
-text_enum! {
-    /// What was asked.
-    pub enum Kind {
-        CreateUser => "create-user",
-        ChangeUser => "change-user",
-        /// Among others, of the address: the new one is to be verified.
-        ChangeEmail => "change-email",
-        DeactivateUser => "deactivate-user",
-        EraseUser => "erase-user",
-        SetRoles => "set-roles",
-        /// The first admin, by configuration.
-        BootstrapAdmin => "bootstrap-admin",
-        /// One more admin, by an operator.
-        CreateAdmin => "create-admin",
-        CreateEvent => "create-event",
-        ChangeEvent => "change-event",
-        PublishEvent => "publish-event",
-        RescheduleEvent => "reschedule-event",
-        NameStaff => "name-staff",
-        Announce => "announce",
-        CancelEvent => "cancel-event",
-        Register => "register",
-        CancelRegistration => "cancel-registration",
-        CheckIn => "check-in",
-        ReleaseKey => "release-key",
-        RedriveDeadLetter => "redrive-dead-letter",
-        DiscardDeadLetter => "discard-dead-letter",
-        FindParked => "find-parked",
-        FindDeadLetters => "find-dead-letters",
-        WhereIs => "where-is",
-        FindAuditEntries => "find-audit-entries",
-        ProveAuditEntry => "prove-audit-entry",
-        FindCheckpoints => "find-checkpoints",
-        FindCertificates => "find-certificates",
-        VerifyAuditLog => "verify-audit-log",
-    }
-}
+pub use kind::{Kind, Resource, Success};
 
 text_enum! {
     pub enum Status {
@@ -62,24 +28,6 @@ text_enum! {
         Rejected => "rejected",
         /// The command could not be processed, and will not be retried.
         Failed => "failed",
-    }
-}
-
-impl Kind {
-    /// Questions change nothing: they are not listed among a user's operations, and soon forgotten.
-    pub const QUESTIONS: [Self; 8] = [
-        Self::FindParked,
-        Self::FindDeadLetters,
-        Self::WhereIs,
-        Self::FindAuditEntries,
-        Self::ProveAuditEntry,
-        Self::FindCheckpoints,
-        Self::FindCertificates,
-        Self::VerifyAuditLog,
-    ];
-
-    fn questions() -> Vec<&'static str> {
-        Self::QUESTIONS.map(Self::as_str).to_vec()
     }
 }
 
@@ -206,7 +154,7 @@ pub async fn of_user(pool: &PgPool, user: Uuid, page: PageRequest<Uuid>) -> sqlx
     .bind(user)
     .bind(page.after)
     .bind(page.rows())
-    .bind(Kind::questions())
+    .bind(Kind::queries())
     .fetch_all(pool)
     .await?;
     let operations = rows.iter().map(operation).collect::<sqlx::Result<_>>()?;
@@ -392,7 +340,7 @@ pub async fn clean_up(pool: &PgPool, keys: Duration, operations: Duration) -> sq
             OR (kind = ANY ($2) AND created_at < clock_timestamp() - interval '1 hour')",
     )
     .bind(operations.as_secs_f64())
-    .bind(Kind::questions())
+    .bind(Kind::queries())
     .execute(pool)
     .await?;
     // The reply to a sign-up without an operation has no effect, so its credentials would stay pending.

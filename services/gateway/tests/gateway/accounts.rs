@@ -1,4 +1,4 @@
-//! Signing up and in, profiles, roles, and the end of an account.
+//! Sign-up, sign-in, profiles, roles and deactivation.
 
 use contracts::{Timestamp, UserCommand, UserDeactivated, UserEvent, topics};
 use gateway::roles::Role;
@@ -10,7 +10,7 @@ use crate::app::{PASSWORD, Person, TestApp, accepted, effect, sign_up};
 
 impl TestApp {
     async fn deactivate(&self, person: &Person) {
-        let (answer, ()) = tokio::join!(
+        let (response, ()) = tokio::join!(
             self.gateway
                 .delete(format!("/v1/users/{}", person.id))
                 .by(person)
@@ -19,7 +19,7 @@ impl TestApp {
             async {
                 let command = self.command::<UserCommand>().await;
                 let deactivated = UserDeactivated {
-                    reason: "asked for".to_owned(),
+                    reason: "requested by the user".to_owned(),
                     deactivated_at: Timestamp::parse("2026-03-02T12:00:00Z").expect("a time"),
                 };
                 self.bench
@@ -31,14 +31,14 @@ impl TestApp {
                 self.bench.deliver_again().await;
             }
         );
-        let answer = answer.expect(200);
-        assert_eq!(answer.body["status"], "deactivated");
-        assert_eq!(answer.body["deactivated_at"], "2026-03-02T12:00:00Z");
+        let response = response.expect(200);
+        assert_eq!(response.body["status"], "deactivated");
+        assert_eq!(response.body["deactivated_at"], "2026-03-02T12:00:00Z");
     }
 }
 
 #[tokio::test]
-async fn who_has_signed_up_can_sign_in_and_see_the_own_profile() {
+async fn users_can_sign_in_after_the_sign_up_and_see_their_profile() {
     let app = TestApp::start().await;
     let ada = app.person("ada").await;
     let session = app.sign_in("ada").await.expect(201);
@@ -62,7 +62,7 @@ async fn who_has_signed_up_can_sign_in_and_see_the_own_profile() {
 }
 
 #[tokio::test]
-async fn the_e_mail_is_found_whatever_its_case() {
+async fn the_case_of_the_e_mail_address_does_not_matter_at_sign_in() {
     let app = TestApp::start().await;
     app.person("ada").await;
     let credentials = json!({ "email": "ADA@Example.ORG", "password": PASSWORD });
@@ -75,37 +75,37 @@ async fn the_e_mail_is_found_whatever_its_case() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_and_an_unknown_e_mail_are_answered_the_same() {
+async fn a_wrong_password_and_an_unknown_address_get_the_same_response() {
     let app = TestApp::start().await;
     app.person("ada").await;
-    let mut answers: Vec<Value> = Vec::new();
+    let mut responses: Vec<Value> = Vec::new();
     for (email, password) in [
         ("ada@example.org", "wrong horse battery"),
         ("eve@example.org", PASSWORD),
     ] {
         let credentials = json!({ "email": email, "password": password });
-        let answer = app
+        let response = app
             .gateway
             .post("/v1/sessions")
             .json(credentials)
             .send()
             .await
             .expect(401);
-        assert_eq!(answer.header("www-authenticate"), "Bearer");
-        let mut body = answer.body;
+        assert_eq!(response.header("www-authenticate"), "Bearer");
+        let mut body = response.body;
         body.as_object_mut()
             .expect("a problem")
             .retain(|member, _| member != "instance" && member != "traceId");
-        answers.push(body);
+        responses.push(body);
     }
-    assert_eq!(answers[0], answers[1]);
-    assert_eq!(answers[0]["code"], "wrong-credentials");
+    assert_eq!(responses[0], responses[1]);
+    assert_eq!(responses[0]["code"], "wrong-credentials");
 }
 
 #[tokio::test]
-async fn who_was_not_accepted_yet_can_not_sign_in() {
+async fn users_cannot_sign_in_before_the_sign_up_is_accepted() {
     let app = TestApp::start().await;
-    let answer = app
+    let response = app
         .gateway
         .post("/v1/users")
         .wait(0)
@@ -116,23 +116,23 @@ async fn who_was_not_accepted_yet_can_not_sign_in() {
     app.sign_in("ada").await.expect(401);
     app.users_accept().await;
     app.sign_in("ada").await.expect(201);
-    let _ = answer;
+    let _ = response;
 }
 
 #[tokio::test]
-async fn a_sign_up_that_is_wrong_is_told_every_fault_and_asks_nobody() {
+async fn an_invalid_sign_up_returns_all_field_errors_and_sends_no_command() {
     let app = TestApp::start().await;
     let mut body = sign_up("ada");
     body["password"] = json!("password1234");
     body["time_zone"] = json!("Europe/Atlantis");
     body["date_of_birth"] = json!("1990-02-30");
-    let answer = app.gateway.post("/v1/users").json(body).send().await.expect(422);
-    let faults = [
+    let response = app.gateway.post("/v1/users").json(body).send().await.expect(422);
+    let field_errors = [
         ("date_of_birth", "malformed"),
         ("time_zone", "unknown"),
         ("password", "too-common"),
     ];
-    assert_eq!(answer.faults(), faults);
+    assert_eq!(response.field_errors(), field_errors);
     assert!(app.bench.published_with_envelopes::<UserCommand>().await.is_empty());
 }
 
@@ -149,28 +149,28 @@ async fn a_password_is_on_no_topic_and_in_no_table() {
         assert_eq!(app.count(&query).await, 0, "{table}");
     }
     let query = "SELECT count(*) FROM outbox WHERE headers ILIKE '%ada%' OR headers ILIKE '%lovelace%'";
-    assert_eq!(app.count(query).await, 0, "personal data is in no header");
+    assert_eq!(app.count(query).await, 0, "headers contain no personal data");
     app.command::<UserCommand>().await;
 }
 
 #[tokio::test]
-async fn a_storm_of_sign_ups_is_refused_before_it_costs_anything() {
+async fn a_flood_of_sign_ups_is_rejected_before_hashing() {
     let app = TestApp::start_with(&[("PASSWORD_HASHERS", "1"), ("PASSWORD_QUEUE", "1")]).await;
     let names = ["ada", "bob", "eve", "mallory", "peggy", "victor"];
     let sign_ups = names.map(|name| app.gateway.post("/v1/users").wait(0).json(sign_up(name)).send());
-    let answers = futures::future::join_all(sign_ups).await;
-    let refused: Vec<_> = answers.iter().filter(|answer| answer.status == 503).collect();
-    assert_eq!(refused.len(), 4);
+    let responses = futures::future::join_all(sign_ups).await;
+    let rejected: Vec<_> = responses.iter().filter(|response| response.status == 503).collect();
+    assert_eq!(rejected.len(), 4);
     assert!(
-        refused
+        rejected
             .iter()
-            .all(|answer| answer.code() == "overloaded" && answer.header("retry-after") == "1")
+            .all(|response| response.code() == "overloaded" && response.header("retry-after") == "1")
     );
     assert_eq!(app.commands::<UserCommand>().await.len(), 2);
 }
 
 #[tokio::test]
-async fn somebody_elses_profile_is_not_there() {
+async fn the_profile_of_another_user_is_not_found() {
     let app = TestApp::start().await;
     let (ada, bob) = (app.person("ada").await, app.person("bob").await);
     let path = format!("/v1/users/{}", ada.id);
@@ -184,7 +184,7 @@ async fn somebody_elses_profile_is_not_there() {
 }
 
 #[tokio::test]
-async fn a_deactivated_users_token_and_password_work_no_more() {
+async fn the_token_and_password_of_a_deactivated_user_are_rejected() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     app.deactivate(&ada).await;
@@ -197,7 +197,7 @@ async fn a_deactivated_users_token_and_password_work_no_more() {
 }
 
 #[tokio::test]
-async fn an_e_mail_signs_in_whoever_has_it_now() {
+async fn an_e_mail_address_signs_in_its_current_owner() {
     let app = TestApp::start().await;
     let first = app.person("ada").await;
     app.deactivate(&first).await;
@@ -207,7 +207,7 @@ async fn an_e_mail_signs_in_whoever_has_it_now() {
 }
 
 #[tokio::test]
-async fn a_deactivation_that_overtakes_the_sign_ups_reply_wins() {
+async fn a_deactivation_before_the_reply_to_the_sign_up_takes_precedence() {
     let app = TestApp::start().await;
     app.gateway
         .post("/v1/users")
@@ -237,7 +237,7 @@ async fn a_deactivation_that_overtakes_the_sign_ups_reply_wins() {
 }
 
 #[tokio::test]
-async fn an_admin_grants_roles_and_they_work_at_once() {
+async fn roles_take_effect_at_once_when_an_admin_grants_them() {
     let app = TestApp::start().await;
     let (root, ada) = (app.person("root").await, app.person("ada").await);
     app.grant(&root, Role::Admin).await;
@@ -254,13 +254,17 @@ async fn an_admin_grants_roles_and_they_work_at_once() {
             .code(),
         "role-needed"
     );
-    let answer = put(json!(["auditor", "organizer", "member"])).send().await.expect(200);
+    let response = put(json!(["auditor", "organizer", "member"])).send().await.expect(200);
     assert_eq!(
-        answer.body,
+        response.body,
         json!({ "user_id": ada.id, "roles": ["member", "organizer", "auditor"] })
     );
     let entries = app.gateway.get("/v1/audit/entries").by(&ada).wait(0).send().await;
-    assert_eq!(entries.expect(503).code(), "no-answer", "the same token as before");
+    assert_eq!(
+        entries.expect(503).code(),
+        "no-answer",
+        "the role takes effect without a new token"
+    );
     let me = app.gateway.get("/v1/me").by(&ada).send().await.expect(200);
     assert_eq!(me.body["roles"], json!(["member", "auditor", "organizer"]));
 
@@ -269,7 +273,7 @@ async fn an_admin_grants_roles_and_they_work_at_once() {
 }
 
 #[tokio::test]
-async fn roles_are_an_admins_to_grant_and_an_admin_stays_one() {
+async fn only_admins_grant_roles_and_keep_their_own_admin_role() {
     let app = TestApp::start().await;
     let (root, ada) = (app.person("root").await, app.person("ada").await);
     app.grant(&root, Role::Admin).await;
@@ -284,13 +288,13 @@ async fn roles_are_an_admins_to_grant_and_an_admin_stays_one() {
     );
     put(&root, Uuid::now_v7(), json!(["organizer"])).await.expect(404);
     assert_eq!(
-        put(&root, ada.id, json!(["emperor"])).await.expect(422).faults(),
+        put(&root, ada.id, json!(["emperor"])).await.expect(422).field_errors(),
         [("roles[0]", "malformed")]
     );
 }
 
 #[tokio::test]
-async fn granting_with_a_key_again_does_not_undo_what_came_between() {
+async fn a_repeated_grant_does_not_undo_later_changes() {
     let app = TestApp::start().await;
     let (root, ada) = (app.person("root").await, app.person("ada").await);
     app.grant(&root, Role::Admin).await;
@@ -303,7 +307,7 @@ async fn granting_with_a_key_again_does_not_undo_what_came_between() {
     put("one", json!(["organizer"])).await.expect(200);
     put("two", json!([])).await.expect(200);
     let again = put("one", json!(["organizer"])).await.expect(200);
-    assert_eq!(again.body["roles"], json!(["member"]), "as they are");
+    assert_eq!(again.body["roles"], json!(["member"]), "the current roles");
     assert_eq!(
         app.count("SELECT count(*) FROM roles WHERE role = 'organizer'").await,
         0
@@ -315,7 +319,7 @@ async fn granting_with_a_key_again_does_not_undo_what_came_between() {
 }
 
 #[tokio::test]
-async fn the_first_admin_is_signed_up_once_and_again_after_a_refusal() {
+async fn the_first_admin_is_signed_up_once_and_again_after_a_rejection() {
     let app = TestApp::start().await;
     let admin = gateway::config::BootstrapAdmin {
         email: "root@example.org".to_owned(),
@@ -324,8 +328,8 @@ async fn the_first_admin_is_signed_up_once_and_again_after_a_refusal() {
     };
     let start = async || {
         let (ledger, publisher) = (app.database.ledger(), app.bench.publisher());
-        let made = gateway::bootstrap::first_admin(&admin, &ledger, &publisher, app.gateway.app.hasher());
-        made.await.expect("the database answers");
+        let started = gateway::bootstrap::first_admin(&admin, &ledger, &publisher, app.gateway.app.hasher());
+        started.await.expect("the database is reachable");
     };
     start().await;
     start().await;

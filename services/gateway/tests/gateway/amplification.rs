@@ -1,4 +1,4 @@
-//! No request costs much more than its own size, whatever it holds: neither in the response nor in memory.
+//! No request needs much more memory than its own size, or gets a much larger response, regardless of its content.
 
 #[expect(dead_code, reason = "shared with tests/gateway/main.rs")]
 mod app;
@@ -8,29 +8,30 @@ use peak_alloc::PeakAlloc;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use app::{Answer, Person, TestApp};
+use app::{Person, Response, TestApp};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// Largest body of a problem, in bytes.
-const LARGEST_PROBLEM: usize = 32 * 1024;
-/// Largest head of a response, in bytes: nothing that a client sends is in it.
-const LARGEST_HEAD: usize = 4 * 1024;
-/// A response shows at most what was sent, with each byte escaped as `\u0001`, beside what is in the database anyway.
+/// Maximum size of the body of a problem, in bytes.
+const MAX_PROBLEM_BYTES: usize = 32 * 1024;
+/// Maximum size of the headers of a response, in bytes. They contain nothing that the client sent.
+const MAX_HEAD_BYTES: usize = 4 * 1024;
+/// Maximum ratio of response to request: a response can contain the request with each byte escaped as `\u0001`, in
+/// addition to data from the database.
 const RESPONSE_FACTOR: usize = 6;
-/// A request is held as bytes, as text and as what was read of it; an error copies a name some times more; and a text
-/// that grows is held twice. That is 8 times for the dearest request today.
+/// Maximum ratio of memory to request. A request is held as bytes, as text and as the parsed body; an error copies a name a
+/// few more times; and a growing text is held twice. Today's most expensive request needs 8 times its size.
 const MEMORY_FACTOR: usize = 16;
-/// Bytes that any request may take: those of statements, and of the tasks that run meanwhile.
-const MEMORY_OF_ALL: usize = 512 * 1024;
-/// About as much as a body may hold.
+/// Memory that every request may need, in bytes: for statements and for concurrent tasks.
+const BASE_MEMORY: usize = 512 * 1024;
+/// Approximate maximum size of a body, in bytes.
 const SIZE: usize = 60_000;
 
-/// A request that means harm.
+/// A hostile request.
 struct Hostile {
     name: String,
-    /// Bytes of memory that its route takes anyway.
+    /// Memory that the route needs regardless of the request, in bytes.
     memory: usize,
     method: Method,
     path: String,
@@ -38,12 +39,12 @@ struct Hostile {
     body: Option<String>,
 }
 
-/// One operation of the document.
+/// One operation of the OpenAPI document.
 struct Route {
     method: Method,
     path: String,
     parameters: Vec<String>,
-    /// The example of the body, and the names of all its members.
+    /// Example of the body, and the names of all its members.
     body: Option<(Value, Vec<String>)>,
 }
 
@@ -79,12 +80,12 @@ fn list(item: &str) -> String {
     format!("[{}]", vec![item; SIZE / (item.len() + 1)].join(","))
 }
 
-/// Texts that are long, or become longer where they are escaped.
+/// Texts that are long, or become longer when they are escaped.
 fn long_texts() -> [String; 3] {
     ["x".repeat(SIZE), "\u{1}".repeat(SIZE / 6), "𝄞".repeat(SIZE / 4)]
 }
 
-/// Bodies that no route takes.
+/// Bodies that no route accepts.
 fn bodies() -> Vec<(String, String)> {
     let key = "k".repeat(SIZE / 2);
     let nulls = vec!["null"; SIZE / 10].join(",");
@@ -104,45 +105,45 @@ fn bodies() -> Vec<(String, String)> {
         }),
         ("unknown members", members(&|n| format!("m{n}"), "0")),
         ("unknown members without a value", members(&|n| format!("m{n}"), "null")),
-        ("one member again and again", members(&|_| "m".to_owned(), "{}")),
+        ("a repeated member", members(&|_| "m".to_owned(), "{}")),
         ("empty lists", list("[]")),
         ("small objects", list(r#"{"a":1}"#)),
         ("numbers", list("0")),
         ("a long number", "9".repeat(SIZE)),
         ("deep lists", "[".repeat(SIZE)),
         ("deep objects", r#"{"a":"#.repeat(most_deep)),
-        ("lists as deep as they may be", nested("[", "]")),
-        ("objects as deep as they may be", nested(r#"{"a":"#, "}")),
-        ("no JSON", "x".repeat(SIZE)),
-        ("a text without an end", format!("\"{}", "x".repeat(SIZE))),
+        ("lists at the maximum depth", nested("[", "]")),
+        ("objects at the maximum depth", nested(r#"{"a":"#, "}")),
+        ("not JSON", "x".repeat(SIZE)),
+        ("an unterminated text", format!("\"{}", "x".repeat(SIZE))),
     ];
     let keys = long_texts().map(|text| ("a long unknown key", json!({ text: 1 }).to_string()));
     bodies.extend(keys);
     bodies.into_iter().map(|(name, body)| (name.to_owned(), body)).collect()
 }
 
-/// The example with one member that is not as it should be.
-fn spoilt(example: &Value, members: &[String]) -> Vec<(String, String)> {
+/// The example with one invalid member.
+fn invalid_examples(example: &Value, members: &[String]) -> Vec<(String, String)> {
     let mut bodies = vec![("the example".to_owned(), example.to_string())];
     let empty = Map::new();
     let example = example.as_object().unwrap_or(&empty);
     for member in members {
-        let mut put = |name: &str, value: &str| {
+        let mut add = |name: &str, value: &str| {
             let others = example.iter().filter(|(name, _)| *name != member);
             let mut all: Vec<String> = others.map(|(name, value)| format!("\"{name}\":{value}")).collect();
             all.push(format!("\"{member}\":{value}"));
             bodies.push((format!("{member} is {name}"), format!("{{{}}}", all.join(","))));
         };
         for text in long_texts() {
-            put("a long text", &json!(text).to_string());
+            add("a long text", &json!(text).to_string());
         }
-        put("a list of nulls", &list("null"));
-        put("a list of empty texts", &list("\"\""));
-        put("a list of members", &list("\"member\""));
-        put("a list of ids", &list("\"0193b0a8-6f62-7cc0-b3ff-4a1a2f1c2d3e\""));
-        put("a list of lists", &list("[]"));
-        put("a long number", &"9".repeat(SIZE));
-        put("there twice", &format!("\"x\",\"{member}\":\"{}\"", "x".repeat(SIZE)));
+        add("a list of nulls", &list("null"));
+        add("a list of empty texts", &list("\"\""));
+        add("a list of members", &list("\"member\""));
+        add("a list of ids", &list("\"0193b0a8-6f62-7cc0-b3ff-4a1a2f1c2d3e\""));
+        add("a list of lists", &list("[]"));
+        add("a long number", &"9".repeat(SIZE));
+        add("duplicate", &format!("\"x\",\"{member}\":\"{}\"", "x".repeat(SIZE)));
     }
     bodies
 }
@@ -188,14 +189,14 @@ fn queries(parameters: &[String]) -> Vec<(String, String)> {
             queries.push((format!("a long {parameter}"), format!("{parameter}={value}")));
         }
         queries.push((
-            format!("{parameter} again and again"),
+            format!("repeated {parameter}"),
             format!("{parameter}=1&").repeat(SIZE / 20),
         ));
     }
     queries
 }
 
-/// Everything that is tried on one route.
+/// Returns all hostile requests for one route.
 fn attacks(route: &Route) -> Vec<Hostile> {
     let path = route
         .path
@@ -204,7 +205,7 @@ fn attacks(route: &Route) -> Vec<Hostile> {
     let example = route.body.as_ref().map(|(example, _)| example.to_string());
     let hostile = |name: String, path: &str, headers, body: Option<String>| Hostile {
         name: format!("{} {}: {name}", route.method, route.path),
-        memory: MEMORY_OF_ALL,
+        memory: BASE_MEMORY,
         method: route.method.clone(),
         path: path.to_owned(),
         headers,
@@ -214,7 +215,7 @@ fn attacks(route: &Route) -> Vec<Hostile> {
     if route.method != Method::GET {
         let mut all = bodies();
         if let Some((example, members)) = &route.body {
-            all.extend(spoilt(example, members));
+            all.extend(invalid_examples(example, members));
         }
         for (name, body) in all {
             attacks.push(hostile(name.clone(), &path, Vec::new(), Some(body.clone())));
@@ -253,8 +254,8 @@ fn bytes_of(headers: &HeaderMap) -> usize {
         .sum()
 }
 
-/// A response, and the most memory that was taken until it was whole, in bytes.
-async fn send(app: &TestApp, by: Option<&Person>, hostile: &Hostile) -> (Answer, usize) {
+/// Returns the response, and the peak memory until it was complete, in bytes.
+async fn send(app: &TestApp, by: Option<&Person>, hostile: &Hostile) -> (Response, usize) {
     let mut call = app.gateway.call(hostile.method.clone(), &hostile.path);
     let sets = |name| hostile.headers.iter().any(|(other, _)| *other == name);
     if !sets("prefer") {
@@ -267,64 +268,68 @@ async fn send(app: &TestApp, by: Option<&Person>, hostile: &Hostile) -> (Answer,
         call = call.header(name, value);
     }
     if let Some(body) = &hostile.body {
-        call = match sets("content-type") {
-            true => call.body(body.as_str()),
-            false => call.raw("application/json", body.as_str()),
+        call = if sets("content-type") {
+            call.body(body.as_str())
+        } else {
+            call.raw("application/json", body.as_str())
         };
     }
     MEMORY.reset_peak_usage();
     let before = MEMORY.current_usage();
-    let answer = call.send().await;
-    (answer, MEMORY.peak_usage().saturating_sub(before))
+    let response = call.send().await;
+    (response, MEMORY.peak_usage().saturating_sub(before))
 }
 
-/// What is wrong with how a request was answered.
-fn excess(hostile: &Hostile, answer: &Answer, memory: usize) -> Option<String> {
+/// Returns a description if the response is not a problem, is too large, or needed too much memory.
+fn excess(hostile: &Hostile, response: &Response, memory: usize) -> Option<String> {
     let sent = hostile.headers.iter().map(|(_, value)| value.len()).sum::<usize>();
     let sent = sent + hostile.path.len() + hostile.body.as_ref().map_or(0, String::len);
-    let received = match &answer.body {
+    let received = match &response.body {
         Value::String(text) => text.len(),
         body => body.to_string().len(),
     };
-    let is_error = answer.status.is_client_error() || answer.status.is_server_error();
+    let is_error = response.status.is_client_error() || response.status.is_server_error();
     let is_problem = ["type", "title", "code", "instance"]
         .iter()
-        .all(|member| answer.body[*member].is_string());
-    let largest = match is_error {
-        true => LARGEST_PROBLEM,
-        false => LARGEST_PROBLEM + RESPONSE_FACTOR * sent,
+        .all(|member| response.body[*member].is_string());
+    let largest = if is_error {
+        MAX_PROBLEM_BYTES
+    } else {
+        MAX_PROBLEM_BYTES + RESPONSE_FACTOR * sent
     };
-    let head = bytes_of(&answer.headers);
+    let head = bytes_of(&response.headers);
     let allowed = hostile.memory + MEMORY_FACTOR * sent;
     if is_error && !is_problem {
-        return Some(format!("{} without a problem", answer.status));
+        return Some(format!("{} is not a problem", response.status));
     }
-    if received > largest || head > LARGEST_HEAD {
-        return Some(format!("{head} and {received} bytes for {sent}"));
+    if received > largest || head > MAX_HEAD_BYTES {
+        return Some(format!(
+            "{head} bytes of headers and {received} bytes of body for a request of {sent} bytes"
+        ));
     }
-    (memory > allowed).then(|| format!("{memory} bytes of memory for {sent}"))
+    (memory > allowed).then(|| format!("{memory} bytes of memory for a request of {sent} bytes"))
 }
 
 #[tokio::test]
-async fn no_request_on_any_route_costs_much_more_than_its_own_size() {
+async fn no_request_needs_much_more_than_its_own_size() {
     let app = TestApp::start().await;
     let ada = app.admin("ada").await;
     let (mut sent, mut excesses) = (0, Vec::new());
     for route in routes() {
         for hostile in attacks(&route) {
             for by in [None, Some(&ada)] {
-                // It would end the session of all that come after it.
+                // Signing out would end the session of all later requests.
                 if by.is_some() && route.path == "/v1/sessions/current" {
                     continue;
                 }
-                let (answer, memory) = send(&app, by, &hostile).await;
+                let (response, memory) = send(&app, by, &hostile).await;
                 sent += 1;
-                if let Some(excess) = excess(&hostile, &answer, memory) {
+                if let Some(excess) = excess(&hostile, &response, memory) {
                     excesses.push(format!("{}: {excess}", hostile.name));
                 }
             }
-            assert!(excesses.len() < 20, "of {sent} requests: {excesses:#?}");
+            assert!(excesses.len() < 20, "after {sent} requests: {excesses:#?}");
         }
     }
-    assert!(excesses.is_empty(), "of {sent} requests: {excesses:#?}");
+    assert!(excesses.is_empty(), "after {sent} requests: {excesses:#?}");
 }

@@ -1,4 +1,4 @@
-//! A gateway over a database of its own, and the words that tests speak about it.
+//! A gateway with its own database, and the helpers of the tests.
 
 mod call;
 mod messages;
@@ -22,30 +22,30 @@ use testing::{Bench, KafkaTopics, PostgresDatabase, eventually};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
-pub(crate) use call::{Answer, Call};
+pub(crate) use call::{Call, Response};
 pub(crate) use messages::*;
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
 pub(crate) const LINK_KEY: &str = "the key of links that are mailed";
 const SOON: Duration = Duration::from_secs(5);
 
-/// One gateway process without sockets: requests come by [`Call`].
+/// One gateway process without sockets. Tests send requests with [`Call`].
 pub(crate) struct Gateway {
     pub(crate) app: App,
     router: Router,
-    // The publisher's other end.
+    // Receives from the publisher.
     _connected: Messaging<Postgres>,
     _stop: DropGuard,
 }
 
-/// A gateway, its handlers, and its database.
+/// A gateway with its handlers and its database.
 pub(crate) struct TestApp {
     pub(crate) bench: Bench<Postgres>,
     pub(crate) gateway: Gateway,
     pub(crate) database: PostgresDatabase,
 }
 
-/// Somebody who has signed up and in.
+/// A user who has signed up and signed in.
 #[derive(Debug, Clone)]
 pub(crate) struct Person {
     pub(crate) id: Uuid,
@@ -55,10 +55,10 @@ pub(crate) struct Person {
 
 impl Gateway {
     pub(crate) async fn start(database: &PostgresDatabase, settings: &[(&str, &str)]) -> Self {
-        // One connection, for the reason that `PostgresDatabase::ledger` has.
+        // One connection, for the reason given at `PostgresDatabase::ledger`.
         let ledger = Postgres::connect(&database.url(), 1)
             .await
-            .expect("the database answers");
+            .expect("the database is reachable");
         let settings = Settings::from_map(
             [
                 ("DATABASE_URL", database.url().as_str()),
@@ -67,7 +67,7 @@ impl Gateway {
                 ("FINGERPRINT_KEY", "0123456789abcdef0123456789abcdef"),
                 ("LINK_KEY", LINK_KEY),
                 ("TICKET_KEY", "0123456789abcdef0123456789abcdef"),
-                // Tests ask often; those of limits set their own.
+                // Tests send many requests. Those of rate limits set their own.
                 ("RATE_LIMIT_ANONYMOUS", "0"),
                 ("RATE_LIMIT_WRITES", "0"),
                 ("RATE_LIMIT_CHECK_INS", "0"),
@@ -87,7 +87,7 @@ impl Gateway {
         let stop = CancellationToken::new();
         let (app, tasks) = App::new(&config, ledger, connected.publisher().clone(), stop.child_token())
             .await
-            .expect("the app is made");
+            .expect("the app starts");
         tokio::spawn(tasks.run(stop.clone()));
         Self {
             router: api::router(app.clone(), &registry).expect("the registry is empty"),
@@ -97,7 +97,7 @@ impl Gateway {
         }
     }
 
-    /// What a server serves.
+    /// Returns the routes for a server.
     pub(crate) fn router(&self) -> Router {
         self.router.clone()
     }
@@ -128,7 +128,7 @@ impl Gateway {
 }
 
 pub(crate) fn uuid(value: &Value) -> Uuid {
-    let text = value.as_str().unwrap_or_else(|| panic!("no UUID: {value}"));
+    let text = value.as_str().unwrap_or_else(|| panic!("{value} is not a UUID"));
     text.parse().expect("a UUID")
 }
 
@@ -148,7 +148,7 @@ impl TestApp {
         }
     }
 
-    /// With logs on the real broker, for what reads them beside the pipeline.
+    /// Starts a gateway with topics on the real broker, for code that reads them outside the pipeline.
     pub(crate) async fn start_on(kafka: &KafkaTopics) -> Self {
         let database = testing::postgres(&MIGRATIONS).await;
         let brokers = testing::env().kafka_brokers;
@@ -165,23 +165,23 @@ impl TestApp {
         }
     }
 
-    /// The commands that were said since this was asked last; waits for one.
+    /// Returns the commands that were published since the last call. Waits for at least one.
     pub(crate) async fn commands<M: Message>(&self) -> Vec<Received<M>> {
-        eventually("a command is said", SOON, || async {
+        eventually("a command is published", SOON, || async {
             let commands = self.bench.published_with_envelopes::<M>().await;
             (!commands.is_empty()).then_some(commands)
         })
         .await
     }
 
-    /// The only command that was said.
+    /// Returns the only command that was published since the last call.
     pub(crate) async fn command<M: Message>(&self) -> Received<M> {
         let mut commands = self.commands().await;
         assert_eq!(commands.len(), 1, "{commands:?}");
         commands.remove(0)
     }
 
-    /// The user service says what it says of a new account.
+    /// Delivers the messages of the user service about a new account.
     pub(crate) async fn user_is_created(&self, id: Uuid, profile: UserProfile) {
         let created_at = Timestamp::parse("2026-03-01T12:00:00Z").expect("a time");
         self.bench
@@ -190,7 +190,7 @@ impl TestApp {
         self.bench.deliver(Outgoing::<UserProfileState>::new(id, profile)).await;
     }
 
-    /// The user service takes the next sign-up.
+    /// Accepts the next sign-up as the user service.
     pub(crate) async fn users_accept(&self) {
         let command = self.command::<UserCommand>().await;
         let UserCommand::CreateUser(create) = &command.body else {
@@ -215,7 +215,7 @@ impl TestApp {
         self.user_is_created(user, profile).await;
     }
 
-    /// The event service takes the next command for what it says.
+    /// Accepts the next command as the event service, and delivers its domain event.
     pub(crate) async fn events_accept(&self, version: i64) {
         let command = self.command::<EventCommand>().await;
         let (operation, event) = (command.envelope.id, command.envelope.key);
@@ -266,7 +266,7 @@ impl TestApp {
                 body: announce.body.clone(),
             }
             .into(),
-            EventCommand::EndEvent(_) => panic!("the gateway ends nothing"),
+            EventCommand::EndEvent(_) => panic!("the gateway does not end events"),
         };
         self.bench
             .deliver(Outgoing::<EventEvent>::new(event, fact).sequence(version))
@@ -275,14 +275,14 @@ impl TestApp {
         self.bench.deliver(accepted(operation, version, effects)).await;
     }
 
-    /// Whoever the next command is for refuses it, and it is answered.
-    pub(crate) async fn refuse<M: Message>(&self, code: &str) -> Received<M> {
+    /// Rejects the next command as the service that it is for, and returns it.
+    pub(crate) async fn reject_next<M: Message>(&self, code: &str) -> Received<M> {
         let command = self.command::<M>().await;
         self.bench.deliver(rejected(command.envelope.id, code, &[])).await;
         command
     }
 
-    /// The registration service gives the next one who registers a seat.
+    /// Confirms the next registration as the registration service.
     pub(crate) async fn registrations_confirm(&self, version: i64) {
         let command = self.command::<RegistrationCommand>().await;
         let RegistrationCommand::Register(register) = &command.body else {
@@ -300,14 +300,14 @@ impl TestApp {
         self.bench.deliver(accepted(operation, version, effects)).await;
     }
 
-    /// Signs somebody up and in.
+    /// Signs a user up and in.
     pub(crate) async fn person(&self, name: &str) -> Person {
-        let (answer, ()) = tokio::join!(
+        let (response, ()) = tokio::join!(
             self.gateway.post("/v1/users").wait(10).json(sign_up(name)).send(),
             self.users_accept()
         );
-        let id = answer.expect(201).id();
-        // The link to verify the address.
+        let id = response.expect(201).id();
+        // Discards the mail with the verification link.
         self.bench.published_with_envelopes::<NotificationCommand>().await;
         let session = self.sign_in(name).await.expect(201).body;
         let text = |member: &str| session[member].as_str().expect("a token").to_owned();
@@ -324,19 +324,19 @@ impl TestApp {
         person
     }
 
-    /// What was noted of sign-ins and rights since this was asked last; waits for one.
-    pub(crate) async fn noted(&self) -> Vec<SecurityFact> {
-        let noted = self.commands::<SecurityFact>().await;
-        noted.into_iter().map(|fact| fact.body).collect()
+    /// Returns the security facts that were published since the last call. Waits for at least one.
+    pub(crate) async fn security_facts(&self) -> Vec<SecurityFact> {
+        let facts = self.commands::<SecurityFact>().await;
+        facts.into_iter().map(|fact| fact.body).collect()
     }
 
-    /// The token of the only link that was mailed since this was asked last.
-    pub(crate) async fn mailed(&self, email: &str) -> String {
+    /// Returns the token of the only link that was mailed since the last call.
+    pub(crate) async fn mailed_token(&self, email: &str) -> String {
         let command = self.command::<NotificationCommand>().await;
         token(&command.body, email)
     }
 
-    pub(crate) async fn sign_in(&self, name: &str) -> Answer {
+    pub(crate) async fn sign_in(&self, name: &str) -> Response {
         let credentials = json!({ "email": format!("{name}@example.org"), "password": PASSWORD });
         self.gateway.post("/v1/sessions").json(credentials).send().await
     }
@@ -357,9 +357,9 @@ impl TestApp {
         person
     }
 
-    /// An event as its organizer has drafted it.
+    /// Creates a draft of an event.
     pub(crate) async fn has_draft(&self, organizer: &Person) -> Uuid {
-        let (answer, ()) = tokio::join!(
+        let (response, ()) = tokio::join!(
             self.gateway
                 .post("/v1/events")
                 .by(organizer)
@@ -368,13 +368,13 @@ impl TestApp {
                 .send(),
             self.events_accept(1)
         );
-        answer.expect(201).id()
+        response.expect(201).id()
     }
 
-    /// A published event whose roster is open.
+    /// Creates a published event with an open roster.
     pub(crate) async fn has_event(&self, organizer: &Person) -> Uuid {
         let event = self.has_draft(organizer).await;
-        let (answer, ()) = tokio::join!(
+        let (response, ()) = tokio::join!(
             self.gateway
                 .post(format!("/v1/events/{event}/publish"))
                 .by(organizer)
@@ -382,16 +382,16 @@ impl TestApp {
                 .send(),
             self.events_accept(2)
         );
-        answer.expect(200);
+        response.expect(200);
         self.bench
             .deliver(Outgoing::<RegistrationEvent>::new(event, roster_opened(organizer.id)))
             .await;
         event
     }
 
-    /// A seat; `version` is the roster's.
+    /// Creates a confirmed registration. `version` is that of the roster.
     pub(crate) async fn has_seat(&self, person: &Person, event: Uuid, version: i64) -> Uuid {
-        let (answer, ()) = tokio::join!(
+        let (response, ()) = tokio::join!(
             self.gateway
                 .post(format!("/v1/events/{event}/registrations"))
                 .by(person)
@@ -399,18 +399,18 @@ impl TestApp {
                 .send(),
             self.registrations_confirm(version)
         );
-        answer.expect(201).id()
+        response.expect(201).id()
     }
 
-    /// The tables in which a row, written as text, has this in it; also in bytes.
-    pub(crate) async fn rows_with(&self, canary: &str) -> Vec<String> {
+    /// Returns the tables that contain this text in any row, also as bytes.
+    pub(crate) async fn tables_containing(&self, canary: &str) -> Vec<String> {
         let tables: Vec<String> = sqlx::query_scalar(
             "SELECT quote_ident(table_name) FROM information_schema.tables
              WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'",
         )
         .fetch_all(self.database.pool())
         .await
-        .expect("there are tables");
+        .expect("the tables are readable");
         assert!(tables.len() > 10, "{tables:?}");
         let hex: String = canary.bytes().map(|byte| format!("{byte:02x}")).collect();
         let mut found = Vec::new();
@@ -429,7 +429,7 @@ impl TestApp {
         found
     }
 
-    /// A number from the database.
+    /// Returns a number from the database.
     pub(crate) async fn count(&self, query: &str) -> i64 {
         sqlx::query_scalar(query)
             .fetch_one(self.database.pool())

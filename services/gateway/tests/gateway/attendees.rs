@@ -1,4 +1,4 @@
-//! Who comes, for the organizer.
+//! The list of attendees, for the organizer.
 
 use contracts::{CancelReason, RegistrationCancelled, RegistrationEvent, SeatConfirmed, Timestamp, UserProfile};
 use gateway::roles::Role;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::app::TestApp;
 
 #[tokio::test]
-async fn a_page_has_names_and_addresses_for_the_organizer_and_an_admin() {
+async fn a_page_shows_names_and_addresses_to_the_organizer_and_admins() {
     let app = TestApp::start().await;
     let (ada, bob, root) = (
         app.organizer("ada").await,
@@ -31,7 +31,7 @@ async fn a_page_has_names_and_addresses_for_the_organizer_and_an_admin() {
 }
 
 #[tokio::test]
-async fn the_whole_list_is_a_table_in_which_nothing_is_a_formula() {
+async fn the_csv_list_contains_no_formulas() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let event = app.has_event(&ada).await;
@@ -47,7 +47,7 @@ async fn the_whole_list_is_a_table_in_which_nothing_is_a_formula() {
         announcements: true,
     };
     app.user_is_created(mallory, profile).await;
-    // More than are read at once, and one that was cancelled.
+    // More registrations than are read at once, and one that is cancelled.
     let at = Timestamp::parse("2026-03-01T12:00:00Z").expect("a time");
     let seats = (0..600).map(|_| SeatConfirmed {
         registration_id: Uuid::now_v7(),
@@ -97,11 +97,11 @@ async fn the_whole_list_is_a_table_in_which_nothing_is_a_formula() {
         )
     );
     let ids: std::collections::BTreeSet<_> = lines[1..].iter().map(|line| &line[..38]).collect();
-    assert_eq!(ids.len(), 601, "each once");
+    assert_eq!(ids.len(), 601, "each registration is listed once");
 }
 
 #[tokio::test]
-async fn the_table_is_the_organizers_alone_too() {
+async fn the_csv_list_is_only_for_the_organizer() {
     let app = TestApp::start().await;
     let (ada, bob, eve) = (
         app.organizer("ada").await,

@@ -1,4 +1,4 @@
-//! Questions to the audit service.
+//! Queries to the audit service.
 
 use axum::http::Method;
 use contracts::{
@@ -8,10 +8,10 @@ use gateway::roles::Role;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::app::{TestApp, answered, rejected};
+use crate::app::{TestApp, rejected, replied};
 
 #[tokio::test]
-async fn a_question_is_asked_over_kafka_and_its_answer_is_the_page() {
+async fn a_query_is_sent_over_kafka_and_its_result_is_the_page() {
     let app = TestApp::start().await;
     let eve = app.person("eve").await;
     app.grant(&eve, Role::Auditor).await;
@@ -21,22 +21,22 @@ async fn a_question_is_asked_over_kafka_and_its_answer_is_the_page() {
          &from=2026-03-01T00:00:00Z&limit=2&cursor=abc",
         eve.id
     );
-    let (answer, query) = tokio::join!(app.gateway.get(&path).by(&eve).send(), async {
+    let (response, query) = tokio::join!(app.gateway.get(&path).by(&eve).send(), async {
         let query = app.command::<AuditQuery>().await;
-        let answer = json!({ "entries": [{ "offset": 1 }, { "offset": 2 }], "next_cursor": "def" });
-        app.bench.deliver(answered(query.envelope.id, answer)).await;
+        let response = json!({ "entries": [{ "offset": 1 }, { "offset": 2 }], "next_cursor": "def" });
+        app.bench.deliver(replied(query.envelope.id, response)).await;
         app.bench.deliver_again().await;
         query
     });
     assert_eq!(
-        answer.expect(200).body,
+        response.expect(200).body,
         json!({ "items": [{ "offset": 1 }, { "offset": 2 }], "next": "def" })
     );
-    let AuditQuery::FindAuditEntries(asked) = query.body else {
-        panic!("another question");
+    let AuditQuery::FindAuditEntries(find) = query.body else {
+        panic!("another query");
     };
     assert_eq!(
-        asked,
+        find,
         FindAuditEntries {
             aggregate_id: Some(aggregate),
             correlation_id: None,
@@ -49,17 +49,17 @@ async fn a_question_is_asked_over_kafka_and_its_answer_is_the_page() {
         }
     );
     assert_eq!(query.envelope.key, query.envelope.id);
-    // A question is nothing that somebody has done.
+    // Queries are not listed among the operations.
     let operations = app.gateway.get("/v1/me/operations").by(&eve).send().await.expect(200);
     assert_eq!(operations.body, json!({ "items": [] }));
 }
 
 #[tokio::test]
-async fn a_question_without_an_answer_is_503() {
+async fn a_query_without_a_reply_is_503() {
     let app = TestApp::start().await;
     let eve = app.person("eve").await;
     app.grant(&eve, Role::Admin).await;
-    let answer = app
+    let response = app
         .gateway
         .get("/v1/audit/entries")
         .by(&eve)
@@ -67,51 +67,51 @@ async fn a_question_without_an_answer_is_503() {
         .send()
         .await
         .expect(503);
-    assert_eq!(answer.code(), "no-answer");
-    let (answer, ()) = tokio::join!(app.gateway.get("/v1/audit/entries").by(&eve).send(), async {
+    assert_eq!(response.code(), "no-answer");
+    let (response, ()) = tokio::join!(app.gateway.get("/v1/audit/entries").by(&eve).send(), async {
         for query in app.commands::<AuditQuery>().await {
             app.bench
                 .deliver(rejected(query.envelope.id, "invalid", &[("cursor", "malformed")]))
                 .await;
         }
     });
-    // The commands of both may have come at once, or one after the other.
-    if answer.status == 503 {
+    // The rejection may have reached the first query, the second one or both.
+    if response.status == 503 {
         return;
     }
-    assert_eq!(answer.expect(422).faults(), [("cursor", "malformed")]);
+    assert_eq!(response.expect(422).field_errors(), [("cursor", "malformed")]);
 }
 
 #[tokio::test]
-async fn a_question_that_can_not_be_read_is_told_why() {
+async fn an_invalid_query_returns_field_errors() {
     let app = TestApp::start().await;
     let eve = app.person("eve").await;
     app.grant(&eve, Role::Auditor).await;
-    for (query, fault) in [
+    for (query, field_error) in [
         ("aggregate_id=7", ("aggregate_id", "malformed")),
         ("from=yesterday", ("from", "malformed")),
         ("limit=0", ("limit", "out-of-range")),
         ("limit=many", ("limit", "malformed")),
         ("colour=blue", ("colour", "unknown")),
     ] {
-        let answer = app
+        let response = app
             .gateway
             .get(format!("/v1/audit/entries?{query}"))
             .by(&eve)
             .send()
             .await
             .expect(422);
-        assert_eq!(answer.faults(), [fault], "{query}");
+        assert_eq!(response.field_errors(), [field_error], "{query}");
     }
 }
 
 #[tokio::test]
-async fn proofs_checkpoints_certificates_and_verifications_are_asked_for_too() {
+async fn proofs_checkpoints_certificates_and_verifications_are_queries() {
     let app = TestApp::start().await;
     let eve = app.person("eve").await;
     app.grant(&eve, Role::Auditor).await;
     let checkpoint = Uuid::now_v7();
-    let asked: [(Method, String, AuditQuery, Value, Value); 4] = [
+    let cases: [(Method, String, AuditQuery, Value, Value); 4] = [
         (
             Method::GET,
             format!("/v1/audit/entries/users.commands-3-17/proof?checkpoint={checkpoint}"),
@@ -153,26 +153,26 @@ async fn proofs_checkpoints_certificates_and_verifications_are_asked_for_too() {
             json!({ "valid": true, "next_cursor": "x" }),
         ),
     ];
-    for (method, path, question, said, shown) in asked {
+    for (method, path, expected, result, shown) in cases {
         let call = app.gateway.call(method.clone(), &path).by(&eve);
         let call = match method {
             Method::POST => call.json(json!({ "topic": "users" })),
             _ => call,
         };
-        let (answer, query) = tokio::join!(call.send(), async {
+        let (response, query) = tokio::join!(call.send(), async {
             let query = app.command::<AuditQuery>().await;
-            app.bench.deliver(answered(query.envelope.id, said)).await;
+            app.bench.deliver(replied(query.envelope.id, result)).await;
             query
         });
-        assert_eq!(query.body, question);
-        assert_eq!(answer.expect(200).body, shown, "{path}");
+        assert_eq!(query.body, expected);
+        assert_eq!(response.expect(200).body, shown, "{path}");
     }
     let operations = app.gateway.get("/v1/me/operations").by(&eve).send().await.expect(200);
     assert_eq!(operations.body, json!({ "items": [] }));
 }
 
 #[tokio::test]
-async fn what_the_audit_service_refuses_is_told_with_its_status() {
+async fn rejections_of_the_audit_service_have_their_status() {
     let app = TestApp::start().await;
     let eve = app.person("eve").await;
     app.grant(&eve, Role::Auditor).await;
@@ -184,13 +184,13 @@ async fn what_the_audit_service_refuses_is_told_with_its_status() {
         ("invalid", 422),
     ] {
         let call = app.gateway.get("/v1/audit/entries/users-0-1/proof").by(&eve);
-        let (answer, _) = tokio::join!(call.send(), app.refuse::<AuditQuery>(code));
-        assert_eq!(answer.expect(status).code(), code);
+        let (response, _) = tokio::join!(call.send(), app.reject_next::<AuditQuery>(code));
+        assert_eq!(response.expect(status).code(), code);
     }
 }
 
 #[tokio::test]
-async fn questions_are_auditors_alone_and_read_strictly() {
+async fn queries_are_only_for_auditors_and_parsed_strictly() {
     let app = TestApp::start().await;
     let (bob, eve) = (app.organizer("bob").await, app.person("eve").await);
     app.grant(&eve, Role::Auditor).await;
@@ -205,30 +205,33 @@ async fn questions_are_auditors_alone_and_read_strictly() {
             .send()
             .await
             .expect(422);
-        assert_eq!(unknown.faults(), [("colour", "unknown")]);
+        assert_eq!(unknown.field_errors(), [("colour", "unknown")]);
     }
     let verify = || app.gateway.post("/v1/audit/verifications");
     verify().by(&bob).send().await.expect(403);
-    for (body, fault) in [
+    for (body, field_error) in [
         (json!({ "topic": "weather" }), ("topic", "unknown")),
         (json!({ "topic": 7 }), ("topic", "malformed")),
         (json!({ "depth": 7 }), ("depth", "unknown")),
     ] {
-        assert_eq!(verify().by(&eve).json(body).send().await.expect(422).faults(), [fault]);
+        assert_eq!(
+            verify().by(&eve).json(body).send().await.expect(422).field_errors(),
+            [field_error]
+        );
     }
     for (query, field) in [
         ("actor=ada", "actor"),
         ("actor=user:7", "actor"),
         ("message_type=a%20b", "message_type"),
     ] {
-        let answer = app
+        let response = app
             .gateway
             .get(format!("/v1/audit/entries?{query}"))
             .by(&eve)
             .send()
             .await
             .expect(422);
-        assert_eq!(answer.faults(), [(field, "malformed")]);
+        assert_eq!(response.field_errors(), [(field, "malformed")]);
     }
     for id in ["users", "users-x-1", "users-0-1%00", "..%2f..-0-1"] {
         app.gateway

@@ -1,4 +1,4 @@
-//! Events in people's calendars.
+//! Events as calendar entries.
 
 use contracts::{Details, EventCancelled, EventChanged, EventEvent, Timestamp};
 use messaging::Outgoing;
@@ -11,7 +11,7 @@ fn at(text: &str) -> Timestamp {
 }
 
 #[tokio::test]
-async fn an_entry_is_what_rfc_5545_says_to_the_byte() {
+async fn a_calendar_entry_conforms_to_rfc_5545() {
     let app = TestApp::start().await;
     let event = Uuid::now_v7();
     let details = Details {
@@ -34,9 +34,9 @@ async fn an_entry_is_what_rfc_5545_says_to_the_byte() {
         app.bench.deliver(fact).await;
     }
     let path = format!("/v1/events/{event}/calendar.ics");
-    let answer = app.gateway.get(&path).send().await.expect(200);
+    let response = app.gateway.get(&path).send().await.expect(200);
     assert!(
-        answer
+        response
             .header("content-type")
             .starts_with("text/calendar; charset=utf-8")
     );
@@ -53,7 +53,7 @@ async fn an_entry_is_what_rfc_5545_says_to_the_byte() {
         "DTSTART:20990301T180000Z".to_owned(),
         "DTEND:20990301T210000Z".to_owned(),
         "SUMMARY:Engines\\; looms\\, and \\\\ more".to_owned(),
-        // 75 bytes: 12 for the name, 24 for the text, 38 for 19 letters; the next one would be cut.
+        // 75 bytes: 12 for the name, 24 for the text, 38 for 19 letters. The next letter would be split.
         format!("DESCRIPTION:Bring:\\n- a *card*\\n- {}", "ü".repeat(20)),
         format!(" {}", "ü".repeat(37)),
         format!(" {}", "ü".repeat(3)),
@@ -64,7 +64,7 @@ async fn an_entry_is_what_rfc_5545_says_to_the_byte() {
         "END:VCALENDAR".to_owned(),
         String::new(),
     ];
-    assert_eq!(answer.body.as_str().expect("a text"), expected.join("\r\n"));
+    assert_eq!(response.body.as_str().expect("a text"), expected.join("\r\n"));
 
     let cancelled = EventCancelled {
         reason: "rain".to_owned(),
@@ -72,24 +72,25 @@ async fn an_entry_is_what_rfc_5545_says_to_the_byte() {
     };
     let cancelled = Outgoing::<EventEvent>::new(event, cancelled).time(at("2026-03-04T12:00:00Z"));
     app.bench.deliver(cancelled).await;
-    let answer = app.gateway.get(&path).send().await.expect(200);
-    let text = answer.body.as_str().expect("a text");
+    let response = app.gateway.get(&path).send().await.expect(200);
+    let text = response.body.as_str().expect("a text");
     for line in ["SEQUENCE:4", "DTSTAMP:20260304T120000Z", "STATUS:CANCELLED"] {
-        assert!(text.split("\r\n").any(|its| its == line), "{line} in {text}");
+        assert!(text.split("\r\n").any(|other| other == line), "{line} in {text}");
     }
 }
 
 #[tokio::test]
-async fn a_draft_is_in_its_organizers_calendar_alone() {
+async fn only_the_organizer_sees_the_calendar_entry_of_a_draft() {
     let app = TestApp::start().await;
     let (ada, eve) = (app.organizer("ada").await, app.organizer("eve").await);
     let event = app.has_draft(&ada).await;
     let path = format!("/v1/events/{event}/calendar.ics");
     app.gateway.get(&path).send().await.expect(404);
     app.gateway.get(&path).by(&eve).send().await.expect(404);
-    let mine = app.gateway.get(&path).by(&ada).send().await.expect(200);
+    let entry = app.gateway.get(&path).by(&ada).send().await.expect(200);
     assert!(
-        mine.body
+        entry
+            .body
             .as_str()
             .is_some_and(|text| text.contains("\r\nSTATUS:TENTATIVE\r\n"))
     );

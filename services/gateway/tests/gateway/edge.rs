@@ -1,4 +1,4 @@
-//! What every answer has.
+//! Properties of every response: ids, headers, problems, time limits and the documentation.
 
 use std::collections::BTreeSet;
 use std::future::pending;
@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::app::{Gateway, TestApp, sign_up};
 
 #[tokio::test]
-async fn every_answer_has_a_request_id_and_security_headers() {
+async fn every_response_has_a_request_id_and_security_headers() {
     let app = TestApp::start().await;
     for (path, status) in [
         ("/v1/events", 200),
@@ -26,50 +26,50 @@ async fn every_answer_has_a_request_id_and_security_headers() {
         ("/nowhere", 404),
         ("/openapi.json", 200),
     ] {
-        let answer = app.gateway.get(path).send().await.expect(status);
-        assert!(answer.header("x-request-id").parse::<Uuid>().is_ok(), "{path}");
-        assert_eq!(answer.header("x-content-type-options"), "nosniff");
-        assert_eq!(answer.header("x-frame-options"), "DENY");
-        assert_eq!(answer.header("referrer-policy"), "no-referrer");
-        assert!(answer.header("permissions-policy").contains("camera=()"));
+        let response = app.gateway.get(path).send().await.expect(status);
+        assert!(response.header("x-request-id").parse::<Uuid>().is_ok(), "{path}");
+        assert_eq!(response.header("x-content-type-options"), "nosniff");
+        assert_eq!(response.header("x-frame-options"), "DENY");
+        assert_eq!(response.header("referrer-policy"), "no-referrer");
+        assert!(response.header("permissions-policy").contains("camera=()"));
         assert_eq!(
-            answer.header("strict-transport-security"),
+            response.header("strict-transport-security"),
             "max-age=31536000; includeSubDomains"
         );
         assert_eq!(
-            answer.header("content-security-policy"),
+            response.header("content-security-policy"),
             "default-src 'none'; frame-ancestors 'none'"
         );
     }
-    let mine = Uuid::now_v7();
-    let answer = app
+    let request_id = Uuid::now_v7();
+    let response = app
         .gateway
         .get("/v1/me")
-        .header("x-request-id", mine)
+        .header("x-request-id", request_id)
         .send()
         .await
         .expect(401);
-    assert_eq!(answer.header("x-request-id"), mine.to_string());
-    assert_eq!(answer.body["instance"], format!("urn:uuid:{mine}"));
-    let answer = app
+    assert_eq!(response.header("x-request-id"), request_id.to_string());
+    assert_eq!(response.body["instance"], format!("urn:uuid:{request_id}"));
+    let response = app
         .gateway
         .get("/v1/me")
         .header("x-request-id", "a\" onload=\"")
         .send()
         .await
         .expect(401);
-    assert!(answer.header("x-request-id").parse::<Uuid>().is_ok());
+    assert!(response.header("x-request-id").parse::<Uuid>().is_ok());
 }
 
 #[tokio::test]
-async fn browsers_insist_on_https_where_there_is_some() {
+async fn hsts_can_be_disabled() {
     let app = TestApp::start_with(&[("HSTS_SECONDS", "0")]).await;
-    let answer = app.gateway.get("/v1/events").send().await.expect(200);
-    assert!(answer.headers.get("strict-transport-security").is_none());
+    let response = app.gateway.get("/v1/events").send().await.expect(200);
+    assert!(response.headers.get("strict-transport-security").is_none());
 }
 
 #[tokio::test]
-async fn every_problem_has_the_members_that_rfc_9457_and_we_say() {
+async fn every_problem_has_the_members_of_rfc_9457_and_our_own() {
     let app = TestApp::start().await;
     let me = "/v1/me";
     for (method, path, status, code) in [
@@ -80,18 +80,18 @@ async fn every_problem_has_the_members_that_rfc_9457_and_we_say() {
         (Method::GET, "/v1/events?limit=1000", 422, "invalid"),
         (Method::GET, "/v1/events?x=1", 422, "invalid"),
     ] {
-        let answer = app.gateway.call(method, path).send().await.expect(status);
-        assert_eq!(answer.header("content-type"), "application/problem+json");
-        assert_eq!(answer.code(), code);
-        assert_eq!(answer.body["status"], status);
-        assert_eq!(answer.body["type"], format!("urn:rollcall:problem:{code}"));
-        assert_eq!(answer.body["traceId"].as_str().map(str::len), Some(32));
-        assert!(answer.body["title"].is_string() && answer.body["detail"].is_string());
+        let response = app.gateway.call(method, path).send().await.expect(status);
+        assert_eq!(response.header("content-type"), "application/problem+json");
+        assert_eq!(response.code(), code);
+        assert_eq!(response.body["status"], status);
+        assert_eq!(response.body["type"], format!("urn:rollcall:problem:{code}"));
+        assert_eq!(response.body["traceId"].as_str().map(str::len), Some(32));
+        assert!(response.body["title"].is_string() && response.body["detail"].is_string());
     }
 }
 
 #[tokio::test]
-async fn a_path_that_is_not_utf_8_names_nothing() {
+async fn a_path_that_is_not_utf_8_is_not_found() {
     let app = TestApp::start().await;
     let admin = app.admin("ada").await;
     for (method, path) in [
@@ -106,19 +106,19 @@ async fn a_path_that_is_not_utf_8_names_nothing() {
 }
 
 #[tokio::test]
-async fn bodies_are_read_strictly() {
+async fn bodies_are_parsed_strictly() {
     let app = TestApp::start().await;
     let post = || app.gateway.post("/v1/users");
     let mut unknown = sign_up("ada");
     unknown["role"] = json!("admin");
     assert_eq!(
-        post().json(unknown).send().await.expect(422).faults(),
+        post().json(unknown).send().await.expect(422).field_errors(),
         [("role", "unknown")]
     );
     let mut missing = sign_up("ada");
     missing.as_object_mut().expect("an object").remove("email");
     assert_eq!(
-        post().json(missing).send().await.expect(422).faults(),
+        post().json(missing).send().await.expect(422).field_errors(),
         [("email", "required")]
     );
     assert_eq!(
@@ -146,25 +146,25 @@ async fn bodies_are_read_strictly() {
 }
 
 #[tokio::test]
-async fn a_bad_token_is_refused_also_where_none_is_needed() {
+async fn an_invalid_token_is_rejected_even_if_none_is_required() {
     let app = TestApp::start().await;
     for authorization in ["Bearer", "Bearer x", "Basic YTpi", "Bearer a.b.c"] {
         for path in ["/v1/events", "/v1/me"] {
-            let answer = app
+            let response = app
                 .gateway
                 .get(path)
                 .header("authorization", authorization)
                 .send()
                 .await
                 .expect(401);
-            assert_eq!(answer.code(), "token-invalid");
-            assert_eq!(answer.header("www-authenticate"), "Bearer");
+            assert_eq!(response.code(), "token-invalid");
+            assert_eq!(response.header("www-authenticate"), "Bearer");
         }
     }
 }
 
 #[tokio::test]
-async fn a_token_is_verified_with_the_published_key_and_by_every_gateway() {
+async fn a_token_is_valid_at_every_gateway_and_verifies_with_the_published_key() {
     let app = TestApp::start().await;
     let ada = app.person("ada").await;
     let other = Gateway::start(&app.database, &[]).await;
@@ -198,11 +198,11 @@ async fn a_token_is_verified_with_the_published_key_and_by_every_gateway() {
     let signature = Signature::from_slice(&decode(signature)).expect("64 bytes");
     let key = VerifyingKey::from_bytes(&public).expect("a key");
     key.verify_strict(signed.as_bytes(), &signature)
-        .expect("the signature is right");
+        .expect("the signature is valid");
 }
 
 #[tokio::test]
-async fn pages_of_named_origins_may_call() {
+async fn only_configured_origins_may_send_cross_origin_requests() {
     let app = TestApp::start_with(&[("CORS_ALLOWED_ORIGINS", "https://rollcall.example")]).await;
     let preflight = |origin: &str| {
         let call = app.gateway.call(Method::OPTIONS, "/v1/users").header("origin", origin);
@@ -210,21 +210,24 @@ async fn pages_of_named_origins_may_call() {
         call.header("access-control-request-headers", "idempotency-key,content-type")
             .send()
     };
-    let answer = preflight("https://rollcall.example").await.expect(200);
-    assert_eq!(answer.header("access-control-allow-origin"), "https://rollcall.example");
+    let response = preflight("https://rollcall.example").await.expect(200);
+    assert_eq!(
+        response.header("access-control-allow-origin"),
+        "https://rollcall.example"
+    );
     assert!(
-        answer
+        response
             .header("access-control-allow-headers")
             .contains("idempotency-key")
     );
-    let answer = preflight("https://elsewhere.example").await;
-    assert!(answer.headers.get("access-control-allow-origin").is_none());
+    let response = preflight("https://elsewhere.example").await;
+    assert!(response.headers.get("access-control-allow-origin").is_none());
 }
 
 #[tokio::test]
-async fn a_request_ends_after_its_time() {
+async fn a_request_times_out() {
     let app = TestApp::start_with(&[("REQUEST_TIMEOUT_SECONDS", "1")]).await;
-    let answer = app
+    let response = app
         .gateway
         .post("/v1/users")
         .wait(20)
@@ -232,7 +235,7 @@ async fn a_request_ends_after_its_time() {
         .send()
         .await
         .expect(503);
-    assert_eq!(answer.code(), "timeout");
+    assert_eq!(response.code(), "timeout");
     app.command::<contracts::UserCommand>().await;
 }
 
@@ -245,17 +248,17 @@ async fn a_request_without_exactly_one_valid_host_is_malformed() {
             .fold(app.gateway.get("/v1/events").hostless(), |call, host| {
                 call.header("host", host)
             });
-        let answer = call.send().await.expect(400);
-        assert_eq!(answer.code(), "malformed", "{hosts:?}");
-        assert_eq!(answer.header("content-type"), "application/problem+json");
-        assert!(answer.header("x-request-id").parse::<Uuid>().is_ok());
+        let response = call.send().await.expect(400);
+        assert_eq!(response.code(), "malformed", "{hosts:?}");
+        assert_eq!(response.header("content-type"), "application/problem+json");
+        assert!(response.header("x-request-id").parse::<Uuid>().is_ok());
     }
     let call = app.gateway.get("/v1/events").hostless();
     call.header("host", "rollcall.example:8080").send().await.expect(200);
 }
 
 #[tokio::test]
-async fn a_trickled_body_ends_with_the_time_of_its_request() {
+async fn a_request_with_a_slow_body_times_out() {
     let app = TestApp::start_with(&[("REQUEST_TIMEOUT_SECONDS", "1")]).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
@@ -275,7 +278,7 @@ async fn a_trickled_body_ends_with_the_time_of_its_request() {
         };
         let mut read = Vec::new();
         let read_to_end = async {
-            // A reset is an end too.
+            // A reset also ends the connection.
             let _ = reader.read_to_end(&mut read).await;
         };
         tokio::select! {
@@ -293,7 +296,7 @@ async fn a_trickled_body_ends_with_the_time_of_its_request() {
 }
 
 #[tokio::test]
-async fn the_document_is_openapi_3_1_and_says_every_route() {
+async fn the_document_is_openapi_3_1_and_lists_every_route() {
     let app = TestApp::start().await;
     let document = app.gateway.get("/openapi.json").send().await.expect(200).body;
     assert!(
@@ -302,7 +305,7 @@ async fn the_document_is_openapi_3_1_and_says_every_route() {
             .is_some_and(|version| version.starts_with("3.1"))
     );
     let paths = document["paths"].as_object().expect("paths");
-    let said: BTreeSet<String> = paths
+    let documented: BTreeSet<String> = paths
         .iter()
         .flat_map(|(path, item)| {
             let methods = item.as_object().expect("methods").keys();
@@ -364,13 +367,13 @@ async fn the_document_is_openapi_3_1_and_says_every_route() {
         "GET /v1/audit/certificates",
         "POST /v1/audit/verifications",
     ];
-    assert_eq!(said, expected.into_iter().map(str::to_owned).collect());
+    assert_eq!(documented, expected.into_iter().map(str::to_owned).collect());
     let ids: Vec<_> = paths
         .values()
         .flat_map(|item| item.as_object().expect("methods").values())
         .collect();
     assert!(ids.iter().all(|operation| operation["operationId"].is_string()));
-    // Everything that is referred to is there.
+    // Every referenced schema exists.
     let text = document.to_string();
     for reference in text.split("\"#/components/schemas/").skip(1) {
         let name = reference.split('"').next().expect("a name");
@@ -379,7 +382,7 @@ async fn the_document_is_openapi_3_1_and_says_every_route() {
 }
 
 #[tokio::test]
-async fn the_documentation_is_served_from_here() {
+async fn the_documentation_is_self_hosted() {
     let app = TestApp::start().await;
     let page = app.gateway.get("/docs/").send().await.expect(200);
     assert!(page.body.as_str().is_some_and(|page| page.contains("swagger-ui")));

@@ -1,4 +1,4 @@
-//! Events that are changed, moved, staffed and announced.
+//! Changes of events: fields, times, staff and announcements.
 
 use axum::http::Method;
 use contracts::{Actor, EventCommand, EventEvent};
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::app::{Person, TestApp, uuid};
 
-/// Every write to an event that is there, with a body that is right.
+/// Returns every write to an existing event, with a valid body.
 fn writes(event: Uuid) -> Vec<(Method, String, Value)> {
     let path = |rest: &str| format!("/v1/events/{event}{rest}");
     let times = json!({ "starts_at": "2099-04-01T18:00:00Z", "ends_at": "2099-04-01T21:00:00Z" });
@@ -27,8 +27,8 @@ fn writes(event: Uuid) -> Vec<(Method, String, Value)> {
 }
 
 impl TestApp {
-    /// The outcome of a write, which the event service accepts.
-    async fn accepted(&self, by: &Person, write: (Method, String, Value), version: i64) -> crate::app::Answer {
+    /// Sends a write that the event service accepts, and returns the response.
+    async fn accepted(&self, by: &Person, write: (Method, String, Value), version: i64) -> crate::app::Response {
         let (method, path, body) = write;
         let call = self.gateway.call(method, path).by(by).wait(10).json(body);
         tokio::join!(call.send(), self.events_accept(version)).0
@@ -36,7 +36,7 @@ impl TestApp {
 }
 
 #[tokio::test]
-async fn a_change_says_what_is_to_be_different_and_is_answered_with_the_event() {
+async fn a_change_sends_the_changed_fields_and_returns_the_event() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let event = app.has_draft(&ada).await;
@@ -58,39 +58,39 @@ async fn a_change_says_what_is_to_be_different_and_is_answered_with_the_event() 
     );
     assert_eq!((&change.venue, change.starts_at), (&None, None));
 
-    let answer = app
+    let response = app
         .accepted(&ada, (Method::PATCH, format!("/v1/events/{event}"), body), 2)
         .await
         .expect(200);
-    assert_eq!(answer.header("etag"), "\"2\"");
+    assert_eq!(response.header("etag"), "\"2\"");
     assert_eq!(
-        (&answer.body["title"], &answer.body["capacity"]),
+        (&response.body["title"], &response.body["capacity"]),
         (&json!("Difference Engines"), &json!(7))
     );
-    assert_eq!(answer.body["registration_opens_at"], "2099-02-01T00:00:00Z");
-    assert_eq!(answer.body["status"], "draft");
+    assert_eq!(response.body["registration_opens_at"], "2099-02-01T00:00:00Z");
+    assert_eq!(response.body["status"], "draft");
     let shown = app.gateway.get(format!("/v1/events/{event}")).by(&ada).send().await;
-    assert_eq!(shown.expect(200).body, answer.body);
+    assert_eq!(shown.expect(200).body, response.body);
 }
 
 #[tokio::test]
-async fn an_event_is_moved() {
+async fn rescheduling_returns_the_event_with_its_new_times() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let event = app.has_event(&ada).await;
     let [_, _, reschedule, ..] = &writes(event)[..] else {
-        panic!("there are more");
+        panic!("there must be at least three writes");
     };
-    let answer = app.accepted(&ada, reschedule.clone(), 3).await.expect(200);
-    assert_eq!(answer.body["starts_at"], "2099-04-01T18:00:00Z");
+    let response = app.accepted(&ada, reschedule.clone(), 3).await.expect(200);
+    assert_eq!(response.body["starts_at"], "2099-04-01T18:00:00Z");
     assert_eq!(
-        (&answer.body["status"], answer.header("etag")),
+        (&response.body["status"], response.header("etag")),
         (&json!("published"), "\"3\"")
     );
 }
 
 #[tokio::test]
-async fn staff_is_named_by_the_organizer_and_seen_by_nobody_else() {
+async fn only_the_organizer_sets_and_sees_the_staff() {
     let app = TestApp::start().await;
     let (ada, bob, eve) = (
         app.organizer("ada").await,
@@ -99,15 +99,18 @@ async fn staff_is_named_by_the_organizer_and_seen_by_nobody_else() {
     );
     let event = app.has_event(&ada).await;
     let path = format!("/v1/events/{event}/staff");
-    let none = app.gateway.get(&path).by(&ada).send().await.expect(200);
+    let empty = app.gateway.get(&path).by(&ada).send().await.expect(200);
     assert_eq!(
-        (none.body.clone(), none.header("etag")),
+        (empty.body.clone(), empty.header("etag")),
         (json!({ "staff": [] }), "\"2\"")
     );
     let staff = json!({ "staff": [bob.id] });
-    let named = app.accepted(&ada, (Method::PUT, path.clone(), staff.clone()), 3).await;
-    let named = named.expect(200);
-    assert_eq!((named.body.clone(), named.header("etag")), (staff.clone(), "\"3\""));
+    let response = app.accepted(&ada, (Method::PUT, path.clone(), staff.clone()), 3).await;
+    let response = response.expect(200);
+    assert_eq!(
+        (response.body.clone(), response.header("etag")),
+        (staff.clone(), "\"3\"")
+    );
     assert_eq!(app.gateway.get(&path).by(&ada).send().await.expect(200).body, staff);
 
     app.gateway.get(&path).by(&eve).send().await.expect(404);
@@ -118,18 +121,18 @@ async fn staff_is_named_by_the_organizer_and_seen_by_nobody_else() {
 }
 
 #[tokio::test]
-async fn an_announcement_is_answered_with_its_operation() {
+async fn an_announcement_returns_its_operation() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let event = app.has_event(&ada).await;
     let announce = writes(event).remove(5);
-    let answer = app.accepted(&ada, announce, 3).await.expect(202);
+    let response = app.accepted(&ada, announce, 3).await.expect(202);
     assert_eq!(
-        (&answer.body["kind"], &answer.body["status"]),
+        (&response.body["kind"], &response.body["status"]),
         (&json!("announce"), &json!("succeeded"))
     );
-    assert_eq!(answer.header("location"), format!("/v1/operations/{}", answer.id()));
-    // The event is as it was, but for its version.
+    assert_eq!(response.header("location"), format!("/v1/operations/{}", response.id()));
+    // The event is unchanged except for its version.
     let shown = app.gateway.get(format!("/v1/events/{event}")).send().await.expect(200);
     assert_eq!(
         (&shown.body["status"], &shown.body["version"]),
@@ -138,7 +141,7 @@ async fn an_announcement_is_answered_with_its_operation() {
 }
 
 #[tokio::test]
-async fn what_the_event_service_refuses_is_told_with_its_status() {
+async fn rejections_of_the_event_service_have_their_status() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     for (code, status) in [
@@ -154,15 +157,15 @@ async fn what_the_event_service_refuses_is_told_with_its_status() {
         for (method, path, body) in writes(Uuid::now_v7()) {
             let call = app.gateway.call(method.clone(), &path).by(&ada).wait(10);
             let call = call.header("if-match", "\"7\"").json(body);
-            let (answer, command) = tokio::join!(call.send(), app.refuse::<EventCommand>(code));
+            let (response, command) = tokio::join!(call.send(), app.reject_next::<EventCommand>(code));
             assert_eq!(command.envelope.expected_version, Some(7), "{method} {path}");
-            assert_eq!(answer.expect(status).code(), code);
+            assert_eq!(response.expect(status).code(), code);
         }
     }
 }
 
 #[tokio::test]
-async fn only_organizers_may_and_an_admin_acts_as_one() {
+async fn only_organizers_and_admins_may_write() {
     let app = TestApp::start().await;
     let (bob, root) = (app.person("bob").await, app.person("root").await);
     app.grant(&root, Role::Admin).await;
@@ -203,7 +206,7 @@ async fn an_admin_sees_drafts_staff_and_history() {
 }
 
 #[tokio::test]
-async fn bodies_are_read_strictly_by_every_write() {
+async fn every_write_parses_its_body_strictly() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     for (method, path, body) in writes(Uuid::now_v7()) {
@@ -214,7 +217,7 @@ async fn bodies_are_read_strictly_by_every_write() {
             call().json(body).send()
         };
         let unknown = with("colour", json!("blue")).await.expect(422);
-        assert_eq!(unknown.faults(), [("colour", "unknown")]);
+        assert_eq!(unknown.field_errors(), [("colour", "unknown")]);
         assert_eq!(
             call().raw("application/json", "{").send().await.expect(400).code(),
             "malformed"
@@ -227,20 +230,20 @@ async fn bodies_are_read_strictly_by_every_write() {
         assert_eq!(large.code(), "too-large");
         for (name, value) in body.as_object().expect("an object") {
             assert_eq!(
-                with(name, Value::Null).await.expect(422).faults(),
+                with(name, Value::Null).await.expect(422).field_errors(),
                 [(name.as_str(), "malformed")]
             );
             if value.is_string() {
                 let nul = with(name, json!("a\0b")).await.expect(422);
-                assert_eq!(nul.faults(), [(name.as_str(), "malformed")]);
+                assert_eq!(nul.field_errors(), [(name.as_str(), "malformed")]);
             }
         }
     }
     let times = json!({ "starts_at": "soon", "ends_at": "2099-13-01T00:00:00Z", "time_zone": "Middle/Earth" });
     let reschedule = app.gateway.post(format!("/v1/events/{}/reschedule", Uuid::now_v7()));
-    let answer = reschedule.by(&ada).json(times).send().await.expect(422);
+    let response = reschedule.by(&ada).json(times).send().await.expect(422);
     assert_eq!(
-        answer.faults(),
+        response.field_errors(),
         [
             ("starts_at", "malformed"),
             ("ends_at", "malformed"),
@@ -251,13 +254,13 @@ async fn bodies_are_read_strictly_by_every_write() {
 }
 
 #[tokio::test]
-async fn a_repeated_write_is_said_once() {
+async fn a_repeated_write_sends_one_command() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let event = app.has_event(&ada).await;
     for (index, (method, path, body)) in writes(event).into_iter().enumerate() {
         if index == 1 {
-            continue; // is published already
+            continue; // The event is already published.
         }
         let call = |body: &Value| {
             let call = app.gateway.call(method.clone(), &path).by(&ada).wait(10);
@@ -284,7 +287,7 @@ async fn a_repeated_write_is_said_once() {
 }
 
 #[tokio::test]
-async fn all_that_can_happen_to_an_event_in_one_batch_is_the_same_as_one_by_one() {
+async fn all_domain_events_have_the_same_result_in_one_batch_and_one_by_one() {
     use contracts::{
         AnnouncementMade, Details, EventCancelled, EventChanged, EventEnded, EventRescheduled, StaffNamed, Timestamp,
     };
@@ -301,7 +304,7 @@ async fn all_that_can_happen_to_an_event_in_one_batch_is_the_same_as_one_by_one(
         staff: vec![staff],
         ..event_created(ada.id).details
     };
-    let life: Vec<EventEvent> = vec![
+    let history: Vec<EventEvent> = vec![
         event_created(ada.id).into(),
         EventChanged {
             details: details("a"),
@@ -340,20 +343,20 @@ async fn all_that_can_happen_to_an_event_in_one_batch_is_the_same_as_one_by_one(
         .into(),
     ];
     let (together, one_by_one) = (Uuid::now_v7(), Uuid::now_v7());
-    let said = |event: Uuid| {
-        let say = move |fact: &EventEvent| Outgoing::<EventEvent>::new(event, fact.clone()).time(at);
-        life.iter().map(say).collect::<Vec<_>>()
+    let messages = |event: Uuid| {
+        let message = move |fact: &EventEvent| Outgoing::<EventEvent>::new(event, fact.clone()).time(at);
+        history.iter().map(message).collect::<Vec<_>>()
     };
-    app.bench.deliver_all(said(together)).await;
+    app.bench.deliver_all(messages(together)).await;
     app.bench.deliver_again().await;
-    for fact in said(one_by_one) {
+    for fact in messages(one_by_one) {
         app.bench.deliver(fact).await;
         app.bench.deliver_again().await;
     }
     let mut shown = Vec::new();
     for event in [together, one_by_one] {
         let mut states = Vec::new();
-        for version in 1..=life.len() {
+        for version in 1..=history.len() {
             let path = format!("/v1/events/{event}/history?version={version}");
             let mut state = app.gateway.get(path).by(&ada).send().await.expect(200).body;
             assert_eq!(uuid(&state["id"]), event);
@@ -367,7 +370,7 @@ async fn all_that_can_happen_to_an_event_in_one_batch_is_the_same_as_one_by_one(
             .await
             .expect(200)
             .body;
-        assert_eq!(states[life.len() - 1]["cancel_reason"], now["cancel_reason"]);
+        assert_eq!(states[history.len() - 1]["cancel_reason"], now["cancel_reason"]);
         shown.push(states);
     }
     assert_eq!(shown[0], shown[1]);

@@ -1,4 +1,4 @@
-//! Events, as people see them.
+//! Creating, showing, listing and cancelling events.
 
 use contracts::{Actor, EventCancelled, EventCommand, EventEnded, EventEvent, RegistrationEvent, Timestamp};
 use messaging::Outgoing;
@@ -8,13 +8,13 @@ use uuid::Uuid;
 use crate::app::{TestApp, draft, event_created, event_published, rejected, roster_opened, uuid};
 
 #[tokio::test]
-async fn a_draft_is_there_for_its_organizer_alone() {
+async fn only_the_organizer_sees_a_draft() {
     let app = TestApp::start().await;
     let (ada, bob) = (app.organizer("ada").await, app.organizer("bob").await);
     let event = app.has_draft(&ada).await;
     let path = format!("/v1/events/{event}");
-    let mine = app.gateway.get(&path).by(&ada).send().await.expect(200);
-    assert_eq!((&mine.body["status"], mine.header("etag")), (&json!("draft"), "\"1\""));
+    let own = app.gateway.get(&path).by(&ada).send().await.expect(200);
+    assert_eq!((&own.body["status"], own.header("etag")), (&json!("draft"), "\"1\""));
     app.gateway.get(&path).by(&bob).send().await.expect(404);
     app.gateway.get(&path).send().await.expect(404);
     app.gateway.get(format!("{path}/availability")).send().await.expect(404);
@@ -25,7 +25,7 @@ async fn a_draft_is_there_for_its_organizer_alone() {
 }
 
 #[tokio::test]
-async fn what_is_drafted_is_what_was_said() {
+async fn a_draft_sends_the_fields_of_the_request() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let mut body = draft();
@@ -45,12 +45,15 @@ async fn what_is_drafted_is_what_was_said() {
     let EventCommand::CreateEvent(create) = &command.body else {
         panic!("{command:?}");
     };
-    assert_eq!(create.registration_closes_at, create.starts_at, "open until the start");
+    assert_eq!(
+        create.registration_closes_at, create.starts_at,
+        "the default is the start"
+    );
     assert_eq!((create.title.as_str(), create.capacity), ("Analytical Engines", 2));
 }
 
 #[tokio::test]
-async fn a_published_event_is_there_for_everybody() {
+async fn everyone_sees_a_published_event() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let event = app.has_event(&ada).await;
@@ -72,11 +75,11 @@ async fn a_published_event_is_there_for_everybody() {
 }
 
 #[tokio::test]
-async fn a_cancelled_event_says_why_and_is_not_listed() {
+async fn a_cancelled_event_shows_its_reason_and_is_not_listed() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let event = app.has_event(&ada).await;
-    let (answer, ()) = tokio::join!(
+    let (response, ()) = tokio::join!(
         app.gateway
             .post(format!("/v1/events/{event}/cancel"))
             .by(&ada)
@@ -85,9 +88,9 @@ async fn a_cancelled_event_says_why_and_is_not_listed() {
             .send(),
         app.events_accept(3)
     );
-    let answer = answer.expect(200);
+    let response = response.expect(200);
     assert_eq!(
-        (&answer.body["status"], &answer.body["cancel_reason"]),
+        (&response.body["status"], &response.body["cancel_reason"]),
         (&json!("cancelled"), &json!("The engine broke."))
     );
     app.gateway.get(format!("/v1/events/{event}")).send().await.expect(200);
@@ -105,7 +108,7 @@ async fn a_cancelled_event_says_why_and_is_not_listed() {
 }
 
 #[tokio::test]
-async fn only_an_organizer_drafts() {
+async fn only_organizers_create_events() {
     let app = TestApp::start().await;
     let bob = app.person("bob").await;
     assert_eq!(
@@ -135,11 +138,11 @@ async fn only_an_organizer_drafts() {
 }
 
 #[tokio::test]
-async fn somebody_elses_event_is_not_there_to_be_changed() {
+async fn the_event_of_another_organizer_is_not_found_by_a_write() {
     let app = TestApp::start().await;
     let bob = app.organizer("bob").await;
     let event = Uuid::now_v7();
-    let (answer, ()) = tokio::join!(
+    let (response, ()) = tokio::join!(
         app.gateway
             .post(format!("/v1/events/{event}/publish"))
             .by(&bob)
@@ -152,11 +155,11 @@ async fn somebody_elses_event_is_not_there_to_be_changed() {
                 .await;
         }
     );
-    assert_eq!(answer.expect(404).code(), "event-unknown");
+    assert_eq!(response.expect(404).code(), "event-unknown");
 }
 
 #[tokio::test]
-async fn a_version_that_is_out_of_date_is_412() {
+async fn an_outdated_version_is_412() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let event = app.has_draft(&ada).await;
@@ -165,25 +168,25 @@ async fn a_version_that_is_out_of_date_is_412() {
         .post(format!("/v1/events/{event}/publish"))
         .by(&ada)
         .wait(10);
-    let (answer, ()) = tokio::join!(publish.header("if-match", "\"7\"").send(), async {
+    let (response, ()) = tokio::join!(publish.header("if-match", "\"7\"").send(), async {
         let command = app.command::<EventCommand>().await;
         assert_eq!(command.envelope.expected_version, Some(7));
         app.bench
             .deliver(rejected(command.envelope.id, "version-conflict", &[]))
             .await;
     });
-    assert_eq!(answer.expect(412).code(), "version-conflict");
+    assert_eq!(response.expect(412).code(), "version-conflict");
 }
 
 #[tokio::test]
-async fn texts_that_are_no_times_are_told_at_once() {
+async fn invalid_times_are_rejected_at_once() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let mut body = draft();
     body["starts_at"] = json!("tomorrow");
     body["time_zone"] = json!("Middle/Earth");
     body["registration_closes_at"] = json!("2099-03-01");
-    let answer = app
+    let response = app
         .gateway
         .post("/v1/events")
         .by(&ada)
@@ -191,16 +194,16 @@ async fn texts_that_are_no_times_are_told_at_once() {
         .send()
         .await
         .expect(422);
-    let faults = [
+    let field_errors = [
         ("starts_at", "malformed"),
         ("time_zone", "unknown"),
         ("registration_closes_at", "malformed"),
     ];
-    assert_eq!(answer.faults(), faults);
+    assert_eq!(response.field_errors(), field_errors);
 }
 
 #[tokio::test]
-async fn the_list_is_read_page_by_page_in_the_order_of_the_starts() {
+async fn pages_list_events_in_the_order_of_their_start() {
     let app = TestApp::start().await;
     let organizer = Uuid::now_v7();
     let mut expected = Vec::new();
@@ -238,11 +241,11 @@ async fn the_list_is_read_page_by_page_in_the_order_of_the_starts() {
 }
 
 #[tokio::test]
-async fn a_whole_life_in_one_batch_is_the_same_as_one_by_one() {
+async fn a_history_has_the_same_result_in_one_batch_and_one_by_one() {
     let app = TestApp::start().await;
     let organizer = Uuid::now_v7();
     let at = Timestamp::parse("2026-03-01T12:00:00Z").expect("a time");
-    let life = |event: Uuid| -> Vec<Outgoing<EventEvent>> {
+    let history = |event: Uuid| -> Vec<Outgoing<EventEvent>> {
         let cancelled = EventCancelled {
             reason: "rain".to_owned(),
             cancelled_at: at,
@@ -257,17 +260,17 @@ async fn a_whole_life_in_one_batch_is_the_same_as_one_by_one() {
         .into()
     };
     let (together, one_by_one) = (Uuid::now_v7(), Uuid::now_v7());
-    app.bench.deliver_all(life(together)).await;
+    app.bench.deliver_all(history(together)).await;
     app.bench.deliver_again().await;
-    for fact in life(one_by_one) {
+    for fact in history(one_by_one) {
         app.bench.deliver(fact).await;
         app.bench.deliver_again().await;
     }
     let mut shown = Vec::new();
     for event in [together, one_by_one] {
-        let mut answer = app.gateway.get(format!("/v1/events/{event}")).send().await.expect(200);
-        answer.body.as_object_mut().expect("an event").remove("id");
-        shown.push(answer.body);
+        let mut response = app.gateway.get(format!("/v1/events/{event}")).send().await.expect(200);
+        response.body.as_object_mut().expect("an event").remove("id");
+        shown.push(response.body);
     }
     assert_eq!(shown[0], shown[1]);
     assert_eq!(
@@ -277,7 +280,7 @@ async fn a_whole_life_in_one_batch_is_the_same_as_one_by_one() {
 }
 
 #[tokio::test]
-async fn a_roster_without_its_event_shows_nothing_until_that_is_there() {
+async fn a_roster_is_not_shown_before_its_event_is_received() {
     let app = TestApp::start().await;
     let (organizer, event) = (Uuid::now_v7(), Uuid::now_v7());
     app.bench

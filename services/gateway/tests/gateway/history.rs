@@ -1,4 +1,4 @@
-//! What happened to an event, and how it was then.
+//! The history of an event, and its state at an earlier version or time.
 
 use contracts::{EventCancelled, EventEvent, Timestamp};
 use messaging::Outgoing;
@@ -12,7 +12,7 @@ fn time(text: &str) -> Timestamp {
 }
 
 impl TestApp {
-    /// Drafted on the first, published on the second, cancelled on the third of March 2026, at noon.
+    /// Creates an event that was drafted on 1 March 2026, published on 2 March, and cancelled on 3 March, each at noon.
     async fn has_history(&self, organizer: &Person) -> Uuid {
         let event = Uuid::now_v7();
         let facts: [EventEvent; 3] = [
@@ -34,7 +34,7 @@ impl TestApp {
 }
 
 #[tokio::test]
-async fn every_domain_event_is_there_once_page_by_page() {
+async fn pages_contain_every_domain_event_once() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let event = app.has_history(&ada).await;
@@ -85,7 +85,7 @@ async fn the_event_is_shown_as_it_was_at_a_version_or_a_time() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let event = app.has_history(&ada).await;
-    let look = |query: &str| {
+    let state = |query: &str| {
         app.gateway
             .get(format!("/v1/events/{event}/history?{query}"))
             .by(&ada)
@@ -100,7 +100,7 @@ async fn the_event_is_shown_as_it_was_at_a_version_or_a_time() {
         ("at=2026-03-02T12:00:00%2B00:00", "published"),
         ("at=2099-01-01T00:00:00Z", "cancelled"),
     ] {
-        assert_eq!(look(query).await.expect(200).body["status"], status, "{query}");
+        assert_eq!(state(query).await.expect(200).body["status"], status, "{query}");
     }
     let now = app
         .gateway
@@ -109,11 +109,11 @@ async fn the_event_is_shown_as_it_was_at_a_version_or_a_time() {
         .send()
         .await
         .expect(200);
-    assert_eq!(look("version=3").await.expect(200).body, now.body);
+    assert_eq!(state("version=3").await.expect(200).body, now.body);
     for query in ["version=4", "at=2026-03-01T11:59:59Z"] {
-        look(query).await.expect(404);
+        state(query).await.expect(404);
     }
-    for (query, fault) in [
+    for (query, field_error) in [
         ("version=0", ("version", "out-of-range")),
         ("version=x", ("version", "malformed")),
         ("at=x", ("at", "malformed")),
@@ -122,12 +122,12 @@ async fn the_event_is_shown_as_it_was_at_a_version_or_a_time() {
         ("cursor=x", ("cursor", "malformed")),
         ("colour=blue", ("colour", "unknown")),
     ] {
-        assert_eq!(look(query).await.expect(422).faults(), [fault], "{query}");
+        assert_eq!(state(query).await.expect(422).field_errors(), [field_error], "{query}");
     }
 }
 
 #[tokio::test]
-async fn a_history_is_its_organizers_alone() {
+async fn only_the_organizer_sees_the_history() {
     let app = TestApp::start().await;
     let (ada, bob, eve) = (
         app.organizer("ada").await,
@@ -140,7 +140,7 @@ async fn a_history_is_its_organizers_alone() {
     app.gateway.get(&path).by(&bob).send().await.expect(403);
     app.gateway.get(&path).by(&eve).send().await.expect(404);
     let other = app.has_history(&eve).await;
-    // A cursor is good for its own event.
+    // A cursor is only valid for its own event.
     let page = app
         .gateway
         .get(format!("{path}?limit=1"))
@@ -151,7 +151,7 @@ async fn a_history_is_its_organizers_alone() {
     let next = page.body["next"].as_str().expect("a cursor");
     let others = app.gateway.get(format!("/v1/events/{other}/history?cursor={next}"));
     assert_eq!(
-        others.by(&eve).send().await.expect(422).faults(),
+        others.by(&eve).send().await.expect(422).field_errors(),
         [("cursor", "malformed")]
     );
 }

@@ -1,4 +1,4 @@
-//! Requests that are sent again.
+//! Repeated requests with an Idempotency-Key.
 
 use contracts::{EventCommand, UserCommand};
 use serde_json::json;
@@ -8,7 +8,7 @@ use crate::app::{TestApp, draft, rejected, sign_up};
 const KEY: &str = "idempotency-key";
 
 #[tokio::test]
-async fn the_same_request_again_is_answered_with_the_first_ones_outcome() {
+async fn a_repeated_request_returns_the_outcome_of_the_first() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let create = || {
@@ -24,7 +24,7 @@ async fn the_same_request_again_is_answered_with_the_first_ones_outcome() {
     let again = create().send().await.expect(201);
     assert_eq!(again.body, first.body);
     assert_eq!(again.header("location"), first.header("location"));
-    // With its members in another order, it is the same.
+    // The order of the members does not matter.
     let text = format!(
         "{{ \"waiting_list\": true, {}",
         &draft().to_string().replace(",\"waiting_list\":true", "")[1..]
@@ -38,12 +38,12 @@ async fn the_same_request_again_is_answered_with_the_first_ones_outcome() {
     assert_eq!(again.send().await.expect(201).body, first.body);
     assert!(
         app.bench.published_with_envelopes::<EventCommand>().await.is_empty(),
-        "it was asked once"
+        "only one command is sent"
     );
 }
 
 #[tokio::test]
-async fn a_refusal_is_repeated_too() {
+async fn a_repeated_request_returns_the_rejection_of_the_first() {
     let app = TestApp::start().await;
     let sign_up = || {
         app.gateway
@@ -65,7 +65,7 @@ async fn a_refusal_is_repeated_too() {
 }
 
 #[tokio::test]
-async fn another_request_with_the_key_is_refused() {
+async fn a_different_request_with_the_same_key_is_rejected() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let create = |body| {
@@ -79,10 +79,12 @@ async fn another_request_with_the_key_is_refused() {
     let first = create(draft()).send().await.expect(202);
     let mut other = draft();
     other["capacity"] = json!(3);
-    let answer = create(other).send().await.expect(422);
-    assert_eq!(answer.code(), "idempotency-key-reused");
-    assert_eq!(answer.body["instance"], format!("/v1/operations/{}", first.id()));
-    // Also where it goes elsewhere.
+    let response = create(other).send().await.expect(422);
+    assert_eq!(response.code(), "idempotency-key-reused");
+    assert_eq!(response.body["instance"], format!("/v1/operations/{}", first.id()));
+    let detail = response.body["detail"].as_str().expect("a text");
+    assert!(detail.contains(&first.id().to_string()), "{detail}");
+    // A request to another path is rejected as well.
     let elsewhere = app
         .gateway
         .delete(format!("/v1/users/{}", ada.id))
@@ -95,7 +97,7 @@ async fn another_request_with_the_key_is_refused() {
 }
 
 #[tokio::test]
-async fn a_key_belongs_to_its_user_and_without_one_to_the_request() {
+async fn a_key_belongs_to_its_user_or_to_the_anonymous_request() {
     let app = TestApp::start().await;
     let (ada, bob) = (app.organizer("ada").await, app.organizer("bob").await);
     let mut operations = Vec::new();
@@ -125,7 +127,7 @@ async fn a_key_belongs_to_its_user_and_without_one_to_the_request() {
 }
 
 #[tokio::test]
-async fn it_is_a_conflict_only_while_the_first_request_is_held_open() {
+async fn a_repetition_conflicts_only_while_the_first_request_waits() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let create = |wait| {
@@ -136,26 +138,30 @@ async fn it_is_a_conflict_only_while_the_first_request_is_held_open() {
             .wait(wait)
             .json(draft())
     };
-    let mut held = Box::pin(create(20).send());
+    let mut first = Box::pin(create(20).send());
     tokio::select! {
-        answer = &mut held => panic!("nobody decides: {answer:?}"),
+        response = &mut first => panic!("no service has replied, but the response is {response:?}"),
         _ = app.commands::<EventCommand>() => {
             let again = create(20).send().await.expect(409);
             assert_eq!(again.code(), "operation-in-progress");
             assert_eq!(again.header("retry-after"), "1");
         }
     }
-    // Its client goes away, long before the 20 seconds are over.
-    drop(held);
-    testing::eventually("the operation is let go", std::time::Duration::from_secs(5), || async {
-        let again = create(20).send().await;
-        (again.status == 202).then_some(())
-    })
+    // The client disconnects long before the 20 seconds have passed.
+    drop(first);
+    testing::eventually(
+        "the operation is released",
+        std::time::Duration::from_secs(5),
+        || async {
+            let again = create(20).send().await;
+            (again.status == 202).then_some(())
+        },
+    )
     .await;
 }
 
 #[tokio::test]
-async fn a_request_that_was_not_held_is_pending_when_it_is_repeated() {
+async fn a_repetition_is_pending_if_the_first_request_did_not_wait() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let create = || {
@@ -173,7 +179,7 @@ async fn a_request_that_was_not_held_is_pending_when_it_is_repeated() {
 }
 
 #[tokio::test]
-async fn of_many_at_once_with_one_key_one_is_carried_out() {
+async fn concurrent_requests_with_one_key_begin_one_operation() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let create = |_| {
@@ -185,15 +191,18 @@ async fn of_many_at_once_with_one_key_one_is_carried_out() {
             .json(draft())
             .send()
     };
-    let answers = futures::future::join_all((0..20).map(create)).await;
-    let mut operations: Vec<_> = answers.into_iter().map(|answer| answer.expect(202).id()).collect();
+    let responses = futures::future::join_all((0..20).map(create)).await;
+    let mut operations: Vec<_> = responses
+        .into_iter()
+        .map(|response| response.expect(202).id())
+        .collect();
     operations.dedup();
     assert_eq!(operations.len(), 1);
     app.command::<EventCommand>().await;
 }
 
 #[tokio::test]
-async fn a_key_is_forgotten_after_its_time() {
+async fn a_key_is_deleted_after_its_retention() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let create = || {
@@ -208,15 +217,15 @@ async fn a_key_is_forgotten_after_its_time() {
     sqlx::query("UPDATE operations SET created_at = created_at - interval '25 hours'")
         .execute(app.database.pool())
         .await
-        .expect("operations can be made older");
+        .expect("the operations are made older");
     let (day, month) = (24 * 3_600, 30 * 24 * 3_600);
     let [day, month] = [day, month].map(std::time::Duration::from_secs);
     gateway::store::operations::clean_up(app.database.pool(), day, month)
         .await
-        .expect("cleaned up");
+        .expect("the clean-up succeeds");
     let second = create().send().await.expect(202);
     assert_ne!(second.id(), first.id());
-    // The operation itself is kept longer.
+    // The operation itself is stored longer.
     app.gateway
         .get(first.header("location"))
         .by(&ada)
@@ -227,16 +236,16 @@ async fn a_key_is_forgotten_after_its_time() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_none_is_malformed() {
+async fn an_invalid_key_is_malformed() {
     let app = TestApp::start().await;
     for key in ["", "\"\"", "ключ", &"k".repeat(256)] {
-        let answer = app
+        let response = app
             .gateway
             .post("/v1/users")
             .header(KEY, key)
             .json(sign_up("ada"))
             .send()
             .await;
-        assert_eq!(answer.expect(400).code(), "malformed", "{key}");
+        assert_eq!(response.expect(400).code(), "malformed", "{key}");
     }
 }

@@ -1,4 +1,4 @@
-//! The keys of access tokens, as somebody else would check them.
+//! Signing keys of access tokens, verified as a third party would.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn decode(text: &Value) -> Vec<u8> {
     URL_SAFE_NO_PAD.decode(text).expect("base64url")
 }
 
-/// What is signed, and the signature.
+/// Returns the signed part and the signature of a token.
 fn parts(token: &str) -> (&str, Vec<u8>) {
     let (signed, signature) = token.rsplit_once('.').expect("three parts");
     (signed, URL_SAFE_NO_PAD.decode(signature).expect("base64url"))
@@ -35,12 +35,12 @@ fn kid(token: &str) -> Value {
 }
 
 async fn published(gateway: &Gateway) -> Vec<Value> {
-    let answer = gateway.get("/.well-known/jwks.json").send().await.expect(200);
-    assert_eq!(answer.header("cache-control"), "public, max-age=300");
-    answer.body["keys"].as_array().expect("keys").clone()
+    let response = gateway.get("/.well-known/jwks.json").send().await.expect(200);
+    assert_eq!(response.header("cache-control"), "public, max-age=300");
+    response.body["keys"].as_array().expect("keys").clone()
 }
 
-/// With nothing but the published keys.
+/// Returns `true` if one of the published keys verifies the token.
 fn verifies(keys: &[Value], token: &str) -> bool {
     let kid = kid(token);
     let Some(key) = keys.iter().find(|key| key["kid"] == kid) else {
@@ -69,10 +69,10 @@ fn verifies(keys: &[Value], token: &str) -> bool {
 impl TestApp {
     async fn renew(&self, gateway: &Gateway, now: Timestamp) {
         let renewed = gateway.app.tokens().renew(self.database.pool(), now).await;
-        renewed.expect("the database answers");
+        renewed.expect("the database is reachable");
     }
 
-    async fn signs_in(&self) -> Person {
+    async fn sign_in_as_ada(&self) -> Person {
         let session = self.sign_in("ada").await.expect(201).body;
         Person {
             id: crate::app::uuid(&session["user_id"]),
@@ -83,7 +83,7 @@ impl TestApp {
 }
 
 #[tokio::test]
-async fn a_key_is_published_before_it_signs_and_believed_after_it_has_signed() {
+async fn a_key_is_published_before_it_signs_and_trusted_after_it_is_replaced() {
     let app = TestApp::start_with(&[("JWT_KEY_DAYS", "30")]).await;
     let other = Gateway::start(&app.database, &[("JWT_KEY_DAYS", "30")]).await;
     let before = app.person("ada").await;
@@ -92,12 +92,16 @@ async fn a_key_is_published_before_it_signs_and_believed_after_it_has_signed() {
     let month = Timestamp::now() + 30 * 24 * 60 * MINUTE;
     tokio::join!(app.renew(&app.gateway, month), app.renew(&other, month));
     let keys = published(&app.gateway).await;
-    assert_eq!(keys.len(), 2, "one new key, though two gateways looked");
+    assert_eq!(keys.len(), 2, "two gateways create one new key");
     assert_eq!(published(&other).await, keys);
-    assert_eq!(kid(&app.signs_in().await.token), old, "the new one is published first");
+    assert_eq!(
+        kid(&app.sign_in_as_ada().await.token),
+        old,
+        "the new key is published before it signs"
+    );
 
     app.renew(&app.gateway, month + 10 * MINUTE).await;
-    let after = app.signs_in().await;
+    let after = app.sign_in_as_ada().await;
     assert_ne!(kid(&after.token), old);
     let keys = published(&app.gateway).await;
     for person in [&before, &after] {
@@ -115,11 +119,13 @@ async fn a_key_is_published_before_it_signs_and_believed_after_it_has_signed() {
 }
 
 #[tokio::test]
-async fn configured_keys_sign_with_rs256_and_the_one_before_is_believed() {
+async fn configured_keys_sign_with_rs256_and_the_previous_key_is_trusted() {
     let pem = || {
-        // Small, for speed: it protects nothing.
+        // The key is small for speed, because it protects nothing.
         let key = RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 1024).expect("a key");
-        key.to_pkcs8_pem(LineEnding::LF).expect("it can be encoded").to_string()
+        key.to_pkcs8_pem(LineEnding::LF)
+            .expect("the key can be encoded")
+            .to_string()
     };
     let (old, new) = (pem(), pem());
     let app = TestApp::start_with(&[("JWT_ALGORITHM", "RS256"), ("JWT_SIGNING_KEY", &old)]).await;
@@ -130,7 +136,7 @@ async fn configured_keys_sign_with_rs256_and_the_one_before_is_believed() {
         (1, &"RS256".into(), &"sig".into())
     );
     assert!(verifies(&keys, &ada.token));
-    assert!(keys[0].get("d").is_none(), "the private half stays here");
+    assert!(keys[0].get("d").is_none(), "the private key is not published");
 
     let settings = [
         ("JWT_ALGORITHM", "RS256"),

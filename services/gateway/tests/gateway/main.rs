@@ -1,30 +1,33 @@
-//! The gateway through its two doors: requests without a socket, and messages without a broker. Store and pipeline are
-//! the real ones; the other services are what a test says they answer.
+//! Tests of the gateway through its two interfaces: requests without a socket, and messages without a broker.
+//!
+//! Store and pipeline are the real ones. The tests play the other services and send their replies.
 
-mod abuse;
-mod abuse_more;
+mod access_control;
 mod accounts;
-mod answering;
 mod app;
-mod at_the_door;
 mod attendees;
 mod audit;
+mod business_flows;
 mod calendar;
-mod document;
+mod check_in;
 mod edge;
 mod event_changes;
+mod event_search;
 mod events;
-mod finding;
+mod exposure;
 mod history;
 mod idempotency;
 mod keys;
 mod limits;
+mod openapi;
 mod ops;
 mod passwords;
-mod people;
 mod readme;
 mod rebuild;
 mod registrations;
 mod security;
 mod sessions;
+mod untrusted_messages;
+mod users;
 mod verification;
+mod write_outcomes;

@@ -1,4 +1,4 @@
-//! How the services are doing, and what operators ask of them and of the gateway.
+//! Status of the services, and queries and commands of operators.
 
 use axum::http::Method;
 use contracts::ops::Assignment;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use uuid::Uuid;
 
-use crate::app::{TestApp, answered, rejected, token};
+use crate::app::{TestApp, rejected, replied, token};
 
 const ROUTES: [(&str, &str, &str); 8] = [
     ("GET", "/v1/ops/status", ""),
@@ -38,7 +38,7 @@ const ROUTES: [(&str, &str, &str); 8] = [
 ];
 
 impl TestApp {
-    async fn reports(&self, service: &str, reported_at: Timestamp, lags: [i64; 2]) -> Uuid {
+    async fn process_reports(&self, service: &str, reported_at: Timestamp, lags: [i64; 2]) -> Uuid {
         let instance = Uuid::now_v7();
         let assignment = |(partition, lag): (i32, i64)| Assignment {
             topic: "users.commands".to_owned(),
@@ -70,7 +70,7 @@ impl TestApp {
 }
 
 #[tokio::test]
-async fn operations_are_an_admins_alone() {
+async fn ops_routes_are_only_for_admins() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     for (method, path, body) in ROUTES {
@@ -91,14 +91,14 @@ async fn operations_are_an_admins_alone() {
 }
 
 #[tokio::test]
-async fn status_and_lag_are_what_the_processes_say() {
+async fn status_and_lag_show_the_reports_of_the_processes() {
     let app = TestApp::start().await;
     let root = app.admin("root").await;
     let now = Timestamp::now();
     let minute_ago = Timestamp::from_micros(now.as_micros() - 60_000_000).expect("a time");
-    let one = app.reports("user", now, [2, 3]).await;
-    let two = app.reports("user", now, [0, 4]).await;
-    let silent = app.reports("audit", minute_ago, [9, 9]).await;
+    let one = app.process_reports("user", now, [2, 3]).await;
+    let two = app.process_reports("user", now, [0, 4]).await;
+    let silent = app.process_reports("audit", minute_ago, [9, 9]).await;
     let status = app
         .gateway
         .get("/v1/ops/status")
@@ -112,7 +112,7 @@ async fn status_and_lag_are_what_the_processes_say() {
         items
             .iter()
             .find(|item| item["instance"] == json!(id))
-            .expect("it is there")
+            .expect("it exists")
             .clone()
     };
     assert_eq!(status["items"].as_array().map(Vec::len), Some(3));
@@ -144,11 +144,15 @@ async fn status_and_lag_are_what_the_processes_say() {
         .await
         .expect(200)
         .body;
-    assert_eq!(status["items"].as_array().map(Vec::len), Some(2), "it has ended");
+    assert_eq!(
+        status["items"].as_array().map(Vec::len),
+        Some(2),
+        "the process has ended"
+    );
 }
 
 #[tokio::test]
-async fn what_a_service_keeps_aside_is_asked_of_it() {
+async fn parked_keys_and_dead_letters_are_queried_from_the_service() {
     let app = TestApp::start().await;
     let root = app.admin("root").await;
     for path in ["/v1/ops/parked", "/v1/ops/dead-letters"] {
@@ -156,7 +160,7 @@ async fn what_a_service_keeps_aside_is_asked_of_it() {
             .gateway
             .get(format!("{path}?service=registration&limit=7"))
             .by(&root);
-        let (answer, ()) = tokio::join!(call.send(), async {
+        let (response, ()) = tokio::join!(call.send(), async {
             let command = app.command::<OpsCommand>().await;
             assert_eq!(command.envelope.actor, Some(Actor::Admin(root.id)));
             assert_eq!(command.body.service(), "registration");
@@ -167,20 +171,27 @@ async fn what_a_service_keeps_aside_is_asked_of_it() {
             };
             assert_eq!(limit, 7);
             app.bench
-                .deliver(answered(command.envelope.id, json!({ "items": [1] })))
+                .deliver(replied(command.envelope.id, json!({ "items": [1] })))
                 .await;
         });
-        assert_eq!(answer.expect(200).body, json!({ "items": [1] }));
+        assert_eq!(response.expect(200).body, json!({ "items": [1] }));
         let unknown = app.gateway.get(format!("{path}?service=weather")).by(&root);
-        assert_eq!(unknown.send().await.expect(422).faults(), [("service", "unknown")]);
+        assert_eq!(
+            unknown.send().await.expect(422).field_errors(),
+            [("service", "unknown")]
+        );
         app.gateway.get(path).by(&root).send().await.expect(422);
     }
     let mine = app.gateway.get("/v1/me/operations").by(&root).send().await.expect(200);
-    assert_eq!(mine.body["items"], json!([]), "questions are no operations");
+    assert_eq!(
+        mine.body["items"],
+        json!([]),
+        "queries are not listed among the operations"
+    );
 }
 
 #[tokio::test]
-async fn where_something_is_every_service_is_asked_and_silence_is_an_answer() {
+async fn where_is_queries_every_service_and_reports_missing_replies() {
     let app = TestApp::start().await;
     let root = app.admin("root").await;
     let drafted = app
@@ -196,25 +207,25 @@ async fn where_something_is_every_service_is_asked_and_silence_is_an_answer() {
         .get(format!("/v1/ops/where-is?id={operation}"))
         .by(&root)
         .wait(2);
-    let (answer, ()) = tokio::join!(call.send(), async {
-        let mut asked = Vec::new();
-        while asked.len() < 6 {
-            asked.extend(app.commands::<OpsCommand>().await);
+    let (response, ()) = tokio::join!(call.send(), async {
+        let mut queries = Vec::new();
+        while queries.len() < 6 {
+            queries.extend(app.commands::<OpsCommand>().await);
         }
-        for command in asked {
-            let OpsCommand::WhereIs(wanted) = &command.body else {
+        for command in queries {
+            let OpsCommand::WhereIs(where_is) = &command.body else {
                 panic!("{command:?}");
             };
-            assert_eq!(wanted.message_id, operation);
-            let reply = match wanted.service.as_str() {
+            assert_eq!(where_is.message_id, operation);
+            let reply = match where_is.service.as_str() {
                 "audit" => continue,
                 "user" => rejected(command.envelope.id, "unsupported", &[]),
-                service => answered(command.envelope.id, json!({ "seen_by": service })),
+                service => replied(command.envelope.id, json!({ "seen_by": service })),
             };
             app.bench.deliver(reply).await;
         }
     });
-    let body = answer.expect(200).body;
+    let body = response.expect(200).body;
     assert_eq!(body["operation"]["id"], json!(operation));
     assert_eq!(body["services"]["event"], json!({ "seen_by": "event" }));
     assert_eq!(body["services"]["user"], json!({ "problem": "unsupported" }));
@@ -234,23 +245,23 @@ async fn commands_of_operators_are_operations_like_other_writes() {
             let call = call.by(&root).wait(wait).header("idempotency-key", path);
             call.raw("application/json", body).send()
         };
-        let (answer, ()) = tokio::join!(send(10), async {
+        let (response, ()) = tokio::join!(send(10), async {
             let command = app.command::<OpsCommand>().await;
             assert_eq!(command.body.service(), "user");
             app.bench
-                .deliver(answered(command.envelope.id, json!({ "applied": 1 })))
+                .deliver(replied(command.envelope.id, json!({ "applied": 1 })))
                 .await;
             app.bench.deliver_again().await;
         });
-        let answer = answer.expect(202);
-        assert_eq!(answer.body["status"], "succeeded", "{path}");
-        assert!(answer.headers.get("retry-after").is_none(), "{path}");
-        assert_eq!(answer.body["result"], json!({ "applied": 1 }), "{path}");
-        assert_eq!(send(0).await.expect(202).id(), answer.id(), "{path} again");
+        let response = response.expect(202);
+        assert_eq!(response.body["status"], "succeeded", "{path}");
+        assert!(response.headers.get("retry-after").is_none(), "{path}");
+        assert_eq!(response.body["result"], json!({ "applied": 1 }), "{path}");
+        assert_eq!(send(0).await.expect(202).id(), response.id(), "{path} again");
         assert!(app.bench.published_with_envelopes::<OpsCommand>().await.is_empty());
         let wrong = body.replacen("\"user\"", "\"weather\"", 1);
         let call = app.gateway.post(path).by(&root).raw("application/json", wrong);
-        assert_eq!(call.send().await.expect(422).faults(), [("service", "unknown")]);
+        assert_eq!(call.send().await.expect(422).field_errors(), [("service", "unknown")]);
         let call = app
             .gateway
             .post(path)
@@ -260,7 +271,7 @@ async fn commands_of_operators_are_operations_like_other_writes() {
     }
     let topic = json!({ "service": "user", "topic": "weather", "key": Uuid::now_v7() });
     let call = app.gateway.post("/v1/ops/parked/release").by(&root).json(topic);
-    assert_eq!(call.send().await.expect(422).faults(), [("topic", "unknown")]);
+    assert_eq!(call.send().await.expect(422).field_errors(), [("topic", "unknown")]);
     app.gateway
         .post("/v1/ops/dead-letters/x/redrive")
         .by(&root)
@@ -281,7 +292,7 @@ fn create_admin(user_id: Uuid) -> CreateAdmin {
 }
 
 #[tokio::test]
-async fn an_operator_makes_an_admin_who_sets_a_password_by_a_mailed_link() {
+async fn an_admin_created_by_an_operator_sets_a_password_with_a_mailed_link() {
     let app = TestApp::start().await;
     let user = Uuid::now_v7();
     let reply = app
@@ -307,8 +318,8 @@ async fn an_operator_makes_an_admin_who_sets_a_password_by_a_mailed_link() {
         .await
         .expect(200);
     assert_eq!(done.body["status"], "succeeded");
-    let [SecurityFact::RoleGranted(granted)] = &app.noted().await[..] else {
-        panic!("one role was granted");
+    let [SecurityFact::RoleGranted(granted)] = &app.security_facts().await[..] else {
+        panic!("exactly one role must be granted");
     };
     assert_eq!(
         (granted.user_id, granted.role, granted.granted_by),
@@ -333,7 +344,7 @@ async fn an_operator_makes_an_admin_who_sets_a_password_by_a_mailed_link() {
 }
 
 #[tokio::test]
-async fn an_admin_that_the_user_service_refuses_is_none() {
+async fn an_admin_that_the_user_service_rejects_is_not_created() {
     let app = TestApp::start().await;
     let user = Uuid::now_v7();
     app.bench
@@ -362,12 +373,15 @@ async fn an_operator_grants_a_role_once() {
     let reply = app.bench.request(grant(ada.id, GrantedRole::Organizer)).await;
     assert!(matches!(reply, Reply::CommandAccepted(_)));
     app.bench.deliver_again().await;
-    assert!(matches!(&app.noted().await[..], [SecurityFact::RoleGranted(_)]));
+    assert!(matches!(
+        &app.security_facts().await[..],
+        [SecurityFact::RoleGranted(_)]
+    ));
     let reply = app.bench.request(grant(ada.id, GrantedRole::Organizer)).await;
     assert!(matches!(reply, Reply::CommandAccepted(_)));
     assert!(
         app.bench.published_with_envelopes::<SecurityFact>().await.is_empty(),
-        "it was there"
+        "the user already has the role"
     );
     for (user, role, code) in [
         (Uuid::now_v7(), GrantedRole::Organizer, "user-unknown"),
@@ -376,7 +390,7 @@ async fn an_operator_grants_a_role_once() {
         let reply = app.bench.request(grant(user, role)).await;
         assert!(matches!(reply, Reply::CommandRejected(rejected) if rejected.code == code));
     }
-    testing::eventually("the role works", Duration::from_secs(3), || async {
+    testing::eventually("the role takes effect", Duration::from_secs(3), || async {
         let me = app.gateway.get("/v1/me").by(&ada).send().await;
         (me.body["roles"] == json!(["member", "organizer"])).then_some(())
     })

@@ -1,4 +1,4 @@
-//! Read models that are made anew from their topics.
+//! Rebuilding read models from their topics.
 
 use bytes::Bytes;
 use contracts::{
@@ -28,7 +28,7 @@ impl Logged {
         }
     }
 
-    /// Writes to the broker's log what the gateway applies. Each has its number.
+    /// Publishes messages with their sequence to the broker, and delivers them to the gateway.
     async fn publish<M: Message>(&self, messages: Vec<Outgoing<M>>) {
         let cause = Cause::origin(Uuid::now_v7(), None, Default::default());
         let topic = self.kafka.name(M::TOPIC);
@@ -38,7 +38,7 @@ impl Logged {
                 .bench
                 .publisher()
                 .frame(&cause, message)
-                .expect("it is not too large");
+                .expect("the message is not too large");
             Record {
                 partition: TopicPartition::new(topic.as_str(), 0),
                 offset: -1,
@@ -54,8 +54,8 @@ impl Logged {
     }
 
     async fn events(&self, event: Uuid, first: i64, facts: Vec<EventEvent>) {
-        let say = |(number, fact)| Outgoing::<EventEvent>::new(event, fact).sequence(number);
-        self.publish((first..).zip(facts).map(say).collect()).await;
+        let message = |(number, fact)| Outgoing::<EventEvent>::new(event, fact).sequence(number);
+        self.publish((first..).zip(facts).map(message).collect()).await;
     }
 
     async fn replay(&self, projection: &str) -> Reply {
@@ -69,11 +69,11 @@ impl Logged {
             .await
     }
 
-    /// Table, rows, missing, changed, surplus.
+    /// Rebuilds a projection, and returns the rows of each table with the numbers of missing, changed and surplus rows.
     async fn differences(&self, projection: &str) -> Vec<(String, [i64; 4])> {
         let reply = self.replay(projection).await;
         let Reply::CommandAccepted(accepted) = reply else {
-            panic!("it can be made anew: {reply:?}");
+            panic!("the rebuild was not accepted: {reply:?}");
         };
         let report: Value = serde_json::from_str(&accepted.result.expect("a report")).expect("JSON");
         let tables = report["tables"].as_array().expect("tables");
@@ -87,7 +87,7 @@ impl Logged {
 
     async fn run(&self, statement: &str) {
         let ran = sqlx::raw_sql(statement).execute(self.app.database.pool()).await;
-        ran.expect("the statement is right");
+        ran.expect("the statement is valid");
     }
 }
 
@@ -96,36 +96,36 @@ fn difference(table: &str, counts: [i64; 4]) -> (String, [i64; 4]) {
 }
 
 #[tokio::test]
-async fn a_read_model_becomes_what_its_topic_says_and_goes_on_from_there() {
+async fn a_rebuilt_read_model_matches_its_topic_and_continues() {
     let logged = Logged::start().await;
     let (organizer, one, two) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
     for event in [one, two] {
         let facts = vec![event_created(organizer).into(), event_published(organizer).into()];
         logged.events(event, 1, facts).await;
     }
-    let nothing = [
+    let unchanged = [
         difference("events", [2, 0, 0, 0]),
         difference("event_history", [4, 0, 0, 0]),
     ];
-    assert_eq!(logged.differences("events").await, nothing);
+    assert_eq!(logged.differences("events").await, unchanged);
 
     logged
         .run(&format!(
-            "UPDATE events SET title = 'A lie' WHERE id = '{one}'; DELETE FROM events WHERE id = '{two}';
+            "UPDATE events SET title = 'Wrong title' WHERE id = '{one}'; DELETE FROM events WHERE id = '{two}';
              INSERT INTO event_history SELECT event_id, 99, type, at, actor, correlation_id, content, state
              FROM event_history WHERE event_id = '{one}' AND version = 1"
         ))
         .await;
-    let mended = [
+    let repaired = [
         difference("events", [2, 1, 1, 0]),
         difference("event_history", [4, 0, 0, 1]),
     ];
-    assert_eq!(logged.differences("events").await, mended);
-    assert_eq!(logged.differences("event_history").await, nothing);
+    assert_eq!(logged.differences("events").await, repaired);
+    assert_eq!(logged.differences("event_history").await, unchanged);
     let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'rebuild%'";
     assert_eq!(logged.app.count(schemas).await, 0);
 
-    // The live one goes on where it was.
+    // The live read model continues from its position.
     let cancelled = EventCancelled {
         reason: "rain".to_owned(),
         cancelled_at: Timestamp::EPOCH,
@@ -146,7 +146,7 @@ async fn a_read_model_becomes_what_its_topic_says_and_goes_on_from_there() {
 }
 
 #[tokio::test]
-async fn seats_are_counted_anew() {
+async fn a_rebuild_recounts_seats() {
     let logged = Logged::start().await;
     let event = Uuid::now_v7();
     let seat = |fact: RegistrationEvent, number| Outgoing::<RegistrationEvent>::new(event, fact).sequence(number);
@@ -171,32 +171,32 @@ async fn seats_are_counted_anew() {
     logged
         .run("UPDATE rosters SET taken = 7; UPDATE sequences SET last = 2 WHERE topic LIKE '%registrations'")
         .await;
-    let mended = [
+    let repaired = [
         difference("rosters", [1, 0, 1, 0]),
         difference("registrations", [2, 0, 0, 0]),
     ];
-    assert_eq!(logged.differences("registrations").await, mended);
+    assert_eq!(logged.differences("registrations").await, repaired);
     assert_eq!(logged.app.count("SELECT taken * 10 + waiting FROM rosters").await, 11);
-    // How far it was applied is what was applied: nothing is counted twice.
+    // The sequence matches the applied messages, so nothing is counted twice.
     let last = "SELECT last FROM sequences WHERE topic LIKE '%registrations'";
     assert_eq!(logged.app.count(last).await, 3);
 }
 
 #[tokio::test]
-async fn what_a_handler_does_beside_its_read_model_is_not_done_again() {
+async fn a_rebuild_does_not_repeat_other_effects_of_a_handler() {
     let logged = Logged::start().await;
     let user = Uuid::now_v7();
     let created = UserCreated {
         created_at: Timestamp::EPOCH,
     };
     let deactivated = UserDeactivated {
-        reason: "asked for".to_owned(),
+        reason: "requested by the user".to_owned(),
         deactivated_at: Timestamp::EPOCH,
     };
     let facts: [UserEvent; 2] = [created.into(), deactivated.into()];
-    let say = |(number, fact)| Outgoing::<UserEvent>::new(user, fact).sequence(number);
-    logged.publish((1..).zip(facts).map(say).collect()).await;
-    // Were it done again, these would go.
+    let message = |(number, fact)| Outgoing::<UserEvent>::new(user, fact).sequence(number);
+    logged.publish((1..).zip(facts).map(message).collect()).await;
+    // A repeated deactivation would delete the role.
     logged
         .run(&format!(
             "INSERT INTO roles (user_id, role) VALUES ('{user}', 'auditor'); DELETE FROM users"
@@ -207,16 +207,16 @@ async fn what_a_handler_does_beside_its_read_model_is_not_done_again() {
 }
 
 #[tokio::test]
-async fn people_and_their_mails_are_made_anew() {
+async fn profiles_and_notifications_are_rebuilt() {
     let logged = Logged::start().await;
     let (ada, bob) = (Uuid::now_v7(), Uuid::now_v7());
     let state = |key, name: &str, version| {
         let profile = profile(&format!("{name}@example.org"), name);
         Outgoing::<UserProfileState>::new(key, profile).sequence(version)
     };
-    let gone = Outgoing::<UserProfileState>::new(bob, UserProfileState::Tombstone).sequence(2);
+    let tombstone = Outgoing::<UserProfileState>::new(bob, UserProfileState::Tombstone).sequence(2);
     logged
-        .publish(vec![state(ada, "ada", 1), state(bob, "bob", 1), gone])
+        .publish(vec![state(ada, "ada", 1), state(bob, "bob", 1), tombstone])
         .await;
     let sent = NotificationSent {
         notification_id: Uuid::now_v7(),
@@ -232,7 +232,7 @@ async fn people_and_their_mails_are_made_anew() {
     logged
         .run("UPDATE profiles SET full_name = 'Eve'; DELETE FROM notifications")
         .await;
-    // Longer ago than its topic remembers.
+    // Older than the retention of the topic.
     logged
         .run(&format!(
             "INSERT INTO notifications (id, user_id, kind, status, cause_id, at)
@@ -251,13 +251,13 @@ async fn people_and_their_mails_are_made_anew() {
         0
     );
 
-    // Who is erased stays so, also if an older profile comes once more.
+    // An erased user stays erased, even if an older profile is redelivered.
     logged.publish(vec![state(bob, "bob", 1)]).await;
     assert_eq!(logged.app.count("SELECT count(*) FROM profiles").await, 1);
 }
 
 #[tokio::test]
-async fn what_waits_for_a_message_that_is_missing_waits_on() {
+async fn parked_messages_stay_parked_after_a_rebuild() {
     let logged = Logged::start().await;
     let (organizer, event) = (Uuid::now_v7(), Uuid::now_v7());
     let cancelled = EventCancelled {
@@ -283,10 +283,10 @@ async fn what_waits_for_a_message_that_is_missing_waits_on() {
 }
 
 #[tokio::test]
-async fn a_read_model_that_there_is_not_is_told() {
+async fn an_unknown_read_model_is_rejected() {
     let logged = Logged::start().await;
     let Reply::CommandRejected(rejected) = logged.replay("credentials").await else {
-        panic!("there is none");
+        panic!("the projection must be unknown");
     };
     assert_eq!(rejected.code, "projection-unknown");
     assert!(rejected.detail.contains("event_history"));

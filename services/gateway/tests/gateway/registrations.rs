@@ -1,4 +1,4 @@
-//! Seats, waiting lists, and the mails about them.
+//! Registrations, waiting lists, and the list of notifications.
 
 use contracts::{
     CancelReason, NotificationFact, NotificationFailed, NotificationKind, NotificationSent, ProcessStatus,
@@ -65,11 +65,11 @@ impl TestApp {
 }
 
 #[tokio::test]
-async fn who_registers_gets_the_seat_as_the_answer() {
+async fn a_registration_returns_the_seat() {
     let app = TestApp::start().await;
     let (ada, bob) = (app.organizer("ada").await, app.person("bob").await);
     let event = app.has_event(&ada).await;
-    let (answer, ()) = tokio::join!(
+    let (response, ()) = tokio::join!(
         app.gateway
             .post(format!("/v1/events/{event}/registrations"))
             .by(&bob)
@@ -78,14 +78,17 @@ async fn who_registers_gets_the_seat_as_the_answer() {
             .send(),
         app.registrations_confirm(2)
     );
-    let answer = answer.expect(201);
-    assert_eq!(answer.header("location"), format!("/v1/registrations/{}", answer.id()));
+    let response = response.expect(201);
     assert_eq!(
-        (&answer.body["status"], &answer.body["event_id"]),
+        response.header("location"),
+        format!("/v1/registrations/{}", response.id())
+    );
+    assert_eq!(
+        (&response.body["status"], &response.body["event_id"]),
         (&json!("confirmed"), &json!(event))
     );
-    assert_eq!(answer.body["event"]["title"], "Analytical Engines");
-    assert!(answer.body.get("attendee").is_none());
+    assert_eq!(response.body["event"]["title"], "Analytical Engines");
+    assert!(response.body.get("attendee").is_none());
     assert_eq!(app.seats(event).await, (1, 0));
     let mine = app
         .gateway
@@ -94,7 +97,7 @@ async fn who_registers_gets_the_seat_as_the_answer() {
         .send()
         .await
         .expect(200);
-    assert_eq!(mine.body, json!({ "items": [answer.body] }));
+    assert_eq!(mine.body, json!({ "items": [response.body] }));
 }
 
 #[tokio::test]
@@ -102,7 +105,7 @@ async fn a_full_event_is_a_conflict() {
     let app = TestApp::start().await;
     let (ada, bob) = (app.organizer("ada").await, app.person("bob").await);
     let event = app.has_event(&ada).await;
-    let (answer, ()) = tokio::join!(
+    let (response, ()) = tokio::join!(
         app.gateway
             .post(format!("/v1/events/{event}/registrations"))
             .by(&bob)
@@ -116,11 +119,11 @@ async fn a_full_event_is_a_conflict() {
                 .await;
         }
     );
-    assert_eq!(answer.expect(409).code(), "event-full");
+    assert_eq!(response.expect(409).code(), "event-full");
 }
 
 #[tokio::test]
-async fn a_registration_is_there_for_its_holder_and_for_the_organizer() {
+async fn only_the_attendee_and_the_organizer_see_a_registration() {
     let app = TestApp::start().await;
     let (ada, bob, eve) = (
         app.organizer("ada").await,
@@ -154,7 +157,7 @@ async fn a_registration_is_there_for_its_holder_and_for_the_organizer() {
 }
 
 #[tokio::test]
-async fn a_seat_is_given_up_by_its_holder_or_taken_by_the_organizer() {
+async fn the_attendee_or_the_organizer_cancels_a_registration() {
     let app = TestApp::start().await;
     let (ada, bob) = (app.organizer("ada").await, app.person("bob").await);
     let event = app.has_event(&ada).await;
@@ -183,7 +186,7 @@ async fn a_seat_is_given_up_by_its_holder_or_taken_by_the_organizer() {
 }
 
 #[tokio::test]
-async fn a_seat_that_comes_free_goes_to_who_waited() {
+async fn a_freed_seat_goes_to_the_waiting_registration() {
     let app = TestApp::start().await;
     let (ada, bob, eve) = (
         app.organizer("ada").await,
@@ -230,7 +233,7 @@ async fn a_seat_that_comes_free_goes_to_who_waited() {
 }
 
 #[tokio::test]
-async fn a_batch_is_the_same_as_one_by_one() {
+async fn domain_events_have_the_same_result_in_one_batch_and_one_by_one() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let (bob, eve) = (Uuid::now_v7(), Uuid::now_v7());
@@ -282,7 +285,7 @@ async fn a_batch_is_the_same_as_one_by_one() {
 }
 
 #[tokio::test]
-async fn a_registration_may_be_heard_of_before_its_event_and_its_user() {
+async fn a_registration_can_be_received_before_its_event_and_its_user() {
     let app = TestApp::start().await;
     let bob = app.person("bob").await;
     let (organizer, event, registration) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
@@ -307,12 +310,12 @@ async fn a_registration_may_be_heard_of_before_its_event_and_its_user() {
 }
 
 #[tokio::test]
-async fn an_organizers_list_is_in_the_order_of_registering_page_by_page() {
+async fn pages_list_registrations_in_their_order() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let event = app.has_event(&ada).await;
     let people: Vec<(Uuid, Uuid)> = (0..5).map(|_| (Uuid::now_v7(), Uuid::now_v7())).collect();
-    // The ids are not in this order.
+    // The order of the ids is the reverse.
     let facts = people
         .iter()
         .rev()
@@ -333,7 +336,7 @@ async fn an_organizers_list_is_in_the_order_of_registering_page_by_page() {
     let seen: Vec<_> = pages
         .iter()
         .flat_map(|page| page["items"].as_array().expect("items"))
-        .map(|r| r["id"].clone())
+        .map(|registration| registration["id"].clone())
         .collect();
     assert_eq!(
         seen,
@@ -346,7 +349,7 @@ async fn an_organizers_list_is_in_the_order_of_registering_page_by_page() {
 }
 
 #[tokio::test]
-async fn mails_are_listed_and_what_was_sent_stays_sent() {
+async fn a_sent_notification_stays_sent_in_the_list() {
     let app = TestApp::start().await;
     let bob = app.person("bob").await;
     let at = |second: i64| Timestamp::from_micros(1_772_388_000_000_000 + second * 1_000_000).expect("a time");
@@ -366,19 +369,19 @@ async fn mails_are_listed_and_what_was_sent_stays_sent() {
         event_id: None,
     };
     let (one, two, three) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
-    let say = |body: NotificationFact| Outgoing::<NotificationFact>::new(bob.id, body);
+    let message = |body: NotificationFact| Outgoing::<NotificationFact>::new(bob.id, body);
     app.bench
         .deliver_all([
-            say(sent(one, 1).into()),
-            say(failed(one, 2).into()),
-            say(failed(two, 3).into()),
+            message(sent(one, 1).into()),
+            message(failed(one, 2).into()),
+            message(failed(two, 3).into()),
         ])
         .await;
     app.bench.deliver_again().await;
     app.bench
-        .deliver_all([say(failed(three, 4).into()), say(sent(three, 5).into())])
+        .deliver_all([message(failed(three, 4).into()), message(sent(three, 5).into())])
         .await;
-    app.bench.deliver(say(failed(one, 6).into())).await;
+    app.bench.deliver(message(failed(one, 6).into())).await;
 
     let mails = app
         .gateway
@@ -391,7 +394,7 @@ async fn mails_are_listed_and_what_was_sent_stays_sent() {
         .as_array()
         .expect("items")
         .iter()
-        .map(|m| (m["id"].clone(), m["status"].clone()))
+        .map(|mail| (mail["id"].clone(), mail["status"].clone()))
         .collect();
     let expected = [(three, "sent"), (two, "failed"), (one, "sent")];
     assert_eq!(seen, expected.map(|(id, status)| (json!(id), json!(status))));
@@ -399,7 +402,7 @@ async fn mails_are_listed_and_what_was_sent_stays_sent() {
 }
 
 #[tokio::test]
-async fn of_every_process_the_newest_report_is_kept() {
+async fn the_newest_report_of_each_process_is_stored() {
     let app = TestApp::start().await;
     let instance = Uuid::now_v7();
     let report = |rows: i64| {
@@ -436,7 +439,7 @@ async fn of_every_process_the_newest_report_is_kept() {
 }
 
 #[tokio::test]
-async fn mails_are_listed_by_event_and_kind() {
+async fn notifications_are_filtered_by_event_and_kind() {
     let app = TestApp::start().await;
     let bob = app.person("bob").await;
     let (one, two) = (Uuid::now_v7(), Uuid::now_v7());
@@ -471,14 +474,14 @@ async fn mails_are_listed_by_event_and_kind() {
     assert_eq!(kinds(&format!("event_id={one}")).await, ["reminder", "seat-confirmed"]);
     assert_eq!(kinds(&format!("event_id={one}&kind=reminder")).await, ["reminder"]);
     assert_eq!(kinds("kind=event-rescheduled").await, ["event-rescheduled"]);
-    for (query, fault) in [
+    for (query, field_error) in [
         ("event_id=7", ("event_id", "malformed")),
         ("kind=postcard", ("kind", "malformed")),
         ("colour=blue", ("colour", "unknown")),
     ] {
         let path = format!("/v1/me/notifications?{query}");
-        let answer = app.gateway.get(path).by(&bob).send().await.expect(422);
-        assert_eq!(answer.faults(), [fault], "{query}");
+        let response = app.gateway.get(path).by(&bob).send().await.expect(422);
+        assert_eq!(response.field_errors(), [field_error], "{query}");
     }
     let page = app
         .gateway
@@ -492,7 +495,7 @@ async fn mails_are_listed_by_event_and_kind() {
         .gateway
         .get(format!("/v1/me/notifications?kind=welcome&cursor={next}"));
     assert_eq!(
-        other.by(&bob).send().await.expect(422).faults(),
+        other.by(&bob).send().await.expect(422).field_errors(),
         [("cursor", "malformed")]
     );
 }

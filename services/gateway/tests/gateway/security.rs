@@ -1,4 +1,4 @@
-//! What is noted of rights, and of who was denied something.
+//! Security facts about roles and denied access.
 
 use contracts::{AccessDenied, Actor, SecurityFact};
 use gateway::roles::Role;
@@ -18,7 +18,7 @@ fn denied(by: Option<&Person>, method: &str, route: &str, code: &str) -> Securit
 }
 
 #[tokio::test]
-async fn who_is_denied_something_is_noted_once_a_minute() {
+async fn denied_access_is_published_once_a_minute() {
     let app = TestApp::start().await;
     let (ada, bob) = (app.person("ada").await, app.person("bob").await);
     for _ in 0..3 {
@@ -32,7 +32,7 @@ async fn who_is_denied_something_is_noted_once_a_minute() {
         let bad = app.gateway.get("/v1/me").header("authorization", "Bearer x");
         bad.send().await.expect(401);
     }
-    // Nobody is denied anything by these.
+    // These requests do not count as denied access.
     app.gateway.get("/v1/me").send().await.expect(401);
     app.gateway
         .get(format!("/v1/events/{}", Uuid::now_v7()))
@@ -42,11 +42,11 @@ async fn who_is_denied_something_is_noted_once_a_minute() {
     app.gateway.get("/nowhere").by(&bob).send().await.expect(404);
     app.gateway.get("/v1/users").by(&ada).send().await.expect(403);
 
-    let mut noted = Vec::new();
-    while noted.len() < 4 {
-        noted.extend(app.commands::<SecurityFact>().await);
+    let mut security_facts = Vec::new();
+    while security_facts.len() < 4 {
+        security_facts.extend(app.commands::<SecurityFact>().await);
     }
-    let facts: Vec<SecurityFact> = noted.iter().map(|fact| fact.body.clone()).collect();
+    let facts: Vec<SecurityFact> = security_facts.iter().map(|fact| fact.body.clone()).collect();
     assert_eq!(
         facts,
         [
@@ -56,13 +56,13 @@ async fn who_is_denied_something_is_noted_once_a_minute() {
             denied(Some(&ada), "GET", "/v1/users", "role-needed"),
         ]
     );
-    assert_eq!(noted[0].envelope.key, bob.id);
-    assert_eq!(noted[0].envelope.actor, Some(Actor::User(bob.id)));
-    assert_eq!(noted[2].envelope.key, Uuid::nil());
+    assert_eq!(security_facts[0].envelope.key, bob.id);
+    assert_eq!(security_facts[0].envelope.actor, Some(Actor::User(bob.id)));
+    assert_eq!(security_facts[2].envelope.key, Uuid::nil());
 }
 
 #[tokio::test]
-async fn roles_are_noted_when_they_change_with_who_changed_them() {
+async fn changes_of_roles_are_published_with_their_actor() {
     let app = TestApp::start().await;
     let (root, ada) = (app.admin("root").await, app.person("ada").await);
     let put = async |key: &str, roles: &[&str]| {
@@ -71,7 +71,7 @@ async fn roles_are_noted_when_they_change_with_who_changed_them() {
         call.send().await.expect(200);
     };
     put("one", &["organizer", "auditor"]).await;
-    let granted = app.noted().await;
+    let granted = app.security_facts().await;
     assert_eq!(granted.len(), 2);
     assert!(granted.iter().all(|fact| matches!(
         fact,
@@ -80,8 +80,8 @@ async fn roles_are_noted_when_they_change_with_who_changed_them() {
     put("one", &["organizer", "auditor"]).await;
     put("two", &["organizer", "auditor"]).await;
     put("three", &["organizer"]).await;
-    let [SecurityFact::RoleRevoked(revoked)] = &app.noted().await[..] else {
-        panic!("one role was taken away, and nothing else changed");
+    let [SecurityFact::RoleRevoked(revoked)] = &app.security_facts().await[..] else {
+        panic!("exactly one role must be revoked");
     };
     assert_eq!(
         (revoked.role, revoked.revoked_by),

@@ -1,4 +1,4 @@
-//! Signing in, going on, and signing out.
+//! Signing in, refreshing a session, and signing out.
 
 use contracts::{RevocationReason, SecurityFact, SessionFamilyRevoked, SignInFailed, SignInFailure};
 use gateway::store::accounts;
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use testing::eventually;
 use uuid::Uuid;
 
-use crate::app::{Answer, Gateway, PASSWORD, Person, TestApp};
+use crate::app::{Gateway, PASSWORD, Person, Response, TestApp};
 
 impl TestApp {
-    async fn refresh(&self, token: &str) -> Answer {
+    async fn refresh(&self, token: &str) -> Response {
         let body = json!({ "refresh_token": token });
         self.gateway.post("/v1/sessions/refresh").json(body).send().await
     }
@@ -21,8 +21,8 @@ impl TestApp {
     }
 }
 
-fn text(answer: &Answer, member: &str) -> String {
-    answer.body[member].as_str().expect("a text").to_owned()
+fn text(response: &Response, member: &str) -> String {
+    response.body[member].as_str().expect("a text").to_owned()
 }
 
 fn revoked(facts: &[SecurityFact]) -> Vec<(Uuid, RevocationReason)> {
@@ -34,7 +34,7 @@ fn revoked(facts: &[SecurityFact]) -> Vec<(Uuid, RevocationReason)> {
 }
 
 #[tokio::test]
-async fn a_refresh_token_gets_the_next_session_once() {
+async fn a_refresh_token_can_be_used_once() {
     let app = TestApp::start().await;
     let ada = app.person("ada").await;
     let next = app.refresh(&ada.refresh).await.expect(201);
@@ -52,14 +52,17 @@ async fn a_refresh_token_gets_the_next_session_once() {
 }
 
 #[tokio::test]
-async fn an_old_refresh_token_ends_all_that_came_of_its_sign_in() {
+async fn a_reused_refresh_token_ends_its_session() {
     let app = TestApp::start().await;
     let ada = app.person("ada").await;
-    let elsewhere = app.sign_in("ada").await.expect(201);
+    let other_session = app.sign_in("ada").await.expect(201);
     let next = app.refresh(&ada.refresh).await.expect(201);
-    let answer = app.refresh(&ada.refresh).await.expect(401);
-    assert_eq!(answer.code(), "refresh-token-invalid");
-    assert_eq!(revoked(&app.noted().await), [(ada.id, RevocationReason::TokenReused)]);
+    let response = app.refresh(&ada.refresh).await.expect(401);
+    assert_eq!(response.code(), "refresh-token-invalid");
+    assert_eq!(
+        revoked(&app.security_facts().await),
+        [(ada.id, RevocationReason::TokenReused)]
+    );
 
     app.refresh(&text(&next, "refresh_token")).await.expect(401);
     for token in [&ada.token, &text(&next, "access_token")] {
@@ -69,11 +72,11 @@ async fn an_old_refresh_token_ends_all_that_came_of_its_sign_in() {
             .header("authorization", format!("Bearer {token}"));
         assert_eq!(call.send().await.expect(401).code(), "token-invalid");
     }
-    app.refresh(&text(&elsewhere, "refresh_token")).await.expect(201);
+    app.refresh(&text(&other_session, "refresh_token")).await.expect(201);
 }
 
 #[tokio::test]
-async fn of_two_who_come_with_one_refresh_token_at_once_nobody_stays() {
+async fn two_concurrent_refreshes_with_one_token_end_the_session() {
     let app = TestApp::start().await;
     let ada = app.person("ada").await;
     let (one, two) = tokio::join!(app.refresh(&ada.refresh), app.refresh(&ada.refresh));
@@ -87,36 +90,39 @@ async fn of_two_who_come_with_one_refresh_token_at_once_nobody_stays() {
 }
 
 #[tokio::test]
-async fn forty_refreshes_with_one_token_get_one_session_and_hold_up_no_other_request() {
+async fn forty_refreshes_with_one_token_get_one_session_and_do_not_block_other_requests() {
     let app = TestApp::start().await;
     let ada = app.person("ada").await;
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut tx = app.database.pool().begin().await.expect("a transaction");
     sqlx::query("SELECT FROM session_families FOR UPDATE")
         .execute(&mut *tx)
         .await
         .expect("the session is locked");
     let refreshes = futures::future::join_all([(); 40].map(|()| app.refresh(&ada.refresh)));
-    let (answers, ()) = tokio::join!(refreshes, async {
+    let (responses, ()) = tokio::join!(refreshes, async {
         let other = app.gateway.get("/v1/events").send();
         let other = tokio::time::timeout(Duration::from_secs(2), other).await;
-        other.expect("it is not held up").expect(200);
+        other.expect("the request is not blocked").expect(200);
         tx.commit().await.expect("the session is unlocked");
     });
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 
-    let (won, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 201);
+    let (won, lost): (Vec<_>, Vec<_>) = responses.into_iter().partition(|response| response.status == 201);
     assert_eq!(won.len(), 1);
-    for answer in lost {
-        assert_eq!(answer.expect(401).code(), "refresh-token-invalid");
+    for response in lost {
+        assert_eq!(response.expect(401).code(), "refresh-token-invalid");
     }
-    assert_eq!(revoked(&app.noted().await), [(ada.id, RevocationReason::TokenReused)]);
+    assert_eq!(
+        revoked(&app.security_facts().await),
+        [(ada.id, RevocationReason::TokenReused)]
+    );
     assert_eq!(app.families().await, 0);
     app.refresh(&text(&won[0], "refresh_token")).await.expect(401);
 }
 
 #[tokio::test]
-async fn a_refresh_of_a_session_that_stays_locked_is_refused_and_leaves_the_token_valid() {
+async fn a_refresh_of_a_locked_session_is_rejected_and_leaves_the_token_valid() {
     let app = TestApp::start().await;
     let ada = app.person("ada").await;
     let mut tx = app.database.pool().begin().await.expect("a transaction");
@@ -124,14 +130,14 @@ async fn a_refresh_of_a_session_that_stays_locked_is_refused_and_leaves_the_toke
         .execute(&mut *tx)
         .await
         .expect("the session is locked");
-    let answer = app.refresh(&ada.refresh).await.expect(503);
-    assert_eq!((answer.code(), answer.header("retry-after")), ("overloaded", "1"));
+    let response = app.refresh(&ada.refresh).await.expect(503);
+    assert_eq!((response.code(), response.header("retry-after")), ("overloaded", "1"));
     tx.commit().await.expect("the session is unlocked");
     app.refresh(&ada.refresh).await.expect(201);
 }
 
 #[tokio::test]
-async fn what_is_no_refresh_token_and_one_that_is_too_old_get_nothing() {
+async fn an_invalid_or_expired_refresh_token_is_rejected() {
     let app = TestApp::start().await;
     let ada = app.person("ada").await;
     for token in ["", "x", &ada.token, &ada.refresh[1..]] {
@@ -142,23 +148,23 @@ async fn what_is_no_refresh_token_and_one_that_is_too_old_get_nothing() {
         );
     }
     let body = json!({ "refresh_token": "x", "user_id": ada.id });
-    let answer = app
+    let response = app
         .gateway
         .post("/v1/sessions/refresh")
         .json(body)
         .send()
         .await
         .expect(422);
-    assert_eq!(answer.faults(), [("user_id", "unknown")]);
+    assert_eq!(response.field_errors(), [("user_id", "unknown")]);
     sqlx::query("UPDATE refresh_tokens SET expires_at = now() - interval '1 second'")
         .execute(app.database.pool())
         .await
-        .expect("the tokens are old");
+        .expect("the tokens are expired");
     app.refresh(&ada.refresh).await.expect(401);
 }
 
 #[tokio::test]
-async fn refresh_tokens_are_in_no_table() {
+async fn refresh_tokens_are_not_stored_in_plain_text() {
     let app = TestApp::start().await;
     let ada = app.person("ada").await;
     let query = "SELECT count(*) FROM refresh_tokens WHERE hash = sha256($1::bytea)";
@@ -167,17 +173,17 @@ async fn refresh_tokens_are_in_no_table() {
         .fetch_one(app.database.pool())
         .await
         .expect("a number");
-    assert_eq!(known, 1, "what is kept is its hash");
-    assert_eq!(app.rows_with(&ada.refresh).await, Vec::<String>::new());
+    assert_eq!(known, 1, "only the hash is stored");
+    assert_eq!(app.tables_containing(&ada.refresh).await, Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn signing_out_ends_this_session_at_every_gateway() {
+async fn signing_out_ends_the_session_at_every_gateway() {
     let app = TestApp::start().await;
     let ada = app.person("ada").await;
     let other = Gateway::start(&app.database, &[]).await;
     other.get("/v1/me").by(&ada).send().await.expect(200);
-    let elsewhere = app.sign_in("ada").await.expect(201);
+    let other_session = app.sign_in("ada").await.expect(201);
 
     app.gateway
         .delete("/v1/sessions/current")
@@ -185,21 +191,24 @@ async fn signing_out_ends_this_session_at_every_gateway() {
         .send()
         .await
         .expect(204);
-    assert_eq!(revoked(&app.noted().await), [(ada.id, RevocationReason::SignedOut)]);
+    assert_eq!(
+        revoked(&app.security_facts().await),
+        [(ada.id, RevocationReason::SignedOut)]
+    );
     app.gateway.get("/v1/me").by(&ada).send().await.expect(401);
     app.refresh(&ada.refresh).await.expect(401);
     eventually(
-        "the other gateway believes it no more",
+        "the other gateway rejects the token",
         Duration::from_secs(3),
         || async { (other.get("/v1/me").by(&ada).send().await.status == 401).then_some(()) },
     )
     .await;
-    app.refresh(&text(&elsewhere, "refresh_token")).await.expect(201);
+    app.refresh(&text(&other_session, "refresh_token")).await.expect(201);
     app.gateway.delete("/v1/sessions/current").send().await.expect(401);
 }
 
 #[tokio::test]
-async fn a_sign_in_that_fails_is_noted_with_its_reason_once_a_minute() {
+async fn a_failed_sign_in_is_published_with_its_reason_once_a_minute() {
     let app = TestApp::start().await;
     let ada = app.person("ada").await;
     let bob = app.person("bob").await;
@@ -207,8 +216,8 @@ async fn a_sign_in_that_fails_is_noted_with_its_reason_once_a_minute() {
         .bind(bob.id)
         .execute(app.database.pool())
         .await
-        .expect("bob is gone");
-    let mut noted = Vec::new();
+        .expect("the credentials of bob are deleted");
+    let mut security_facts = Vec::new();
     for (email, password) in [
         ("ada@example.org", "wrong horse battery"),
         ("ada@example.org", "wrong horse battery"),
@@ -216,15 +225,15 @@ async fn a_sign_in_that_fails_is_noted_with_its_reason_once_a_minute() {
         ("bob@example.org", PASSWORD),
     ] {
         let body = json!({ "email": email, "password": password });
-        let answer = app.gateway.post("/v1/sessions").json(body).send().await.expect(401);
-        assert_eq!(answer.code(), "wrong-credentials");
+        let response = app.gateway.post("/v1/sessions").json(body).send().await.expect(401);
+        assert_eq!(response.code(), "wrong-credentials");
     }
-    while noted.len() < 3 {
-        noted.extend(app.noted().await);
+    while security_facts.len() < 3 {
+        security_facts.extend(app.security_facts().await);
     }
     let failed = |user_id, reason| SecurityFact::from(SignInFailed { user_id, reason });
     assert_eq!(
-        noted,
+        security_facts,
         [
             failed(Some(ada.id), SignInFailure::WrongPassword),
             failed(None, SignInFailure::UnknownUser),
@@ -234,32 +243,32 @@ async fn a_sign_in_that_fails_is_noted_with_its_reason_once_a_minute() {
 }
 
 #[tokio::test]
-async fn a_storm_of_sign_ins_is_refused_before_it_costs_anything() {
+async fn a_flood_of_sign_ins_is_rejected_before_hashing() {
     let app = TestApp::start_with(&[("PASSWORD_HASHERS", "1"), ("PASSWORD_QUEUE", "1")]).await;
     let sign_ins = ["ada"; 8].map(|name| app.sign_in(name));
-    let answers = futures::future::join_all(sign_ins).await;
-    let refused: Vec<_> = answers.iter().filter(|answer| answer.status == 503).collect();
-    assert!(!refused.is_empty(), "one is hashed, one waits");
+    let responses = futures::future::join_all(sign_ins).await;
+    let rejected: Vec<_> = responses.iter().filter(|response| response.status == 503).collect();
+    assert!(!rejected.is_empty(), "only one password is hashed and one waits");
     assert!(
-        refused
+        rejected
             .iter()
-            .all(|answer| answer.code() == "overloaded" && answer.header("retry-after") == "1")
+            .all(|response| response.code() == "overloaded" && response.header("retry-after") == "1")
     );
 }
 
 #[tokio::test]
-async fn one_more_session_than_there_may_be_ends_the_oldest() {
+async fn a_session_above_the_maximum_ends_the_oldest() {
     let app = TestApp::start().await;
     let ada = app.person("ada").await;
     let pool = app.database.pool();
     let hash = accounts::password_hash(pool, ada.id)
         .await
-        .expect("the database answers");
-    let hash = hash.expect("she has a password");
+        .expect("the database is reachable");
+    let hash = hash.expect("ada has a password");
     for number in 0..50 {
         let (family, minute) = (Uuid::now_v7(), Duration::from_secs(60));
         let begun = begin(pool, ada.id, &hash, family, [number; 32], minute).await;
-        assert!(begun.expect("the database answers"));
+        assert!(begun.expect("the database is reachable"));
     }
     assert_eq!(app.families().await, 50);
     app.refresh(&ada.refresh).await.expect(401);

@@ -1,18 +1,18 @@
-//! Whether an e-mail address is its user's.
+//! Verification of e-mail addresses.
 
 use contracts::{Actor, NotificationCommand, UserCommand, UserProfile, UserProfileState, topics};
 use messaging::Outgoing;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::app::{Answer, Person, TestApp, accepted, effect, profile, sign_up, token};
+use crate::app::{Person, Response, TestApp, accepted, effect, profile, sign_up, token};
 
 impl TestApp {
-    async fn verify(&self, user: Uuid, body: Value) -> Answer {
+    async fn verify(&self, user: Uuid, body: Value) -> Response {
         self.gateway.post(path(user)).json(body).send().await
     }
 
-    async fn ask_for_a_link(&self, by: &Person) -> Answer {
+    async fn request_link(&self, by: &Person) -> Response {
         self.gateway.post(path(by.id)).by(by).json(json!({})).send().await
     }
 }
@@ -46,11 +46,11 @@ async fn a_new_account_is_mailed_a_link_that_verifies_its_address_once() {
 }
 
 #[tokio::test]
-async fn whoever_wants_another_link_is_mailed_one_until_the_address_is_verified() {
+async fn links_are_mailed_until_the_address_is_verified() {
     let app = TestApp::start().await;
     let ada = app.person("ada").await;
-    app.ask_for_a_link(&ada).await.expect(204);
-    let token = app.mailed("ada@example.org").await;
+    app.request_link(&ada).await.expect(204);
+    let token = app.mailed_token("ada@example.org").await;
     let verified = UserProfile {
         email_verified: true,
         ..profile("ada@example.org", "ada")
@@ -59,7 +59,7 @@ async fn whoever_wants_another_link_is_mailed_one_until_the_address_is_verified(
         .deliver(Outgoing::<UserProfileState>::new(ada.id, verified))
         .await;
     app.bench.deliver_again().await;
-    app.ask_for_a_link(&ada).await.expect(204);
+    app.request_link(&ada).await.expect(204);
     assert!(
         app.bench
             .published_with_envelopes::<NotificationCommand>()
@@ -72,14 +72,14 @@ async fn whoever_wants_another_link_is_mailed_one_until_the_address_is_verified(
 }
 
 #[tokio::test]
-async fn a_link_is_mailed_to_oneself_alone() {
+async fn users_can_only_request_links_for_themselves() {
     let app = TestApp::start().await;
     let (ada, bob) = (app.person("ada").await, app.person("bob").await);
     app.verify(ada.id, json!({})).await.expect(401);
     let call = app.gateway.post(path(ada.id)).by(&bob).json(json!({}));
     call.send().await.expect(404);
-    let answer = app.verify(ada.id, json!({ "tokens": "x" })).await.expect(422);
-    assert_eq!(answer.faults(), [("tokens", "unknown")]);
+    let response = app.verify(ada.id, json!({ "tokens": "x" })).await.expect(422);
+    assert_eq!(response.field_errors(), [("tokens", "unknown")]);
     assert!(
         app.bench
             .published_with_envelopes::<NotificationCommand>()
@@ -89,10 +89,10 @@ async fn a_link_is_mailed_to_oneself_alone() {
 }
 
 #[tokio::test]
-async fn a_token_is_good_for_its_user_and_address_only() {
+async fn a_token_is_only_valid_for_its_user_and_address() {
     let app = TestApp::start().await;
     let (ada, bob) = (app.person("ada").await, app.person("bob").await);
-    app.ask_for_a_link(&ada).await.expect(204);
+    app.request_link(&ada).await.expect(204);
     let mail = app.command::<NotificationCommand>().await.body;
     let right = token(&mail, "ada@example.org");
     for (user, token) in [
@@ -101,20 +101,20 @@ async fn a_token_is_good_for_its_user_and_address_only() {
         (ada.id, "nonsense".to_owned()),
         (Uuid::now_v7(), right.clone()),
     ] {
-        let answer = app.verify(user, json!({ "token": token })).await.expect(422);
-        assert_eq!(answer.code(), "link-invalid");
+        let response = app.verify(user, json!({ "token": token })).await.expect(422);
+        assert_eq!(response.code(), "link-invalid");
     }
     app.verify(ada.id, json!({ "token": right })).await.expect(204);
 }
 
 #[tokio::test]
-async fn a_new_address_is_mailed_a_link_and_the_old_links_are_worth_nothing() {
+async fn a_new_address_gets_a_link_and_old_links_become_invalid() {
     let app = TestApp::start().await;
     let ada = app.person("ada").await;
-    app.ask_for_a_link(&ada).await.expect(204);
-    let old = app.mailed("ada@example.org").await;
+    app.request_link(&ada).await.expect(204);
+    let old = app.mailed_token("ada@example.org").await;
     let change = json!({ "email": "ada@example.com" });
-    let (answer, ()) = tokio::join!(
+    let (response, ()) = tokio::join!(
         app.gateway
             .patch(format!("/v1/users/{}", ada.id))
             .by(&ada)
@@ -132,9 +132,9 @@ async fn a_new_address_is_mailed_a_link_and_the_old_links_are_worth_nothing() {
             app.bench.deliver_again().await;
         }
     );
-    assert_eq!(answer.expect(200).body["email"], "ada@example.com");
+    assert_eq!(response.expect(200).body["email"], "ada@example.com");
     let mail = app.command::<NotificationCommand>().await;
-    // However old the profile is that the notification service has.
+    // The notification service waits for this version, because its profile may be older.
     assert_eq!(mail.envelope.expected_version, Some(2));
     let new = token(&mail.body, "ada@example.com");
     app.verify(ada.id, json!({ "token": old })).await.expect(422);
@@ -142,7 +142,7 @@ async fn a_new_address_is_mailed_a_link_and_the_old_links_are_worth_nothing() {
 }
 
 #[tokio::test]
-async fn mailed_links_open_pages_that_send_the_token_on() {
+async fn mailed_links_open_pages_that_send_the_token() {
     let app = TestApp::start().await;
     for (page, script) in [
         ("/verification", "/pages/verification.js"),
@@ -157,7 +157,10 @@ async fn mailed_links_open_pages_that_send_the_token_on() {
         );
         let html = html.body.as_str().expect("a page").to_owned();
         assert!(html.contains(&format!("<script src=\"{script}\"></script>")));
-        assert!(!html.contains("onclick") && !html.contains("style="), "nothing inline");
+        assert!(
+            !html.contains("onclick") && !html.contains("style="),
+            "the page contains no inline scripts or styles"
+        );
         let script = app.gateway.get(script).send().await.expect(200);
         assert_eq!(script.header("content-type"), "text/javascript; charset=utf-8");
     }

@@ -1,123 +1,113 @@
-//! What the audit log has signed.
+//! Signed checkpoints and delivery certificates of the audit log.
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use contracts::{AuditQuery, FindCertificates, FindCheckpoints};
-use serde::de::DeserializeOwned;
+use contracts::{FindCertificates, FindCheckpoints};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::api::extract::{Asked, asked_wait, limit};
+use super::query_audit;
+use crate::api::extract::{QueryParams, limit};
 use crate::api::principal::Auditor;
-use crate::api::question::{AnswerHeaders, WAIT, ask};
+use crate::api::query::QueryHeaders;
 use crate::app::App;
 use crate::error::Error;
-use crate::principal::Principal;
 use crate::store::operations::Kind;
 
-/// A page of what the audit service keeps.
+/// Selects a page of a list of the audit service.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(in crate::api) struct Turn {
-    /// `next` of the page before.
+pub(in crate::api) struct AuditPaging {
+    /// `next` of the previous page.
     cursor: Option<String>,
-    /// Items on a page, from 1 to 200; else 50.
+    /// Maximum number of items on the page, from 1 to 200. The default is 50.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u16>,
 }
 
-/// Signed checkpoints, the newest first.
+/// A page of signed checkpoints, newest first.
 #[derive(Serialize, ToSchema)]
 pub(in crate::api) struct Checkpoints {
-    /// As the audit service signed them: heads of all trees, text, key and signature.
+    /// The checkpoints with the heads of all trees, the signed text, the key and the signature.
     #[schema(value_type = Vec<Object>)]
     items: Vec<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
 
-/// Delivery certificates, the newest first.
+/// A page of delivery certificates, newest first.
 #[derive(Serialize, ToSchema)]
 pub(in crate::api) struct Certificates {
-    /// As the audit service made them: an hour, and for each topic and producer what is missing.
+    /// The certificates with an hour, and the missing messages for each topic and producer.
     #[schema(value_type = Vec<Object>)]
     items: Vec<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
 
+/// The result of the audit service.
 #[derive(Deserialize)]
-struct CheckpointsAnswer {
+struct FoundCheckpoints {
     checkpoints: Vec<Value>,
     next_cursor: Option<String>,
 }
 
+/// The result of the audit service.
 #[derive(Deserialize)]
-struct CertificatesAnswer {
+struct FoundCertificates {
     certificates: Vec<Value>,
     next_cursor: Option<String>,
 }
 
-/// The signed checkpoints of the audit log, the newest first.
+/// List the signed checkpoints of the audit log, newest first.
 #[utoipa::path(
     get, path = "/v1/audit/checkpoints", tag = "audit", operation_id = "listCheckpoints",
-    params(Turn, AnswerHeaders),
+    params(AuditPaging, QueryHeaders),
     security(("bearer" = [])),
     responses((status = OK, body = Checkpoints)),
 )]
 pub(in crate::api) async fn checkpoints(
     State(app): State<App>,
     auditor: Auditor,
-    Asked(turn): Asked<Turn>,
+    QueryParams(paging): QueryParams<AuditPaging>,
     headers: HeaderMap,
 ) -> Result<Json<Checkpoints>, Error> {
     let find = FindCheckpoints {
-        limit: i32::from(limit(turn.limit)?),
-        cursor: turn.cursor,
+        limit: i32::from(limit(paging.limit)?),
+        cursor: paging.cursor,
     };
-    let answer: CheckpointsAnswer = answered(&app, &auditor, &headers, Kind::FindCheckpoints, find.into()).await?;
+    let found: FoundCheckpoints = query_audit(&app, &auditor, &headers, Kind::FindCheckpoints, find).await?;
     Ok(Json(Checkpoints {
-        items: answer.checkpoints,
-        next: answer.next_cursor,
+        items: found.checkpoints,
+        next: found.next_cursor,
     }))
 }
 
-/// What each hour's records say about delivery, the newest first.
+/// List the delivery certificates, newest first.
+///
+/// A certificate states for one hour which messages are missing from the audit log.
 #[utoipa::path(
     get, path = "/v1/audit/certificates", tag = "audit", operation_id = "listCertificates",
-    params(Turn, AnswerHeaders),
+    params(AuditPaging, QueryHeaders),
     security(("bearer" = [])),
     responses((status = OK, body = Certificates)),
 )]
 pub(in crate::api) async fn certificates(
     State(app): State<App>,
     auditor: Auditor,
-    Asked(turn): Asked<Turn>,
+    QueryParams(paging): QueryParams<AuditPaging>,
     headers: HeaderMap,
 ) -> Result<Json<Certificates>, Error> {
     let find = FindCertificates {
-        limit: i32::from(limit(turn.limit)?),
-        cursor: turn.cursor,
+        limit: i32::from(limit(paging.limit)?),
+        cursor: paging.cursor,
     };
-    let answer: CertificatesAnswer = answered(&app, &auditor, &headers, Kind::FindCertificates, find.into()).await?;
+    let found: FoundCertificates = query_audit(&app, &auditor, &headers, Kind::FindCertificates, find).await?;
     Ok(Json(Certificates {
-        items: answer.certificates,
-        next: answer.next_cursor,
+        items: found.certificates,
+        next: found.next_cursor,
     }))
-}
-
-/// Asks the audit service, and reads its answer.
-pub(super) async fn answered<A: DeserializeOwned>(
-    app: &App,
-    auditor: &Principal,
-    headers: &HeaderMap,
-    kind: Kind,
-    question: AuditQuery,
-) -> Result<A, Error> {
-    let wait = asked_wait(headers).unwrap_or(WAIT);
-    let answer = ask(app, auditor, kind, question, wait).await?;
-    serde_json::from_str(&answer).map_err(Error::BadAnswer)
 }

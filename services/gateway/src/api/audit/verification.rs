@@ -1,4 +1,4 @@
-//! Whether the log is what it was.
+//! Verification of the audit log.
 
 use axum::Json;
 use axum::extract::State;
@@ -8,37 +8,40 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::answered;
+use super::query_audit;
 use crate::api::extract::Write;
 use crate::api::form::Form;
 use crate::api::principal::Auditor;
-use crate::api::question::AnswerHeaders;
+use crate::api::query::QueryHeaders;
 use crate::app::App;
 use crate::error::Error;
 use crate::store::operations::Kind;
 
-const LONGEST_CURSOR: usize = 1_000;
+/// Maximum length of a cursor, in characters.
+const MAX_CURSOR_CHARS: usize = 1_000;
 
-/// What to verify.
+/// Selects the part of the audit log to verify.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "topic": "users" }))]
 pub(in crate::api) struct Verification {
-    /// Else all topics.
+    /// The topic to verify. The default is all topics.
     #[schema(max_length = 100, pattern = "^[a-z.-]+$")]
     topic: Option<String>,
-    /// `next_cursor` of the answer before.
+    /// `next_cursor` of the previous response.
     #[schema(max_length = 1000, pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$")]
     cursor: Option<String>,
 }
 
-/// Compare the log with its hashes, trees and checkpoints, a step at a time: ask again with `next_cursor` as `cursor`
-/// until there is none.
+/// Verify a part of the audit log against its hashes, trees and checkpoints.
+///
+/// Each request verifies one part. Send the request again with `next_cursor` of the response as `cursor`, until the
+/// response contains none.
 #[utoipa::path(
     post, path = "/v1/audit/verifications", tag = "audit", operation_id = "verifyAuditLog",
-    params(AnswerHeaders), request_body = Option<Verification>,
+    params(QueryHeaders), request_body = Option<Verification>,
     security(("bearer" = [])),
-    responses((status = OK, body = Object, description = "Whether it is valid, what was checked, and what was found")),
+    responses((status = OK, body = Object, description = "Whether the part is valid, the checks, and the findings")),
 )]
 pub(in crate::api) async fn verify(
     State(app): State<App>,
@@ -52,18 +55,18 @@ pub(in crate::api) async fn verify(
             topics::by_name(topic).is_some(),
             "topic",
             "unknown",
-            "There is no such topic.",
+            "This topic does not exist.",
         );
     }
     if let Some(cursor) = &body.cursor {
-        form.line("cursor", cursor, LONGEST_CURSOR);
+        form.line("cursor", cursor, MAX_CURSOR_CHARS);
     }
     form.finish()?;
     let verify = VerifyAuditLog {
         topic: body.topic,
         cursor: body.cursor,
     };
-    answered(&app, &auditor, &headers, Kind::VerifyAuditLog, verify.into())
+    query_audit(&app, &auditor, &headers, Kind::VerifyAuditLog, verify)
         .await
         .map(Json)
 }

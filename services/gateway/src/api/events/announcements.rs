@@ -1,4 +1,4 @@
-//! What an organizer has to say to everybody with a seat.
+//! Announcements of an organizer to all attendees with a seat.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::respond;
+use super::perform_command;
 use crate::api::extract::{Id, Write, WriteHeaders};
 use crate::api::form::Form;
 use crate::api::operations::OperationView;
@@ -16,10 +16,12 @@ use crate::app::App;
 use crate::error::Error;
 use crate::store::operations::Kind;
 
-const SUBJECT: usize = 200;
-const BODY: usize = 10_000;
+/// Maximum length of the subject, in characters.
+const MAX_SUBJECT_CHARS: usize = 200;
+/// Maximum length of the body, in characters.
+const MAX_BODY_CHARS: usize = 10_000;
 
-/// A mail to everybody with a seat who has not opted out of such mails.
+/// An e-mail to all attendees with a seat, except those who opted out of announcements.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "subject": "Bring a coat", "body": "The hall is *cold*." }))]
@@ -40,10 +42,12 @@ pub(in crate::api) struct Announcement {
     body: String,
 }
 
-/// Write to everybody with a seat at your event. The mails go out after the answer.
+/// Send an announcement to all attendees with a seat at your event.
+///
+/// The e-mails are sent after the response.
 #[utoipa::path(
     post, path = "/v1/events/{id}/announcements", tag = "events", operation_id = "announce",
-    params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header, description = "The ETag that you have seen"), WriteHeaders),
+    params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header, description = "`ETag` of the version that the change is based on. The response is `412` if the resource has changed since"), WriteHeaders),
     request_body = Announcement,
     security(("bearer" = [])),
     responses((status = ACCEPTED, body = OperationView)),
@@ -52,22 +56,17 @@ pub(in crate::api) async fn announce(
     State(app): State<App>,
     organizer: Organizer,
     Id(id): Id,
-    Write { body, call }: Write<Announcement>,
+    Write { body, options }: Write<Announcement>,
 ) -> Result<Response, Error> {
     let mut form = Form::default();
-    form.title("subject", &body.subject, SUBJECT);
-    form.check(
-        !body.body.trim().is_empty(),
-        "body",
-        "required",
-        "Something is needed here.",
-    );
-    form.text("body", &body.body, BODY);
+    form.title("subject", &body.subject, MAX_SUBJECT_CHARS);
+    form.not_blank("body", &body.body);
+    form.text("body", &body.body, MAX_BODY_CHARS);
     form.finish()?;
     let announce = Announce {
         announcement_id: Uuid::now_v7(),
         subject: body.subject,
         body: body.body,
     };
-    respond(&app, &call, &organizer, Kind::Announce, id, announce).await
+    perform_command(&app, &options, &organizer, Kind::Announce, id, announce).await
 }

@@ -1,4 +1,4 @@
-//! An event for people's calendars.
+//! An event as a calendar entry.
 
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
@@ -11,7 +11,9 @@ use crate::calendar::{CONTENT_TYPE, entry};
 use crate::error::Error;
 use crate::store::events;
 
-/// The event as a calendar entry (iCalendar, RFC 5545). Fetched again, it takes the place of what the calendar has.
+/// Show an event as a calendar entry (iCalendar, RFC 5545).
+///
+/// A calendar that imports the entry again replaces the previous version.
 #[utoipa::path(
     get, path = "/v1/events/{id}/calendar.ics", tag = "events", operation_id = "showCalendarEntry",
     params(("id" = Uuid, Path)),

@@ -1,4 +1,4 @@
-//! What organizers say of their events.
+//! Bodies of the writes to events, and their validation.
 
 use std::ops::RangeInclusive;
 
@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::api::form::Form;
 use crate::error::Error;
 
-/// An event to be drafted.
+/// A new event.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({
@@ -36,13 +36,13 @@ pub(in crate::api) struct NewEvent {
     #[serde(default)]
     #[schema(max_length = 200, pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$")]
     venue: String,
-    /// In the future.
+    /// Must be in the future.
     #[schema(format = DateTime)]
     starts_at: String,
-    /// After the start.
+    /// Must be after the start.
     #[schema(format = DateTime)]
     ends_at: String,
-    /// IANA name of the venue's time zone.
+    /// IANA name of the time zone of the venue.
     #[schema(
         max_length = 64,
         pattern = "^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$",
@@ -52,18 +52,18 @@ pub(in crate::api) struct NewEvent {
     /// Number of seats.
     #[schema(minimum = 1, maximum = 1_000_000)]
     capacity: i32,
-    /// From then on people can register, before registration closes; else from publication on.
+    /// Must be before registration closes. The default is the time of publication.
     #[schema(format = DateTime)]
     registration_opens_at: Option<String>,
-    /// Not after the start; else the start.
+    /// Must not be after the start. The default is the start.
     #[schema(format = DateTime)]
     registration_closes_at: Option<String>,
-    /// Whether people may wait for a seat when all are taken.
+    /// Whether users can join a waiting list when all seats are taken.
     #[serde(default)]
     waiting_list: bool,
 }
 
-/// What is to be different; what is left out stays.
+/// Changes of an event. Omitted fields keep their value.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "title": "Difference Engines", "capacity": 150 }))]
@@ -84,55 +84,56 @@ pub(in crate::api) struct EventChanges {
     /// One line.
     #[schema(max_length = 200, pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$")]
     venue: Option<String>,
-    /// Of a draft.
+    /// Can only be changed while the event is a draft.
     #[schema(format = DateTime)]
     starts_at: Option<String>,
-    /// Of a draft.
+    /// Can only be changed while the event is a draft.
     #[schema(format = DateTime)]
     ends_at: Option<String>,
-    /// IANA name of the venue's time zone.
+    /// IANA name of the time zone of the venue.
     #[schema(max_length = 64, pattern = "^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$")]
     time_zone: Option<String>,
     /// Number of seats.
     #[schema(minimum = 1, maximum = 1_000_000)]
     capacity: Option<i32>,
-    /// Before registration closes.
+    /// Must be before registration closes.
     #[schema(format = DateTime)]
     registration_opens_at: Option<String>,
-    /// Not after the start.
+    /// Must not be after the start.
     #[schema(format = DateTime)]
     registration_closes_at: Option<String>,
+    /// Whether users can join a waiting list when all seats are taken.
     waiting_list: Option<bool>,
 }
 
-/// When an event takes place instead.
+/// The new times of an event.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "starts_at": "2099-03-08T18:00:00Z", "ends_at": "2099-03-08T21:00:00Z" }))]
 pub(in crate::api) struct NewTimes {
-    /// In the future.
+    /// Must be in the future.
     #[schema(format = DateTime)]
     starts_at: String,
-    /// After the start.
+    /// Must be after the start.
     #[schema(format = DateTime)]
     ends_at: String,
-    /// IANA name; else as before.
+    /// IANA name of the time zone of the venue. The default is the current value.
     #[schema(max_length = 64, pattern = "^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$")]
     time_zone: Option<String>,
-    /// Else as before.
+    /// The default is the current value.
     #[schema(format = DateTime)]
     registration_opens_at: Option<String>,
-    /// Not after the start; else as before.
+    /// Must not be after the start. The default is the current value.
     #[schema(format = DateTime)]
     registration_closes_at: Option<String>,
 }
 
-/// Why an event is cancelled.
+/// The cancellation of an event.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "reason": "The engine broke." }))]
 pub(in crate::api) struct Cancellation {
-    /// Those who registered read it.
+    /// Everyone who registered for the event receives this text.
     #[serde(default)]
     #[schema(
         max_length = 500,
@@ -141,26 +142,25 @@ pub(in crate::api) struct Cancellation {
     reason: String,
 }
 
-// What the document says is checked here, so that a client hears of it at once, also one that does not wait for what the
-// event service says.
-// Whether the texts are times, and whether there is such a time zone, is said here alone.
+// The gateway checks everything that the OpenAPI document states, so that a client receives errors at once, even if it
+// does not wait for the event service. Only the gateway checks that texts are times and that time zones exist.
 
-const TITLE: usize = 200;
-const DESCRIPTION: usize = 20_000;
-const VENUE: usize = 200;
-const REASON: usize = 500;
+const MAX_TITLE_CHARS: usize = 200;
+const MAX_DESCRIPTION_CHARS: usize = 20_000;
+const MAX_VENUE_CHARS: usize = 200;
+const MAX_REASON_CHARS: usize = 500;
 const SEATS: RangeInclusive<i32> = 1..=1_000_000;
 
 impl NewEvent {
     pub(super) fn parse(self) -> Result<CreateEvent, Error> {
         let mut form = Form::default();
-        form.title("title", &self.title, TITLE);
-        form.text("description", &self.description, DESCRIPTION);
-        form.line("venue", &self.venue, VENUE);
+        form.title("title", &self.title, MAX_TITLE_CHARS);
+        form.text("description", &self.description, MAX_DESCRIPTION_CHARS);
+        form.line("venue", &self.venue, MAX_VENUE_CHARS);
         let starts_at = form.time("starts_at", &self.starts_at);
         let ends_at = form.time("ends_at", &self.ends_at);
         form.time_zone("time_zone", &self.time_zone);
-        seats(&mut form, self.capacity);
+        check_capacity(&mut form, self.capacity);
         let registration_opens_at = optional_time(&mut form, "registration_opens_at", self.registration_opens_at);
         let registration_closes_at = optional_time(&mut form, "registration_closes_at", self.registration_closes_at);
         form.finish()?;
@@ -183,16 +183,16 @@ impl EventChanges {
     pub(super) fn parse(self) -> Result<ChangeEvent, Error> {
         let mut form = Form::default();
         if let Some(title) = &self.title {
-            form.title("title", title, TITLE);
+            form.title("title", title, MAX_TITLE_CHARS);
         }
         if let Some(description) = &self.description {
-            form.text("description", description, DESCRIPTION);
+            form.text("description", description, MAX_DESCRIPTION_CHARS);
         }
         if let Some(venue) = &self.venue {
-            form.line("venue", venue, VENUE);
+            form.line("venue", venue, MAX_VENUE_CHARS);
         }
         if let Some(capacity) = self.capacity {
-            seats(&mut form, capacity);
+            check_capacity(&mut form, capacity);
         }
         let change = ChangeEvent {
             title: self.title,
@@ -200,7 +200,7 @@ impl EventChanges {
             venue: self.venue,
             starts_at: optional_time(&mut form, "starts_at", self.starts_at),
             ends_at: optional_time(&mut form, "ends_at", self.ends_at),
-            time_zone: optional_zone(&mut form, self.time_zone),
+            time_zone: optional_time_zone(&mut form, self.time_zone),
             capacity: self.capacity,
             registration_opens_at: optional_time(&mut form, "registration_opens_at", self.registration_opens_at),
             registration_closes_at: optional_time(&mut form, "registration_closes_at", self.registration_closes_at),
@@ -217,7 +217,7 @@ impl NewTimes {
         let reschedule = RescheduleEvent {
             starts_at: form.time("starts_at", &self.starts_at),
             ends_at: form.time("ends_at", &self.ends_at),
-            time_zone: optional_zone(&mut form, self.time_zone),
+            time_zone: optional_time_zone(&mut form, self.time_zone),
             registration_opens_at: optional_time(&mut form, "registration_opens_at", self.registration_opens_at),
             registration_closes_at: optional_time(&mut form, "registration_closes_at", self.registration_closes_at),
         };
@@ -229,22 +229,22 @@ impl NewTimes {
 impl Cancellation {
     pub(super) fn parse(self) -> Result<CancelEvent, Error> {
         let mut form = Form::default();
-        form.text("reason", &self.reason, REASON);
+        form.text("reason", &self.reason, MAX_REASON_CHARS);
         form.finish()?;
         Ok(CancelEvent { reason: self.reason })
     }
 }
 
-fn seats(form: &mut Form, capacity: i32) {
-    let some = SEATS.contains(&capacity);
-    form.check(some, "capacity", "out-of-range", "From 1 to 1,000,000 seats.");
+fn check_capacity(form: &mut Form, capacity: i32) {
+    let is_in_range = SEATS.contains(&capacity);
+    form.check(is_in_range, "capacity", "out-of-range", "Must be from 1 to 1,000,000.");
 }
 
 fn optional_time(form: &mut Form, field: &str, text: Option<String>) -> Option<Timestamp> {
     text.map(|text| form.time(field, &text))
 }
 
-fn optional_zone(form: &mut Form, name: Option<String>) -> Option<String> {
+fn optional_time_zone(form: &mut Form, name: Option<String>) -> Option<String> {
     if let Some(name) = &name {
         form.time_zone("time_zone", name);
     }

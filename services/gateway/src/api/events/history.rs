@@ -1,4 +1,4 @@
-//! What happened to an event, and how it was then.
+//! The history of an event, and its state at an earlier version or time.
 
 use axum::Json;
 use axum::extract::State;
@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::own;
-use crate::api::extract::{Asked, Id, Paging};
-use crate::api::form::{Form, fault};
+use super::find_own;
+use crate::api::extract::{Id, Paging, QueryParams};
+use crate::api::form::{Form, field_error};
 use crate::api::principal::Organizer;
 use crate::app::App;
 use crate::error::Error;
@@ -17,45 +17,49 @@ use crate::store::events::Event;
 use crate::store::history::{self, Entry, Moment};
 use crate::store::page::{List, Page};
 
-/// The whole history, or one moment of it.
+/// Selects a page of the history, or one state of the event.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(in crate::api) struct Look {
-    /// The event as it was at this version.
+pub(in crate::api) struct HistoryQuery {
+    /// Returns the event as it was at this version.
     #[param(minimum = 1)]
     version: Option<i64>,
-    /// The event as it was at this time.
+    /// Returns the event as it was at this time.
     #[param(format = DateTime)]
     at: Option<String>,
-    /// `next` of the page before.
+    /// `next` of the previous page.
     cursor: Option<String>,
-    /// Items on a page, from 1 to 200; else 50.
+    /// Maximum number of items on the page, from 1 to 200. The default is 50.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u16>,
 }
 
-/// What happened, from the first on; with `version` or `at`, the event as it was then.
+/// A page of the history, oldest first; with `version` or `at`, the event as it was then.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "says in the document what is answered")]
+#[expect(dead_code, reason = "describes the response in the OpenAPI document")]
 pub(in crate::api) enum History {
     Entries(Page<Entry>),
     State(Box<Event>),
 }
 
-impl Look {
+impl HistoryQuery {
     fn parse(self) -> Result<(Option<Moment>, Paging), Error> {
         let mut form = Form::default();
         let at = self.at.map(|text| form.time("at", &text).to_utc());
         if let Some(version) = self.version {
-            form.check(version >= 1, "version", "out-of-range", "From 1 on.");
+            form.check(version >= 1, "version", "out-of-range", "Must be at least 1.");
         }
         let moments = usize::from(self.version.is_some()) + usize::from(at.is_some());
-        let alone = moments == 0 || (moments == 1 && self.cursor.is_none() && self.limit.is_none());
-        if !alone {
+        let is_single_selection = moments == 0 || (moments == 1 && self.cursor.is_none() && self.limit.is_none());
+        if !is_single_selection {
             let field = if moments > 1 { "at" } else { "cursor" };
-            form.add(fault(field, "excluded", "One of `version`, `at`, or a page."));
+            form.add(field_error(
+                field,
+                "excluded",
+                "Must not be combined: send `version`, or `at`, or `cursor` and `limit`.",
+            ));
         }
         form.finish()?;
         let paging = Paging {
@@ -66,10 +70,10 @@ impl Look {
     }
 }
 
-/// What happened to your event, from the first on; with `version` or `at`, the event as it was then.
+/// Show the history of your event, oldest first; with `version` or `at`, the event as it was then.
 #[utoipa::path(
     get, path = "/v1/events/{id}/history", tag = "events", operation_id = "showEventHistory",
-    params(("id" = Uuid, Path), Look),
+    params(("id" = Uuid, Path), HistoryQuery),
     security(("bearer" = [])),
     responses((status = OK, body = History)),
 )]
@@ -77,11 +81,11 @@ pub(in crate::api) async fn history(
     State(app): State<App>,
     organizer: Organizer,
     Id(id): Id,
-    Asked(look): Asked<Look>,
+    QueryParams(query): QueryParams<HistoryQuery>,
 ) -> Result<Response, Error> {
-    let (moment, paging) = look.parse()?;
+    let (moment, paging) = query.parse()?;
     let cut = paging.cut_of(List::new("history", &id))?;
-    own(&app, &organizer, id).await?;
+    find_own(&app, &organizer, id).await?;
     match moment {
         None => Ok(Json(history::of_event(app.pool(), id, cut).await?).into_response()),
         Some(moment) => {

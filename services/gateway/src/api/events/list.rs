@@ -1,11 +1,11 @@
-//! Finding events.
+//! The list of events, with filters.
 
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::api::extract::{Asked, Paging};
+use crate::api::extract::{Paging, QueryParams};
 use crate::api::form::Form;
 use crate::api::principal::Anyone;
 use crate::app::App;
@@ -13,44 +13,46 @@ use crate::error::Error;
 use crate::store::events::{self, Event, EventStatus, Filter};
 use crate::store::page::{List, Page};
 
-const LONGEST_TEXT: usize = 200;
+/// Maximum length of the search text, in characters.
+const MAX_TEXT_CHARS: usize = 200;
 
-/// Which events; what is left out does not narrow the search.
+/// Filters of the list. An omitted filter does not narrow the list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(in crate::api) struct Search {
-    /// Words in title, description or venue, in any order and in upper or lower case; `"…"` for a phrase, `or`, and
-    /// `-` before a word that must not be there.
+pub(in crate::api) struct EventSearch {
+    /// Words in the title, the description or the venue, in any order, and in upper or lower case. `"…"` searches for a
+    /// phrase, `or` for one of two words, and `-` excludes a word.
     #[param(min_length = 1, max_length = 200, example = "engines -difference")]
     text: Option<String>,
-    /// Earliest start.
+    /// Earliest start, inclusive.
     #[param(format = DateTime)]
     from: Option<String>,
-    /// The start is before this.
+    /// Latest start, exclusive.
     #[param(format = DateTime)]
     until: Option<String>,
+    /// Id of the organizer.
     #[param(format = Uuid)]
     organizer: Option<String>,
-    /// Else the published ones. Drafts are your own, or an admin's to see.
+    /// The default is published events. Only the organizer and admins can see drafts.
     #[param(inline)]
     status: Option<EventStatus>,
-    /// Whether a seat can be had.
+    /// Whether seats are available.
     has_seats: Option<bool>,
-    /// `next` of the page before, of the same search.
+    /// `next` of the previous page of the same search.
     cursor: Option<String>,
-    /// Items on a page, from 1 to 200; else 50.
+    /// Maximum number of items on the page, from 1 to 200. The default is 50.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u16>,
 }
 
-impl Search {
+impl EventSearch {
     fn parse(self) -> Result<(Filter, Paging), Error> {
         let mut form = Form::default();
         if let Some(text) = &self.text {
             let length = text.chars().count();
-            let fits = (1..=LONGEST_TEXT).contains(&length);
-            form.check(fits, "text", "out-of-range", "1 to 200 characters.");
+            let fits = (1..=MAX_TEXT_CHARS).contains(&length);
+            form.check(fits, "text", "out-of-range", "Must have 1 to 200 characters.");
         }
         let filter = Filter {
             status: self.status.unwrap_or(EventStatus::Published),
@@ -69,17 +71,17 @@ impl Search {
     }
 }
 
-/// Find events, in the order of their starts.
+/// Find events, in the order of their start.
 #[utoipa::path(
     get, path = "/v1/events", tag = "events", operation_id = "listEvents",
-    params(Search),
+    params(EventSearch),
     security((), ("bearer" = [])),
     responses((status = OK, body = Page<Event>)),
 )]
 pub(in crate::api) async fn list(
     State(app): State<App>,
     anyone: Anyone,
-    Asked(search): Asked<Search>,
+    QueryParams(search): QueryParams<EventSearch>,
 ) -> Result<Json<Page<Event>>, Error> {
     let (filter, paging) = search.parse()?;
     let cut = paging.cut_of(List::new("events", &filter))?;

@@ -1,4 +1,4 @@
-//! Who may check people in, beside the organizer.
+//! The staff of an event: users who may check in attendees in addition to the organizer.
 
 use std::collections::BTreeSet;
 
@@ -9,25 +9,26 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{own, respond};
-use crate::api::answer::versioned;
+use super::{find_own, perform_command};
 use crate::api::extract::{Id, Write, WriteHeaders};
 use crate::api::form::Form;
 use crate::api::operations::OperationView;
 use crate::api::principal::Organizer;
+use crate::api::respond::versioned;
 use crate::app::App;
 use crate::error::Error;
 use crate::store::events::Event;
 use crate::store::operations::Kind;
 
-const MOST: usize = 100;
+/// Maximum number of staff of one event.
+const MAX_STAFF: usize = 100;
 
-/// Those who may check people in at an event, beside its organizer.
+/// The users who may check in attendees of an event, in addition to its organizer.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "staff": ["0193b0a8-6f62-7cc0-b3ff-4a1a2f1c2d3e"] }))]
 pub(in crate::api) struct Staff {
-    /// Ids of users; not the organizer's, who may check people in anyway.
+    /// Ids of users. The organizer must not be listed, because organizers may always check in attendees.
     #[schema(value_type = HashSet<Uuid>, max_items = 100)]
     staff: Vec<Uuid>,
 }
@@ -38,30 +39,30 @@ impl From<Event> for Staff {
     }
 }
 
-/// Who may check people in at your event.
+/// Show the staff of your event.
 #[utoipa::path(
     get, path = "/v1/events/{id}/staff", tag = "events", operation_id = "showStaff",
     params(("id" = Uuid, Path)),
     security(("bearer" = [])),
-    responses((status = OK, body = Staff, headers(("ETag", description = "The event's, for `If-Match`")))),
+    responses((status = OK, body = Staff, headers(("ETag", description = "Version of the event, for `If-Match`")))),
 )]
 pub(in crate::api) async fn show_staff(
     State(app): State<App>,
     organizer: Organizer,
     Id(id): Id,
 ) -> Result<Response, Error> {
-    let event = own(&app, &organizer, id).await?;
+    let event = find_own(&app, &organizer, id).await?;
     Ok(versioned(event.version, Staff::from(event)))
 }
 
-/// Let exactly these users check people in at your event.
+/// Set the staff of your event. Users who are not listed lose the right to check in attendees.
 #[utoipa::path(
     put, path = "/v1/events/{id}/staff", tag = "events", operation_id = "nameStaff",
-    params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header, description = "The ETag that you have seen"), WriteHeaders),
+    params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header, description = "`ETag` of the version that the change is based on. The response is `412` if the resource has changed since"), WriteHeaders),
     request_body = Staff,
     security(("bearer" = [])),
     responses(
-        (status = OK, body = Staff, headers(("ETag", description = "The event's, for `If-Match`"))),
+        (status = OK, body = Staff, headers(("ETag", description = "Version of the event, for `If-Match`"))),
         (status = ACCEPTED, body = OperationView),
     ),
 )]
@@ -69,13 +70,23 @@ pub(in crate::api) async fn name_staff(
     State(app): State<App>,
     organizer: Organizer,
     Id(id): Id,
-    Write { body, call }: Write<Staff>,
+    Write { body, options }: Write<Staff>,
 ) -> Result<Response, Error> {
     let mut form = Form::default();
-    form.check(body.staff.len() <= MOST, "staff", "too-many", "At most 100 people.");
-    let each: BTreeSet<&Uuid> = body.staff.iter().collect();
-    form.check(each.len() == body.staff.len(), "staff", "duplicate", "Everybody once.");
+    form.check(
+        body.staff.len() <= MAX_STAFF,
+        "staff",
+        "too-many",
+        "Must have at most 100 entries.",
+    );
+    let distinct: BTreeSet<&Uuid> = body.staff.iter().collect();
+    form.check(
+        distinct.len() == body.staff.len(),
+        "staff",
+        "duplicate",
+        "Must not list a user twice.",
+    );
     form.finish()?;
     let name = NameStaff { staff: body.staff };
-    respond(&app, &call, &organizer, Kind::NameStaff, id, name).await
+    perform_command(&app, &options, &organizer, Kind::NameStaff, id, name).await
 }

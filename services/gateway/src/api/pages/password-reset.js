@@ -1,28 +1,28 @@
 "use strict";
-// The token is behind the #, so that it is in no server's log.
+// The token is in the fragment (after #), because browsers do not send it and no server logs it.
 const token = location.hash.slice(1);
 history.replaceState(null, "", location.pathname);
 
 async function reset(password) {
-  const answer = await fetch(`/v1/password-resets/${encodeURIComponent(token)}`, {
+  const response = await fetch(`/v1/password-resets/${encodeURIComponent(token)}`, {
     method: "PUT",
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ password }),
   });
-  if (answer.ok) {
+  if (response.ok) {
     document.getElementById("form").remove();
-    return "Done: sign in with your new password.";
+    return "Your password has been changed. You can now sign in with it.";
   }
-  const problem = await answer.json();
-  const faults = (problem.errors ?? []).map((error) => error.message);
-  return [`${problem.title}.`, ...faults, problem.errors ? "" : problem.detail].join(" ");
+  const problem = await response.json();
+  const messages = (problem.errors ?? []).map((error) => error.message);
+  return [`${problem.title}.`, ...messages, problem.errors ? "" : problem.detail].join(" ");
 }
 
 document.getElementById("form").addEventListener("submit", (event) => {
   event.preventDefault();
   reset(document.getElementById("password").value)
-    .catch(() => "That did not work. Please try again.")
+    .catch(() => "The request failed. Check your connection and try again.")
     .then((text) => {
-      document.getElementById("said").textContent = text;
+      document.getElementById("result").textContent = text;
     });
 });

@@ -1,5 +1,6 @@
 "use strict";
-// The token is behind the #, so that it is in no server's log. The user's id is its first 16 bytes.
+// The token is in the fragment (after #), because browsers do not send it and no server logs it. Its first 16 bytes
+// are the id of the user.
 const token = location.hash.slice(1);
 history.replaceState(null, "", location.pathname);
 
@@ -10,18 +11,18 @@ function userId(token) {
 }
 
 async function verify() {
-  const answer = await fetch(`/v1/users/${userId(token)}/verification`, {
+  const response = await fetch(`/v1/users/${userId(token)}/verification`, {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ token }),
   });
-  if (answer.ok) return "Thank you: your e-mail is verified.";
-  const problem = await answer.json();
+  if (response.ok) return "Thank you. Your e-mail address is verified.";
+  const problem = await response.json();
   return `${problem.title}. ${problem.detail}`;
 }
 
 verify()
-  .catch(() => "This is no link of ours. Please open it as it was mailed.")
+  .catch(() => "This link is incomplete or damaged. Open it exactly as it was mailed to you.")
   .then((text) => {
-    document.getElementById("said").textContent = text;
+    document.getElementById("result").textContent = text;
   });

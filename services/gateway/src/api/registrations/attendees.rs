@@ -1,4 +1,4 @@
-//! Who comes, for the organizer.
+//! The attendees of an event, for its organizer.
 
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -10,9 +10,9 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::api::accept::preferred;
-use crate::api::events::own;
-use crate::api::extract::{Asked, Id, Paging};
+use crate::api::content_negotiation::preferred;
+use crate::api::events::find_own;
+use crate::api::extract::{Id, Paging, QueryParams};
 use crate::api::principal::Organizer;
 use crate::app::App;
 use crate::csv;
@@ -22,9 +22,10 @@ use crate::store::registrations::{self, CancelReason, Registration};
 
 const JSON: &str = "application/json";
 const CSV: &str = "text/csv";
-/// Rows that are read at once.
-const ROWS: u16 = 500;
+/// Number of rows that are read at once.
+const PAGE_SIZE: u16 = 500;
 
+/// Header row of the CSV file.
 const HEADER: [&str; 10] = [
     "registration_id",
     "status",
@@ -38,28 +39,29 @@ const HEADER: [&str; 10] = [
     "cancel_reason",
 ];
 
-/// Who registered for your event, in order, with names and e-mail addresses. As JSON a page, or for
-/// `Accept: text/csv` the whole list.
+/// List the registrations for your event in order, with names and e-mail addresses.
+///
+/// JSON contains one page. With `Accept: text/csv`, the response contains the whole list.
 #[utoipa::path(
     get, path = "/v1/events/{id}/registrations", tag = "registrations", operation_id = "listRegistrations",
-    params(("id" = Uuid, Path, description = "The event"), Paging),
+    params(("id" = Uuid, Path, description = "Id of the event"), Paging),
     security(("bearer" = [])),
     responses(
         (status = OK, content((Page<Registration> = "application/json"), (String = "text/csv")), headers(("Vary", description = "Accept"))),
     ),
 )]
-pub(in crate::api) async fn of_event(
+pub(in crate::api) async fn list_attendees(
     State(app): State<App>,
     organizer: Organizer,
     Id(event): Id,
     headers: HeaderMap,
-    Asked(paging): Asked<Paging>,
+    QueryParams(paging): QueryParams<Paging>,
 ) -> Result<Response, Error> {
     let list = List::new("registrations at", &event);
     let cut = paging.cut_of(list)?;
-    own(&app, &organizer, event).await?;
+    find_own(&app, &organizer, event).await?;
     let mut response = match preferred(&headers, &[JSON, CSV]) {
-        CSV => whole(app.pool(), event, list).await?,
+        CSV => csv_file(app.pool(), event, list).await?,
         _ => Json(registrations::of_event(app.pool(), event, cut).await?).into_response(),
     };
     response
@@ -68,18 +70,19 @@ pub(in crate::api) async fn of_event(
     Ok(response)
 }
 
-/// The whole list, read as fast as the client takes it. The first rows are read before the answer begins: until then it
-/// can still be a problem.
-async fn whole(pool: &PgPool, event: Uuid, list: List) -> Result<Response, Error> {
+/// Returns the whole list as CSV, read as fast as the client receives it.
+///
+/// The first page is read before the response begins, because an error can only be reported as a problem until then.
+async fn csv_file(pool: &PgPool, event: Uuid, list: List) -> Result<Response, Error> {
     let cut = move |after| PageRequest {
         after,
-        limit: ROWS,
+        limit: PAGE_SIZE,
         list,
     };
     let mut text = String::new();
     csv::line(&mut text, HEADER);
     let first = registrations::of_event(pool, event, cut(None)).await?;
-    let after = render(&first, list, &mut text);
+    let after = append_page(&first, list, &mut text);
     let pool = pool.clone();
     let rest = stream::try_unfold(after, move |after| {
         let pool = pool.clone();
@@ -89,11 +92,11 @@ async fn whole(pool: &PgPool, event: Uuid, list: List) -> Result<Response, Error
             };
             let page = registrations::of_event(&pool, event, cut(Some(after))).await?;
             let mut text = String::new();
-            let after = render(&page, list, &mut text);
+            let after = append_page(&page, list, &mut text);
             Ok::<_, sqlx::Error>(Some((Bytes::from(text), after)))
         }
     });
-    let rest = rest.inspect_err(move |error| tracing::error!(%error, %event, "a list of attendees broke off"));
+    let rest = rest.inspect_err(move |error| tracing::error!(%error, %event, "the CSV list of attendees of event {event} was truncated: {error}"));
     let body = Body::from_stream(stream::iter([Ok(Bytes::from(text))]).chain(rest));
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(csv::CONTENT_TYPE)),
@@ -105,8 +108,8 @@ async fn whole(pool: &PgPool, event: Uuid, list: List) -> Result<Response, Error
     Ok((headers, body).into_response())
 }
 
-/// Appends a page, and answers where the next one begins.
-fn render(page: &Page<Registration>, list: List, text: &mut String) -> Option<i64> {
+/// Appends a page to the text. Returns the cursor of the next page, or `None` after the last one.
+fn append_page(page: &Page<Registration>, list: List, text: &mut String) -> Option<i64> {
     for registration in &page.items {
         let attendee = registration.attendee.as_ref();
         csv::line(

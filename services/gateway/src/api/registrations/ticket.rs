@@ -1,4 +1,4 @@
-//! What somebody with a seat shows at the door.
+//! The ticket that an attendee with a seat shows at the entrance.
 
 use axum::Json;
 use axum::extract::State;
@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::api::accept::preferred;
+use crate::api::content_negotiation::preferred;
 use crate::api::extract::Id;
 use crate::api::principal::Member;
 use crate::app::App;
@@ -20,11 +20,11 @@ use crate::store::registrations::{self, EventSummary, RegistrationStatus};
 const JSON: &str = "application/json";
 const SVG: &str = "image/svg+xml";
 
-/// A ticket: good for one registration, as long as that has a seat.
+/// The ticket of a registration. It is valid while the registration holds a seat.
 #[derive(Serialize, ToSchema)]
 pub(in crate::api) struct Ticket {
     registration_id: Uuid,
-    /// Of `A` to `Z` and `2` to `7`.
+    /// 16 characters from `A` to `Z` and `2` to `7`.
     #[schema(
         min_length = 16,
         max_length = 16,
@@ -32,7 +32,7 @@ pub(in crate::api) struct Ticket {
         examples("MZXW6YTBOJTG633C")
     )]
     code: String,
-    /// What the QR code says: the registration and the code.
+    /// Content of the QR code: the registration and the code.
     #[schema(examples("rollcall:0193b0a8-6f62-7cc0-b3ff-4a1a2f1c2d3e:MZXW6YTBOJTG633C"))]
     qr: String,
     status: RegistrationStatus,
@@ -40,7 +40,7 @@ pub(in crate::api) struct Ticket {
     event: Option<EventSummary>,
 }
 
-/// Your ticket: its code as JSON, or as a QR code for `Accept: image/svg+xml`.
+/// Show your ticket, as JSON, or as a QR code with `Accept: image/svg+xml`.
 #[utoipa::path(
     get, path = "/v1/registrations/{id}/ticket", tag = "registrations", operation_id = "showTicket",
     params(("id" = Uuid, Path)),
@@ -56,7 +56,7 @@ pub(in crate::api) async fn ticket(
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let registration = registrations::find(app.pool(), id, member.viewer()).await?;
-    // A ticket is shown to who holds it alone: with it, another one could come instead.
+    // Only the attendee can see the ticket, because anyone who has it can be checked in with it.
     let registration = registration.filter(|registration| registration.user_id == member.id);
     let registration = registration.ok_or(Error::NotFound)?;
     match registration.status {
@@ -66,7 +66,7 @@ pub(in crate::api) async fn ticket(
     let code = app.tickets().code(id);
     let qr = format!("rollcall:{id}:{code}");
     let mut response = match preferred(&headers, &[JSON, SVG]) {
-        SVG => ([(header::CONTENT_TYPE, HeaderValue::from_static(SVG))], drawn(&qr)).into_response(),
+        SVG => ([(header::CONTENT_TYPE, HeaderValue::from_static(SVG))], qr_code(&qr)).into_response(),
         _ => Json(Ticket {
             registration_id: id,
             code,
@@ -82,7 +82,8 @@ pub(in crate::api) async fn ticket(
     Ok(response)
 }
 
-fn drawn(text: &str) -> String {
-    let code = QrCode::with_error_correction_level(text, EcLevel::M).expect("70 characters fit into a QR code");
+/// Returns the QR code of a text as SVG.
+fn qr_code(text: &str) -> String {
+    let code = QrCode::with_error_correction_level(text, EcLevel::M).expect("a QR code can hold 70 characters");
     code.render::<svg::Color<'_>>().min_dimensions(240, 240).build()
 }

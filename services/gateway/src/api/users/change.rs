@@ -1,4 +1,6 @@
-//! What becomes of an account: changed, closed, forgotten. By its person, or an admin.
+//! Changing, deactivating and erasing an account, by its user or an admin.
+
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
@@ -7,11 +9,11 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::api::answer::answer;
-use crate::api::extract::{Call, Id, Nothing, Write, WriteHeaders};
+use crate::api::extract::{EmptyBody, Id, Write, WriteHeaders, WriteOptions};
 use crate::api::form::Form;
 use crate::api::operations::OperationView;
 use crate::api::principal::Member;
+use crate::api::respond::perform;
 use crate::app::App;
 use crate::error::Error;
 use crate::operations::Intent;
@@ -19,37 +21,43 @@ use crate::principal::Principal;
 use crate::store::operations::Kind;
 use crate::store::users::{self, User};
 
-/// What is to be changed; what is left out stays.
+/// Changes of a profile. Omitted fields keep their value.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "full_name": "Ada King", "time_zone": "Europe/Paris" }))]
 pub(in crate::api) struct UserChanges {
-    /// A link is mailed to the new address, which is to be verified.
+    /// A link that verifies the new address is mailed to it.
     #[schema(format = Email, max_length = 254)]
     email: Option<String>,
+    /// One line.
     #[schema(max_length = 200)]
     full_name: Option<String>,
-    /// At least 13 years ago.
+    /// Users must be at least 13 years old.
     #[schema(format = Date)]
     date_of_birth: Option<String>,
-    /// IANA name.
+    /// IANA name of the time zone for times in e-mails.
     #[schema(
         max_length = 64,
         pattern = "^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$",
         examples("Europe/Berlin")
     )]
     time_zone: Option<String>,
-    /// Whether to be reminded of events.
+    /// Whether the user receives reminders of events.
     reminders: Option<bool>,
-    /// Whether to get organizers' announcements.
+    /// Whether the user receives announcements from organizers.
     announcements: Option<bool>,
 }
 
 fn parse(changes: UserChanges) -> Result<ChangeUser, Error> {
     let mut form = Form::default();
     if let Some(email) = &changes.email {
-        let looks_like_one = email.len() <= 254 && email.contains('@');
-        form.check(looks_like_one, "email", "malformed", "This is no e-mail address.");
+        let is_plausible = email.len() <= 254 && email.contains('@');
+        form.check(
+            is_plausible,
+            "email",
+            "malformed",
+            "Must be an e-mail address of at most 254 characters.",
+        );
     }
     let date_of_birth = changes.date_of_birth.map(|text| form.date("date_of_birth", &text));
     if let Some(name) = &changes.time_zone {
@@ -66,10 +74,12 @@ fn parse(changes: UserChanges) -> Result<ChangeUser, Error> {
     })
 }
 
-/// Change your profile.
+/// Change a profile.
+///
+/// Users change their own profile, and admins change any profile.
 #[utoipa::path(
     patch, path = "/v1/users/{id}", tag = "users", operation_id = "changeUser",
-    params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header, description = "The ETag that you have seen"), WriteHeaders),
+    params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header, description = "`ETag` of the version that the change is based on. The response is `412` if the resource has changed since"), WriteHeaders),
     request_body = Option<UserChanges>,
     security(("bearer" = [])),
     responses((status = OK, body = User), (status = ACCEPTED, body = OperationView)),
@@ -78,22 +88,26 @@ pub(in crate::api) async fn change(
     State(app): State<App>,
     member: Member,
     Id(id): Id,
-    Write { body, call }: Write<UserChanges>,
+    Write { body, options }: Write<UserChanges>,
 ) -> Result<Response, Error> {
-    let user = theirs(&app, &member, id).await?;
+    let user = changeable(&app, &member, id).await?;
     let change = parse(body)?;
     let is_new = |email: &String| email.to_lowercase() != user.email.to_lowercase();
-    let kind = match change.email.as_ref().is_some_and(is_new) {
-        true => Kind::ChangeEmail,
-        false => Kind::ChangeUser,
+    let kind = if change.email.as_ref().is_some_and(is_new) {
+        Kind::ChangeEmail
+    } else {
+        Kind::ChangeUser
     };
-    command(&app, &call, &member, kind, id, change).await
+    let intent = intent(&options, &member, kind, id, change);
+    perform(&app, &options, &member, intent).await
 }
 
-/// Close your account: your seats are given up, and you can't sign in any more.
+/// Deactivate an account.
+///
+/// The seats of the user are released, and the user cannot sign in any more.
 #[utoipa::path(
     delete, path = "/v1/users/{id}", tag = "users", operation_id = "deactivateUser",
-    params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header, description = "The ETag that you have seen"), WriteHeaders),
+    params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header, description = "`ETag` of the version that the change is based on. The response is `412` if the resource has changed since"), WriteHeaders),
     security(("bearer" = [])),
     responses((status = OK, body = User), (status = ACCEPTED, body = OperationView)),
 )]
@@ -101,20 +115,27 @@ pub(in crate::api) async fn deactivate(
     State(app): State<App>,
     member: Member,
     Id(id): Id,
-    Write { call, .. }: Write<Nothing>,
+    Write { options, .. }: Write<EmptyBody>,
 ) -> Result<Response, Error> {
-    theirs(&app, &member, id).await?;
-    let reason = match id == member.id {
-        true => "asked for by the user",
-        false => "decided by an admin",
+    changeable(&app, &member, id).await?;
+    let reason = if id == member.id {
+        "requested by the user"
+    } else {
+        "decided by an admin"
     };
     let deactivate = DeactivateUser {
         reason: reason.to_owned(),
     };
-    command(&app, &call, &member, Kind::DeactivateUser, id, deactivate).await
+    let intent = intent(&options, &member, Kind::DeactivateUser, id, deactivate);
+    let response = perform(&app, &options, &member, intent).await;
+    app.principals().invalidate(id);
+    response
 }
 
-/// Be forgotten: the profile and every copy of it go, the account is closed, and its history stays without you.
+/// Erase an account.
+///
+/// The profile and all copies of it are erased, and the account is deactivated. The history of the account remains
+/// without personal data.
 #[utoipa::path(
     post, path = "/v1/users/{id}/erasure", tag = "users", operation_id = "eraseUser",
     params(("id" = Uuid, Path), WriteHeaders),
@@ -125,45 +146,32 @@ pub(in crate::api) async fn erase(
     State(app): State<App>,
     member: Member,
     Id(id): Id,
-    Write { call, .. }: Write<Nothing>,
+    Write { options, .. }: Write<EmptyBody>,
 ) -> Result<Response, Error> {
-    theirs(&app, &member, id).await?;
-    command(&app, &call, &member, Kind::EraseUser, id, EraseUser {}).await
+    changeable(&app, &member, id).await?;
+    // Other services erase their copies when they receive the domain event, so there is nothing to wait for.
+    let intent = intent(&options, &member, Kind::EraseUser, id, EraseUser {}).wait(Duration::ZERO);
+    let response = perform(&app, &options, &member, intent).await;
+    app.principals().invalidate(id);
+    response
 }
 
-/// The user, if it is this principal's to change.
-async fn theirs(app: &App, principal: &Principal, id: Uuid) -> Result<User, Error> {
+/// Returns the user if the principal may change it.
+///
+/// # Errors
+/// Returns [`Error::NotFound`] if the user does not exist, or the principal is neither the user nor an admin.
+async fn changeable(app: &App, principal: &Principal, id: Uuid) -> Result<User, Error> {
     let user = users::find(app.pool(), id, principal.viewer()).await?;
     user.ok_or(Error::NotFound)
 }
 
-async fn command(
-    app: &App,
-    call: &Call,
+fn intent(
+    options: &WriteOptions,
     principal: &Principal,
     kind: Kind,
     id: Uuid,
     command: impl Into<UserCommand>,
-) -> Result<Response, Error> {
-    let intent = Intent::<UserCommand> {
-        id: Uuid::now_v7(),
-        kind,
-        actor: principal.actor(),
-        key: id,
-        command: command.into(),
-        resource_id: id,
-        expected_version: call.expected_version,
-        password_hash: None,
-        idempotency: call.idempotency(Some(principal.id)),
-        // Copies elsewhere go when their services hear of it: there is no use in waiting.
-        wait: match kind {
-            Kind::EraseUser => std::time::Duration::ZERO,
-            _ => call.wait(),
-        },
-    };
-    let operation = app.operations().perform(intent).await?;
-    if matches!(kind, Kind::DeactivateUser | Kind::EraseUser) {
-        app.principals().invalidate(id);
-    }
-    answer(app, call, principal.viewer(), operation).await
+) -> Intent<UserCommand> {
+    let intent = options.intent(principal, kind, id, command);
+    intent.expected_version(options.expected_version)
 }

@@ -1,4 +1,4 @@
-//! All that is known of a person, as one document.
+//! Export of all personal data of a user, as one document.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::api::extract::Id;
 use crate::api::operations::OperationView;
 use crate::api::principal::Member;
-use crate::api::question::ask;
+use crate::api::query::query;
 use crate::app::App;
 use crate::error::Error;
 use crate::principal::Principal;
@@ -28,33 +28,35 @@ use crate::store::registrations::{self, Registration};
 use crate::store::sessions::{self, Family};
 use crate::store::users::{self, User};
 
-/// Items of one list, at most: more than a person comes to.
-const MOST: usize = 10_000;
-/// Items that are read at once.
-const PIECE: u16 = 200;
-/// How long the audit service may take for all of its pages.
+/// Maximum number of items in one list. The number is larger than any user reaches in practice.
+const MAX_ITEMS: usize = 10_000;
+/// Number of items that are read at once.
+const PAGE_SIZE: u16 = 200;
+/// Maximum time to read all pages of the audit service.
 const AUDIT_WAIT: Duration = Duration::from_secs(20);
 
-/// All that is known of a person.
+/// All data of a user.
 #[derive(Serialize, ToSchema)]
 pub(in crate::api) struct Export {
     exported_at: DateTime<Utc>,
-    /// Profile and roles.
+    /// The profile and the roles.
     user: User,
     sessions: Vec<Family>,
-    /// Events that the person organizes.
+    /// Events that the user organizes.
     events: Vec<Event>,
     registrations: Vec<Registration>,
     notifications: Vec<Notification>,
     operations: Vec<OperationView>,
-    /// What was done by the person, and to the account, as the audit service keeps it.
+    /// Audit entries of actions by the user and of changes to the account.
     #[schema(value_type = Vec<Object>)]
     audit: Vec<Value>,
-    /// Whether the audit trail holds more than is in here.
+    /// `true` if the audit log contains more entries than this export.
     audit_is_cut: bool,
 }
 
-/// All that is known of you, as JSON.
+/// Export all data of a user, as JSON.
+///
+/// Users export their own data, and admins the data of any user.
 #[utoipa::path(
     get, path = "/v1/users/{id}/export", tag = "users", operation_id = "exportUser",
     params(("id" = Uuid, Path)),
@@ -68,8 +70,8 @@ pub(in crate::api) async fn export(
 ) -> Result<([(HeaderName, HeaderValue); 1], Json<Export>), Error> {
     let pool = app.pool();
     let user = users::find(pool, id, member.viewer()).await?.ok_or(Error::NotFound)?;
-    let trail = trail(&app, &member, id).await?;
-    let operations = whole(|cut| operations::of_user(pool, id, cut)).await?;
+    let trail = audit_trail(&app, &member, id).await?;
+    let operations = read_all(|cut| operations::of_user(pool, id, cut)).await?;
     let any = notifications::Filter {
         event: None,
         kind: None,
@@ -78,9 +80,9 @@ pub(in crate::api) async fn export(
         exported_at: Utc::now(),
         user,
         sessions: sessions::of_user(pool, id).await?,
-        events: whole(|cut| events::of_organizer(pool, id, cut)).await?,
-        registrations: whole(|cut| registrations::of_user(pool, id, cut)).await?,
-        notifications: whole(|cut| notifications::of_user(pool, id, any, cut)).await?,
+        events: read_all(|cut| events::of_organizer(pool, id, cut)).await?,
+        registrations: read_all(|cut| registrations::of_user(pool, id, cut)).await?,
+        notifications: read_all(|cut| notifications::of_user(pool, id, any, cut)).await?,
         operations: operations.into_iter().map(OperationView::from).collect(),
         audit: trail.entries,
         audit_is_cut: trail.is_cut,
@@ -89,15 +91,15 @@ pub(in crate::api) async fn export(
     Ok(([(header::CONTENT_DISPOSITION, file)], Json(export)))
 }
 
-/// Every page of a list.
-async fn whole<P: PageCursor + Copy, T, F>(mut read: impl FnMut(PageRequest<P>) -> F) -> sqlx::Result<Vec<T>>
+/// Returns the items of all pages of a list, at most [`MAX_ITEMS`] and the rest of the last page.
+async fn read_all<P: PageCursor + Copy, T, F>(mut read: impl FnMut(PageRequest<P>) -> F) -> sqlx::Result<Vec<T>>
 where
     F: Future<Output = sqlx::Result<Page<T>>>,
 {
     let list = List::default();
     let mut cut = PageRequest {
         after: None,
-        limit: PIECE,
+        limit: PAGE_SIZE,
         list,
     };
     let mut items = Vec::new();
@@ -105,7 +107,7 @@ where
         let page = read(cut).await?;
         items.extend(page.items);
         let next = page.next.and_then(|next| page::decode(&next, list));
-        if next.is_none() || items.len() >= MOST {
+        if next.is_none() || items.len() >= MAX_ITEMS {
             return Ok(items);
         }
         cut.after = next;
@@ -119,21 +121,21 @@ struct Trail {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct AuditPage {
     entries: Vec<Value>,
     #[serde(default)]
     next_cursor: Option<String>,
 }
 
-/// Page by page over Kafka: what the person did, and what was done to the account.
-async fn trail(app: &App, principal: &Principal, id: Uuid) -> Result<Trail, Error> {
+/// Queries the audit service, page by page, for the actions of the user and the changes to the account.
+async fn audit_trail(app: &App, principal: &Principal, id: Uuid) -> Result<Trail, Error> {
     let deadline = Instant::now() + AUDIT_WAIT;
     let mut trail = Trail::default();
-    let by = [Actor::User(id), Actor::Admin(id)].map(|actor| (Some(actor.to_string()), None));
-    for (actor, aggregate_id) in by.into_iter().chain([(None, Some(id))]) {
+    let actors = [Actor::User(id), Actor::Admin(id)].map(|actor| (Some(actor.to_string()), None));
+    for (actor, aggregate_id) in actors.into_iter().chain([(None, Some(id))]) {
         let mut cursor = None;
         loop {
-            let question = FindAuditEntries {
+            let find = FindAuditEntries {
                 aggregate_id,
                 correlation_id: None,
                 actor: actor.clone(),
@@ -141,22 +143,21 @@ async fn trail(app: &App, principal: &Principal, id: Uuid) -> Result<Trail, Erro
                 from: None,
                 until: None,
                 cursor,
-                limit: i32::from(PIECE),
+                limit: i32::from(PAGE_SIZE),
             };
             let wait = deadline.saturating_duration_since(Instant::now());
-            let answer = ask::<AuditQuery>(app, principal, Kind::FindAuditEntries, question.into(), wait).await?;
-            let answer: Answer = serde_json::from_str(&answer).map_err(Error::BadAnswer)?;
-            for entry in answer.entries {
-                // What the person did to the account itself is found twice.
+            let page: AuditPage = query::<AuditQuery, _>(app, principal, Kind::FindAuditEntries, find, wait).await?;
+            for entry in page.entries {
+                // Changes that the user made to the account are found twice: by actor and by aggregate.
                 if aggregate_id.is_none() || !trail.entries.contains(&entry) {
                     trail.entries.push(entry);
                 }
             }
-            cursor = answer.next_cursor;
+            cursor = page.next_cursor;
             if cursor.is_none() {
                 break;
             }
-            if trail.entries.len() >= MOST {
+            if trail.entries.len() >= MAX_ITEMS {
                 trail.is_cut = true;
                 return Ok(trail);
             }

@@ -1,11 +1,11 @@
-//! Everybody, for an admin.
+//! The list of all users, for admins.
 
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::api::extract::{Asked, Paging};
+use crate::api::extract::{Paging, QueryParams};
 use crate::api::form::Form;
 use crate::api::principal::Admin;
 use crate::app::App;
@@ -14,50 +14,51 @@ use crate::roles::Role;
 use crate::store::page::{List, Page};
 use crate::store::users::{self, Filter, User, UserStatus};
 
-const LONGEST: usize = 254;
+/// Maximum length of the search text, in characters.
+const MAX_PREFIX_CHARS: usize = 254;
 
-/// Whom to look for; what is left out does not narrow the search.
+/// Filters of the list. An omitted filter does not narrow the list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(in crate::api) struct Question {
-    /// How the e-mail, the username or the full name begins.
+pub(in crate::api) struct UserSearch {
+    /// Beginning of the e-mail address, the username or the full name.
     #[param(example = "ada", max_length = 254, pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$")]
     q: Option<String>,
     role: Option<Role>,
     status: Option<UserStatus>,
-    /// `next` of the page before.
+    /// `next` of the previous page.
     cursor: Option<String>,
-    /// Items on a page, from 1 to 200; else 50.
+    /// Maximum number of items on the page, from 1 to 200. The default is 50.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u16>,
 }
 
-/// Everybody who has an account, the newest first.
+/// List all users, newest first.
 #[utoipa::path(
     get, path = "/v1/users", tag = "users", operation_id = "listUsers",
-    params(Question),
+    params(UserSearch),
     security(("bearer" = [])),
     responses((status = OK, body = Page<User>)),
 )]
 pub(in crate::api) async fn list(
     State(app): State<App>,
     _: Admin,
-    Asked(question): Asked<Question>,
+    QueryParams(search): QueryParams<UserSearch>,
 ) -> Result<Json<Page<User>>, Error> {
     let mut form = Form::default();
-    if let Some(begins) = &question.q {
-        form.line("q", begins, LONGEST);
+    if let Some(prefix) = &search.q {
+        form.line("q", prefix, MAX_PREFIX_CHARS);
     }
     form.finish()?;
     let paging = Paging {
-        cursor: question.cursor,
-        limit: question.limit,
+        cursor: search.cursor,
+        limit: search.limit,
     };
     let filter = Filter {
-        begins: question.q,
-        role: question.role,
-        status: question.status,
+        begins: search.q,
+        role: search.role,
+        status: search.status,
     };
     let cut = paging.cut_of(List::new("users", &filter))?;
     Ok(Json(users::list(app.pool(), &filter, cut).await?))

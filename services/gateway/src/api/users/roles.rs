@@ -1,4 +1,4 @@
-//! What a user may do beyond what everybody may.
+//! The roles of a user.
 
 use axum::Json;
 use axum::extract::State;
@@ -17,23 +17,23 @@ use crate::security::{request_cause, security_fact};
 use crate::store::operations::{Kind, NewOperation, find_repeated, insert_completed};
 use crate::store::{accounts, users};
 
-/// The roles that a user is to have.
+/// The complete set of roles that a user will have.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "roles": ["organizer"] }))]
 pub(in crate::api) struct NewRoles {
-    /// `member` may be left out: everybody is one.
+    /// `member` may be omitted, because every user has this role.
     roles: Vec<Role>,
 }
 
-/// The roles that a user has.
+/// The roles of a user.
 #[derive(Serialize, ToSchema)]
 pub(in crate::api) struct UserRoles {
     user_id: Uuid,
     roles: Vec<Role>,
 }
 
-/// Give a user exactly these roles.
+/// Set the roles of a user. Roles that are not listed are revoked.
 #[utoipa::path(
     put, path = "/v1/users/{id}/roles", tag = "users", operation_id = "setRoles",
     params(("id" = Uuid, Path), WriteHeaders), request_body = NewRoles,
@@ -46,13 +46,13 @@ pub(in crate::api) async fn set_roles(
     State(app): State<App>,
     admin: Admin,
     Id(id): Id,
-    Write { body, call }: Write<NewRoles>,
+    Write { body, options }: Write<NewRoles>,
 ) -> Result<Json<UserRoles>, Error> {
     let granted = Role::GRANTED.into_iter().filter(|role| body.roles.contains(role));
     if id == admin.id && !body.roles.contains(&Role::Admin) {
         return Err(Error::OwnAdminRole);
     }
-    let idempotency = call.idempotency(Some(admin.id));
+    let idempotency = options.idempotency(Some(admin.id));
     let new = NewOperation {
         id: Uuid::now_v7(),
         kind: Kind::SetRoles,
@@ -90,7 +90,7 @@ pub(in crate::api) async fn set_roles(
     {
         repetition(operation, idempotency)?;
     }
-    // Those of a repetition may be others by now.
+    // After a repeated request, the roles may have changed since the first one.
     let roles = accounts::granted(&mut **unit.tx(), id).await?;
     unit.commit().await?;
     app.principals().invalidate(id);

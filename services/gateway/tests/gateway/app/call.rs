@@ -1,4 +1,4 @@
-//! A request, and what it is answered.
+//! A request to the gateway, and its response.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{Gateway, Person, uuid};
 
-/// A request on its way.
+/// A request that is being built.
 pub(crate) struct Call<'a> {
     gateway: &'a Gateway,
     method: Method,
@@ -23,7 +23,7 @@ pub(crate) struct Call<'a> {
 }
 
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Value,
@@ -51,19 +51,19 @@ impl<'a> Call<'a> {
         self.header("authorization", format!("Bearer {}", person.token))
     }
 
-    /// Sends no `Host` by itself.
+    /// Sends no `Host` header unless the test sets one.
     pub(crate) fn hostless(mut self) -> Self {
         self.hostless = true;
         self
     }
 
-    /// Connects from that address.
+    /// Sets the address of the client.
     pub(crate) fn from(mut self, address: &str) -> Self {
         self.from = Some(SocketAddr::new(address.parse().expect("an address"), 4_711));
         self
     }
 
-    /// Waits that many seconds for the outcome.
+    /// Sets how many seconds the request waits for the outcome.
     pub(crate) fn wait(self, seconds: u64) -> Self {
         self.header("prefer", format!("wait={seconds}"))
     }
@@ -76,13 +76,13 @@ impl<'a> Call<'a> {
         self.body(body).header("content-type", content_type)
     }
 
-    /// A body without its media type.
+    /// Sets a body without a media type.
     pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = Some(body.into());
         self
     }
 
-    pub(crate) async fn send(self) -> Answer {
+    pub(crate) async fn send(self) -> Response {
         let mut request = Request::builder().method(self.method).uri(self.path);
         if !self.hostless {
             request = request.header("host", "gateway.test");
@@ -102,10 +102,10 @@ impl<'a> Call<'a> {
             .clone()
             .oneshot(request)
             .await
-            .expect("it never fails");
+            .expect("the router never fails");
         let (parts, body) = response.into_parts();
-        let body = to_bytes(body, usize::MAX).await.expect("the body is whole");
-        Answer {
+        let body = to_bytes(body, usize::MAX).await.expect("the body is complete");
+        Response {
             status: parts.status,
             headers: parts.headers,
             body: serde_json::from_slice(&body).unwrap_or_else(|_| json!(String::from_utf8_lossy(&body))),
@@ -113,9 +113,12 @@ impl<'a> Call<'a> {
     }
 }
 
-impl Answer {
+impl Response {
     pub(crate) fn header(&self, name: &str) -> &str {
-        let value = self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {self:?}"));
+        let value = self
+            .headers
+            .get(name)
+            .unwrap_or_else(|| panic!("there is no header {name}: {self:?}"));
         value.to_str().expect("a text")
     }
 
@@ -126,14 +129,14 @@ impl Answer {
     pub(crate) fn code(&self) -> &str {
         self.body["code"]
             .as_str()
-            .unwrap_or_else(|| panic!("no problem: {self:?}"))
+            .unwrap_or_else(|| panic!("the response is not a problem: {self:?}"))
     }
 
-    /// The fields that are at fault, with their codes.
-    pub(crate) fn faults(&self) -> Vec<(&str, &str)> {
+    /// Returns the invalid fields with their codes.
+    pub(crate) fn field_errors(&self) -> Vec<(&str, &str)> {
         let errors = self.body["errors"]
             .as_array()
-            .unwrap_or_else(|| panic!("no errors: {self:?}"));
+            .unwrap_or_else(|| panic!("the problem has no errors: {self:?}"));
         let text = |value: &'_ Value| -> &str {
             value
                 .as_str()

@@ -1,4 +1,4 @@
-//! What people send and services say, unless a test wants something else.
+//! Default requests of users, and default messages of other services.
 
 use contracts::links::{Link, LinkKey, Purpose};
 use contracts::{
@@ -61,7 +61,7 @@ pub(crate) fn event_published(organizer: Uuid) -> EventPublished {
     }
 }
 
-/// What a change makes of an event that is as it was drafted.
+/// Applies a change to the default event.
 pub(crate) fn changed(organizer: Uuid, change: &ChangeEvent) -> Details {
     let before = event_created(organizer).details;
     Details {
@@ -93,7 +93,8 @@ pub(crate) fn accepted(operation: Uuid, version: i64, effects: Vec<Effect>) -> O
     Outgoing::new(operation, accepted)
 }
 
-pub(crate) fn answered(operation: Uuid, result: Value) -> Outgoing<Reply> {
+/// Creates a reply to a query, with its result.
+pub(crate) fn replied(operation: Uuid, result: Value) -> Outgoing<Reply> {
     let accepted = CommandAccepted {
         command_id: operation,
         version: 0,
@@ -107,12 +108,12 @@ pub(crate) fn rejected(operation: Uuid, code: &str, errors: &[(&str, &str)]) -> 
     let errors = errors.iter().map(|(field, code)| FieldError {
         field: (*field).to_owned(),
         code: (*code).to_owned(),
-        message: "So it is.".to_owned(),
+        message: "The field is invalid.".to_owned(),
     });
     let rejected = CommandRejected {
         command_id: operation,
         code: code.to_owned(),
-        detail: "It is not to be.".to_owned(),
+        detail: "The command was rejected.".to_owned(),
         errors: errors.collect(),
     };
     Outgoing::new(operation, rejected)
@@ -122,7 +123,7 @@ pub(crate) fn failed(operation: Uuid, code: &str) -> Outgoing<Reply> {
     let failed = CommandFailed {
         command_id: operation,
         code: code.to_owned(),
-        detail: "It could not be.".to_owned(),
+        detail: "The command could not be executed.".to_owned(),
     };
     Outgoing::new(operation, failed)
 }
@@ -140,7 +141,7 @@ pub(crate) fn profile(email: &str, username: &str) -> UserProfile {
     }
 }
 
-/// The token of the link that this mail holds.
+/// Returns the token of the link in this mail.
 pub(crate) fn token(mail: &NotificationCommand, email: &str) -> String {
     let (purpose, user_id, nonce, expires_at) = match mail {
         NotificationCommand::SendVerificationMail(mail) => {

@@ -1,4 +1,4 @@
-//! Finding events, page by page, with indexes.
+//! The list of events: filters, pages, and the use of indexes.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::app::{Gateway, Person, TestApp, event_created, event_published, roster_opened, uuid};
 
 impl TestApp {
-    /// A published event with another title, that starts on a day of March 2098.
+    /// Creates a published event with this title that starts on this day of March 2098.
     async fn has_titled(&self, organizer: Uuid, title: &str, day: u32) -> Uuid {
         let event = Uuid::now_v7();
         let starts_at = Timestamp::parse(&format!("2098-03-{day:02}T18:00:00Z")).expect("a time");
@@ -50,7 +50,7 @@ impl TestApp {
 }
 
 #[tokio::test]
-async fn a_page_of_long_events_is_bounded_and_the_cursor_leads_through_all() {
+async fn a_page_of_long_events_is_bounded_and_pages_contain_all_events() {
     let app = TestApp::start().await;
     let organizer = app.organizer("ada").await;
     for day in 1..=9 {
@@ -110,8 +110,8 @@ async fn events_are_found_by_words_time_organizer_and_seats() {
         }
         .into(),
     ];
-    let say = |fact| Outgoing::<RegistrationEvent>::new(full, fact);
-    app.bench.deliver_all(seats.into_iter().map(say)).await;
+    let message = |fact| Outgoing::<RegistrationEvent>::new(full, fact);
+    app.bench.deliver_all(seats.into_iter().map(message)).await;
 
     for (query, found) in [
         ("", &["Looms and Cards", "Steam Looms", "Müller’s Räder"][..]),
@@ -120,7 +120,7 @@ async fn events_are_found_by_words_time_organizer_and_seats() {
         ("text=looms%20-steam", &["Looms and Cards"]),
         ("text=%22steam%20looms%22", &["Steam Looms"]),
         ("text=r%C3%A4der", &["Müller’s Räder"]),
-        // In the description, and in the venue.
+        // Words of the description and of the venue.
         ("text=punched&limit=1", &["Looms and Cards"]),
         ("text=somerset&from=2098-03-03T00:00:00Z", &["Müller’s Räder"]),
         ("text=nothing", &[]),
@@ -137,7 +137,7 @@ async fn events_are_found_by_words_time_organizer_and_seats() {
 }
 
 #[tokio::test]
-async fn a_status_shows_what_one_may_see() {
+async fn a_status_filter_shows_only_visible_events() {
     let app = TestApp::start().await;
     let (ada, eve, root) = (
         app.organizer("ada").await,
@@ -146,7 +146,7 @@ async fn a_status_shows_what_one_may_see() {
     );
     app.grant(&root, Role::Admin).await;
     app.has_draft(&ada).await;
-    // One that was never public, and one that was.
+    // One event is cancelled as a draft, the other after its publication.
     let at = Timestamp::parse("2026-03-01T12:00:00Z").expect("a time");
     let cancelled = EventCancelled {
         reason: String::new(),
@@ -185,9 +185,9 @@ async fn a_status_shows_what_one_may_see() {
 }
 
 #[tokio::test]
-async fn a_search_that_can_not_be_read_is_told_why() {
+async fn an_invalid_search_returns_field_errors() {
     let app = TestApp::start().await;
-    for (query, fault) in [
+    for (query, field_error) in [
         ("text=", ("text", "out-of-range")),
         (&*format!("text={}", "x".repeat(201)), ("text", "out-of-range")),
         ("text=a%00b", ("text", "malformed")),
@@ -200,13 +200,13 @@ async fn a_search_that_can_not_be_read_is_told_why() {
         ("limit=1&limit=2", ("limit", "duplicate")),
         ("cursor=x", ("cursor", "malformed")),
     ] {
-        let answer = app.gateway.get(format!("/v1/events?{query}")).send().await.expect(422);
-        assert_eq!(answer.faults(), [fault], "{query}");
+        let response = app.gateway.get(format!("/v1/events?{query}")).send().await.expect(422);
+        assert_eq!(response.field_errors(), [field_error], "{query}");
     }
 }
 
 #[tokio::test]
-async fn a_cursor_stays_good_while_others_write_and_is_good_for_its_search_alone() {
+async fn a_cursor_stays_valid_during_writes_and_only_for_its_search() {
     let app = TestApp::start().await;
     let ada = Uuid::now_v7();
     for day in [2, 4, 6, 8] {
@@ -214,16 +214,17 @@ async fn a_cursor_stays_good_while_others_write_and_is_good_for_its_search_alone
     }
     let first = app.gateway.get("/v1/events?limit=2&text=day").send().await.expect(200);
     assert_eq!(titles(&first.body), ["day 2", "day 4"]);
-    // One before the place of the cursor, one at it, one after it; and what was read goes away.
+    // Meanwhile, one event is added before, at and after the position of the cursor each, and the last event of the page
+    // is cancelled.
     for day in [1, 4, 5] {
         app.has_titled(ada, &format!("late day {day}"), day).await;
     }
-    let gone = EventCancelled {
+    let cancelled = EventCancelled {
         reason: String::new(),
         cancelled_at: Timestamp::EPOCH,
     };
     let last = uuid(&first.body["items"][1]["id"]);
-    app.bench.deliver(Outgoing::<EventEvent>::new(last, gone)).await;
+    app.bench.deliver(Outgoing::<EventEvent>::new(last, cancelled)).await;
     let next = first.body["next"].as_str().expect("a cursor");
     let rest = app
         .gateway
@@ -250,18 +251,18 @@ async fn a_cursor_stays_good_while_others_write_and_is_good_for_its_search_alone
         "text=day&status=cancelled",
         "text=day&from=2098-01-01T00:00:00Z",
     ] {
-        let answer = app
+        let response = app
             .gateway
             .get(format!("/v1/events?{query}&cursor={next}"))
             .send()
             .await
             .expect(422);
-        assert_eq!(answer.faults(), [("cursor", "malformed")], "{query}");
+        assert_eq!(response.field_errors(), [("cursor", "malformed")], "{query}");
     }
 }
 
 #[tokio::test]
-async fn no_list_reads_a_whole_table() {
+async fn no_list_scans_a_whole_table() {
     const ROWS: &str = "
         INSERT INTO events (id, organizer_id, title, description, venue, starts_at, ends_at, time_zone, capacity,
             registration_closes_at, waiting_list, status, created_at, updated_at, published_at, version)
@@ -285,11 +286,14 @@ async fn no_list_reads_a_whole_table() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let event = app.has_event(&ada).await;
-    sqlx::raw_sql(ROWS).execute(app.database.pool()).await.expect("rows");
-    // What connections have counted is there for all once they are closed.
+    sqlx::raw_sql(ROWS)
+        .execute(app.database.pool())
+        .await
+        .expect("the rows are inserted");
+    // Connections publish their statistics when they are closed.
     app.gateway.app.pool().close().await;
     app.database.pool().close().await;
-    let before = whole_reads(&app.database.url()).await;
+    let before = sequential_scans(&app.database.url()).await;
     let other = Gateway::start(&app.database, &[]).await;
     let organizer = ada.id;
     for path in [
@@ -311,23 +315,23 @@ async fn no_list_reads_a_whole_table() {
         format!("/v1/me/notifications?event_id={event}"),
         "/v1/me/operations".to_owned(),
     ] {
-        // More than once: a prepared statement may get another plan.
+        // Several times, because a prepared statement may get another plan later.
         for _ in 0..7 {
             other.get(&path).by(&ada).send().await.expect(200);
         }
     }
     other.app.pool().close().await;
-    assert_eq!(whole_reads(&app.database.url()).await, before);
+    assert_eq!(sequential_scans(&app.database.url()).await, before);
 }
 
-/// How often each table was read as a whole, as seen from the only connection that there is. Not of operations, in which
-/// every process looks for old ones when it starts.
-async fn whole_reads(url: &str) -> Vec<(String, i64)> {
-    let connection = PgConnection::connect(url).await.expect("the database answers");
+/// Returns the number of sequential scans of each table. Closes all other connections first, so that their statistics are
+/// complete. The table of operations is excluded, because every process scans it for old rows when it starts.
+async fn sequential_scans(url: &str) -> Vec<(String, i64)> {
+    let connection = PgConnection::connect(url).await.expect("the database is reachable");
     let connection = Mutex::new(connection);
-    eventually("the others are gone", Duration::from_secs(20), || async {
+    eventually("all other connections are closed", Duration::from_secs(20), || async {
         let mut connection = connection.lock().await;
-        // A pool may have been making one when it was closed.
+        // A pool may have been opening a connection when it was closed.
         let others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                       WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
         let others: sqlx::Result<i64> = sqlx::query_scalar(others).fetch_one(&mut *connection).await;
@@ -338,5 +342,5 @@ async fn whole_reads(url: &str) -> Vec<(String, i64)> {
                  WHERE relname IN ('events', 'rosters', 'registrations', 'notifications', 'event_history', 'profiles')
                  ORDER BY relname";
     let counted = sqlx::query_as(query).fetch_all(&mut *connection.lock().await).await;
-    counted.expect("counts")
+    counted.expect("the statistics are readable")
 }

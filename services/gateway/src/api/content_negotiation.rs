@@ -1,9 +1,10 @@
-//! Which form of an answer the client wants (RFC 9110, 12.5.1).
+//! Proactive content negotiation with `Accept` (RFC 9110, section 12.5.1).
 
 use axum::http::{HeaderMap, header};
 
-/// The one of these media types that `Accept` likes best: the first where it likes several as much, where it says
-/// nothing, and where it wants none of them.
+/// Returns the offered media type with the highest quality in `Accept`.
+///
+/// Returns the first one if several have the same quality, if the header is absent, or if it accepts none of them.
 pub(super) fn preferred<'a>(headers: &HeaderMap, offered: &[&'a str]) -> &'a str {
     let ranges: Vec<(&str, u16)> = headers
         .get_all(header::ACCEPT)
@@ -22,7 +23,7 @@ pub(super) fn preferred<'a>(headers: &HeaderMap, offered: &[&'a str]) -> &'a str
     best.0
 }
 
-/// A media range, and how much it is liked, in thousandths.
+/// Parses a media range and its quality, in thousandths.
 fn range(text: &str) -> (&str, u16) {
     let mut parts = text.split(';').map(str::trim);
     let range = parts.next().unwrap_or_default();
@@ -30,19 +31,19 @@ fn range(text: &str) -> (&str, u16) {
     (range, (quality.unwrap_or(1.0).clamp(0.0, 1.0) * 1000.0) as u16)
 }
 
-/// The most specific range that fits counts.
+/// Returns the quality of a media type: that of the most specific matching range, or 0 if no range matches.
 fn quality(ranges: &[(&str, u16)], media_type: &str) -> u16 {
     let kind = media_type.split('/').next().unwrap_or_default();
     let specific = |range: &str| match range.split_once('/') {
         _ if range.eq_ignore_ascii_case(media_type) => Some(3),
-        Some((of_kind, "*")) if of_kind.eq_ignore_ascii_case(kind) => Some(2),
+        Some((range_kind, "*")) if range_kind.eq_ignore_ascii_case(kind) => Some(2),
         Some(("*", "*")) => Some(1),
         _ => None,
     };
-    let fitting = ranges
+    let matching = ranges
         .iter()
         .filter_map(|(range, quality)| Some((specific(range)?, *quality)));
-    fitting.max().map_or(0, |(_, quality)| quality)
+    matching.max().map_or(0, |(_, quality)| quality)
 }
 
 #[cfg(test)]
@@ -52,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_best_liked_is_taken_and_else_the_first() {
+    fn the_media_type_with_the_highest_quality_is_preferred_or_else_the_first() {
         let preferred = |accept: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::ACCEPT, HeaderValue::from_static(accept));

@@ -1,4 +1,4 @@
-//! What the OpenAPI document says of every operation.
+//! Rules for every operation of the OpenAPI document.
 
 use std::collections::BTreeSet;
 
@@ -27,13 +27,13 @@ fn every_operation_is_named_described_and_tagged() {
     for (name, operation) in operations(&document) {
         let id = operation["operationId"]
             .as_str()
-            .unwrap_or_else(|| panic!("{name} has no name"));
-        assert!(ids.insert(id), "{id} twice");
+            .unwrap_or_else(|| panic!("{name} has no operationId"));
+        assert!(ids.insert(id), "{id} is used twice");
         assert!(
             id.chars().all(|char| char.is_ascii_alphanumeric()) && id.starts_with(char::is_lowercase),
             "{id}"
         );
-        assert!(operation["summary"].is_string(), "{name} says nothing");
+        assert!(operation["summary"].is_string(), "{name} has no summary");
         let tag = operation["tags"][0]
             .as_str()
             .unwrap_or_else(|| panic!("{name} has no tag"));
@@ -42,21 +42,21 @@ fn every_operation_is_named_described_and_tagged() {
 }
 
 #[test]
-fn every_operation_says_what_it_can_be_answered() {
+fn every_operation_declares_its_responses() {
     let document = gateway::api::document();
     for (name, operation) in operations(&document) {
         let responses = operation["responses"].as_object().expect("responses");
-        let says = |status: &str| responses.contains_key(status);
-        assert!(!says("default"), "{name}");
+        let declares = |status: &str| responses.contains_key(status);
+        assert!(!declares("default"), "{name}");
         assert!(responses.keys().any(|status| status.starts_with('2')), "{name}");
-        assert!(says("429") && says("503") && says("401"), "{name}");
-        assert_eq!(says("404"), name.contains('{'), "{name}");
+        assert!(declares("429") && declares("503") && declares("401"), "{name}");
+        assert_eq!(declares("404"), name.contains('{'), "{name}");
         if !name.starts_with("get ") {
-            assert!(["400", "413", "415", "422"].into_iter().all(says), "{name}");
+            assert!(["400", "413", "415", "422"].into_iter().all(declares), "{name}");
         }
         let parameters = operation["parameters"].as_array().map_or(&[][..], Vec::as_slice);
         let if_match = parameters.iter().any(|parameter| parameter["name"] == "If-Match");
-        assert_eq!(says("412"), if_match, "{name}");
+        assert_eq!(declares("412"), if_match, "{name}");
         if let Some(accepted) = responses.get("202") {
             assert!(accepted["headers"]["Location"].is_object(), "{name}");
         }
@@ -74,7 +74,7 @@ fn every_operation_says_what_it_can_be_answered() {
 }
 
 #[test]
-fn every_body_that_is_asked_for_has_an_example_and_forbids_what_it_does_not_name() {
+fn every_request_body_has_an_example_and_forbids_unknown_fields() {
     let document = gateway::api::document();
     for (name, operation) in operations(&document) {
         let Some(content) = operation["requestBody"]["content"].as_object() else {
@@ -82,10 +82,10 @@ fn every_body_that_is_asked_for_has_an_example_and_forbids_what_it_does_not_name
         };
         assert_eq!(content.keys().collect::<Vec<_>>(), ["application/json"], "{name}");
         let reference = content["application/json"]["schema"]["$ref"].as_str();
-        let reference = reference.unwrap_or_else(|| panic!("{name} asks for something without a name"));
+        let reference = reference.unwrap_or_else(|| panic!("{name} has a body without a named schema"));
         let schema = document
             .pointer(reference.trim_start_matches('#'))
-            .expect("it is there");
+            .expect("the schema exists");
         assert_eq!(schema["additionalProperties"], false, "{name}");
         assert!(
             schema["example"].is_object() || schema["examples"].is_array(),
@@ -96,13 +96,13 @@ fn every_body_that_is_asked_for_has_an_example_and_forbids_what_it_does_not_name
             let is_bound = ["maxLength", "format", "enum", "pattern"]
                 .iter()
                 .any(|bound| property.get(bound).is_some());
-            assert!(!is_text || is_bound, "{name}: {field} may be anything");
+            assert!(!is_text || is_bound, "{name}: {field} has no bounds");
         }
     }
 }
 
 #[test]
-fn a_body_of_which_nothing_is_needed_is_not_needed() {
+fn a_body_without_required_fields_is_optional() {
     let document = gateway::api::document();
     for (name, operation) in operations(&document) {
         let body = &operation["requestBody"];
@@ -110,13 +110,13 @@ fn a_body_of_which_nothing_is_needed_is_not_needed() {
             continue;
         };
         let schema = document.pointer(reference.trim_start_matches('#'));
-        let is_needed = schema.expect("it is there")["required"].is_array();
-        assert_eq!(body["required"] == true, is_needed, "{name}");
+        let is_required = schema.expect("the schema exists")["required"].is_array();
+        assert_eq!(body["required"] == true, is_required, "{name}");
     }
 }
 
 #[test]
-fn nothing_is_null() {
+fn no_type_is_nullable() {
     let document = gateway::api::document().to_string();
     assert!(!document.contains("\"null\""));
 }

@@ -1,4 +1,4 @@
-//! What becomes of accounts: changed, listed, exported, forgotten.
+//! Changing, listing, exporting and erasing accounts.
 
 use std::time::Duration;
 
@@ -14,29 +14,29 @@ use serde_json::{Value, json};
 use testing::eventually;
 use uuid::Uuid;
 
-use crate::app::{Answer, Person, TestApp, accepted, answered, effect, profile, rejected};
+use crate::app::{Person, Response, TestApp, accepted, effect, profile, rejected, replied};
 
 impl TestApp {
     fn user(&self, id: Uuid) -> String {
         format!("/v1/users/{id}")
     }
 
-    async fn change(&self, by: &Person, id: Uuid, body: Value) -> Answer {
+    async fn change(&self, by: &Person, id: Uuid, body: Value) -> Response {
         self.gateway.patch(self.user(id)).by(by).wait(0).json(body).send().await
     }
 
-    /// The audit service answers the next three questions with these entries.
-    async fn audit_answers(&self, entries: [Value; 3]) {
+    /// Replies to the next three audit queries with these entries.
+    async fn audit_replies(&self, entries: [Value; 3]) {
         for entries in entries {
             let query = self.command::<AuditQuery>().await;
             assert!(matches!(query.body, AuditQuery::FindAuditEntries(_)));
-            self.bench.deliver(answered(query.envelope.id, entries)).await;
+            self.bench.deliver(replied(query.envelope.id, entries)).await;
         }
     }
 }
 
 #[tokio::test]
-async fn a_profile_is_changed_by_its_person_and_shown_as_the_answer() {
+async fn a_change_of_a_profile_returns_the_new_profile() {
     let app = TestApp::start().await;
     let ada = app.person("ada").await;
     let body = json!({
@@ -44,7 +44,7 @@ async fn a_profile_is_changed_by_its_person_and_shown_as_the_answer() {
         "announcements": false,
     });
     let call = app.gateway.patch(app.user(ada.id)).by(&ada).header("if-match", "\"1\"");
-    let (answer, ()) = tokio::join!(call.wait(10).json(body).send(), async {
+    let (response, ()) = tokio::join!(call.wait(10).json(body).send(), async {
         let command = app.command::<UserCommand>().await;
         assert_eq!(command.envelope.expected_version, Some(1));
         assert_eq!(command.envelope.actor, Some(Actor::User(ada.id)));
@@ -76,8 +76,8 @@ async fn a_profile_is_changed_by_its_person_and_shown_as_the_answer() {
         ];
         app.bench.deliver(accepted(command.envelope.id, 2, effects)).await;
     });
-    let answer = answer.expect(200);
-    assert_eq!(answer.header("etag"), "\"2\"");
+    let response = response.expect(200);
+    assert_eq!(response.header("etag"), "\"2\"");
     for (member, value) in [
         ("full_name", json!("Ada King")),
         ("time_zone", json!("Europe/Paris")),
@@ -85,10 +85,10 @@ async fn a_profile_is_changed_by_its_person_and_shown_as_the_answer() {
         ("announcements", json!(false)),
         ("version", json!(2)),
     ] {
-        assert_eq!(answer.body[member], value, "{member}");
+        assert_eq!(response.body[member], value, "{member}");
     }
     let mails = app.bench.published_with_envelopes::<NotificationCommand>().await;
-    assert!(mails.is_empty(), "the address is the same");
+    assert!(mails.is_empty(), "the address has not changed");
 }
 
 #[tokio::test]
@@ -97,21 +97,21 @@ async fn a_stale_version_is_412_and_a_taken_address_409() {
     let ada = app.person("ada").await;
     for (code, status) in [("version-conflict", 412), ("email-taken", 409)] {
         let call = app.gateway.patch(app.user(ada.id)).by(&ada).wait(10);
-        let (answer, ()) = tokio::join!(call.json(json!({ "email": "bob@example.org" })).send(), async {
+        let (response, ()) = tokio::join!(call.json(json!({ "email": "bob@example.org" })).send(), async {
             let command = app.command::<UserCommand>().await;
             app.bench.deliver(rejected(command.envelope.id, code, &[])).await;
         });
-        assert_eq!(answer.expect(status).code(), code);
+        assert_eq!(response.expect(status).code(), code);
     }
     let mails = app.bench.published_with_envelopes::<NotificationCommand>().await;
     assert!(mails.is_empty(), "nothing changed");
 }
 
 #[tokio::test]
-async fn changes_are_read_strictly() {
+async fn changes_are_parsed_strictly() {
     let app = TestApp::start().await;
     let ada = app.person("ada").await;
-    for (body, faults) in [
+    for (body, field_errors) in [
         (json!({ "username": "eve" }), [("username", "unknown")]),
         (json!({ "password": "x" }), [("password", "unknown")]),
         (json!({ "email": "ada" }), [("email", "malformed")]),
@@ -123,7 +123,10 @@ async fn changes_are_read_strictly() {
         (json!({ "reminders": "no" }), [("reminders", "malformed")]),
         (json!({ "full_name": null }), [("full_name", "malformed")]),
     ] {
-        assert_eq!(app.change(&ada, ada.id, body).await.expect(422).faults(), faults);
+        assert_eq!(
+            app.change(&ada, ada.id, body).await.expect(422).field_errors(),
+            field_errors
+        );
     }
     let large = json!({ "full_name": "a".repeat(70_000) });
     app.change(&ada, ada.id, large).await.expect(413);
@@ -131,7 +134,7 @@ async fn changes_are_read_strictly() {
 }
 
 #[tokio::test]
-async fn writes_on_accounts_are_repeated_by_their_key() {
+async fn account_writes_are_idempotent_by_their_key() {
     let app = TestApp::start().await;
     let ada = app.person("ada").await;
     for (method, path, body) in [
@@ -156,7 +159,7 @@ async fn writes_on_accounts_are_repeated_by_their_key() {
 }
 
 #[tokio::test]
-async fn an_admin_sees_changes_closes_and_erases_everybody_and_says_so() {
+async fn an_admin_sees_changes_deactivates_and_erases_any_user_as_admin() {
     let app = TestApp::start().await;
     let (root, ada) = (app.admin("root").await, app.person("ada").await);
     let shown = app.gateway.get(app.user(ada.id)).by(&root).send().await.expect(200);
@@ -193,38 +196,38 @@ async fn an_admin_sees_changes_closes_and_erases_everybody_and_says_so() {
 }
 
 #[tokio::test]
-async fn an_admin_finds_people_by_how_they_begin_their_role_and_status() {
+async fn an_admin_finds_users_by_prefix_role_and_status() {
     let app = TestApp::start().await;
     let root = app.admin("root").await;
     let (ada, bob) = (app.organizer("ada").await, app.person("bob_100").await);
     let find = async |query: &str| -> Vec<Uuid> {
-        let answer = app
+        let response = app
             .gateway
             .get(format!("/v1/users{query}"))
             .by(&root)
             .send()
             .await
             .expect(200);
-        let items = answer.body["items"].as_array().expect("items");
+        let items = response.body["items"].as_array().expect("items");
         items.iter().map(|user| crate::app::uuid(&user["id"])).collect()
     };
-    assert_eq!(find("").await, [bob.id, ada.id, root.id], "the newest first");
-    assert_eq!(find("?q=ADA%40ex").await, [ada.id], "by e-mail");
+    assert_eq!(find("").await, [bob.id, ada.id, root.id], "newest first");
+    assert_eq!(find("?q=ADA%40ex").await, [ada.id], "by e-mail address");
     assert_eq!(find("?q=bob_").await, [bob.id], "by username");
-    assert!(find("?q=bob%25").await.is_empty(), "a sign is a sign");
+    assert!(find("?q=bob%25").await.is_empty(), "a percent sign is not a wildcard");
     assert_eq!(find("?q=ada%20love").await, [bob.id, ada.id, root.id], "by name");
     assert_eq!(find("?q=ada&role=organizer&status=active").await, [ada.id]);
     assert_eq!(find("?role=member").await.len(), 3);
     assert!(find("?status=deactivated").await.is_empty());
     let first = app.gateway.get("/v1/users?limit=2").by(&root).send().await.expect(200);
-    let next = first.body["next"].as_str().expect("there is more");
+    let next = first.body["next"].as_str().expect("there is a next page");
     assert_eq!(find(&format!("?limit=2&cursor={next}")).await, [root.id]);
     let other = app.gateway.get(format!("/v1/users?q=a&cursor={next}")).by(&root);
-    assert_eq!(other.send().await.expect(422).faults(), [("cursor", "malformed")]);
-    for (query, fault) in [("?role=emperor", "role"), ("?x=1", "x"), ("?limit=0", "limit")] {
+    assert_eq!(other.send().await.expect(422).field_errors(), [("cursor", "malformed")]);
+    for (query, field_error) in [("?role=emperor", "role"), ("?x=1", "x"), ("?limit=0", "limit")] {
         let call = app.gateway.get(format!("/v1/users{query}")).by(&root);
-        let answer = call.send().await.expect(422);
-        assert!(answer.faults().len() == 1, "{fault}");
+        let response = call.send().await.expect(422);
+        assert!(response.field_errors().len() == 1, "{field_error}");
     }
     assert_eq!(
         app.gateway.get("/v1/users").by(&ada).send().await.expect(403).code(),
@@ -234,7 +237,7 @@ async fn an_admin_finds_people_by_how_they_begin_their_role_and_status() {
 }
 
 #[tokio::test]
-async fn an_export_holds_all_that_is_known_of_a_person() {
+async fn an_export_contains_all_data_of_a_user() {
     let app = TestApp::start().await;
     let (ada, bob) = (app.organizer("ada").await, app.organizer("bob").await);
     let (own, other) = (app.has_event(&ada).await, app.has_event(&bob).await);
@@ -251,20 +254,20 @@ async fn an_export_holds_all_that_is_known_of_a_person() {
         .deliver(Outgoing::<NotificationFact>::new(ada.id, failed))
         .await;
     let entry = |id: u8| json!({ "id": id });
-    let (answer, ()) = tokio::join!(
+    let (response, ()) = tokio::join!(
         app.gateway.get(format!("{}/export", app.user(ada.id))).by(&ada).send(),
-        app.audit_answers([
+        app.audit_replies([
             json!({ "entries": [entry(1), entry(2)] }),
             json!({ "entries": [] }),
             json!({ "entries": [entry(2), entry(3)] }),
         ])
     );
-    let answer = answer.expect(200);
+    let response = response.expect(200);
     assert_eq!(
-        answer.header("content-disposition"),
+        response.header("content-disposition"),
         "attachment; filename=\"rollcall.json\""
     );
-    let body = &answer.body;
+    let body = &response.body;
     assert_eq!(body["user"]["email"], "ada@example.org");
     assert_eq!(body["user"]["roles"], json!(["member", "organizer"]));
     assert_eq!(body["sessions"].as_array().map(Vec::len), Some(1));
@@ -277,25 +280,28 @@ async fn an_export_holds_all_that_is_known_of_a_person() {
     assert_eq!(kinds, ["register", "publish-event", "create-event"]);
     assert_eq!(body["audit"], json!([entry(1), entry(2), entry(3)]));
     assert_eq!(body["audit_is_cut"], false);
-    assert!(!answer.body.to_string().contains("argon2"), "no credentials");
+    assert!(
+        !response.body.to_string().contains("argon2"),
+        "the export contains no credentials"
+    );
 }
 
 #[tokio::test]
-async fn an_export_is_ones_own_and_whole_or_none() {
+async fn only_the_user_gets_the_export_and_only_a_complete_one() {
     let app = TestApp::start().await;
     let (ada, bob) = (app.person("ada").await, app.person("bob").await);
     let path = format!("{}/export", app.user(ada.id));
     app.gateway.get(&path).by(&bob).send().await.expect(404);
     app.gateway.get(&path).send().await.expect(401);
-    let (answer, ()) = tokio::join!(app.gateway.get(&path).by(&ada).send(), async {
+    let (response, ()) = tokio::join!(app.gateway.get(&path).by(&ada).send(), async {
         let query = app.command::<AuditQuery>().await;
         app.bench.deliver(rejected(query.envelope.id, "too-slow", &[])).await;
     });
-    assert_eq!(answer.expect(503).code(), "too-slow");
+    assert_eq!(response.expect(503).code(), "too-slow");
 }
 
 #[tokio::test]
-async fn nothing_of_an_erased_person_is_left() {
+async fn an_erasure_removes_all_personal_data() {
     let app = TestApp::start().await;
     let (ada, bob) = (app.organizer("canary").await, app.organizer("bob").await);
     let event = app.has_event(&bob).await;
@@ -318,13 +324,16 @@ async fn nothing_of_an_erased_person_is_left() {
     app.bench
         .deliver(Outgoing::<NotificationFact>::new(ada.id, failed))
         .await;
-    // A command that went nowhere lies aside.
-    assert!(!app.rows_with("canary").await.is_empty(), "the test can find it");
+    // The failed notification contains the address.
+    assert!(
+        !app.tables_containing("canary").await.is_empty(),
+        "the search finds personal data"
+    );
 
     let erase = app.gateway.post(format!("{}/erasure", app.user(ada.id))).by(&ada);
-    let answer = erase.header("idempotency-key", "canary").send().await.expect(202);
-    let operation = answer.id();
-    assert_eq!(answer.header("location"), format!("/v1/operations/{operation}"));
+    let response = erase.header("idempotency-key", "canary").send().await.expect(202);
+    let operation = response.id();
+    assert_eq!(response.header("location"), format!("/v1/operations/{operation}"));
     let command = app.command::<UserCommand>().await;
     assert_eq!(command.body, UserCommand::EraseUser(EraseUser {}));
     let erased = UserErased {
@@ -341,15 +350,19 @@ async fn nothing_of_an_erased_person_is_left() {
     ];
     app.bench.deliver(accepted(command.envelope.id, 2, effects)).await;
 
-    assert_eq!(app.rows_with("canary").await, Vec::<String>::new());
-    assert_eq!(app.rows_with("1990-12-10").await, ["profiles"], "bob's");
+    assert_eq!(app.tables_containing("canary").await, Vec::<String>::new());
+    assert_eq!(
+        app.tables_containing("1990-12-10").await,
+        ["profiles"],
+        "only the profile of bob"
+    );
     for table in ["credentials", "session_families", "link_nonces", "roles"] {
         let query = format!("SELECT count(*) FROM {table} WHERE user_id = '{}'", ada.id);
         assert_eq!(app.count(&query).await, 0, "{table}");
     }
     app.gateway.get("/v1/me").by(&ada).send().await.expect(401);
     app.sign_in("canary").await.expect(401);
-    // Who knows its id sees what became of it.
+    // Everyone who knows the id of the erasure sees its outcome.
     let done = app
         .gateway
         .get(format!("/v1/operations/{operation}"))
@@ -357,15 +370,15 @@ async fn nothing_of_an_erased_person_is_left() {
         .await
         .expect(200);
     assert_eq!(done.body["status"], "succeeded");
-    // What else was asked for is nobody's any more.
+    // Other operations of the user are hidden from other users.
     let register = "SELECT id FROM operations WHERE principal IS NULL AND kind = 'register'";
     let register: Uuid = sqlx::query_scalar(register)
         .fetch_one(app.database.pool())
         .await
-        .expect("there is one");
+        .expect("the operation exists");
     let call = app.gateway.get(format!("/v1/operations/{register}"));
     call.by(&bob).send().await.expect(404);
-    // The history stays, without the person.
+    // The registration remains without personal data.
     let list = app
         .gateway
         .get(format!("/v1/events/{event}/registrations"))
@@ -378,30 +391,30 @@ async fn nothing_of_an_erased_person_is_left() {
 }
 
 #[tokio::test]
-async fn a_tombstone_alone_forgets_the_person_too() {
+async fn a_tombstone_alone_erases_the_personal_data() {
     let app = TestApp::start().await;
     let ada = app.person("canary").await;
     let tombstone = Outgoing::<UserProfileState>::new(ada.id, UserProfileState::Tombstone);
     app.bench.deliver(tombstone).await;
     app.bench.deliver_again().await;
-    assert_eq!(app.rows_with("canary").await, Vec::<String>::new());
+    assert_eq!(app.tables_containing("canary").await, Vec::<String>::new());
     app.gateway.get("/v1/me").by(&ada).send().await.expect(404);
 }
 
 #[tokio::test]
-async fn an_erasure_is_ones_own() {
+async fn only_the_user_can_request_the_erasure() {
     let app = TestApp::start().await;
     let (ada, bob) = (app.person("ada").await, app.person("bob").await);
     let path = format!("{}/erasure", app.user(ada.id));
     app.gateway.post(&path).by(&bob).send().await.expect(404);
     app.gateway.post(&path).send().await.expect(401);
     let sure = app.gateway.post(&path).by(&ada).json(json!({ "sure": true }));
-    assert_eq!(sure.send().await.expect(422).faults(), [("sure", "unknown")]);
+    assert_eq!(sure.send().await.expect(422).field_errors(), [("sure", "unknown")]);
     assert!(app.bench.published_with_envelopes::<UserCommand>().await.is_empty());
 }
 
 #[tokio::test]
-async fn the_end_of_an_account_is_noted_once_with_its_roles_and_sessions() {
+async fn a_deactivation_publishes_revoked_roles_and_sessions_once() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let closed = contracts::UserDeactivated {
@@ -410,18 +423,18 @@ async fn the_end_of_an_account_is_noted_once_with_its_roles_and_sessions() {
     };
     app.bench.deliver(Outgoing::<UserEvent>::new(ada.id, closed)).await;
     app.bench.deliver_again().await;
-    let noted = app.noted().await;
-    assert_eq!(noted.len(), 2, "{noted:?}");
-    assert!(noted.iter().any(|fact| matches!(
+    let security_facts = app.security_facts().await;
+    assert_eq!(security_facts.len(), 2, "{security_facts:?}");
+    assert!(security_facts.iter().any(|fact| matches!(
         fact,
         SecurityFact::RoleRevoked(revoked) if revoked.user_id == ada.id
             && revoked.role == Role::Organizer.into() && revoked.revoked_by.is_none()
     )));
-    assert!(noted.iter().any(|fact| matches!(
+    assert!(security_facts.iter().any(|fact| matches!(
         fact,
         SecurityFact::SessionFamilyRevoked(revoked) if revoked.reason == RevocationReason::AccountClosed
     )));
-    eventually("the token is worth nothing", Duration::from_secs(3), || async {
+    eventually("the token is rejected", Duration::from_secs(3), || async {
         (app.gateway.get("/v1/me").by(&ada).send().await.status == 401).then_some(())
     })
     .await;

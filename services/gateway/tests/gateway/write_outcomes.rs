@@ -1,4 +1,4 @@
-//! How a write is answered.
+//! Responses to writes, and the outcomes of their operations.
 
 use contracts::{
     Actor, CommandAccepted, CommandRejected, FieldError, Reply, Timestamp, UserCommand, UserCreated, UserEvent,
@@ -12,20 +12,20 @@ use uuid::Uuid;
 use crate::app::{Gateway, TestApp, accepted, effect, failed, rejected, sign_up};
 
 #[tokio::test]
-async fn a_sign_up_is_answered_with_the_profile_that_everybody_can_read_by_then() {
+async fn a_sign_up_returns_the_profile_that_reads_show() {
     let app = TestApp::start().await;
-    let (answer, ()) = tokio::join!(
+    let (response, ()) = tokio::join!(
         app.gateway.post("/v1/users").wait(10).json(sign_up("ada")).send(),
         app.users_accept()
     );
-    let answer = answer.expect(201);
-    assert_eq!(answer.header("location"), format!("/v1/users/{}", answer.id()));
-    assert_eq!(answer.header("preference-applied"), "wait=10");
-    assert_eq!(answer.header("etag"), "\"1\"");
+    let response = response.expect(201);
+    assert_eq!(response.header("location"), format!("/v1/users/{}", response.id()));
+    assert_eq!(response.header("preference-applied"), "wait=10");
+    assert_eq!(response.header("etag"), "\"1\"");
     assert_eq!(
-        answer.body,
+        response.body,
         json!({
-            "id": answer.id(), "email": "ada@example.org", "username": "ada", "full_name": "Ada Lovelace",
+            "id": response.id(), "email": "ada@example.org", "username": "ada", "full_name": "Ada Lovelace",
             "date_of_birth": "1990-12-10", "time_zone": "Europe/London", "status": "active", "roles": ["member"],
             "email_verified": false, "reminders": true, "announcements": true, "created_at": "2026-03-01T12:00:00Z",
             "version": 1,
@@ -34,9 +34,9 @@ async fn a_sign_up_is_answered_with_the_profile_that_everybody_can_read_by_then(
 }
 
 #[tokio::test]
-async fn a_command_names_its_operation_its_actor_and_where_the_reply_goes() {
+async fn a_command_names_its_operation_its_actor_and_the_reply_topic() {
     let app = TestApp::start().await;
-    let answer = app
+    let response = app
         .gateway
         .post("/v1/users")
         .wait(0)
@@ -46,13 +46,13 @@ async fn a_command_names_its_operation_its_actor_and_where_the_reply_goes() {
         .expect(202);
     let command = app.command::<UserCommand>().await;
     let envelope = &command.envelope;
-    assert_eq!((envelope.id, envelope.correlation_id), (answer.id(), answer.id()));
+    assert_eq!((envelope.id, envelope.correlation_id), (response.id(), response.id()));
     assert_eq!(envelope.causation_id, None);
     assert_eq!(envelope.actor, Some(Actor::service("gateway")));
     assert_eq!(envelope.reply_to.as_deref(), Some("bench.gateway.replies"));
 
     let ada = {
-        app.bench.deliver(rejected(answer.id(), "email-taken", &[])).await;
+        app.bench.deliver(rejected(response.id(), "email-taken", &[])).await;
         app.person("ada").await
     };
     app.gateway
@@ -68,9 +68,9 @@ async fn a_command_names_its_operation_its_actor_and_where_the_reply_goes() {
 }
 
 #[tokio::test]
-async fn not_in_time_is_202_and_the_outcome_is_there_whenever_it_comes() {
+async fn a_late_outcome_is_202_and_shown_by_the_operation() {
     let app = TestApp::start().await;
-    let answer = app
+    let response = app
         .gateway
         .post("/v1/users")
         .wait(1)
@@ -78,19 +78,19 @@ async fn not_in_time_is_202_and_the_outcome_is_there_whenever_it_comes() {
         .send()
         .await
         .expect(202);
-    assert_eq!(answer.header("location"), format!("/v1/operations/{}", answer.id()));
-    assert_eq!(answer.header("preference-applied"), "wait=1");
-    assert_eq!(answer.header("retry-after"), "1");
-    assert_eq!(answer.body["status"], "pending");
+    assert_eq!(response.header("location"), format!("/v1/operations/{}", response.id()));
+    assert_eq!(response.header("preference-applied"), "wait=1");
+    assert_eq!(response.header("retry-after"), "1");
+    assert_eq!(response.body["status"], "pending");
 
-    let pending = app.gateway.get(answer.header("location")).send().await.expect(200);
+    let pending = app.gateway.get(response.header("location")).send().await.expect(200);
     assert_eq!(
         (&pending.body["status"], pending.header("retry-after")),
         (&json!("pending"), "1")
     );
 
     app.users_accept().await;
-    let done = app.gateway.get(answer.header("location")).send().await.expect(200);
+    let done = app.gateway.get(response.header("location")).send().await.expect(200);
     assert_eq!(done.body["status"], "succeeded");
     assert!(
         done.body["resource"]
@@ -101,9 +101,9 @@ async fn not_in_time_is_202_and_the_outcome_is_there_whenever_it_comes() {
 }
 
 #[tokio::test]
-async fn an_operation_succeeds_only_when_the_read_models_hold_every_effect() {
+async fn an_operation_succeeds_only_when_the_read_models_contain_every_effect() {
     let app = TestApp::start().await;
-    let answer = app
+    let response = app
         .gateway
         .post("/v1/users")
         .wait(0)
@@ -114,7 +114,7 @@ async fn an_operation_succeeds_only_when_the_read_models_hold_every_effect() {
     let command = app.command::<UserCommand>().await;
     let user = command.envelope.key;
     let status = async || {
-        let operation = app.gateway.get(answer.header("location")).send().await.expect(200);
+        let operation = app.gateway.get(response.header("location")).send().await.expect(200);
         operation.body["status"].as_str().expect("a status").to_owned()
     };
 
@@ -122,7 +122,7 @@ async fn an_operation_succeeds_only_when_the_read_models_hold_every_effect() {
         effect(&topics::USERS, user, 1),
         effect(&topics::USERS_PROFILES, user, 1),
     ];
-    app.bench.deliver(accepted(answer.id(), 1, effects)).await;
+    app.bench.deliver(accepted(response.id(), 1, effects)).await;
     app.bench.deliver_again().await;
     assert_eq!(status().await, "pending");
 
@@ -151,7 +151,7 @@ async fn an_operation_succeeds_only_when_the_read_models_hold_every_effect() {
 }
 
 #[tokio::test]
-async fn a_reply_with_what_no_column_can_hold_is_an_outcome_too() {
+async fn a_reply_with_nul_characters_completes_the_operation() {
     let app = TestApp::start().await;
     let ada = app.person("ada").await;
     let nul = "a\0b".to_owned();
@@ -195,9 +195,9 @@ async fn a_reply_with_what_no_column_can_hold_is_an_outcome_too() {
 }
 
 #[tokio::test]
-async fn an_effect_that_no_read_model_shows_is_not_waited_for() {
+async fn an_effect_outside_the_read_models_is_not_waited_for() {
     let app = TestApp::start().await;
-    let (answer, ()) = tokio::join!(
+    let (response, ()) = tokio::join!(
         app.gateway.post("/v1/users").wait(10).json(sign_up("ada")).send(),
         async {
             let command = app.command::<UserCommand>().await;
@@ -205,14 +205,14 @@ async fn an_effect_that_no_read_model_shows_is_not_waited_for() {
             app.bench.deliver(accepted(command.envelope.id, 1, effects)).await;
         }
     );
-    // There is no profile to show, so the operation is.
-    assert_eq!(answer.expect(201).body["status"], "succeeded");
+    // The profile does not exist, so the response shows the operation.
+    assert_eq!(response.expect(201).body["status"], "succeeded");
 }
 
 #[tokio::test]
-async fn a_refusal_is_a_problem_with_the_services_code_and_fields() {
+async fn a_rejection_is_a_problem_with_the_code_and_fields_of_the_service() {
     let app = TestApp::start().await;
-    let (answer, ()) = tokio::join!(
+    let (response, ()) = tokio::join!(
         app.gateway.post("/v1/users").wait(10).json(sign_up("ada")).send(),
         async {
             let command = app.command::<UserCommand>().await;
@@ -223,15 +223,15 @@ async fn a_refusal_is_a_problem_with_the_services_code_and_fields() {
             app.bench.deliver_again().await;
         }
     );
-    let answer = answer.expect(409);
-    assert_eq!(answer.header("content-type"), "application/problem+json");
-    assert_eq!(answer.code(), "email-taken");
-    assert_eq!(answer.body["type"], "urn:rollcall:problem:email-taken");
-    assert_eq!(answer.faults(), [("email", "taken"), ("username", "taken")]);
+    let response = response.expect(409);
+    assert_eq!(response.header("content-type"), "application/problem+json");
+    assert_eq!(response.code(), "email-taken");
+    assert_eq!(response.body["type"], "urn:rollcall:problem:email-taken");
+    assert_eq!(response.field_errors(), [("email", "taken"), ("username", "taken")]);
 
     let operation = app
         .gateway
-        .get(answer.body["instance"].as_str().expect("a path"))
+        .get(response.body["instance"].as_str().expect("a path"))
         .send()
         .await
         .expect(200);
@@ -240,29 +240,29 @@ async fn a_refusal_is_a_problem_with_the_services_code_and_fields() {
     assert_eq!(
         app.count("SELECT count(*) FROM credentials").await,
         0,
-        "what was pending is gone"
+        "the pending credentials are deleted"
     );
 }
 
 #[tokio::test]
-async fn a_command_that_could_not_be_carried_out_says_so() {
+async fn a_failed_command_is_a_problem_with_its_code() {
     let app = TestApp::start().await;
     for (code, status) in [("expired", 503), ("not-executable", 500)] {
-        let (answer, ()) = tokio::join!(
+        let (response, ()) = tokio::join!(
             app.gateway.post("/v1/users").wait(10).json(sign_up("ada")).send(),
             async {
                 let command = app.command::<UserCommand>().await;
                 app.bench.deliver(failed(command.envelope.id, code)).await;
             }
         );
-        let answer = answer.expect(status);
+        let response = response.expect(status);
         assert_eq!(
-            (answer.code(), &answer.body["detail"]),
-            (code, &json!("It could not be."))
+            (response.code(), &response.body["detail"]),
+            (code, &json!("The command could not be executed."))
         );
         let operation = app
             .gateway
-            .get(answer.body["instance"].as_str().expect("a path"))
+            .get(response.body["instance"].as_str().expect("a path"))
             .send()
             .await
             .expect(200);
@@ -274,7 +274,7 @@ async fn a_command_that_could_not_be_carried_out_says_so() {
 #[tokio::test]
 async fn an_operation_has_one_outcome() {
     let app = TestApp::start().await;
-    let answer = app
+    let response = app
         .gateway
         .post("/v1/users")
         .wait(0)
@@ -283,15 +283,15 @@ async fn an_operation_has_one_outcome() {
         .await
         .expect(202);
     app.users_accept().await;
-    app.bench.deliver(failed(answer.id(), "expired")).await;
-    app.bench.deliver(rejected(answer.id(), "email-taken", &[])).await;
-    let operation = app.gateway.get(answer.header("location")).send().await.expect(200);
+    app.bench.deliver(failed(response.id(), "expired")).await;
+    app.bench.deliver(rejected(response.id(), "email-taken", &[])).await;
+    let operation = app.gateway.get(response.header("location")).send().await.expect(200);
     assert_eq!(operation.body["status"], "succeeded");
     app.sign_in("ada").await.expect(201);
 }
 
 #[tokio::test]
-async fn a_reply_to_an_operation_that_nobody_knows_is_dropped() {
+async fn a_reply_to_an_unknown_operation_is_dropped() {
     let app = TestApp::start().await;
     app.bench.deliver(accepted(Uuid::now_v7(), 1, Vec::new())).await;
     app.bench.deliver_again().await;
@@ -302,7 +302,7 @@ async fn a_reply_to_an_operation_that_nobody_knows_is_dropped() {
 async fn reply_at_another_gateway_still_201() {
     let app = TestApp::start().await;
     let other = Gateway::start(&app.database, &[]).await;
-    // All messages reach the other process; this one has nothing but its requests.
+    // The other process receives all messages; this one only receives requests.
     let bench = Bench::new(
         "gateway",
         app.database.ledger(),
@@ -310,13 +310,13 @@ async fn reply_at_another_gateway_still_201() {
         other.app.subscriptions(),
     );
     let app = TestApp { bench, ..app };
-    let (answer, ()) = tokio::join!(
+    let (response, ()) = tokio::join!(
         app.gateway.post("/v1/users").wait(10).json(sign_up("ada")).send(),
         app.users_accept()
     );
-    let location = answer.expect(201).header("location").to_owned();
+    let location = response.expect(201).header("location").to_owned();
 
-    // What one has answered, the other one shows too.
+    // Both gateways show the new user.
     let ada = app.sign_in("ada").await.expect(201);
     let token = format!("Bearer {}", ada.body["access_token"].as_str().expect("a token"));
     for gateway in [&app.gateway, &other] {
@@ -336,9 +336,9 @@ async fn gateway_dies_operation_completes() {
         gateway,
         database,
     } = TestApp::start().await;
-    // The request waits, its command is durable, and then the process is gone: nothing was published.
+    // The process ends while the request waits: the command is stored, but not published.
     let request = gateway.post("/v1/users").wait(20).json(sign_up("ada")).send();
-    let durable = testing::eventually("the operation is there", std::time::Duration::from_secs(5), || async {
+    let durable = testing::eventually("the operation is stored", std::time::Duration::from_secs(5), || async {
         let id: Option<Uuid> = sqlx::query_scalar("SELECT id FROM operations")
             .fetch_optional(database.pool())
             .await
@@ -346,7 +346,7 @@ async fn gateway_dies_operation_completes() {
         id
     });
     let operation = tokio::select! {
-        answer = request => panic!("nobody decides: {answer:?}"),
+        response = request => panic!("no service has replied, but the response is {response:?}"),
         operation = durable => operation,
     };
     drop(gateway);
@@ -371,10 +371,10 @@ async fn gateway_dies_operation_completes() {
 }
 
 #[tokio::test]
-async fn somebody_elses_operation_is_not_there() {
+async fn the_operation_of_another_user_is_not_found() {
     let app = TestApp::start().await;
     let (ada, bob) = (app.person("ada").await, app.person("bob").await);
-    let answer = app
+    let response = app
         .gateway
         .delete(format!("/v1/users/{}", ada.id))
         .by(&ada)
@@ -382,21 +382,21 @@ async fn somebody_elses_operation_is_not_there() {
         .send()
         .await
         .expect(202);
-    let operation = answer.header("location");
+    let operation = response.header("location");
     app.gateway.get(operation).by(&ada).send().await.expect(200);
     app.gateway.get(operation).by(&bob).send().await.expect(404);
     app.gateway.get(operation).send().await.expect(404);
 
-    let mine = app.gateway.get("/v1/me/operations").by(&ada).send().await.expect(200);
-    assert_eq!(mine.body["items"].as_array().map(Vec::len), Some(1));
-    assert_eq!(mine.body["items"][0]["kind"], "deactivate-user");
-    let his = app.gateway.get("/v1/me/operations").by(&bob).send().await.expect(200);
-    assert_eq!(his.body, json!({ "items": [] }));
+    let own = app.gateway.get("/v1/me/operations").by(&ada).send().await.expect(200);
+    assert_eq!(own.body["items"].as_array().map(Vec::len), Some(1));
+    assert_eq!(own.body["items"][0]["kind"], "deactivate-user");
+    let others = app.gateway.get("/v1/me/operations").by(&bob).send().await.expect(200);
+    assert_eq!(others.body, json!({ "items": [] }));
     app.command::<UserCommand>().await;
 }
 
 #[tokio::test]
-async fn concurrent_writes_are_each_answered_with_their_own() {
+async fn concurrent_writes_each_return_their_own_operation() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let drafts = (0..20).map(|_| {
@@ -407,11 +407,14 @@ async fn concurrent_writes_are_each_answered_with_their_own() {
             .json(crate::app::draft())
             .send()
     });
-    let answers = futures::future::join_all(drafts).await;
-    let mut operations: Vec<Uuid> = answers.into_iter().map(|answer| answer.expect(202).id()).collect();
+    let responses = futures::future::join_all(drafts).await;
+    let mut operations: Vec<Uuid> = responses
+        .into_iter()
+        .map(|response| response.expect(202).id())
+        .collect();
     let commands = app.commands::<contracts::EventCommand>().await;
-    let mut said: Vec<Uuid> = commands.iter().map(|command| command.envelope.id).collect();
+    let mut sent: Vec<Uuid> = commands.iter().map(|command| command.envelope.id).collect();
     operations.sort();
-    said.sort();
-    assert_eq!(said, operations);
+    sent.sort();
+    assert_eq!(sent, operations);
 }

@@ -1,4 +1,4 @@
-//! Before and after every route: who asks, whether too often, and whether it was denied.
+//! Access control around every route: identifies the principal, applies the rate limits, and records denied access.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -19,24 +19,26 @@ use crate::problem::Problem;
 pub(super) const RATE_LIMIT: &str = "ratelimit";
 pub(super) const RATE_LIMIT_POLICY: &str = "ratelimit-policy";
 
-/// Routes that cost a password's hash or a mail, whoever asks.
-const DEAR: [(Method, &str); 5] = [
+/// Routes that hash a password or send a mail. They count against the limit of sign-ins.
+const SIGN_IN_ROUTES: [(Method, &str); 5] = [
     (Method::POST, "/v1/users"),
     (Method::POST, "/v1/sessions"),
     (Method::POST, "/v1/password-resets"),
     (Method::PUT, "/v1/password-resets/{token}"),
     (Method::PUT, "/v1/me/password"),
 ];
-/// Reading all of it costs more than most writes.
+/// Counts against the limit of writes, because an export costs more than most writes.
 const EXPORT: &str = "/v1/users/{id}/export";
+/// Has a separate limit, because staff check in many attendees within minutes.
 const CHECK_IN: &str = "/v1/registrations/{id}/check-in";
 
-pub(super) async fn admit(State(app): State<App>, mut request: Request, next: Next) -> Response {
+/// Middleware around every route.
+pub(super) async fn control_access(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let identity = identify(request.headers(), &app).await;
     let principal = identity.principal();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let standings = match stand(&app, &request, principal) {
+    let standings = match take_permits(&app, &request, principal) {
         Ok(standings) => standings,
         Err(error) => {
             let mut response = Error::TooMany(error).into_response();
@@ -47,14 +49,17 @@ pub(super) async fn admit(State(app): State<App>, mut request: Request, next: Ne
     request.extensions_mut().insert(identity);
     let mut response = next.run(request).await;
     if let Some(route) = route {
-        note(&app, principal, &method, &route, &response);
+        record_denial(&app, principal, &method, &route, &response);
     }
     set_headers(&mut response, &standings);
     response
 }
 
-/// Counts the request with every limit that it falls under.
-fn stand(app: &App, request: &Request, principal: Option<Principal>) -> Result<Vec<LimitStatus>, TooMany> {
+/// Counts the request against every limit that applies to it.
+///
+/// # Errors
+/// Returns [`TooMany`] for the first limit that is exceeded.
+fn take_permits(app: &App, request: &Request, principal: Option<Principal>) -> Result<Vec<LimitStatus>, TooMany> {
     let limits = app.limits();
     let (method, headers) = (request.method(), request.headers());
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
@@ -65,7 +70,10 @@ fn stand(app: &App, request: &Request, principal: Option<Principal>) -> Result<V
         .get::<MatchedPath>()
         .map_or("", MatchedPath::as_str);
     let mut standings = Vec::new();
-    if DEAR.iter().any(|(its, path)| its == method && *path == route) {
+    if SIGN_IN_ROUTES
+        .iter()
+        .any(|(of_route, path)| of_route == method && *path == route)
+    {
         standings.extend(limits.sign_ins.take(address)?);
     }
     match principal {
@@ -77,8 +85,9 @@ fn stand(app: &App, request: &Request, principal: Option<Principal>) -> Result<V
     Ok(standings)
 }
 
-/// Whoever was denied something is on record: a token that is none, a role that is lacking, somebody else's thing.
-fn note(app: &App, principal: Option<Principal>, method: &Method, route: &MatchedPath, response: &Response) {
+/// Publishes `AccessDenied` if the response denies access: for an invalid token, a missing role, or a resource that the
+/// principal may not see.
+fn record_denial(app: &App, principal: Option<Principal>, method: &Method, route: &MatchedPath, response: &Response) {
     let Some(problem) = response.extensions().get::<Problem>() else {
         return;
     };
@@ -101,13 +110,13 @@ fn note(app: &App, principal: Option<Principal>, method: &Method, route: &Matche
         .record(denied.user_id, principal.as_ref().map(Principal::actor), denied);
 }
 
-/// With one that a handler was refused by.
+/// Sets the rate limit headers, including those of a limit that a handler exceeded.
 fn set_headers(response: &mut Response, standings: &[LimitStatus]) {
-    let refused = response
+    let exceeded = response
         .extensions_mut()
         .remove::<TooMany>()
         .map(|TooMany(standing)| standing);
-    let all: Vec<LimitStatus> = standings.iter().copied().chain(refused).collect();
+    let all: Vec<LimitStatus> = standings.iter().copied().chain(exceeded).collect();
     if all.is_empty() {
         return;
     }
@@ -125,8 +134,8 @@ fn set_headers(response: &mut Response, standings: &[LimitStatus]) {
 impl Identity {
     fn principal(&self) -> Option<Principal> {
         match self {
-            Self::Somebody(principal) => Some(*principal),
-            Self::Nobody | Self::Rejected(_) | Self::Unknown(_) => None,
+            Self::Authenticated(principal) => Some(*principal),
+            Self::Anonymous | Self::InvalidToken(_) | Self::Unavailable(_) => None,
         }
     }
 }
