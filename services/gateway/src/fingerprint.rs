@@ -9,7 +9,7 @@ use sha2::Sha256;
 
 /// Computes the HMAC-SHA256 of requests under a secret key. Cheap to clone.
 ///
-/// A plain hash would not be safe, because a body may hold a password that could be guessed from it.
+/// A plain hash would not be safe, because a body may hold a password, which an attacker could find by hashing guesses.
 #[derive(Clone)]
 pub struct Fingerprints(Arc<Hmac<Sha256>>);
 

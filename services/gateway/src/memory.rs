@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 /// Returns the memory limit of this process's control group in bytes, or `None` if it has none.
 ///
 /// A group's limit is its own or that of a group above it, whichever is lower (Linux, `cgroups(7)`: `memory.max` in version
-/// 2, `memory.limit_in_bytes` in version 1, where a number that no machine has means that there is no limit).
+/// 2, `memory.limit_in_bytes` in version 1, where a number larger than the memory of any machine means that no limit is
+/// set).
 pub(crate) fn limit() -> Option<u64> {
     limit_below(Path::new("/"))
 }

@@ -180,16 +180,16 @@ impl Tokens {
     /// Verifies a token, and returns its user and session.
     pub fn verify(&self, token: &str) -> Result<Bearer, TokenError> {
         let digest: [u8; 32] = Sha256::digest(token).into();
-        let cached = self
+        let known = self
             .0
             .verified
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .get(&digest)
             .copied();
-        if let Some(cached) = cached {
-            let live = seconds(Timestamp::now()) < cached.expires + LEEWAY_SECONDS;
-            return live.then_some(cached.bearer).ok_or(TokenError::Expired);
+        if let Some(known) = known {
+            let live = seconds(Timestamp::now()) < known.expires + LEEWAY_SECONDS;
+            return live.then_some(known.bearer).ok_or(TokenError::Expired);
         }
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid)?;
         let keys = self.keys();
