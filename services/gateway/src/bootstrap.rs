@@ -1,17 +1,17 @@
 //! The first admin.
 
 use anyhow::Context;
-use contracts::{CreateUser, Date, UserCommand, topics};
-use messaging::{Cause, Outgoing, Publisher, Unit};
+use contracts::{CreateUser, Date};
+use messaging::{Cause, Publisher, Unit};
 use postgres::Postgres;
 use uuid::Uuid;
 
+use crate::admins::{insert_sign_up, sign_up_command, sign_up_operation};
 use crate::config::BootstrapAdmin;
 use crate::operations::GATEWAY;
 use crate::passwords::Hasher;
-use crate::roles::Role;
 use crate::store::accounts;
-use crate::store::operations::{Kind, NewOperation, insert_pending};
+use crate::store::operations::Kind;
 
 /// Signs the first admin up if no admin exists.
 ///
@@ -34,20 +34,9 @@ pub async fn first_admin(
         unit.rollback().await;
         return Ok(());
     }
-    let user = Uuid::now_v7();
-    let operation = NewOperation {
-        id: Uuid::now_v7(),
-        kind: Kind::BootstrapAdmin,
-        principal: None,
-        resource_id: user,
-        idempotency: None,
-        held: std::time::Duration::ZERO,
-        password_hash: None,
-    };
+    let operation = sign_up_operation(Kind::BootstrapAdmin, Uuid::now_v7());
     let password_hash = hasher.hash(admin.password.clone()).await?;
-    insert_pending(unit.tx(), &operation).await?;
-    accounts::add_pending(&mut **unit.tx(), user, Some(&password_hash), operation.id).await?;
-    accounts::set_roles(unit.tx(), user, [Role::Admin], None).await?;
+    insert_sign_up(unit.tx(), &operation, Some(&password_hash)).await?;
     let create = CreateUser {
         email: admin.email.clone(),
         username: admin.username.clone(),
@@ -57,10 +46,7 @@ pub async fn first_admin(
         time_zone: "UTC".to_owned(),
     };
     let cause = Cause::origin(operation.id, Some(GATEWAY), opentelemetry::Context::new());
-    let command = Outgoing::<UserCommand>::new(user, create)
-        .id(operation.id)
-        .reply_to(publisher.topic_name(&topics::GATEWAY_REPLIES));
-    unit.publish(&cause, command)?;
+    unit.publish(&cause, sign_up_command(publisher, &operation, create))?;
     unit.commit().await?;
     tracing::info!(
         operation = %operation.id,

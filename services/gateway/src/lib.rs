@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod admins;
 pub mod api;
 pub mod app;
 pub mod bootstrap;

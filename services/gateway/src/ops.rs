@@ -1,16 +1,16 @@
 //! The ops commands of the gateway: an operator creates admins and grants roles, even while no user can sign in.
 
 use contracts::aggregate::Rejection;
-use contracts::{CreateAdmin, CreateUser, GrantRole, OpsCommand, RoleGranted, UserCommand, topics};
-use messaging::{Failure, OpsHandler, OpsOutcome, Outgoing, Received, Unit};
+use contracts::{CreateAdmin, CreateUser, GrantRole, OpsCommand, RoleGranted};
+use messaging::{Failure, OpsHandler, OpsOutcome, Received, Unit};
 use postgres::Postgres;
 use serde_json::json;
-use uuid::Uuid;
 
+use crate::admins::{insert_sign_up, sign_up_command, sign_up_operation};
 use crate::handlers::failed;
 use crate::roles::Role;
 use crate::security::security_fact;
-use crate::store::operations::{Kind, NewOperation, insert_pending};
+use crate::store::operations::Kind;
 use crate::store::{accounts, users};
 
 /// Creates admins and grants roles.
@@ -37,35 +37,19 @@ async fn create_admin(
         let rejected = Rejection::new("already-exists", "A user with this id already exists.");
         return Ok(OpsOutcome::Rejected(rejected));
     }
-    let operation = NewOperation {
-        id: Uuid::now_v7(),
-        kind: Kind::CreateAdmin,
-        principal: None,
-        resource_id: user,
-        idempotency: None,
-        held: std::time::Duration::ZERO,
-        password_hash: None,
-    };
-    insert_pending(unit.tx(), &operation).await.map_err(failed)?;
-    accounts::add_pending(&mut **unit.tx(), user, None, operation.id)
-        .await
-        .map_err(failed)?;
-    accounts::add_role(unit.tx(), user, Role::Admin, None)
-        .await
-        .map_err(failed)?;
-    let sign_up = CreateUser {
+    let operation = sign_up_operation(Kind::CreateAdmin, user);
+    insert_sign_up(unit.tx(), &operation, None).await.map_err(failed)?;
+    let admin = CreateUser {
         email: create.email.clone(),
         username: create.username.clone(),
         full_name: create.full_name.clone(),
         date_of_birth: create.date_of_birth,
         time_zone: create.time_zone.clone(),
     };
-    // The reply to this command completes the operation.
+    // The messages that follow belong to the operation, not to the ops command.
     let mut cause = command.cause();
     cause.correlation_id = operation.id;
-    let sign_up = Outgoing::<UserCommand>::new(user, sign_up)
-        .id(operation.id)
-        .reply_to(unit.publisher().topic_name(&topics::GATEWAY_REPLIES));
+    let sign_up = sign_up_command(unit.publisher(), &operation, admin);
     unit.publish(&cause, sign_up)?;
     Ok(OpsOutcome::Done(
         json!({ "user_id": user, "operation_id": operation.id }),
