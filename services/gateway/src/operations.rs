@@ -32,7 +32,7 @@ use waiting::{Poller, Waiting};
 use writer::{Writer, Written};
 
 /// Interval at which old operations, sessions and links are deleted.
-const CLEAN_UP_EVERY: Duration = Duration::from_secs(10 * 60);
+const CLEAN_UP_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
 /// The actor of messages that the gateway publishes without a signed-in user.
 pub const GATEWAY: Actor = Actor::service("gateway");
@@ -103,7 +103,7 @@ impl Operations {
     /// first request with this key still waits, [`Error::Busy`] if the queue of the writer is full, and [`Error::Store`]
     /// if the store failed.
     pub async fn perform<M: Message>(&self, intent: Intent<M>) -> Result<Operation, Error> {
-        let begun = Instant::now();
+        let started = Instant::now();
         let id = intent.id;
         let principal = intent.actor.user();
         let cause = Cause::origin(id, Some(intent.actor), tracing::Span::current().context());
@@ -128,16 +128,16 @@ impl Operations {
         match self.inner.writer.write(new, message).await? {
             Written::New => {}
             Written::Repeated(idempotency) => {
-                hold.release();
+                hold.disarm();
                 return self.repeated(&idempotency).await;
             }
         }
         let Some(waiter) = waiter else {
-            hold.release();
+            hold.disarm();
             return Ok(pending);
         };
         let settled = tokio::select! {
-            settled = tokio::time::timeout_at(begun + intent.wait, waiter.outcome()) => settled.ok().flatten(),
+            settled = tokio::time::timeout_at(started + intent.wait, waiter.outcome()) => settled.ok().flatten(),
             () = self.inner.drain.cancelled() => None,
         };
         let operation = match settled {
@@ -145,9 +145,9 @@ impl Operations {
             // The outcome may have arrived since the last query of the poller.
             None => self.read_again(id).await.unwrap_or(pending),
         };
-        // The hold of a pending operation ends in the store as well, so that a repeated request is not refused.
+        // The hold of a pending operation is dropped and thereby ended in the store, so that a repeated request is not refused.
         if operation.status != Status::Pending {
-            hold.release();
+            hold.disarm();
         }
         Ok(operation)
     }
@@ -235,7 +235,9 @@ struct Hold {
 }
 
 impl Hold {
-    fn release(mut self) {
+    /// Drops this hold without a write to the store. There is nothing to end for an operation that
+    /// is settled, was not written or has no waiting request.
+    fn disarm(mut self) {
         self.held = None;
     }
 }
@@ -268,7 +270,7 @@ impl Tasks {
 }
 
 async fn clean_up(pool: PgPool, retention: config::Retention, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(CLEAN_UP_EVERY);
+    let mut ticks = tokio::time::interval(CLEAN_UP_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
