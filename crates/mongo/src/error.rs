@@ -190,7 +190,7 @@ pub(crate) fn is_write_conflict(error: &mongodb::error::Error) -> bool {
     code(error) == Some(WRITE_CONFLICT)
 }
 
-pub(crate) fn is_already_there(error: &mongodb::error::Error) -> bool {
+pub(crate) fn exists_already(error: &mongodb::error::Error) -> bool {
     code(error) == Some(NAMESPACE_EXISTS)
 }
 

@@ -1,25 +1,26 @@
 #![doc = include_str!("../README.md")]
 
 mod dead_letters;
+mod delivery_log;
 mod documents;
 mod error;
-mod held;
 mod inbox;
-mod ledger;
+mod leases;
+mod maintenance;
+mod ops_queries;
 mod outbox;
 mod parked;
+mod pending;
 mod pool_metrics;
 mod position;
-mod relay;
 mod sequences;
 mod setup;
-mod transaction;
-mod whereabouts;
+mod transactions;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use messaging::ledger::{StoreError, StoreErrorKind};
+use messaging::ledger::{StoreError, StoreErrorKind, Transactions as _};
 use mongodb::bson::{self, doc};
 use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, WriteConcern};
 use mongodb::{Client, Collection, Database};
@@ -29,7 +30,7 @@ use crate::pool_metrics::{Pool, PoolMetrics};
 
 pub use error::{Error, store_error};
 pub use setup::index;
-pub use transaction::{Tx, Update};
+pub use transactions::{Tx, Update};
 
 /// How long a statement waits for a server to be there.
 const SERVER_SELECTION: Duration = Duration::from_secs(3);
@@ -84,15 +85,6 @@ impl Mongo {
     /// Shows the pool in the process's metrics.
     pub fn register_metrics(&self, registry: &prometheus::Registry) -> Result<(), prometheus::Error> {
         registry.register(Box::new(PoolMetrics::new(Arc::clone(&self.pool))?))
-    }
-
-    /// Asks the server for an answer: for readiness.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        self.database
-            .run_command(doc! { "ping": 1 })
-            .await
-            .map_err(store_error)?;
-        Ok(())
     }
 
     pub fn client(&self) -> &Client {

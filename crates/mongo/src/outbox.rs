@@ -1,5 +1,3 @@
-//! The outbox: appended to in the business transaction, emptied by relays.
-
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -7,29 +5,31 @@ use std::time::Duration;
 use bytes::Bytes;
 use contracts::Timestamp;
 use futures::TryStreamExt;
-use messaging::ledger::{OutboxGauge, OutboxMessage, OutboxRow, StoreError};
+use messaging::ledger::{Outbox, OutboxGauge, OutboxMessage, OutboxRow, StoreError};
 use messaging::{Headers, TopicPartition};
 use mongodb::bson::{self, Binary, Document, doc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::documents::{batch_size, binary, timestamp};
-use crate::{Mongo, Tx, from_bson, store_error, to_bson};
+use crate::documents::{batch_size, binary, partition_id, timestamp};
+use crate::leases::{LEASES, expire_after};
+use crate::{Mongo, Tx, Update, from_bson, store_error, to_bson};
 
 pub(crate) const OUTBOX: &str = "outbox";
+pub(crate) const OFFSETS: &str = "relay_offsets";
 
-/// Up to this many rows are counted; above it the server's own figure is good enough, which drifts a
-/// little when the server crashes.
-const COUNTED: u64 = 10_000;
+/// Number of rows up to which they are counted. Above it, the server's estimate is good enough; it drifts a little when the
+/// server crashes.
+const MAX_COUNTED: u64 = 10_000;
 
 #[derive(Serialize, Deserialize)]
 struct Row<'a> {
-    /// A UUID of version 7: in the order of appending, as far as this process can tell.
+    /// A UUID of version 7, in the order of the appends of one process.
     #[serde(rename = "_id")]
     id: bson::Uuid,
-    /// None until a delayed row is due.
+    /// `None` until a delayed row is due.
     owner: Option<bson::Uuid>,
-    /// When it may be published: the time it was appended, or `due_at`.
+    /// The time from which it may be published: the time of the append, or `due_at`. In microseconds since the epoch.
     ready_at: i64,
     due_at: Option<i64>,
     topic: Cow<'a, str>,
@@ -50,36 +50,33 @@ impl Row<'_> {
     }
 }
 
-/// The fields of the index that every look at the outbox goes through.
+/// The fields of the index that every query of the outbox uses.
 pub(crate) fn order() -> Document {
     doc! { "owner": 1, "ready_at": 1, "_id": 1 }
 }
 
-/// The server's clock, in microseconds since the epoch. It is a constant to the query planner, so that
-/// comparisons with it use the index.
+/// The server's clock, in microseconds since the epoch. It is a constant to the query planner, so that comparisons with it
+/// use the index.
 fn now() -> Document {
     doc! { "$multiply": [{ "$toLong": "$$NOW" }, 1_000_i64] }
 }
 
 #[derive(Deserialize)]
-struct Found {
+struct RowOwner {
     #[serde(rename = "_id")]
     id: bson::Uuid,
     owner: Option<bson::Uuid>,
 }
 
 #[derive(Deserialize)]
-struct Wait {
+struct Micros {
     micros: i64,
 }
 
-impl Mongo {
-    pub(crate) async fn append_rows(
-        &self,
-        tx: &mut Tx,
-        owner: Uuid,
-        messages: &[OutboxMessage],
-    ) -> Result<Vec<Uuid>, StoreError> {
+impl Outbox for Mongo {
+    type RowId = Uuid;
+
+    async fn append(&self, tx: &mut Tx, owner: Uuid, messages: &[OutboxMessage]) -> Result<Vec<Uuid>, StoreError> {
         if messages.is_empty() {
             return Ok(Vec::new());
         }
@@ -106,24 +103,10 @@ impl Mongo {
         Ok(ids)
     }
 
-    pub(crate) async fn forget_delayed(&self, tx: &mut Tx, topics: &[String], keys: &[Uuid]) -> Result<(), StoreError> {
-        let keys: Vec<_> = keys.iter().copied().map(to_bson).collect();
-        tx.collection::<Document>(OUTBOX)
-            .delete_many(doc! { "owner": null, "topic": { "$in": topics }, "key": { "$in": keys } })
-            .session(tx.session())
-            .await
-            .map_err(store_error)?;
-        Ok(())
-    }
-
-    /// First the offsets, then the rows go: a crash in between publishes again, which is harmless, and
-    /// never leaves a published row without its offset.
-    pub(crate) async fn acknowledge_rows(
-        &self,
-        rows: &[(Uuid, Uuid)],
-        offsets: &[(TopicPartition, i64)],
-    ) -> Result<(), StoreError> {
-        self.keep_offsets(offsets).await?;
+    async fn acknowledge(&self, rows: &[(Uuid, Uuid)], offsets: &[(TopicPartition, i64)]) -> Result<(), StoreError> {
+        // The offsets first: a crash in between publishes rows twice, which is harmless, but never deletes a published row
+        // without its offset.
+        self.save_offsets(offsets).await?;
         let mut by_owner: HashMap<Uuid, Vec<bson::Uuid>> = HashMap::new();
         for (id, owner) in rows {
             by_owner.entry(*owner).or_default().push(to_bson(*id));
@@ -137,15 +120,10 @@ impl Mongo {
         Ok(())
     }
 
-    pub(crate) async fn own_rows(
-        &self,
-        owner: Uuid,
-        min_age: Duration,
-        limit: i64,
-    ) -> Result<Vec<OutboxRow<Uuid>>, StoreError> {
+    async fn sweep(&self, owner: Uuid, min_age: Duration, limit: i64) -> Result<Vec<OutboxRow<Uuid>>, StoreError> {
         let mut filter = doc! { "owner": to_bson(owner) };
-        // Own rows carry the own clock. Without an age there is no bound either: no row may hide behind a
-        // clock that was set back.
+        // The rows have the time of this process's own clock. Without a minimum age there is no bound, so that no row is
+        // overlooked because the clock was set back.
         if !min_age.is_zero() {
             let settled = Timestamp::now() - min_age;
             filter.insert("ready_at", doc! { "$lte": settled.as_micros() });
@@ -153,12 +131,8 @@ impl Mongo {
         self.rows(filter, limit).await
     }
 
-    pub(crate) async fn due_rows(
-        &self,
-        owner: Uuid,
-        limit: i64,
-    ) -> Result<(Vec<OutboxRow<Uuid>>, Option<Duration>), StoreError> {
-        // Most often there is nothing due, and this one look says so.
+    async fn take_due(&self, owner: Uuid, limit: i64) -> Result<(Vec<OutboxRow<Uuid>>, Option<Duration>), StoreError> {
+        // Usually nothing is due, and this one query is enough.
         match self.wait_for_due().await? {
             Some(wait) if wait.is_zero() => {}
             wait => return Ok((Vec::new(), wait)),
@@ -169,9 +143,14 @@ impl Mongo {
         Ok((rows, self.wait_for_due().await?))
     }
 
-    pub(crate) async fn orphaned_rows(&self, owner: Uuid, limit: i64) -> Result<Vec<OutboxRow<Uuid>>, StoreError> {
-        let mut owned: Vec<bson::Bson> = self.live_owners().await?.into_iter().map(bson::Bson::from).collect();
-        // One's own rows are not adopted, even if one's own lease has just run out.
+    async fn adopt(&self, owner: Uuid, limit: i64) -> Result<Vec<OutboxRow<Uuid>>, StoreError> {
+        let mut owned: Vec<bson::Bson> = self
+            .find_live_owners()
+            .await?
+            .into_iter()
+            .map(bson::Bson::from)
+            .collect();
+        // A relay does not adopt its own rows, even if its own lease has just expired.
         owned.push(to_bson(owner).into());
         owned.push(bson::Bson::Null);
         let found = self.find(doc! { "owner": { "$nin": owned } }, limit).await?;
@@ -181,8 +160,71 @@ impl Mongo {
         self.claim(owner, &ids, doc! { "$in": dead }.into()).await
     }
 
-    /// Makes rows one's own whose owner is still `from`; answers those that now are. Who comes second finds
-    /// none. That they are read again says that they are majority-committed.
+    async fn start_lease(&self, owner: Uuid, length: Duration) -> Result<(), StoreError> {
+        self.collection::<Document>(LEASES)
+            .update_one(doc! { "_id": to_bson(owner) }, expire_after(length))
+            .upsert(true)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn renew_lease(&self, owner: Uuid, length: Duration) -> Result<bool, StoreError> {
+        let live = doc! { "_id": to_bson(owner), "$expr": { "$gt": ["$until", "$$NOW"] } };
+        let result = self
+            .collection::<Document>(LEASES)
+            .update_one(live, expire_after(length))
+            .await
+            .map_err(store_error)?;
+        Ok(result.matched_count == 1)
+    }
+
+    async fn end_lease(&self, owner: Uuid) -> Result<(), StoreError> {
+        self.collection::<Document>(LEASES)
+            .delete_one(doc! { "_id": to_bson(owner) })
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn outbox_gauge(&self) -> Result<OutboxGauge, StoreError> {
+        let outbox = self.collection::<Document>(OUTBOX);
+        let mut rows = outbox.estimated_document_count().await.map_err(store_error)?;
+        if rows < MAX_COUNTED {
+            rows = outbox.count_documents(doc! {}).await.map_err(store_error)?;
+        }
+        let oldest = self
+            .micros([
+                // The first row of every owner: this reads one index entry per owner.
+                doc! { "$sort": order() },
+                doc! { "$group": { "_id": "$owner", "ready_at": { "$first": "$ready_at" } } },
+                doc! { "$group": { "_id": null, "oldest": { "$min": "$ready_at" } } },
+                doc! { "$project": { "micros": { "$subtract": [now(), "$oldest"] } } },
+            ])
+            .await?;
+        Ok(OutboxGauge {
+            rows: i64::try_from(rows).unwrap_or(i64::MAX),
+            oldest_age: oldest.map(duration).unwrap_or_default(),
+        })
+    }
+}
+
+impl Mongo {
+    /// Stores the newest acknowledged offsets.
+    async fn save_offsets(&self, offsets: &[(TopicPartition, i64)]) -> Result<(), StoreError> {
+        let updates = offsets.iter().map(|(partition, offset)| Update {
+            filter: doc! { "_id": partition_id(partition) },
+            change: doc! { "$max": { "offset": *offset } },
+            upsert: true,
+        });
+        self.update_each(OFFSETS, updates).await?;
+        Ok(())
+    }
+
+    /// Makes `owner` the owner of those rows that still belong to `from`.
+    ///
+    /// Returns these rows. A second caller finds none. They are read again, because the majority read proves that the
+    /// change is majority-committed.
     async fn claim(
         &self,
         owner: Uuid,
@@ -204,8 +246,8 @@ impl Mongo {
             .await
     }
 
-    async fn find(&self, filter: Document, limit: i64) -> Result<Vec<Found>, StoreError> {
-        self.collection::<Found>(OUTBOX)
+    async fn find(&self, filter: Document, limit: i64) -> Result<Vec<RowOwner>, StoreError> {
+        self.collection::<RowOwner>(OUTBOX)
             .find(filter)
             .projection(doc! { "_id": 1, "owner": 1 })
             .sort(order())
@@ -242,8 +284,12 @@ impl Mongo {
             .collect()
     }
 
-    /// Messages that a filter finds, due or not, without their values.
-    pub(crate) async fn find_said(&self, filter: Document, limit: i64) -> Result<Vec<OutboxMessage>, StoreError> {
+    /// Returns the messages that match a filter, due or not, without their values.
+    pub(crate) async fn find_outbox_messages(
+        &self,
+        filter: Document,
+        limit: i64,
+    ) -> Result<Vec<OutboxMessage>, StoreError> {
         let rows: Vec<Row<'static>> = self
             .collection(OUTBOX)
             .find(filter)
@@ -257,7 +303,7 @@ impl Mongo {
         rows.into_iter().map(Row::into_message).collect()
     }
 
-    /// How long until the next delayed row is due: zero if one is.
+    /// Returns the time until the next delayed row is due: zero if one is due, `None` if no row is delayed.
     async fn wait_for_due(&self) -> Result<Option<Duration>, StoreError> {
         let next = self
             .micros([
@@ -270,29 +316,8 @@ impl Mongo {
         Ok(next.map(duration))
     }
 
-    pub(crate) async fn measure_outbox(&self) -> Result<OutboxGauge, StoreError> {
-        let outbox = self.collection::<Document>(OUTBOX);
-        let mut rows = outbox.estimated_document_count().await.map_err(store_error)?;
-        if rows < COUNTED {
-            rows = outbox.count_documents(doc! {}).await.map_err(store_error)?;
-        }
-        let oldest = self
-            .micros([
-                // The first of every owner: as many index entries are read as there are owners.
-                doc! { "$sort": order() },
-                doc! { "$group": { "_id": "$owner", "ready_at": { "$first": "$ready_at" } } },
-                doc! { "$group": { "_id": null, "oldest": { "$min": "$ready_at" } } },
-                doc! { "$project": { "micros": { "$subtract": [now(), "$oldest"] } } },
-            ])
-            .await?;
-        Ok(OutboxGauge {
-            rows: i64::try_from(rows).unwrap_or(i64::MAX),
-            oldest_age: oldest.map(duration).unwrap_or_default(),
-        })
-    }
-
     async fn micros(&self, pipeline: impl IntoIterator<Item = Document>) -> Result<Option<i64>, StoreError> {
-        let wait: Option<Wait> = self
+        let found: Option<Micros> = self
             .collection::<Document>(OUTBOX)
             .aggregate(pipeline)
             .with_type()
@@ -301,7 +326,7 @@ impl Mongo {
             .try_next()
             .await
             .map_err(store_error)?;
-        Ok(wait.map(|wait| wait.micros))
+        Ok(found.map(|found| found.micros))
     }
 }
 

@@ -7,7 +7,7 @@ use messaging::BoxError;
 use messaging::ledger::{StoreError, StoreErrorKind};
 use uuid::Uuid;
 
-use crate::ledger::get;
+use crate::rows::get;
 use crate::{Tx, store_error};
 
 /// A snapshot is taken when a stream passes a multiple of this version.

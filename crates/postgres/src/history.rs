@@ -8,7 +8,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use crate::event_store::{Loaded, decode};
-use crate::ledger::{get, timestamp};
+use crate::rows::{get, timestamp};
 use crate::{Tx, store_error};
 
 /// Domain events that are read at once.

@@ -1,14 +1,17 @@
 #![doc = include_str!("../README.md")]
 
 mod aggregates;
+mod delivery_log;
 mod error;
 mod event_store;
 mod history;
 mod journal;
-mod ledger;
-mod ops;
+mod maintenance;
+mod ops_queries;
 mod outbox;
 mod pool_metrics;
+mod rows;
+mod transactions;
 
 use std::time::Duration;
 

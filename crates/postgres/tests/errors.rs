@@ -1,6 +1,6 @@
 //! What the errors of a real server mean to the pipeline.
 
-use messaging::ledger::{Ledger as _, StoreErrorKind};
+use messaging::ledger::{StoreErrorKind, Transactions as _};
 use postgres::{Postgres, store_error};
 use sqlx::Executor as _;
 use sqlx::migrate::Migrator;

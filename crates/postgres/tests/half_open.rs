@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use messaging::ledger::{Ledger as _, StoreErrorKind};
+use messaging::ledger::{Outbox as _, StoreErrorKind, Transactions as _};
 use postgres::Postgres;
 use sqlx::ConnectOptions as _;
 use sqlx::migrate::Migrator;

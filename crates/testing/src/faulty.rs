@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use messaging::TopicPartition;
 use messaging::ledger::{
-    CommitError, DeadLetter, InboxEntry, Ledger, MessageTrace, OutboxGauge, OutboxMessage, OutboxRow, Parked,
-    PendingKey, PendingTopic, Sequence, StoreError, StoreErrorKind, StoredDeadLetter, StoredSchema,
+    CommitError, DeadLetter, DeliveryLog, InboxEntry, Ledger, Maintenance, MessageTrace, OpsQueries, Outbox,
+    OutboxGauge, OutboxMessage, OutboxRow, Parked, PendingKey, PendingTopic, Sequence, StoreError, StoreErrorKind,
+    StoredDeadLetter, StoredSchema, Transactions,
 };
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -235,9 +236,13 @@ impl<L: Ledger> FaultyLedger<L> {
     }
 }
 
-impl<L: Ledger> Ledger for FaultyLedger<L> {
+impl<L: Ledger> Transactions for FaultyLedger<L> {
     type Tx = FaultyTx<L>;
-    type RowId = L::RowId;
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.faults.at("ping").await?;
+        self.inner.ping().await
+    }
 
     async fn begin(&self) -> Result<FaultyTx<L>, StoreError> {
         self.faults.at("begin").await?;
@@ -295,7 +300,9 @@ impl<L: Ledger> Ledger for FaultyLedger<L> {
         let _ = self.faults.at("rollback").await;
         self.inner.rollback(tx.inner).await;
     }
+}
 
+impl<L: Ledger> DeliveryLog for FaultyLedger<L> {
     async fn positions(&self, partitions: &[TopicPartition]) -> Result<HashMap<TopicPartition, i64>, StoreError> {
         self.faults.at("positions").await?;
         self.inner.positions(partitions).await
@@ -374,6 +381,20 @@ impl<L: Ledger> Ledger for FaultyLedger<L> {
         self.inner.erase(&mut tx.inner, topics, keys).await
     }
 
+    async fn schemas(&self) -> Result<Vec<StoredSchema>, StoreError> {
+        self.faults.at("schemas").await?;
+        self.inner.schemas().await
+    }
+
+    async fn save_schemas(&self, schemas: &[StoredSchema]) -> Result<(), StoreError> {
+        self.faults.at("save_schemas").await?;
+        self.inner.save_schemas(schemas).await
+    }
+}
+
+impl<L: Ledger> Outbox for FaultyLedger<L> {
+    type RowId = L::RowId;
+
     async fn append(
         &self,
         tx: &mut FaultyTx<L>,
@@ -431,7 +452,9 @@ impl<L: Ledger> Ledger for FaultyLedger<L> {
         self.faults.at("outbox_gauge").await?;
         self.inner.outbox_gauge().await
     }
+}
 
+impl<L: Ledger> OpsQueries for FaultyLedger<L> {
     async fn pending_topics(&self) -> Result<Vec<PendingTopic>, StoreError> {
         self.faults.at("pending_topics").await?;
         self.inner.pending_topics().await
@@ -485,17 +508,9 @@ impl<L: Ledger> Ledger for FaultyLedger<L> {
         self.faults.at_statement("find_message", &mut tx.statements).await?;
         self.inner.find_message(&mut tx.inner, id).await
     }
+}
 
-    async fn schemas(&self) -> Result<Vec<StoredSchema>, StoreError> {
-        self.faults.at("schemas").await?;
-        self.inner.schemas().await
-    }
-
-    async fn save_schemas(&self, schemas: &[StoredSchema]) -> Result<(), StoreError> {
-        self.faults.at("save_schemas").await?;
-        self.inner.save_schemas(schemas).await
-    }
-
+impl<L: Ledger> Maintenance for FaultyLedger<L> {
     async fn housekeeping(&self, inbox_retention: Duration) -> Result<(), StoreError> {
         self.faults.at("housekeeping").await?;
         self.inner.housekeeping(inbox_retention).await
@@ -504,10 +519,5 @@ impl<L: Ledger> Ledger for FaultyLedger<L> {
     async fn boot_problems(&self) -> Result<Vec<String>, StoreError> {
         self.faults.at("boot_problems").await?;
         self.inner.boot_problems().await
-    }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        self.faults.at("ping").await?;
-        self.inner.ping().await
     }
 }

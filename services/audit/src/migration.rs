@@ -1,7 +1,7 @@
 //! Grows the trees of what was recorded before there were trees. What `audit migrate` does, and may do again.
 
 use futures::TryStreamExt;
-use messaging::ledger::{CommitError, Ledger, StoreError};
+use messaging::ledger::{CommitError, StoreError, Transactions as _};
 use mongo::{Mongo, Tx, Update, store_error};
 use mongodb::bson::doc;
 

@@ -1,4 +1,4 @@
-//! The rows of the bookkeeping, as every store has them.
+//! The rows of the ledger, which every store has.
 
 use std::time::Duration;
 
@@ -9,26 +9,26 @@ use uuid::Uuid;
 
 use crate::record::{Headers, Record};
 
-/// A message that takes effect once.
+/// An inbox entry: a message that takes effect once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InboxEntry {
     pub id: Uuid,
     pub attempt: i32,
-    /// `ce_dueat`, else `ce_time`: every copy of the message has the same, so that the inbox can be kept in
-    /// time partitions and still find it.
+    /// `ce_dueat`, or `ce_time` if the message has no due time. Every copy of the message has the same, so that an inbox
+    /// that is partitioned by time still finds it.
     pub since: Timestamp,
 }
 
-/// How far one key of a sequenced topic has been applied.
+/// The progress of one key of a sequenced topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sequence {
-    /// The last number applied; 0 where nothing was.
+    /// The last number that was applied; 0 if none was.
     pub last: i64,
-    /// The `ce_id` that number came under.
+    /// The `ce_id` of the message with that number.
     pub last_id: Option<Uuid>,
-    /// The number that failed and holds the key back, if one did.
+    /// The number that failed and blocks the key.
     pub poisoned_at: Option<i64>,
-    /// Whether messages of this key wait in `parked`.
+    /// `true` if messages of this key are parked.
     pub has_parked: bool,
 }
 
@@ -39,11 +39,11 @@ pub struct Parked {
     pub sequence: i64,
     pub id: Uuid,
     pub record: Record,
-    /// What went wrong with it; empty for those that merely wait.
+    /// The error that the record caused; empty for a record that only waits for another one.
     pub error: String,
 }
 
-/// A record that nobody will apply, kept with its bytes.
+/// A record that will not be applied, stored with its bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeadLetter {
     pub id: Uuid,
@@ -52,16 +52,16 @@ pub struct DeadLetter {
     pub record: Record,
 }
 
-/// A message ready for Kafka: framed bytes and headers, as they were when it was appended.
+/// A message that is ready for Kafka: its framed bytes and headers as of the append.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutboxMessage {
     /// The topic with its prefix.
     pub topic: String,
     pub key: Uuid,
-    /// `None` is a tombstone.
+    /// `None` for a tombstone.
     pub value: Option<Bytes>,
     pub headers: Headers,
-    /// Not before this time; such a row has no owner until it is due.
+    /// The earliest time of publication. A row with a due time has no owner until it is due.
     pub due_at: Option<Timestamp>,
 }
 
@@ -69,12 +69,12 @@ pub struct OutboxMessage {
 #[derive(Debug, Clone)]
 pub struct OutboxRow<Id> {
     pub id: Id,
-    /// The relay whose row it is; deleting is guarded by it.
+    /// The relay lease to which the row belongs. Only its owner deletes it.
     pub owner: Uuid,
     pub message: OutboxMessage,
 }
 
-/// Rows that wait in the outbox, for metrics.
+/// The size of the outbox, for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct OutboxGauge {
     pub rows: i64,
@@ -82,24 +82,24 @@ pub struct OutboxGauge {
     pub oldest_age: Duration,
 }
 
-/// A key whose messages wait: behind a poison message, or behind a gap.
+/// A key with parked records, behind a poison message or a gap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingKey {
     pub topic: String,
     pub key: Uuid,
-    /// The last number applied.
+    /// The last number that was applied.
     pub last: i64,
-    /// The number that can't be applied; `None`: the next one has not arrived.
+    /// The number that cannot be applied. `None` for a gap: the next number has not arrived.
     pub poisoned_at: Option<i64>,
-    /// What is wrong with it; empty for a gap.
+    /// The error of that number; empty for a gap.
     pub error: String,
-    /// Records that wait.
+    /// Number of parked records.
     pub waiting: i64,
-    /// Since the first of them was parked.
+    /// Time since the first of them was parked.
     pub age: Duration,
 }
 
-/// The keys of one topic that wait.
+/// The number of pending keys of one topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingTopic {
     pub topic: String,
@@ -107,32 +107,32 @@ pub struct PendingTopic {
     pub poisoned: i64,
     /// Keys behind a gap.
     pub gaps: i64,
-    /// Since the first record was parked behind one; zero without a gap.
+    /// Time since the first record was parked behind a gap; zero without a gap.
     pub oldest_gap: Duration,
 }
 
-/// A dead letter, and what became of it.
+/// A dead letter and its redrive.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredDeadLetter {
     pub dead_letter: DeadLetter,
-    /// The command that it was sent again as.
+    /// The id of the command as which it was sent again.
     pub redriven_as: Option<Uuid>,
 }
 
-/// What a store knows of a message, found by its id or its correlation id. Without the values.
+/// Everything that a store knows of a message, found by its id or its correlation id. No row has a value.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct MessageTrace {
-    /// Said, and not acknowledged yet; with `due_at` for later.
+    /// Messages that were appended and not acknowledged yet; delayed ones have a `due_at`.
     pub outbox: Vec<OutboxMessage>,
     /// The attempts that took effect, in order.
     pub inbox: Vec<i32>,
-    /// Where it is the last one applied: topic, key and number.
+    /// The keys whose last applied message it is: topic, key and number.
     pub applied: Vec<(String, Uuid, i64)>,
     pub parked: Vec<Parked>,
     pub dead_letters: Vec<StoredDeadLetter>,
 }
 
-/// A schema and the id the registry gave it.
+/// A schema and the id that the registry gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredSchema {
     pub id: i32,

@@ -7,7 +7,7 @@ use contracts::{Codec, Kind, Message, topics};
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
-use crate::ledger::{Ledger, OutboxMessage, OutboxRow};
+use crate::ledger::{Outbox, OutboxMessage, OutboxRow};
 use crate::wire::envelope::Envelope;
 use crate::wire::message::{Cause, Outgoing};
 use crate::wire::trace;
@@ -33,11 +33,11 @@ pub enum AppendError {
 }
 
 /// Frames messages and passes committed rows on. Cheap to clone.
-pub struct Publisher<L: Ledger> {
+pub struct Publisher<L: Outbox> {
     shared: Arc<Shared<L>>,
 }
 
-struct Shared<L: Ledger> {
+struct Shared<L: Outbox> {
     source: String,
     topic_prefix: String,
     codec: Codec,
@@ -48,12 +48,12 @@ struct Shared<L: Ledger> {
 }
 
 /// The relay's end of a [`Publisher`].
-pub(crate) struct Handed<L: Ledger> {
+pub(crate) struct Handed<L: Outbox> {
     pub(crate) rows: mpsc::Receiver<Vec<OutboxRow<L::RowId>>>,
     pub(crate) publisher: Publisher<L>,
 }
 
-impl<L: Ledger> Publisher<L> {
+impl<L: Outbox> Publisher<L> {
     /// `service` is the name in `ce_source`; `topic_prefix` comes before every topic.
     pub(crate) fn new(service: &str, topic_prefix: &str, codec: Codec) -> (Self, Handed<L>) {
         let (sender, receiver) = mpsc::channel(HAND_OVER_BATCHES);
@@ -195,7 +195,7 @@ impl<L: Ledger> Publisher<L> {
     }
 }
 
-impl<L: Ledger> Clone for Publisher<L> {
+impl<L: Outbox> Clone for Publisher<L> {
     fn clone(&self) -> Self {
         Self {
             shared: Arc::clone(&self.shared),

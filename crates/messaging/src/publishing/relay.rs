@@ -21,7 +21,7 @@ use uuid::Uuid;
 use self::producer::{Delivery, Outcome, Producer};
 use crate::kafka::Settings;
 use crate::kafka::client::Watched;
-use crate::ledger::{Ledger, OutboxRow, StoreError};
+use crate::ledger::{Outbox, OutboxRow, StoreError};
 use crate::metrics::Metrics;
 use crate::publishing::publisher::{Handed, Publisher};
 use crate::wire::envelope::header;
@@ -49,7 +49,7 @@ pub enum Error {
 }
 
 /// Publishes the outbox of one process.
-pub struct Relay<L: Ledger> {
+pub struct Relay<L: Outbox> {
     ledger: L,
     metrics: Metrics,
     settings: Settings,
@@ -100,7 +100,7 @@ impl<Id> Default for Acknowledged<Id> {
 /// A batch of rows, and the result of its deletion.
 type Deleted<Id> = (Acknowledged<Id>, Result<(), StoreError>);
 
-impl<L: Ledger> Relay<L> {
+impl<L: Outbox> Relay<L> {
     pub(crate) fn new(ledger: L, settings: Settings, metrics: Metrics, handed: Handed<L>) -> Result<Self, Error> {
         let (sender, deliveries) = mpsc::unbounded_channel();
         let (finder, found) = mpsc::channel(16);
@@ -377,7 +377,7 @@ impl<L: Ledger> Relay<L> {
 }
 
 /// Keeps the lease, and finds rows that have fallen due or belong to a dead process.
-struct Keeper<L: Ledger> {
+struct Keeper<L: Outbox> {
     ledger: L,
     publisher: Publisher<L>,
     metrics: Metrics,
@@ -386,7 +386,7 @@ struct Keeper<L: Ledger> {
     leased: bool,
 }
 
-impl<L: Ledger> Keeper<L> {
+impl<L: Outbox> Keeper<L> {
     async fn run(mut self, stop: CancellationToken) {
         // Rows may have been appended already, under the owner that there is.
         self.start_lease(self.publisher.owner()).await;

@@ -1,8 +1,7 @@
 //! A batch costs a handful of round trips, however many messages it has.
 
 use contracts::Timestamp;
-use messaging::Ledger;
-use messaging::ledger::{InboxEntry, Sequence};
+use messaging::ledger::{DeliveryLog as _, InboxEntry, Outbox as _, Sequence, Transactions as _};
 use mongo::Mongo;
 use uuid::Uuid;
 

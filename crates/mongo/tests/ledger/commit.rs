@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use messaging::Ledger;
-use messaging::ledger::{CommitError, StoreErrorKind};
+use messaging::ledger::{CommitError, DeliveryLog as _, StoreErrorKind, Transactions as _};
 use mongo::Mongo;
 
 use crate::database::{TestDatabase, committed, eventually, kind, partition};

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use contracts::Timestamp;
-use messaging::ledger::{Ledger, OutboxMessage, StoreError, StoreErrorKind};
+use messaging::ledger::{OutboxMessage, StoreError, StoreErrorKind, Transactions as _};
 use messaging::{Headers, Record, TopicPartition};
 use mongo::Mongo;
 use tokio::time::Instant;

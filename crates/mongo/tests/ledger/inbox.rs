@@ -4,8 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use contracts::Timestamp;
-use messaging::Ledger;
-use messaging::ledger::{InboxEntry, StoreErrorKind};
+use messaging::ledger::{DeliveryLog as _, InboxEntry, Maintenance as _, StoreErrorKind, Transactions as _};
 use mongo::Mongo;
 use uuid::Uuid;
 

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use contracts::Timestamp;
-use messaging::ledger::{OutboxMessage, OutboxRow};
-use messaging::{Ledger, TopicPartition};
+use messaging::TopicPartition;
+use messaging::ledger::{Maintenance as _, Outbox as _, OutboxMessage, OutboxRow, Transactions as _};
 use mongo::Mongo;
 use mongodb::bson::{Document, doc};
 use uuid::Uuid;

@@ -1,8 +1,7 @@
 //! The position and its races.
 
 use futures::TryStreamExt;
-use messaging::Ledger;
-use messaging::ledger::{CommitError, StoreErrorKind};
+use messaging::ledger::{CommitError, DeliveryLog as _, Outbox as _, StoreErrorKind, Transactions as _};
 use mongo::Mongo;
 use mongodb::bson::{Document, doc};
 use mongodb::options::ReadConcern;

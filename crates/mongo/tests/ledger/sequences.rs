@@ -1,7 +1,6 @@
 //! Sequences and parked messages.
 
-use messaging::Ledger;
-use messaging::ledger::{Parked, Sequence, StoreErrorKind};
+use messaging::ledger::{DeliveryLog as _, Parked, Sequence, StoreErrorKind, Transactions as _};
 use mongo::Mongo;
 use uuid::Uuid;
 

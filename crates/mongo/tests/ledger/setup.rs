@@ -2,8 +2,9 @@
 
 use std::error::Error as _;
 
-use messaging::Ledger;
-use messaging::ledger::{DeadLetter, StoreErrorKind, StoredSchema};
+use messaging::ledger::{
+    DeadLetter, DeliveryLog as _, Maintenance as _, StoreErrorKind, StoredSchema, Transactions as _,
+};
 use mongodb::bson::{Document, doc};
 use uuid::Uuid;
 

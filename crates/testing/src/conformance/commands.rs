@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use contracts::replies::Reply;
 use contracts::{DeadLetterFact, DeadLetterReason, Timestamp, UserCommand, topics};
-use messaging::ledger::{Ledger as _, Sequence, StoreErrorKind};
+use messaging::ledger::{DeliveryLog as _, Maintenance as _, Sequence, StoreErrorKind, Transactions as _};
 use messaging::{MAX_VALUE_BYTES, TopicPartition};
 use uuid::Uuid;
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use contracts::replies::Reply;
 use contracts::{OpsCommand, ProcessStatusState, ReleaseKey, SkipOffset, topics};
-use messaging::ledger::Ledger as _;
+use messaging::ledger::{DeliveryLog as _, Transactions as _};
 use messaging::{Headers, Outgoing, Record, TopicPartition};
 use uuid::Uuid;
 

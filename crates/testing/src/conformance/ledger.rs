@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use contracts::{DeadLetterReason, Timestamp};
 use messaging::ledger::{
-    CommitError, DeadLetter, InboxEntry, Ledger, OutboxMessage, Parked, Sequence, StoreError, StoreErrorKind,
-    StoredSchema,
+    CommitError, DeadLetter, DeliveryLog as _, InboxEntry, Maintenance as _, OpsQueries as _, Outbox as _,
+    OutboxMessage, Parked, Sequence, StoreError, StoreErrorKind, StoredSchema, Transactions as _,
 };
 use messaging::{Headers, Record, TopicPartition};
 use uuid::Uuid;

@@ -8,7 +8,7 @@ use contracts::{
     CreateUser, Date, DeadLetterReason, DiscardDeadLetter, FindDeadLetters, FindParked, OpsCommand, RedriveDeadLetter,
     Registry, Replay, ShowDeadLetter, UserCommand, VerifySnapshots, WhereIs, topics,
 };
-use messaging::ledger::{DeadLetter, Ledger as _};
+use messaging::ledger::{DeadLetter, DeliveryLog as _, Transactions as _};
 use messaging::{Outgoing, Unit, header};
 use serde_json::{Value, json};
 use uuid::Uuid;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use contracts::{EventCancelled, EventEvent, Timestamp, topics};
-use messaging::ledger::{Ledger as _, OutboxMessage, StoreErrorKind};
+use messaging::ledger::{Outbox as _, OutboxMessage, StoreErrorKind, Transactions as _};
 use messaging::{Headers, MAX_VALUE_BYTES, Outgoing, header};
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};

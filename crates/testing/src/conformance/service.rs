@@ -13,7 +13,7 @@ use contracts::{
     Timestamp, UserCommand, UserDeactivated, UserEvent, UserProfileState, topics,
 };
 use messaging::kafka::Settings;
-use messaging::ledger::{Ledger, StoreError};
+use messaging::ledger::{Ledger, StoreError, Transactions};
 use messaging::{Cause, Failure, Handler, OpsHandler, OpsOutcome, Outgoing, Received, Subscriptions, Unit};
 use uuid::Uuid;
 
@@ -52,7 +52,7 @@ pub trait Store: Clone + Send + Sync + 'static {
 }
 
 /// The store's own transaction.
-pub type Tx<S> = <<S as Store>::Ledger as Ledger>::Tx;
+pub type Tx<S> = <<S as Store>::Ledger as Transactions>::Tx;
 
 /// A message that took effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

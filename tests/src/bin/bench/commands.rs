@@ -91,7 +91,7 @@ async fn one_run(
     let ledger = Postgres::connect(&database.url, WORKERS as u32).await?;
     ledger.migrate(migrations).await?;
     let settings = Settings::new(&servers.kafka);
-    messaging::Ledger::housekeeping(&ledger, settings.inbox_retention).await?;
+    messaging::ledger::Maintenance::housekeeping(&ledger, settings.inbox_retention).await?;
     let metrics = Metrics::register(&prometheus::Registry::new())?;
     let codec = Codec::local();
     let connected = Messaging::with_codec(service, settings, ledger.clone(), metrics, codec.clone(), None);

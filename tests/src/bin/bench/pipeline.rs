@@ -135,7 +135,7 @@ pub(crate) async fn start(
     stop: &CancellationToken,
 ) -> Result<tokio::task::JoinHandle<Result<()>>> {
     let metrics = Metrics::register(&prometheus::Registry::new())?;
-    messaging::Ledger::housekeeping(&ledger, settings.inbox_retention).await?;
+    messaging::ledger::Maintenance::housekeeping(&ledger, settings.inbox_retention).await?;
     let connected = Messaging::with_codec(service, settings.clone(), ledger, metrics, codec.clone(), None);
     let (relay, consumer) = connected.unchecked(subscriptions, chassis::Health::new())?;
     let (inputs, outputs) = (stop.clone(), CancellationToken::new());

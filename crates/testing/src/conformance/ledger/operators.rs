@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use contracts::{DeadLetterReason, Timestamp};
-use messaging::ledger::{DeadLetter, InboxEntry, Ledger, MessageTrace, OutboxMessage, Parked, Sequence};
+use messaging::ledger::{
+    DeadLetter, DeliveryLog as _, InboxEntry, MessageTrace, OpsQueries as _, Outbox as _, OutboxMessage, Parked,
+    Sequence, Transactions as _,
+};
 use messaging::{Headers, Record};
 use uuid::Uuid;
 

@@ -1,8 +1,6 @@
-//! Transactions: begun, committed, rolled back.
-
 use std::time::Duration;
 
-use messaging::ledger::{CommitError, StoreError, StoreErrorKind};
+use messaging::ledger::{CommitError, StoreError, StoreErrorKind, Transactions};
 use mongodb::bson::{Document, doc};
 use mongodb::options::ReadConcern;
 use mongodb::{ClientSession, Collection, Database};
@@ -11,29 +9,30 @@ use tokio::time::Instant;
 use crate::error::{commit_error, kind_of_code, store_error};
 use crate::{Mongo, durable};
 
-/// How long a commit of unknown outcome is asked for again.
-const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a commit of unknown outcome is retried.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause between two attempts of a commit.
 const COMMIT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A multi-document transaction: snapshot reads, committed to a majority and journaled. Dropped without a
-/// commit, it is aborted.
+/// A multi-document transaction. It reads a snapshot, and its commit is acknowledged by a majority and journaled. It is
+/// aborted if it is dropped without a commit.
 pub struct Tx {
     session: ClientSession,
     database: Database,
 }
 
-/// One update of many that are sent together.
+/// One of many updates that are sent together.
 #[derive(Debug, Clone)]
 pub struct Update {
     pub filter: Document,
     /// Update operators, or a whole document.
     pub change: Document,
-    /// Whether a document is made where the filter finds none.
+    /// `true` inserts a document if the filter matches none.
     pub upsert: bool,
 }
 
 impl Tx {
-    /// What a statement must be given to be part of the transaction:
+    /// Returns the session, which makes a statement part of the transaction:
     /// `collection.insert_many(rows).session(tx.session())`.
     pub fn session(&mut self) -> &mut ClientSession {
         &mut self.session
@@ -47,8 +46,9 @@ impl Tx {
         self.database.collection(name)
     }
 
-    /// Sends many different updates in one round trip, each of at most one document. Answers how many
-    /// documents were matched or made.
+    /// Sends many different updates in one round trip, each of at most one document.
+    ///
+    /// Returns the number of documents that were matched or inserted.
     pub async fn update_each(
         &mut self,
         collection: &str,
@@ -57,13 +57,13 @@ impl Tx {
         let Some(command) = update_command(collection, updates) else {
             return Ok(0);
         };
-        let answer = self.database.run_command(command).session(&mut self.session).await;
-        matched(&answer.map_err(store_error)?)
+        let response = self.database.run_command(command).session(&mut self.session).await;
+        matched(&response.map_err(store_error)?)
     }
 }
 
 impl Mongo {
-    /// Like [`Tx::update_each`], each update for itself.
+    /// Does the same as [`Tx::update_each`] outside of a transaction: each update takes effect by itself.
     pub(crate) async fn update_each(
         &self,
         collection: &str,
@@ -72,20 +72,32 @@ impl Mongo {
         let Some(mut command) = update_command(collection, updates) else {
             return Ok(0);
         };
-        // A command takes no write concern from the client.
+        // A command does not inherit the write concern of the client.
         let concern = mongodb::bson::serialize_to_document(&durable())
             .map_err(|error| StoreError::new(StoreErrorKind::Broken, error))?;
         command.insert("writeConcern", concern);
         matched(&self.database().run_command(command).await.map_err(store_error)?)
     }
+}
 
-    pub(crate) async fn begin_transaction(&self) -> Result<Tx, StoreError> {
+impl Transactions for Mongo {
+    type Tx = Tx;
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.database()
+            .run_command(doc! { "ping": 1 })
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn begin(&self) -> Result<Tx, StoreError> {
         let mut session = self.client().start_session().await.map_err(store_error)?;
         session
             .start_transaction()
             .read_concern(ReadConcern::snapshot())
             .write_concern(durable())
-            .max_commit_time(COMMIT_PATIENCE)
+            .max_commit_time(COMMIT_TIMEOUT)
             .await
             .map_err(store_error)?;
         Ok(Tx {
@@ -94,29 +106,28 @@ impl Mongo {
         })
     }
 
-    /// Commits. Where the outcome is unknown, only the commit is tried again, never the statements.
-    pub(crate) async fn commit_transaction(&self, mut tx: Tx) -> Result<(), CommitError> {
-        let deadline = Instant::now() + COMMIT_PATIENCE;
+    async fn commit(&self, mut tx: Tx) -> Result<(), CommitError> {
+        let deadline = Instant::now() + COMMIT_TIMEOUT;
         loop {
             let Err(error) = tx.session.commit_transaction().await else {
                 return Ok(());
             };
             match commit_error(error) {
+                // Only the commit is retried, never the statements.
                 CommitError::Unknown(_) if Instant::now() < deadline => tokio::time::sleep(COMMIT_PAUSE).await,
                 error => return Err(error),
             }
         }
     }
 
-    pub(crate) async fn abort_transaction(&self, mut tx: Tx) {
-        // Whatever fails here, the server ends the transaction by itself.
+    async fn rollback(&self, mut tx: Tx) {
         if let Err(error) = tx.session.abort_transaction().await {
-            tracing::debug!(error = %crate::store_error(error), "a transaction was not aborted");
+            tracing::debug!(error = %store_error(error), "a transaction was not aborted; the server ends it");
         }
     }
 }
 
-/// The driver's own bulk write needs MongoDB 8.
+/// Returns one command for all updates; `None` if there are none. The driver's own bulk write requires MongoDB 8.
 fn update_command(collection: &str, updates: impl IntoIterator<Item = Update>) -> Option<Document> {
     let updates: Vec<_> = updates
         .into_iter()
@@ -125,24 +136,24 @@ fn update_command(collection: &str, updates: impl IntoIterator<Item = Update>) -
     (!updates.is_empty()).then(|| doc! { "update": collection, "updates": updates, "ordered": true })
 }
 
-/// Why an update among many failed.
+/// The error code of a failed update.
 #[derive(Debug, thiserror::Error)]
-#[error("MongoDB answered {0} to an update")]
-struct Refused(i32);
+#[error("MongoDB returned error {0} for an update")]
+struct UpdateError(i32);
 
-fn matched(answer: &Document) -> Result<u64, StoreError> {
-    if let Some(error) = answer.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
+fn matched(response: &Document) -> Result<u64, StoreError> {
+    if let Some(error) = response.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
         let code = error
             .as_document()
             .and_then(|error| error.get_i32("code").ok())
             .unwrap_or(0);
-        return Err(StoreError::new(kind_of_code(code), Refused(code)));
+        return Err(StoreError::new(kind_of_code(code), UpdateError(code)));
     }
-    if let Ok(error) = answer.get_document("writeConcernError") {
+    if let Ok(error) = response.get_document("writeConcernError") {
         let code = error.get_i32("code").unwrap_or(0);
-        return Err(StoreError::new(StoreErrorKind::Unavailable, Refused(code)));
+        return Err(StoreError::new(StoreErrorKind::Unavailable, UpdateError(code)));
     }
-    Ok(answer
+    Ok(response
         .get_i32("n")
         .ok()
         .and_then(|n| u64::try_from(n).ok())

@@ -1,62 +1,15 @@
-//! The ledger on Postgres.
-
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
 
-use bytes::Bytes;
-use chrono::{DateTime, NaiveDate, Utc};
-use contracts::Timestamp;
-use messaging::ledger::{
-    CommitError, DeadLetter, InboxEntry, Ledger, MessageTrace, OutboxGauge, OutboxMessage, OutboxRow, Parked,
-    PendingKey, PendingTopic, Sequence, StoreError, StoreErrorKind, StoredDeadLetter, StoredSchema,
-};
-use messaging::{Headers, TopicPartition};
-use sqlx::postgres::{PgDatabaseError, PgRow, PgSeverity};
-use sqlx::{Decode, Row as _, Type};
+use chrono::NaiveDate;
+use messaging::TopicPartition;
+use messaging::ledger::{DeadLetter, DeliveryLog, InboxEntry, Parked, Sequence, StoreError, StoredSchema};
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use crate::{Postgres, Tx, in_time, ops, outbox, store_error};
+use crate::rows::{columns, get, parked, partition};
+use crate::{Postgres, Tx, in_time, store_error};
 
-/// Inbox partitions that are made ahead, in days: for clocks that are a little fast, and a night without housekeeping.
-const DAYS_AHEAD: i64 = 3;
-
-impl Ledger for Postgres {
-    type Tx = Tx;
-    type RowId = i64;
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1")
-            .execute(self.pool())
-            .await
-            .map_err(store_error)?;
-        Ok(())
-    }
-
-    async fn begin(&self) -> Result<Tx, StoreError> {
-        in_time(async { self.pool().begin().await.map_err(store_error) }).await
-    }
-
-    async fn commit(&self, mut tx: Tx) -> Result<(), CommitError> {
-        // COMMIT of a transaction in which a statement failed is a rollback, and no error. This statement is one
-        // there: nobody may take that for a commit, and publish what never happened.
-        if let Err(error) = sqlx::query("SELECT 1").execute(&mut *tx).await {
-            self.rollback(tx).await;
-            return Err(CommitError::RolledBack(store_error(error)));
-        }
-        match tx.commit().await {
-            Ok(()) => Ok(()),
-            // The server said no: it has rolled back.
-            Err(error) if said_no(&error) => Err(CommitError::RolledBack(store_error(error))),
-            Err(error) => Err(CommitError::Unknown(store_error(error))),
-        }
-    }
-
-    async fn rollback(&self, tx: Tx) {
-        if let Err(error) = tx.rollback().await {
-            tracing::debug!(%error, "a rollback failed; the server rolls back when the connection ends");
-        }
-    }
-
+impl DeliveryLog for Postgres {
     async fn positions(&self, partitions: &[TopicPartition]) -> Result<HashMap<TopicPartition, i64>, StoreError> {
         let (topics, numbers) = columns(partitions);
         let rows = sqlx::query(
@@ -132,7 +85,7 @@ impl Ledger for Postgres {
     }
 
     async fn sequences(&self, tx: &mut Tx, topic: &str, keys: &[Uuid]) -> Result<HashMap<Uuid, Sequence>, StoreError> {
-        // Locked in the order of the keys, so that two who meet here do not block each other.
+        // Locked in the order of the keys, so that two transactions do not deadlock.
         let rows = sqlx::query(
             "SELECT key, last, last_id, poisoned_at, has_parked FROM sequences
              WHERE topic = $1 AND key = ANY($2) ORDER BY key FOR UPDATE",
@@ -196,7 +149,7 @@ impl Ledger for Postgres {
         .fetch_all(&mut **tx)
         .await
         .map_err(store_error)?;
-        rows.iter().map(ops::waiting).collect()
+        rows.iter().map(parked).collect()
     }
 
     async fn park(&self, tx: &mut Tx, topic: &str, rows: &[Parked]) -> Result<Vec<(Uuid, i64)>, StoreError> {
@@ -233,7 +186,7 @@ impl Ledger for Postgres {
         if parked.rows_affected() == rows.len() as u64 {
             return Ok(Vec::new());
         }
-        // A stub is parked under the same id, and the producer published the record again.
+        // The producer has published a record again of which only a stub was parked.
         sqlx::query(
             r#"UPDATE parked p SET partition = n.partition, "offset" = n."offset", said_at = n.said_at, value = n.value,
                                   headers = n.headers, error = n.error
@@ -301,7 +254,7 @@ impl Ledger for Postgres {
             .bind(record.timestamp.to_utc())
             .bind(record.key.as_deref())
             .bind(record.value.as_deref())
-            // Postgres texts hold no NUL; a foreign header may.
+            // A third-party header may contain NUL, which a Postgres text cannot.
             .bind(record.headers.to_json().replace("\\u0000", "\\ufffd"))
             .execute(&mut **tx)
             .await
@@ -332,84 +285,6 @@ impl Ledger for Postgres {
         Ok(())
     }
 
-    async fn append(&self, tx: &mut Tx, owner: Uuid, messages: &[OutboxMessage]) -> Result<Vec<i64>, StoreError> {
-        outbox::append(tx, owner, messages).await
-    }
-
-    async fn acknowledge(&self, rows: &[(i64, Uuid)], offsets: &[(TopicPartition, i64)]) -> Result<(), StoreError> {
-        in_time(outbox::acknowledge(self.pool(), rows, offsets)).await
-    }
-
-    async fn sweep(&self, owner: Uuid, min_age: Duration, limit: i64) -> Result<Vec<OutboxRow<i64>>, StoreError> {
-        in_time(outbox::sweep(self.pool(), owner, min_age, limit)).await
-    }
-
-    async fn take_due(&self, owner: Uuid, limit: i64) -> Result<(Vec<OutboxRow<i64>>, Option<Duration>), StoreError> {
-        in_time(outbox::take_due(self.pool(), owner, limit)).await
-    }
-
-    async fn adopt(&self, owner: Uuid, limit: i64) -> Result<Vec<OutboxRow<i64>>, StoreError> {
-        in_time(outbox::adopt(self.pool(), owner, limit)).await
-    }
-
-    async fn start_lease(&self, owner: Uuid, length: Duration) -> Result<(), StoreError> {
-        in_time(outbox::start_lease(self.pool(), owner, length)).await
-    }
-
-    async fn renew_lease(&self, owner: Uuid, length: Duration) -> Result<bool, StoreError> {
-        in_time(outbox::renew_lease(self.pool(), owner, length)).await
-    }
-
-    async fn end_lease(&self, owner: Uuid) -> Result<(), StoreError> {
-        in_time(outbox::end_lease(self.pool(), owner)).await
-    }
-
-    async fn outbox_gauge(&self) -> Result<OutboxGauge, StoreError> {
-        in_time(outbox::gauge(self.pool())).await
-    }
-
-    async fn pending_topics(&self) -> Result<Vec<PendingTopic>, StoreError> {
-        in_time(ops::pending_topics(self.pool())).await
-    }
-
-    async fn pending_keys(
-        &self,
-        tx: &mut Tx,
-        after: Option<(&str, Uuid)>,
-        limit: i64,
-    ) -> Result<Vec<PendingKey>, StoreError> {
-        ops::pending_keys(tx, after, limit).await
-    }
-
-    async fn count_dead_letters(&self) -> Result<i64, StoreError> {
-        in_time(ops::count_dead_letters(self.pool())).await
-    }
-
-    async fn list_dead_letters(
-        &self,
-        tx: &mut Tx,
-        before: Option<Uuid>,
-        limit: i64,
-    ) -> Result<Vec<StoredDeadLetter>, StoreError> {
-        ops::letters(tx, before, limit).await
-    }
-
-    async fn dead_letter(&self, tx: &mut Tx, id: Uuid) -> Result<Option<StoredDeadLetter>, StoreError> {
-        ops::letter(tx, id).await
-    }
-
-    async fn mark_redriven(&self, tx: &mut Tx, id: Uuid, command: Uuid) -> Result<(), StoreError> {
-        ops::mark_redriven(tx, id, command).await
-    }
-
-    async fn discard_dead_letter(&self, tx: &mut Tx, id: Uuid) -> Result<bool, StoreError> {
-        ops::discard(tx, id).await
-    }
-
-    async fn find_message(&self, tx: &mut Tx, id: Uuid) -> Result<MessageTrace, StoreError> {
-        ops::where_is(tx, id).await
-    }
-
     async fn schemas(&self) -> Result<Vec<StoredSchema>, StoreError> {
         let rows: Vec<(i32, String)> = sqlx::query_as("SELECT id, schema FROM schemas")
             .fetch_all(self.pool())
@@ -433,128 +308,4 @@ impl Ledger for Postgres {
         .map_err(store_error)?;
         Ok(())
     }
-
-    /// Makes the inbox's next partitions and drops the old ones; forgets leases that ran out long ago.
-    async fn housekeeping(&self, inbox_retention: Duration) -> Result<(), StoreError> {
-        let today = Utc::now().date_naive();
-        let keep = i64::try_from(inbox_retention.as_secs() / 86_400).unwrap_or(i64::MAX / 2) + 1;
-        let oldest = today - chrono::Days::new(keep as u64);
-        let mut tx = self.begin().await?;
-        // One process of a service at a time.
-        sqlx::query("SELECT pg_advisory_xact_lock(hashtext('rollcall.inbox'))")
-            .execute(&mut *tx)
-            .await
-            .map_err(store_error)?;
-        let existing: Vec<String> = sqlx::query_scalar(
-            "SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-             WHERE i.inhparent = 'inbox'::regclass AND c.relname <> 'inbox_other'",
-        )
-        .fetch_all(&mut *tx)
-        .await
-        .map_err(store_error)?;
-        for name in &existing {
-            let day = name
-                .strip_prefix("inbox_")
-                .and_then(|day| NaiveDate::parse_from_str(day, "%Y%m%d").ok());
-            if day.is_some_and(|day| day < oldest) {
-                sqlx::query(&format!("DROP TABLE {name}"))
-                    .execute(&mut *tx)
-                    .await
-                    .map_err(store_error)?;
-            }
-        }
-        for ahead in -keep..=DAYS_AHEAD {
-            let day = today + chrono::Duration::days(ahead);
-            let name = format!("inbox_{}", day.format("%Y%m%d"));
-            if existing.contains(&name) {
-                continue;
-            }
-            // What the default partition took in meanwhile moves over.
-            let next = day + chrono::Days::new(1);
-            let statements = [
-                format!("CREATE TABLE {name} (LIKE inbox INCLUDING ALL)"),
-                format!(
-                    "WITH moved AS (DELETE FROM inbox_other WHERE day = '{day}' RETURNING day, message_id, attempt)
-                     INSERT INTO {name} (day, message_id, attempt) SELECT day, message_id, attempt FROM moved"
-                ),
-                format!("ALTER TABLE inbox ATTACH PARTITION {name} FOR VALUES FROM ('{day}') TO ('{next}')"),
-            ];
-            for statement in statements {
-                sqlx::query(&statement).execute(&mut *tx).await.map_err(store_error)?;
-            }
-        }
-        sqlx::query("DELETE FROM inbox_other WHERE day < $1")
-            .bind(oldest)
-            .execute(&mut *tx)
-            .await
-            .map_err(store_error)?;
-        sqlx::query("DELETE FROM relay_leases WHERE expires_at < clock_timestamp() - interval '1 hour'")
-            .execute(&mut *tx)
-            .await
-            .map_err(store_error)?;
-        tx.commit().await.map_err(store_error)
-    }
-
-    async fn boot_problems(&self) -> Result<Vec<String>, StoreError> {
-        let (synchronous_commit, fsync, standbys): (String, String, String) = sqlx::query_as(
-            "SELECT current_setting('synchronous_commit'), current_setting('fsync'),
-                    current_setting('synchronous_standby_names')",
-        )
-        .fetch_one(self.pool())
-        .await
-        .map_err(store_error)?;
-        let mut problems = Vec::new();
-        if synchronous_commit == "off" || (synchronous_commit == "local" && !standbys.is_empty()) {
-            problems.push(format!(
-                "synchronous_commit is {synchronous_commit}: a commit that a crash or fail-over takes back may have been published"
-            ));
-        }
-        if fsync == "off" {
-            problems.push("fsync is off: a commit that a crash takes back may have been published".to_owned());
-        }
-        Ok(problems)
-    }
-}
-
-/// Whether the server refused a commit. What ends the connection may come after the commit itself.
-fn said_no(error: &sqlx::Error) -> bool {
-    let refusal = error
-        .as_database_error()
-        .and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
-    refusal.is_some_and(|error| error.severity() == PgSeverity::Error && error.code() != "40003")
-}
-
-pub(crate) fn columns(partitions: &[TopicPartition]) -> (Vec<String>, Vec<i32>) {
-    partitions
-        .iter()
-        .map(|partition| (partition.topic.clone(), partition.partition))
-        .unzip()
-}
-
-/// Reads a column. Unlike `Row::get`, it does not panic where the table is not as this process knows it.
-pub(crate) fn get<'r, T>(row: &'r PgRow, column: &str) -> Result<T, StoreError>
-where
-    T: Decode<'r, sqlx::Postgres> + Type<sqlx::Postgres>,
-{
-    row.try_get(column).map_err(store_error)
-}
-
-pub(crate) fn partition(row: &PgRow) -> Result<TopicPartition, StoreError> {
-    Ok(TopicPartition::new(
-        get::<String>(row, "topic")?,
-        get(row, "partition")?,
-    ))
-}
-
-pub(crate) fn value(row: &PgRow) -> Result<Option<Bytes>, StoreError> {
-    Ok(get::<Option<Vec<u8>>>(row, "value")?.map(Bytes::from))
-}
-
-pub(crate) fn headers(row: &PgRow) -> Result<Headers, StoreError> {
-    Headers::from_json(get(row, "headers")?).map_err(|error| StoreError::new(StoreErrorKind::Unexpected, error))
-}
-
-/// Columns that were written from a [`Timestamp`] fit into one.
-pub(crate) fn timestamp(time: DateTime<Utc>) -> Timestamp {
-    Timestamp::from_micros(time.timestamp_micros()).unwrap_or_else(|_| Timestamp::now())
 }

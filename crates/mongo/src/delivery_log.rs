@@ -1,0 +1,358 @@
+use std::collections::{HashMap, HashSet};
+
+use futures::TryStreamExt;
+use messaging::TopicPartition;
+use messaging::ledger::{
+    CommitError, DeadLetter, DeliveryLog, InboxEntry, Parked, Sequence, StoreError, StoreErrorKind, StoredSchema,
+    Transactions as _,
+};
+use mongodb::bson::{self, DateTime, Document, doc};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::dead_letters::{DEAD_LETTERS, DeadLetterDocument};
+use crate::documents::{batch_size, binary, partition_id};
+use crate::error::is_duplicate_key;
+use crate::inbox::{Entry, EntryId, INBOX, KnownEntry};
+use crate::outbox::OUTBOX;
+use crate::parked::{PARKED, ParkedDocument, ParkedKey, parked_id};
+use crate::position::{CONSUMED, Consumed};
+use crate::sequences::{MissingSequences, SEQUENCES, SequenceDocument, key_id};
+use crate::setup::SCHEMAS;
+use crate::{Mongo, Tx, Update, from_bson, store_error, to_bson};
+
+#[derive(Deserialize)]
+struct SchemaDocument {
+    #[serde(rename = "_id")]
+    id: i32,
+    schema: String,
+}
+
+impl DeliveryLog for Mongo {
+    async fn positions(&self, partitions: &[TopicPartition]) -> Result<HashMap<TopicPartition, i64>, StoreError> {
+        // A transaction, because its commit waits until everything that it has read is majority-committed. A majority read
+        // without one may return a position from before this process's own commit, which would then be read again and
+        // again.
+        let ids: Vec<_> = partitions.iter().map(partition_id).collect();
+        let mut tx = self.begin().await?;
+        let documents: Vec<Consumed> = tx
+            .collection(CONSUMED)
+            .find(doc! { "_id": { "$in": ids } })
+            .session(tx.session())
+            .await
+            .map_err(store_error)?
+            .stream(tx.session())
+            .try_collect()
+            .await
+            .map_err(store_error)?;
+        match self.commit(tx).await {
+            Ok(()) => {}
+            Err(CommitError::RolledBack(error) | CommitError::Unknown(error)) => return Err(error),
+        }
+        Ok(documents
+            .into_iter()
+            .map(|document| (document.id.into(), document.next_offset))
+            .collect())
+    }
+
+    async fn advance(
+        &self,
+        tx: &mut Tx,
+        partition: &TopicPartition,
+        from: Option<i64>,
+        to: i64,
+    ) -> Result<bool, StoreError> {
+        let collection = tx.collection::<Document>(CONSUMED);
+        let id = partition_id(partition);
+        let written = match from {
+            // If another process has inserted the first position, this is a duplicate key. It ends the transaction, which
+            // the caller rolls back anyway because of the mismatch.
+            None => {
+                let first = doc! { "_id": id, "next_offset": to, "locks": 0_i64 };
+                match collection.insert_one(first).session(tx.session()).await {
+                    Ok(_) => Ok(true),
+                    Err(error) if is_duplicate_key(&error) => Ok(false),
+                    Err(error) => Err(error),
+                }
+            }
+            Some(from) => collection
+                .update_one(
+                    doc! { "_id": id, "next_offset": from },
+                    doc! { "$set": { "next_offset": to } },
+                )
+                .session(tx.session())
+                .await
+                .map(|result| result.matched_count == 1),
+        };
+        self.or_end_abandoned_transactions(written).await
+    }
+
+    async fn lock_position(&self, tx: &mut Tx, partition: &TopicPartition) -> Result<(), StoreError> {
+        let collection = tx.collection::<Document>(CONSUMED);
+        let locked = collection
+            .update_one(
+                doc! { "_id": partition_id(partition) },
+                // A counter, because an update that changes nothing is not a write and conflicts with none.
+                doc! { "$inc": { "locks": 1_i64 } },
+            )
+            .session(tx.session())
+            .await
+            .map(|_| ());
+        self.or_end_abandoned_transactions(locked).await
+    }
+
+    async fn insert_inbox(&self, tx: &mut Tx, messages: &[InboxEntry]) -> Result<HashSet<(Uuid, i32)>, StoreError> {
+        if messages.is_empty() {
+            return Ok(HashSet::new());
+        }
+        // Known entries are read first, because a duplicate key would end the transaction.
+        let ids: Vec<_> = messages
+            .iter()
+            .map(|message| doc! { "id": to_bson(message.id), "attempt": message.attempt })
+            .collect();
+        let known: HashSet<(Uuid, i32)> = tx
+            .collection::<KnownEntry>(INBOX)
+            .find(doc! { "_id": { "$in": ids } })
+            // Read from the index alone, and in one response.
+            .projection(doc! { "_id": 1 })
+            .batch_size(batch_size(messages.len()))
+            .session(tx.session())
+            .await
+            .map_err(store_error)?
+            .stream(tx.session())
+            .map_ok(|known| (from_bson(known.id.id), known.id.attempt))
+            .try_collect()
+            .await
+            .map_err(store_error)?;
+        let mut fresh = HashSet::new();
+        let entries: Vec<_> = messages
+            .iter()
+            .filter(|message| !known.contains(&(message.id, message.attempt)))
+            .filter(|message| fresh.insert((message.id, message.attempt)))
+            .map(|message| Entry {
+                id: EntryId {
+                    id: to_bson(message.id),
+                    attempt: message.attempt,
+                },
+                since: DateTime::from_millis(message.since.as_micros().div_euclid(1_000)),
+            })
+            .collect();
+        if !entries.is_empty() {
+            tx.collection(INBOX)
+                .insert_many(entries)
+                .session(tx.session())
+                .await
+                .map_err(store_error)?;
+        }
+        Ok(fresh)
+    }
+
+    async fn sequences(&self, tx: &mut Tx, topic: &str, keys: &[Uuid]) -> Result<HashMap<Uuid, Sequence>, StoreError> {
+        if keys.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let ids: Vec<_> = keys.iter().map(|key| key_id(topic, *key)).collect();
+        tx.collection::<SequenceDocument<'static>>(SEQUENCES)
+            .find(doc! { "_id": { "$in": ids } })
+            .batch_size(batch_size(keys.len()))
+            .session(tx.session())
+            .await
+            .map_err(store_error)?
+            .stream(tx.session())
+            .map_ok(|document| (from_bson(document.id.key), document.sequence()))
+            .try_collect()
+            .await
+            .map_err(store_error)
+    }
+
+    async fn set_sequences(
+        &self,
+        tx: &mut Tx,
+        topic: &str,
+        new: &[(Uuid, Sequence)],
+        changed: &[(Uuid, Sequence)],
+    ) -> Result<(), StoreError> {
+        if !new.is_empty() {
+            let documents = new
+                .iter()
+                .map(|(key, sequence)| SequenceDocument::new(topic, *key, sequence));
+            tx.collection(SEQUENCES)
+                .insert_many(documents)
+                .session(tx.session())
+                .await
+                .map_err(store_error)?;
+        }
+        let updates = changed.iter().map(|(key, sequence)| Update {
+            filter: doc! { "_id": key_id(topic, *key) },
+            change: doc! {
+                "$set": {
+                    "last": sequence.last,
+                    "last_id": sequence.last_id.map(to_bson),
+                    "poisoned_at": sequence.poisoned_at,
+                    "has_parked": sequence.has_parked,
+                },
+                "$inc": { "revision": 1_i64 },
+            },
+            upsert: false,
+        });
+        let matched = tx.update_each(SEQUENCES, updates).await?;
+        if matched != changed.len() as u64 {
+            let missing = MissingSequences {
+                matched,
+                changed: changed.len(),
+            };
+            return Err(StoreError::new(StoreErrorKind::Conflict, missing));
+        }
+        Ok(())
+    }
+
+    async fn parked(&self, tx: &mut Tx, topic: &str, keys: &[Uuid]) -> Result<Vec<Parked>, StoreError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys: Vec<_> = keys.iter().copied().map(to_bson).collect();
+        let documents: Vec<ParkedDocument<'static>> = tx
+            .collection(PARKED)
+            .find(doc! { "_id.topic": topic, "_id.key": { "$in": keys } })
+            .sort(doc! { "_id.key": 1, "_id.sequence": 1 })
+            // As much as fits into one response, 16 MiB.
+            .batch_size(batch_size(u32::MAX))
+            .session(tx.session())
+            .await
+            .map_err(store_error)?
+            .stream(tx.session())
+            .try_collect()
+            .await
+            .map_err(store_error)?;
+        documents.into_iter().map(ParkedDocument::into_parked).collect()
+    }
+
+    async fn park(&self, tx: &mut Tx, topic: &str, rows: &[Parked]) -> Result<Vec<(Uuid, i64)>, StoreError> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Parked records are read first, because a duplicate key would end the transaction.
+        let ids: Vec<_> = rows.iter().map(|row| parked_id(topic, row.key, row.sequence)).collect();
+        let mut known: HashMap<(Uuid, i64), Uuid> = tx
+            .collection::<ParkedKey>(PARKED)
+            .find(doc! { "_id": { "$in": ids } })
+            .projection(doc! { "message_id": 1 })
+            .batch_size(batch_size(rows.len()))
+            .session(tx.session())
+            .await
+            .map_err(store_error)?
+            .stream(tx.session())
+            .map_ok(|known| {
+                (
+                    (from_bson(known.id.key), known.id.sequence),
+                    from_bson(known.message_id),
+                )
+            })
+            .try_collect()
+            .await
+            .map_err(store_error)?;
+        let mut documents = Vec::with_capacity(rows.len());
+        let mut forks = Vec::new();
+        let mut repeated = Vec::new();
+        for row in rows {
+            match known.insert((row.key, row.sequence), row.id) {
+                None => documents.push(ParkedDocument::new(topic, row)),
+                Some(id) if id != row.id => forks.push((row.key, row.sequence)),
+                Some(_) => repeated.push(row),
+            }
+        }
+        if !documents.is_empty() {
+            tx.collection(PARKED)
+                .insert_many(documents)
+                .session(tx.session())
+                .await
+                .map_err(store_error)?;
+        }
+        for row in repeated.into_iter().filter(|row| row.record.value.is_some()) {
+            // The producer has published a record again of which only a stub may be parked.
+            let stub = doc! {
+                "_id": parked_id(topic, row.key, row.sequence), "message_id": to_bson(row.id), "record.value": null,
+            };
+            tx.collection(PARKED)
+                .replace_one(stub, ParkedDocument::new(topic, row))
+                .session(tx.session())
+                .await
+                .map_err(store_error)?;
+        }
+        Ok(forks)
+    }
+
+    async fn unpark(&self, tx: &mut Tx, topic: &str, rows: &[(Uuid, i64)]) -> Result<(), StoreError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<_> = rows
+            .iter()
+            .map(|(key, sequence)| parked_id(topic, *key, *sequence))
+            .collect();
+        tx.collection::<Document>(PARKED)
+            .delete_many(doc! { "_id": { "$in": ids } })
+            .session(tx.session())
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn insert_dead_letters(&self, tx: &mut Tx, letters: &[DeadLetter]) -> Result<(), StoreError> {
+        if letters.is_empty() {
+            return Ok(());
+        }
+        let documents = letters.iter().map(DeadLetterDocument::from);
+        tx.collection(DEAD_LETTERS)
+            .insert_many(documents)
+            .session(tx.session())
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn erase(&self, tx: &mut Tx, topics: &[String], keys: &[Uuid]) -> Result<(), StoreError> {
+        let texts = keys.iter().map(ToString::to_string);
+        let subjects: Vec<_> = texts.clone().map(|key| bson::bson!(["ce_subject", key])).collect();
+        let keyed: Vec<_> = texts.map(|key| binary(&key.into())).collect();
+        tx.collection::<Document>(DEAD_LETTERS)
+            .delete_many(doc! { "record.topic": { "$in": topics }, "$or": [
+                { "record.key": { "$in": keyed } },
+                { "record.headers": { "$in": subjects } },
+            ] })
+            .session(tx.session())
+            .await
+            .map_err(store_error)?;
+        let ids: Vec<_> = keys.iter().copied().map(to_bson).collect();
+        tx.collection::<Document>(OUTBOX)
+            .delete_many(doc! { "owner": null, "topic": { "$in": topics }, "key": { "$in": ids } })
+            .session(tx.session())
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn schemas(&self) -> Result<Vec<StoredSchema>, StoreError> {
+        self.collection::<SchemaDocument>(SCHEMAS)
+            .find(doc! {})
+            .await
+            .map_err(store_error)?
+            .map_ok(|document| StoredSchema {
+                id: document.id,
+                schema: document.schema,
+            })
+            .try_collect()
+            .await
+            .map_err(store_error)
+    }
+
+    async fn save_schemas(&self, schemas: &[StoredSchema]) -> Result<(), StoreError> {
+        let updates = schemas.iter().map(|schema| Update {
+            filter: doc! { "_id": schema.id },
+            change: doc! { "$set": { "schema": &schema.schema } },
+            upsert: true,
+        });
+        self.update_each(SCHEMAS, updates).await?;
+        Ok(())
+    }
+}
