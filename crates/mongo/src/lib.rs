@@ -11,7 +11,7 @@ mod ops_queries;
 mod outbox;
 mod parked;
 mod pending;
-mod pool_metrics;
+mod pool;
 mod position;
 mod sequences;
 mod setup;
@@ -20,13 +20,14 @@ mod transactions;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chassis::metrics::register_pool;
 use messaging::ledger::{StoreError, StoreErrorKind, Transactions as _};
 use mongodb::bson::{self, doc};
 use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, WriteConcern};
 use mongodb::{Client, Collection, Database};
 use uuid::Uuid;
 
-use crate::pool_metrics::{Pool, PoolMetrics};
+use crate::pool::Pool;
 
 pub use error::{Error, store_error};
 pub use setup::index;
@@ -84,7 +85,8 @@ impl Mongo {
 
     /// Shows the pool in the process's metrics.
     pub fn register_metrics(&self, registry: &prometheus::Registry) -> Result<(), prometheus::Error> {
-        registry.register(Box::new(PoolMetrics::new(Arc::clone(&self.pool))?))
+        let pool = Arc::clone(&self.pool);
+        register_pool(registry, move || pool.connections())
     }
 
     pub fn client(&self) -> &Client {

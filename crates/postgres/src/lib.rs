@@ -9,18 +9,16 @@ mod journal;
 mod maintenance;
 mod ops_queries;
 mod outbox;
-mod pool_metrics;
 mod rows;
 mod transactions;
 
 use std::time::Duration;
 
+use chassis::metrics::{PoolConnections, register_pool};
 use messaging::ledger::{StoreError, StoreErrorKind};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool};
-
-use crate::pool_metrics::PoolMetrics;
 
 pub use aggregates::{Aggregates, Decided, Store};
 pub use error::store_error;
@@ -90,7 +88,12 @@ impl Postgres {
 
     /// Shows the pool in the process's metrics.
     pub fn register_metrics(&self, registry: &prometheus::Registry) -> Result<(), prometheus::Error> {
-        registry.register(Box::new(PoolMetrics::new(self.pool.clone())?))
+        let pool = self.pool.clone();
+        register_pool(registry, move || {
+            let idle = i64::try_from(pool.num_idle()).unwrap_or(i64::MAX);
+            let used = (i64::from(pool.size()) - idle).max(0);
+            PoolConnections { used, idle }
+        })
     }
 
     /// Over a pool that is there already.
