@@ -10,6 +10,7 @@ mod maintenance;
 mod ops_queries;
 mod outbox;
 mod rows;
+mod settings;
 mod transactions;
 
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub use aggregates::{Aggregates, Decided, Store};
 pub use error::store_error;
 pub use event_store::{Journaled, SNAPSHOT_EVERY};
 pub use journal::Journal;
+pub use settings::Settings;
 
 /// A transaction on a service's database.
 pub type Tx = sqlx::Transaction<'static, sqlx::Postgres>;

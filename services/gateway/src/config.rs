@@ -1,7 +1,7 @@
 //! The settings of the gateway, read once at the start.
 
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use chassis::settings::{Reader, Secret, Url, Value};
@@ -14,8 +14,7 @@ use crate::passwords::{HASHER_BYTES, Password};
 /// The configuration of the gateway.
 #[derive(Debug, Clone)]
 pub struct Config {
-    pub database: Url,
-    pub connections: u32,
+    pub database: postgres::Settings,
     pub kafka: kafka::Settings,
     pub registry: Url,
     pub listen: SocketAddr,
@@ -127,14 +126,7 @@ impl Config {
     /// Reads the configuration. `read` collects the problems of all settings.
     pub fn from_settings(read: &mut Reader) -> Self {
         Self {
-            database: read.required(
-                "DATABASE_URL",
-                "postgres://gateway@127.0.0.1/gateway",
-                "database of the gateway",
-            ),
-            connections: read
-                .or::<NonZeroU32>("DATABASE_CONNECTIONS", "20", "maximum number of connections to the database")
-                .get(),
+            database: postgres::Settings::from_settings(read, "postgres://gateway@127.0.0.1/gateway", "20"),
             kafka: kafka::Settings::from_settings(read),
             registry: read.required(
                 "SCHEMA_REGISTRY_URL",

@@ -66,7 +66,7 @@ struct Report {
 impl Endpoints {
     pub fn from_config(config: &Config) -> Self {
         Self {
-            database: config.database.clone(),
+            database: config.database.url.clone(),
             registry: config.registry.clone(),
             kafka: config.kafka.clone(),
         }

@@ -22,14 +22,14 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// Applies all migrations that the database does not have yet.
 pub async fn migrate(config: Config) -> anyhow::Result<()> {
-    let ledger = Postgres::connect(config.database.as_str(), 1).await?;
+    let ledger = Postgres::connect(config.database.url.as_str(), 1).await?;
     ledger.migrate(&MIGRATIONS).await?;
     Ok(())
 }
 
 /// Connects, spawns all tasks of the process, and returns the address of the public API.
 pub async fn start(config: Config, process: &Process) -> anyhow::Result<SocketAddr> {
-    let ledger = Postgres::connect(config.database.as_str(), config.connections)
+    let ledger = Postgres::connect(config.database.url.as_str(), config.database.connections)
         .await
         .context("the database is unreachable")?;
     ledger.check_migrations(&MIGRATIONS).await?;

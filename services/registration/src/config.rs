@@ -5,8 +5,7 @@ use messaging::kafka;
 
 #[derive(Debug, Clone)]
 pub struct Config {
-    pub database: Url,
-    pub connections: u32,
+    pub database: postgres::Settings,
     pub registry: Url,
     pub kafka: kafka::Settings,
 }
@@ -14,12 +13,7 @@ pub struct Config {
 impl Config {
     pub fn from_settings(read: &mut Reader) -> Self {
         Self {
-            database: read.required(
-                "DATABASE_URL",
-                "postgres://registrations@127.0.0.1/registrations",
-                "this service's own database",
-            ),
-            connections: read.or("DATABASE_CONNECTIONS", "16", "connections to the database, at most"),
+            database: postgres::Settings::from_settings(read, "postgres://registrations@127.0.0.1/registrations", "16"),
             registry: read.required(
                 "SCHEMA_REGISTRY_URL",
                 "http://127.0.0.1:8081",

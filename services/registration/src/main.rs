@@ -17,13 +17,13 @@ fn main() -> ExitCode {
 }
 
 async fn migrate(config: Config) -> anyhow::Result<()> {
-    let ledger = Postgres::connect(config.database.as_str(), 1).await?;
+    let ledger = Postgres::connect(config.database.url.as_str(), 1).await?;
     ledger.migrate(&MIGRATIONS).await?;
     Ok(())
 }
 
 async fn run(config: Config, process: Process) -> anyhow::Result<()> {
-    let ledger = Postgres::connect(config.database.as_str(), config.connections).await?;
+    let ledger = Postgres::connect(config.database.url.as_str(), config.database.connections).await?;
     ledger.check_migrations(&MIGRATIONS).await?;
     ledger.register_metrics(process.metrics())?;
 
