@@ -129,6 +129,7 @@ impl Postgres {
     }
 
     /// The ledger's own migrations, for those who need to know them all.
+    #[cfg(feature = "testing")]
     pub fn ledger_migrations() -> &'static Migrator {
         &MIGRATIONS
     }
