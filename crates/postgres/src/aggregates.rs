@@ -1,9 +1,9 @@
-//! The runtime of aggregates: decides a batch of commands and writes what they lead to, set-based.
+//! The runtime of aggregates: decides a batch of commands and writes their effects with set-based statements.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 
-use contracts::aggregate::{Command, Rejection};
+use contracts::aggregate::{Command, MAX_DOMAIN_EVENTS, Rejection};
 use contracts::replies::{CommandAccepted, Effect};
 use contracts::{Aggregate, Message, Timestamp};
 use messaging::ledger::StoreError;
@@ -13,24 +13,24 @@ use uuid::Uuid;
 use crate::event_store::{self, Head, Journaled, Loaded, SNAPSHOT_EVERY};
 use crate::{Postgres, Tx};
 
-/// No command leads to more domain events: what takes longer goes on by commands to itself.
-const MOST_DOMAIN_EVENTS: usize = 1_000;
-/// Aggregates that one partition keeps at hand; above it, it starts anew.
-const CACHED: usize = 10_000;
+/// Number of aggregates above which the cache of a partition is cleared.
+const MAX_CACHED: usize = 10_000;
 
-/// What an aggregate's decisions need and write beside its journal.
+/// The rows that an aggregate's decisions read and write in addition to its journal.
 pub trait Store<A: Aggregate>: Clone + Send + Sync + 'static {
-    /// What `decide` needs for this batch of commands, in a query or two.
+    /// Reads the context that `decide` needs for this batch of commands, in one or two queries.
     fn context(
         &self,
         tx: &mut Tx,
         commands: &[Command<A::Command>],
     ) -> impl Future<Output = Result<A::Context, StoreError>> + Send;
 
-    /// Writes what follows from the decisions: rows, commands to itself, state messages; set-based, rows in
-    /// sorted order. `context` is the one that the domain events of the whole batch have evolved. A row that claims something unique and finds it taken is a conflict: the batch comes
-    /// again one by one, with a fresh context. Messages that a reader must have seen are added to a
-    /// decision's `effects`.
+    /// Writes the consequences of the decisions: rows, commands to itself, state messages. `context` is the one that the
+    /// domain events of the whole batch have evolved.
+    ///
+    /// The statements are set-based, and rows are inserted in sorted order. If a unique value that a row claims is taken,
+    /// that is a conflict: the batch is processed again one command at a time, with a fresh context. Add to the `effects`
+    /// of a decision the messages that a reader must have applied to see its outcome.
     fn write(
         &self,
         unit: &mut Unit<Postgres>,
@@ -39,24 +39,24 @@ pub trait Store<A: Aggregate>: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
-/// An accepted command, and what it led to.
+/// An accepted command and its consequences.
 pub struct Decided<'a, A: Aggregate> {
     pub received: &'a Received<A::Command>,
     pub command: &'a Command<A::Command>,
-    /// The aggregate's version after it.
+    /// The aggregate's version after the command.
     pub version: i64,
-    /// With their versions.
+    /// The domain events with their versions.
     pub domain_events: Vec<(i64, A::DomainEvent)>,
-    /// What a reader must have seen to see the outcome. The domain events are added by the runtime.
+    /// The messages that a reader must have applied to see the outcome. The runtime adds the domain events.
     pub effects: Vec<Effect>,
-    /// The answer's `result`, if the command asks for something.
+    /// The `result` of the reply, if the command asks for one.
     pub result: Option<String>,
 }
 
 /// Executes the commands of one aggregate type on one partition.
 ///
-/// Its partition's worker is the only writer of its streams, so state stays cached between batches; the
-/// pipeline drops the whole value whenever that may be wrong.
+/// The worker of the partition is the only writer of its streams, so that the state stays cached between batches. The
+/// pipeline drops the whole value whenever the cache may be wrong.
 pub struct Aggregates<A: Aggregate, S> {
     store: S,
     cache: HashMap<Uuid, Loaded<A>>,
@@ -71,7 +71,7 @@ impl<A: Aggregate, S: Store<A>> Aggregates<A, S> {
     }
 
     async fn load(&mut self, unit: &mut Unit<Postgres>, commands: &[Command<A::Command>]) -> Result<(), Failure> {
-        if self.cache.len() > CACHED {
+        if self.cache.len() > MAX_CACHED {
             self.cache.clear();
         }
         let mut missing: Vec<Uuid> = commands
@@ -88,35 +88,38 @@ impl<A: Aggregate, S: Store<A>> Aggregates<A, S> {
         Ok(())
     }
 
-    /// Decides in offset order. Each accepted domain event evolves state and context, so that the next
+    /// Decides the commands in offset order. Each accepted domain event evolves the state and the context, so that the next
     /// command of the batch sees it.
     fn decide<'a>(
         &mut self,
         context: &mut A::Context,
         messages: &[&'a Received<A::Command>],
         commands: &'a [Command<A::Command>],
-    ) -> Result<Vec<Verdict<'a, A>>, Failure> {
-        let mut verdicts = Vec::with_capacity(commands.len());
+    ) -> Result<Vec<Decision<'a, A>>, Failure> {
+        let mut decisions = Vec::with_capacity(commands.len());
         for (received, command) in messages.iter().copied().zip(commands) {
             let aggregate = self
                 .cache
                 .get_mut(&command.key)
                 .expect("every stream of the batch was loaded");
             if let Some(expected) = command.expected_version.filter(|version| *version != aggregate.version) {
-                let detail = format!("version {expected} was expected, it is {}", aggregate.version);
-                verdicts.push(Verdict::No(received, Rejection::new("version-conflict", detail)));
+                let detail = format!(
+                    "the command expects version {expected}, but the current version is {}",
+                    aggregate.version
+                );
+                decisions.push(Decision::Rejected(received, Rejection::new("version-conflict", detail)));
                 continue;
             }
             let domain_events = match aggregate.state.decide(context, command) {
                 Ok(domain_events) => domain_events,
                 Err(rejection) => {
-                    verdicts.push(Verdict::No(received, rejection.into()));
+                    decisions.push(Decision::Rejected(received, rejection.into()));
                     continue;
                 }
             };
-            if domain_events.len() > MOST_DOMAIN_EVENTS {
+            if domain_events.len() > MAX_DOMAIN_EVENTS {
                 return Err(Failure::poison(format!(
-                    "the command led to {} domain events; {MOST_DOMAIN_EVENTS} are the most",
+                    "the command led to {} domain events; the maximum is {MAX_DOMAIN_EVENTS}",
                     domain_events.len()
                 )));
             }
@@ -126,7 +129,7 @@ impl<A: Aggregate, S: Store<A>> Aggregates<A, S> {
                 aggregate.version += 1;
                 versioned.push((aggregate.version, event));
             }
-            verdicts.push(Verdict::Yes(Decided {
+            decisions.push(Decision::Accepted(Decided {
                 received,
                 command,
                 version: aggregate.version,
@@ -135,10 +138,10 @@ impl<A: Aggregate, S: Store<A>> Aggregates<A, S> {
                 result: None,
             }));
         }
-        Ok(verdicts)
+        Ok(decisions)
     }
 
-    /// Journals and says the domain events: the same bytes, encoded once.
+    /// Writes the domain events to the journal and publishes them: the same bytes, encoded once.
     async fn record(&self, unit: &mut Unit<Postgres>, decisions: &mut [Decided<'_, A>]) -> Result<(), Failure> {
         let topic = A::DomainEvent::TOPIC;
         let mut heads: BTreeMap<Uuid, Head> = BTreeMap::new();
@@ -158,7 +161,7 @@ impl<A: Aggregate, S: Store<A>> Aggregates<A, S> {
                     stream,
                     version: *version,
                     type_name: event.type_name(),
-                    payload: message.value.clone().expect("a domain event has a value"),
+                    payload: message.value.clone().expect("a domain event is never a tombstone"),
                     message_id,
                     correlation_id: cause.correlation_id,
                     causation_id: cause.id,
@@ -188,18 +191,19 @@ impl<A: Aggregate, S: Store<A>> Aggregates<A, S> {
         }
         let heads: Vec<Head> = heads.into_values().collect();
         event_store::append(unit.tx(), A::NAME, &heads, &journaled).await?;
-        let passed = heads
+        let due = heads
             .iter()
             .filter(|head| head.from / SNAPSHOT_EVERY < head.to / SNAPSHOT_EVERY)
             .map(|head| (head.stream, &self.cache[&head.stream]));
-        event_store::snapshot(unit.tx(), passed).await?;
+        event_store::snapshot(unit.tx(), due).await?;
         Ok(())
     }
 }
 
-enum Verdict<'a, A: Aggregate> {
-    Yes(Decided<'a, A>),
-    No(&'a Received<A::Command>, Rejection),
+/// The outcome of one command.
+enum Decision<'a, A: Aggregate> {
+    Accepted(Decided<'a, A>),
+    Rejected(&'a Received<A::Command>, Rejection),
 }
 
 impl<A: Aggregate, S: Store<A>> Handler<Postgres> for Aggregates<A, S> {
@@ -209,19 +213,19 @@ impl<A: Aggregate, S: Store<A>> Handler<Postgres> for Aggregates<A, S> {
         let commands: Vec<_> = messages.iter().map(|message| message.to_command()).collect();
         self.load(unit, &commands).await?;
         let mut context = self.store.context(unit.tx(), &commands).await?;
-        let verdicts = self.decide(&mut context, messages, &commands)?;
+        let decisions = self.decide(&mut context, messages, &commands)?;
 
-        let mut decisions = Vec::with_capacity(verdicts.len());
-        for verdict in verdicts {
-            match verdict {
-                Verdict::Yes(decided) => decisions.push(decided),
-                Verdict::No(received, rejection) if rejection.deferred => unit.defer(received, &rejection)?,
-                Verdict::No(received, rejection) => unit.reject(received, &rejection)?,
+        let mut accepted = Vec::with_capacity(decisions.len());
+        for decision in decisions {
+            match decision {
+                Decision::Accepted(decided) => accepted.push(decided),
+                Decision::Rejected(received, rejection) if rejection.deferred => unit.defer(received, &rejection)?,
+                Decision::Rejected(received, rejection) => unit.reject(received, &rejection)?,
             }
         }
-        self.record(unit, &mut decisions).await?;
-        self.store.write(unit, &context, &mut decisions).await?;
-        for decided in decisions {
+        self.record(unit, &mut accepted).await?;
+        self.store.write(unit, &context, &mut accepted).await?;
+        for decided in accepted {
             let accepted = CommandAccepted {
                 command_id: decided.command.id,
                 version: decided.version,
