@@ -33,15 +33,17 @@ pub use error::{Error, store_error};
 pub use setup::index;
 pub use transactions::{Tx, Update};
 
-/// How long a statement waits for a server to be there.
+/// How long a statement waits for an available server.
 const SERVER_SELECTION: Duration = Duration::from_secs(3);
-/// A server that answers no heartbeat for this long, twice, is given up; statements that wait for it fail.
+/// Interval and timeout of heartbeats. A server that misses two of them counts as unavailable, and the statements that wait
+/// for it fail.
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// How long a write waits for its majority. Later it may be there or not, as after a lost connection.
+/// How long a write waits for its majority. After that its outcome is unknown, as after a lost connection.
 const MAJORITY: Duration = Duration::from_secs(10);
+/// Maximum number of connections, unless the URL contains `maxPoolSize`.
 const CONNECTIONS: u32 = 16;
 
-/// One service's database. Cheap to clone.
+/// The database of one service. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Mongo {
     client: Client,
@@ -50,13 +52,16 @@ pub struct Mongo {
 }
 
 impl Mongo {
-    /// Connects to the database that the URL's path names. What is read outside of a transaction is
-    /// majority-committed; what is written is majority-committed and journaled when the statement returns.
+    /// Connects to the database in the URL's path.
     ///
-    /// `Unavailable` where no server answers, `Broken` where the URL can't be used.
+    /// Reads outside of a transaction return only majority-committed data. Writes are majority-committed and journaled when
+    /// the statement returns.
+    ///
+    /// # Errors
+    /// Returns an error of the kind `Unavailable` if no server responds, and of the kind `Broken` if the URL is invalid.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let broken = |source| StoreError::new(StoreErrorKind::Broken, source);
-        // The parser's own message may repeat a part of the password.
+        // The parser's message is dropped, because it may contain a part of the password.
         let mut options = ClientOptions::parse(url)
             .await
             .map_err(|_| broken("the URL must be mongodb://user:password@host/database"))?;
@@ -83,7 +88,10 @@ impl Mongo {
         Ok(mongo)
     }
 
-    /// Shows the pool in the process's metrics.
+    /// Registers the number of connections as a metric.
+    ///
+    /// # Errors
+    /// Returns an error if the registry already has this metric.
     pub fn register_metrics(&self, registry: &prometheus::Registry) -> Result<(), prometheus::Error> {
         let pool = Arc::clone(&self.pool);
         register_pool(registry, move || pool.connections())
@@ -102,7 +110,8 @@ impl Mongo {
     }
 }
 
-/// Majority and journaled: what a fail-over or a crash would take back is not yet written.
+/// Returns the write concern of all writes: majority and journaled, so that neither a fail-over nor a crash takes a write
+/// back.
 fn durable() -> WriteConcern {
     WriteConcern::builder()
         .w(Acknowledgment::Majority)
@@ -111,17 +120,17 @@ fn durable() -> WriteConcern {
         .build()
 }
 
-/// Shown by the server for every session, so that those of one service can be told from the others'.
+/// Returns the name that the server shows for every session, which identifies the sessions of one service.
 fn app_name(database: &str) -> String {
     format!("rollcall/{database}")
 }
 
-/// A UUID as BSON keeps it (binary, subtype 4).
+/// Converts a UUID to BSON (binary, subtype 4).
 pub fn to_bson(id: Uuid) -> bson::Uuid {
     bson::Uuid::from_bytes(id.into_bytes())
 }
 
-/// A UUID as the rest of Rollcall has it.
+/// Converts a UUID from BSON.
 pub fn from_bson(id: bson::Uuid) -> Uuid {
     Uuid::from_bytes(id.bytes())
 }

@@ -20,13 +20,13 @@ pub(crate) struct Loaded<A> {
     pub(crate) state: A,
 }
 
-/// A domain event as the journal keeps it.
+/// A row of the journal.
 #[derive(Debug, Clone)]
 pub struct Journaled {
     pub stream: Uuid,
     pub version: i64,
     pub type_name: &'static str,
-    /// The framed Avro bytes that are published.
+    /// The framed Avro bytes, the same as on the topic.
     pub payload: bytes::Bytes,
     pub message_id: Uuid,
     pub correlation_id: Uuid,
@@ -35,7 +35,7 @@ pub struct Journaled {
     pub said_at: contracts::Timestamp,
 }
 
-/// How far a stream moved in one transaction.
+/// The versions of a stream before and after one transaction.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Head {
     pub(crate) stream: Uuid,
@@ -43,8 +43,11 @@ pub(crate) struct Head {
     pub(crate) to: i64,
 }
 
-/// Loads aggregates: the snapshot where there is a readable one, and the domain events after it. A stream
-/// that does not exist yet is at version 0.
+/// Loads aggregates from their newest readable snapshot and the domain events after it. A stream that does not exist yet is
+/// at version 0.
+///
+/// # Errors
+/// Returns an error of the kind `Unexpected` if the journal cannot be decoded or has a gap.
 pub(crate) async fn load<A: Aggregate>(
     tx: &mut Tx,
     codec: &Codec,
@@ -89,8 +92,10 @@ pub(crate) async fn load<A: Aggregate>(
                     },
                 );
             }
-            // Of an older shape: the journal has everything.
-            Err(error) => tracing::info!(%stream, %error, aggregate = A::NAME, "rebuilding from the journal"),
+            // The snapshot has the format of another version of the service.
+            Err(error) => {
+                tracing::info!(%stream, %error, aggregate = A::NAME, "the snapshot cannot be decoded; rebuilding from the journal");
+            }
         }
     }
     let from: Vec<i64> = existing.iter().map(|stream| loaded[stream].version).collect();
@@ -105,17 +110,17 @@ pub(crate) async fn load<A: Aggregate>(
     .fetch_all(&mut **tx)
     .await
     .map_err(store_error)?;
-    // What the context learns from old domain events is in the service's rows already.
+    // The changes of the context are discarded, because the service's rows already contain them.
     let mut scratch = A::Context::default();
     for row in rows {
         let stream: Uuid = get(&row, "stream_id")?;
         let version: i64 = get(&row, "version")?;
-        let aggregate = loaded.get_mut(&stream).expect("only these streams were asked for");
+        let aggregate = loaded.get_mut(&stream).expect("the query returns only these streams");
         let event = decode::<A::DomainEvent>(codec, stream, version, get(&row, "type")?, get(&row, "payload")?)
             .map_err(unreadable)?;
         if version != aggregate.version + 1 {
             return Err(unreadable(format!(
-                "the journal of {stream} goes from version {} to {version}",
+                "the journal of {stream} jumps from version {} to {version}",
                 aggregate.version
             )));
         }
@@ -134,15 +139,18 @@ pub(crate) fn decode<M: Message>(
 ) -> Result<M, BoxError> {
     match M::decode(codec, type_name, payload) {
         Ok(Some(event)) => Ok(event),
-        Ok(None) => {
-            Err(format!("version {version} of {stream} is {type_name}, which this process does not know").into())
-        }
+        Ok(None) => Err(format!(
+            "version {version} of {stream} is of the type {type_name}, which this process does not know"
+        )
+        .into()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Writes domain events and moves the heads by compare-and-set: a head that is not where it was read is a
-/// conflict, whatever a cache said.
+/// Inserts domain events and advances the heads by compare-and-set.
+///
+/// # Errors
+/// Returns an error of the kind `Conflict` if a head is not at the version that the caller has read or cached.
 pub(crate) async fn append(
     tx: &mut Tx,
     aggregate: &'static str,
@@ -174,7 +182,7 @@ pub(crate) async fn append(
         if result.rows_affected() != moved.len() as u64 {
             return Err(StoreError::new(
                 StoreErrorKind::Conflict,
-                "a stream has moved on since it was read",
+                "a stream has advanced since it was read",
             ));
         }
     }
@@ -199,7 +207,7 @@ pub(crate) async fn append(
     Ok(())
 }
 
-/// Keeps the newest state of streams that passed a multiple of [`SNAPSHOT_EVERY`].
+/// Stores a snapshot of each of these aggregates. The caller passes those that passed a multiple of [`SNAPSHOT_EVERY`].
 pub(crate) async fn snapshot<A: Aggregate>(
     tx: &mut Tx,
     aggregates: impl Iterator<Item = (Uuid, &Loaded<A>)>,
@@ -223,8 +231,8 @@ pub(crate) async fn snapshot<A: Aggregate>(
     Ok(())
 }
 
-/// The journal is not as this process can read it: a newer version of the service may have written it. The command
-/// that needs it is not to blame, so it waits.
+/// Returns the error for a journal that this process cannot read, because a newer version of the service may have written
+/// it. The command that needs it is not the cause, so it waits.
 fn unreadable(what: impl Into<BoxError>) -> StoreError {
     StoreError::new(StoreErrorKind::Unexpected, what)
 }

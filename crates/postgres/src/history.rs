@@ -1,4 +1,4 @@
-//! The journal, read for operators.
+//! Reads the journal for operators.
 
 use chrono::{DateTime, Utc};
 use contracts::{Aggregate, Codec, Timestamp};
@@ -11,10 +11,10 @@ use crate::event_store::{Loaded, decode};
 use crate::rows::{get, timestamp};
 use crate::{Tx, store_error};
 
-/// Domain events that are read at once.
+/// Number of domain events that are read at once.
 const PAGE: i64 = 1_000;
 
-/// A domain event with its envelope, as it was said.
+/// A domain event with its envelope, as it was published.
 pub(crate) struct Entry {
     pub(crate) stream: Uuid,
     pub(crate) version: i64,
@@ -27,7 +27,7 @@ pub(crate) struct Entry {
     pub(crate) said_at: Timestamp,
 }
 
-/// Where a replay ends.
+/// The end of a replay.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Until {
     Version(i64),
@@ -35,7 +35,7 @@ pub(crate) enum Until {
     Newest,
 }
 
-/// The version of a stream of this aggregate; `None` where there is no such stream.
+/// Returns the version of a stream of this aggregate; `None` if the stream does not exist.
 pub(crate) async fn version_of<A: Aggregate>(tx: &mut Tx, stream: Uuid) -> Result<Option<i64>, StoreError> {
     sqlx::query_scalar("SELECT version FROM streams WHERE stream_id = $1 AND aggregate = $2")
         .bind(stream)
@@ -45,7 +45,7 @@ pub(crate) async fn version_of<A: Aggregate>(tx: &mut Tx, stream: Uuid) -> Resul
         .map_err(store_error)
 }
 
-/// Domain events of one stream, in order, behind `after`.
+/// Returns at most `limit` domain events of one stream after the version `after`, in order.
 pub(crate) async fn read(tx: &mut Tx, stream: Uuid, after: i64, limit: i64) -> Result<Vec<Entry>, StoreError> {
     let rows = sqlx::query(
         "SELECT stream_id, version, type, payload, message_id, correlation_id, causation_id, actor, said_at
@@ -60,14 +60,16 @@ pub(crate) async fn read(tx: &mut Tx, stream: Uuid, after: i64, limit: i64) -> R
     rows.iter().map(entry).collect()
 }
 
-/// Domain events of a message's making: it itself, what it caused, its chain. They were said after it was made, and
-/// looked for within a day.
-pub(crate) async fn of_message(tx: &mut Tx, id: Uuid) -> Result<Vec<Entry>, StoreError> {
-    let Some(made) = id.get_timestamp() else {
+/// Returns the domain events that belong to a message: itself, those that it caused, and those with this correlation id.
+///
+/// They were published after the id was created. The search ends one day later, and it is empty if the id contains no
+/// time.
+pub(crate) async fn find_by_message(tx: &mut Tx, id: Uuid) -> Result<Vec<Entry>, StoreError> {
+    let Some(created) = id.get_timestamp() else {
         return Ok(Vec::new());
     };
-    let (seconds, _) = made.to_unix();
-    let made = DateTime::<Utc>::from_timestamp(i64::try_from(seconds).unwrap_or(0), 0).unwrap_or_default();
+    let (seconds, _) = created.to_unix();
+    let created = DateTime::<Utc>::from_timestamp(i64::try_from(seconds).unwrap_or(0), 0).unwrap_or_default();
     let rows = sqlx::query(
         "SELECT stream_id, version, type, payload, message_id, correlation_id, causation_id, actor, said_at
          FROM domain_events
@@ -76,14 +78,19 @@ pub(crate) async fn of_message(tx: &mut Tx, id: Uuid) -> Result<Vec<Entry>, Stor
          ORDER BY said_at, stream_id, version LIMIT 100",
     )
     .bind(id)
-    .bind(made)
+    .bind(created)
     .fetch_all(&mut **tx)
     .await
     .map_err(store_error)?;
     rows.iter().map(entry).collect()
 }
 
-/// Makes an aggregate of all its domain events, without a snapshot. Also answers when the last of them was said.
+/// Rebuilds an aggregate from its domain events, without a snapshot.
+///
+/// Returns it with the time of the last domain event that was applied; `None` if there was none.
+///
+/// # Errors
+/// Returns an error of the kind `Broken` if the journal cannot be decoded or has a gap.
 pub(crate) async fn replay<A: Aggregate>(
     tx: &mut Tx,
     codec: &Codec,
@@ -100,18 +107,18 @@ pub(crate) async fn replay<A: Aggregate>(
         let page = read(tx, stream, aggregate.version, PAGE).await?;
         let is_last = (page.len() as i64) < PAGE;
         for entry in page {
-            let beyond = match until {
+            let is_beyond = match until {
                 Until::Version(version) => entry.version > version,
                 Until::Time(time) => entry.said_at > time,
                 Until::Newest => false,
             };
-            if beyond {
+            if is_beyond {
                 return Ok((aggregate, said_at));
             }
             if entry.version != aggregate.version + 1 {
                 let (known, found) = (aggregate.version, entry.version);
                 return Err(unreadable(format!(
-                    "the journal of {stream} goes from version {known} to {found}"
+                    "the journal of {stream} jumps from version {known} to {found}"
                 )));
             }
             let event = decode::<A::DomainEvent>(codec, stream, entry.version, &entry.type_name, &entry.payload)
@@ -126,7 +133,8 @@ pub(crate) async fn replay<A: Aggregate>(
     }
 }
 
-/// The snapshots of this aggregate, at random: who has no time for all sees others the next time.
+/// Returns the snapshots of this aggregate in random order, so that a check that runs out of time covers others the next
+/// time.
 pub(crate) async fn snapshots<A: Aggregate>(tx: &mut Tx) -> Result<Vec<(Uuid, i64, String)>, StoreError> {
     sqlx::query_as("SELECT stream_id, version, state FROM snapshots WHERE aggregate = $1 ORDER BY random()")
         .bind(A::NAME)
@@ -149,7 +157,7 @@ fn entry(row: &PgRow) -> Result<Entry, StoreError> {
     })
 }
 
-/// An operator asks for what the journal cannot give: the operation fails, and no other one waits for it.
+/// Returns the error for a journal that cannot be read. The ops command fails, so that no other one waits behind it.
 fn unreadable(what: impl Into<BoxError>) -> StoreError {
     StoreError::new(StoreErrorKind::Broken, what)
 }

@@ -1,4 +1,4 @@
-//! Operations on the journal of an aggregate.
+//! Ops commands on the journal of an aggregate.
 
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
@@ -16,17 +16,21 @@ use uuid::Uuid;
 use crate::Postgres;
 use crate::history::{self, Entry, Until};
 
-/// Domain events of one answer, at most.
-const MOST: i64 = 1_000;
-/// Other operations wait meanwhile, and so does the transaction.
-const TIME_TO_VERIFY: Duration = Duration::from_secs(20);
+/// Maximum number of domain events in one reply.
+const MAX_EVENTS: i64 = 1_000;
+/// Time limit of a verification, because other ops commands and the transaction wait for it.
+const VERIFICATION_LIMIT: Duration = Duration::from_secs(20);
 
-/// What operators may ask of an aggregate's journal: `Republish`, `ReadHistory`, `ReadAggregate`, `VerifySnapshots`,
-/// and where a message is. Added with [`Subscriptions::handle_ops`](messaging::Subscriptions::handle_ops).
+/// Handles the ops commands on an aggregate's journal: `Republish`, `ReadHistory`, `ReadAggregate`, `VerifySnapshots`, and
+/// the journal's part of `WhereIs`. Register it with
+/// [`Subscriptions::handle_ops`](messaging::Subscriptions::handle_ops).
 pub struct Journal<A>(PhantomData<fn() -> A>);
 
 impl<A: Aggregate> Journal<A> {
-    #[expect(clippy::new_without_default, reason = "the type is said where it is registered")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "the caller names the aggregate where it registers the handler"
+    )]
     pub fn new() -> Self {
         Self(PhantomData)
     }
@@ -46,11 +50,12 @@ impl<A: Aggregate> OpsHandler<Postgres> for Journal<A> {
 }
 
 impl<A: Aggregate> Journal<A> {
-    /// The same bytes under the same id, number and time: who has them drops them, who lacks them closes the gap.
+    /// Publishes the same bytes again under the same id, number and time. A consumer that has applied them drops them, and
+    /// one that lacks them closes its gap.
     async fn republish(
         &self,
         unit: &mut Unit<Postgres>,
-        operation: &Received<OpsCommand>,
+        received: &Received<OpsCommand>,
         command: &Republish,
     ) -> Result<OpsOutcome, Failure> {
         let Some(version) = history::version_of::<A>(unit.tx(), command.aggregate_id).await? else {
@@ -58,28 +63,31 @@ impl<A: Aggregate> Journal<A> {
         };
         let to = command.to_version.unwrap_or(version);
         if command.from_version < 1 || to > version || command.from_version > to {
-            return Ok(no("versions-invalid", format!("there are versions 1 to {version}")));
+            return Ok(rejected(
+                "versions-invalid",
+                format!("valid versions are 1 to {version}"),
+            ));
         }
-        let last = to.min(command.from_version.saturating_add(MOST - 1));
+        let last = to.min(command.from_version.saturating_add(MAX_EVENTS - 1));
         let count = last - command.from_version + 1;
         let entries = history::read(unit.tx(), command.aggregate_id, command.from_version - 1, count).await?;
         for entry in entries {
-            let message = self.as_it_was_said(unit, operation, entry)?;
+            let message = self.original_message(unit, received, entry)?;
             unit.append(message);
         }
         let next = Some(last + 1).filter(|next| *next <= to);
         Ok(OpsOutcome::Done(json!({ "published": count, "next_version": next })))
     }
 
-    fn as_it_was_said(
+    fn original_message(
         &self,
         unit: &Unit<Postgres>,
-        operation: &Received<OpsCommand>,
+        received: &Received<OpsCommand>,
         entry: Entry,
     ) -> Result<OutboxMessage, Failure> {
         let broken = |error: codec::Error| StoreError::new(StoreErrorKind::Broken, error);
         let schema = codec::schema_id(&entry.payload).map_err(broken)?;
-        let (trace_parent, trace_state) = operation.cause().trace_context();
+        let (trace_parent, trace_state) = received.cause().trace_context();
         let envelope = Envelope {
             id: entry.message_id,
             source: unit.publisher().source().to_owned(),
@@ -110,13 +118,13 @@ impl<A: Aggregate> Journal<A> {
         let Some(version) = history::version_of::<A>(unit.tx(), command.aggregate_id).await? else {
             return Ok(unknown());
         };
-        let limit = i64::from(command.limit).clamp(1, MOST);
+        let limit = i64::from(command.limit).clamp(1, MAX_EVENTS);
         let entries = history::read(unit.tx(), command.aggregate_id, command.after_version, limit).await?;
         let last = entries.last().map_or(version, |entry| entry.version);
         let codec = unit.publisher().codec();
         let events = entries.iter().map(|entry| {
-            let mut event = told(entry);
-            // Domain events hold nothing personal; if one ever did, it would not be shown.
+            let mut event = summary(entry);
+            // A domain event contains no personal data. If one ever did, this would not show it.
             let content = codec.to_json_without_personal(&entry.payload);
             event["content"] = content.map_or(Value::Null, |(_, content)| content);
             event
@@ -134,15 +142,25 @@ impl<A: Aggregate> Journal<A> {
         };
         let until = match (command.version, command.at) {
             (Some(version), None) if (1..=newest).contains(&version) => Until::Version(version),
-            (Some(_), None) => return Ok(no("versions-invalid", format!("there are versions 1 to {newest}"))),
+            (Some(_), None) => {
+                return Ok(rejected(
+                    "versions-invalid",
+                    format!("valid versions are 1 to {newest}"),
+                ));
+            }
             (None, Some(time)) => Until::Time(time),
             (None, None) => Until::Newest,
-            (Some(_), Some(_)) => return Ok(no("versions-invalid", "either a version or a time, not both")),
+            (Some(_), Some(_)) => {
+                return Ok(rejected(
+                    "versions-invalid",
+                    "give either a version or a time, not both",
+                ));
+            }
         };
         let codec = unit.publisher().codec().clone();
         let (aggregate, said_at) = history::replay::<A>(unit.tx(), &codec, command.aggregate_id, until).await?;
         let Some(said_at) = said_at else {
-            return Ok(no("versions-invalid", "it did not exist at that time"));
+            return Ok(rejected("versions-invalid", "the aggregate did not exist at that time"));
         };
         let state = serde_json::to_value(&aggregate.state).map_err(Failure::poison)?;
         Ok(OpsOutcome::Done(json!({
@@ -154,7 +172,7 @@ impl<A: Aggregate> Journal<A> {
         })))
     }
 
-    /// A snapshot is a shortcut, and must lead to where the whole way leads.
+    /// Compares snapshots with the state that the journal leads to, until the time limit.
     async fn verify(&self, unit: &mut Unit<Postgres>) -> Result<OpsOutcome, Failure> {
         let codec = unit.publisher().codec().clone();
         let snapshots = history::snapshots::<A>(unit.tx()).await?;
@@ -162,11 +180,11 @@ impl<A: Aggregate> Journal<A> {
         let (total, mut checked, mut unreadable) = (snapshots.len(), 0, 0);
         let mut mismatches = Vec::new();
         for (stream, version, state) in snapshots {
-            if begin.elapsed() > TIME_TO_VERIFY {
+            if begin.elapsed() > VERIFICATION_LIMIT {
                 break;
             }
             checked += 1;
-            // Of an older shape: nobody uses it, the journal has everything.
+            // It has the format of another version of the service, and is rebuilt from the journal when it is needed.
             if serde_json::from_str::<A>(&state).is_err() {
                 unreadable += 1;
                 continue;
@@ -175,7 +193,7 @@ impl<A: Aggregate> Journal<A> {
             let replayed_state = serde_json::to_value(&replayed.state).map_err(Failure::poison)?;
             let stored: Value = serde_json::from_str(&state).map_err(Failure::poison)?;
             if replayed.version != version || replayed_state != stored {
-                tracing::error!(%stream, version, aggregate = A::NAME, "a snapshot differs from its journal");
+                tracing::error!(%stream, version, aggregate = A::NAME, "a snapshot differs from the state that its journal leads to");
                 mismatches.push(json!({ "aggregate_id": stream, "version": version }));
             }
         }
@@ -188,13 +206,13 @@ impl<A: Aggregate> Journal<A> {
     }
 
     async fn where_is(&self, unit: &mut Unit<Postgres>, id: Uuid) -> Result<OpsOutcome, Failure> {
-        let entries = history::of_message(unit.tx(), id).await?;
-        let events: Vec<_> = entries.iter().map(told).collect();
+        let entries = history::find_by_message(unit.tx(), id).await?;
+        let events: Vec<_> = entries.iter().map(summary).collect();
         Ok(OpsOutcome::Done(json!({ "journal": events })))
     }
 }
 
-fn told(entry: &Entry) -> Value {
+fn summary(entry: &Entry) -> Value {
     json!({
         "aggregate_id": entry.stream,
         "version": entry.version,
@@ -207,10 +225,10 @@ fn told(entry: &Entry) -> Value {
     })
 }
 
-fn no(code: &'static str, detail: impl Into<String>) -> OpsOutcome {
+fn rejected(code: &'static str, detail: impl Into<String>) -> OpsOutcome {
     OpsOutcome::Rejected(Rejection::new(code, detail))
 }
 
 fn unknown() -> OpsOutcome {
-    no("aggregate-unknown", "there is no such aggregate at this service")
+    rejected("aggregate-unknown", "this service has no such aggregate")
 }

@@ -32,63 +32,69 @@ pub type Tx = sqlx::Transaction<'static, sqlx::Postgres>;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
-/// A service's own database.
+/// The database of one service. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Postgres {
     pool: PgPool,
 }
 
-/// Why the database is not as the service needs it.
+/// A database that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("DATABASE_URL is no Postgres address")]
+    #[error("DATABASE_URL is not a Postgres URL")]
     Url(#[source] sqlx::Error),
-    #[error("the database does not answer")]
+    #[error("the database is unreachable")]
     Unreachable(#[source] sqlx::Error),
-    #[error("the database was not migrated")]
+    #[error("a migration of the database failed")]
     Migration(#[source] sqlx::migrate::MigrateError),
-    #[error("the database lacks migrations; run the service's `migrate` first")]
+    #[error("the database lacks migrations: run the service's `migrate` first")]
     NotMigrated,
 }
 
-/// What the server ends by itself, so that nothing waits for ever, and a client that is gone holds no row: one that
-/// crashed with its host, or that the network cut off. The README says how they go together.
-const SERVER_SIDE: [(&str, &str); 7] = [
+/// Limits that the server enforces, so that nothing waits forever and a disconnected client (its host crashed, or the
+/// network failed) holds no row. The README explains how they fit together.
+const SERVER_LIMITS: [(&str, &str); 7] = [
     ("statement_timeout", "20s"),
     ("lock_timeout", "10s"),
-    // An operation may do long work beside its own transaction.
+    // An ops command may work for a long time outside of its transaction.
     ("idle_in_transaction_session_timeout", "15min"),
     ("tcp_keepalives_idle", "10"),
     ("tcp_keepalives_interval", "5"),
     ("tcp_keepalives_count", "3"),
     ("tcp_user_timeout", "15s"),
 ];
-/// How long a call outside of a transaction waits: longer than a statement may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a connection that is given back has to answer. One without an answer would keep its place in the pool for
-/// as long as TCP believes in it, a quarter of an hour.
-const RELEASE: Duration = Duration::from_secs(5);
+/// Timeout of a call outside of a transaction. It is longer than a statement may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time within which a connection that is returned to the pool must respond. An unresponsive one would occupy the pool until
+/// TCP closes it, a quarter of an hour.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Postgres {
-    /// Connects with at most `connections`; answers when one is there.
+    /// Connects with at most `connections` connections, and returns when the first one is open.
+    ///
+    /// # Errors
+    /// Returns [`Error::Url`] if the URL is invalid, and [`Error::Unreachable`] if the server does not respond.
     pub async fn connect(url: &str, connections: u32) -> Result<Self, Error> {
         let options: PgConnectOptions = url.parse().map_err(Error::Url)?;
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(Duration::from_secs(10))
-            // A connection is looked at when a statement fails, not before each one.
+            // A broken connection is detected when a statement fails, not before each statement.
             .test_before_acquire(false)
-            // A migration that runs beside this process may make prepared statements unusable, and the driver keeps
-            // them for as long as their connection.
+            // A migration that runs at the same time may invalidate prepared statements, and the driver keeps them as long
+            // as their connection.
             .before_acquire(|_, connection| Box::pin(std::future::ready(Ok(error::is_current(connection.age)))))
-            .after_release(|connection, _| Box::pin(answers(connection)))
-            .connect_with(options.options(SERVER_SIDE))
+            .after_release(|connection, _| Box::pin(responds(connection)))
+            .connect_with(options.options(SERVER_LIMITS))
             .await
             .map_err(Error::Unreachable)?;
         Ok(Self { pool })
     }
 
-    /// Shows the pool in the process's metrics.
+    /// Registers the number of connections as a metric.
+    ///
+    /// # Errors
+    /// Returns an error if the registry already has this metric.
     pub fn register_metrics(&self, registry: &prometheus::Registry) -> Result<(), prometheus::Error> {
         let pool = self.pool.clone();
         register_pool(registry, move || {
@@ -98,7 +104,7 @@ impl Postgres {
         })
     }
 
-    /// Over a pool that is there already.
+    /// Uses an existing pool.
     pub fn over(pool: PgPool) -> Self {
         Self { pool }
     }
@@ -107,18 +113,21 @@ impl Postgres {
         &self.pool
     }
 
-    /// Applies the ledger's migrations and then the service's own. Their versions must not meet: the
-    /// service's are dates (`20260101_…`).
+    /// Applies the migrations of the ledger and then those of the service (`own`). Their versions must not overlap: a
+    /// service uses dates (`20260101_…`).
     pub async fn migrate(&self, own: &Migrator) -> Result<(), Error> {
-        // A migration takes its time.
-        let unhurried = [("statement_timeout", "0"), ("lock_timeout", "0")];
-        let options = PgConnectOptions::clone(&self.pool.connect_options()).options(unhurried);
-        let one = PgPoolOptions::new().max_connections(1);
-        let pool = one.connect_with(options).await.map_err(Error::Unreachable)?;
+        // A migration may take long.
+        let unlimited = [("statement_timeout", "0"), ("lock_timeout", "0")];
+        let options = PgConnectOptions::clone(&self.pool.connect_options()).options(unlimited);
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .connect_with(options)
+            .await
+            .map_err(Error::Unreachable)?;
         for migrator in [&MIGRATIONS, own] {
             let migrator = Migrator {
                 migrations: migrator.migrations.clone(),
-                // The other one's migrations are in the same table.
+                // Both sets of migrations are recorded in the same table.
                 ignore_missing: true,
                 ..Migrator::DEFAULT
             };
@@ -128,39 +137,45 @@ impl Postgres {
         Ok(())
     }
 
-    /// The ledger's own migrations, for those who need to know them all.
+    /// Returns the migrations of the ledger. A test that caches migrated databases must know all of them.
     #[cfg(feature = "testing")]
     pub fn ledger_migrations() -> &'static Migrator {
         &MIGRATIONS
     }
 
-    /// Whether every migration was applied: a service does not migrate while it runs.
+    /// Checks that every migration was applied, because a service does not migrate while it runs.
+    ///
+    /// # Errors
+    /// Returns [`Error::NotMigrated`] if one is missing.
     pub async fn check_migrations(&self, own: &Migrator) -> Result<(), Error> {
         let applied: Vec<i64> = sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success")
             .fetch_all(&self.pool)
             .await
             .map_err(|_| Error::NotMigrated)?;
         let mut needed = MIGRATIONS.iter().chain(own.iter());
-        match needed.all(|migration| applied.contains(&migration.version)) {
-            true => Ok(()),
-            false => Err(Error::NotMigrated),
+        if needed.all(|migration| applied.contains(&migration.version)) {
+            Ok(())
+        } else {
+            Err(Error::NotMigrated)
         }
     }
 }
 
-/// Whether a connection answers in time; an error closes it.
-async fn answers(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    let answer = tokio::time::timeout(RELEASE, connection.ping()).await;
-    answer.unwrap_or_else(|_| Err(no_answer())).map(|()| true)
+/// Returns `true` if a connection responds in time. An error closes the connection.
+async fn responds(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let response = tokio::time::timeout(RELEASE_TIMEOUT, connection.ping()).await;
+    response.unwrap_or_else(|_| Err(timed_out())).map(|()| true)
 }
 
-/// What a call outside of a transaction comes to; `Unavailable` where it takes too long: the other end may be gone
-/// without a word.
+/// Runs a call outside of a transaction with a timeout, because the server may be unresponsive.
+///
+/// # Errors
+/// Returns the error of the call, or one of the kind `Unavailable` after the timeout.
 pub(crate) async fn in_time<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let answer = tokio::time::timeout(PATIENCE, call).await;
-    answer.unwrap_or_else(|_| Err(StoreError::new(StoreErrorKind::Unavailable, no_answer())))
+    let result = tokio::time::timeout(CALL_TIMEOUT, call).await;
+    result.unwrap_or_else(|_| Err(StoreError::new(StoreErrorKind::Unavailable, timed_out())))
 }
 
-fn no_answer() -> sqlx::Error {
+fn timed_out() -> sqlx::Error {
     sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())
 }
