@@ -153,6 +153,19 @@ impl DeliveryLog for Postgres {
     }
 
     async fn park(&self, tx: &mut Tx, topic: &str, rows: &[Parked]) -> Result<Vec<(Uuid, i64)>, StoreError> {
+        // Two statements, because ON CONFLICT DO UPDATE fails if `rows` contain a key and number twice.
+        const INSERT: &str = r#"INSERT INTO parked (topic, key, sequence, message_id, partition, "offset", said_at, value, headers, error)
+               SELECT $1, * FROM UNNEST($2::uuid[], $3::bigint[], $4::uuid[], $5::int[], $6::bigint[],
+                                        $7::timestamptz[], $8::bytea[], $9::text[], $10::text[])
+               ON CONFLICT DO NOTHING"#;
+        // The producer has published a record again of which only a stub was parked.
+        const REPLACE_STUBS: &str = r#"UPDATE parked p SET partition = n.partition, "offset" = n."offset", said_at = n.said_at, value = n.value,
+                                  headers = n.headers, error = n.error
+               FROM UNNEST($2::uuid[], $3::bigint[], $4::uuid[], $5::int[], $6::bigint[], $7::timestamptz[], $8::bytea[],
+                           $9::text[], $10::text[])
+                    AS n (key, sequence, message_id, partition, "offset", said_at, value, headers, error)
+               WHERE p.topic = $1 AND p.key = n.key AND p.sequence = n.sequence AND p.message_id = n.message_id
+                     AND p.value IS NULL AND n.value IS NOT NULL"#;
         if rows.is_empty() {
             return Ok(Vec::new());
         }
@@ -164,51 +177,24 @@ impl DeliveryLog for Postgres {
         let values: Vec<_> = rows.iter().map(|row| row.record.value.as_deref()).collect();
         let headers: Vec<_> = rows.iter().map(|row| row.record.headers.to_json()).collect();
         let errors: Vec<_> = rows.iter().map(|row| row.error.as_str()).collect();
-        let parked = sqlx::query(
-            r#"INSERT INTO parked (topic, key, sequence, message_id, partition, "offset", said_at, value, headers, error)
-               SELECT $1, * FROM UNNEST($2::uuid[], $3::bigint[], $4::uuid[], $5::int[], $6::bigint[],
-                                        $7::timestamptz[], $8::bytea[], $9::text[], $10::text[])
-               ON CONFLICT DO NOTHING"#,
-        )
-        .bind(topic)
-        .bind(&keys)
-        .bind(&numbers)
-        .bind(&ids)
-        .bind(&partitions)
-        .bind(&offsets)
-        .bind(&times)
-        .bind(&values)
-        .bind(&headers)
-        .bind(&errors)
-        .execute(&mut **tx)
-        .await
-        .map_err(store_error)?;
-        if parked.rows_affected() == rows.len() as u64 {
+        let bind = |statement| {
+            sqlx::query(statement)
+                .bind(topic)
+                .bind(&keys)
+                .bind(&numbers)
+                .bind(&ids)
+                .bind(&partitions)
+                .bind(&offsets)
+                .bind(&times)
+                .bind(&values)
+                .bind(&headers)
+                .bind(&errors)
+        };
+        let inserted = bind(INSERT).execute(&mut **tx).await.map_err(store_error)?;
+        if inserted.rows_affected() == rows.len() as u64 {
             return Ok(Vec::new());
         }
-        // The producer has published a record again of which only a stub was parked.
-        sqlx::query(
-            r#"UPDATE parked p SET partition = n.partition, "offset" = n."offset", said_at = n.said_at, value = n.value,
-                                  headers = n.headers, error = n.error
-               FROM UNNEST($2::uuid[], $3::bigint[], $4::uuid[], $5::int[], $6::bigint[], $7::timestamptz[], $8::bytea[],
-                           $9::text[], $10::text[])
-                    AS n (key, sequence, message_id, partition, "offset", said_at, value, headers, error)
-               WHERE p.topic = $1 AND p.key = n.key AND p.sequence = n.sequence AND p.message_id = n.message_id
-                     AND p.value IS NULL AND n.value IS NOT NULL"#,
-        )
-        .bind(topic)
-        .bind(&keys)
-        .bind(&numbers)
-        .bind(&ids)
-        .bind(&partitions)
-        .bind(&offsets)
-        .bind(&times)
-        .bind(&values)
-        .bind(&headers)
-        .bind(&errors)
-        .execute(&mut **tx)
-        .await
-        .map_err(store_error)?;
+        bind(REPLACE_STUBS).execute(&mut **tx).await.map_err(store_error)?;
         sqlx::query_as(
             "SELECT n.key, n.sequence FROM UNNEST($2::uuid[], $3::bigint[], $4::uuid[]) AS n (key, sequence, message_id)
              JOIN parked p ON p.topic = $1 AND p.key = n.key AND p.sequence = n.sequence
