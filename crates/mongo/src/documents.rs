@@ -1,4 +1,5 @@
-//! How records are kept in documents. Times are microseconds since the epoch, as everywhere in Rollcall.
+//! Conversions between documents and the types of the ledger. Times are microseconds since the epoch, as everywhere in
+//! Rollcall.
 
 use std::borrow::Cow;
 
@@ -10,12 +11,12 @@ use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Document, doc};
 use serde::{Deserialize, Serialize};
 
-/// A topic and partition, as an `_id`. The order of the fields is part of the value.
+/// Returns the `_id` of a partition. The order of its fields is part of its value.
 pub(crate) fn partition_id(partition: &TopicPartition) -> Document {
     doc! { "topic": &partition.topic, "partition": partition.partition }
 }
 
-/// The pair that [`partition_id`] names.
+/// The `_id` that [`partition_id`] returns.
 #[derive(Deserialize)]
 pub(crate) struct PartitionId {
     pub(crate) topic: String,
@@ -78,8 +79,9 @@ pub(crate) fn timestamp(micros: i64) -> Result<Timestamp, StoreError> {
     Timestamp::from_micros(micros).map_err(|_| StoreError::new(StoreErrorKind::Broken, "a stored time is out of range"))
 }
 
-/// Everything in the first answer, as far as 16 MiB reach: the default is 101 documents, and then a round
-/// trip for the rest. One more than there can be, so that the answer says that it is the last.
+/// Returns the batch size that fetches this many documents in the first response, up to 16 MiB. The default is 101
+/// documents, and then another round trip for the rest. It is one more than the maximum number of documents, so that the
+/// response is known to be the last.
 pub(crate) fn batch_size(documents: impl TryInto<u32>) -> u32 {
     documents.try_into().unwrap_or(u32::MAX).clamp(100, i32::MAX as u32 - 1) + 1
 }

@@ -1,4 +1,4 @@
-//! What the driver's errors mean to the pipeline.
+//! Classifies the errors of the MongoDB driver for the pipeline.
 
 use std::fmt;
 
@@ -13,8 +13,8 @@ const WRITE_CONFLICT: i32 = 112;
 const NAMESPACE_EXISTS: i32 = 48;
 const TRANSACTION_TOO_LARGE_FOR_CACHE: i32 = 388;
 
-/// Codes that blame the data. Everything else waits: a statement that is wrong for every message must
-/// stop the partition, not bury what it holds.
+/// Codes that blame the data. All other errors are retried, because a statement that is wrong for every message must stop
+/// the partition and not dead-letter its messages.
 const DATA: [i32; 16] = [
     2,     // BadValue
     14,    // TypeMismatch
@@ -34,8 +34,8 @@ const DATA: [i32; 16] = [
     17420, // the upserted document is too large
 ];
 
-/// Codes that blame the infrastructure: those that the driver tries again, and those of a short-lived state. Every other
-/// code raises an alarm while its message waits.
+/// Codes that blame the infrastructure: those that the driver retries, and those of a short-lived state. Every other code
+/// raises an alarm while its message waits.
 const INFRASTRUCTURE: [i32; 27] = [
     6,     // HostUnreachable
     7,     // HostNotFound
@@ -66,7 +66,7 @@ const INFRASTRUCTURE: [i32; 27] = [
     13436, // NotPrimaryOrSecondary
 ];
 
-/// Interruptions of a command that may have done its work.
+/// Codes of interrupted commands, which may have taken effect.
 const INTERRUPTIONS: [i32; 8] = [
     50,    // MaxTimeMSExpired
     64,    // WriteConcernFailed
@@ -78,18 +78,18 @@ const INTERRUPTIONS: [i32; 8] = [
     11602, // InterruptedDueToReplStateChange
 ];
 
-/// A refusal by the server or the driver. Its text names codes and indexes, never values: the server
-/// repeats what was written in its messages, and that may be personal data.
+/// An error of the server or the driver. Its text contains codes and index names but never values, because the server's
+/// messages repeat the written data, which may be personal.
 #[derive(Clone, thiserror::Error)]
 pub struct Error(mongodb::error::Error);
 
 impl Error {
-    /// The driver's error, with what the server said. Not for logs.
+    /// Returns the driver's error with the server's message. It must not be logged.
     pub fn details(&self) -> &mongodb::error::Error {
         &self.0
     }
 
-    /// The unique index that was violated.
+    /// Returns the name of the unique index that was violated.
     pub fn duplicate_index(&self) -> Option<&str> {
         let message = match self.0.kind.as_ref() {
             ErrorKind::Write(WriteFailure::WriteError(error)) => &error.message,
@@ -107,7 +107,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (code(&self.0), self.0.kind.as_ref()) {
             (Some(code), kind) => {
-                write!(f, "MongoDB answered {code}")?;
+                write!(f, "MongoDB returned error {code}")?;
                 if let Some(name) = code_name(kind) {
                     write!(f, " ({name})")?;
                 }
@@ -120,7 +120,7 @@ impl fmt::Display for Error {
                 write!(f, "{kind}")
             }
             (None, kind) => {
-                // The variant's name.
+                // Only the name of the variant.
                 let text = format!("{kind:?}");
                 let name = text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
                 write!(f, "the MongoDB driver failed ({name})")
@@ -135,8 +135,10 @@ impl fmt::Debug for Error {
     }
 }
 
-/// What a failed statement means. A `TransientTransactionError` is `Unavailable`: the whole transaction is
-/// run again, reading everything anew. A duplicate key is `Conflict`: one by one, with a fresh look.
+/// Classifies the error of a statement.
+///
+/// A `TransientTransactionError` is `Unavailable`: the whole transaction runs again and reads everything again. A duplicate
+/// key is a `Conflict`: the messages are processed one at a time, each with a new read.
 pub fn store_error(error: mongodb::error::Error) -> StoreError {
     StoreError::new(kind(&error), Error(error))
 }
@@ -152,7 +154,7 @@ fn kind(error: &mongodb::error::Error) -> StoreErrorKind {
             bson::error::ErrorKind::Serialization { .. } | bson::error::ErrorKind::TooLargeUnsignedInteger { .. } => {
                 StoreErrorKind::Broken
             }
-            // A stored document is not as this release expects it, for which the message is not to blame.
+            // A stored document is not as this release expects it. The message is not the cause.
             _ => StoreErrorKind::Unexpected,
         },
         (None, ErrorKind::InvalidTlsConfig { .. }) => StoreErrorKind::Unexpected,
@@ -162,7 +164,7 @@ fn kind(error: &mongodb::error::Error) -> StoreErrorKind {
 
 pub(crate) fn kind_of_code(code: i32) -> StoreErrorKind {
     match code {
-        // A batch that is too large for one transaction is not too large for one per record.
+        // A batch that is too large for one transaction may fit into one transaction per record.
         DUPLICATE_KEY | TRANSACTION_TOO_LARGE_FOR_CACHE => StoreErrorKind::Conflict,
         code if DATA.contains(&code) => StoreErrorKind::Broken,
         code if INFRASTRUCTURE.contains(&code) => StoreErrorKind::Unavailable,
@@ -170,15 +172,16 @@ pub(crate) fn kind_of_code(code: i32) -> StoreErrorKind {
     }
 }
 
-/// What a failed commit means.
+/// Classifies the error of a commit.
 pub(crate) fn commit_error(error: mongodb::error::Error) -> CommitError {
-    let refused = matches!(error.kind.as_ref(), ErrorKind::Command(command) if !INTERRUPTIONS.contains(&command.code));
+    let rejected = matches!(error.kind.as_ref(), ErrorKind::Command(command) if !INTERRUPTIONS.contains(&command.code));
     let unknown =
         error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT) || error.contains_label(RETRYABLE_WRITE_ERROR);
-    let rolled_back = error.contains_label(TRANSIENT_TRANSACTION_ERROR) || (refused && !unknown);
-    match rolled_back {
-        true => CommitError::RolledBack(store_error(error)),
-        false => CommitError::Unknown(store_error(error)),
+    let rolled_back = error.contains_label(TRANSIENT_TRANSACTION_ERROR) || (rejected && !unknown);
+    if rolled_back {
+        CommitError::RolledBack(store_error(error))
+    } else {
+        CommitError::Unknown(store_error(error))
     }
 }
 
@@ -236,24 +239,24 @@ mod tests {
         ErrorKind::Command(error).into()
     }
 
-    /// The only kind whose labels can be made from outside of the driver.
+    /// The only kind whose labels can be set from outside of the driver.
     fn labelled(label: &str) -> mongodb::error::Error {
         let document = doc! { "code": 64, "errmsg": "", "errorLabels": [label] };
         let error: WriteConcernError = deserialize_from_document(document).expect("a write concern error");
         ErrorKind::Write(WriteFailure::WriteConcernError(error)).into()
     }
 
-    fn insert(answer: Document) -> mongodb::error::Error {
-        let error: InsertManyError = deserialize_from_document(answer).expect("an insert error");
+    fn insert(response: Document) -> mongodb::error::Error {
+        let error: InsertManyError = deserialize_from_document(response).expect("an insert error");
         ErrorKind::InsertMany(error).into()
     }
 
-    fn lost() -> mongodb::error::Error {
+    fn connection_lost() -> mongodb::error::Error {
         std::io::Error::from(std::io::ErrorKind::ConnectionReset).into()
     }
 
     #[test]
-    fn what_another_transaction_wrote_first_runs_the_whole_body_again() {
+    fn a_write_conflict_runs_the_whole_transaction_again() {
         assert_eq!(
             kind(&labelled(TRANSIENT_TRANSACTION_ERROR)),
             StoreErrorKind::Unavailable
@@ -262,8 +265,8 @@ mod tests {
     }
 
     #[test]
-    fn infrastructure_waits() {
-        assert_eq!(kind(&lost()), StoreErrorKind::Unavailable);
+    fn an_infrastructure_failure_waits() {
+        assert_eq!(kind(&connection_lost()), StoreErrorKind::Unavailable);
         for code in INFRASTRUCTURE {
             assert_eq!(kind(&command(code)), StoreErrorKind::Unavailable, "{code}");
         }
@@ -278,18 +281,18 @@ mod tests {
     }
 
     #[test]
-    fn a_duplicate_key_is_looked_at_again_one_by_one() {
+    fn a_duplicate_key_is_a_conflict_and_names_its_index() {
         let message =
             "E11000 duplicate key error collection: db.people index: email_1 dup key: { email: \"ada@example.org\" }";
         let error = insert(doc! { "writeErrors": [{ "index": 3, "code": 11000, "errmsg": message }] });
         assert_eq!(kind(&error), StoreErrorKind::Conflict);
         let error = Error(error);
         assert_eq!(error.duplicate_index(), Some("email_1"));
-        assert_eq!(error.to_string(), "MongoDB answered 11000 for the index email_1");
+        assert_eq!(error.to_string(), "MongoDB returned error 11000 for the index email_1");
     }
 
     #[test]
-    fn a_batch_that_is_too_large_for_a_transaction_is_taken_one_by_one() {
+    fn a_batch_that_is_too_large_for_a_transaction_is_a_conflict() {
         assert_eq!(
             kind(&command(TRANSACTION_TOO_LARGE_FOR_CACHE)),
             StoreErrorKind::Conflict
@@ -297,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn data_that_the_server_refuses_is_broken() {
+    fn data_that_the_server_rejects_is_broken() {
         let error = insert(doc! { "writeErrors": [{ "index": 0, "code": 121, "errmsg": "" }] });
         assert_eq!(kind(&error), StoreErrorKind::Broken);
         assert_eq!(kind(&command(10334)), StoreErrorKind::Broken);
@@ -306,7 +309,7 @@ mod tests {
     #[test]
     fn a_value_that_is_not_bson_is_broken_and_a_stored_document_that_cannot_be_read_is_not() {
         let unwritable = bson::serialize_to_document(&std::collections::BTreeMap::from([("number", u64::MAX)]));
-        let unwritable = unwritable.expect_err("BSON has no such number");
+        let unwritable = unwritable.expect_err("BSON cannot represent this number");
         assert_eq!(kind(&unwritable.into()), StoreErrorKind::Broken);
         for stored in [doc! { "code": "text" }, doc! {}] {
             let unreadable = deserialize_from_document::<CommandError>(stored).expect_err("not a command error");
@@ -315,19 +318,22 @@ mod tests {
     }
 
     #[test]
-    fn no_text_holds_a_value() {
-        assert_eq!(Error(command(2)).to_string(), "MongoDB answered 2 (SomeName)");
-        assert_eq!(format!("{:?}", Error(command(2))), "MongoDB answered 2 (SomeName)");
+    fn error_texts_contain_no_values() {
+        assert_eq!(Error(command(2)).to_string(), "MongoDB returned error 2 (SomeName)");
+        assert_eq!(
+            format!("{:?}", Error(command(2))),
+            "MongoDB returned error 2 (SomeName)"
+        );
     }
 
     #[test]
-    fn a_commit_is_rolled_back_only_where_the_server_says_so() {
+    fn a_commit_is_rolled_back_only_if_the_server_reports_it() {
         let rolled_back = |error| matches!(commit_error(error), CommitError::RolledBack(_));
         assert!(rolled_back(labelled(TRANSIENT_TRANSACTION_ERROR)));
-        // A refusal of the commit itself.
+        // The server rejected the commit itself.
         assert!(rolled_back(command(13)));
         assert!(!rolled_back(labelled(UNKNOWN_TRANSACTION_COMMIT_RESULT)));
-        assert!(!rolled_back(lost()));
+        assert!(!rolled_back(connection_lost()));
         for code in INTERRUPTIONS {
             assert!(!rolled_back(command(code)), "{code}");
         }

@@ -67,7 +67,7 @@ impl Outbox for Postgres {
                 .unzip();
             let (topics, numbers) = columns(&partitions);
             let mut tx = self.pool().begin().await.map_err(store_error)?;
-            // A deletion that is lost is a message that is published twice: not worth waiting for the disk.
+            // The disk is not worth waiting for, because a lost deletion only publishes a message twice.
             sqlx::query("SET LOCAL synchronous_commit = off")
                 .execute(&mut *tx)
                 .await
@@ -261,7 +261,7 @@ fn bind_messages<'q>(query: Scalar<'q>, messages: &[&'q OutboxMessage]) -> Scala
         )
 }
 
-/// In the order in which they were said.
+/// Converts rows and sorts them in the order of the append.
 fn outbox_rows(rows: Vec<PgRow>) -> Result<Vec<OutboxRow<i64>>, StoreError> {
     let mut rows = rows
         .iter()

@@ -1,7 +1,7 @@
-//! A ledger that fails where a test says.
+//! A ledger that fails at the calls that a test chooses.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use messaging::TopicPartition;
@@ -13,9 +13,9 @@ use messaging::ledger::{
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-/// A ledger in front of another one, which does as it is told and else passes everything on.
+/// A ledger that forwards every call to another one, unless a test has ordered a fault.
 ///
-/// Two of them over the same store are two processes: each has its own faults.
+/// Two of them over the same store act like two processes: each has its own faults.
 #[derive(Clone)]
 pub struct FaultyLedger<L> {
     inner: L,
@@ -29,30 +29,30 @@ pub struct FaultyTx<L: Ledger> {
 }
 
 impl<L: Ledger> FaultyTx<L> {
-    /// The store's own transaction.
+    /// Returns the transaction of the store.
     pub fn inner(&mut self) -> &mut L::Tx {
         &mut self.inner
     }
 }
 
-/// How the next commit ends.
+/// The result of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommitFault {
-    /// It is rolled back, and this is known.
+    /// The transaction is rolled back, and the caller knows it.
     RolledBack,
-    /// Nobody knows, and it is there.
+    /// The outcome is unknown to the caller, and the transaction is committed.
     UnknownCommitted,
-    /// Nobody knows, and it is not there.
+    /// The outcome is unknown to the caller, and the transaction is rolled back.
     UnknownRolledBack,
 }
 
-/// What a [`FaultyLedger`] is told. Calls are named like the [`Ledger`]'s methods.
+/// The faults of a [`FaultyLedger`]. Calls are named like the methods of the [`Ledger`]'s traits.
 #[derive(Clone, Default)]
 pub struct Faults(Arc<Mutex<Orders>>);
 
 #[derive(Default)]
 struct Orders {
-    down: bool,
+    is_down: bool,
     calls: Vec<(&'static str, StoreErrorKind)>,
     statement: Option<(usize, StoreErrorKind)>,
     commits: Vec<CommitFault>,
@@ -83,18 +83,18 @@ impl Gate {
     }
 }
 
-/// A call that waits. It goes on at the latest when this is dropped.
-#[must_use = "dropping it lets the call go on"]
+/// A call that waits. It continues at the latest when this value is dropped.
+#[must_use = "dropping it lets the call continue"]
 pub struct Pause(Gate);
 
 impl Pause {
-    /// Until somebody has got to the call.
+    /// Waits until the ledger reaches the call.
     pub async fn reached(&self) {
-        let permit = self.0.reached.acquire().await.expect("nobody closes it");
+        let permit = self.0.reached.acquire().await.expect("the semaphore is never closed");
         permit.forget();
     }
 
-    /// Lets the call go on.
+    /// Lets the call continue.
     pub fn go_on(self) {}
 }
 
@@ -104,7 +104,7 @@ impl Drop for Pause {
     }
 }
 
-/// A commit whose outcome nobody knows, because it has not happened yet.
+/// A commit that was reported with an unknown outcome and has not happened yet.
 #[must_use = "dropping it lets the commit happen"]
 pub struct LateCommit {
     gate: Gate,
@@ -112,16 +112,21 @@ pub struct LateCommit {
 }
 
 impl LateCommit {
-    /// Until the commit was asked for.
+    /// Waits until the commit was requested.
     pub async fn asked(&self) {
-        let permit = self.gate.reached.acquire().await.expect("nobody closes it");
+        let permit = self
+            .gate
+            .reached
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
         permit.forget();
     }
 
-    /// Lets it happen, and waits until it has.
+    /// Lets the commit happen, and waits until it has ended.
     pub async fn happen(self) {
         self.gate.open.close();
-        let permit = self.done.acquire().await.expect("nobody closes it");
+        let permit = self.done.acquire().await.expect("the semaphore is never closed");
         permit.forget();
     }
 }
@@ -134,49 +139,49 @@ impl Drop for LateCommit {
 
 impl Faults {
     fn orders(&self) -> MutexGuard<'_, Orders> {
-        self.0.lock().expect("nobody panics while holding the orders")
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every call finds nobody, until the store is up again.
-    pub fn down(&self, down: bool) {
-        self.orders().down = down;
+    /// Makes every call fail with the kind `Unavailable`, until it is called with `false`.
+    pub fn down(&self, is_down: bool) {
+        self.orders().is_down = is_down;
     }
 
-    /// The next call of that name fails so. Several are used up in order.
+    /// Makes the next call of that name fail with this kind. Several orders apply to successive calls.
     pub fn fail(&self, call: &'static str, kind: StoreErrorKind) {
         self.orders().calls.push((call, kind));
     }
 
-    /// The next transaction that gets as far as its `n`-th statement (1 is the first) fails there.
+    /// Makes the next transaction that reaches its `n`-th statement (1 is the first) fail there.
     pub fn fail_statement(&self, n: usize, kind: StoreErrorKind) {
         self.orders().statement = Some((n, kind));
     }
 
-    /// How the next commit ends. Several are used up in order.
+    /// Sets the result of the next commit. Several orders apply to successive commits.
     pub fn commit(&self, fault: CommitFault) {
         self.orders().commits.push(fault);
     }
 
-    /// The next commit is of unknown outcome, and happens when the test says.
+    /// Gives the next commit an unknown outcome. It happens when the test lets it.
     pub fn commit_late(&self) -> LateCommit {
         let (gate, done) = (Gate::new(), Arc::new(Semaphore::new(0)));
         self.orders().late.push((gate.clone(), Arc::clone(&done)));
         LateCommit { gate, done }
     }
 
-    /// The next call of that name waits until the test lets it go on.
+    /// Makes the next call of that name wait until the test lets it continue.
     pub fn pause_before(&self, call: &'static str) -> Pause {
         let gate = Gate::new();
         self.orders().pauses.push((call, gate.clone()));
         Pause(gate)
     }
 
-    /// The next call of that name panics.
+    /// Makes the next call of that name panic.
     pub fn panic_at(&self, call: &'static str) {
         self.orders().panics.push(call);
     }
 
-    /// The calls since this was asked last, in order.
+    /// Returns the calls since the last call of this method, in order.
     pub fn calls(&self) -> Vec<&'static str> {
         std::mem::take(&mut self.orders().seen)
     }
@@ -185,12 +190,12 @@ impl Faults {
         let pause = {
             let mut orders = self.orders();
             orders.seen.push(call);
-            let place = orders.pauses.iter().position(|(name, _)| *name == call);
-            let pause = place.map(|place| orders.pauses.remove(place).1);
-            if let Some(place) = orders.panics.iter().position(|name| *name == call) {
-                orders.panics.remove(place);
+            let index = orders.pauses.iter().position(|(name, _)| *name == call);
+            let pause = index.map(|index| orders.pauses.remove(index).1);
+            if let Some(index) = orders.panics.iter().position(|name| *name == call) {
+                orders.panics.remove(index);
                 drop(orders);
-                panic!("a test ordered this");
+                panic!("a test ordered this fault");
             }
             pause
         };
@@ -198,11 +203,11 @@ impl Faults {
             gate.pass().await;
         }
         let mut orders = self.orders();
-        if orders.down {
+        if orders.is_down {
             return Err(fault(StoreErrorKind::Unavailable));
         }
         match orders.calls.iter().position(|(name, _)| *name == call) {
-            Some(place) => Err(fault(orders.calls.remove(place).1)),
+            Some(index) => Err(fault(orders.calls.remove(index).1)),
             None => Ok(()),
         }
     }
@@ -219,7 +224,7 @@ impl Faults {
 }
 
 fn fault(kind: StoreErrorKind) -> StoreError {
-    StoreError::new(kind, "a test ordered this")
+    StoreError::new(kind, "a test ordered this fault")
 }
 
 impl<L: Ledger> FaultyLedger<L> {
@@ -230,7 +235,7 @@ impl<L: Ledger> FaultyLedger<L> {
         }
     }
 
-    /// Where a test says what fails.
+    /// Returns the faults, for the test to order some.
     pub fn faults(&self) -> &Faults {
         &self.faults
     }
@@ -268,7 +273,7 @@ impl<L: Ledger> Transactions for FaultyLedger<L> {
             let ledger = self.inner.clone();
             tokio::spawn(async move {
                 gate.pass().await;
-                // What becomes of it is what the test is about.
+                // The test checks the outcome.
                 let _ = ledger.commit(tx.inner).await;
                 done.add_permits(1);
             });
@@ -277,7 +282,7 @@ impl<L: Ledger> Transactions for FaultyLedger<L> {
         match ordered {
             None => {
                 self.inner.commit(tx.inner).await?;
-                // What is left of it is the answer.
+                // Only the confirmation is left to fail.
                 self.faults.at("committed").await.map_err(CommitError::Unknown)
             }
             Some(CommitFault::RolledBack) => {
@@ -296,7 +301,7 @@ impl<L: Ledger> Transactions for FaultyLedger<L> {
     }
 
     async fn rollback(&self, tx: FaultyTx<L>) {
-        // It can't fail, but it is a call like any other.
+        // A rollback cannot fail, but it is recorded and paused like any other call.
         let _ = self.faults.at("rollback").await;
         self.inner.rollback(tx.inner).await;
     }

@@ -2,26 +2,26 @@ use futures::future::BoxFuture;
 use messaging::ledger::{DeadLetter, OutboxMessage, Parked};
 use uuid::Uuid;
 
-/// What a store holds that its ledger has no reason to tell, for tests that look inside.
+/// Reads the tables of a store that its ledger does not expose, for tests.
 pub trait Inside: Send + Sync + 'static {
-    /// Records that wait, by topic, key and sequence.
+    /// Returns the parked records by topic, key and sequence.
     fn parked_records(&self) -> BoxFuture<'_, Vec<Parked>>;
 
-    /// In the order in which they were buried.
+    /// Returns the dead letters in the order in which they were inserted.
     fn dead_letters(&self) -> BoxFuture<'_, Vec<DeadLetter>>;
 
-    /// Messages for later, in the order in which they fall due.
+    /// Returns the delayed messages in the order in which they fall due.
     fn delayed(&self) -> BoxFuture<'_, Vec<OutboxMessage>>;
 
-    /// Takes them out, as if the clock had moved on.
+    /// Removes and returns the delayed messages, as if they had fallen due.
     fn take_delayed(&self) -> BoxFuture<'_, Vec<OutboxMessage>>;
 
-    /// The outbox rows that nobody has acknowledged, with their owners.
+    /// Returns the outbox rows that are not acknowledged, with their owners.
     fn outbox(&self) -> BoxFuture<'_, Vec<(Uuid, OutboxMessage)>>;
 
-    /// How many messages the inbox remembers.
+    /// Returns the number of inbox entries.
     fn remembered(&self) -> BoxFuture<'_, i64>;
 
-    /// The newest acknowledged offset of each topic and partition.
+    /// Returns the newest acknowledged offset of each topic and partition.
     fn acknowledged(&self) -> BoxFuture<'_, Vec<(messaging::TopicPartition, i64)>>;
 }

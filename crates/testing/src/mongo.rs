@@ -1,4 +1,4 @@
-//! A MongoDB database of one test's own.
+//! A separate MongoDB database for each test.
 
 use std::time::Duration;
 
@@ -19,33 +19,33 @@ use crate::inside::Inside;
 use crate::{env, janitor};
 
 const PREFIX: &str = "rollcall_test_";
-/// What a test process that was killed left behind is dropped by a later one.
+/// Age after which a later test process drops the databases of a test process that was killed.
 const STALE: Duration = Duration::from_secs(60 * 60);
 
-/// A database with the ledger's collections, dropped with this value.
+/// A database with the collections of the ledger. It is dropped with this value.
 pub struct MongoDatabase {
     name: String,
     ledger: Mongo,
 }
 
-/// A new database. A service makes its own collections in it.
+/// Creates a database. A service creates its own collections in it.
 pub async fn mongo() -> MongoDatabase {
     let name = format!("{PREFIX}{}", Uuid::now_v7().simple());
     let ledger = Mongo::connect(&url(&name))
         .await
-        .unwrap_or_else(|error| panic!("MONGODB_URL does not answer: {:?}", error.source));
+        .unwrap_or_else(|error| panic!("the server of MONGODB_URL is unreachable: {:?}", error.source));
     let database = MongoDatabase { name, ledger };
-    database.ledger.prepare().await.expect("collections can be made");
+    database.ledger.prepare().await.expect("the collections can be created");
     database
 }
 
 impl MongoDatabase {
-    /// The ledger, with a connection of its own to share.
+    /// Returns the ledger. All clones share one connection.
     pub fn ledger(&self) -> Mongo {
         self.ledger.clone()
     }
 
-    /// For what connects by itself.
+    /// Returns the URL, for code that opens its own connection.
     pub fn url(&self) -> String {
         url(&self.name)
     }
@@ -64,9 +64,9 @@ fn url(database: &str) -> String {
     let server = server.trim_end_matches('/');
     assert!(
         server.matches('/').count() == 2,
-        "MONGODB_URL must name no database: each test has its own"
+        "MONGODB_URL must not contain a database, because each test has its own"
     );
-    // For the reason that `PostgresDatabase::ledger` has: one connection shows what would exhaust a pool under load.
+    // One connection, for the same reason as in `PostgresDatabase::ledger`.
     let options: Vec<&str> = options.split('&').filter(|option| !option.is_empty()).collect();
     format!(
         "{server}/{database}?{}",
@@ -74,15 +74,18 @@ fn url(database: &str) -> String {
     )
 }
 
-/// The janitor's connections. The first one also drops what was left behind.
+/// Returns the connections of the janitor. The first call also drops stale databases.
 async fn admin() -> &'static Client {
     static ADMIN: OnceCell<Client> = OnceCell::const_new();
     ADMIN
         .get_or_init(|| async {
             let client = Client::with_uri_str(env().mongodb_url)
                 .await
-                .unwrap_or_else(|error| panic!("MONGODB_URL can't be used: {error}"));
-            let names = client.list_database_names().await.expect("MONGODB_URL answers");
+                .unwrap_or_else(|error| panic!("MONGODB_URL is invalid: {error}"));
+            let names = client
+                .list_database_names()
+                .await
+                .expect("the server of MONGODB_URL is reachable");
             for name in names {
                 if name.strip_prefix(PREFIX).is_some_and(|id| crate::is_stale(id, STALE)) {
                     drop_database(&client, &name).await;
@@ -95,7 +98,7 @@ async fn admin() -> &'static Client {
 
 async fn drop_database(client: &Client, name: &str) {
     if let Err(error) = client.database(name).drop().await {
-        eprintln!("the test database {name} stays: {error}");
+        eprintln!("the test database {name} was not dropped: {error}");
     }
 }
 
@@ -106,10 +109,10 @@ impl Inside for Mongo {
             documents
                 .iter()
                 .map(|document| {
-                    let id = document.get_document("_id").expect("a parked record has a place");
+                    let id = document.get_document("_id").expect("the _id is a document");
                     Parked {
                         key: uuid(id, "key"),
-                        sequence: id.get_i64("sequence").expect("it has a number"),
+                        sequence: id.get_i64("sequence").expect("the record has a sequence"),
                         id: uuid(document, "message_id"),
                         record: record(document),
                         error: text(document, "error"),
@@ -126,7 +129,8 @@ impl Inside for Mongo {
                 .iter()
                 .map(|document| DeadLetter {
                     id: uuid(document, "_id"),
-                    reason: mongodb::bson::deserialize_from_bson(document["reason"].clone()).expect("it is a reason"),
+                    reason: mongodb::bson::deserialize_from_bson(document["reason"].clone())
+                        .expect("the field is a reason"),
                     detail: text(document, "detail"),
                     record: record(document),
                 })
@@ -171,9 +175,9 @@ impl Inside for Mongo {
             documents
                 .iter()
                 .map(|document| {
-                    let id = document.get_document("_id").expect("it is a partition's");
-                    let partition = id.get_i32("partition").expect("it is a partition's");
-                    let offset = document.get_i64("offset").expect("it has an offset");
+                    let id = document.get_document("_id").expect("the _id is a document");
+                    let partition = id.get_i32("partition").expect("the _id has a partition");
+                    let offset = document.get_i64("offset").expect("the document has an offset");
                     (TopicPartition::new(text(id, "topic"), partition), offset)
                 })
                 .collect()
@@ -202,12 +206,12 @@ async fn find(ledger: &Mongo, collection: &str, filter: Document, order: Documen
 }
 
 fn record(document: &Document) -> Record {
-    let record = document.get_document("record").expect("it holds a record");
-    let partition = record.get_i32("partition").expect("it has a partition");
+    let record = document.get_document("record").expect("the document has a record");
+    let partition = record.get_i32("partition").expect("the record has a partition");
     Record {
         partition: TopicPartition::new(text(record, "topic"), partition),
-        offset: record.get_i64("offset").expect("it has an offset"),
-        timestamp: time(record, "timestamp").expect("it has a time"),
+        offset: record.get_i64("offset").expect("the document has an offset"),
+        timestamp: time(record, "timestamp").expect("the record has a time"),
         key: bytes(record, "key"),
         value: bytes(record, "value"),
         headers: headers(record),
@@ -225,7 +229,7 @@ fn outbox_message(document: &Document) -> OutboxMessage {
 }
 
 fn text(document: &Document, field: &str) -> String {
-    document.get_str(field).expect("the field is a text").to_owned()
+    document.get_str(field).expect("the field is a string").to_owned()
 }
 
 fn uuid(document: &Document, field: &str) -> Uuid {
@@ -233,7 +237,7 @@ fn uuid(document: &Document, field: &str) -> Uuid {
         Some(Bson::Binary(binary)) if binary.subtype == BinarySubtype::Uuid => {
             Uuid::from_slice(&binary.bytes).expect("a UUID has 16 bytes")
         }
-        other => panic!("{field} is a UUID: {other:?}"),
+        other => panic!("{field} is not a UUID: {other:?}"),
     }
 }
 
@@ -244,9 +248,9 @@ fn bytes(document: &Document, field: &str) -> Option<Bytes> {
 
 fn time(document: &Document, field: &str) -> Option<Timestamp> {
     let micros = document.get_i64(field).ok()?;
-    Some(Timestamp::from_micros(micros).expect("it was written from a timestamp"))
+    Some(Timestamp::from_micros(micros).expect("the field was written from a timestamp"))
 }
 
 fn headers(document: &Document) -> Headers {
-    mongodb::bson::deserialize_from_bson(document["headers"].clone()).expect("it was written from headers")
+    mongodb::bson::deserialize_from_bson(document["headers"].clone()).expect("the field was written from headers")
 }

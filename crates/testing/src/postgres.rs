@@ -1,4 +1,4 @@
-//! A Postgres database of one test's own, copied from a template.
+//! A separate Postgres database for each test, copied from a template.
 
 use std::time::Duration;
 
@@ -18,51 +18,51 @@ use crate::inside::Inside;
 use crate::{env, janitor};
 
 const PREFIX: &str = "rollcall_test_";
-/// What a test process that was killed left behind is dropped by a later one.
+/// Age after which a later test process drops the databases of a test process that was killed.
 const STALE: Duration = Duration::from_secs(60 * 60);
-/// Enough for two workers, a release and a look inside at the same time.
+/// Number of connections for two workers, a release and a query of the test at the same time.
 const CONNECTIONS: u32 = 12;
 
-/// A migrated database, dropped with this value.
+/// A migrated database. It is dropped with this value.
 pub struct PostgresDatabase {
     name: String,
     ledger: Postgres,
     inside: Postgres,
 }
 
-/// A new database with the ledger's tables and the service's own.
+/// Creates a database with the tables of the ledger and of the service.
 pub async fn postgres(migrations: &Migrator) -> PostgresDatabase {
-    env(); // what is missing is said by the test, not by the janitor
+    env(); // a missing variable must panic in the test, not in the janitor's thread
     let template = Template::of(migrations);
     let name = format!("{PREFIX}{}", Uuid::now_v7().simple());
     let copy = name.clone();
     janitor::run(async move { template.copy(&copy).await }).await;
     let connect = async |connections| {
         let connected = Postgres::connect(url(&name).as_str(), connections).await;
-        connected.expect("the new database answers")
+        connected.expect("the new database is reachable")
     };
     let (ledger, inside) = (connect(1).await, connect(CONNECTIONS).await);
     PostgresDatabase { name, ledger, inside }
 }
 
 impl PostgresDatabase {
-    /// The ledger of a service's process. It has one connection, because a query on the pool while a transaction holds
+    /// Returns the ledger of a service's process. It has one connection, because a query on the pool while a transaction holds
     /// that connection then fails the test, instead of exhausting the pool of a service under load.
     pub fn ledger(&self) -> Postgres {
         self.ledger.clone()
     }
 
-    /// The same ledger with connections for several transactions at the same time.
+    /// Returns the same ledger with connections for several transactions at the same time.
     pub fn inside(&self) -> Postgres {
         self.inside.clone()
     }
 
-    /// For the test's own queries.
+    /// Returns a pool for the test's own queries.
     pub fn pool(&self) -> &PgPool {
         self.inside.pool()
     }
 
-    /// For what connects by itself.
+    /// Returns the URL, for code that opens its own connection.
     pub fn url(&self) -> String {
         url(&self.name)
     }
@@ -75,7 +75,8 @@ impl Drop for PostgresDatabase {
     }
 }
 
-/// The database that others are copied from. Its name holds the migrations, so that a changed set is another template.
+/// The database that others are copied from. Its name contains a hash of the migrations, so that changed migrations lead
+/// to another template.
 struct Template {
     name: String,
     migrations: Migrator,
@@ -84,7 +85,7 @@ struct Template {
 impl Template {
     fn of(migrations: &Migrator) -> Self {
         let all = Postgres::ledger_migrations().iter().chain(migrations.iter());
-        // FNV-1a over the checksums: stable from run to run.
+        // FNV-1a over the checksums, because it is stable from run to run.
         let hash = all
             .flat_map(|migration| migration.checksum.iter())
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -104,20 +105,24 @@ impl Template {
         let statement = format!("CREATE DATABASE {name} TEMPLATE {}", self.name);
         match admin.execute(statement.as_str()).await {
             Ok(_) => return,
-            // invalid_catalog_name: the first test with these migrations makes the template.
+            // invalid_catalog_name: the first test with these migrations creates the template.
             Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("3D000") => {}
-            Err(error) => panic!("no database for the test: {error}"),
+            Err(error) => panic!("the database of the test cannot be created: {error}"),
         }
-        self.make().await;
+        self.create().await;
         admin
             .execute(statement.as_str())
             .await
             .expect("a database is copied from the template");
     }
 
-    /// Tests of several processes may want it at once: one makes it, under another name until it is complete.
-    async fn make(&self) {
-        let mut admin = admin_options().connect().await.expect("POSTGRES_ADMIN_URL answers");
+    /// Creates the template. Tests of several processes may need it at the same time: one of them creates it, under another
+    /// name until it is complete.
+    async fn create(&self) {
+        let mut admin = admin_options()
+            .connect()
+            .await
+            .expect("the server of POSTGRES_ADMIN_URL is reachable");
         let lock = "SELECT pg_advisory_lock(hashtext('rollcall.template'))";
         admin.execute(lock).await.expect("a lock can be taken");
         let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM pg_database WHERE datname = $1)")
@@ -136,23 +141,23 @@ impl Template {
             admin
                 .execute(create.as_str())
                 .await
-                .expect("POSTGRES_ADMIN_URL may make databases");
+                .expect("the user of POSTGRES_ADMIN_URL can create databases");
             let ledger = Postgres::connect(&url(&unfinished), 1)
                 .await
-                .expect("the new template answers");
+                .expect("the new template is reachable");
             ledger
                 .migrate(&self.migrations)
                 .await
-                .unwrap_or_else(|error| panic!("the migrations do not run: {error:?}"));
-            // A template with connections can't be copied.
+                .unwrap_or_else(|error| panic!("the migrations fail: {error:?}"));
+            // A template with connections cannot be copied.
             ledger.pool().close().await;
             let rename = format!("ALTER DATABASE {unfinished} RENAME TO {}", self.name);
             admin
                 .execute(rename.as_str())
                 .await
-                .expect("the template gets its name");
+                .expect("the template can be renamed");
         }
-        // Also gives the lock back.
+        // This also releases the lock.
         admin.close().await.expect("a connection can be closed");
     }
 }
@@ -161,14 +166,14 @@ fn admin_options() -> PgConnectOptions {
     env()
         .postgres_admin_url
         .parse()
-        .expect("POSTGRES_ADMIN_URL is an address of Postgres")
+        .expect("POSTGRES_ADMIN_URL is a Postgres URL")
 }
 
 fn url(database: &str) -> String {
     admin_options().database(database).to_url_lossy().to_string()
 }
 
-/// The janitor's connections. The first one also drops what was left behind.
+/// Returns the connections of the janitor. The first call also drops stale databases.
 async fn admin() -> &'static PgPool {
     static ADMIN: OnceCell<PgPool> = OnceCell::const_new();
     ADMIN
@@ -177,7 +182,7 @@ async fn admin() -> &'static PgPool {
                 .max_connections(4)
                 .connect_with(admin_options())
                 .await
-                .unwrap_or_else(|error| panic!("POSTGRES_ADMIN_URL does not answer: {error}"));
+                .unwrap_or_else(|error| panic!("the server of POSTGRES_ADMIN_URL is unreachable: {error}"));
             drop_stale(&pool).await;
             pool
         })
@@ -200,7 +205,7 @@ async fn drop_stale(admin: &PgPool) {
 async fn drop_database(admin: &PgPool, name: &str) {
     let statement = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
     if let Err(error) = admin.execute(statement.as_str()).await {
-        eprintln!("the test database {name} stays: {error}");
+        eprintln!("the test database {name} was not dropped: {error}");
     }
 }
 
@@ -305,7 +310,7 @@ async fn fetch(ledger: &Postgres, statement: &str) -> Vec<PgRow> {
         .expect("the ledger's tables can be read")
 }
 
-/// A column of a row that the test has read.
+/// Returns a column of a row.
 pub(crate) fn get<'r, T>(row: &'r PgRow, column: &str) -> T
 where
     T: Decode<'r, sqlx::Postgres> + Type<sqlx::Postgres>,
@@ -322,7 +327,7 @@ fn record(row: &PgRow, key: Option<Bytes>) -> Record {
         partition: partition(row),
         offset: get(row, "offset"),
         timestamp: Timestamp::from_micros(get::<chrono::DateTime<chrono::Utc>>(row, "said_at").timestamp_micros())
-            .expect("it was written from a timestamp"),
+            .expect("the column was written from a timestamp"),
         key,
         value: get::<Option<Vec<u8>>>(row, "value").map(Bytes::from),
         headers: headers(row),
@@ -330,7 +335,7 @@ fn record(row: &PgRow, key: Option<Bytes>) -> Record {
 }
 
 fn headers(row: &PgRow) -> Headers {
-    Headers::from_json(get(row, "headers")).expect("it was written from headers")
+    Headers::from_json(get(row, "headers")).expect("the column was written from headers")
 }
 
 fn outbox_message(row: &PgRow) -> OutboxMessage {
@@ -339,12 +344,13 @@ fn outbox_message(row: &PgRow) -> OutboxMessage {
         key: get(row, "key"),
         value: get::<Option<Vec<u8>>>(row, "value").map(Bytes::from),
         headers: headers(row),
-        due_at: get::<Option<chrono::DateTime<chrono::Utc>>>(row, "due_at")
-            .map(|time| Timestamp::from_micros(time.timestamp_micros()).expect("it was written from a timestamp")),
+        due_at: get::<Option<chrono::DateTime<chrono::Utc>>>(row, "due_at").map(|time| {
+            Timestamp::from_micros(time.timestamp_micros()).expect("the column was written from a timestamp")
+        }),
     }
 }
 
-/// The reason as it was stored.
+/// Parses a stored reason.
 pub(crate) fn reason(text: &str) -> DeadLetterReason {
     const ALL: [DeadLetterReason; 8] = [
         DeadLetterReason::Undecodable,
@@ -358,5 +364,5 @@ pub(crate) fn reason(text: &str) -> DeadLetterReason {
     ];
     ALL.into_iter()
         .find(|reason| format!("{reason:?}") == text)
-        .unwrap_or_else(|| panic!("{text} is no reason"))
+        .unwrap_or_else(|| panic!("{text} is not a reason"))
 }

@@ -276,7 +276,7 @@ async fn a_record_that_the_store_refuses_is_recorded_as_a_stub() {
         text.contains(&format!("{} bytes", value.len())) && text.contains(&hex(&hash)),
         "{text}"
     );
-    assert!(text.contains("MongoDB answered 121"), "{text}");
+    assert!(text.contains("MongoDB returned error 121"), "{text}");
     assert!(entries[1].content.is_some());
     assert_eq!(app.findings().await, [FindingKind::Refused]);
     assert_eq!((app.bench.counted(STUBS), app.bench.counted(UNEXPECTED)), (1.0, 0.0));
