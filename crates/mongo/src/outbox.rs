@@ -133,14 +133,14 @@ impl Outbox for Mongo {
 
     async fn take_due(&self, owner: Uuid, limit: i64) -> Result<(Vec<OutboxRow<Uuid>>, Option<Duration>), StoreError> {
         // Usually nothing is due, and this one query is enough.
-        match self.wait_for_due().await? {
+        match self.time_until_due().await? {
             Some(wait) if wait.is_zero() => {}
             wait => return Ok((Vec::new(), wait)),
         }
         let due = doc! { "owner": null, "$expr": { "$lte": ["$ready_at", now()] } };
         let ids: Vec<_> = self.find(due, limit).await?.into_iter().map(|found| found.id).collect();
-        let rows = self.claim(owner, &ids, bson::Bson::Null).await?;
-        Ok((rows, self.wait_for_due().await?))
+        let rows = self.take_rows(owner, &ids, bson::Bson::Null).await?;
+        Ok((rows, self.time_until_due().await?))
     }
 
     async fn adopt(&self, owner: Uuid, limit: i64) -> Result<Vec<OutboxRow<Uuid>>, StoreError> {
@@ -157,7 +157,7 @@ impl Outbox for Mongo {
         let ids: Vec<_> = found.iter().map(|row| row.id).collect();
         let dead: HashSet<_> = found.iter().filter_map(|row| row.owner).collect();
         let dead: Vec<_> = dead.into_iter().collect();
-        self.claim(owner, &ids, doc! { "$in": dead }.into()).await
+        self.take_rows(owner, &ids, doc! { "$in": dead }.into()).await
     }
 
     async fn start_lease(&self, owner: Uuid, length: Duration) -> Result<(), StoreError> {
@@ -225,7 +225,7 @@ impl Mongo {
     ///
     /// Returns these rows. A second caller finds none. They are read again, because the majority read proves that the
     /// change is majority-committed.
-    async fn claim(
+    async fn take_rows(
         &self,
         owner: Uuid,
         ids: &[bson::Uuid],
@@ -304,7 +304,7 @@ impl Mongo {
     }
 
     /// Returns the time until the next delayed row is due: zero if one is due, `None` if no row is delayed.
-    async fn wait_for_due(&self) -> Result<Option<Duration>, StoreError> {
+    async fn time_until_due(&self) -> Result<Option<Duration>, StoreError> {
         let next = self
             .micros([
                 doc! { "$match": { "owner": null } },

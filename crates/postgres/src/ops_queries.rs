@@ -20,7 +20,7 @@ impl OpsQueries for Postgres {
             .fetch_all(self.pool())
             .await
             .map_err(store_error)?;
-            let held = |row: &PgRow| {
+            let pending = |row: &PgRow| {
                 Ok(PendingTopic {
                     topic: get(row, "topic")?,
                     poisoned: get(row, "poisoned")?,
@@ -28,7 +28,7 @@ impl OpsQueries for Postgres {
                     oldest_gap: age(get(row, "oldest_gap")?),
                 })
             };
-            rows.iter().map(held).collect()
+            rows.iter().map(pending).collect()
         })
         .await
     }
@@ -57,7 +57,7 @@ impl OpsQueries for Postgres {
         .fetch_all(&mut **tx)
         .await
         .map_err(store_error)?;
-        let held = |row: &PgRow| {
+        let pending = |row: &PgRow| {
             Ok(PendingKey {
                 topic: get(row, "topic")?,
                 key: get(row, "key")?,
@@ -68,7 +68,7 @@ impl OpsQueries for Postgres {
                 age: age(get(row, "age")?),
             })
         };
-        rows.iter().map(held).collect()
+        rows.iter().map(pending).collect()
     }
 
     async fn count_dead_letters(&self) -> Result<i64, StoreError> {

@@ -1,4 +1,4 @@
-//! What the errors of a real server mean to the pipeline.
+//! The classification of the errors of a real server.
 
 use messaging::ledger::{StoreErrorKind, Transactions as _};
 use postgres::{Postgres, store_error};
@@ -14,7 +14,7 @@ async fn database() -> (PostgresDatabase, Postgres) {
     (database, ledger)
 }
 
-/// How an error of this SQLSTATE is classified.
+/// Returns the kind of an error with this SQLSTATE.
 async fn kind_of_state(ledger: &Postgres, state: &str) -> StoreErrorKind {
     let raise = format!("DO $$ BEGIN RAISE EXCEPTION 'raised by a test' USING ERRCODE = '{state}'; END $$");
     kind_of(ledger, &raise).await
@@ -26,9 +26,9 @@ async fn kind_of(ledger: &Postgres, statement: &str) -> StoreErrorKind {
 }
 
 #[tokio::test]
-async fn each_class_of_errors_has_its_meaning() {
+async fn each_class_of_errors_is_classified() {
     let (_database, ledger) = database().await;
-    // One of every class of PostgreSQL's appendix A that reports an error, and each that is an exception in its class.
+    // One code of every class of PostgreSQL's appendix A that reports an error, and each code that differs from its class.
     let table = [
         ("03000", Unexpected),  // SQL statement not yet complete
         ("08006", Unavailable), // connection failure
@@ -96,29 +96,29 @@ async fn each_class_of_errors_has_its_meaning() {
 }
 
 #[tokio::test]
-async fn data_that_a_table_refuses_is_broken() {
+async fn data_that_a_table_rejects_is_broken() {
     let (_database, ledger) = database().await;
-    let table = "CREATE TABLE refused (a text NOT NULL, b integer CHECK (b > 0)); CREATE INDEX ON refused (a)";
+    let table = "CREATE TABLE rejected (a text NOT NULL, b integer CHECK (b > 0)); CREATE INDEX ON rejected (a)";
     ledger.pool().execute(table).await.expect("a table can be created");
     // Random hexadecimal digits, because an index stores a value in compressed form.
     let long = "(SELECT string_agg(md5(n::text), '') FROM generate_series(1, 2000) AS n)";
     for statement in [
-        "INSERT INTO refused VALUES (NULL, 1)",
-        "INSERT INTO refused VALUES ('a', 0)",
-        "INSERT INTO refused VALUES ('a', 9223372036854775807)",
-        &format!("INSERT INTO refused VALUES ({long}, 1)"),
-        &format!("INSERT INTO refused VALUES (left({long}, 8000), 1)"),
+        "INSERT INTO rejected VALUES (NULL, 1)",
+        "INSERT INTO rejected VALUES ('a', 0)",
+        "INSERT INTO rejected VALUES ('a', 9223372036854775807)",
+        &format!("INSERT INTO rejected VALUES ({long}, 1)"),
+        &format!("INSERT INTO rejected VALUES (left({long}, 8000), 1)"),
     ] {
         let kind = kind_of(&ledger, statement).await;
         assert_eq!(kind, Broken, "{statement}");
     }
-    let nul = sqlx::query("INSERT INTO refused VALUES ($1, 1)").bind("a\0b");
-    let refused = nul.execute(ledger.pool()).await.expect_err("a text holds no NUL");
-    assert_eq!(store_error(refused).kind, Broken);
+    let nul = sqlx::query("INSERT INTO rejected VALUES ($1, 1)").bind("a\0b");
+    let rejected = nul.execute(ledger.pool()).await.expect_err("a text cannot contain NUL");
+    assert_eq!(store_error(rejected).kind, Broken);
 }
 
 #[test]
-fn the_driver_s_own_errors_have_their_meaning() {
+fn errors_of_the_driver_are_classified() {
     let source = || "raised by a test".into();
     let table = [
         (sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()), Unavailable),
@@ -127,7 +127,7 @@ fn the_driver_s_own_errors_have_their_meaning() {
         (sqlx::Error::PoolTimedOut, Unavailable),
         (sqlx::Error::PoolClosed, Unavailable),
         (sqlx::Error::WorkerCrashed, Unavailable),
-        // A parameter that has no form in Postgres's format.
+        // A parameter that cannot be represented in Postgres's format.
         (sqlx::Error::Encode(source()), Broken),
         (sqlx::Error::Configuration(source()), Unexpected),
         (sqlx::Error::Decode(source()), Unexpected),
@@ -156,7 +156,7 @@ fn the_driver_s_own_errors_have_their_meaning() {
 }
 
 #[tokio::test]
-async fn a_row_that_is_not_as_expected_blames_no_data() {
+async fn an_unexpected_row_does_not_blame_the_data() {
     let (_database, ledger) = database().await;
     let errors = [
         sqlx::query_scalar::<_, i32>("SELECT 'a text'")
@@ -170,13 +170,16 @@ async fn a_row_that_is_not_as_expected_blames_no_data() {
             .await,
     ];
     for error in errors {
-        assert_eq!(store_error(error.expect_err("it is no number")).kind, Unexpected);
+        assert_eq!(
+            store_error(error.expect_err("the column is not a number")).kind,
+            Unexpected
+        );
     }
     let row = sqlx::query("SELECT 1 AS one")
         .fetch_one(ledger.pool())
         .await
         .expect("a row");
-    let missing = sqlx::Row::try_get::<i32, _>(&row, "two").expect_err("there is no such column");
+    let missing = sqlx::Row::try_get::<i32, _>(&row, "two").expect_err("the column does not exist");
     assert_eq!(store_error(missing).kind, Unexpected);
 }
 
@@ -207,7 +210,7 @@ async fn statements_are_prepared_again_after_a_change_of_their_table() {
             Unexpected,
             "{kind}"
         );
-        read().await.expect("another connection took its place");
+        read().await.expect("another connection replaces it");
     }
     ledger.ping().await.expect("the server responds");
 }

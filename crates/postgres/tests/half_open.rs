@@ -1,4 +1,4 @@
-//! A connection whose other end is gone without a word: nothing waits for it for ever.
+//! An unresponsive server: no call waits for it forever.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// Carries connections to the server until it is told to freeze: then what it has moves no more, and does not end.
-/// New connections go through.
+/// Forwards connections to the server. When it is frozen, open connections transfer nothing and stay open, while new
+/// connections work.
 struct Proxy {
     address: SocketAddr,
     freeze: Arc<watch::Sender<()>>,
@@ -23,12 +23,12 @@ struct Proxy {
 impl Proxy {
     async fn start(server: (String, u16)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("it is bound");
+        let address = listener.local_addr().expect("the listener is bound");
         let freeze = Arc::new(watch::Sender::new(()));
         let frozen = Arc::clone(&freeze);
         tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
-                let mut upstream = TcpStream::connect(&server).await.expect("Postgres answers");
+                let mut upstream = TcpStream::connect(&server).await.expect("Postgres is reachable");
                 let mut frozen = frozen.subscribe();
                 tokio::spawn(async move {
                     tokio::select! {
@@ -47,17 +47,17 @@ impl Proxy {
     }
 }
 
-/// A database behind a proxy.
+/// Returns a database, a proxy in front of its server, and a ledger that connects through the proxy.
 async fn behind_a_proxy(connections: u32) -> (testing::PostgresDatabase, Proxy, Postgres) {
     let database = testing::postgres(&Migrator::DEFAULT).await;
-    let options: PgConnectOptions = database.url().parse().expect("an address of Postgres");
+    let options: PgConnectOptions = database.url().parse().expect("a Postgres URL");
     let proxy = Proxy::start((options.get_host().to_owned(), options.get_port())).await;
     let options = options.host("127.0.0.1").port(proxy.address.port());
     let ledger = Postgres::connect(options.to_url_lossy().as_str(), connections).await;
-    (database, proxy, ledger.expect("it answers"))
+    (database, proxy, ledger.expect("Postgres is reachable"))
 }
 
-/// Lets time pass at once, until `until` has passed.
+/// Advances the clock by `time` at once.
 async fn pass(time: Duration) {
     tokio::time::pause();
     tokio::time::sleep(time).await;
@@ -65,17 +65,17 @@ async fn pass(time: Duration) {
 }
 
 #[tokio::test]
-async fn a_connection_without_an_answer_gives_its_place_back() {
+async fn an_unresponsive_connection_frees_its_slot_in_the_pool() {
     let (_database, proxy, ledger) = behind_a_proxy(1).await;
     let tx = ledger.begin().await.expect("a transaction begins");
     proxy.freeze();
     drop(tx);
     pass(Duration::from_secs(6)).await;
-    ledger.ping().await.expect("a new connection took its place");
+    ledger.ping().await.expect("a new connection replaces it");
 }
 
 #[tokio::test]
-async fn a_call_without_an_answer_is_given_up() {
+async fn a_call_times_out_when_the_server_is_unresponsive() {
     let (_database, proxy, ledger) = behind_a_proxy(1).await;
     proxy.freeze();
     let call = tokio::spawn({
@@ -84,14 +84,14 @@ async fn a_call_without_an_answer_is_given_up() {
     });
     tokio::task::yield_now().await;
     pass(Duration::from_secs(31)).await;
-    let error = call.await.expect("no panic").expect_err("nobody answers");
+    let error = call.await.expect("no panic").expect_err("the server is unresponsive");
     assert_eq!(error.kind, StoreErrorKind::Unavailable);
     pass(Duration::from_secs(6)).await;
-    ledger.ping().await.expect("a new connection took its place");
+    ledger.ping().await.expect("a new connection replaces it");
 }
 
 #[tokio::test]
-async fn the_server_ends_what_takes_too_long() {
+async fn the_server_enforces_time_limits() {
     let (_database, _proxy, ledger) = behind_a_proxy(1).await;
     let settings: Vec<String> = sqlx::query_scalar(
         "SELECT name || '=' || setting FROM pg_settings WHERE name IN

@@ -1,4 +1,4 @@
-//! Operations on the journal: republished, read, verified, traced. Each command is delivered twice and done once.
+//! Ops commands on the journal: republish, read, verify, trace. Each command is delivered twice and executed once.
 
 use contracts::aggregate::Command;
 use contracts::replies::Reply;
@@ -15,7 +15,7 @@ use testing::{Bench, PostgresDatabase};
 use uuid::Uuid;
 
 contracts::state! {
-    /// What was said, counted.
+    /// Counts words.
     #[derive(Debug, Default, Clone, PartialEq)]
     pub struct Tally {
         pub words: i64,
@@ -30,17 +30,17 @@ impl Aggregate for Tally {
     type Context = ();
     type Rejection = Rejection;
 
-    /// `word` says it once, `word*n` so often.
+    /// `word` emits one domain event, `word*n` emits n of them.
     fn decide(&self, (): &(), command: &Command<UserCommand>) -> Result<Vec<UserEvent>, Rejection> {
         let UserCommand::DeactivateUser(DeactivateUser { reason }) = &command.body else {
             return Ok(Vec::new());
         };
         let (word, count) = reason.split_once('*').unwrap_or((reason, "1"));
-        let said = UserDeactivated {
+        let event = UserDeactivated {
             reason: word.to_owned(),
             deactivated_at: command.time,
         };
-        Ok(vec![said.into(); count.parse().expect("a number")])
+        Ok(vec![event.into(); count.parse().expect("a number")])
     }
 
     fn evolve(&mut self, (): &mut (), _: Uuid, event: &UserEvent) {
@@ -82,7 +82,7 @@ impl App {
         }
     }
 
-    /// Says words, one command each; answers the commands' ids.
+    /// Sends one command per word. Returns the ids of the commands.
     async fn publish(&self, key: Uuid, words: &[&str]) -> Vec<Uuid> {
         let mut ids = Vec::new();
         for word in words {
@@ -96,14 +96,14 @@ impl App {
         ids
     }
 
-    async fn operate(&self, command: impl Into<OpsCommand>) -> Result<Value, String> {
+    async fn execute(&self, command: impl Into<OpsCommand>) -> Result<Value, String> {
         let command = Outgoing::<OpsCommand>::new(Uuid::now_v7(), command.into());
         let id = self.bench.deliver(command).await;
         self.bench.deliver_again().await;
         match self.bench.reply(id).await {
             Reply::CommandAccepted(reply) => {
-                let result = reply.result.expect("an operation has a result");
-                Ok(serde_json::from_str(&result).expect("it is JSON"))
+                let result = reply.result.expect("the reply to an ops command has a result");
+                Ok(serde_json::from_str(&result).expect("the result is JSON"))
             }
             Reply::CommandRejected(reply) => Err(reply.code),
             Reply::CommandFailed(reply) => panic!("{reply:?}"),
@@ -125,16 +125,16 @@ fn republish(aggregate_id: Uuid, from_version: i64, to_version: Option<i64>) -> 
 }
 
 #[tokio::test]
-async fn domain_events_are_published_again_as_they_were() {
+async fn domain_events_are_republished_unchanged() {
     let app = App::start().await;
     let key = Uuid::now_v7();
     app.publish(key, &["a", "b", "c"]).await;
     let said = app.bench.published_with_envelopes::<UserEvent>().await;
 
-    let result = app.operate(republish(key, 2, None)).await;
+    let result = app.execute(republish(key, 2, None)).await;
     assert_eq!(result, Ok(json!({ "published": 2, "next_version": null })));
     let again = app.bench.published_with_envelopes::<UserEvent>().await;
-    assert_eq!(again.len(), 2, "once, however often the operation is delivered");
+    assert_eq!(again.len(), 2, "once, although the ops command is delivered twice");
     for (again, said) in again.iter().zip(&said[1..]) {
         assert_eq!(again.body, said.body);
         let (mut again, mut said) = (again.envelope.clone(), said.envelope.clone());
@@ -145,26 +145,26 @@ async fn domain_events_are_published_again_as_they_were() {
     }
 
     assert_eq!(
-        app.operate(republish(key, 1, Some(1))).await.expect("done")["published"],
+        app.execute(republish(key, 1, Some(1))).await.expect("done")["published"],
         1
     );
     for (from, to) in [(0, None), (4, None), (1, Some(4)), (3, Some(2))] {
-        let code = app.operate(republish(key, from, to)).await;
+        let code = app.execute(republish(key, from, to)).await;
         assert_eq!(code, Err("versions-invalid".to_owned()), "{from} {to:?}");
     }
-    let nobody = app.operate(republish(Uuid::now_v7(), 1, None)).await;
-    assert_eq!(nobody, Err("aggregate-unknown".to_owned()));
+    let unknown = app.execute(republish(Uuid::now_v7(), 1, None)).await;
+    assert_eq!(unknown, Err("aggregate-unknown".to_owned()));
 }
 
 #[tokio::test]
-async fn a_long_stream_is_published_again_in_parts() {
+async fn a_long_stream_is_republished_in_parts() {
     let app = App::start().await;
     let key = Uuid::now_v7();
     app.publish(key, &["a*1000", "b*5"]).await;
     app.bench.published_with_envelopes::<UserEvent>().await;
-    let first = app.operate(republish(key, 1, None)).await;
+    let first = app.execute(republish(key, 1, None)).await;
     assert_eq!(first, Ok(json!({ "published": 1_000, "next_version": 1_001 })));
-    let rest = app.operate(republish(key, 1_001, None)).await;
+    let rest = app.execute(republish(key, 1_001, None)).await;
     assert_eq!(rest, Ok(json!({ "published": 5, "next_version": null })));
     let said = app.bench.published_with_envelopes::<UserEvent>().await;
     let numbers: Vec<_> = said.iter().filter_map(|message| message.envelope.sequence).collect();
@@ -182,7 +182,7 @@ async fn a_history_is_read_page_by_page() {
         after_version,
         limit,
     };
-    let first = app.operate(read(0, 2)).await.expect("done");
+    let first = app.execute(read(0, 2)).await.expect("done");
     assert_eq!((&first["version"], &first["after_version"]), (&json!(3), &json!(2)));
     let event = &first["events"][1];
     assert_eq!(
@@ -191,13 +191,13 @@ async fn a_history_is_read_page_by_page() {
     );
     assert_eq!(event["type"], "rollcall.users.UserDeactivated");
     assert_eq!(event["content"]["reason"], "b");
-    let second = app.operate(read(2, 2)).await.expect("done");
+    let second = app.execute(read(2, 2)).await.expect("done");
     assert_eq!(second["events"].as_array().map(Vec::len), Some(1));
     assert_eq!(second["after_version"], Value::Null);
 }
 
 #[tokio::test]
-async fn an_aggregate_is_read_as_it_is_and_as_it_was() {
+async fn an_aggregate_is_read_at_any_version_or_time() {
     let app = App::start().await;
     let key = Uuid::now_v7();
     let before = Timestamp::now();
@@ -216,7 +216,7 @@ async fn an_aggregate_is_read_as_it_is_and_as_it_was() {
         (Some(1), None, (1, "a")),
         (None, Some(between), (601, "b")),
     ] {
-        let result = app.operate(read(version, at)).await.expect("done");
+        let result = app.execute(read(version, at)).await.expect("done");
         let (words, last) = expected;
         assert_eq!(
             (&result["version"], &result["newest_version"]),
@@ -230,21 +230,21 @@ async fn an_aggregate_is_read_as_it_is_and_as_it_was() {
         (None, Some(before)),
         (Some(1), Some(between)),
     ] {
-        let code = app.operate(read(version, at)).await;
+        let code = app.execute(read(version, at)).await;
         assert_eq!(code, Err("versions-invalid".to_owned()), "{version:?} {at:?}");
     }
 }
 
 #[tokio::test]
-async fn a_snapshot_that_differs_from_its_journal_is_found() {
+async fn a_snapshot_that_differs_from_its_journal_is_reported() {
     let app = App::start().await;
-    let [sound, wrong, old] = [(); 3].map(|()| Uuid::now_v7());
-    for key in [sound, wrong, old] {
+    let [valid, wrong, old] = [(); 3].map(|()| Uuid::now_v7());
+    for key in [valid, wrong, old] {
         app.publish(key, &["a*501"]).await;
     }
     let verify = || VerifySnapshots { service: user() };
-    let fine = json!({ "snapshots": 3, "checked": 3, "unreadable": 0, "mismatches": [] });
-    assert_eq!(app.operate(verify()).await, Ok(fine));
+    let no_mismatches = json!({ "snapshots": 3, "checked": 3, "unreadable": 0, "mismatches": [] });
+    assert_eq!(app.execute(verify()).await, Ok(no_mismatches));
 
     let change = "UPDATE snapshots SET state = $2 WHERE stream_id = $1";
     for (key, state) in [(wrong, r#"{"words":500,"last":"a"}"#), (old, r#"{"sum":501}"#)] {
@@ -259,7 +259,7 @@ async fn a_snapshot_that_differs_from_its_journal_is_found() {
         "snapshots": 3, "checked": 3, "unreadable": 1,
         "mismatches": [{ "aggregate_id": wrong, "version": 501 }],
     });
-    assert_eq!(app.operate(verify()).await, Ok(found));
+    assert_eq!(app.execute(verify()).await, Ok(found));
 }
 
 #[tokio::test]
@@ -273,7 +273,7 @@ async fn a_command_is_traced_to_its_domain_events() {
             service: user(),
             message_id: id,
         };
-        let found = app.operate(question).await.expect("done");
+        let found = app.execute(question).await.expect("done");
         let journal = found["journal"].as_array().expect("a list");
         assert_eq!(journal.len(), 1, "{found}");
         assert_eq!(

@@ -76,20 +76,20 @@ macro_rules! conformance {
         $crate::conformance_tests! { $store:
             // The ledger alone.
             positions_move_by_compare_and_set
-            inbox_answers_what_is_new
-            housekeeping_forgets_only_what_is_old
+            inbox_returns_new_messages
+            housekeeping_deletes_only_old_entries
             sequences_are_kept_by_topic_and_key
-            parked_records_come_back_as_they_were
-            keys_that_wait_are_listed
+            parked_records_are_read_unchanged
+            pending_keys_are_listed
             dead_letters_keep_their_bytes
-            message_is_found_wherever_it_is
-            outbox_rows_leave_in_order
+            a_message_is_found_in_every_table
+            outbox_rows_are_swept_in_order
             rows_without_a_live_lease_are_adopted
             commit_after_adoption_is_adopted
-            due_rows_are_taken_by_one
-            schemas_are_kept
-            the_stack_keeps_the_promise
-            failed_statement_can_not_be_committed
+            due_rows_are_taken_once
+            schemas_are_stored
+            the_store_has_no_boot_problems
+            a_failed_statement_cannot_be_committed
             // Commands.
             commit_outcome_unknown_then_continues
             rollback_leaves_no_version_gap

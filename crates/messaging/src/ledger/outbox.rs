@@ -50,8 +50,8 @@ pub trait Outbox: Transactions {
 
     /// Makes `owner` the owner of at most `limit` rows that have fallen due.
     ///
-    /// Returns these rows, and the time until the next row falls due: zero if one is due now, at most an hour (Postgres), `None` if no row is
-    /// delayed. No row is returned to two callers. A row may get a new id.
+    /// Returns these rows, and the time until the next row falls due: zero if one is due now, at most an hour on Postgres,
+    /// `None` if no row is delayed. No row is returned to two callers. A row may get a new id.
     #[expect(clippy::type_complexity, reason = "the sentence above explains the pair")]
     fn take_due(
         &self,

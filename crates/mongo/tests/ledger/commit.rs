@@ -1,4 +1,4 @@
-//! Commits whose answer is lost, servers that hang or are not there.
+//! Commits whose response is lost, and servers that are unresponsive or unreachable.
 
 use std::time::{Duration, Instant};
 
@@ -11,51 +11,51 @@ use crate::proxy::{Fault, Proxy};
 async fn behind(proxy: &Proxy, database: &TestDatabase) -> Mongo {
     Mongo::connect(&database.url_at(proxy.address))
         .await
-        .expect("MongoDB answers behind the proxy")
+        .expect("MongoDB is reachable through the proxy")
 }
 
 #[tokio::test]
-async fn a_commit_whose_answer_is_lost_is_asked_for_again() {
+async fn a_commit_is_retried_when_its_response_is_lost() {
     let database = TestDatabase::new().await;
     let proxy = Proxy::start().await;
     let store = behind(&proxy, &database).await;
-    // More than the driver itself would try.
-    proxy.disturb(Fault::LoseCommitAnswer, 5);
+    // More often than the driver itself would retry.
+    proxy.disturb(Fault::LoseCommitResponse, 5);
     let mut tx = store.begin().await.expect("a transaction");
     assert!(
         store
             .advance(&mut tx, &partition(), None, 7)
             .await
-            .expect("the server answers")
+            .expect("the server responds")
     );
-    store.commit(tx).await.expect("it is there");
-    let positions = store.positions(&[partition()]).await.expect("the server answers");
+    store.commit(tx).await.expect("the commit is found");
+    let positions = store.positions(&[partition()]).await.expect("the server responds");
     assert_eq!(positions[&partition()], 7);
 }
 
 #[tokio::test]
-async fn a_commit_that_is_never_answered_is_unknown_and_the_position_tells() {
+async fn a_commit_without_a_response_is_unknown_and_the_position_shows_its_outcome() {
     let database = TestDatabase::new().await;
     let proxy = Proxy::start().await;
     let store = behind(&proxy, &database).await;
-    proxy.disturb(Fault::LoseCommitAnswer, usize::MAX);
+    proxy.disturb(Fault::LoseCommitResponse, usize::MAX);
     let mut tx = store.begin().await.expect("a transaction");
     assert!(
         store
             .advance(&mut tx, &partition(), None, 7)
             .await
-            .expect("the server answers")
+            .expect("the server responds")
     );
-    let error = store.commit(tx).await.expect_err("nobody answers");
+    let error = store.commit(tx).await.expect_err("the response is lost");
     assert!(matches!(error, CommitError::Unknown(_)), "{error:?}");
 
     proxy.disturb(Fault::None, 0);
-    let positions = store.positions(&[partition()]).await.expect("the server answers");
+    let positions = store.positions(&[partition()]).await.expect("the server responds");
     assert_eq!(positions[&partition()], 7);
 }
 
 #[tokio::test]
-async fn a_commit_that_never_arrives_leaves_nothing_and_holds_nobody_up() {
+async fn a_commit_that_never_arrives_leaves_nothing_and_blocks_no_other() {
     let database = TestDatabase::new().await;
     let proxy = Proxy::start().await;
     let store = behind(&proxy, &database).await;
@@ -65,15 +65,15 @@ async fn a_commit_that_never_arrives_leaves_nothing_and_holds_nobody_up() {
         store
             .advance(&mut tx, &partition(), None, 7)
             .await
-            .expect("the server answers")
+            .expect("the server responds")
     );
-    let error = store.commit(tx).await.expect_err("nobody answers");
+    let error = store.commit(tx).await.expect_err("the response is lost");
     assert!(matches!(error, CommitError::Unknown(_)), "{error:?}");
 
     proxy.disturb(Fault::None, 0);
-    let positions = store.positions(&[partition()]).await.expect("the server answers");
+    let positions = store.positions(&[partition()]).await.expect("the server responds");
     assert!(positions.is_empty());
-    // The server still has the transaction; whoever meets it ends it.
+    // The server still has the transaction. The next one that conflicts with it ends it.
     eventually("the position is free", || async {
         committed(&store, async |tx| store.advance(tx, &partition(), None, 7).await)
             .await
@@ -83,7 +83,7 @@ async fn a_commit_that_never_arrives_leaves_nothing_and_holds_nobody_up() {
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_is_noticed() {
+async fn an_unresponsive_server_is_detected() {
     let database = TestDatabase::new().await;
     let proxy = Proxy::start().await;
     let store = behind(&proxy, &database).await;
@@ -100,18 +100,20 @@ async fn a_server_that_hangs_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_noticed() {
+async fn an_unreachable_server_is_detected() {
     let since = Instant::now();
     // Nothing listens on port 1.
     let error = Mongo::connect("mongodb://127.0.0.1:1/nowhere")
         .await
-        .expect_err("nobody is there");
+        .expect_err("no server listens");
     assert_eq!(error.kind, StoreErrorKind::Unavailable);
     assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
 }
 
 #[tokio::test]
 async fn a_url_must_name_a_database() {
-    let error = Mongo::connect("mongodb://127.0.0.1:1/").await.expect_err("no database");
+    let error = Mongo::connect("mongodb://127.0.0.1:1/")
+        .await
+        .expect_err("the URL names no database");
     assert_eq!(error.kind, StoreErrorKind::Broken);
 }

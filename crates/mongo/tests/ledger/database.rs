@@ -1,4 +1,4 @@
-//! A database of one's own, dropped at the end.
+//! A separate database for each test, dropped at its end.
 
 use std::future::Future;
 use std::time::Duration;
@@ -18,23 +18,23 @@ pub(crate) struct TestDatabase {
 impl TestDatabase {
     pub(crate) async fn new() -> Self {
         let database = Self::bare().await;
-        database.store.prepare().await.expect("the bookkeeping can be made");
+        database.store.prepare().await.expect("the collections can be created");
         database
     }
 
-    /// Without collections.
+    /// Creates a database without collections.
     pub(crate) async fn bare() -> Self {
         let name = format!("test_{}", Uuid::new_v4().simple());
-        let store = Mongo::connect(&url(&name)).await.expect("MongoDB answers");
+        let store = Mongo::connect(&url(&name)).await.expect("MongoDB is reachable");
         Self { store, name }
     }
 
-    /// Another process's connection to the same database.
+    /// Returns another connection to the same database, like that of another process.
     pub(crate) async fn another(&self) -> Mongo {
-        Mongo::connect(&url(&self.name)).await.expect("MongoDB answers")
+        Mongo::connect(&url(&self.name)).await.expect("MongoDB is reachable")
     }
 
-    /// The same database behind another address.
+    /// Returns the URL of the same database at another address.
     pub(crate) fn url_at(&self, address: std::net::SocketAddr) -> String {
         format!("mongodb://{address}/{}?directConnection=true", self.name)
     }
@@ -43,7 +43,7 @@ impl TestDatabase {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         let name = self.name.clone();
-        // The test's runtime may be single-threaded, or on its way out.
+        // A separate thread, because the test's runtime may be single-threaded or shutting down.
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
@@ -56,8 +56,8 @@ impl Drop for TestDatabase {
         .join();
         match dropped {
             Ok(Ok(())) => {}
-            problem if std::thread::panicking() => eprintln!("the database {} is left: {problem:?}", self.name),
-            problem => panic!("the database {} is left: {problem:?}", self.name),
+            problem if std::thread::panicking() => eprintln!("the database {} was not dropped: {problem:?}", self.name),
+            problem => panic!("the database {} was not dropped: {problem:?}", self.name),
         }
     }
 }
@@ -66,7 +66,7 @@ fn server() -> String {
     std::env::var("MONGODB_URL").expect("MONGODB_URL is set: eval \"$(scripts/stack env)\"")
 }
 
-/// Where the server listens.
+/// Returns the address of the server.
 pub(crate) fn server_address() -> String {
     let server = server();
     let (_, rest) = server.split_once("://").expect("a URL");
@@ -80,19 +80,19 @@ fn url(database: &str) -> String {
     }
 }
 
-/// Tries until it works, or ten seconds are over.
+/// Repeats `attempt` until it returns a value, for at most ten seconds.
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut attempt: impl FnMut() -> F) -> T {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         if let Some(value) = attempt().await {
             return value;
         }
-        assert!(Instant::now() < deadline, "not in time: {what}");
+        assert!(Instant::now() < deadline, "timed out: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// Runs `body` in a transaction of its own and commits it.
+/// Runs `body` in a transaction and commits it.
 pub(crate) async fn committed<T>(
     store: &Mongo,
     body: impl AsyncFnOnce(&mut mongo::Tx) -> Result<T, StoreError>,
@@ -100,7 +100,7 @@ pub(crate) async fn committed<T>(
     let mut tx = store.begin().await?;
     match body(&mut tx).await {
         Ok(value) => {
-            store.commit(tx).await.expect("nobody is in the way of this commit");
+            store.commit(tx).await.expect("no conflict");
             Ok(value)
         }
         Err(error) => {
@@ -112,7 +112,7 @@ pub(crate) async fn committed<T>(
 
 #[track_caller]
 pub(crate) fn kind<T: std::fmt::Debug>(result: Result<T, StoreError>) -> StoreErrorKind {
-    result.expect_err("it is refused").kind
+    result.expect_err("the call fails").kind
 }
 
 pub(crate) fn partition() -> TopicPartition {

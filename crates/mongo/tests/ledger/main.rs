@@ -1,5 +1,5 @@
-//! What is special to MongoDB, against a real replica set: `MONGODB_URL`. What both stores promise is in
-//! `testing::conformance`.
+//! Tests of the parts that only MongoDB has, against a real replica set (`MONGODB_URL`). `testing::conformance` tests what
+//! both stores have in common.
 
 mod batch;
 mod commit;

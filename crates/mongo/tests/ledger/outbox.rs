@@ -18,24 +18,24 @@ const LONG: Duration = Duration::from_secs(3_600);
 async fn append(store: &Mongo, owner: Uuid, messages: &[OutboxMessage]) -> Vec<Uuid> {
     committed(store, async |tx| store.append(tx, owner, messages).await)
         .await
-        .expect("nobody else is there")
+        .expect("no other transaction is open")
 }
 
 async fn sweep(store: &Mongo, owner: Uuid) -> Vec<OutboxRow<Uuid>> {
     store
         .sweep(owner, Duration::ZERO, LIMIT)
         .await
-        .expect("the server answers")
+        .expect("the server responds")
 }
 
 async fn adopt(store: &Mongo, owner: Uuid) -> Vec<Uuid> {
-    let rows = store.adopt(owner, LIMIT).await.expect("the server answers");
+    let rows = store.adopt(owner, LIMIT).await.expect("the server responds");
     assert!(rows.iter().all(|row| row.owner == owner));
     ids(&rows)
 }
 
 async fn take_due(store: &Mongo, owner: Uuid) -> (Vec<OutboxRow<Uuid>>, Option<Duration>) {
-    store.take_due(owner, LIMIT).await.expect("the server answers")
+    store.take_due(owner, LIMIT).await.expect("the server responds")
 }
 
 fn ids(rows: &[OutboxRow<Uuid>]) -> Vec<Uuid> {
@@ -50,7 +50,7 @@ fn due(at: Timestamp) -> OutboxMessage {
 }
 
 #[tokio::test]
-async fn what_is_appended_comes_back_as_it_was_in_order() {
+async fn appended_messages_are_read_unchanged_and_in_order() {
     let database = TestDatabase::new().await;
     let store = &database.store;
     let owner = Uuid::now_v7();
@@ -68,14 +68,17 @@ async fn what_is_appended_comes_back_as_it_was_in_order() {
     assert_eq!(ids(&rows), appended);
     assert!(rows.iter().all(|row| row.owner == owner));
     assert_eq!(rows.into_iter().map(|row| row.message).collect::<Vec<_>>(), messages);
-    let first: Vec<_> = store.sweep(owner, Duration::ZERO, 5).await.expect("the server answers");
+    let first: Vec<_> = store
+        .sweep(owner, Duration::ZERO, 5)
+        .await
+        .expect("the server responds");
     assert_eq!(ids(&first), appended[..5]);
     assert_eq!(sweep(store, Uuid::now_v7()).await.len(), 0);
     assert_eq!(append(store, owner, &[]).await, Vec::<Uuid>::new());
 }
 
 #[tokio::test]
-async fn an_uncommitted_row_is_not_there() {
+async fn an_uncommitted_row_is_not_visible() {
     let database = TestDatabase::new().await;
     let store = &database.store;
     let owner = Uuid::now_v7();
@@ -83,17 +86,17 @@ async fn an_uncommitted_row_is_not_there() {
     store.append(&mut tx, owner, &[message()]).await.expect("appended");
     assert_eq!(sweep(store, owner).await.len(), 0);
     assert_eq!(adopt(store, Uuid::now_v7()).await, Vec::<Uuid>::new());
-    store.commit(tx).await.expect("free");
+    store.commit(tx).await.expect("no conflict");
     assert_eq!(sweep(store, owner).await.len(), 1);
 }
 
 #[tokio::test]
-async fn a_sweep_for_settled_rows_leaves_young_ones() {
+async fn a_sweep_with_a_minimum_age_skips_younger_rows() {
     let database = TestDatabase::new().await;
     let store = &database.store;
     let owner = Uuid::now_v7();
     append(store, owner, &[message()]).await;
-    let settled = store.sweep(owner, LONG, LIMIT).await.expect("the server answers");
+    let settled = store.sweep(owner, LONG, LIMIT).await.expect("the server responds");
     assert_eq!(settled.len(), 0);
     eventually("the row is a millisecond old", || async {
         let settled = store.sweep(owner, Duration::from_millis(1), LIMIT).await.ok()?;
@@ -103,7 +106,7 @@ async fn a_sweep_for_settled_rows_leaves_young_ones() {
 }
 
 #[tokio::test]
-async fn a_delayed_row_belongs_to_nobody_until_it_is_due() {
+async fn a_delayed_row_has_no_owner_until_it_is_due() {
     let database = TestDatabase::new().await;
     let store = &database.store;
     let (owner, heir) = (Uuid::now_v7(), Uuid::now_v7());
@@ -114,14 +117,14 @@ async fn a_delayed_row_belongs_to_nobody_until_it_is_due() {
     assert_eq!(adopt(store, heir).await, Vec::<Uuid>::new());
     let (rows, next) = take_due(store, heir).await;
     assert_eq!(rows.len(), 0);
-    let next = next.expect("one row waits");
+    let next = next.expect("one row is delayed");
     assert!(next <= LONG && next > LONG / 2, "{next:?}");
 
     let soon = due(Timestamp::now() + Duration::from_millis(100));
     append(store, owner, std::slice::from_ref(&soon)).await;
     let rows = eventually("the row is due", || async {
         let (rows, next) = take_due(store, heir).await;
-        assert!(next.expect("one row waits") <= LONG);
+        assert!(next.expect("one row is delayed") <= LONG);
         (!rows.is_empty()).then_some(rows)
     })
     .await;
@@ -147,17 +150,17 @@ async fn two_relays_never_take_the_same_due_row() {
 }
 
 #[tokio::test]
-async fn rows_are_adopted_whether_or_not_a_lease_row_exists() {
+async fn rows_are_adopted_if_their_lease_has_expired_or_does_not_exist() {
     let database = TestDatabase::new().await;
     let store = &database.store;
-    let (leaseless, run_out, live, heir) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
+    let (leaseless, expired, live, heir) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
     store
-        .start_lease(run_out, Duration::ZERO)
+        .start_lease(expired, Duration::ZERO)
         .await
-        .expect("the server answers");
-    store.start_lease(live, LONG).await.expect("the server answers");
+        .expect("the server responds");
+    store.start_lease(live, LONG).await.expect("the server responds");
     let mut orphans = append(store, leaseless, &[message(), message()]).await;
-    orphans.extend(append(store, run_out, &[message()]).await);
+    orphans.extend(append(store, expired, &[message()]).await);
     let kept = append(store, live, &[message()]).await;
     // Without a lease, too, the heir does not adopt what is its own.
     append(store, heir, &[message()]).await;
@@ -178,13 +181,13 @@ async fn commit_after_adoption_is_adopted() {
     store
         .start_lease(slow, Duration::ZERO)
         .await
-        .expect("the server answers");
+        .expect("the server responds");
     let mut tx = store.begin().await.expect("a transaction");
     let late = store.append(&mut tx, slow, &[message()]).await.expect("appended");
     let early = append(store, slow, &[message()]).await;
     assert_eq!(adopt(store, heir).await, early);
-    store.commit(tx).await.expect("free");
-    store.housekeeping(LONG).await.expect("the server answers");
+    store.commit(tx).await.expect("no conflict");
+    store.housekeeping(LONG).await.expect("the server responds");
     assert_eq!(adopt(store, heir).await, late);
     assert_eq!(adopt(store, heir).await, Vec::<Uuid>::new());
 }
@@ -196,8 +199,8 @@ async fn two_relays_never_adopt_the_same_row() {
     let messages: Vec<_> = (0..400).map(|_| message()).collect();
     let orphans: HashSet<_> = append(one, Uuid::now_v7(), &messages).await.into_iter().collect();
     let (first, second) = (Uuid::now_v7(), Uuid::now_v7());
-    one.start_lease(first, LONG).await.expect("the server answers");
-    one.start_lease(second, LONG).await.expect("the server answers");
+    one.start_lease(first, LONG).await.expect("the server responds");
+    one.start_lease(second, LONG).await.expect("the server responds");
     let (ours, theirs) = tokio::join!(adopt(one, first), adopt(&other, second));
     let both: HashSet<_> = ours.iter().chain(&theirs).copied().collect();
     assert_eq!(both.len(), ours.len() + theirs.len());
@@ -209,24 +212,24 @@ async fn a_lease_that_ran_out_is_not_renewed() {
     let database = TestDatabase::new().await;
     let store = &database.store;
     let owner = Uuid::now_v7();
-    assert!(!store.renew_lease(owner, LONG).await.expect("the server answers"));
-    store.start_lease(owner, LONG).await.expect("the server answers");
+    assert!(!store.renew_lease(owner, LONG).await.expect("the server responds"));
+    store.start_lease(owner, LONG).await.expect("the server responds");
     assert!(
         store
             .renew_lease(owner, Duration::from_millis(50))
             .await
-            .expect("the server answers")
+            .expect("the server responds")
     );
     append(store, owner, &[message()]).await;
     eventually("the lease runs out", || async {
         (!adopt(store, Uuid::now_v7()).await.is_empty()).then_some(())
     })
     .await;
-    assert!(!store.renew_lease(owner, LONG).await.expect("the server answers"));
-    store.start_lease(owner, LONG).await.expect("the server answers");
-    assert!(store.renew_lease(owner, LONG).await.expect("the server answers"));
-    store.end_lease(owner).await.expect("the server answers");
-    assert!(!store.renew_lease(owner, LONG).await.expect("the server answers"));
+    assert!(!store.renew_lease(owner, LONG).await.expect("the server responds"));
+    store.start_lease(owner, LONG).await.expect("the server responds");
+    assert!(store.renew_lease(owner, LONG).await.expect("the server responds"));
+    store.end_lease(owner).await.expect("the server responds");
+    assert!(!store.renew_lease(owner, LONG).await.expect("the server responds"));
 }
 
 #[tokio::test]
@@ -237,12 +240,12 @@ async fn only_the_owner_deletes() {
     let appended = append(store, owner, &[message(), message()]).await;
     let rows: Vec<_> = appended.iter().map(|id| (*id, owner)).collect();
     assert_eq!(adopt(store, heir).await.len(), 2);
-    store.acknowledge(&rows, &[]).await.expect("the server answers");
+    store.acknowledge(&rows, &[]).await.expect("the server responds");
     assert_eq!(sweep(store, heir).await.len(), 2);
     let rows: Vec<_> = appended.iter().map(|id| (*id, heir)).collect();
-    store.acknowledge(&rows[..1], &[]).await.expect("the server answers");
+    store.acknowledge(&rows[..1], &[]).await.expect("the server responds");
     assert_eq!(ids(&sweep(store, heir).await), appended[1..]);
-    store.acknowledge(&[], &[]).await.expect("nothing to do");
+    store.acknowledge(&[], &[]).await.expect("an empty call is allowed");
 }
 
 #[tokio::test]
@@ -253,15 +256,15 @@ async fn the_newest_acknowledged_offset_stays() {
     store
         .acknowledge(&[], &[(users.clone(), 7), (events.clone(), 1)])
         .await
-        .expect("the server answers");
+        .expect("the server responds");
     store
         .acknowledge(&[], &[(users, 5), (events, 2)])
         .await
-        .expect("the server answers");
+        .expect("the server responds");
     let offset = async |topic: &str| {
         let offsets = store.collection::<Document>("relay_offsets");
         let id = doc! { "topic": topic, "partition": 1 };
-        let found = offsets.find_one(doc! { "_id": id }).await.expect("the server answers");
+        let found = offsets.find_one(doc! { "_id": id }).await.expect("the server responds");
         found.and_then(|found| found.get_i64("offset").ok())
     };
     assert_eq!(offset("users").await, Some(7));
@@ -269,10 +272,10 @@ async fn the_newest_acknowledged_offset_stays() {
 }
 
 #[tokio::test]
-async fn the_gauge_shows_what_waits_and_how_long() {
+async fn the_gauge_shows_the_number_and_the_age_of_rows() {
     let database = TestDatabase::new().await;
     let store = &database.store;
-    let gauge = async || store.outbox_gauge().await.expect("the server answers");
+    let gauge = async || store.outbox_gauge().await.expect("the server responds");
     assert_eq!(gauge().await, messaging::ledger::OutboxGauge::default());
     append(store, Uuid::now_v7(), &[due(Timestamp::now() + LONG)]).await;
     let waits = gauge().await;
@@ -287,9 +290,9 @@ async fn the_gauge_shows_what_waits_and_how_long() {
     assert!(old.oldest_age >= LONG, "{old:?}");
 }
 
-/// The relay looks every half second, whatever lies in the outbox.
+/// The relay queries the outbox every half second, regardless of its size.
 #[tokio::test]
-async fn looking_for_due_rows_reads_no_others() {
+async fn the_query_for_due_rows_reads_no_others() {
     let database = TestDatabase::new().await;
     let store = &database.store;
     let owner = Uuid::now_v7();
@@ -311,8 +314,10 @@ async fn looking_for_due_rows_reads_no_others() {
             "verbosity": "executionStats",
         })
         .await
-        .expect("the server answers");
-    let stats = explained.get_document("executionStats").expect("asked for");
+        .expect("the server responds");
+    let stats = explained
+        .get_document("executionStats")
+        .expect("the explanation contains statistics");
     assert_eq!(stats.get_i32("nReturned").expect("a number"), 1);
     assert!(stats.get_i32("totalKeysExamined").expect("a number") < 10, "{stats}");
 }

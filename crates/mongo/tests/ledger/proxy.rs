@@ -1,10 +1,10 @@
-//! A way to the server that can be disturbed, and that knows the wire protocol well enough to name the
-//! commands it carries (OP_MSG: 16 bytes of header, 4 of flags, a section of kind 0 whose document begins
-//! with the command's name).
+//! A proxy in front of the server that can inject faults and records the names of the commands. It parses only the
+//! beginning of an OP_MSG: 16 bytes of header, 4 of flags, and a section of kind 0 whose document begins with the command's
+//! name.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -16,11 +16,11 @@ use crate::database::server_address;
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Fault {
     None,
-    /// The commit arrives, its answer does not.
-    LoseCommitAnswer,
+    /// The commit arrives, but its response does not.
+    LoseCommitResponse,
     /// The commit does not arrive.
     LoseCommit,
-    /// Nothing moves any more, and no connection ends.
+    /// Nothing is transferred, and no connection ends.
     Freeze,
 }
 
@@ -32,24 +32,26 @@ pub(crate) struct Proxy {
 
 struct State {
     fault: watch::Sender<Fault>,
-    /// How many commits a fault still strikes.
-    strikes: Mutex<usize>,
+    /// Number of commits that the fault still affects.
+    remaining: Mutex<usize>,
     commands: Mutex<Vec<String>>,
 }
 
 impl Proxy {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("it is bound");
+        let address = listener.local_addr().expect("the listener is bound");
         let state = Arc::new(State {
             fault: watch::Sender::new(Fault::None),
-            strikes: Mutex::new(0),
+            remaining: Mutex::new(0),
             commands: Mutex::new(Vec::new()),
         });
         let accepting = Arc::clone(&state);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let server = TcpStream::connect(server_address()).await.expect("MongoDB answers");
+                let server = TcpStream::connect(server_address())
+                    .await
+                    .expect("MongoDB is reachable");
                 client.set_nodelay(true).expect("a socket");
                 server.set_nodelay(true).expect("a socket");
                 tokio::spawn(carry(client, server, Arc::clone(&accepting)));
@@ -58,14 +60,14 @@ impl Proxy {
         Self { address, state, task }
     }
 
-    pub(crate) fn disturb(&self, fault: Fault, strikes: usize) {
-        *self.state.strikes.lock().expect("not poisoned") = strikes;
+    pub(crate) fn disturb(&self, fault: Fault, commits: usize) {
+        *self.state.remaining.lock().unwrap_or_else(PoisonError::into_inner) = commits;
         self.state.fault.send_replace(fault);
     }
 
-    /// The commands since the last look, without those of the driver's own.
+    /// Returns the commands since the last call, without those that the driver sends by itself.
     pub(crate) fn commands(&self) -> Vec<String> {
-        let mut commands = std::mem::take(&mut *self.state.commands.lock().expect("not poisoned"));
+        let mut commands = std::mem::take(&mut *self.state.commands.lock().unwrap_or_else(PoisonError::into_inner));
         commands.retain(|command| !matches!(command.as_str(), "hello" | "isMaster" | "endSessions"));
         commands
     }
@@ -80,11 +82,11 @@ impl Drop for Proxy {
 async fn carry(client: TcpStream, server: TcpStream, state: Arc<State>) {
     let (client_read, client_write) = client.into_split();
     let (server_read, server_write) = server.into_split();
-    let lose_answer = AtomicBool::new(false);
-    // Whichever ends, both connections are closed.
+    let lose_response = AtomicBool::new(false);
+    // When one direction ends, both connections are closed.
     tokio::select! {
-        _ = requests(client_read, server_write, &state, &lose_answer) => {}
-        _ = answers(server_read, client_write, &state, &lose_answer) => {}
+        _ = requests(client_read, server_write, &state, &lose_response) => {}
+        _ = responses(server_read, client_write, &state, &lose_response) => {}
     }
 }
 
@@ -92,33 +94,37 @@ async fn requests(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     state: &State,
-    lose_answer: &AtomicBool,
+    lose_response: &AtomicBool,
 ) -> std::io::Result<()> {
     loop {
         let message = read(&mut from).await?;
         let command = name(&message);
         let fault = state.pass().await?;
-        if command == "commitTransaction" && state.strikes(fault) {
+        if command == "commitTransaction" && state.affects(fault) {
             match fault {
-                Fault::LoseCommitAnswer => lose_answer.store(true, Ordering::SeqCst),
+                Fault::LoseCommitResponse => lose_response.store(true, Ordering::SeqCst),
                 _ => return Ok(()),
             }
         }
-        state.commands.lock().expect("not poisoned").push(command);
+        state
+            .commands
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(command);
         to.write_all(&message).await?;
     }
 }
 
-async fn answers(
+async fn responses(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     state: &State,
-    lose_answer: &AtomicBool,
+    lose_response: &AtomicBool,
 ) -> std::io::Result<()> {
     loop {
         let message = read(&mut from).await?;
         state.pass().await?;
-        if lose_answer.load(Ordering::SeqCst) {
+        if lose_response.load(Ordering::SeqCst) {
             return Ok(());
         }
         to.write_all(&message).await?;
@@ -126,7 +132,7 @@ async fn answers(
 }
 
 impl State {
-    /// What was on its way when everything froze never arrives.
+    /// Returns the current fault. Fails after a freeze, so that a message that was in flight never arrives.
     async fn pass(&self) -> std::io::Result<Fault> {
         let mut fault = self.fault.subscribe();
         let now = *fault.borrow_and_update();
@@ -137,17 +143,18 @@ impl State {
         Err(std::io::ErrorKind::TimedOut.into())
     }
 
-    fn strikes(&self, fault: Fault) -> bool {
-        let mut strikes = self.strikes.lock().expect("not poisoned");
-        let struck = fault != Fault::None && *strikes > 0;
-        if struck {
-            *strikes -= 1;
+    /// Returns `true` if the fault affects this commit.
+    fn affects(&self, fault: Fault) -> bool {
+        let mut remaining = self.remaining.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_affected = fault != Fault::None && *remaining > 0;
+        if is_affected {
+            *remaining -= 1;
         }
-        struck
+        is_affected
     }
 }
 
-/// One message, header included.
+/// Reads one message with its header.
 async fn read(from: &mut OwnedReadHalf) -> std::io::Result<Vec<u8>> {
     let mut message = vec![0; 4];
     from.read_exact(&mut message).await?;

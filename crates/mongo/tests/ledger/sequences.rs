@@ -16,7 +16,7 @@ fn at(last: i64) -> Sequence {
     }
 }
 
-fn waiting(key: Uuid, sequence: i64) -> Parked {
+fn parked_record(key: Uuid, sequence: i64) -> Parked {
     Parked {
         key,
         sequence,
@@ -29,19 +29,19 @@ fn waiting(key: Uuid, sequence: i64) -> Parked {
 async fn set(store: &Mongo, new: &[(Uuid, Sequence)], changed: &[(Uuid, Sequence)]) {
     committed(store, async |tx| store.set_sequences(tx, TOPIC, new, changed).await)
         .await
-        .expect("nobody else is there");
+        .expect("no other transaction is open");
 }
 
 async fn park(store: &Mongo, rows: &[Parked]) {
     committed(store, async |tx| store.park(tx, TOPIC, rows).await)
         .await
-        .expect("nobody else is there");
+        .expect("no other transaction is open");
 }
 
 async fn parked(store: &Mongo, keys: &[Uuid]) -> Vec<Parked> {
     committed(store, async |tx| store.parked(tx, TOPIC, keys).await)
         .await
-        .expect("nobody else is there")
+        .expect("no other transaction is open")
 }
 
 #[tokio::test]
@@ -59,16 +59,16 @@ async fn sequences_are_kept_by_topic_and_key() {
     set(store, &[], &[(one, next)]).await;
     let found = committed(store, async |tx| store.sequences(tx, TOPIC, &[one, two, unknown]).await)
         .await
-        .expect("free");
+        .expect("no conflict");
     assert_eq!(found, [(one, next), (two, poisoned)].into());
     let elsewhere = committed(store, async |tx| store.sequences(tx, "events", &[one, two]).await)
         .await
-        .expect("free");
+        .expect("no conflict");
     assert_eq!(elsewhere, [].into());
 }
 
 #[tokio::test]
-async fn a_row_that_another_transaction_made_is_a_conflict() {
+async fn a_row_that_another_transaction_has_inserted_is_a_conflict() {
     let database = TestDatabase::new().await;
     let store = &database.store;
     let key = Uuid::now_v7();
@@ -81,7 +81,7 @@ async fn a_row_that_another_transaction_made_is_a_conflict() {
 }
 
 #[tokio::test]
-async fn a_row_that_is_gone_is_a_conflict() {
+async fn a_missing_row_is_a_conflict() {
     let database = TestDatabase::new().await;
     let store = &database.store;
     let refused = committed(store, async |tx| {
@@ -91,9 +91,9 @@ async fn a_row_that_is_gone_is_a_conflict() {
     assert_eq!(kind(refused), StoreErrorKind::Conflict);
 }
 
-/// Parking behind a gap leaves `last` and `has_parked` as they may have been already.
+/// Parking behind a gap may leave `last` and `has_parked` unchanged.
 #[tokio::test]
-async fn writing_a_row_as_it_was_still_takes_part_in_the_race() {
+async fn writing_an_unchanged_row_still_conflicts() {
     let database = TestDatabase::new().await;
     let store = &database.store;
     let key = Uuid::now_v7();
@@ -104,8 +104,8 @@ async fn writing_a_row_as_it_was_still_takes_part_in_the_race() {
     set(store, &[(key, state)], &[]).await;
     let mut parks = store.begin().await.expect("a transaction");
     let mut applies = store.begin().await.expect("a transaction");
-    store.sequences(&mut parks, TOPIC, &[key]).await.expect("free");
-    store.sequences(&mut applies, TOPIC, &[key]).await.expect("free");
+    store.sequences(&mut parks, TOPIC, &[key]).await.expect("no conflict");
+    store.sequences(&mut applies, TOPIC, &[key]).await.expect("no conflict");
     store
         .set_sequences(&mut parks, TOPIC, &[], &[(key, state)])
         .await
@@ -123,22 +123,22 @@ async fn parked_duplicate_is_one_row() {
     let key = Uuid::now_v7();
     let first = Parked {
         error: "it failed".to_owned(),
-        ..waiting(key, 2)
+        ..parked_record(key, 2)
     };
     park(store, std::slice::from_ref(&first)).await;
-    let third = waiting(key, 3);
-    park(store, &[waiting(key, 2), third.clone(), waiting(key, 3)]).await;
+    let third = parked_record(key, 3);
+    park(store, &[parked_record(key, 2), third.clone(), parked_record(key, 3)]).await;
     assert_eq!(parked(store, &[key]).await, [first, third]);
 }
 
 #[tokio::test]
-async fn what_is_parked_comes_back_in_order_until_it_is_taken_away() {
+async fn parked_records_are_read_in_order_until_they_are_deleted() {
     let database = TestDatabase::new().await;
     let store = &database.store;
     let mut keys = [Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7()];
     keys.sort_unstable();
     let rows: Vec<_> = [(1, 12), (0, 9), (1, 2), (0, 100), (2, 1)]
-        .map(|(key, sequence)| waiting(keys[key], sequence))
+        .map(|(key, sequence)| parked_record(keys[key], sequence))
         .into();
     park(store, &rows).await;
     let found = parked(store, &keys[..2]).await;
@@ -152,7 +152,7 @@ async fn what_is_parked_comes_back_in_order_until_it_is_taken_away() {
             .await
     })
     .await
-    .expect("free");
+    .expect("no conflict");
     let left: Vec<_> = parked(store, &keys).await.into_iter().map(|row| row.sequence).collect();
     assert_eq!(left, [100, 2, 1]);
 }

@@ -1,4 +1,4 @@
-//! What a ledger promises by itself, without the pipeline.
+//! Tests of a ledger alone, without the pipeline.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -47,27 +47,28 @@ pub async fn positions_move_by_compare_and_set<S: Store>() {
     ] {
         let mut tx = ledger.begin().await.expect("a transaction begins");
         assert_eq!(
-            ledger.advance(&mut tx, &one, from, to).await.expect("an answer"),
+            ledger.advance(&mut tx, &one, from, to).await.expect("a result"),
             moved,
             "{from:?} {to}"
         );
-        match moved {
-            true => ledger.commit(tx).await.expect("committed"),
-            false => ledger.rollback(tx).await,
+        if moved {
+            ledger.commit(tx).await.expect("committed");
+        } else {
+            ledger.rollback(tx).await;
         }
     }
     let mut tx = ledger.begin().await.expect("a transaction begins");
     assert!(
-        !ledger.advance(&mut tx, &two, Some(0), 1).await.expect("an answer"),
-        "there is none to move"
+        !ledger.advance(&mut tx, &two, Some(0), 1).await.expect("a result"),
+        "no position is stored"
     );
     ledger.rollback(tx).await;
     let mut tx = ledger.begin().await.expect("a transaction begins");
-    assert!(ledger.advance(&mut tx, &two, None, 1).await.expect("an answer"));
+    assert!(ledger.advance(&mut tx, &two, None, 1).await.expect("a result"));
     ledger.rollback(tx).await;
-    committed!(ledger, tx => assert!(ledger.advance(&mut tx, &other, None, 3).await.expect("an answer")));
+    committed!(ledger, tx => assert!(ledger.advance(&mut tx, &other, None, 3).await.expect("a result")));
     committed!(ledger, tx => ledger.lock_position(&mut tx, &one).await.expect("locked"));
-    committed!(ledger, tx => ledger.lock_position(&mut tx, &two).await.expect("nothing to lock is no error"));
+    committed!(ledger, tx => ledger.lock_position(&mut tx, &two).await.expect("a missing position is no error"));
 
     let positions = ledger
         .positions(&[one.clone(), two, other.clone()])
@@ -77,7 +78,7 @@ pub async fn positions_move_by_compare_and_set<S: Store>() {
     assert_eq!(ledger.positions(&[]).await.expect("positions"), HashMap::new());
 }
 
-pub async fn inbox_answers_what_is_new<S: Store>() {
+pub async fn inbox_returns_new_messages<S: Store>() {
     let store = S::fresh().await;
     let ledger = store.ledger();
     let entry = |id, attempt, since| InboxEntry { id, attempt, since };
@@ -86,25 +87,25 @@ pub async fn inbox_answers_what_is_new<S: Store>() {
     let odd = odd.map(|since| entry(Uuid::now_v7(), 0, since));
 
     let first = [entry(id, 0, now), entry(id, 0, now), entry(id, 1, now), odd[0], odd[1]];
-    let fresh = committed!(ledger, tx => ledger.insert_inbox(&mut tx, &first).await.expect("entered"));
+    let fresh = committed!(ledger, tx => ledger.insert_inbox(&mut tx, &first).await.expect("inserted"));
     assert_eq!(fresh, HashSet::from([(id, 0), (id, 1), (odd[0].id, 0), (odd[1].id, 0)]));
     let second = [entry(id, 1, now), entry(id, 2, now), odd[0], odd[1]];
-    let fresh = committed!(ledger, tx => ledger.insert_inbox(&mut tx, &second).await.expect("entered"));
+    let fresh = committed!(ledger, tx => ledger.insert_inbox(&mut tx, &second).await.expect("inserted"));
     assert_eq!(fresh, HashSet::from([(id, 2)]));
-    let none = committed!(ledger, tx => ledger.insert_inbox(&mut tx, &[]).await.expect("nothing to enter"));
+    let none = committed!(ledger, tx => ledger.insert_inbox(&mut tx, &[]).await.expect("an empty call is allowed"));
     assert!(none.is_empty());
 
-    // Rolled back is never entered.
+    // A rollback inserts nothing.
     let other = [entry(Uuid::now_v7(), 0, now)];
     for _ in 0..2 {
         let mut tx = ledger.begin().await.expect("a transaction begins");
-        assert_eq!(ledger.insert_inbox(&mut tx, &other).await.expect("entered").len(), 1);
+        assert_eq!(ledger.insert_inbox(&mut tx, &other).await.expect("inserted").len(), 1);
         ledger.rollback(tx).await;
     }
     assert_eq!(ledger.remembered().await, 5);
 }
 
-pub async fn housekeeping_forgets_only_what_is_old<S: Store>() {
+pub async fn housekeeping_deletes_only_old_entries<S: Store>() {
     const DAY: Duration = Duration::from_secs(86_400);
     let store = S::fresh().await;
     let ledger = store.ledger();
@@ -121,15 +122,15 @@ pub async fn housekeeping_forgets_only_what_is_old<S: Store>() {
         attempt: 0,
         since: Timestamp::now() - age,
     });
-    committed!(ledger, tx => ledger.insert_inbox(&mut tx, &entries[..3]).await.expect("entered"));
-    ledger.housekeeping(10 * DAY).await.expect("tidied");
-    committed!(ledger, tx => ledger.insert_inbox(&mut tx, &entries[3..]).await.expect("entered"));
+    committed!(ledger, tx => ledger.insert_inbox(&mut tx, &entries[..3]).await.expect("inserted"));
+    ledger.housekeeping(10 * DAY).await.expect("cleaned up");
+    committed!(ledger, tx => ledger.insert_inbox(&mut tx, &entries[3..]).await.expect("inserted"));
     let both = tokio::join!(ledger.housekeeping(10 * DAY), ledger.housekeeping(10 * DAY));
-    both.0.and(both.1).expect("two processes tidy at once");
+    both.0.and(both.1).expect("two processes clean up at the same time");
 
-    let fresh = committed!(ledger, tx => ledger.insert_inbox(&mut tx, &entries).await.expect("entered"));
-    let forgotten = entries[4..].iter().map(|entry| (entry.id, 0)).collect();
-    assert_eq!(fresh, forgotten, "what is younger than the retention is remembered");
+    let fresh = committed!(ledger, tx => ledger.insert_inbox(&mut tx, &entries).await.expect("inserted"));
+    let deleted = entries[4..].iter().map(|entry| (entry.id, 0)).collect();
+    assert_eq!(fresh, deleted, "entries younger than the retention stay");
 }
 
 pub async fn sequences_are_kept_by_topic_and_key<S: Store>() {
@@ -141,7 +142,7 @@ pub async fn sequences_are_kept_by_topic_and_key<S: Store>() {
         last_id: Some(Uuid::now_v7()),
         ..Sequence::default()
     };
-    let held = Sequence {
+    let pending = Sequence {
         poisoned_at: Some(1),
         has_parked: true,
         ..Sequence::default()
@@ -149,28 +150,28 @@ pub async fn sequences_are_kept_by_topic_and_key<S: Store>() {
     committed!(ledger, tx => {
         let none = ledger.sequences(&mut tx, "a", &[one, two]).await.expect("read");
         assert!(none.is_empty());
-        ledger.set_sequences(&mut tx, "a", &[(one, plain), (two, held)], &[]).await.expect("written");
-        ledger.set_sequences(&mut tx, "b", &[(one, held)], &[]).await.expect("written");
+        ledger.set_sequences(&mut tx, "a", &[(one, plain), (two, pending)], &[]).await.expect("written");
+        ledger.set_sequences(&mut tx, "b", &[(one, pending)], &[]).await.expect("written");
     });
     committed!(ledger, tx => {
         let rows = ledger.sequences(&mut tx, "a", &[one, two, Uuid::now_v7()]).await.expect("read");
-        assert_eq!(rows, HashMap::from([(one, plain), (two, held)]));
+        assert_eq!(rows, HashMap::from([(one, plain), (two, pending)]));
         assert!(ledger.sequences(&mut tx, "a", &[]).await.expect("read").is_empty());
-        ledger.set_sequences(&mut tx, "a", &[], &[(one, held), (two, plain)]).await.expect("written");
-        ledger.set_sequences(&mut tx, "a", &[], &[]).await.expect("nothing to write");
+        ledger.set_sequences(&mut tx, "a", &[], &[(one, pending), (two, plain)]).await.expect("written");
+        ledger.set_sequences(&mut tx, "a", &[], &[]).await.expect("an empty call is allowed");
     });
     committed!(ledger, tx => {
         let rows = ledger.sequences(&mut tx, "a", &[one, two]).await.expect("read");
-        assert_eq!(rows, HashMap::from([(one, held), (two, plain)]));
+        assert_eq!(rows, HashMap::from([(one, pending), (two, plain)]));
     });
-    // Somebody else made the row meanwhile.
+    // A concurrent transaction has inserted the row.
     let mut tx = ledger.begin().await.expect("a transaction begins");
-    let made = ledger.set_sequences(&mut tx, "a", &[(one, plain)], &[]).await;
-    assert_eq!(made.expect_err("it is there").kind, StoreErrorKind::Conflict);
+    let inserted = ledger.set_sequences(&mut tx, "a", &[(one, plain)], &[]).await;
+    assert_eq!(inserted.expect_err("the row exists").kind, StoreErrorKind::Conflict);
     ledger.rollback(tx).await;
 }
 
-pub async fn parked_records_come_back_as_they_were<S: Store>() {
+pub async fn parked_records_are_read_unchanged<S: Store>() {
     let store = S::fresh().await;
     let ledger = store.ledger();
     let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
@@ -188,26 +189,26 @@ pub async fn parked_records_come_back_as_they_were<S: Store>() {
     committed!(ledger, tx => ledger.park(&mut tx, "a", &rows).await.expect("parked"));
     committed!(ledger, tx => {
         let again = [rows[2].clone(), row(one, 9, "another"), row(one, 11, "")];
-        let forks = ledger.park(&mut tx, "a", &again).await.expect("what is parked stays");
-        assert_eq!(forks, [(one, 9)], "it is parked under another id");
-        assert_eq!(ledger.park(&mut tx, "a", &[]).await.expect("nothing to park"), []);
-        ledger.park(&mut tx, "b", &[row(one, 9, "")]).await.expect("another topic's");
+        let forks = ledger.park(&mut tx, "a", &again).await.expect("parked records stay");
+        assert_eq!(forks, [(one, 9)], "the number is parked under another id");
+        assert_eq!(ledger.park(&mut tx, "a", &[]).await.expect("an empty call is allowed"), []);
+        ledger.park(&mut tx, "b", &[row(one, 9, "")]).await.expect("the topic is another one");
     });
     committed!(ledger, tx => {
         let parked = ledger.parked(&mut tx, "a", &[two, one]).await.expect("read");
-        let places: Vec<_> = parked.iter().map(|row| (row.key, row.sequence)).collect();
-        assert_eq!(places, [(one, 9), (one, 10), (one, 11), (two, 10)]);
+        let numbers: Vec<_> = parked.iter().map(|row| (row.key, row.sequence)).collect();
+        assert_eq!(numbers, [(one, 9), (one, 10), (one, 11), (two, 10)]);
         assert_eq!(parked[..2], rows[1..]);
-        ledger.unpark(&mut tx, "a", &[(one, 9), (one, 12)]).await.expect("taken out");
-        ledger.unpark(&mut tx, "a", &[]).await.expect("nothing to take out");
-        // Put back in the same transaction, as a key that fails again is.
-        ledger.unpark(&mut tx, "a", &[(one, 10)]).await.expect("taken out");
+        ledger.unpark(&mut tx, "a", &[(one, 9), (one, 12)]).await.expect("deleted");
+        ledger.unpark(&mut tx, "a", &[]).await.expect("an empty call is allowed");
+        // Parked again in the same transaction, like the records of a key that fails again.
+        ledger.unpark(&mut tx, "a", &[(one, 10)]).await.expect("deleted");
         ledger.park(&mut tx, "a", &[row(one, 10, "it failed")]).await.expect("parked");
     });
     committed!(ledger, tx => {
         let parked = ledger.parked(&mut tx, "a", &[one]).await.expect("read");
-        let places: Vec<_> = parked.iter().map(|row| (row.sequence, row.error.as_str())).collect();
-        assert_eq!(places, [(10, "it failed"), (11, "")]);
+        let numbers: Vec<_> = parked.iter().map(|row| (row.sequence, row.error.as_str())).collect();
+        assert_eq!(numbers, [(10, "it failed"), (11, "")]);
         assert!(ledger.parked(&mut tx, "a", &[]).await.expect("read").is_empty());
     });
 }
@@ -215,7 +216,7 @@ pub async fn parked_records_come_back_as_they_were<S: Store>() {
 pub async fn dead_letters_keep_their_bytes<S: Store>() {
     let store = S::fresh().await;
     let ledger = store.ledger();
-    let letter = |record, detail: &str| DeadLetter {
+    let dead_letter = |record, detail: &str| DeadLetter {
         id: Uuid::now_v7(),
         reason: DeadLetterReason::MalformedEnvelope,
         detail: detail.to_owned(),
@@ -224,8 +225,8 @@ pub async fn dead_letters_keep_their_bytes<S: Store>() {
     let mut odd = record(4);
     odd.key = Some(Bytes::from_static(&[0xff, 0]));
     odd.value = None;
-    let letters = [letter(record(3), "no time"), letter(odd, "no text")];
-    let nul = letter(
+    let letters = [dead_letter(record(3), "no time"), dead_letter(odd, "no text")];
+    let nul = dead_letter(
         Record {
             headers: Headers(vec![("a\0".to_owned(), "\0b".to_owned())]),
             ..record(5)
@@ -233,15 +234,15 @@ pub async fn dead_letters_keep_their_bytes<S: Store>() {
         "",
     );
     committed!(ledger, tx => {
-        ledger.insert_dead_letters(&mut tx, &letters).await.expect("buried");
-        ledger.insert_dead_letters(&mut tx, std::slice::from_ref(&nul)).await.expect("NUL stops nobody");
-        ledger.insert_dead_letters(&mut tx, &[]).await.expect("nothing to bury");
+        ledger.insert_dead_letters(&mut tx, &letters).await.expect("inserted");
+        ledger.insert_dead_letters(&mut tx, std::slice::from_ref(&nul)).await.expect("NUL is accepted");
+        ledger.insert_dead_letters(&mut tx, &[]).await.expect("an empty call is allowed");
     });
     let kept = ledger.dead_letters().await;
     assert_eq!(kept[..2], letters);
     assert_eq!((kept[2].id, &kept[2].record.value), (nul.id, &nul.record.value));
 
-    // As operators see them: in pages, without values; one at a time with it.
+    // Operators list them in pages without values, and read one with its value.
     assert_eq!(ledger.count_dead_letters().await.expect("counted"), 3);
     let page = committed!(ledger, tx => ledger.list_dead_letters(&mut tx, None, 2).await.expect("a page"));
     assert_eq!(
@@ -258,10 +259,10 @@ pub async fn dead_letters_keep_their_bytes<S: Store>() {
     );
     let command = Uuid::now_v7();
     committed!(ledger, tx => {
-        let kept = ledger.dead_letter(&mut tx, letters[0].id).await.expect("read").expect("it is there");
+        let kept = ledger.dead_letter(&mut tx, letters[0].id).await.expect("read").expect("the dead letter exists");
         assert_eq!((&kept.dead_letter, kept.redriven_as), (&letters[0], None));
         ledger.mark_redriven(&mut tx, letters[0].id, command).await.expect("marked");
-        let kept = ledger.dead_letter(&mut tx, letters[0].id).await.expect("read").expect("it is there");
+        let kept = ledger.dead_letter(&mut tx, letters[0].id).await.expect("read").expect("the dead letter exists");
         assert_eq!(kept.redriven_as, Some(command));
         assert!(ledger.discard_dead_letter(&mut tx, letters[1].id).await.expect("deleted"));
         assert!(!ledger.discard_dead_letter(&mut tx, letters[1].id).await.expect("it may be repeated"));
@@ -270,7 +271,7 @@ pub async fn dead_letters_keep_their_bytes<S: Store>() {
     assert_eq!(ledger.count_dead_letters().await.expect("counted"), 1);
 }
 
-pub async fn outbox_rows_leave_in_order<S: Store>() {
+pub async fn outbox_rows_are_swept_in_order<S: Store>() {
     let store = S::fresh().await;
     let ledger = store.ledger();
     let (owner, other) = (Uuid::now_v7(), Uuid::now_v7());
@@ -282,7 +283,7 @@ pub async fn outbox_rows_leave_in_order<S: Store>() {
         value: None,
         ..message("tombstone")
     };
-    let said = [
+    let messages = [
         message("1"),
         later.clone(),
         tombstone.clone(),
@@ -290,13 +291,13 @@ pub async fn outbox_rows_leave_in_order<S: Store>() {
         message("3"),
     ];
     let ids = committed!(ledger, tx => {
-        assert!(ledger.append(&mut tx, owner, &[]).await.expect("nothing to append").is_empty());
-        let ids = ledger.append(&mut tx, owner, &said).await.expect("appended");
+        assert!(ledger.append(&mut tx, owner, &[]).await.expect("an empty call is allowed").is_empty());
+        let ids = ledger.append(&mut tx, owner, &messages).await.expect("appended");
         ledger.append(&mut tx, other, &[message("other")]).await.expect("appended");
         ids
     });
-    assert_eq!(ids.len(), said.len());
-    // Not there before the commit, and not after a rollback.
+    assert_eq!(ids.len(), messages.len());
+    // Not visible before the commit, and not after a rollback.
     let mut tx = ledger.begin().await.expect("a transaction begins");
     ledger
         .append(&mut tx, owner, &[message("never")])
@@ -316,10 +317,10 @@ pub async fn outbox_rows_leave_in_order<S: Store>() {
     assert_eq!(ledger.sweep(owner, Duration::ZERO, 2).await.expect("rows").len(), 2);
     assert!(
         ledger.sweep(owner, LEASE, 100).await.expect("rows").is_empty(),
-        "none is that old"
+        "no row is that old"
     );
 
-    // Deleting is guarded by the owner.
+    // Only the owner deletes a row.
     ledger.acknowledge(&[(rows[0].id, other)], &[]).await.expect("no error");
     assert_eq!(ledger.sweep(owner, Duration::ZERO, 100).await.expect("rows").len(), 4);
     let partition = TopicPartition::new("a", 3);
@@ -332,8 +333,8 @@ pub async fn outbox_rows_leave_in_order<S: Store>() {
         .acknowledge(&done, &[(partition.clone(), 8)])
         .await
         .expect("it may be repeated");
-    ledger.acknowledge(&[], &[]).await.expect("nothing to acknowledge");
-    assert_eq!(ledger.acknowledged().await, [(partition, 9)], "the newest is kept");
+    ledger.acknowledge(&[], &[]).await.expect("an empty call is allowed");
+    assert_eq!(ledger.acknowledged().await, [(partition, 9)], "the newest offset stays");
     let left = ledger.sweep(owner, Duration::ZERO, 100).await.expect("rows");
     assert_eq!(left.iter().map(|row| row.id).collect::<Vec<_>>(), [ids[3], ids[4]]);
 
@@ -347,19 +348,19 @@ pub async fn rows_without_a_live_lease_are_adopted<S: Store>() {
     let ledger = store.ledger();
     let [living, expired, unknown, heir, second] = [(); 5].map(|()| Uuid::now_v7());
     for owner in [living, expired, unknown, heir] {
-        let said = [message("1"), message("2")];
-        committed!(ledger, tx => ledger.append(&mut tx, owner, &said).await.expect("appended"));
+        let messages = [message("1"), message("2")];
+        committed!(ledger, tx => ledger.append(&mut tx, owner, &messages).await.expect("appended"));
     }
     ledger.start_lease(living, LEASE).await.expect("leased");
     ledger
         .start_lease(expired, Duration::from_millis(1))
         .await
         .expect("leased");
-    eventually("the lease runs out", LEASE, || async {
+    eventually("the lease expires", LEASE, || async {
         let live = ledger
             .renew_lease(expired, Duration::from_millis(1))
             .await
-            .expect("an answer");
+            .expect("a result");
         (!live).then_some(())
     })
     .await;
@@ -367,7 +368,7 @@ pub async fn rows_without_a_live_lease_are_adopted<S: Store>() {
     let some = ledger.adopt(heir, 1).await.expect("rows");
     assert_eq!(some.len(), 1);
     let rest = ledger.adopt(heir, 100).await.expect("rows");
-    assert_eq!(rest.len(), 3, "whether or not there is a lease row");
+    assert_eq!(rest.len(), 3, "whether their lease has expired or does not exist");
     assert!(some.iter().chain(&rest).all(|row| row.owner == heir));
     assert!(
         ledger.adopt(heir, 100).await.expect("rows").is_empty(),
@@ -376,20 +377,20 @@ pub async fn rows_without_a_live_lease_are_adopted<S: Store>() {
     assert_eq!(ledger.sweep(heir, Duration::ZERO, 100).await.expect("rows").len(), 6);
     assert_eq!(ledger.sweep(living, Duration::ZERO, 100).await.expect("rows").len(), 2);
 
-    // A lease that was ended is none.
+    // A lease that was ended is not live.
     ledger.end_lease(living).await.expect("ended");
-    assert!(!ledger.renew_lease(living, LEASE).await.expect("an answer"));
+    assert!(!ledger.renew_lease(living, LEASE).await.expect("a result"));
     ledger.start_lease(heir, LEASE).await.expect("leased");
     assert_eq!(ledger.adopt(second, 100).await.expect("rows").len(), 2);
     ledger.start_lease(second, LEASE).await.expect("leased");
-    assert!(ledger.renew_lease(second, LEASE).await.expect("an answer"));
+    assert!(ledger.renew_lease(second, LEASE).await.expect("a result"));
     ledger
         .end_lease(Uuid::now_v7())
         .await
-        .expect("nobody's lease is no error");
+        .expect("a missing lease is no error");
 }
 
-/// A process was given up, and then its commit came.
+/// A process counts as dead, and then its commit arrives.
 pub async fn commit_after_adoption_is_adopted<S: Store>() {
     let store = S::fresh().await;
     let ledger = store.ledger();
@@ -400,7 +401,7 @@ pub async fn commit_after_adoption_is_adopted<S: Store>() {
     ledger.append(&mut tx, slow, &[message("2")]).await.expect("appended");
 
     assert_eq!(ledger.adopt(heir, 100).await.expect("rows").len(), 1);
-    ledger.housekeeping(LEASE).await.expect("tidied");
+    ledger.housekeeping(LEASE).await.expect("cleaned up");
     assert!(ledger.adopt(heir, 100).await.expect("rows").is_empty());
     ledger.commit(tx).await.expect("committed");
 
@@ -411,7 +412,7 @@ pub async fn commit_after_adoption_is_adopted<S: Store>() {
     );
 }
 
-pub async fn due_rows_are_taken_by_one<S: Store>() {
+pub async fn due_rows_are_taken_once<S: Store>() {
     let store = S::fresh().await;
     let ledger = store.ledger();
     let (one, two, writer) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
@@ -421,52 +422,52 @@ pub async fn due_rows_are_taken_by_one<S: Store>() {
         ..message(text)
     };
     let past = Timestamp::now() - Duration::from_secs(10);
-    let mut said: Vec<_> = (0..20)
+    let mut messages: Vec<_> = (0..20)
         .map(|index| at("due", past + Duration::from_millis(index)))
         .collect();
-    said.push(at("later", Timestamp::now() + Duration::from_secs(1_800)));
-    committed!(ledger, tx => ledger.append(&mut tx, writer, &said).await.expect("appended"));
+    messages.push(at("later", Timestamp::now() + Duration::from_secs(1_800)));
+    committed!(ledger, tx => ledger.append(&mut tx, writer, &messages).await.expect("appended"));
     assert!(
         ledger
             .sweep(writer, Duration::ZERO, 100)
             .await
             .expect("rows")
             .is_empty(),
-        "they belong to nobody"
+        "they have no owner"
     );
     assert!(
         ledger.adopt(one, 100).await.expect("rows").is_empty(),
-        "and can't be adopted"
+        "they cannot be adopted"
     );
 
     let (few, next) = ledger.take_due(one, 4).await.expect("rows");
     assert_eq!((few.len(), next), (4, Some(Duration::ZERO)));
     let (first, second) = tokio::join!(ledger.take_due(one, 100), ledger.take_due(two, 100));
     let (first, second) = (first.expect("rows").0, second.expect("rows").0);
-    assert_eq!(first.len() + second.len(), 16, "each by one of them");
+    assert_eq!(first.len() + second.len(), 16, "each row is taken once");
     assert!(first.iter().all(|row| row.owner == one) && second.iter().all(|row| row.owner == two));
     let (none, next) = ledger.take_due(one, 100).await.expect("rows");
-    let next = next.expect("there is one more");
+    let next = next.expect("one row is delayed");
     assert!(
         none.is_empty() && next > Duration::from_secs(1_700) && next <= Duration::from_secs(1_800),
         "{next:?}"
     );
 
-    // From here on they are rows like any other.
+    // From now on they are ordinary rows.
     let taken = few.len() + first.len();
     assert_eq!(ledger.sweep(one, Duration::ZERO, 100).await.expect("rows").len(), taken);
     let heir = Uuid::now_v7();
     assert_eq!(ledger.adopt(heir, 100).await.expect("rows").len(), 20);
 }
 
-pub async fn schemas_are_kept<S: Store>() {
+pub async fn schemas_are_stored<S: Store>() {
     let store = S::fresh().await;
     let ledger = store.ledger();
     let schema = |id, text: &str| StoredSchema {
         id,
         schema: text.to_owned(),
     };
-    ledger.save_schemas(&[]).await.expect("nothing to save");
+    ledger.save_schemas(&[]).await.expect("an empty call is allowed");
     ledger
         .save_schemas(&[schema(1, "one"), schema(7, "seven")])
         .await
@@ -480,18 +481,18 @@ pub async fn schemas_are_kept<S: Store>() {
     assert_eq!(schemas, [schema(1, "one"), schema(7, "SEVEN"), schema(8, "eight")]);
 }
 
-pub async fn the_stack_keeps_the_promise<S: Store>() {
+pub async fn the_store_has_no_boot_problems<S: Store>() {
     let store = S::fresh().await;
-    store.ledger().ping().await.expect("it answers");
+    store.ledger().ping().await.expect("the store responds");
     assert_eq!(
         store.ledger().boot_problems().await.expect("checked"),
         Vec::<String>::new()
     );
 }
 
-/// Postgres answers `COMMIT` of a failed transaction with a rollback, and no error. Whoever takes that for a commit
-/// publishes what never happened.
-pub async fn failed_statement_can_not_be_committed<S: Store>() {
+/// Postgres responds to the `COMMIT` of a failed transaction with a rollback and no error. A ledger that took this for a
+/// commit would publish messages of something that never happened.
+pub async fn a_failed_statement_cannot_be_committed<S: Store>() {
     let store = S::fresh().await;
     let ledger = store.ledger();
     let entry = Entry {
@@ -507,11 +508,11 @@ pub async fn failed_statement_can_not_be_committed<S: Store>() {
     };
     store.journal(&mut tx, other).await.expect("journaled");
     let failed: Result = store.journal(&mut tx, entry).await;
-    assert_eq!(failed.expect_err("it is there").kind, StoreErrorKind::Conflict);
-    // A handler that takes no notice of the error.
+    assert_eq!(failed.expect_err("the entry exists").kind, StoreErrorKind::Conflict);
+    // As after a handler that ignores the error.
     match ledger.commit(tx).await {
         Err(CommitError::RolledBack(_)) => {}
-        other => panic!("this is no commit: {other:?}"),
+        other => panic!("the transaction was not rolled back: {other:?}"),
     }
     assert_eq!(store.journaled().await, [entry]);
 }
@@ -533,7 +534,7 @@ fn record(offset: i64) -> Record {
     Record {
         partition: TopicPartition::new("a", 5),
         offset,
-        timestamp: Timestamp::from_micros(1_700_000_000_000_000).expect("a time of the calendar"),
+        timestamp: Timestamp::from_micros(1_700_000_000_000_000).expect("the time is in range"),
         key: Some(Bytes::from_static(b"key")),
         value: Some(Bytes::from_static(&[0, 1, 0xff])),
         headers: Headers(vec![

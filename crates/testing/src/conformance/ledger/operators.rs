@@ -1,4 +1,4 @@
-//! What operators ask of a ledger.
+//! Tests of the queries for operators.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use super::{LEASE, message, record};
 use crate::conformance::service::Store;
 use crate::eventually;
 
-/// Of the keys that wait, operators see why, how many records wait and for how long.
-pub async fn keys_that_wait_are_listed<S: Store>() {
+/// Operators see for each pending key its error, the number of parked records and their age.
+pub async fn pending_keys_are_listed<S: Store>() {
     let store = S::fresh().await;
     let ledger = store.ledger();
     let [poisoned, gap, done] = [1, 2, 3].map(Uuid::from_u128);
@@ -32,12 +32,12 @@ pub async fn keys_that_wait_are_listed<S: Store>() {
         poisoned_at,
         has_parked,
     };
-    let (held, open) = (state(3, Some(4), true), state(1, None, true));
+    let (behind_poison, behind_gap) = (state(3, Some(4), true), state(1, None, true));
     assert_eq!(ledger.pending_topics().await.expect("counted"), []);
     committed!(ledger, tx => {
-        let rows = [(poisoned, held), (gap, open), (done, state(9, None, false))];
+        let rows = [(poisoned, behind_poison), (gap, behind_gap), (done, state(9, None, false))];
         ledger.set_sequences(&mut tx, "a", &rows, &[]).await.expect("written");
-        ledger.set_sequences(&mut tx, "b", &[(gap, open)], &[]).await.expect("written");
+        ledger.set_sequences(&mut tx, "b", &[(gap, behind_gap)], &[]).await.expect("written");
         let rows = [row(poisoned, 4, "why"), row(poisoned, 5, ""), row(gap, 3, "")];
         ledger.park(&mut tx, "a", &rows).await.expect("parked");
         ledger.park(&mut tx, "b", &[row(gap, 7, "")]).await.expect("parked");
@@ -53,14 +53,14 @@ pub async fn keys_that_wait_are_listed<S: Store>() {
     }
     let seen: Vec<_> = all
         .iter()
-        .map(|held| {
+        .map(|pending| {
             (
-                held.topic.as_str(),
-                held.key,
-                held.last,
-                held.poisoned_at,
-                held.error.as_str(),
-                held.waiting,
+                pending.topic.as_str(),
+                pending.key,
+                pending.last,
+                pending.poisoned_at,
+                pending.error.as_str(),
+                pending.waiting,
             )
         })
         .collect();
@@ -70,24 +70,24 @@ pub async fn keys_that_wait_are_listed<S: Store>() {
         ("b", gap, 1, None, "", 1),
     ];
     assert_eq!(seen, expected);
-    assert!(all.iter().all(|held| held.age < LEASE), "{all:?}");
+    assert!(all.iter().all(|pending| pending.age < LEASE), "{all:?}");
     let topics = ledger.pending_topics().await.expect("counted");
     let counts: Vec<_> = topics
         .iter()
-        .map(|held| (held.topic.as_str(), held.poisoned, held.gaps))
+        .map(|pending| (pending.topic.as_str(), pending.poisoned, pending.gaps))
         .collect();
     assert_eq!(counts, [("a", 1, 1), ("b", 0, 1)]);
     let older = eventually("the gap has an age", Duration::from_secs(5), || async {
         let topics = ledger.pending_topics().await.expect("counted");
         topics
             .into_iter()
-            .find(|held| held.oldest_gap > Duration::from_millis(5))
+            .find(|pending| pending.oldest_gap > Duration::from_millis(5))
     });
     assert!(older.await.oldest_gap < LEASE);
 }
 
-/// Wherever a message is, it is found, by its id and by its chain's.
-pub async fn message_is_found_wherever_it_is<S: Store>() {
+/// A message is found in every table, by its id and by its correlation id.
+pub async fn a_message_is_found_in_every_table<S: Store>() {
     let store = S::fresh().await;
     let ledger = store.ledger();
     let (id, chain, key) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
@@ -95,36 +95,36 @@ pub async fn message_is_found_wherever_it_is<S: Store>() {
         ("ce_id".to_owned(), id.to_string()),
         ("ce_correlationid".to_owned(), chain.to_string()),
     ]);
-    let mut of_it = Record {
+    let mut its_record = Record {
         headers: headers.clone(),
         ..record(3)
     };
-    // A foreign header may hold anything.
-    of_it.headers.set("x-foreign", "\0\\u0000");
-    let said = OutboxMessage {
+    // A third-party header may contain anything.
+    its_record.headers.set("x-third-party", "\0\\u0000");
+    let ready = OutboxMessage {
         headers,
         ..message("1")
     };
     let later = OutboxMessage {
         due_at: Some(Timestamp::now() + LEASE),
-        ..said.clone()
+        ..ready.clone()
     };
     let entries = [1, 0].map(|attempt| InboxEntry {
         id,
         attempt,
         since: Timestamp::now(),
     });
-    let letter = DeadLetter {
+    let dead_letter = DeadLetter {
         id: Uuid::now_v7(),
         reason: DeadLetterReason::Poison,
         detail: String::new(),
-        record: of_it.clone(),
+        record: its_record.clone(),
     };
     let parked = Parked {
         key,
         sequence: 5,
         id,
-        record: of_it,
+        record: its_record,
         error: String::new(),
     };
     let applied = Sequence {
@@ -132,24 +132,24 @@ pub async fn message_is_found_wherever_it_is<S: Store>() {
         last_id: Some(id),
         ..Sequence::default()
     };
-    let found = committed!(ledger, tx => ledger.find_message(&mut tx, id).await.expect("looked for"));
+    let found = committed!(ledger, tx => ledger.find_message(&mut tx, id).await.expect("searched"));
     assert_eq!(found, MessageTrace::default());
     committed!(ledger, tx => {
-        ledger.append(&mut tx, Uuid::now_v7(), &[said, later, message("2")]).await.expect("appended");
-        ledger.insert_inbox(&mut tx, &entries).await.expect("entered");
+        ledger.append(&mut tx, Uuid::now_v7(), &[ready, later, message("2")]).await.expect("appended");
+        ledger.insert_inbox(&mut tx, &entries).await.expect("inserted");
         ledger.set_sequences(&mut tx, "a", &[(key, applied)], &[]).await.expect("written");
         ledger.park(&mut tx, "a", &[parked]).await.expect("parked");
-        ledger.insert_dead_letters(&mut tx, &[letter]).await.expect("buried");
+        ledger.insert_dead_letters(&mut tx, &[dead_letter]).await.expect("inserted");
     });
-    let found = committed!(ledger, tx => ledger.find_message(&mut tx, id).await.expect("looked for"));
-    let chained = committed!(ledger, tx => ledger.find_message(&mut tx, chain).await.expect("looked for"));
+    let found = committed!(ledger, tx => ledger.find_message(&mut tx, id).await.expect("searched"));
+    let chained = committed!(ledger, tx => ledger.find_message(&mut tx, chain).await.expect("searched"));
     assert_eq!(found.inbox, [0, 1]);
     assert_eq!(found.applied, [("a".to_owned(), key, 4)]);
     for found in [&found, &chained] {
-        let mut due: Vec<_> = found.outbox.iter().map(|said| said.due_at.is_some()).collect();
+        let mut due: Vec<_> = found.outbox.iter().map(|message| message.due_at.is_some()).collect();
         due.sort_unstable();
         assert_eq!(due, [false, true]);
-        assert!(found.outbox.iter().all(|said| said.value.is_none()));
+        assert!(found.outbox.iter().all(|message| message.value.is_none()));
         let parked: Vec<_> = found
             .parked
             .iter()
