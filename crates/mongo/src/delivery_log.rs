@@ -298,11 +298,11 @@ impl DeliveryLog for Mongo {
         Ok(())
     }
 
-    async fn insert_dead_letters(&self, tx: &mut Tx, letters: &[DeadLetter]) -> Result<(), StoreError> {
-        if letters.is_empty() {
+    async fn insert_dead_letters(&self, tx: &mut Tx, dead_letters: &[DeadLetter]) -> Result<(), StoreError> {
+        if dead_letters.is_empty() {
             return Ok(());
         }
-        let documents = letters.iter().map(DeadLetterDocument::from);
+        let documents = dead_letters.iter().map(DeadLetterDocument::from);
         tx.collection(DEAD_LETTERS)
             .insert_many(documents)
             .session(tx.session())

@@ -150,11 +150,11 @@ impl<A: Aggregate, S: Store<A>> Aggregates<A, S> {
             let stream = decided.command.key;
             let cause = decided.received.cause();
             for (version, event) in &decided.domain_events {
-                let said_at = Timestamp::now();
+                let published_at = Timestamp::now();
                 let message_id = Uuid::now_v7();
                 let outgoing = Outgoing::<A::DomainEvent>::new(stream, event.clone())
                     .id(message_id)
-                    .time(said_at)
+                    .time(published_at)
                     .sequence(*version);
                 let message = unit.publisher().frame(&cause, outgoing)?;
                 journaled.push(Journaled {
@@ -166,7 +166,7 @@ impl<A: Aggregate, S: Store<A>> Aggregates<A, S> {
                     correlation_id: cause.correlation_id,
                     causation_id: cause.id,
                     actor: cause.actor.as_ref().map(ToString::to_string),
-                    said_at,
+                    published_at,
                 });
                 unit.append(message);
                 heads

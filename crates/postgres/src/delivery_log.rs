@@ -154,18 +154,20 @@ impl DeliveryLog for Postgres {
 
     async fn park(&self, tx: &mut Tx, topic: &str, rows: &[Parked]) -> Result<Vec<(Uuid, i64)>, StoreError> {
         // Two statements, because ON CONFLICT DO UPDATE fails if `rows` contain a key and number twice.
-        const INSERT: &str = r#"INSERT INTO parked (topic, key, sequence, message_id, partition, "offset", said_at, value, headers, error)
-               SELECT $1, * FROM UNNEST($2::uuid[], $3::bigint[], $4::uuid[], $5::int[], $6::bigint[],
-                                        $7::timestamptz[], $8::bytea[], $9::text[], $10::text[])
-               ON CONFLICT DO NOTHING"#;
+        const INSERT: &str = r#"
+            INSERT INTO parked (topic, key, sequence, message_id, partition, "offset", said_at, value, headers, error)
+            SELECT $1, * FROM UNNEST($2::uuid[], $3::bigint[], $4::uuid[], $5::int[], $6::bigint[], $7::timestamptz[],
+                                     $8::bytea[], $9::text[], $10::text[])
+            ON CONFLICT DO NOTHING"#;
         // The producer has published a record again of which only a stub was parked.
-        const REPLACE_STUBS: &str = r#"UPDATE parked p SET partition = n.partition, "offset" = n."offset", said_at = n.said_at, value = n.value,
-                                  headers = n.headers, error = n.error
-               FROM UNNEST($2::uuid[], $3::bigint[], $4::uuid[], $5::int[], $6::bigint[], $7::timestamptz[], $8::bytea[],
-                           $9::text[], $10::text[])
-                    AS n (key, sequence, message_id, partition, "offset", said_at, value, headers, error)
-               WHERE p.topic = $1 AND p.key = n.key AND p.sequence = n.sequence AND p.message_id = n.message_id
-                     AND p.value IS NULL AND n.value IS NOT NULL"#;
+        const REPLACE_STUBS: &str = r#"
+            UPDATE parked p SET partition = n.partition, "offset" = n."offset", said_at = n.said_at, value = n.value,
+                                headers = n.headers, error = n.error
+            FROM UNNEST($2::uuid[], $3::bigint[], $4::uuid[], $5::int[], $6::bigint[], $7::timestamptz[], $8::bytea[],
+                        $9::text[], $10::text[])
+                 AS n (key, sequence, message_id, partition, "offset", said_at, value, headers, error)
+            WHERE p.topic = $1 AND p.key = n.key AND p.sequence = n.sequence AND p.message_id = n.message_id
+                  AND p.value IS NULL AND n.value IS NOT NULL"#;
         if rows.is_empty() {
             return Ok(Vec::new());
         }
@@ -224,16 +226,16 @@ impl DeliveryLog for Postgres {
         Ok(())
     }
 
-    async fn insert_dead_letters(&self, tx: &mut Tx, letters: &[DeadLetter]) -> Result<(), StoreError> {
-        for letter in letters {
-            let record = &letter.record;
+    async fn insert_dead_letters(&self, tx: &mut Tx, dead_letters: &[DeadLetter]) -> Result<(), StoreError> {
+        for dead_letter in dead_letters {
+            let record = &dead_letter.record;
             sqlx::query(
                 r#"INSERT INTO dead_letters (id, reason, detail, topic, partition, "offset", said_at, key, value, headers)
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"#,
             )
-            .bind(letter.id)
-            .bind(format!("{:?}", letter.reason))
-            .bind(&letter.detail)
+            .bind(dead_letter.id)
+            .bind(format!("{:?}", dead_letter.reason))
+            .bind(&dead_letter.detail)
             .bind(&record.partition.topic)
             .bind(record.partition.partition)
             .bind(record.offset)

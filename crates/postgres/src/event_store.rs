@@ -32,7 +32,7 @@ pub struct Journaled {
     pub correlation_id: Uuid,
     pub causation_id: Option<Uuid>,
     pub actor: Option<String>,
-    pub said_at: contracts::Timestamp,
+    pub published_at: contracts::Timestamp,
 }
 
 /// The versions of a stream before and after one transaction.
@@ -200,7 +200,12 @@ pub(crate) async fn append(
     .bind(events.iter().map(|event| event.correlation_id).collect::<Vec<_>>())
     .bind(events.iter().map(|event| event.causation_id).collect::<Vec<_>>())
     .bind(events.iter().map(|event| event.actor.as_deref()).collect::<Vec<_>>())
-    .bind(events.iter().map(|event| event.said_at.to_utc()).collect::<Vec<_>>())
+    .bind(
+        events
+            .iter()
+            .map(|event| event.published_at.to_utc())
+            .collect::<Vec<_>>(),
+    )
     .execute(&mut **tx)
     .await
     .map_err(store_error)?;

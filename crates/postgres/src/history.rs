@@ -24,7 +24,7 @@ pub(crate) struct Entry {
     pub(crate) correlation_id: Uuid,
     pub(crate) causation_id: Option<Uuid>,
     pub(crate) actor: Option<String>,
-    pub(crate) said_at: Timestamp,
+    pub(crate) published_at: Timestamp,
 }
 
 /// The end of a replay.
@@ -102,18 +102,18 @@ pub(crate) async fn replay<A: Aggregate>(
         state: A::default(),
     };
     let mut scratch = A::Context::default();
-    let mut said_at = None;
+    let mut published_at = None;
     loop {
         let page = read(tx, stream, aggregate.version, PAGE).await?;
         let is_last = (page.len() as i64) < PAGE;
         for entry in page {
             let is_beyond = match until {
                 Until::Version(version) => entry.version > version,
-                Until::Time(time) => entry.said_at > time,
+                Until::Time(time) => entry.published_at > time,
                 Until::Newest => false,
             };
             if is_beyond {
-                return Ok((aggregate, said_at));
+                return Ok((aggregate, published_at));
             }
             if entry.version != aggregate.version + 1 {
                 let (known, found) = (aggregate.version, entry.version);
@@ -125,10 +125,10 @@ pub(crate) async fn replay<A: Aggregate>(
                 .map_err(unreadable)?;
             aggregate.state.evolve(&mut scratch, stream, &event);
             aggregate.version = entry.version;
-            said_at = Some(entry.said_at);
+            published_at = Some(entry.published_at);
         }
         if is_last {
-            return Ok((aggregate, said_at));
+            return Ok((aggregate, published_at));
         }
     }
 }
@@ -153,7 +153,7 @@ fn entry(row: &PgRow) -> Result<Entry, StoreError> {
         correlation_id: get(row, "correlation_id")?,
         causation_id: get(row, "causation_id")?,
         actor: get(row, "actor")?,
-        said_at: timestamp(get(row, "said_at")?),
+        published_at: timestamp(get(row, "said_at")?),
     })
 }
 

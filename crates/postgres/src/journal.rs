@@ -92,7 +92,7 @@ impl<A: Aggregate> Journal<A> {
             id: entry.message_id,
             source: unit.publisher().source().to_owned(),
             type_name: entry.type_name,
-            time: entry.said_at,
+            time: entry.published_at,
             key: entry.stream,
             sequence: Some(entry.version),
             correlation_id: entry.correlation_id,
@@ -158,8 +158,8 @@ impl<A: Aggregate> Journal<A> {
             }
         };
         let codec = unit.publisher().codec().clone();
-        let (aggregate, said_at) = history::replay::<A>(unit.tx(), &codec, command.aggregate_id, until).await?;
-        let Some(said_at) = said_at else {
+        let (aggregate, published_at) = history::replay::<A>(unit.tx(), &codec, command.aggregate_id, until).await?;
+        let Some(published_at) = published_at else {
             return Ok(rejected("versions-invalid", "the aggregate did not exist at that time"));
         };
         let state = serde_json::to_value(&aggregate.state).map_err(Failure::poison)?;
@@ -167,7 +167,7 @@ impl<A: Aggregate> Journal<A> {
             "aggregate": A::NAME,
             "version": aggregate.version,
             "newest_version": newest,
-            "at": said_at.to_string(),
+            "at": published_at.to_string(),
             "state": state,
         })))
     }
@@ -221,7 +221,7 @@ fn summary(entry: &Entry) -> Value {
         "correlation_id": entry.correlation_id,
         "causation_id": entry.causation_id,
         "actor": entry.actor,
-        "said_at": entry.said_at.to_string(),
+        "said_at": entry.published_at.to_string(),
     })
 }
 

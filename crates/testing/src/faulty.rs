@@ -374,11 +374,11 @@ impl<L: Ledger> DeliveryLog for FaultyLedger<L> {
         self.inner.unpark(&mut tx.inner, topic, rows).await
     }
 
-    async fn insert_dead_letters(&self, tx: &mut FaultyTx<L>, letters: &[DeadLetter]) -> Result<(), StoreError> {
+    async fn insert_dead_letters(&self, tx: &mut FaultyTx<L>, dead_letters: &[DeadLetter]) -> Result<(), StoreError> {
         self.faults
             .at_statement("insert_dead_letters", &mut tx.statements)
             .await?;
-        self.inner.insert_dead_letters(&mut tx.inner, letters).await
+        self.inner.insert_dead_letters(&mut tx.inner, dead_letters).await
     }
 
     async fn erase(&self, tx: &mut FaultyTx<L>, topics: &[String], keys: &[Uuid]) -> Result<(), StoreError> {

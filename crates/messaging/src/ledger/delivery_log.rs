@@ -111,7 +111,7 @@ pub trait DeliveryLog: Transactions {
     fn insert_dead_letters(
         &self,
         tx: &mut Self::Tx,
-        letters: &[DeadLetter],
+        dead_letters: &[DeadLetter],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Deletes the dead letters of these topics whose key or subject is one of `keys`, and the outbox rows of these
