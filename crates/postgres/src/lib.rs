@@ -105,7 +105,7 @@ impl Postgres {
     }
 
     /// Uses an existing pool.
-    pub fn over(pool: PgPool) -> Self {
+    pub fn from_pool(pool: PgPool) -> Self {
         Self { pool }
     }
 

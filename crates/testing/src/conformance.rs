@@ -61,8 +61,8 @@ async fn race(
         first_commit.reached().await;
         let open = async {
             let _ = tokio::time::timeout(FREE_RUN, second_commit.reached()).await;
-            first_commit.go_on();
-            second_commit.go_on();
+            first_commit.resume();
+            second_commit.resume();
         };
         tokio::join!(second, open);
     };

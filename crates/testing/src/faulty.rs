@@ -95,7 +95,7 @@ impl Pause {
     }
 
     /// Lets the call continue.
-    pub fn go_on(self) {}
+    pub fn resume(self) {}
 }
 
 impl Drop for Pause {
@@ -113,7 +113,7 @@ pub struct LateCommit {
 
 impl LateCommit {
     /// Waits until the commit was requested.
-    pub async fn asked(&self) {
+    pub async fn requested(&self) {
         let permit = self
             .gate
             .reached
@@ -124,7 +124,7 @@ impl LateCommit {
     }
 
     /// Lets the commit happen, and waits until it has ended.
-    pub async fn happen(self) {
+    pub async fn complete(self) {
         self.gate.open.close();
         let permit = self.done.acquire().await.expect("the semaphore is never closed");
         permit.forget();
@@ -143,7 +143,7 @@ impl Faults {
     }
 
     /// Makes every call fail with the kind `Unavailable`, until it is called with `false`.
-    pub fn down(&self, is_down: bool) {
+    pub fn set_down(&self, is_down: bool) {
         self.orders().is_down = is_down;
     }
 

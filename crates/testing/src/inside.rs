@@ -20,8 +20,8 @@ pub trait Inside: Send + Sync + 'static {
     fn outbox(&self) -> BoxFuture<'_, Vec<(Uuid, OutboxMessage)>>;
 
     /// Returns the number of inbox entries.
-    fn remembered(&self) -> BoxFuture<'_, i64>;
+    fn inbox_entries(&self) -> BoxFuture<'_, i64>;
 
     /// Returns the newest acknowledged offset of each topic and partition.
-    fn acknowledged(&self) -> BoxFuture<'_, Vec<(messaging::TopicPartition, i64)>>;
+    fn acknowledged_offsets(&self) -> BoxFuture<'_, Vec<(messaging::TopicPartition, i64)>>;
 }

@@ -165,11 +165,11 @@ impl Inside for Mongo {
         })
     }
 
-    fn remembered(&self) -> BoxFuture<'_, i64> {
+    fn inbox_entries(&self) -> BoxFuture<'_, i64> {
         Box::pin(async { find(self, "inbox", doc! {}, doc! {}).await.len() as i64 })
     }
 
-    fn acknowledged(&self) -> BoxFuture<'_, Vec<(TopicPartition, i64)>> {
+    fn acknowledged_offsets(&self) -> BoxFuture<'_, Vec<(TopicPartition, i64)>> {
         Box::pin(async {
             let documents = find(self, "relay_offsets", doc! {}, doc! { "_id": 1 }).await;
             documents

@@ -282,7 +282,7 @@ impl Inside for Postgres {
         })
     }
 
-    fn remembered(&self) -> BoxFuture<'_, i64> {
+    fn inbox_entries(&self) -> BoxFuture<'_, i64> {
         Box::pin(async {
             get(
                 &fetch(self, "SELECT count(*) AS entries FROM inbox").await[0],
@@ -291,7 +291,7 @@ impl Inside for Postgres {
         })
     }
 
-    fn acknowledged(&self) -> BoxFuture<'_, Vec<(TopicPartition, i64)>> {
+    fn acknowledged_offsets(&self) -> BoxFuture<'_, Vec<(TopicPartition, i64)>> {
         Box::pin(async {
             let rows = fetch(
                 self,

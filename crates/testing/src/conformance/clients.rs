@@ -151,12 +151,12 @@ pub async fn a_partition_whose_worker_waits_raises_an_alarm<S: Store>() {
     let process = Process::armed(&store, settings, ledger);
     kafka.produce(&[framer.record(happened(Uuid::now_v7(), 1, ""))]).await;
     pause.reached().await;
-    process.faults.down(true);
+    process.faults.set_down(true);
     process.metric_reaches("rollcall_stalled_partitions", "", 1.0).await;
     assert!(process.metric(REPLACEMENTS, "") == 0.0);
 
-    process.faults.down(false);
-    pause.go_on();
+    process.faults.set_down(false);
+    pause.resume();
     effects_are_there(&store, 1).await;
     process.stop().await;
 }

@@ -36,8 +36,8 @@ pub async fn commit_outcome_unknown_then_continues<S: Store>() {
     for _ in 0..2 {
         let late = service.faults.commit_late();
         let happen = async {
-            late.asked().await;
-            late.happen().await;
+            late.requested().await;
+            late.complete().await;
         };
         tokio::join!(service.deliver(order(key, "add")), happen);
     }
@@ -165,7 +165,7 @@ pub async fn retry_never_skips_a_batch<S: Store>() {
 
     // The process ends while the store is unavailable. Its successor finds the batch.
     ids.push(service.append(order(key, "add")));
-    service.faults.down(true);
+    service.faults.set_down(true);
     let begun = crate::eventually("the worker begins a transaction", Duration::from_secs(5), || async {
         service.faults.calls().contains(&"begin").then_some(())
     });
@@ -173,7 +173,7 @@ pub async fn retry_never_skips_a_batch<S: Store>() {
         () = service.catch_up() => panic!("the store is down"),
         () = begun => {}
     }
-    service.faults.down(false);
+    service.faults.set_down(false);
     ids.push(service.append(order(key, "add")));
     service.catch_up().await;
 
@@ -298,7 +298,7 @@ pub async fn late_duplicate_after_inbox_purge<S: Store>() {
     service.deliver(old.clone()).await;
     service.deliver_again().await;
     assert!(matches!(service.reply(old.id).await, Reply::CommandAccepted(_)));
-    assert_eq!(store.ledger().remembered().await, 1);
+    assert_eq!(store.ledger().inbox_entries().await, 1);
 
     // With a retention of five days.
     let later = Service::over(store.clone(), |settings| settings.inbox_retention = 5 * DAY);
@@ -307,7 +307,7 @@ pub async fn late_duplicate_after_inbox_purge<S: Store>() {
         .housekeeping(5 * DAY)
         .await
         .expect("housekeeping succeeds");
-    assert_eq!(store.ledger().remembered().await, 0);
+    assert_eq!(store.ledger().inbox_entries().await, 0);
     later.rewind(&topics::USERS_COMMANDS, 0, 0).await;
     later.append(order(key, "add")); // offsets 0 and 1 are before the stored position
     later.append(order(key, "add"));

@@ -123,7 +123,7 @@ pub async fn position_outside_the_log_stops<S: Store>() {
     kafka.produce(&records(&framer, 2, 40)).await;
     pause.reached().await;
     kafka.delete_records(&topics::EVENTS, 2, 45).await;
-    pause.go_on();
+    pause.resume();
     process.metric_reaches("rollcall_stopped_partitions", "", 3.0).await;
     assert!(store.noted().await.len() < 45, "the worker skipped the deleted records");
     process.stop().await;

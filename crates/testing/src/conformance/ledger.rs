@@ -102,7 +102,7 @@ pub async fn inbox_returns_new_messages<S: Store>() {
         assert_eq!(ledger.insert_inbox(&mut tx, &other).await.expect("inserted").len(), 1);
         ledger.rollback(tx).await;
     }
-    assert_eq!(ledger.remembered().await, 5);
+    assert_eq!(ledger.inbox_entries().await, 5);
 }
 
 pub async fn housekeeping_deletes_only_old_entries<S: Store>() {
@@ -334,7 +334,11 @@ pub async fn outbox_rows_are_swept_in_order<S: Store>() {
         .await
         .expect("it may be repeated");
     ledger.acknowledge(&[], &[]).await.expect("an empty call is allowed");
-    assert_eq!(ledger.acknowledged().await, [(partition, 9)], "the newest offset stays");
+    assert_eq!(
+        ledger.acknowledged_offsets().await,
+        [(partition, 9)],
+        "the newest offset stays"
+    );
     let left = ledger.sweep(owner, Duration::ZERO, 100).await.expect("rows");
     assert_eq!(left.iter().map(|row| row.id).collect::<Vec<_>>(), [ids[3], ids[4]]);
 

@@ -61,7 +61,7 @@ pub async fn erasing_keys_removes_personal_data<S: Store>() {
     misplaced.key = Some(other.to_string().into());
     service.deliver_records(vec![misplaced]).await;
     assert_eq!(service.dead_letters().await.len(), 5);
-    let remembered = service.inside().remembered().await;
+    let remembered = service.inside().inbox_entries().await;
 
     for _ in 0..2 {
         let unit = Unit::begin(service.ledger(), &service.publisher()).await;
@@ -81,7 +81,7 @@ pub async fn erasing_keys_removes_personal_data<S: Store>() {
     let delayed = service.delayed::<UserCommand>().await;
     let delayed: Vec<_> = delayed.iter().map(|message| message.envelope.key).collect();
     assert_eq!(delayed, [other]);
-    assert_eq!(service.inside().remembered().await, remembered);
+    assert_eq!(service.inside().inbox_entries().await, remembered);
 }
 
 /// A service executes its own ops commands in the transaction of the reply. A command without a handler is rejected.

@@ -75,15 +75,15 @@ pub async fn deletions_pause_while_the_store_is_down<S: Store>() {
     let pause = process.faults.pause_before("acknowledge");
     process.publish([happened(Uuid::now_v7(), 1, "")]).await;
     pause.reached().await;
-    process.faults.down(true);
+    process.faults.set_down(true);
     process.faults.calls();
-    pause.go_on();
+    pause.resume();
     // A loop that spins would block this runtime.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let deletions = process.faults.calls();
     let deletions = deletions.iter().filter(|call| **call == "acknowledge").count();
     assert!((1..=6).contains(&deletions), "{deletions} deletions in one second");
-    process.faults.down(false);
+    process.faults.set_down(false);
     outbox_is_empty(&store).await;
     process.stop().await;
 }
@@ -100,9 +100,9 @@ pub async fn rows_are_deleted_while_a_sweep_waits<S: Store>() {
     let sweep = process.faults.pause_before("sweep");
     process.publisher.request_sweep();
     sweep.reached().await;
-    deletion.go_on();
+    deletion.resume();
     outbox_is_empty(&store).await;
-    sweep.go_on();
+    sweep.resume();
     process.stop().await;
 }
 
@@ -242,7 +242,7 @@ pub async fn acknowledgement_is_repeated<S: Store>() {
     outbox_is_empty(&store).await;
     assert_eq!(kafka.records(&topics::EVENTS).await.len(), 5);
     let partition = messaging::TopicPartition::new(kafka.name(&topics::EVENTS), 0);
-    assert_eq!(store.ledger().acknowledged().await, [(partition, 4)]);
+    assert_eq!(store.ledger().acknowledged_offsets().await, [(partition, 4)]);
 }
 
 /// A draining process publishes its committed messages, and ends its lease.

@@ -66,7 +66,7 @@ impl Shadow {
         let connected = Messaging::with_codec(
             "gateway",
             endpoints.kafka.clone(),
-            Postgres::over(pool.clone()),
+            Postgres::from_pool(pool.clone()),
             Metrics::register(&prometheus::Registry::new())?,
             app.operations().publisher().codec().clone(),
             Some(Registry::new(endpoints.registry.as_str())),
