@@ -2,10 +2,10 @@
 
 mod pool;
 
+pub use pool::{PoolConnections, register_pool};
+
 use prometheus::{IntGauge, Opts, Registry};
 use uuid::Uuid;
-
-pub use pool::{PoolConnections, register_pool};
 
 /// Name of the metric whose labels are the service, version and instance of the process. Its value is always 1.
 pub const PROCESS_INFO: &str = "rollcall_process_info";

@@ -19,8 +19,8 @@ impl Transactions for Postgres {
     }
 
     async fn commit(&self, mut tx: Tx) -> Result<(), CommitError> {
-        // Postgres answers the COMMIT of a failed transaction with a rollback and no error. This statement fails in such a
-        // transaction, so that a rollback is never taken for a commit and nothing is published that did not happen.
+        // Postgres responds to the COMMIT of a failed transaction with a rollback and no error. This statement fails in such
+        // a transaction, so that a rollback is never taken for a commit and nothing is published that did not happen.
         if let Err(error) = sqlx::query("SELECT 1").execute(&mut *tx).await {
             self.rollback(tx).await;
             return Err(CommitError::RolledBack(store_error(error)));

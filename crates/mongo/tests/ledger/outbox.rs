@@ -162,7 +162,7 @@ async fn rows_are_adopted_if_their_lease_has_expired_or_does_not_exist() {
     let mut orphans = append(store, leaseless, &[message(), message()]).await;
     orphans.extend(append(store, expired, &[message()]).await);
     let kept = append(store, live, &[message()]).await;
-    // Without a lease, too, the heir does not adopt what is its own.
+    // The heir does not adopt its own rows, even without a lease.
     append(store, heir, &[message()]).await;
 
     let mut adopted = adopt(store, heir).await;
