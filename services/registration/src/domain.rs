@@ -1,10 +1,10 @@
-//! Who has a seat at one event, and who waits for one. Pure.
+//! The seats and the waiting list of one event. Pure: no I/O, clock or randomness.
 
 mod check_in;
 mod decisions;
 mod rejection;
+mod required_rows;
 mod seating;
-mod wanted;
 
 use contracts::aggregate::MAX_DOMAIN_EVENTS;
 use contracts::{
@@ -14,33 +14,34 @@ use contracts::{
 use uuid::Uuid;
 
 pub use rejection::Rejection;
-pub use seating::{Place, Registration, Seating};
-pub use wanted::Wanted;
+pub use required_rows::RequiredRows;
+pub use seating::{Registration, RegistrationStatus, Seating};
 
-/// On whose behalf a roster follows its event.
+/// Actor of the commands that this service sends to itself.
 pub const SELF: Actor = Actor::service("registration");
 
 state! {
-    /// One event's seats and waiting list, as counters and dates: its registrations are rows, seen through
-    /// [`Seating`].
+    /// The seats and the waiting list of one event, as counters and dates. Its registrations are rows, which decisions
+    /// see through [`Seating`].
     #[derive(Debug, Default, Clone, PartialEq)]
     pub struct Roster {
-        /// How many domain events it has; whoever registers next is placed at the one after.
+        /// Number of domain events so far. The next registration gets the following number as its position.
         pub version: i64,
-        /// The newest of its event's domain events that it follows.
+        /// Sequence of the newest domain event of its event that the roster has followed.
         pub event_sequence: i64,
         pub phase: Phase,
         pub terms: Option<Terms>,
-        /// Seats given. More than the capacity, if that was cut later.
+        /// Number of taken seats. It exceeds the capacity if the capacity was reduced later.
         pub taken: i64,
+        /// Number of registrations on the waiting list.
         pub waiting: i64,
     }
 
     #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
     pub enum Phase {
-        /// Its event was not published yet, as far as this service knows.
+        /// No publication of its event has been received yet.
         #[default]
-        Unheard,
+        NotReceived,
         Open,
         Cancelled,
         Ended,
@@ -77,7 +78,7 @@ impl Aggregate for Roster {
                 self.event_sequence = closed.event_sequence;
                 self.phase = match closed.reason {
                     RosterCloseReason::Cancelled => Phase::Cancelled,
-                    // What a newer writer means by its symbol, nobody can register any more.
+                    // Whatever a newer writer's symbol means, registration is over.
                     RosterCloseReason::Ended | RosterCloseReason::Unknown => Phase::Ended,
                 };
             }
@@ -86,22 +87,22 @@ impl Aggregate for Roster {
                 user_id,
             }) => {
                 self.taken += 1;
-                seating.create(self.newcomer(key, *registration_id, *user_id, Place::Seat));
+                seating.create(self.new_registration(key, *registration_id, *user_id, RegistrationStatus::Confirmed));
             }
             RegistrationEvent::SeatWaitlisted(SeatWaitlisted {
                 registration_id,
                 user_id,
             }) => {
                 self.waiting += 1;
-                seating.create(self.newcomer(key, *registration_id, *user_id, Place::Waiting));
+                seating.create(self.new_registration(key, *registration_id, *user_id, RegistrationStatus::Waitlisted));
             }
             RegistrationEvent::SeatPromoted(promoted) => {
                 self.waiting -= 1;
                 self.taken += 1;
-                seating.move_to(promoted.registration_id, Place::Seat);
+                seating.set_status(promoted.registration_id, RegistrationStatus::Confirmed);
             }
             RegistrationEvent::AttendeeCheckedIn(checked_in) => {
-                seating.move_to(checked_in.registration_id, Place::CheckedIn);
+                seating.set_status(checked_in.registration_id, RegistrationStatus::CheckedIn);
             }
             RegistrationEvent::RegistrationCancelled(cancelled) => {
                 *(if cancelled.had_seat {
@@ -109,7 +110,7 @@ impl Aggregate for Roster {
                 } else {
                     &mut self.waiting
                 }) -= 1;
-                seating.move_to(cancelled.registration_id, Place::Cancelled);
+                seating.set_status(cancelled.registration_id, RegistrationStatus::Cancelled);
             }
         }
     }
@@ -122,12 +123,12 @@ impl Roster {
         self.terms = Some(terms.clone());
     }
 
-    fn newcomer(&self, event_id: Uuid, id: Uuid, user_id: Uuid, place: Place) -> Registration {
+    fn new_registration(&self, event_id: Uuid, id: Uuid, user_id: Uuid, status: RegistrationStatus) -> Registration {
         Registration {
             id,
             event_id,
             user_id,
-            place,
+            status,
             position: self.version,
         }
     }

@@ -1,21 +1,21 @@
 #![doc = include_str!("../README.md")]
 
 pub mod config;
-pub mod consumers;
 pub mod domain;
+pub mod handlers;
 pub mod store;
 
 use messaging::Subscriptions;
 use postgres::{Aggregates, Journal, Postgres};
 use sqlx::migrate::Migrator;
 
-use crate::consumers::{FollowEvents, ReleaseSeats};
 use crate::domain::Roster;
+use crate::handlers::{FollowEvents, ReleaseSeats};
 use crate::store::RosterStore;
 
 pub static MIGRATIONS: Migrator = sqlx::migrate!();
 
-/// Everything this service listens to: `registrations.commands`, `events`, `users`.
+/// All subscriptions of this service: `registrations.commands`, `events`, `users`.
 pub fn subscriptions() -> Subscriptions<Postgres> {
     Subscriptions::new()
         .handle(|| Aggregates::<Roster, _>::new(RosterStore))

@@ -1,4 +1,4 @@
-//! What a roster's decisions read and write beside the journal: registrations, and the members who hold them.
+//! The tables of this service besides the journal: registrations, and the members who hold them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,20 +10,20 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use crate::domain::{Place, Registration, Roster, SELF, Seating, Wanted, needs_continuation};
+use crate::domain::{Registration, RegistrationStatus, RequiredRows, Roster, SELF, Seating, needs_continuation};
 
 #[derive(Debug, Clone, Copy)]
 pub struct RosterStore;
 
 impl Store<Roster> for RosterStore {
     async fn context(&self, tx: &mut Tx, commands: &[Command<RegistrationCommand>]) -> Result<Seating, StoreError> {
-        let wanted = Wanted::by(commands.iter().map(|command| (command.key, &command.body)));
+        let required = RequiredRows::for_commands(commands.iter().map(|command| (command.key, &command.body)));
         let mut seating = Seating::default();
-        // First the members' locks: what is read after them stays true until the commit.
-        for user in lock_members(tx, &wanted.users).await.map_err(store_error)? {
+        // Members are locked first, so that everything read afterwards stays valid until the commit.
+        for user in lock_members(tx, &required.users).await.map_err(store_error)? {
             seating.add_deactivated(user);
         }
-        for registration in find(tx, &wanted).await.map_err(store_error)? {
+        for registration in find_registrations(tx, &required).await.map_err(store_error)? {
             seating.add(registration);
         }
         Ok(seating)
@@ -48,7 +48,7 @@ impl Store<Roster> for RosterStore {
     }
 }
 
-/// Writes the place of registrations that have a row.
+/// Writes the status of registrations that have a row.
 ///
 /// # Errors
 /// Returns a `Broken` error if a registration has no row, because then the rows do not match the journal.
@@ -61,7 +61,7 @@ async fn update(tx: &mut Tx, registrations: &[&Registration]) -> Result<(), Stor
          WHERE r.id = n.id",
     )
     .bind(registrations.iter().map(|row| row.id).collect::<Vec<_>>())
-    .bind(registrations.iter().map(|row| text(row.place)).collect::<Vec<_>>())
+    .bind(registrations.iter().map(|row| stored(row.status)).collect::<Vec<_>>())
     .execute(&mut **tx)
     .await
     .map_err(store_error)?;
@@ -86,7 +86,7 @@ async fn insert(tx: &mut Tx, registrations: &[&Registration]) -> Result<(), Stor
     .bind(registrations.iter().map(|row| row.id).collect::<Vec<_>>())
     .bind(registrations.iter().map(|row| row.event_id).collect::<Vec<_>>())
     .bind(registrations.iter().map(|row| row.user_id).collect::<Vec<_>>())
-    .bind(registrations.iter().map(|row| text(row.place)).collect::<Vec<_>>())
+    .bind(registrations.iter().map(|row| stored(row.status)).collect::<Vec<_>>())
     .bind(registrations.iter().map(|row| row.position).collect::<Vec<_>>())
     .execute(&mut **tx)
     .await
@@ -94,8 +94,9 @@ async fn insert(tx: &mut Tx, registrations: &[&Registration]) -> Result<(), Stor
     Ok(())
 }
 
-/// Locks the members' rows until the commit, and answers who of them has no account any more. Who registers for the
-/// first time gets a row, because only a row can be locked.
+/// Locks the members' rows until the commit, and returns the members whose account is closed.
+///
+/// Inserts a row for each new member, because only an existing row can be locked.
 async fn lock_members(tx: &mut Tx, users: &BTreeSet<Uuid>) -> Result<Vec<Uuid>, sqlx::Error> {
     let mut missing = users.clone();
     let mut deactivated = Vec::new();
@@ -110,7 +111,7 @@ async fn lock_members(tx: &mut Tx, users: &BTreeSet<Uuid>) -> Result<Vec<Uuid>, 
             missing.remove(&user);
             deactivated.extend(is_deactivated.then_some(user));
         }
-        // Who is not among the answers got a row from somebody else just now: once more.
+        // A member whose row was neither found nor inserted got it from a concurrent transaction: query again.
         for user in add_members(tx, &missing).await? {
             missing.remove(&user);
         }
@@ -118,7 +119,7 @@ async fn lock_members(tx: &mut Tx, users: &BTreeSet<Uuid>) -> Result<Vec<Uuid>, 
     Ok(deactivated)
 }
 
-/// Gives members a row, where they have none, and answers those: they are locked like that.
+/// Inserts the missing rows of members, which also locks them, and returns the members whose row was inserted.
 async fn add_members(tx: &mut Tx, users: &BTreeSet<Uuid>) -> Result<Vec<Uuid>, sqlx::Error> {
     if users.is_empty() {
         return Ok(Vec::new());
@@ -131,7 +132,7 @@ async fn add_members(tx: &mut Tx, users: &BTreeSet<Uuid>) -> Result<Vec<Uuid>, s
     .await
 }
 
-/// Notes that these have no account any more; waits for whoever is registering one of them. `users` is sorted.
+/// Marks members as deactivated. Waits for transactions that are registering one of them. `users` is sorted.
 pub(crate) async fn deactivate_members(tx: &mut Tx, users: &[Uuid]) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO members (user_id, deactivated) SELECT u, true FROM UNNEST($1::uuid[]) AS n (u)
@@ -143,7 +144,7 @@ pub(crate) async fn deactivate_members(tx: &mut Tx, users: &[Uuid]) -> Result<()
     Ok(())
 }
 
-/// The seats and places in line that these hold, at all events.
+/// Returns the registrations of these users that are not cancelled, for all events.
 pub(crate) async fn active_registrations(tx: &mut Tx, users: &[Uuid]) -> Result<Vec<Registration>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT id, event_id, user_id, place, position FROM registrations
@@ -155,12 +156,13 @@ pub(crate) async fn active_registrations(tx: &mut Tx, users: &[Uuid]) -> Result<
     rows.iter().map(registration).collect()
 }
 
-/// What a batch wants; a row may come more than once. The lines are looked up by event, so that each is a walk along
-/// its index that ends at the limit.
-async fn find(tx: &mut Tx, wanted: &Wanted) -> Result<Vec<Registration>, sqlx::Error> {
-    let (events, users): (Vec<_>, Vec<_>) = wanted.attendances.iter().copied().unzip();
-    let (waiting, waiting_limits) = limits(&wanted.waiting);
-    let (active, active_limits) = limits(&wanted.active);
+/// Returns the rows that a batch requires; a row may occur more than once.
+///
+/// Waiting and active registrations are queried per event, so that each query is an index scan that stops at the limit.
+async fn find_registrations(tx: &mut Tx, required: &RequiredRows) -> Result<Vec<Registration>, sqlx::Error> {
+    let (events, users): (Vec<_>, Vec<_>) = required.attendances.iter().copied().unzip();
+    let (waiting, waiting_limits) = limits(&required.waiting);
+    let (active, active_limits) = limits(&required.active);
     let rows = sqlx::query(
         "SELECT id, event_id, user_id, place, position FROM registrations WHERE id = ANY($1)
          UNION ALL
@@ -182,7 +184,7 @@ async fn find(tx: &mut Tx, wanted: &Wanted) -> Result<Vec<Registration>, sqlx::E
              WHERE event_id = w.event_id AND place <> 'cancelled' ORDER BY position LIMIT w.most
          ) r",
     )
-    .bind(wanted.registrations.iter().copied().collect::<Vec<_>>())
+    .bind(required.registrations.iter().copied().collect::<Vec<_>>())
     .bind(events)
     .bind(users)
     .bind(waiting)
@@ -206,21 +208,22 @@ fn registration(row: &PgRow) -> Result<Registration, sqlx::Error> {
         id: row.try_get("id")?,
         event_id: row.try_get("event_id")?,
         user_id: row.try_get("user_id")?,
-        place: match row.try_get("place")? {
-            "waiting" => Place::Waiting,
-            "seat" => Place::Seat,
-            "checked-in" => Place::CheckedIn,
-            _ => Place::Cancelled,
+        status: match row.try_get("place")? {
+            "waiting" => RegistrationStatus::Waitlisted,
+            "seat" => RegistrationStatus::Confirmed,
+            "checked-in" => RegistrationStatus::CheckedIn,
+            _ => RegistrationStatus::Cancelled,
         },
         position: row.try_get("position")?,
     })
 }
 
-fn text(place: Place) -> &'static str {
-    match place {
-        Place::Waiting => "waiting",
-        Place::Seat => "seat",
-        Place::CheckedIn => "checked-in",
-        Place::Cancelled => "cancelled",
+/// Returns the value of the column `place` for a status.
+fn stored(status: RegistrationStatus) -> &'static str {
+    match status {
+        RegistrationStatus::Waitlisted => "waiting",
+        RegistrationStatus::Confirmed => "seat",
+        RegistrationStatus::CheckedIn => "checked-in",
+        RegistrationStatus::Cancelled => "cancelled",
     }
 }

@@ -1,4 +1,4 @@
-//! What holds after any commands in any order, in batches of any size.
+//! Rules that are true after any commands in any order, in batches of any size.
 
 #[path = "support/commands.rs"]
 mod commands;
@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use contracts::{Aggregate, CancelReason, Command, ContinueClosing, RegistrationCommand, RegistrationEvent, Timestamp};
 use proptest::prelude::*;
-use registration::domain::{Phase, Place, Registration, Rejection, Roster, SELF, Seating, Wanted};
+use registration::domain::{Phase, Registration, RegistrationStatus, Rejection, RequiredRows, Roster, SELF, Seating};
 use uuid::Uuid;
 
 use commands::{REGISTRATIONS, USERS, any_commands, any_crowd, any_ending, command, user};
 
 type Decision = Result<Vec<RegistrationEvent>, Rejection>;
 
-/// What a store holds, in the simplest form: rows that follow from the domain events, and the rosters' states.
+/// The content of a store in its simplest form: rows that follow from the domain events, and the rosters' states.
 #[derive(Debug, Default, Clone, PartialEq)]
 struct Database {
     limit: usize,
@@ -33,43 +33,43 @@ impl Database {
         }
     }
 
-    fn line(&self, event: Uuid, is_in: impl Fn(Place) -> bool) -> impl Iterator<Item = &Registration> {
-        let mut line: Vec<_> = self
+    fn queue(&self, event: Uuid, is_in: impl Fn(RegistrationStatus) -> bool) -> impl Iterator<Item = &Registration> {
+        let mut queue: Vec<_> = self
             .rows
             .values()
-            .filter(|row| row.event_id == event && is_in(row.place))
+            .filter(|row| row.event_id == event && is_in(row.status))
             .collect();
-        line.sort_by_key(|row| row.position);
-        line.into_iter()
+        queue.sort_by_key(|row| row.position);
+        queue.into_iter()
     }
 
     fn waiting(&self, event: Uuid) -> impl Iterator<Item = &Registration> {
-        self.line(event, |place| place == Place::Waiting)
+        self.queue(event, |status| status == RegistrationStatus::Waitlisted)
     }
 
     fn active(&self, event: Uuid) -> impl Iterator<Item = &Registration> {
-        self.line(event, |place| place != Place::Cancelled)
+        self.queue(event, |status| status != RegistrationStatus::Cancelled)
     }
 
-    /// No more than what is wanted, as a query would find it.
+    /// Returns a seating with only the required rows, as a query would return them.
     fn seating(&self, batch: &[Command<RegistrationCommand>]) -> Seating {
-        let wanted = Wanted::with_limit(self.limit, batch.iter().map(|command| (command.key, &command.body)));
+        let required = RequiredRows::with_limit(self.limit, batch.iter().map(|command| (command.key, &command.body)));
         let mut seating = Seating::with_limit(self.limit);
-        for row in wanted.registrations.iter().filter_map(|id| self.rows.get(id)) {
+        for row in required.registrations.iter().filter_map(|id| self.rows.get(id)) {
             seating.add(*row);
         }
-        for (event, user) in wanted.attendances {
+        for (event, user) in required.attendances {
             self.active(event)
                 .filter(|row| row.user_id == user)
                 .for_each(|row| seating.add(*row));
         }
-        for (event, count) in wanted.waiting {
+        for (event, count) in required.waiting {
             self.waiting(event).take(count).for_each(|row| seating.add(*row));
         }
-        for (event, count) in wanted.active {
+        for (event, count) in required.active {
             self.active(event).take(count).for_each(|row| seating.add(*row));
         }
-        for user in wanted.users.intersection(&self.deactivated.iter().copied().collect()) {
+        for user in required.users.intersection(&self.deactivated.iter().copied().collect()) {
             seating.add_deactivated(*user);
         }
         seating
@@ -106,16 +106,16 @@ impl Database {
         decisions
     }
 
-    /// Rows from domain events, by themselves: nothing here asks the domain.
+    /// Derives rows from domain events, independently of the domain.
     fn write(&mut self, event_id: Uuid, position: i64, event: &RegistrationEvent) {
         use RegistrationEvent as E;
-        let (id, user_id, place) = match event {
+        let (id, user_id, status) = match event {
             E::RosterOpened(_) | E::RosterChanged(_) | E::RosterClosed(_) => return,
-            E::SeatConfirmed(it) => (it.registration_id, it.user_id, Place::Seat),
-            E::SeatWaitlisted(it) => (it.registration_id, it.user_id, Place::Waiting),
-            E::SeatPromoted(it) => (it.registration_id, it.user_id, Place::Seat),
-            E::AttendeeCheckedIn(it) => (it.registration_id, it.user_id, Place::CheckedIn),
-            E::RegistrationCancelled(it) => (it.registration_id, it.user_id, Place::Cancelled),
+            E::SeatConfirmed(it) => (it.registration_id, it.user_id, RegistrationStatus::Confirmed),
+            E::SeatWaitlisted(it) => (it.registration_id, it.user_id, RegistrationStatus::Waitlisted),
+            E::SeatPromoted(it) => (it.registration_id, it.user_id, RegistrationStatus::Confirmed),
+            E::AttendeeCheckedIn(it) => (it.registration_id, it.user_id, RegistrationStatus::CheckedIn),
+            E::RegistrationCancelled(it) => (it.registration_id, it.user_id, RegistrationStatus::Cancelled),
         };
         let before = self.rows.get(&id).copied();
         match event {
@@ -123,7 +123,7 @@ impl Database {
                 assert_eq!(before, None, "a registration begins once");
                 assert!(
                     self.active(event_id).all(|row| row.user_id != user_id),
-                    "one registration a person"
+                    "a user has one active registration for an event"
                 );
             }
             E::SeatPromoted(_) => {
@@ -133,22 +133,22 @@ impl Database {
             }
             E::AttendeeCheckedIn(_) => {
                 assert_eq!(
-                    before.map(|row| row.place),
-                    Some(Place::Seat),
-                    "who comes has a seat, once"
+                    before.map(|row| row.status),
+                    Some(RegistrationStatus::Confirmed),
+                    "only a confirmed registration is checked in"
                 );
             }
             E::RegistrationCancelled(cancelled) => {
-                let place = before.expect("who leaves was there").place;
-                assert_ne!(place, Place::Cancelled, "a registration ends once");
-                assert_eq!(place.has_seat(), cancelled.had_seat, "who had a seat");
+                let status = before.expect("a cancelled registration existed").status;
+                assert_ne!(status, RegistrationStatus::Cancelled, "a registration ends once");
+                assert_eq!(status.has_seat(), cancelled.had_seat, "had_seat is accurate");
                 assert!(
-                    place != Place::CheckedIn
+                    status != RegistrationStatus::CheckedIn
                         || matches!(
                             cancelled.reason,
                             CancelReason::ByOrganizer | CancelReason::EventCancelled
                         ),
-                    "who was here stays"
+                    "a checked-in attendee keeps the registration"
                 );
             }
             E::RosterOpened(_) | E::RosterChanged(_) | E::RosterClosed(_) => {}
@@ -157,66 +157,66 @@ impl Database {
             id,
             event_id,
             user_id,
-            place,
+            status,
             position,
         });
         assert_eq!(
             (row.event_id, row.user_id),
             (event_id, user_id),
-            "a registration keeps its person and event"
+            "a registration keeps its user and event"
         );
-        self.rows.insert(id, Registration { place, ..row });
+        self.rows.insert(id, Registration { status, ..row });
     }
 
     fn roster(&self, event: Uuid) -> Roster {
         self.rosters.get(&event).cloned().unwrap_or_default()
     }
 
-    /// Sends what a service sends to itself after a command that stopped at the limit, until none does.
-    fn go_on_to_the_end(&mut self, event: Uuid, time: Timestamp, mut led_to: usize) {
+    /// Executes `ContinueClosing` as long as the last command stopped at the limit, as the service does.
+    fn continue_to_the_end(&mut self, event: Uuid, time: Timestamp, mut led_to: usize) {
         let mut rounds = 0;
         while led_to >= self.limit {
             let decision = self
                 .decide_batch(&[command(event, SELF, time, ContinueClosing {})])
                 .remove(0);
-            led_to = decision.expect("it may always go on").len();
+            led_to = decision.expect("ContinueClosing is always accepted").len();
             rounds += 1;
-            assert!(rounds <= REGISTRATIONS, "it ends");
+            assert!(rounds <= REGISTRATIONS, "the work ends");
         }
     }
 }
 
-/// Checks the rules after one command, given what was before it.
+/// Checks the rules after one command, given the roster before it.
 fn check(database: &Database, before: &Roster, command: &Command<RegistrationCommand>, decision: &Decision) {
     let roster = database.roster(command.key);
     assert!(
         decision.as_ref().map_or(0, Vec::len) <= database.limit,
-        "one command does not do it all"
+        "one command stays within the limit"
     );
     if decision.is_err() {
-        assert_eq!(&roster, before, "a no changes nothing");
+        assert_eq!(&roster, before, "a rejection changes nothing");
     }
     if roster.taken > before.taken {
         let capacity = roster.terms.as_ref().map_or(0, |terms| terms.capacity);
         assert!(
             roster.taken <= i64::from(capacity),
-            "no seat is given that is not there"
+            "no more seats are given than the capacity"
         );
     }
     for event in decision.iter().flatten() {
         if let RegistrationEvent::AttendeeCheckedIn(checked_in) = event {
-            let terms = before.terms.as_ref().expect("there are seats");
+            let terms = before.terms.as_ref().expect("an open roster has terms");
             let open = terms.starts_at - Duration::from_secs(2 * 3600)..terms.ends_at;
             assert!(open.contains(&checked_in.checked_in_at), "check-in is open");
         }
     }
-    let seats = database.line(command.key, Place::has_seat).count();
+    let seats = database.queue(command.key, RegistrationStatus::has_seat).count();
     assert_eq!(roster.taken, i64::try_from(seats).expect("few"), "seats are counted");
     let waiting = database.waiting(command.key).count();
     assert_eq!(
         roster.waiting,
         i64::try_from(waiting).expect("few"),
-        "those who wait are counted"
+        "waiting registrations are counted"
     );
 }
 
@@ -224,7 +224,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_rules_hold_after_every_command(limit in 2..6_usize, commands in any_commands(6)) {
+    fn every_command_keeps_the_rules(limit in 2..6_usize, commands in any_commands(6)) {
         let mut database = Database::new(limit);
         let mut registered = HashSet::new();
         for command in &commands {
@@ -236,12 +236,12 @@ proptest! {
             }
         }
         let rows: HashSet<_> = database.rows.keys().copied().collect();
-        prop_assert_eq!(rows, registered, "nobody is lost, nobody is made up");
+        prop_assert_eq!(rows, registered, "each accepted registration has one row");
         prop_assert!(database.rows.values().all(|row| row.user_id != user(USERS - 1)), "no seat for a closed account");
     }
 
     #[test]
-    fn a_batch_equals_one_by_one(
+    fn a_batch_has_the_same_result_as_single_commands(
         limit in 2..6_usize,
         commands in any_commands(6),
         sizes in prop::collection::vec(1..20_usize, 80),
@@ -261,7 +261,7 @@ proptest! {
     }
 
     #[test]
-    fn a_batch_that_ends_an_event_equals_one_by_one(limit in 2..6_usize, crowd in any_crowd(), ending in any_ending()) {
+    fn a_batch_that_cancels_an_event_has_the_same_result_as_single_commands(limit in 2..6_usize, crowd in any_crowd(), ending in any_ending()) {
         let mut one_by_one = Database::new(limit);
         one_by_one.decide_batch(&crowd);
         let mut batched = one_by_one.clone();
@@ -272,14 +272,14 @@ proptest! {
     }
 
     #[test]
-    fn what_takes_many_commands_gets_done(limit in 2..6_usize, commands in any_commands(1)) {
+    fn work_that_takes_many_commands_is_completed(limit in 2..6_usize, commands in any_commands(1)) {
         // Before anything starts, so that every seat is given.
         let mut database = Database::new(limit);
         for command in &commands {
             let decision = database.decide_batch(std::slice::from_ref(command)).remove(0);
-            // A single person who leaves never needs more, even if two domain events are the limit.
+            // One cancellation never continues, even if the limit is two domain events.
             if !matches!(command.body, RegistrationCommand::CancelRegistration(_)) {
-                database.go_on_to_the_end(command.key, command.time, decision.map_or(0, |events| events.len()));
+                database.continue_to_the_end(command.key, command.time, decision.map_or(0, |events| events.len()));
             }
             let roster = database.roster(command.key);
             match roster.phase {
@@ -288,7 +288,7 @@ proptest! {
                     let capacity = roster.terms.as_ref().map_or(0, |terms| terms.capacity);
                     prop_assert!(roster.waiting == 0 || roster.taken >= i64::from(capacity), "a seat stays empty: {:?}", roster);
                 }
-                Phase::Unheard | Phase::Ended => {}
+                Phase::NotReceived | Phase::Ended => {}
             }
         }
     }

@@ -121,7 +121,7 @@ impl World {
         for domain_event in domain_events {
             event.evolve(&mut (), key, &domain_event);
             *version += 1;
-            if let Some(follow) = registration::consumers::follow(&domain_event, *version) {
+            if let Some(follow) = registration::handlers::follow(&domain_event, *version) {
                 self.in_flight.push(Notice::Command(key, follow.into()));
             }
         }

@@ -2,13 +2,16 @@ use std::time::Duration;
 
 use contracts::{AttendeeCheckedIn, CheckIn, Command, RegistrationCommand, RegistrationEvent};
 
-use super::{Phase, Place, Rejection, Roster, Seating};
+use super::{Phase, RegistrationStatus, Rejection, Roster, Seating};
 
-/// How long before the start people can be checked in.
+/// Time between the opening of check-in and the start of the event.
 const OPENS_BEFORE: Duration = Duration::from_secs(2 * 60 * 60);
 
 impl Roster {
-    /// Counts by when it was said: who stood at the door in time is not turned away by a slow wire.
+    /// Checks in the attendee of a registration.
+    ///
+    /// The command's own time decides, so that an attendee who arrived in time is not rejected because the command was
+    /// delayed.
     pub(super) fn check_in(
         &self,
         seating: &Seating,
@@ -19,26 +22,26 @@ impl Roster {
             .find(check_in.registration_id)
             .filter(|found| found.event_id == command.key);
         let (Some(registration), Some(terms), Some(actor)) = (found, &self.terms, &command.actor) else {
-            return Err(Rejection::RegistrationUnheard);
+            return Err(Rejection::RegistrationNotReceived);
         };
         let is_staff = actor.user().is_some_and(|user| terms.staff.contains(&user));
         if !is_staff && !actor.may_act_for(terms.organizer_id) {
-            // To its attendee it is no secret. Anybody else may have been named just now.
+            // The attendee knows the registration. Any other user may have been named as staff a moment ago.
             let own = actor.may_act_for(registration.user_id);
             return Err(if own {
                 Rejection::Forbidden
             } else {
-                Rejection::RegistrationUnheard
+                Rejection::RegistrationNotReceived
             });
         }
         if self.phase == Phase::Cancelled {
             return Err(Rejection::EventCancelled);
         }
-        match registration.place {
-            Place::Seat => {}
-            Place::Waiting => return Err(Rejection::NoSeat),
-            Place::CheckedIn => return Err(Rejection::AlreadyCheckedIn),
-            Place::Cancelled => return Err(Rejection::RegistrationCancelled),
+        match registration.status {
+            RegistrationStatus::Confirmed => {}
+            RegistrationStatus::Waitlisted => return Err(Rejection::NoSeat),
+            RegistrationStatus::CheckedIn => return Err(Rejection::AlreadyCheckedIn),
+            RegistrationStatus::Cancelled => return Err(Rejection::RegistrationCancelled),
         }
         if command.time < terms.starts_at - OPENS_BEFORE {
             return Err(Rejection::CheckInNotOpen);

@@ -1,4 +1,4 @@
-//! What each command leads to.
+//! The decision for each command.
 
 use contracts::{
     Actor, CancelReason, CancelRegistration, Command, EventStatus, FollowEvent, Register, RegistrationCancelled,
@@ -7,7 +7,7 @@ use contracts::{
 };
 use uuid::Uuid;
 
-use super::{Phase, Place, Registration, Rejection, Roster, SELF, Seating};
+use super::{Phase, Registration, RegistrationStatus, Rejection, Roster, SELF, Seating};
 
 impl Roster {
     pub(super) fn follow(
@@ -25,28 +25,30 @@ impl Roster {
         }
         match (follow.status, &follow.terms) {
             (EventStatus::Published, Some(terms)) => {
-                Ok(self.take_terms(seating, command, follow.event_sequence, terms))
+                Ok(self.adopt_terms(seating, command, follow.event_sequence, terms))
             }
             (EventStatus::Cancelled, _) => {
-                let closed = closed_by(follow.event_sequence, RosterCloseReason::Cancelled);
-                let ended = self.end_registrations(seating, command.key, seating.limit() - 1);
-                Ok([closed].into_iter().chain(ended).collect())
+                let closed = roster_closed(follow.event_sequence, RosterCloseReason::Cancelled);
+                let cancelled = self.cancel_registrations(seating, command.key, seating.limit() - 1);
+                Ok([closed].into_iter().chain(cancelled).collect())
             }
-            (EventStatus::Ended, _) => Ok(vec![closed_by(follow.event_sequence, RosterCloseReason::Ended)]),
+            (EventStatus::Ended, _) => Ok(vec![roster_closed(follow.event_sequence, RosterCloseReason::Ended)]),
             (EventStatus::Published, None) | (EventStatus::Unknown, _) => Err(Rejection::Unsupported),
         }
     }
 
-    /// Says so even where the terms stay the same: only a domain event raises `event_sequence`, and without it an
-    /// older command that comes late would win.
-    fn take_terms(
+    /// Adopts the event's terms, and promotes registrations if there are free seats.
+    ///
+    /// Returns a domain event even if the terms are the same, because only a domain event raises `event_sequence`.
+    /// Otherwise a late command with an older sequence would win.
+    fn adopt_terms(
         &self,
         seating: &Seating,
         command: &Command<RegistrationCommand>,
         event_sequence: i64,
         terms: &Terms,
     ) -> Vec<RegistrationEvent> {
-        if self.phase == Phase::Unheard {
+        if self.phase == Phase::NotReceived {
             return vec![
                 RosterOpened {
                     event_sequence,
@@ -84,7 +86,7 @@ impl Roster {
             (Phase::Open, Some(terms)) => terms,
             (Phase::Cancelled, _) => return Err(Rejection::EventCancelled),
             (Phase::Ended, _) => return Err(Rejection::EventEnded),
-            (Phase::Unheard, _) | (Phase::Open, None) => return Err(Rejection::EventUnknown),
+            (Phase::NotReceived, _) | (Phase::Open, None) => return Err(Rejection::EventUnknown),
         };
         if terms.starts_at <= command.time {
             return Err(Rejection::EventStarted);
@@ -107,7 +109,7 @@ impl Roster {
         if seating.find(registration_id).is_some() {
             return Err(Rejection::AlreadyExists);
         }
-        // Whoever waits goes first, even while promotions are still under way.
+        // The waiting list goes first, even while its promotions are still in progress.
         if self.taken + self.waiting < i64::from(terms.capacity) {
             Ok(vec![
                 SeatConfirmed {
@@ -138,7 +140,7 @@ impl Roster {
         let found = seating
             .find(cancel.registration_id)
             .filter(|found| found.event_id == command.key);
-        let registration = found.ok_or(Rejection::RegistrationUnheard)?;
+        let registration = found.ok_or(Rejection::RegistrationNotReceived)?;
         let reason = match &command.actor {
             Some(Actor::User(id) | Actor::Admin(id)) if *id == registration.user_id => CancelReason::ByAttendee,
             Some(Actor::User(id)) if self.is_organized_by(*id) => CancelReason::ByOrganizer,
@@ -146,34 +148,34 @@ impl Roster {
             Some(Actor::System(_)) => cancel.reason,
             Some(Actor::User(_)) | None => return Err(Rejection::RegistrationUnknown),
         };
-        if registration.place == Place::Cancelled {
+        if registration.status == RegistrationStatus::Cancelled {
             return Ok(Vec::new());
         }
         let by_service = matches!(command.actor, Some(Actor::System(_)));
         match self.phase {
-            // It had ended with the event, it just was not its turn yet.
-            Phase::Cancelled => return Ok(vec![ended(registration, CancelReason::EventCancelled)]),
-            // Who was there stays on record, but for accounts that are closed.
+            // The event's cancellation also cancels this registration; its turn had not come yet.
+            Phase::Cancelled => return Ok(vec![cancelled(registration, CancelReason::EventCancelled)]),
+            // Registrations of an ended event are kept. Only the closing of an account still cancels one.
             Phase::Ended if !by_service => return Err(Rejection::EventEnded),
-            Phase::Unheard | Phase::Open | Phase::Ended => {}
+            Phase::NotReceived | Phase::Open | Phase::Ended => {}
         }
-        match (registration.place, reason) {
-            (Place::CheckedIn, CancelReason::ByAttendee) => return Err(Rejection::CheckedIn),
-            // Who was seen there stays on record, whatever becomes of the account.
-            (Place::CheckedIn, CancelReason::UserDeactivated) => return Ok(Vec::new()),
+        match (registration.status, reason) {
+            (RegistrationStatus::CheckedIn, CancelReason::ByAttendee) => return Err(Rejection::CheckedIn),
+            // A checked-in registration is kept, even after the account is closed.
+            (RegistrationStatus::CheckedIn, CancelReason::UserDeactivated) => return Ok(Vec::new()),
             _ => {}
         }
-        let had_seat = registration.place.has_seat();
+        let had_seat = registration.status.has_seat();
         let then = Self {
             taken: self.taken - i64::from(had_seat),
             ..self.clone()
         };
         let promoted = then.promote(seating, command, usize::from(had_seat));
-        Ok([ended(registration, reason)].into_iter().chain(promoted).collect())
+        Ok([cancelled(registration, reason)].into_iter().chain(promoted).collect())
     }
 
-    /// Does the next piece of what did not fit into one command: ending registrations of a cancelled event, or
-    /// promotions after the capacity grew a lot.
+    /// Does the next part of work that exceeds the limit of one command: cancels further registrations of a cancelled
+    /// event, or promotes further registrations after a large increase of the capacity.
     pub(super) fn continue_closing(
         &self,
         seating: &Seating,
@@ -183,35 +185,35 @@ impl Roster {
             return Err(Rejection::Forbidden);
         }
         match self.phase {
-            Phase::Cancelled => Ok(self.end_registrations(seating, command.key, seating.limit()).collect()),
+            Phase::Cancelled => Ok(self
+                .cancel_registrations(seating, command.key, seating.limit())
+                .collect()),
             Phase::Open => Ok(self.promote(seating, command, seating.limit()).collect()),
-            Phase::Unheard | Phase::Ended => Ok(Vec::new()),
+            Phase::NotReceived | Phase::Ended => Ok(Vec::new()),
         }
     }
 
-    /// Gives free seats to the first in line, to `limit` of them at most.
+    /// Gives free seats to the front of the waiting list, to at most `limit` registrations.
     fn promote<'a>(
         &self,
         seating: &'a Seating,
         command: &Command<RegistrationCommand>,
         limit: usize,
     ) -> impl Iterator<Item = RegistrationEvent> + use<'a> {
-        let seats = usize::try_from(self.promotable(command.time)).unwrap_or(0);
-        seating
-            .first_waiting(command.key)
-            .take(seats.min(limit))
-            .map(|registration| {
-                SeatPromoted {
-                    registration_id: registration.id,
-                    user_id: registration.user_id,
-                }
-                .into()
-            })
+        let seats = usize::try_from(self.promotion_count(command.time)).unwrap_or(0);
+        seating.waiting(command.key).take(seats.min(limit)).map(|registration| {
+            SeatPromoted {
+                registration_id: registration.id,
+                user_id: registration.user_id,
+            }
+            .into()
+        })
     }
 
-    /// How many of those who wait could have a seat. Seats that come free after the start stay empty: nobody could be
-    /// told in time.
-    fn promotable(&self, now: Timestamp) -> i64 {
+    /// Returns the number of waiting registrations that can get a seat.
+    ///
+    /// Seats that become free after the start stay empty, because their new holders could not be notified in time.
+    fn promotion_count(&self, now: Timestamp) -> i64 {
         match &self.terms {
             Some(terms) if self.phase == Phase::Open && now < terms.starts_at => {
                 (i64::from(terms.capacity) - self.taken).min(self.waiting).max(0)
@@ -220,33 +222,34 @@ impl Roster {
         }
     }
 
-    fn end_registrations<'a>(
+    fn cancel_registrations<'a>(
         &self,
         seating: &'a Seating,
         key: Uuid,
         limit: usize,
     ) -> impl Iterator<Item = RegistrationEvent> + use<'a> {
         seating
-            .first_active(key)
+            .active(key)
             .take(limit)
-            .map(|registration| ended(registration, CancelReason::EventCancelled))
+            .map(|registration| cancelled(registration, CancelReason::EventCancelled))
     }
 
+    /// Returns `true` if `user` organizes the event.
     fn is_organized_by(&self, user: Uuid) -> bool {
         self.terms.as_ref().is_some_and(|terms| terms.organizer_id == user)
     }
 }
 
-fn ended(registration: &Registration, reason: CancelReason) -> RegistrationEvent {
+fn cancelled(registration: &Registration, reason: CancelReason) -> RegistrationEvent {
     RegistrationCancelled {
         registration_id: registration.id,
         user_id: registration.user_id,
         reason,
-        had_seat: registration.place.has_seat(),
+        had_seat: registration.status.has_seat(),
     }
     .into()
 }
 
-fn closed_by(event_sequence: i64, reason: RosterCloseReason) -> RegistrationEvent {
+fn roster_closed(event_sequence: i64, reason: RosterCloseReason) -> RegistrationEvent {
     RosterClosed { event_sequence, reason }.into()
 }

@@ -3,37 +3,39 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use contracts::aggregate::MAX_DOMAIN_EVENTS;
 use uuid::Uuid;
 
-/// One person's place at one event.
+/// A user's registration for one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Registration {
     pub id: Uuid,
     pub event_id: Uuid,
     pub user_id: Uuid,
-    pub place: Place,
-    /// The roster's version when it was made, and so its turn: lower is earlier, and no two of a roster are equal.
+    pub status: RegistrationStatus,
+    /// The roster's version when the registration was created. It is unique within a roster and gives the order: a
+    /// lower position comes first.
     pub position: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Place {
-    Waiting,
-    Seat,
-    /// A seat whose person is here.
+pub enum RegistrationStatus {
+    Waitlisted,
+    /// Has a seat.
+    Confirmed,
+    /// Has a seat, and its attendee has been checked in.
     CheckedIn,
     Cancelled,
 }
 
-impl Place {
-    /// Whether it takes one of the event's seats.
+impl RegistrationStatus {
+    /// Returns `true` if a registration with this status takes a seat.
     pub fn has_seat(self) -> bool {
-        matches!(self, Self::Seat | Self::CheckedIn)
+        matches!(self, Self::Confirmed | Self::CheckedIn)
     }
 }
 
-/// The rows that one batch touches, as its commands change them one after the other.
+/// The registrations that one batch reads and changes, kept up to date command by command.
 ///
-/// A store fills it, for the whole batch, with what [`Wanted`](super::Wanted) says. More rows do no harm; of any roster
-/// that somebody leaves, the first in line must not be missing.
+/// A store fills it for the whole batch with the rows that [`RequiredRows`](super::RequiredRows) names. Additional rows
+/// do no harm. If a command of the batch may free a seat of a roster, the first rows of its waiting list must be present.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Seating {
     limit: usize,
@@ -42,15 +44,15 @@ pub struct Seating {
     created: BTreeSet<Uuid>,
     /// Registrations of the store that this batch changed.
     updated: BTreeSet<Uuid>,
-    /// By event and user.
+    /// The (event, user) pairs that have an active registration.
     active: HashSet<(Uuid, Uuid)>,
-    rosters: HashMap<Uuid, Lines>,
+    rosters: HashMap<Uuid, Queues>,
     deactivated: HashSet<Uuid>,
 }
 
-/// Who of one roster is known to the batch, by position.
+/// The loaded registrations of one roster, by position.
 #[derive(Debug, Default, Clone, PartialEq)]
-struct Lines {
+struct Queues {
     waiting: BTreeMap<i64, Uuid>,
     active: BTreeMap<i64, Uuid>,
 }
@@ -62,7 +64,8 @@ impl Default for Seating {
 }
 
 impl Seating {
-    /// With another limit than [`MAX_DOMAIN_EVENTS`] on what one command leads to, at least 2: for tests.
+    /// Creates an empty seating with another limit than [`MAX_DOMAIN_EVENTS`] on the domain events of one command, at
+    /// least 2. Tests use it.
     pub fn with_limit(limit: usize) -> Self {
         Self {
             limit,
@@ -81,24 +84,24 @@ impl Seating {
             id,
             event_id,
             user_id,
-            place,
+            status,
             position,
         } = registration;
         self.registrations.insert(id, registration);
-        let lines = self.rosters.entry(event_id).or_default();
-        match place {
-            Place::Waiting | Place::Seat | Place::CheckedIn => {
+        let queues = self.rosters.entry(event_id).or_default();
+        match status {
+            RegistrationStatus::Waitlisted | RegistrationStatus::Confirmed | RegistrationStatus::CheckedIn => {
                 self.active.insert((event_id, user_id));
-                lines.active.insert(position, id);
+                queues.active.insert(position, id);
             }
-            Place::Cancelled => {}
+            RegistrationStatus::Cancelled => {}
         }
-        if place == Place::Waiting {
-            lines.waiting.insert(position, id);
+        if status == RegistrationStatus::Waitlisted {
+            queues.waiting.insert(position, id);
         }
     }
 
-    /// Adds a user who has no account any more.
+    /// Adds a user whose account is closed.
     pub fn add_deactivated(&mut self, user: Uuid) {
         self.deactivated.insert(user);
     }
@@ -119,18 +122,20 @@ impl Seating {
         self.deactivated.contains(&user)
     }
 
-    /// Those who wait, in order.
-    pub(super) fn first_waiting(&self, event: Uuid) -> impl Iterator<Item = &Registration> {
-        let line = self.rosters.get(&event).map(|lines| &lines.waiting);
-        line.into_iter()
+    /// Returns the registrations on the waiting list, ordered by position.
+    pub(super) fn waiting(&self, event: Uuid) -> impl Iterator<Item = &Registration> {
+        let queue = self.rosters.get(&event).map(|queues| &queues.waiting);
+        queue
+            .into_iter()
             .flatten()
             .filter_map(|(_, id)| self.registrations.get(id))
     }
 
-    /// Those with a seat or waiting, in the order they came.
-    pub(super) fn first_active(&self, event: Uuid) -> impl Iterator<Item = &Registration> {
-        let line = self.rosters.get(&event).map(|lines| &lines.active);
-        line.into_iter()
+    /// Returns the registrations that are not cancelled, ordered by position.
+    pub(super) fn active(&self, event: Uuid) -> impl Iterator<Item = &Registration> {
+        let queue = self.rosters.get(&event).map(|queues| &queues.active);
+        queue
+            .into_iter()
             .flatten()
             .filter_map(|(_, id)| self.registrations.get(id))
     }
@@ -151,19 +156,19 @@ impl Seating {
         self.updated.iter().filter_map(|id| self.registrations.get(id))
     }
 
-    /// Somebody who waits gets a seat, who has one is here, or a registration ends.
-    pub(super) fn move_to(&mut self, registration: Uuid, place: Place) {
+    /// Sets the status of a registration: promoted, checked in, or cancelled.
+    pub(super) fn set_status(&mut self, registration: Uuid, status: RegistrationStatus) {
         let Some(row) = self.registrations.get_mut(&registration) else {
             return;
         };
-        row.place = place;
+        row.status = status;
         if !self.created.contains(&registration) {
             self.updated.insert(registration);
         }
-        let lines = self.rosters.entry(row.event_id).or_default();
-        lines.waiting.remove(&row.position);
-        if place == Place::Cancelled {
-            lines.active.remove(&row.position);
+        let queues = self.rosters.entry(row.event_id).or_default();
+        queues.waiting.remove(&row.position);
+        if status == RegistrationStatus::Cancelled {
+            queues.active.remove(&row.position);
             self.active.remove(&(row.event_id, row.user_id));
         }
     }

@@ -1,4 +1,4 @@
-//! Who leaves, and who comes after.
+//! Cancelling registrations, and promoting others.
 
 use super::*;
 
@@ -12,19 +12,19 @@ fn a_freed_seat_goes_to_the_first_in_line() {
 }
 
 #[test]
-fn two_freed_seats_go_to_two_people() {
+fn two_freed_seats_go_to_two_registrations() {
     let mut roster = given([opened(2, seats(2)), confirmed(ADA), confirmed(BOB), waitlisted(EVE)]);
     let last = Uuid::from_u128(14);
     roster.and([waitlisted(last)]);
-    for (leaving, next) in [(ADA, EVE), (BOB, last)] {
-        let events = vec![cancelled(leaving, CancelReason::ByAttendee, true), promoted(next)];
-        assert_eq!(roster.when(Actor::User(leaving), cancel(leaving)), Ok(events.clone()));
+    for (user, next) in [(ADA, EVE), (BOB, last)] {
+        let events = vec![cancelled(user, CancelReason::ByAttendee, true), promoted(next)];
+        assert_eq!(roster.when(Actor::User(user), cancel(user)), Ok(events.clone()));
         roster.and(events);
     }
 }
 
 #[test]
-fn who_stops_waiting_frees_no_seat() {
+fn cancelling_a_waiting_registration_frees_no_seat() {
     let roster = given([opened(2, seats(1)), confirmed(ADA), waitlisted(BOB), waitlisted(EVE)]);
     assert_eq!(
         roster.when(Actor::User(BOB), cancel(BOB)),
@@ -33,7 +33,7 @@ fn who_stops_waiting_frees_no_seat() {
 }
 
 #[test]
-fn a_seat_freed_after_registration_closed_is_still_given() {
+fn a_seat_freed_after_registration_closed_is_given_until_the_start() {
     let roster = given([opened(2, seats(1)), confirmed(ADA), waitlisted(BOB)]);
     let seat_freed = cancelled(ADA, CancelReason::ByAttendee, true);
     let at = |time| roster.when_at(time, Some(Actor::User(ADA)), cancel(ADA));
@@ -42,7 +42,7 @@ fn a_seat_freed_after_registration_closed_is_still_given() {
 }
 
 #[test]
-fn the_reason_says_who_cancelled() {
+fn the_reason_follows_from_the_actor() {
     let roster = given([opened(2, seats(1)), confirmed(ADA)]);
     let by = |actor, reason| {
         roster.when(
@@ -70,7 +70,7 @@ fn the_reason_says_who_cancelled() {
 }
 
 #[test]
-fn nobody_else_learns_that_there_is_a_registration() {
+fn a_registration_is_unknown_to_other_users() {
     let active = given([opened(2, seats(1)), confirmed(ADA)]);
     let ended = given([
         opened(2, seats(1)),
@@ -90,21 +90,21 @@ fn nobody_else_learns_that_there_is_a_registration() {
 }
 
 #[test]
-fn a_registration_that_was_not_heard_of_is_waited_for() {
+fn a_cancellation_is_deferred_while_the_registration_is_unknown() {
     let of_another_event = given([opened(2, seats(1)), confirmed(ADA)]);
-    let unheard = [
+    let results = [
         given([]).when(Actor::User(ADA), cancel(ADA)),
         given([opened(2, seats(1))]).when(Actor::User(ADA), cancel(ADA)),
         of_another_event.decide(OTHER_EVENT, now(), Some(Actor::User(ADA)), cancel(ADA)),
     ];
-    for result in unheard {
+    for result in results {
         let rejection = result.expect_err("no registration yet");
         assert_eq!(deferred(rejection), "registration-unknown");
     }
 }
 
 #[test]
-fn to_cancel_twice_changes_nothing() {
+fn cancelling_twice_changes_nothing() {
     let roster = given([
         opened(2, seats(1)),
         confirmed(ADA),
@@ -114,7 +114,7 @@ fn to_cancel_twice_changes_nothing() {
 }
 
 #[test]
-fn after_the_end_only_closed_accounts_leave() {
+fn only_a_closed_account_cancels_registrations_after_the_end() {
     let roster = given([
         opened(2, seats(1)),
         confirmed(ADA),
@@ -135,7 +135,7 @@ fn after_the_end_only_closed_accounts_leave() {
 }
 
 #[test]
-fn who_leaves_a_cancelled_event_was_cancelled_with_it() {
+fn a_registration_of_a_cancelled_event_is_cancelled_with_that_reason() {
     let roster = given([
         opened(2, seats(1)),
         confirmed(ADA),

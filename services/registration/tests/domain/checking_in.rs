@@ -1,4 +1,4 @@
-//! Who is here.
+//! Checking in attendees.
 
 use super::*;
 
@@ -11,7 +11,7 @@ fn by(actor: Actor) -> Option<Actor> {
 }
 
 #[test]
-fn whoever_is_at_the_door_checks_people_in() {
+fn organizers_staff_admins_and_services_check_in_attendees() {
     for actor in [
         Actor::User(ORGANIZER),
         Actor::User(STAFF),
@@ -19,57 +19,58 @@ fn whoever_is_at_the_door_checks_people_in() {
         Actor::service("gateway"),
     ] {
         assert_eq!(
-            roster().when_at(at_the_door(), by(actor), check_in(ADA)),
+            roster().when_at(an_hour_before_the_start(), by(actor), check_in(ADA)),
             Ok(vec![checked_in(ADA)])
         );
     }
 }
 
 #[test]
-fn people_do_not_check_themselves_in() {
-    let own = roster().when_at(at_the_door(), by(Actor::User(ADA)), check_in(ADA));
+fn attendees_cannot_check_in_themselves_unless_they_are_staff() {
+    let own = roster().when_at(an_hour_before_the_start(), by(Actor::User(ADA)), check_in(ADA));
     assert_eq!(own, Err(Rejection::Forbidden));
     let terms = Terms {
         staff: vec![ADA],
         ..seats(1)
     };
     let staff = given([opened(2, terms), confirmed(ADA)]);
-    let own = staff.when_at(at_the_door(), by(Actor::User(ADA)), check_in(ADA));
-    assert_eq!(own, Ok(vec![checked_in(ADA)]), "staff may");
+    let own = staff.when_at(an_hour_before_the_start(), by(Actor::User(ADA)), check_in(ADA));
+    assert_eq!(own, Ok(vec![checked_in(ADA)]), "staff may check in themselves");
 }
 
 #[test]
-fn whoever_may_have_been_named_just_now_is_waited_for() {
+fn a_check_in_by_a_user_who_is_not_staff_yet_is_deferred() {
     for actor in [by(Actor::User(EVE)), None] {
         let rejection = roster()
-            .when_at(at_the_door(), actor, check_in(ADA))
+            .when_at(an_hour_before_the_start(), actor, check_in(ADA))
             .expect_err("not staff");
         assert_eq!(deferred(rejection), "registration-unknown");
     }
 }
 
 #[test]
-fn a_registration_that_was_not_heard_of_is_waited_for() {
-    let unheard = [
+fn a_check_in_is_deferred_while_the_registration_is_unknown() {
+    let results = [
         given([]).when(Actor::User(STAFF), check_in(ADA)),
         given([opened(2, seats(1))]).when(Actor::User(STAFF), check_in(ADA)),
         roster().decide(OTHER_EVENT, now(), by(Actor::User(STAFF)), check_in(ADA)),
     ];
-    for result in unheard {
+    for result in results {
         let rejection = result.expect_err("no registration yet");
         assert_eq!(deferred(rejection), "registration-unknown");
     }
 }
 
 #[test]
-fn a_seat_is_needed_and_it_is_used_once() {
+fn a_check_in_needs_a_seat_and_happens_once() {
     let mut roster = roster();
-    let at_door = |roster: &Given, user| roster.when_at(at_the_door(), by(Actor::User(STAFF)), check_in(user));
-    assert_eq!(at_door(&roster, BOB), Err(Rejection::NoSeat));
+    let at_start =
+        |roster: &Given, user| roster.when_at(an_hour_before_the_start(), by(Actor::User(STAFF)), check_in(user));
+    assert_eq!(at_start(&roster, BOB), Err(Rejection::NoSeat));
     roster.and([checked_in(ADA)]);
-    assert_eq!(at_door(&roster, ADA), Err(Rejection::AlreadyCheckedIn));
+    assert_eq!(at_start(&roster, ADA), Err(Rejection::AlreadyCheckedIn));
     roster.and([cancelled(BOB, CancelReason::ByAttendee, false)]);
-    assert_eq!(at_door(&roster, BOB), Err(Rejection::RegistrationCancelled));
+    assert_eq!(at_start(&roster, BOB), Err(Rejection::RegistrationCancelled));
 }
 
 #[test]
@@ -87,7 +88,7 @@ fn check_in_is_from_two_hours_before_the_start_until_the_end() {
 }
 
 #[test]
-fn the_new_time_of_an_event_counts() {
+fn check_in_follows_the_new_time_of_an_event() {
     let Terms { starts_at, ends_at, .. } = seats(1);
     let moved = Terms {
         starts_at: starts_at + 24 * HOUR,
@@ -96,72 +97,82 @@ fn the_new_time_of_an_event_counts() {
     };
     let mut roster = roster();
     roster.and([changed(3, moved)]);
-    let too_early = roster.when_at(at_the_door(), by(Actor::User(STAFF)), check_in(ADA));
+    let too_early = roster.when_at(an_hour_before_the_start(), by(Actor::User(STAFF)), check_in(ADA));
     assert_eq!(too_early, Err(Rejection::CheckInNotOpen));
-    let in_time = roster.when_at(at_the_door() + 24 * HOUR, by(Actor::User(STAFF)), check_in(ADA));
+    let in_time = roster.when_at(
+        an_hour_before_the_start() + 24 * HOUR,
+        by(Actor::User(STAFF)),
+        check_in(ADA),
+    );
     assert!(in_time.is_ok());
 }
 
 #[test]
-fn whoever_was_in_time_is_checked_in_though_it_is_noted_late() {
+fn a_check_in_in_time_is_accepted_even_if_it_arrives_after_the_end() {
     let mut roster = roster();
     roster.and([closed(3, RosterCloseReason::Ended)]);
-    let in_time = roster.when_at(at_the_door(), by(Actor::User(STAFF)), check_in(ADA));
+    let in_time = roster.when_at(an_hour_before_the_start(), by(Actor::User(STAFF)), check_in(ADA));
     assert_eq!(in_time, Ok(vec![checked_in(ADA)]));
 }
 
 #[test]
-fn nobody_is_checked_in_at_a_cancelled_event() {
+fn a_check_in_at_a_cancelled_event_is_rejected() {
     let mut roster = roster();
     roster.and([closed(3, RosterCloseReason::Cancelled)]);
-    let result = roster.when_at(at_the_door(), by(Actor::User(STAFF)), check_in(ADA));
+    let result = roster.when_at(an_hour_before_the_start(), by(Actor::User(STAFF)), check_in(ADA));
     assert_eq!(result, Err(Rejection::EventCancelled));
 }
 
 #[test]
-fn whoever_is_here_can_not_stay_away_any_more() {
+fn attendees_cannot_cancel_after_check_in() {
     let mut roster = roster();
     roster.and([checked_in(ADA)]);
     for actor in [Actor::User(ADA), Actor::Admin(ADA)] {
         assert_eq!(
-            roster.when_at(at_the_door(), by(actor), cancel(ADA)),
+            roster.when_at(an_hour_before_the_start(), by(actor), cancel(ADA)),
             Err(Rejection::CheckedIn)
         );
     }
 }
 
 #[test]
-fn the_organizer_can_still_take_the_seat_away() {
+fn the_organizer_can_cancel_a_checked_in_registration() {
     let mut roster = roster();
     roster.and([checked_in(ADA)]);
     for actor in [Actor::User(ORGANIZER), Actor::Admin(ADMIN)] {
         assert_eq!(
-            roster.when_at(at_the_door(), by(actor), cancel(ADA)),
+            roster.when_at(an_hour_before_the_start(), by(actor), cancel(ADA)),
             Ok(vec![cancelled(ADA, CancelReason::ByOrganizer, true), promoted(BOB)])
         );
     }
 }
 
 #[test]
-fn whoever_was_here_stays_on_record_without_an_account() {
+fn a_checked_in_registration_is_kept_when_the_account_is_closed() {
     let by_service = CancelRegistration {
         registration_id: of(ADA),
         reason: CancelReason::UserDeactivated,
     };
     let mut roster = roster();
     roster.and([checked_in(ADA)]);
-    assert_eq!(roster.when_at(at_the_door(), by(SELF), by_service.clone()), Ok(vec![]));
+    assert_eq!(
+        roster.when_at(an_hour_before_the_start(), by(SELF), by_service.clone()),
+        Ok(vec![])
+    );
     roster.and([closed(3, RosterCloseReason::Ended)]);
-    assert_eq!(roster.when_at(at_the_door(), by(SELF), by_service), Ok(vec![]));
+    assert_eq!(
+        roster.when_at(an_hour_before_the_start(), by(SELF), by_service),
+        Ok(vec![])
+    );
     assert_eq!(roster.roster.taken, 1);
 }
 
 #[test]
-fn a_cancelled_event_ends_checked_in_registrations_too() {
+fn a_cancelled_event_cancels_checked_in_registrations_too() {
     let mut roster = roster();
     roster.and([checked_in(ADA)]);
     assert_eq!(
-        roster.when_at(at_the_door(), by(SELF), follow(3, EventStatus::Cancelled)),
+        roster.when_at(an_hour_before_the_start(), by(SELF), follow(3, EventStatus::Cancelled)),
         Ok(vec![
             closed(3, RosterCloseReason::Cancelled),
             cancelled(ADA, CancelReason::EventCancelled, true),

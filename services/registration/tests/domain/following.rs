@@ -1,4 +1,4 @@
-//! What the event says.
+//! Following the event.
 
 use super::*;
 
@@ -32,7 +32,7 @@ fn the_same_terms_again_still_raise_the_sequence() {
 }
 
 #[test]
-fn more_seats_go_to_those_who_wait() {
+fn additional_seats_go_to_the_waiting_list() {
     let roster = given([opened(2, seats(1)), confirmed(ADA), waitlisted(BOB), waitlisted(EVE)]);
     assert_eq!(
         roster.when(SELF, publish(3, seats(2))),
@@ -45,7 +45,7 @@ fn more_seats_go_to_those_who_wait() {
 }
 
 #[test]
-fn more_seats_go_to_nobody_once_the_event_has_started() {
+fn additional_seats_stay_free_once_the_event_has_started() {
     let roster = given([opened(2, seats(1)), confirmed(ADA), waitlisted(BOB)]);
     let terms = seats(2);
     let result = roster.when_at(terms.starts_at, Some(SELF), publish(3, terms.clone()));
@@ -53,7 +53,7 @@ fn more_seats_go_to_nobody_once_the_event_has_started() {
 }
 
 #[test]
-fn fewer_seats_evict_nobody() {
+fn a_reduced_capacity_cancels_no_registration() {
     let mut roster = given([opened(2, seats(3)), confirmed(ADA), confirmed(BOB), confirmed(EVE)]);
     assert_eq!(roster.when(SELF, publish(3, seats(1))), Ok(vec![changed(3, seats(1))]));
 
@@ -64,7 +64,7 @@ fn fewer_seats_evict_nobody() {
         Ok(vec![waitlisted(other)])
     );
     roster.and([waitlisted(other)]);
-    // Three seats are taken where one is left: two must come free before anybody is promoted.
+    // Three seats are taken and the capacity is one, so two seats must become free before a promotion.
     for user in [ADA, BOB] {
         let event = cancelled(user, CancelReason::ByAttendee, true);
         assert_eq!(roster.when(Actor::User(user), cancel(user)), Ok(vec![event.clone()]));
@@ -77,7 +77,7 @@ fn fewer_seats_evict_nobody() {
 }
 
 #[test]
-fn those_who_wait_stay_when_the_waiting_list_is_closed() {
+fn waiting_registrations_stay_when_the_waiting_list_is_closed() {
     let mut roster = given([opened(2, seats(1)), confirmed(ADA), waitlisted(BOB)]);
     roster.and([changed(3, without_waiting_list(1))]);
     assert_eq!(roster.when(Actor::User(EVE), register(EVE)), Err(Rejection::EventFull));
@@ -88,7 +88,7 @@ fn those_who_wait_stay_when_the_waiting_list_is_closed() {
 }
 
 #[test]
-fn a_cancelled_event_ends_every_registration() {
+fn a_cancelled_event_cancels_every_registration() {
     let roster = given([opened(2, seats(1)), confirmed(ADA), waitlisted(BOB)]);
     assert_eq!(
         roster.when(SELF, follow(3, EventStatus::Cancelled)),
@@ -101,7 +101,7 @@ fn a_cancelled_event_ends_every_registration() {
 }
 
 #[test]
-fn an_event_that_is_over_keeps_its_registrations() {
+fn an_ended_event_keeps_its_registrations() {
     let roster = given([opened(2, seats(1)), confirmed(ADA), waitlisted(BOB)]);
     let closed = closed(3, RosterCloseReason::Ended);
     assert_eq!(roster.when(SELF, follow(3, EventStatus::Ended)), Ok(vec![closed]));
@@ -122,7 +122,7 @@ fn a_closed_roster_stays_closed() {
 }
 
 #[test]
-fn a_cancellation_may_come_before_the_event_was_heard_of() {
+fn a_cancellation_may_arrive_before_the_publication() {
     let mut roster = given([]);
     let closed = closed(3, RosterCloseReason::Cancelled);
     assert_eq!(
@@ -139,7 +139,7 @@ fn a_cancellation_may_come_before_the_event_was_heard_of() {
 }
 
 #[test]
-fn what_can_not_be_understood_is_refused() {
+fn an_unsupported_command_is_rejected() {
     let roster = given([opened(2, seats(1))]);
     assert_eq!(
         roster.when(SELF, follow(3, EventStatus::Unknown)),
@@ -152,7 +152,7 @@ fn what_can_not_be_understood_is_refused() {
 }
 
 #[test]
-fn only_the_service_itself_follows_and_goes_on() {
+fn only_the_service_itself_sends_follow_event_and_continue_closing() {
     let roster = given([opened(2, seats(1))]);
     for actor in [Some(Actor::User(ORGANIZER)), Some(Actor::service("gateway")), None] {
         assert_eq!(
@@ -167,7 +167,7 @@ fn only_the_service_itself_follows_and_goes_on() {
 }
 
 #[test]
-fn whoever_is_staff_is_followed_too() {
+fn staff_and_registration_opening_are_followed() {
     let terms = Terms {
         staff: vec![BOB, EVE],
         registration_opens_at: Some(now()),
@@ -183,7 +183,7 @@ fn whoever_is_staff_is_followed_too() {
 }
 
 #[test]
-fn an_event_that_was_moved_takes_people_again() {
+fn a_rescheduled_event_accepts_registrations_again() {
     let terms = seats(2);
     let closed = terms.registration_closes_at;
     let mut roster = given([opened(2, seats(1)), confirmed(ADA), waitlisted(BOB)]);
@@ -197,7 +197,7 @@ fn an_event_that_was_moved_takes_people_again() {
         ends_at: terms.ends_at + 48 * HOUR,
         ..seats(2)
     };
-    // Also one whose start has passed here: what counts is when it starts now.
+    // Also if the former start has passed, because the new start counts.
     for time in [closed, terms.starts_at] {
         assert_eq!(
             roster.when_at(time, Some(SELF), publish(3, moved.clone())),
@@ -212,7 +212,7 @@ fn an_event_that_was_moved_takes_people_again() {
 }
 
 #[test]
-fn an_event_that_was_brought_forward_takes_nobody_any_more() {
+fn an_event_moved_to_an_earlier_time_closes_registration() {
     let sooner = Terms {
         registration_closes_at: now() - HOUR,
         starts_at: now() + HOUR,
@@ -226,9 +226,9 @@ fn an_event_that_was_brought_forward_takes_nobody_any_more() {
 }
 
 #[test]
-fn a_seat_that_was_checked_in_is_a_seat_when_the_capacity_changes() {
+fn a_checked_in_seat_counts_when_the_capacity_changes() {
     let mut roster = given([opened(2, seats(1)), confirmed(ADA), waitlisted(BOB), checked_in(ADA)]);
-    let at = |roster: &Given, terms: Terms| roster.when_at(at_the_door(), Some(SELF), publish(3, terms));
+    let at = |roster: &Given, terms: Terms| roster.when_at(an_hour_before_the_start(), Some(SELF), publish(3, terms));
     assert_eq!(at(&roster, seats(1)), Ok(vec![changed(3, seats(1))]));
     assert_eq!(at(&roster, seats(2)), Ok(vec![changed(3, seats(2)), promoted(BOB)]));
     roster.and([changed(3, seats(2)), promoted(BOB)]);

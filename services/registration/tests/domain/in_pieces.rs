@@ -1,15 +1,15 @@
-//! Much at once.
+//! Work that exceeds the limit of one command.
 
 use contracts::aggregate::MAX_DOMAIN_EVENTS;
 use registration::domain::needs_continuation;
 
 use super::*;
 
-fn people(count: u128) -> impl Iterator<Item = Uuid> {
+fn users(count: u128) -> impl Iterator<Item = Uuid> {
     (0..count).map(|n| Uuid::from_u128(1_000 + n))
 }
 
-/// Gives the command, then goes on as long as it must; answers how many domain events came of each.
+/// Executes the command and its continuations, and returns the number of domain events of each.
 fn run_to_the_end(given: &mut Given, first: FollowEvent) -> Vec<usize> {
     let mut counts = Vec::new();
     let mut command = RegistrationCommand::from(first);
@@ -27,8 +27,8 @@ fn run_to_the_end(given: &mut Given, first: FollowEvent) -> Vec<usize> {
 #[test]
 fn a_big_roster_is_closed_in_pieces() {
     let mut roster = given([opened(2, seats(2_000))]);
-    roster.and(people(2_000).map(confirmed));
-    roster.and(people(2_500).skip(2_000).map(waitlisted));
+    roster.and(users(2_000).map(confirmed));
+    roster.and(users(2_500).skip(2_000).map(waitlisted));
 
     let counts = run_to_the_end(&mut roster, follow(3, EventStatus::Cancelled));
 
@@ -38,10 +38,10 @@ fn a_big_roster_is_closed_in_pieces() {
 }
 
 #[test]
-fn many_more_seats_are_given_in_pieces() {
+fn a_large_increase_of_the_capacity_promotes_in_pieces() {
     let mut roster = given([opened(2, seats(1))]);
-    roster.and(people(1).map(confirmed));
-    roster.and(people(2_501).skip(1).map(waitlisted));
+    roster.and(users(1).map(confirmed));
+    roster.and(users(2_501).skip(1).map(waitlisted));
 
     let counts = run_to_the_end(&mut roster, publish(3, seats(2_201)));
 
@@ -51,9 +51,9 @@ fn many_more_seats_are_given_in_pieces() {
 }
 
 #[test]
-fn nobody_overtakes_while_seats_are_given_in_pieces() {
+fn the_waiting_list_goes_first_while_promotions_continue() {
     let mut roster = given([opened(2, seats(0))]);
-    roster.and(people(1_500).map(waitlisted));
+    roster.and(users(1_500).map(waitlisted));
     let first_piece = roster.when(SELF, publish(3, seats(1_500))).expect("accepted");
     assert!(needs_continuation(&publish(3, seats(1_500)).into(), first_piece.len()));
     roster.and(first_piece);

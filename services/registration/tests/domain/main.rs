@@ -1,11 +1,11 @@
-//! Given these domain events, when this command, then these domain events, or this no.
+//! Given these domain events, when this command, then these domain events or this rejection.
 
 mod cancelling;
 mod checking_in;
 mod following;
 mod in_pieces;
-mod looking_up;
 mod registering;
+mod required_rows;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -53,7 +53,7 @@ fn without_waiting_list(capacity: i32) -> Terms {
     }
 }
 
-// What happened.
+// Domain events.
 
 fn opened(event_sequence: i64, terms: Terms) -> RegistrationEvent {
     RosterOpened { event_sequence, terms }.into()
@@ -67,7 +67,7 @@ fn closed(event_sequence: i64, reason: RosterCloseReason) -> RegistrationEvent {
     RosterClosed { event_sequence, reason }.into()
 }
 
-/// The registration of a user, for short.
+/// Returns the id of a user's registration.
 fn of(user: Uuid) -> Uuid {
     Uuid::from_u128(user.as_u128() + 1_000_000)
 }
@@ -106,21 +106,21 @@ fn cancelled(user_id: Uuid, reason: CancelReason, had_seat: bool) -> Registratio
     .into()
 }
 
-/// At the door, an hour before the start.
+/// Checked in an hour before the start.
 fn checked_in(user_id: Uuid) -> RegistrationEvent {
     AttendeeCheckedIn {
         registration_id: of(user_id),
         user_id,
-        checked_in_at: at_the_door(),
+        checked_in_at: an_hour_before_the_start(),
     }
     .into()
 }
 
-fn at_the_door() -> Timestamp {
+fn an_hour_before_the_start() -> Timestamp {
     seats(1).starts_at - HOUR
 }
 
-// What is asked.
+// Commands.
 
 fn publish(event_sequence: i64, terms: Terms) -> FollowEvent {
     FollowEvent {
@@ -252,5 +252,5 @@ fn each_rejection_maps_to_its_code() {
         assert_eq!(rejected(rejection), code);
     }
     assert_eq!(deferred(Rejection::EventUnknown), "event-unknown");
-    assert_eq!(deferred(Rejection::RegistrationUnheard), "registration-unknown");
+    assert_eq!(deferred(Rejection::RegistrationNotReceived), "registration-unknown");
 }

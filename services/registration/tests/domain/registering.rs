@@ -1,9 +1,9 @@
-//! A seat, or a place in line.
+//! Registering: a seat or the waiting list.
 
 use super::*;
 
 #[test]
-fn whoever_comes_first_has_a_seat_and_the_next_one_waits() {
+fn the_first_registration_gets_the_seat_and_the_next_one_waits() {
     let mut roster = given([opened(2, seats(1))]);
     assert_eq!(roster.when(Actor::User(ADA), register(ADA)), Ok(vec![confirmed(ADA)]));
     roster.and([confirmed(ADA)]);
@@ -11,13 +11,13 @@ fn whoever_comes_first_has_a_seat_and_the_next_one_waits() {
 }
 
 #[test]
-fn without_a_waiting_list_a_full_event_is_full() {
+fn a_full_event_without_a_waiting_list_rejects_registrations() {
     let roster = given([opened(2, without_waiting_list(1)), confirmed(ADA)]);
     assert_eq!(roster.when(Actor::User(BOB), register(BOB)), Err(Rejection::EventFull));
 }
 
 #[test]
-fn an_event_that_was_not_heard_of_is_waited_for() {
+fn a_registration_is_deferred_while_the_event_is_unknown() {
     let rejection = given([])
         .when(Actor::User(ADA), register(ADA))
         .expect_err("no roster yet");
@@ -26,7 +26,7 @@ fn an_event_that_was_not_heard_of_is_waited_for() {
 }
 
 #[test]
-fn registration_closes_and_events_start() {
+fn a_registration_is_rejected_after_closing_and_after_the_start() {
     let roster = given([opened(2, seats(1))]);
     let at = |time| roster.when_at(time, Some(Actor::User(ADA)), register(ADA));
     assert_eq!(
@@ -54,7 +54,7 @@ fn registration_opens_at_its_time() {
 }
 
 #[test]
-fn nobody_registers_for_what_is_cancelled_or_over() {
+fn a_registration_for_a_cancelled_or_ended_event_is_rejected() {
     let cases = [
         (RosterCloseReason::Cancelled, Rejection::EventCancelled),
         (RosterCloseReason::Ended, Rejection::EventEnded),
@@ -67,7 +67,7 @@ fn nobody_registers_for_what_is_cancelled_or_over() {
 }
 
 #[test]
-fn one_person_registers_once() {
+fn a_user_has_one_active_registration_for_an_event() {
     let again = Register {
         registration_id: Uuid::from_u128(77),
         user_id: ADA,
@@ -81,11 +81,11 @@ fn one_person_registers_once() {
 
         let had_seat = first == confirmed(ADA);
         roster.and([cancelled(ADA, CancelReason::ByAttendee, had_seat)]);
-        let anew = SeatConfirmed {
+        let second = SeatConfirmed {
             registration_id: again.registration_id,
             user_id: ADA,
         };
-        assert_eq!(roster.when(Actor::User(ADA), again.clone()), Ok(vec![anew.into()]));
+        assert_eq!(roster.when(Actor::User(ADA), again.clone()), Ok(vec![second.into()]));
     }
 }
 
@@ -119,7 +119,7 @@ fn a_closed_account_gets_no_seat() {
 }
 
 #[test]
-fn people_register_themselves() {
+fn users_register_only_themselves() {
     let roster = given([opened(2, seats(1))]);
     for actor in [Some(Actor::User(BOB)), Some(Actor::User(ORGANIZER)), None] {
         assert_eq!(roster.when_at(now(), actor, register(ADA)), Err(Rejection::Forbidden));

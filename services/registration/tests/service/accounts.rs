@@ -1,9 +1,9 @@
-//! Whose account is closed.
+//! Closed accounts.
 
 use super::*;
 
 #[tokio::test]
-async fn who_closes_their_account_gives_up_every_seat() {
+async fn closing_an_account_cancels_every_registration() {
     let app = App::start().await;
     app.has_event(EVENT, seats(1)).await;
     app.has_event(OTHER_EVENT, seats(1)).await;
@@ -15,7 +15,7 @@ async fn who_closes_their_account_gives_up_every_seat() {
             },
         ))
         .await;
-    app.ask_all([register(ADA), register(BOB), register_for(OTHER_EVENT, ADA)])
+    app.request_all([register(ADA), register(BOB), register_for(OTHER_EVENT, ADA)])
         .await;
     app.published().await;
 
@@ -31,46 +31,46 @@ async fn who_closes_their_account_gives_up_every_seat() {
         had_seat: true,
     };
     let mut published = app.published().await;
-    let place = published
+    let index = published
         .iter()
         .position(|event| *event == elsewhere.clone().into())
         .expect("both seats");
-    published.remove(place);
+    published.remove(index);
     assert_eq!(published, [cancelled(ADA, reason, true), promoted(BOB)]);
     assert_eq!(
-        app.ask(register_for(OTHER_EVENT, ADA)).await,
+        app.request(register_for(OTHER_EVENT, ADA)).await,
         Err("user-deactivated".into())
     );
 }
 
 #[tokio::test]
-async fn no_seat_slips_between_registering_and_closing_the_account() {
+async fn no_registration_survives_a_concurrent_closing_of_the_account() {
     let app = App::start().await;
     app.has_event(EVENT, seats(1_000)).await;
     app.has_event(OTHER_EVENT, seats(1_000)).await;
-    for user in people(40) {
-        // Two topics, two workers, at the same time. Half of them have registered before.
+    for user in users(40) {
+        // Two workers handle the two topics concurrently. Half of the users have registered before.
         if user.as_u128() % 2 == 0 {
-            app.ask(register_for(OTHER_EVENT, user)).await.expect("accepted");
+            app.request(register_for(OTHER_EVENT, user)).await.expect("accepted");
         }
         app.bench.append(register(user));
         app.bench.append(Outgoing::<UserEvent>::new(user, deactivated()));
         app.bench.catch_up().await;
         app.bench.settle().await;
     }
-    let places = app.places().await;
-    assert!(places.keys().all(|place| place == "cancelled"), "{places:?}");
+    let counts = app.status_counts().await;
+    assert!(counts.keys().all(|place| place == "cancelled"), "{counts:?}");
 }
 
 #[tokio::test]
-async fn whoever_was_here_stays_on_record_without_an_account() {
+async fn a_checked_in_registration_is_kept_when_the_account_is_closed() {
     let app = App::start().await;
     let event = Details {
         staff: vec![STAFF],
         ..soon(1)
     };
     app.has_event(EVENT, event).await;
-    app.ask_all([register(ADA), register(BOB), check_in(ADA)]).await;
+    app.request_all([register(ADA), register(BOB), check_in(ADA)]).await;
     app.published().await;
 
     app.bench.deliver(Outgoing::<UserEvent>::new(ADA, deactivated())).await;
@@ -79,16 +79,16 @@ async fn whoever_was_here_stays_on_record_without_an_account() {
 
     assert_eq!(app.published().await, []);
     assert_eq!(
-        app.places().await,
+        app.status_counts().await,
         [("checked-in".to_owned(), 1), ("waiting".to_owned(), 1)].into()
     );
 }
 
 #[tokio::test]
-async fn what_else_becomes_of_an_account_changes_no_registration() {
+async fn other_changes_of_an_account_change_no_registration() {
     let app = App::start().await;
     app.has_event(EVENT, seats(1)).await;
-    app.ask(register(ADA)).await.expect("accepted");
+    app.request(register(ADA)).await.expect("accepted");
     app.published().await;
     let at = Timestamp::now();
     let fields = vec!["email".to_owned()];
@@ -103,5 +103,5 @@ async fn what_else_becomes_of_an_account_changes_no_registration() {
     }
     app.bench.settle().await;
     assert_eq!(app.published().await, []);
-    assert_eq!(app.places().await, [("seat".to_owned(), 1)].into());
+    assert_eq!(app.status_counts().await, [("seat".to_owned(), 1)].into());
 }

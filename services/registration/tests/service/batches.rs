@@ -1,5 +1,5 @@
-//! A batch equals one by one. The rules are held by `tests/properties.rs`, over a store that is simple enough to be
-//! believed; this holds that the real one looks up and writes the same.
+//! A batch has the same result as single commands. `tests/properties.rs` verifies the rules with a simple store; these
+//! tests verify that the real store reads and writes the same.
 
 #[path = "../support/commands.rs"]
 mod commands;
@@ -15,7 +15,8 @@ fn outgoing(command: &Command<RegistrationCommand>) -> Outgoing<RegistrationComm
         .actor(actor)
 }
 
-/// What the commands lead to, in batches of these sizes: domain events and rows. Deferred commands stay deferred.
+/// Executes the commands in batches of these sizes, and returns the domain events and rows. Deferred commands stay
+/// deferred.
 async fn run(
     commands: &[Command<RegistrationCommand>],
     sizes: &[usize],
@@ -43,22 +44,22 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 6, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_batch_equals_one_by_one(
+    fn a_batch_has_the_same_result_as_single_commands(
         crowd in commands::any_crowd(),
         middle in commands::any_commands(6),
         ending in commands::any_ending(),
         sizes in prop::collection::vec(2..20_usize, 8),
     ) {
-        // Expired commands are not executed: the times of the commands must not be long ago.
+        // The times of the commands must be recent, because expired commands are not executed.
         let shift = Timestamp::now().since(commands::morning());
         let all: Vec<_> = crowd.into_iter().chain(middle).chain(ending).map(|command| later(command, shift)).collect();
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime can be created");
         let (batched, one_by_one) = runtime.block_on(async { (run(&all, &sizes).await, run(&all, &[1]).await) });
         prop_assert_eq!(batched, one_by_one);
     }
 }
 
-/// The same command, all its times moved.
+/// Returns the command with all its times moved.
 fn later(command: Command<RegistrationCommand>, by: Duration) -> Command<RegistrationCommand> {
     let body = match command.body {
         RegistrationCommand::FollowEvent(follow) => {

@@ -1,19 +1,19 @@
-//! Who is here.
+//! Checking in attendees.
 
 use super::*;
 
 #[tokio::test]
-async fn whoever_has_a_seat_is_checked_in_once() {
+async fn a_confirmed_registration_is_checked_in_once() {
     let app = App::start().await;
     let event = Details {
         staff: vec![STAFF],
         ..soon(1)
     };
     app.has_event(EVENT, event).await;
-    app.ask_all([register(ADA), register(BOB)]).await;
+    app.request_all([register(ADA), register(BOB)]).await;
     app.published().await;
 
-    assert_eq!(app.ask(check_in(ADA)).await, Ok(4));
+    assert_eq!(app.request(check_in(ADA)).await, Ok(4));
     app.bench.deliver_again().await;
     let published = app.published().await;
     assert!(
@@ -21,16 +21,16 @@ async fn whoever_has_a_seat_is_checked_in_once() {
         "{published:?}"
     );
     app.bench.restart();
-    assert_eq!(app.ask(check_in(ADA)).await, Err("already-checked-in".into()));
-    assert_eq!(app.ask(check_in(BOB)).await, Err("no-seat".into()));
-    assert_eq!(app.ask(cancel(ADA)).await, Err("checked-in".into()));
-    assert_eq!(app.ask(register(ADA)).await, Err("already-registered".into()));
+    assert_eq!(app.request(check_in(ADA)).await, Err("already-checked-in".into()));
+    assert_eq!(app.request(check_in(BOB)).await, Err("no-seat".into()));
+    assert_eq!(app.request(cancel(ADA)).await, Err("checked-in".into()));
+    assert_eq!(app.request(register(ADA)).await, Err("already-registered".into()));
     let row = |user, place: &str, position| (of(EVENT, user), user, place.to_owned(), position);
     assert_eq!(app.rows().await, [row(ADA, "checked-in", 2), row(BOB, "waiting", 3)]);
 }
 
 #[tokio::test]
-async fn come_and_be_checked_in_in_one_batch() {
+async fn registration_and_check_in_succeed_in_one_batch() {
     let app = App::start().await;
     let event = Details {
         staff: vec![STAFF],
@@ -48,7 +48,7 @@ async fn come_and_be_checked_in_in_one_batch() {
         check_in(BOB),
     ];
     assert_eq!(
-        app.ask_all(batch).await,
+        app.request_all(batch).await,
         [
             Ok(2),
             Ok(3),
@@ -64,10 +64,10 @@ async fn come_and_be_checked_in_in_one_batch() {
 }
 
 #[tokio::test]
-async fn whoever_was_named_just_now_can_check_people_in() {
+async fn a_check_in_by_newly_named_staff_is_deferred_and_then_accepted() {
     let app = App::start().await;
     app.has_event(EVENT, soon(1)).await;
-    app.ask(register(ADA)).await.expect("accepted");
+    app.request(register(ADA)).await.expect("accepted");
     let id = app.bench.deliver(check_in(ADA)).await;
     app.bench.deliver_again().await;
     assert_eq!(app.bench.replies(id).await, []);
@@ -76,7 +76,7 @@ async fn whoever_was_named_just_now_can_check_people_in() {
         staff: vec![STAFF],
         ..soon(1)
     };
-    app.hears(StaffNamed {
+    app.follows(StaffNamed {
         details,
         published: true,
     })

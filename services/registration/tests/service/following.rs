@@ -1,4 +1,4 @@
-//! What the event says.
+//! Following the event.
 
 use super::*;
 
@@ -20,8 +20,8 @@ async fn a_published_event_opens_its_roster() {
 #[tokio::test]
 async fn late_reaction_is_superseded() {
     let app = App::start().await;
-    app.ask(follow(3, 5)).await.expect("accepted");
-    assert_eq!(app.ask(follow(2, 9)).await, Ok(1));
+    app.request(follow(3, 5)).await.expect("accepted");
+    assert_eq!(app.request(follow(2, 9)).await, Ok(1));
     let published = app.published().await;
     assert!(
         matches!(&published[..], [RegistrationEvent::RosterOpened(opened)] if opened.terms.capacity == 5),
@@ -30,46 +30,46 @@ async fn late_reaction_is_superseded() {
 }
 
 #[tokio::test]
-async fn more_seats_go_to_those_who_wait() {
+async fn additional_seats_go_to_the_waiting_list() {
     let app = App::start().await;
-    app.ask(follow(2, 1)).await.expect("accepted");
-    app.ask_all([register(ADA), register(BOB), register(EVE)]).await;
+    app.request(follow(2, 1)).await.expect("accepted");
+    app.request_all([register(ADA), register(BOB), register(EVE)]).await;
     app.published().await;
-    // Those who wait are found in the store, and one of them leaves in the same batch.
-    app.ask_all([cancel(BOB), follow(3, 2)]).await;
+    // The waiting registrations are in the store, and one of them is cancelled in the same batch.
+    app.request_all([cancel(BOB), follow(3, 2)]).await;
     let published = app.published().await;
     assert_eq!(published[0], cancelled(BOB, CancelReason::ByAttendee, false));
     assert_eq!(published[2..], [promoted(EVE)]);
 }
 
 #[tokio::test]
-async fn many_more_seats_are_given_in_pieces() {
-    const PEOPLE: u128 = 2_300;
+async fn a_large_increase_of_the_capacity_promotes_in_pieces() {
+    const USER_COUNT: u128 = 2_300;
     let app = App::start().await;
     app.has_event(EVENT, seats(1)).await;
-    app.bench.deliver_all(people(PEOPLE).map(register)).await;
+    app.bench.deliver_all(users(USER_COUNT).map(register)).await;
     app.published().await;
 
-    app.hears(EventChanged {
+    app.follows(EventChanged {
         details: seats(2_200),
         published: true,
     })
     .await;
 
     assert_eq!(
-        app.places().await,
+        app.status_counts().await,
         [("seat".to_owned(), 2_200), ("waiting".to_owned(), 100)].into()
     );
     let published = app.published().await;
-    let users = published.iter().filter_map(|event| match event {
+    let user_ids = published.iter().filter_map(|event| match event {
         RegistrationEvent::SeatPromoted(promoted) => Some(promoted.user_id),
         _ => None,
     });
-    assert!(users.eq(people(2_200).skip(1)), "in line, everybody once");
+    assert!(user_ids.eq(users(2_200).skip(1)), "in order, each user once");
 }
 
 #[tokio::test]
-async fn whatever_changes_a_public_event_is_followed() {
+async fn every_change_of_a_published_event_is_followed() {
     let app = App::start().await;
     let starts_at = Timestamp::now() + 24 * HOUR;
     let of_draft = |capacity| Details {
@@ -82,13 +82,13 @@ async fn whatever_changes_a_public_event_is_followed() {
         ..seats(3)
     };
     let published = true;
-    app.hears(created()).await;
-    app.hears(EventChanged {
+    app.follows(created()).await;
+    app.follows(EventChanged {
         details: of_draft(1),
         published: false,
     })
     .await;
-    app.hears(StaffNamed {
+    app.follows(StaffNamed {
         details: of_draft(1),
         published: false,
     })
@@ -122,10 +122,10 @@ async fn whatever_changes_a_public_event_is_followed() {
         rescheduled.into(),
         named.into(),
     ] {
-        app.hears(event).await;
+        app.follows(event).await;
         followed.extend(app.published().await);
     }
-    // By sequence, seats and staff.
+    // Sequence, capacity and staff.
     let followed: Vec<_> = followed
         .into_iter()
         .map(|event| match event {
@@ -141,14 +141,14 @@ async fn whatever_changes_a_public_event_is_followed() {
 }
 
 #[tokio::test]
-async fn an_event_that_was_moved_takes_people_again() {
+async fn a_rescheduled_event_accepts_registrations_again() {
     let app = App::start().await;
     let closed = Details {
         registration_closes_at: Timestamp::now() - HOUR,
         ..seats(1)
     };
     app.has_event(EVENT, closed.clone()).await;
-    assert_eq!(app.ask(register(ADA)).await, Err("registration-closed".into()));
+    assert_eq!(app.request(register(ADA)).await, Err("registration-closed".into()));
 
     let details = Details {
         starts_at: closed.starts_at + 24 * HOUR,
@@ -156,13 +156,13 @@ async fn an_event_that_was_moved_takes_people_again() {
         registration_closes_at: closed.registration_closes_at + 24 * HOUR,
         ..closed.clone()
     };
-    app.hears(EventRescheduled {
+    app.follows(EventRescheduled {
         details,
         previous_starts_at: closed.starts_at,
         previous_ends_at: closed.ends_at,
     })
     .await;
-    assert_eq!(app.ask(register(ADA)).await, Ok(3));
+    assert_eq!(app.request(register(ADA)).await, Ok(3));
 }
 
 #[tokio::test]
@@ -173,14 +173,14 @@ async fn registration_opens_at_its_time() {
         ..seats(1)
     };
     app.has_event(EVENT, later).await;
-    assert_eq!(app.ask(register(ADA)).await, Err("registration-not-open".into()));
+    assert_eq!(app.request(register(ADA)).await, Err("registration-not-open".into()));
 }
 
 #[tokio::test]
-async fn a_cancelled_event_ends_every_registration() {
+async fn a_cancelled_event_cancels_every_registration() {
     let app = App::start().await;
     app.has_event(EVENT, seats(1)).await;
-    app.ask_all([register(ADA), register(BOB)]).await;
+    app.request_all([register(ADA), register(BOB)]).await;
     app.published().await;
 
     let event = EventCancelled {
@@ -200,18 +200,18 @@ async fn a_cancelled_event_ends_every_registration() {
         published[1..],
         [cancelled(ADA, reason, true), cancelled(BOB, reason, false)]
     );
-    assert_eq!(app.ask(register(EVE)).await, Err("event-cancelled".into()));
+    assert_eq!(app.request(register(EVE)).await, Err("event-cancelled".into()));
 }
 
 #[tokio::test]
 async fn a_big_roster_is_closed_in_pieces() {
-    const PEOPLE: u128 = 2_300;
+    const USER_COUNT: u128 = 2_300;
     let app = App::start().await;
     app.has_event(EVENT, seats(2_000)).await;
-    app.bench.deliver_all(people(PEOPLE).map(register)).await;
+    app.bench.deliver_all(users(USER_COUNT).map(register)).await;
     app.published().await;
     assert_eq!(
-        app.places().await,
+        app.status_counts().await,
         [("seat".to_owned(), 2_000), ("waiting".to_owned(), 300)].into()
     );
 
@@ -222,20 +222,20 @@ async fn a_big_roster_is_closed_in_pieces() {
     app.bench.deliver(Outgoing::<EventEvent>::new(EVENT, event)).await;
     app.bench.settle().await;
 
-    assert_eq!(app.places().await, [("cancelled".to_owned(), 2_300)].into());
+    assert_eq!(app.status_counts().await, [("cancelled".to_owned(), 2_300)].into());
     let published = app.published().await;
-    let users = published.iter().filter_map(|event| match event {
+    let user_ids = published.iter().filter_map(|event| match event {
         RegistrationEvent::RegistrationCancelled(cancelled) => Some(cancelled.user_id),
         _ => None,
     });
-    assert!(users.eq(people(PEOPLE)), "everybody once, first come first");
+    assert!(user_ids.eq(users(USER_COUNT)), "in order, each user once");
 }
 
 #[tokio::test]
-async fn an_event_that_is_over_takes_nobody_any_more() {
+async fn an_ended_event_accepts_no_registration() {
     let app = App::start().await;
     app.has_event(EVENT, seats(1)).await;
-    app.ask(register(ADA)).await.expect("accepted");
+    app.request(register(ADA)).await.expect("accepted");
     app.bench
         .deliver(Outgoing::<EventEvent>::new(
             EVENT,
@@ -245,13 +245,13 @@ async fn an_event_that_is_over_takes_nobody_any_more() {
         ))
         .await;
     app.bench.settle().await;
-    assert_eq!(app.ask(register(BOB)).await, Err("event-ended".into()));
-    assert_eq!(app.places().await, [("seat".to_owned(), 1)].into());
+    assert_eq!(app.request(register(BOB)).await, Err("event-ended".into()));
+    assert_eq!(app.status_counts().await, [("seat".to_owned(), 1)].into());
 }
 
 #[tokio::test]
-async fn only_ourselves_follow_events() {
+async fn only_the_service_itself_sends_follow_event() {
     let app = App::start().await;
     let command = follow(2, 1).actor(Actor::User(ORGANIZER));
-    assert_eq!(app.ask(command).await, Err("forbidden".into()));
+    assert_eq!(app.request(command).await, Err("forbidden".into()));
 }

@@ -38,7 +38,7 @@ struct App {
     database: PostgresDatabase,
 }
 
-/// How a command went: the version, or the code of the no.
+/// The result of a command: the version, or the code of the rejection.
 type Outcome = Result<i64, String>;
 
 impl App {
@@ -51,7 +51,7 @@ impl App {
         }
     }
 
-    /// The event was published, and its roster is open.
+    /// Publishes the event, so that its roster is open.
     async fn has_event(&self, event: Uuid, details: Details) {
         let published = Outgoing::<EventEvent>::new(event, EventPublished { details });
         self.bench.deliver(published).await;
@@ -59,12 +59,12 @@ impl App {
         self.published().await;
     }
 
-    async fn ask(&self, command: Outgoing<RegistrationCommand>) -> Outcome {
+    async fn request(&self, command: Outgoing<RegistrationCommand>) -> Outcome {
         outcome(self.bench.request(command).await)
     }
 
-    /// All in one batch.
-    async fn ask_all(&self, commands: impl IntoIterator<Item = Outgoing<RegistrationCommand>>) -> Vec<Outcome> {
+    /// Delivers all commands in one batch.
+    async fn request_all(&self, commands: impl IntoIterator<Item = Outgoing<RegistrationCommand>>) -> Vec<Outcome> {
         let commands: Vec<_> = commands.into_iter().collect();
         let ids: Vec<_> = commands.iter().map(|command| command.id).collect();
         self.bench.deliver_all(commands).await;
@@ -75,19 +75,19 @@ impl App {
         outcomes
     }
 
-    /// The event says something, and the roster follows. Kafka says everything twice.
-    async fn hears(&self, event: impl Into<EventEvent>) {
+    /// Delivers a domain event of the event twice, as Kafka may, and lets the roster follow.
+    async fn follows(&self, event: impl Into<EventEvent>) {
         self.bench.deliver(Outgoing::<EventEvent>::new(EVENT, event)).await;
         self.bench.deliver_again().await;
         self.bench.settle().await;
     }
 
-    /// What was published since this was asked last.
+    /// Returns the domain events that were published since the last call.
     async fn published(&self) -> Vec<RegistrationEvent> {
         self.bench.published().await
     }
 
-    /// Registration, person, place and position.
+    /// Returns the columns id, user_id, place and position of all registrations.
     async fn rows(&self) -> Vec<(Uuid, Uuid, String, i64)> {
         sqlx::query_as("SELECT id, user_id, place, position FROM registrations ORDER BY id")
             .fetch_all(self.database.pool())
@@ -95,13 +95,13 @@ impl App {
             .expect("registrations can be read")
     }
 
-    /// How many registrations are in each place.
-    async fn places(&self) -> BTreeMap<String, usize> {
-        let mut places = BTreeMap::new();
+    /// Returns the number of registrations per value of the column place.
+    async fn status_counts(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
         for (_, _, place, _) in self.rows().await {
-            *places.entry(place).or_default() += 1;
+            *counts.entry(place).or_default() += 1;
         }
-        places
+        counts
     }
 }
 
@@ -139,7 +139,7 @@ fn published(details: Details) -> Outgoing<EventEvent> {
     Outgoing::new(EVENT, EventPublished { details })
 }
 
-/// It starts in an hour: people are at the door.
+/// An event that starts in an hour, so that check-in is open.
 fn soon(capacity: i32) -> Details {
     let starts_at = Timestamp::now() + HOUR;
     Details {
@@ -170,7 +170,7 @@ fn follow(event_sequence: i64, capacity: i32) -> Outgoing<RegistrationCommand> {
     Outgoing::new(EVENT, follow).actor(SELF)
 }
 
-/// The registration of a user for an event, for short.
+/// Returns the id of a user's registration for an event.
 fn of(event: Uuid, user: Uuid) -> Uuid {
     Uuid::from_u128(event.as_u128() * 1_000_000 + user.as_u128())
 }
@@ -198,7 +198,7 @@ fn cancel(user: Uuid) -> Outgoing<RegistrationCommand> {
     Outgoing::new(EVENT, cancel).actor(Actor::User(user))
 }
 
-/// By the organizer's staff.
+/// A check-in by the event's staff.
 fn check_in(user: Uuid) -> Outgoing<RegistrationCommand> {
     let registration_id = of(EVENT, user);
     Outgoing::new(EVENT, CheckIn { registration_id }).actor(Actor::User(STAFF))
@@ -245,7 +245,7 @@ fn deactivated() -> UserDeactivated {
     }
 }
 
-fn people(count: u128) -> impl Iterator<Item = Uuid> {
+fn users(count: u128) -> impl Iterator<Item = Uuid> {
     (0..count).map(|n| Uuid::from_u128(1_000 + n))
 }
 

@@ -1,4 +1,4 @@
-//! Who comes and goes.
+//! Registering and cancelling.
 
 use super::*;
 
@@ -7,14 +7,14 @@ async fn a_cancelled_seat_goes_to_the_first_on_the_waiting_list() {
     let app = App::start().await;
     app.has_event(EVENT, seats(1)).await;
     for (user, version) in [(ADA, 2), (BOB, 3), (EVE, 4)] {
-        assert_eq!(app.ask(register(user)).await, Ok(version));
+        assert_eq!(app.request(register(user)).await, Ok(version));
     }
     assert_eq!(
         app.published().await,
         [confirmed(ADA), waitlisted(BOB), waitlisted(EVE)]
     );
 
-    assert_eq!(app.ask(cancel(ADA)).await, Ok(6));
+    assert_eq!(app.request(cancel(ADA)).await, Ok(6));
     app.bench.deliver_again().await;
 
     assert_eq!(
@@ -29,11 +29,11 @@ async fn a_cancelled_seat_goes_to_the_first_on_the_waiting_list() {
 }
 
 #[tokio::test]
-async fn come_and_go_in_one_batch() {
+async fn registrations_and_cancellations_succeed_in_one_batch() {
     let app = App::start().await;
     app.has_event(EVENT, seats(1)).await;
     let again = Uuid::from_u128(77);
-    let anew = Outgoing::new(
+    let second = Outgoing::new(
         EVENT,
         Register {
             registration_id: again,
@@ -46,11 +46,11 @@ async fn come_and_go_in_one_batch() {
         register(BOB),
         register(ADA),
         cancel(ADA),
-        anew,
+        second,
         cancel(ADA),
         cancel(BOB),
     ];
-    let outcomes = app.ask_all(batch).await;
+    let outcomes = app.request_all(batch).await;
     assert_eq!(
         outcomes,
         [
@@ -73,16 +73,16 @@ async fn come_and_go_in_one_batch() {
 }
 
 #[tokio::test]
-async fn who_left_can_come_again_in_the_same_batch() {
+async fn a_user_can_register_again_in_the_batch_that_cancels() {
     let app = App::start().await;
     app.has_event(EVENT, seats(1)).await;
-    app.ask(register(ADA)).await.expect("accepted");
-    let anew = Register {
+    app.request(register(ADA)).await.expect("accepted");
+    let second = Register {
         registration_id: Uuid::from_u128(77),
         user_id: ADA,
     };
-    let anew = Outgoing::new(EVENT, anew).actor(Actor::User(ADA));
-    assert_eq!(app.ask_all([cancel(ADA), anew]).await, [Ok(3), Ok(4)]);
+    let second = Outgoing::new(EVENT, second).actor(Actor::User(ADA));
+    assert_eq!(app.request_all([cancel(ADA), second]).await, [Ok(3), Ok(4)]);
 }
 
 #[tokio::test]
@@ -90,17 +90,17 @@ async fn a_registration_id_belongs_to_one_event() {
     let app = App::start().await;
     app.has_event(EVENT, seats(1)).await;
     app.has_event(OTHER_EVENT, seats(1)).await;
-    app.ask(register(ADA)).await.expect("accepted");
+    app.request(register(ADA)).await.expect("accepted");
     let same_id = Register {
         registration_id: of(EVENT, ADA),
         user_id: BOB,
     };
     let same_id = Outgoing::new(OTHER_EVENT, same_id).actor(Actor::User(BOB));
-    assert_eq!(app.ask(same_id).await, Err("already-exists".into()));
+    assert_eq!(app.request(same_id).await, Err("already-exists".into()));
 }
 
 #[tokio::test]
-async fn a_registration_that_comes_before_its_event_waits_for_it() {
+async fn a_registration_that_arrives_before_its_event_is_deferred() {
     let app = App::start().await;
     let id = app.bench.deliver(register(ADA)).await;
     app.bench.deliver_again().await;
@@ -113,7 +113,7 @@ async fn a_registration_that_comes_before_its_event_waits_for_it() {
 }
 
 #[tokio::test]
-async fn what_never_comes_is_unknown_in_the_end() {
+async fn a_deferred_command_is_rejected_after_its_last_attempt() {
     let app = App::start().await;
     app.has_event(OTHER_EVENT, seats(1)).await;
     let elsewhere = CancelRegistration {
@@ -132,19 +132,19 @@ async fn what_never_comes_is_unknown_in_the_end() {
         while app.bench.replies(id).await.is_empty() {
             app.bench.deliver_delayed().await;
             rounds += 1;
-            assert!(rounds < 20, "it is given up");
+            assert!(rounds < 20, "the command is rejected eventually");
         }
         assert_eq!(outcome(app.bench.reply(id).await), Err(code.to_owned()));
     }
 }
 
 #[tokio::test]
-async fn a_new_process_knows_what_the_old_one_knew() {
+async fn a_new_process_continues_from_the_stored_state() {
     let app = App::start().await;
     app.has_event(EVENT, seats(1)).await;
-    app.ask_all([register(ADA), register(BOB)]).await;
+    app.request_all([register(ADA), register(BOB)]).await;
     app.bench.restart();
-    assert_eq!(app.ask(register(ADA)).await, Err("already-registered".into()));
-    assert_eq!(app.ask(register(EVE)).await, Ok(4));
-    assert_eq!(app.ask(cancel(ADA)).await, Ok(6));
+    assert_eq!(app.request(register(ADA)).await, Err("already-registered".into()));
+    assert_eq!(app.request(register(EVE)).await, Ok(4));
+    assert_eq!(app.request(cancel(ADA)).await, Ok(6));
 }

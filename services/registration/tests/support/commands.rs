@@ -1,4 +1,4 @@
-//! Commands to two rosters from a handful of people: few enough to meet often.
+//! Commands to two rosters from a few users: few enough to conflict often.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn organizer() -> Uuid {
     Uuid::from_u128(400)
 }
 
-/// May check people in, where the terms say so.
+/// May check in attendees if the terms name this user.
 fn staff() -> Uuid {
     Uuid::from_u128(401)
 }
@@ -81,7 +81,7 @@ fn any_reason() -> impl Strategy<Value = CancelReason> {
     prop_oneof![Just(CancelReason::ByOrganizer), Just(CancelReason::UserDeactivated)]
 }
 
-/// At some hour of the day, so that terms that follow one another move the event.
+/// Starts at a random hour of the day, so that successive terms move the event.
 fn any_terms() -> impl Strategy<Value = Terms> {
     let staffed = prop::bool::weighted(0.7);
     let opens_in = prop::option::weighted(0.2, 0..3_u32);
@@ -109,7 +109,7 @@ fn any_follow() -> impl Strategy<Value = FollowEvent> {
     })
 }
 
-/// A registration and, nearly always, the event that it is for: commands that find nothing say little.
+/// A registration and, in most cases, its event, because commands that find nothing test little.
 fn any_registration() -> impl Strategy<Value = (Uuid, Uuid)> {
     (0..REGISTRATIONS, prop::bool::weighted(0.05))
         .prop_map(|(n, elsewhere)| (event((n + u128::from(elsewhere)) % EVENTS), registration(n)))
@@ -136,12 +136,12 @@ fn any_command(latest: u32) -> impl Strategy<Value = Command<RegistrationCommand
     (0..=latest, about).prop_map(|(hour, (event, actor, body))| command(event, actor, morning() + hour * HOUR, body))
 }
 
-/// Some come and some leave, the event is cancelled, the rest is ended.
+/// Some attendees are checked in, some cancel, the event is cancelled, and the remaining registrations are cancelled.
 pub(crate) fn any_ending() -> impl Strategy<Value = Vec<Command<RegistrationCommand>>> {
     (prop::collection::vec((0..USERS, any::<bool>()), 0..6), 0..3_usize).prop_map(|(some, pieces)| {
-        let leaving = some.into_iter().map(|(n, comes)| {
+        let before = some.into_iter().map(|(n, is_check_in)| {
             let registration_id = registration(n);
-            if comes {
+            if is_check_in {
                 return CheckIn { registration_id }.into();
             }
             let reason = CancelReason::UserDeactivated;
@@ -156,12 +156,12 @@ pub(crate) fn any_ending() -> impl Strategy<Value = Vec<Command<RegistrationComm
             terms: None,
         };
         let pieces = std::iter::repeat_n(ContinueClosing {}.into(), pieces);
-        let bodies = leaving.chain([cancelled.into()]).chain(pieces);
+        let bodies = before.chain([cancelled.into()]).chain(pieces);
         bodies.map(|body| command(event(0), SELF, morning(), body)).collect()
     })
 }
 
-/// Commands as they come: rosters are opened first in most runs, otherwise most commands would be deferred.
+/// Random commands. Most runs open rosters first, because otherwise most commands would be deferred.
 pub(crate) fn any_commands(latest: u32) -> impl Strategy<Value = Vec<Command<RegistrationCommand>>> {
     let opening = prop::collection::vec((0..EVENTS, any_terms()), 0..3).prop_map(|rosters| {
         let published = |terms| FollowEvent {
@@ -178,7 +178,7 @@ pub(crate) fn any_commands(latest: u32) -> impl Strategy<Value = Vec<Command<Reg
         .prop_map(|(opening, rest)| opening.into_iter().chain(rest).collect())
 }
 
-/// Everybody has registered for the event.
+/// All users register for the event.
 pub(crate) fn any_crowd() -> impl Strategy<Value = Vec<Command<RegistrationCommand>>> {
     any_terms().prop_map(|terms| {
         let published = FollowEvent {

@@ -1,4 +1,4 @@
-//! What others' domain events lead to here: commands to ourselves.
+//! Reactions to the domain events of other services: each becomes a command that this service sends to itself.
 
 use std::collections::BTreeMap;
 
@@ -13,11 +13,11 @@ use uuid::Uuid;
 use crate::domain::SELF;
 use crate::store;
 
-/// Brings an event's roster to what the event says.
+/// Sends `FollowEvent` for each domain event that concerns the event's roster.
 #[derive(Debug, Clone, Copy)]
 pub struct FollowEvents;
 
-/// Notes who has no account any more, and cancels their registrations.
+/// Marks the members whose account is closed as deactivated, and cancels their registrations.
 #[derive(Debug, Clone, Copy)]
 pub struct ReleaseSeats;
 
@@ -35,7 +35,8 @@ impl Handler<Postgres> for FollowEvents {
     }
 }
 
-/// What a roster has to hear of an event's domain event, if anything.
+/// Returns the command by which a roster follows a domain event of its event, or `None` if it does not concern the
+/// roster.
 pub fn follow(event: &EventEvent, event_sequence: i64) -> Option<FollowEvent> {
     let status = match event {
         EventEvent::EventPublished(_)
@@ -44,7 +45,7 @@ pub fn follow(event: &EventEvent, event_sequence: i64) -> Option<FollowEvent> {
         | EventEvent::StaffNamed(StaffNamed { published: true, .. }) => EventStatus::Published,
         EventEvent::EventCancelled(_) => EventStatus::Cancelled,
         EventEvent::EventEnded(_) => EventStatus::Ended,
-        // Nobody registers for a draft.
+        // A draft has no roster.
         EventEvent::EventCreated(_)
         | EventEvent::EventChanged(EventChanged { published: false, .. })
         | EventEvent::StaffNamed(StaffNamed { published: false, .. })
@@ -64,9 +65,9 @@ impl Handler<Postgres> for ReleaseSeats {
         let mut deactivated = BTreeMap::new();
         for message in messages {
             match &message.body {
-                // Members get their rows when they register: rows made here would hold up who is registering just then.
+                // A member's row is inserted at registration. Inserting it here would block a concurrent registration.
                 UserEvent::UserCreated(_) => {}
-                // A member is an id here. Whoever is forgotten has no open account.
+                // Only a member's id is stored here, and an erased user has no open account.
                 UserEvent::UserChanged(_) | UserEvent::EmailVerified(_) | UserEvent::UserErased(_) => {}
                 UserEvent::UserDeactivated(_) => {
                     deactivated.insert(message.envelope.key, *message);
@@ -77,7 +78,8 @@ impl Handler<Postgres> for ReleaseSeats {
         if users.is_empty() {
             return Ok(());
         }
-        // In this order: whoever is registering now is seen, and whoever registers later sees it.
+        // The order matters: the update waits for concurrent registrations, so the query finds them, and every later
+        // registration sees the update.
         store::deactivate_members(unit.tx(), &users)
             .await
             .map_err(store_error)?;
@@ -95,15 +97,15 @@ impl Handler<Postgres> for ReleaseSeats {
     }
 }
 
-/// Says a command to ourselves, on our own behalf.
+/// Publishes a command of this service to itself, with `cause` as its causation.
 fn publish<M>(
     unit: &mut Unit<Postgres>,
-    because: &Received<M>,
+    cause: &Received<M>,
     event: Uuid,
     command: impl Into<RegistrationCommand>,
 ) -> Result<(), Failure> {
     unit.publish(
-        &because.cause(),
+        &cause.cause(),
         Outgoing::<RegistrationCommand>::new(event, command).actor(SELF),
     )?;
     Ok(())
