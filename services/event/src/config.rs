@@ -1,4 +1,4 @@
-//! What the service reads from its environment.
+//! The settings of the service, read once at boot.
 
 use chassis::settings::{Reader, Url};
 use messaging::kafka;
@@ -17,7 +17,7 @@ impl Config {
             registry: read.required(
                 "SCHEMA_REGISTRY_URL",
                 "http://127.0.0.1:8081",
-                "where the schema registry is",
+                "URL of the schema registry",
             ),
             kafka: kafka::Settings::from_settings(read),
         }

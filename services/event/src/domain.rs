@@ -1,4 +1,4 @@
-//! What people attend: drafted, published, then cancelled or over. Pure.
+//! The life of an event: drafted, published, then cancelled or ended. Pure: no I/O, clock or randomness.
 
 mod decisions;
 mod form;
@@ -9,11 +9,11 @@ use uuid::Uuid;
 
 pub use rejection::Rejection;
 
-/// On whose behalf an event ends.
+/// Actor of the command that ends an event.
 pub const SELF: Actor = Actor::service("event");
 
 state! {
-    /// One event. `details` are there from its creation on.
+    /// One event. `details` is `Some` from its creation on.
     #[derive(Debug, Default, Clone, PartialEq)]
     pub struct Event {
         pub status: Status,

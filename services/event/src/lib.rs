@@ -11,10 +11,10 @@ use sqlx::migrate::Migrator;
 use crate::domain::Event;
 use crate::store::EventStore;
 
-/// None of its own: an event is all in the journal.
+/// No migrations, because the journal holds everything about an event.
 pub static MIGRATIONS: Migrator = Migrator::DEFAULT;
 
-/// Everything this service listens to: `events.commands`.
+/// All subscriptions of this service: `events.commands`.
 pub fn subscriptions() -> Subscriptions<Postgres> {
     Subscriptions::new()
         .handle(|| Aggregates::<Event, _>::new(EventStore))

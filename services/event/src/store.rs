@@ -1,4 +1,4 @@
-//! What an event's decisions write beside the journal: nothing but a command to itself.
+//! The event service has no tables besides the journal. It only sends commands to itself.
 
 use contracts::{Command, EndEvent, EventCommand, EventEvent};
 use messaging::ledger::StoreError;
@@ -25,7 +25,7 @@ impl Store<Event> for EventStore {
             for (_, event) in &decided.domain_events {
                 let ends_at = match event {
                     EventEvent::EventPublished(published) => published.details.ends_at,
-                    // The one that was sent for the end before does nothing.
+                    // The `EndEvent` that was sent for the former end has no effect.
                     EventEvent::EventRescheduled(rescheduled) => rescheduled.details.ends_at,
                     EventEvent::EventCreated(_)
                     | EventEvent::EventChanged(_)

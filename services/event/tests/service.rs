@@ -33,7 +33,7 @@ impl App {
         }
     }
 
-    async fn ask(&self, body: impl Into<EventCommand>) -> Result<i64, String> {
+    async fn request_by_organizer(&self, body: impl Into<EventCommand>) -> Result<i64, String> {
         self.request(by_ada(body)).await
     }
 
@@ -45,7 +45,7 @@ impl App {
         }
     }
 
-    /// Short names of what was published since this was asked last.
+    /// Returns short names of the domain events that were published since the last call.
     async fn published(&self) -> Vec<&'static str> {
         let published = self.bench.published::<EventEvent>().await;
         let names = published.iter().map(|event| match event {
@@ -89,7 +89,7 @@ fn seats(capacity: i32) -> ChangeEvent {
     }
 }
 
-/// As long as before, from then on.
+/// A command that moves the event to this start and keeps its duration.
 fn to(starts_at: Timestamp) -> RescheduleEvent {
     RescheduleEvent {
         starts_at,
@@ -109,12 +109,12 @@ fn announcement() -> Announce {
 }
 
 #[tokio::test]
-async fn an_event_is_drafted_published_and_over() {
+async fn an_event_is_drafted_published_and_ended() {
     let app = App::start().await;
     let draft = draft();
     let ends_at = draft.ends_at;
-    assert_eq!(app.ask(draft).await, Ok(1));
-    assert_eq!(app.ask(PublishEvent {}).await, Ok(2));
+    assert_eq!(app.request_by_organizer(draft).await, Ok(1));
+    assert_eq!(app.request_by_organizer(PublishEvent {}).await, Ok(2));
     app.bench.deliver_again().await;
     assert_eq!(app.published().await, ["created", "published"]);
 
@@ -138,12 +138,15 @@ async fn an_event_is_drafted_published_and_over() {
 async fn a_draft_and_an_event_are_changed() {
     let app = App::start().await;
     let draft = draft();
-    app.ask(draft.clone()).await.expect("accepted");
-    assert_eq!(app.ask(seats(50)).await, Ok(2));
+    app.request_by_organizer(draft.clone()).await.expect("accepted");
+    assert_eq!(app.request_by_organizer(seats(50)).await, Ok(2));
     app.bench.deliver_again().await;
     let staff = vec![Uuid::from_u128(3)];
-    assert_eq!(app.ask(NameStaff { staff: staff.clone() }).await, Ok(3));
-    assert_eq!(app.ask(PublishEvent {}).await, Ok(4));
+    assert_eq!(
+        app.request_by_organizer(NameStaff { staff: staff.clone() }).await,
+        Ok(3)
+    );
+    assert_eq!(app.request_by_organizer(PublishEvent {}).await, Ok(4));
     let published = app.bench.published::<EventEvent>().await;
     match published.last() {
         Some(EventEvent::EventPublished(published)) => {
@@ -153,14 +156,21 @@ async fn a_draft_and_an_event_are_changed() {
     }
 
     app.bench.restart();
-    assert_eq!(app.ask(seats(60)).await, Ok(5));
+    assert_eq!(app.request_by_organizer(seats(60)).await, Ok(5));
     app.bench.deliver_again().await;
-    assert_eq!(app.ask(seats(60)).await, Ok(5), "no news");
+    assert_eq!(
+        app.request_by_organizer(seats(60)).await,
+        Ok(5),
+        "the second change has no difference"
+    );
     let another_end = ChangeEvent {
         ends_at: Some(draft.ends_at + HOUR),
         ..ChangeEvent::default()
     };
-    assert_eq!(app.ask(another_end).await, Err("use-reschedule".into()));
+    assert_eq!(
+        app.request_by_organizer(another_end).await,
+        Err("use-reschedule".into())
+    );
     match &app.bench.published::<EventEvent>().await[..] {
         [EventEvent::EventChanged(changed)] => {
             assert_eq!((changed.details.capacity, changed.published), (60, true));
@@ -171,12 +181,12 @@ async fn a_draft_and_an_event_are_changed() {
 }
 
 #[tokio::test]
-async fn an_event_that_was_moved_ends_once_and_at_its_new_end() {
+async fn a_rescheduled_event_ends_once_and_at_its_new_end() {
     let app = App::start().await;
     let draft = draft();
-    app.ask(draft.clone()).await.expect("accepted");
-    app.ask(PublishEvent {}).await.expect("accepted");
-    assert_eq!(app.ask(to(draft.starts_at + HOUR)).await, Ok(3));
+    app.request_by_organizer(draft.clone()).await.expect("accepted");
+    app.request_by_organizer(PublishEvent {}).await.expect("accepted");
+    assert_eq!(app.request_by_organizer(to(draft.starts_at + HOUR)).await, Ok(3));
     app.bench.deliver_again().await;
     assert_eq!(app.published().await, ["created", "published", "rescheduled"]);
 
@@ -197,12 +207,14 @@ async fn an_event_that_was_moved_ends_once_and_at_its_new_end() {
 }
 
 #[tokio::test]
-async fn an_event_that_was_brought_forward_ends_sooner() {
+async fn an_event_moved_to_an_earlier_time_ends_earlier() {
     let app = App::start().await;
     let draft = draft();
-    app.ask(draft.clone()).await.expect("accepted");
-    app.ask(PublishEvent {}).await.expect("accepted");
-    app.ask(to(draft.starts_at - HOUR)).await.expect("accepted");
+    app.request_by_organizer(draft.clone()).await.expect("accepted");
+    app.request_by_organizer(PublishEvent {}).await.expect("accepted");
+    app.request_by_organizer(to(draft.starts_at - HOUR))
+        .await
+        .expect("accepted");
     app.published().await;
     app.bench.deliver_delayed().await;
     let ended = app.bench.published::<EventEvent>().await;
@@ -215,18 +227,18 @@ async fn an_event_that_was_brought_forward_ends_sooner() {
 #[tokio::test]
 async fn an_announcement_that_arrives_twice_is_made_once() {
     let app = App::start().await;
-    app.ask(draft()).await.expect("accepted");
-    app.ask(PublishEvent {}).await.expect("accepted");
-    assert_eq!(app.ask(announcement()).await, Ok(3));
+    app.request_by_organizer(draft()).await.expect("accepted");
+    app.request_by_organizer(PublishEvent {}).await.expect("accepted");
+    assert_eq!(app.request_by_organizer(announcement()).await, Ok(3));
     app.bench.deliver_again().await;
     assert_eq!(app.published().await, ["created", "published", "announced"]);
 }
 
 #[tokio::test]
-async fn an_admin_may_do_what_the_organizer_may() {
+async fn an_admin_may_do_everything_that_the_organizer_may() {
     let app = App::start().await;
     let draft = draft();
-    app.ask(draft.clone()).await.expect("accepted");
+    app.request_by_organizer(draft.clone()).await.expect("accepted");
     let moved = to(draft.starts_at + HOUR);
     let all: [EventCommand; 6] = [
         seats(50).into(),
@@ -254,29 +266,41 @@ async fn an_admin_may_do_what_the_organizer_may() {
 }
 
 #[tokio::test]
-async fn what_was_cancelled_does_not_end() {
+async fn a_cancelled_event_does_not_end() {
     let app = App::start().await;
-    app.ask(draft()).await.expect("accepted");
-    app.ask(PublishEvent {}).await.expect("accepted");
-    assert_eq!(app.ask(CancelEvent { reason: "rain".into() }).await, Ok(3));
+    app.request_by_organizer(draft()).await.expect("accepted");
+    app.request_by_organizer(PublishEvent {}).await.expect("accepted");
+    assert_eq!(
+        app.request_by_organizer(CancelEvent { reason: "rain".into() }).await,
+        Ok(3)
+    );
     app.bench.deliver_delayed().await;
     assert_eq!(app.published().await, ["created", "published", "cancelled"]);
 }
 
 #[tokio::test]
-async fn to_publish_or_cancel_again_changes_nothing() {
+async fn publishing_or_cancelling_again_changes_nothing() {
     let app = App::start().await;
-    app.ask(draft()).await.expect("accepted");
-    assert_eq!(app.ask(PublishEvent {}).await, Ok(2));
-    assert_eq!(app.ask(PublishEvent {}).await, Ok(2));
+    app.request_by_organizer(draft()).await.expect("accepted");
+    assert_eq!(app.request_by_organizer(PublishEvent {}).await, Ok(2));
+    assert_eq!(app.request_by_organizer(PublishEvent {}).await, Ok(2));
     assert_eq!(app.bench.delayed::<EventCommand>().await.len(), 1);
-    assert_eq!(app.ask(CancelEvent { reason: "rain".into() }).await, Ok(3));
-    assert_eq!(app.ask(CancelEvent { reason: "rain".into() }).await, Ok(3));
-    assert_eq!(app.ask(PublishEvent {}).await, Err("event-cancelled".into()));
+    assert_eq!(
+        app.request_by_organizer(CancelEvent { reason: "rain".into() }).await,
+        Ok(3)
+    );
+    assert_eq!(
+        app.request_by_organizer(CancelEvent { reason: "rain".into() }).await,
+        Ok(3)
+    );
+    assert_eq!(
+        app.request_by_organizer(PublishEvent {}).await,
+        Err("event-cancelled".into())
+    );
 }
 
 #[tokio::test]
-async fn a_whole_life_in_one_batch() {
+async fn an_event_passes_through_its_whole_life_in_one_batch() {
     let app = App::start().await;
     let draft = draft();
     let moved = to(draft.starts_at + HOUR);
@@ -305,21 +329,21 @@ async fn a_whole_life_in_one_batch() {
 }
 
 #[tokio::test]
-async fn a_new_process_knows_what_the_old_one_knew() {
+async fn a_new_process_continues_from_the_stored_state() {
     let app = App::start().await;
-    app.ask(draft()).await.expect("accepted");
+    app.request_by_organizer(draft()).await.expect("accepted");
     app.bench.restart();
-    assert_eq!(app.ask(PublishEvent {}).await, Ok(2));
+    assert_eq!(app.request_by_organizer(PublishEvent {}).await, Ok(2));
     app.bench.restart();
-    assert_eq!(app.ask(draft()).await, Err("already-exists".into()));
+    assert_eq!(app.request_by_organizer(draft()).await, Err("already-exists".into()));
     assert_eq!(app.published().await, ["created", "published"]);
 }
 
 #[tokio::test]
 async fn a_snapshot_of_an_older_shape_is_rebuilt_from_the_journal() {
     let app = App::start().await;
-    app.ask(draft()).await.expect("accepted");
-    // Details had no staff once.
+    app.request_by_organizer(draft()).await.expect("accepted");
+    // The stored details lack required fields.
     let old_shape = r#"{"status":"Draft","details":{"organizer_id":"00000000-0000-0000-0000-000000000002"}}"#;
     sqlx::query("INSERT INTO snapshots (stream_id, aggregate, version, state) VALUES ($1, 'event.event', 1, $2)")
         .bind(EVENT)
@@ -328,13 +352,13 @@ async fn a_snapshot_of_an_older_shape_is_rebuilt_from_the_journal() {
         .await
         .expect("a snapshot can be written");
     app.bench.restart();
-    assert_eq!(app.ask(PublishEvent {}).await, Ok(2));
+    assert_eq!(app.request_by_organizer(PublishEvent {}).await, Ok(2));
 }
 
 #[tokio::test]
-async fn nobody_else_can_end_publish_or_cancel() {
+async fn other_users_cannot_end_publish_or_cancel() {
     let app = App::start().await;
-    app.ask(draft()).await.expect("accepted");
+    app.request_by_organizer(draft()).await.expect("accepted");
     let eve = Actor::User(Uuid::from_u128(3));
     for body in [
         EventCommand::from(PublishEvent {}),
@@ -347,9 +371,9 @@ async fn nobody_else_can_end_publish_or_cancel() {
 }
 
 #[tokio::test]
-async fn a_stale_version_is_refused() {
+async fn a_stale_version_is_rejected() {
     let app = App::start().await;
-    app.ask(draft()).await.expect("accepted");
+    app.request_by_organizer(draft()).await.expect("accepted");
     assert_eq!(
         app.request(by_ada(PublishEvent {}).expected_version(Some(2))).await,
         Err("version-conflict".into())

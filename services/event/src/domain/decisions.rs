@@ -1,4 +1,4 @@
-//! What each command leads to.
+//! The decision for each command.
 
 use contracts::{
     Actor, Announce, AnnouncementMade, CancelEvent, ChangeEvent, CreateEvent, Details, EventCancelled, EventChanged,
@@ -45,12 +45,14 @@ impl Event {
             waiting_list,
             staff: Vec::new(),
         };
-        valid(form::errors(&details, Some(now)))?;
+        reject_invalid(form::errors(&details, Some(now)))?;
         Ok(vec![EventCreated { details }.into()])
     }
 
-    /// A draft may become anything that could be drafted now. Once published, its times are moved by
-    /// [`reschedule`](Self::reschedule), and after the start only what it says of itself can be put right.
+    /// Changes the event.
+    ///
+    /// A draft may change to anything that could be drafted now. The times of a published event change only by
+    /// [`reschedule`](Self::reschedule). After the start, only title, description and venue can be corrected.
     pub(super) fn change(
         &self,
         actor: Option<&Actor>,
@@ -64,11 +66,11 @@ impl Event {
             return Ok(Vec::new());
         }
         if published && before.starts_at <= now {
-            refused(form::started_errors(before, &details), Rejection::Started)?;
+            reject_if_any(form::started_errors(before, &details), Rejection::Started)?;
         } else if published {
-            refused(form::reschedule_errors(before, &details), Rejection::UseReschedule)?;
+            reject_if_any(form::reschedule_errors(before, &details), Rejection::UseReschedule)?;
         }
-        valid(form::errors(&details, (!published).then_some(now)))?;
+        reject_invalid(form::errors(&details, (!published).then_some(now)))?;
         Ok(vec![EventChanged { details, published }.into()])
     }
 
@@ -87,7 +89,10 @@ impl Event {
         }
     }
 
-    /// Registration closes as long before the start as it did; if it was still to open, so does its opening.
+    /// Moves the event to another time.
+    ///
+    /// Unless the command sets them, the closing of registration keeps its distance to the start, and so does the
+    /// opening if it lies ahead.
     pub(super) fn reschedule(
         &self,
         actor: Option<&Actor>,
@@ -123,9 +128,9 @@ impl Event {
         if details == *before {
             return Ok(Vec::new());
         }
-        valid(form::errors(&details, Some(now)))?;
+        reject_invalid(form::errors(&details, Some(now)))?;
         let (previous_starts_at, previous_ends_at) = (before.starts_at, before.ends_at);
-        // Nobody has to be told of a new time that is the old one.
+        // Without a new time, the attendees need no notification.
         if (details.starts_at, details.ends_at) == (previous_starts_at, previous_ends_at) {
             let published = true;
             return Ok(vec![EventChanged { details, published }.into()]);
@@ -148,10 +153,10 @@ impl Event {
     ) -> Result<Vec<EventEvent>, Rejection> {
         let before = self.details_for(actor)?;
         let published = self.is_published(before, now)?;
-        // A set, so in an order of its own.
+        // Staff is a set, so it is stored in sorted order.
         let mut staff = name.staff.clone();
         staff.sort_unstable();
-        valid(form::staff_errors(&staff, before.organizer_id))?;
+        reject_invalid(form::staff_errors(&staff, before.organizer_id))?;
         if staff == before.staff {
             return Ok(Vec::new());
         }
@@ -162,7 +167,8 @@ impl Event {
         Ok(vec![StaffNamed { details, published }.into()])
     }
 
-    /// Also when it is over: seats stay on record, and there may be something to thank for.
+    /// Announces a text to the attendees. This is possible after the end too, because registrations are kept and an
+    /// organizer may want to thank the attendees.
     pub(super) fn announce(&self, actor: Option<&Actor>, announce: &Announce) -> Result<Vec<EventEvent>, Rejection> {
         let organizer_id = self.details_for(actor)?.organizer_id;
         match self.status {
@@ -170,7 +176,7 @@ impl Event {
             Status::Draft => Err(Rejection::NotPublished),
             Status::Cancelled => Err(Rejection::Cancelled),
             Status::Published | Status::Ended => {
-                valid(form::announcement_errors(announce))?;
+                reject_invalid(form::announcement_errors(announce))?;
                 let Announce {
                     announcement_id,
                     subject,
@@ -200,7 +206,7 @@ impl Event {
             return Ok(Vec::new());
         }
         self.is_published(details, now)?;
-        valid(form::reason_errors(&cancel.reason))?;
+        reject_invalid(form::reason_errors(&cancel.reason))?;
         let reason = cancel.reason.clone();
         Ok(vec![
             EventCancelled {
@@ -211,8 +217,10 @@ impl Event {
         ])
     }
 
-    /// An `EndEvent` is sent whenever the event gets an end, to arrive then. Its time is the end that it was sent for,
-    /// not when it was written: so it does nothing to an event that ends later by now.
+    /// Ends the event.
+    ///
+    /// An `EndEvent` is sent whenever the end of the event is set, and is delivered at that end. Its time is the end for
+    /// which it was sent, so it has no effect on an event that now ends later.
     pub(super) fn end(&self, actor: Option<&Actor>, now: Timestamp) -> Result<Vec<EventEvent>, Rejection> {
         if actor != Some(&SELF) {
             return Err(Rejection::Unknown);
@@ -228,7 +236,10 @@ impl Event {
         }
     }
 
-    /// The details, for its organizer, admins and services; to anybody else there is no such event.
+    /// Returns the details if the actor is the organizer, an admin or a service.
+    ///
+    /// # Errors
+    /// Returns [`Rejection::Unknown`] for all others, so that they cannot find out whether the event exists.
     fn details_for(&self, actor: Option<&Actor>) -> Result<&Details, Rejection> {
         let details = self.details.as_ref();
         details
@@ -236,12 +247,15 @@ impl Event {
             .ok_or(Rejection::Unknown)
     }
 
-    /// Whether it is public, or else a draft; a no once it is cancelled or over.
+    /// Returns `true` if the event is published, and `false` if it is a draft.
+    ///
+    /// # Errors
+    /// Returns a rejection if the event is cancelled or has ended.
     fn is_published(&self, details: &Details, now: Timestamp) -> Result<bool, Rejection> {
         match self.status {
             Status::Absent => Err(Rejection::Unknown),
             Status::Draft => Ok(false),
-            // Its EndEvent is on the way.
+            // Its `EndEvent` is in flight.
             Status::Published if details.ends_at <= now => Err(Rejection::Ended),
             Status::Published => Ok(true),
             Status::Cancelled => Err(Rejection::Cancelled),
@@ -250,12 +264,12 @@ impl Event {
     }
 }
 
-fn valid(errors: Vec<FieldError>) -> Result<(), Rejection> {
-    refused(errors, Rejection::Invalid)
+fn reject_invalid(errors: Vec<FieldError>) -> Result<(), Rejection> {
+    reject_if_any(errors, Rejection::Invalid)
 }
 
-/// A no for this reason, if there are such fields.
-fn refused(errors: Vec<FieldError>, reason: fn(Vec<FieldError>) -> Rejection) -> Result<(), Rejection> {
+/// Rejects the command with this reason if there are invalid fields.
+fn reject_if_any(errors: Vec<FieldError>, reason: fn(Vec<FieldError>) -> Rejection) -> Result<(), Rejection> {
     if errors.is_empty() { Ok(()) } else { Err(reason(errors)) }
 }
 

@@ -1,27 +1,28 @@
-//! What an event may say, field by field.
+//! Validation of the fields of an event.
 
 use contracts::{Announce, Details, FieldError, Timestamp};
 use uuid::Uuid;
 
+/// Code and message of an invalid field.
 type Fault = (&'static str, &'static str);
 
-/// Every field that is at fault. The event must lie ahead of `now`, if that is given: its start can still be moved.
+/// Returns every invalid field. If `now` is given, the event must start after it, because its start can still be changed.
 pub(super) fn errors(details: &Details, now: Option<Timestamp>) -> Vec<FieldError> {
     let closes_at = details.registration_closes_at;
     named([
         (
             "title",
-            required("A title is needed.", &details.title, line(&details.title)),
+            required("Enter a title.", &details.title, line(&details.title)),
         ),
         (
             "description",
-            text(&details.description, 20_000, "At most 20,000 characters."),
+            text(&details.description, 20_000, "Use at most 20,000 characters."),
         ),
         ("venue", line(&details.venue)),
         (
             "starts_at",
             now.is_some_and(|now| details.starts_at <= now)
-                .then_some(("in-the-past", "The event must lie ahead.")),
+                .then_some(("in-the-past", "The event must start in the future.")),
         ),
         (
             "ends_at",
@@ -30,7 +31,8 @@ pub(super) fn errors(details: &Details, now: Option<Timestamp>) -> Vec<FieldErro
         ("time_zone", time_zone(&details.time_zone)),
         (
             "capacity",
-            (!(1..=1_000_000).contains(&details.capacity)).then_some(("out-of-range", "From 1 to 1,000,000 seats.")),
+            (!(1..=1_000_000).contains(&details.capacity))
+                .then_some(("out-of-range", "Enter a number from 1 to 1,000,000.")),
         ),
         (
             "registration_opens_at",
@@ -42,27 +44,25 @@ pub(super) fn errors(details: &Details, now: Option<Timestamp>) -> Vec<FieldErro
         (
             "registration_closes_at",
             (closes_at > details.starts_at)
-                .then_some(("after-start", "Registration must close before the event starts.")),
+                .then_some(("after-start", "Registration must close no later than the event starts.")),
         ),
     ])
 }
 
-/// Fields that are another once the event is public, and may not be: people have made plans.
+/// Returns the changed fields that a published event may change only by rescheduling, because attendees have made plans
+/// and are notified of a new time.
 pub(super) fn reschedule_errors(before: &Details, after: &Details) -> Vec<FieldError> {
-    let fault = Some((
-        "use-reschedule",
-        "The time of a published event is changed by rescheduling it.",
-    ));
+    let fault = Some(("use-reschedule", "Reschedule the event to change this time."));
     named([
         ("starts_at", fault.filter(|_| before.starts_at != after.starts_at)),
         ("ends_at", fault.filter(|_| before.ends_at != after.ends_at)),
     ])
 }
 
-/// Fields that are another once the event has started, and may not be.
+/// Returns the changed fields that must not change after the start.
 pub(super) fn started_errors(before: &Details, after: &Details) -> Vec<FieldError> {
     let fixed =
-        |is_another: bool| is_another.then_some(("event-started", "This can't change once the event has started."));
+        |differs: bool| differs.then_some(("event-started", "This field cannot change after the event has started."));
     named([
         ("starts_at", fixed(before.starts_at != after.starts_at)),
         ("ends_at", fixed(before.ends_at != after.ends_at)),
@@ -80,14 +80,14 @@ pub(super) fn started_errors(before: &Details, after: &Details) -> Vec<FieldErro
     ])
 }
 
-/// `staff` is sorted.
+/// Returns the errors of the list of staff, which must be sorted.
 pub(super) fn staff_errors(staff: &[Uuid], organizer: Uuid) -> Vec<FieldError> {
     let fault = if staff.len() > 100 {
-        Some(("too-many", "At most 100 people."))
+        Some(("too-many", "Name at most 100 users."))
     } else if staff.windows(2).any(|pair| pair[0] == pair[1]) {
-        Some(("duplicate", "Everybody once."))
+        Some(("duplicate", "Name each user only once."))
     } else if staff.contains(&organizer) {
-        Some(("organizer", "The organizer may check people in anyway."))
+        Some(("organizer", "Remove the organizer, who may check in attendees anyway."))
     } else {
         None
     };
@@ -96,15 +96,15 @@ pub(super) fn staff_errors(staff: &[Uuid], organizer: Uuid) -> Vec<FieldError> {
 
 pub(super) fn announcement_errors(announce: &Announce) -> Vec<FieldError> {
     let Announce { subject, body, .. } = announce;
-    let body_fault = text(body, 10_000, "At most 10,000 characters.");
+    let body_fault = text(body, 10_000, "Use at most 10,000 characters.");
     named([
-        ("subject", required("A subject is needed.", subject, line(subject))),
-        ("body", required("A text is needed.", body, body_fault)),
+        ("subject", required("Enter a subject.", subject, line(subject))),
+        ("body", required("Enter a text.", body, body_fault)),
     ])
 }
 
 pub(super) fn reason_errors(reason: &str) -> Vec<FieldError> {
-    named([("reason", text(reason, 500, "At most 500 characters."))])
+    named([("reason", text(reason, 500, "Use at most 500 characters."))])
 }
 
 fn named<const N: usize>(fields: [(&str, Option<Fault>); N]) -> Vec<FieldError> {
@@ -120,7 +120,7 @@ fn named<const N: usize>(fields: [(&str, Option<Fault>); N]) -> Vec<FieldError> 
         .collect()
 }
 
-/// `missing` says that there must be something.
+/// Returns `missing` as the message if the content is blank, otherwise `fault`.
 fn required(missing: &'static str, content: &str, fault: Option<Fault>) -> Option<Fault> {
     if content.trim().is_empty() {
         Some(("required", missing))
@@ -131,31 +131,31 @@ fn required(missing: &'static str, content: &str, fault: Option<Fault>) -> Optio
 
 fn line(text: &str) -> Option<Fault> {
     if text.chars().count() > 200 {
-        Some(("too-long", "At most 200 characters."))
+        Some(("too-long", "Use at most 200 characters."))
     } else if text.chars().any(char::is_control) {
-        Some(("malformed", "One line of text."))
+        Some(("malformed", "Use a single line without control characters."))
     } else {
         None
     }
 }
 
-/// Some lines, of `most` characters; `too_long` says so.
+/// Checks a text of several lines. `too_long` is the message for more than `most` characters.
 fn text(text: &str, most: usize, too_long: &'static str) -> Option<Fault> {
     if text.chars().count() > most {
         Some(("too-long", too_long))
     } else if text.chars().any(is_unprintable) {
-        Some(("malformed", "Text without control characters."))
+        Some(("malformed", "Remove the control characters."))
     } else {
         None
     }
 }
 
-/// Control characters but line breaks and tabs. A NUL, for one, fits into no text column of a read model.
+/// Returns `true` for control characters except line breaks and tabs. No text column can store a NUL, for example.
 fn is_unprintable(char: char) -> bool {
     char.is_control() && !matches!(char, '\n' | '\r' | '\t')
 }
 
-/// Only the form of an IANA name: whether the zone exists is asked where the table is, at the gateway.
+/// Checks only the form of an IANA name. The gateway, which has the time zone database, checks that the zone exists.
 fn time_zone(zone: &str) -> Option<Fault> {
     let is_part = |part: &str| {
         !part.is_empty()
@@ -164,9 +164,9 @@ fn time_zone(zone: &str) -> Option<Fault> {
                 .all(|byte| byte.is_ascii_alphanumeric() || b"_+-".contains(&byte))
     };
     if zone.is_empty() {
-        Some(("required", "A time zone is needed."))
+        Some(("required", "Enter a time zone."))
     } else if zone.len() > 64 || !zone.split('/').all(is_part) {
-        Some(("malformed", "An IANA name like Europe/Berlin."))
+        Some(("malformed", "Enter an IANA time zone name such as Europe/Berlin."))
     } else {
         None
     }

@@ -1,20 +1,20 @@
 use contracts::FieldError;
 
-/// Why a command is refused.
+/// Reason why an event rejects a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejection {
-    /// Every field that is at fault.
+    /// All invalid fields.
     Invalid(Vec<FieldError>),
     AlreadyExists,
-    /// Only a person can organize an event.
+    /// Only a user can organize an event.
     NoOrganizer,
-    /// No such event, or none that the actor may touch.
+    /// The event does not exist, or the actor may not manage it.
     Unknown,
-    /// It is a draft.
+    /// The event is a draft.
     NotPublished,
-    /// These fields of a published event change by `RescheduleEvent`.
+    /// These fields of a published event change only by `RescheduleEvent`.
     UseReschedule(Vec<FieldError>),
-    /// With the fields that can't change any more, if that is the reason.
+    /// The event has started. Lists the fields that can no longer change; empty if the command changes no field.
     Started(Vec<FieldError>),
     Cancelled,
     Ended,
@@ -23,17 +23,37 @@ pub enum Rejection {
 impl From<Rejection> for contracts::Rejection {
     fn from(rejection: Rejection) -> Self {
         match rejection {
-            Rejection::Invalid(errors) => Self::new("invalid", "Some fields are not valid.").with_errors(errors),
-            Rejection::AlreadyExists => Self::new("already-exists", "This event exists already."),
-            Rejection::NoOrganizer => Self::new("organizer-required", "Only a person can organize an event."),
-            Rejection::Unknown => Self::new("event-unknown", "There is no such event."),
-            Rejection::NotPublished => Self::new("event-not-published", "The event is a draft."),
-            Rejection::UseReschedule(errors) => {
-                Self::new("use-reschedule", "A published event has to be rescheduled.").with_errors(errors)
+            Rejection::Invalid(errors) => {
+                Self::new("invalid", "Some fields are invalid. Correct the listed fields.").with_errors(errors)
             }
-            Rejection::Started(errors) => Self::new("event-started", "The event has started.").with_errors(errors),
-            Rejection::Cancelled => Self::new("event-cancelled", "The event is cancelled."),
-            Rejection::Ended => Self::new("event-ended", "The event is over."),
+            Rejection::AlreadyExists => {
+                Self::new("already-exists", "An event with this id already exists. Use a new id.")
+            }
+            Rejection::NoOrganizer => Self::new(
+                "organizer-required",
+                "Only a user can organize an event. Sign in as a user and try again.",
+            ),
+            Rejection::Unknown => Self::new(
+                "event-unknown",
+                "The event does not exist, or you may not manage it. Check the event id.",
+            ),
+            Rejection::NotPublished => Self::new(
+                "event-not-published",
+                "The event is a draft. Publish the event first.",
+            ),
+            Rejection::UseReschedule(errors) => Self::new(
+                "use-reschedule",
+                "The start and end of a published event cannot be changed. Reschedule the event instead.",
+            )
+            .with_errors(errors),
+            Rejection::Started(errors) => Self::new(
+                "event-started",
+                "The start of the event has passed. A draft needs a new start before it can be published. Of a published \
+                 event, only title, description and venue can change.",
+            )
+            .with_errors(errors),
+            Rejection::Cancelled => Self::new("event-cancelled", "The event is cancelled and can no longer change."),
+            Rejection::Ended => Self::new("event-ended", "The event has ended and can no longer change."),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the organizer has to say to those with a seat.
+//! Announcements of the organizer to the attendees.
 
 use contracts::{Announce, AnnouncementMade};
 
@@ -28,7 +28,7 @@ fn made() -> EventEvent {
 }
 
 #[test]
-fn an_announcement_is_made_in_the_organizer_s_name() {
+fn an_announcement_names_the_organizer_for_every_actor() {
     for actor in [Actor::User(ADA), Actor::Admin(BOB), Actor::service("gateway")] {
         let event = given(&[created(), published()]);
         assert_eq!(when(&event, actor, thanks()), Ok(vec![made()]));
@@ -36,20 +36,20 @@ fn an_announcement_is_made_in_the_organizer_s_name() {
 }
 
 #[test]
-fn there_may_be_something_to_say_afterwards() {
+fn an_announcement_is_possible_after_the_end() {
     let over = given(&[created(), published(), ended()]);
     let result = when_at(ends_at(), &over, Some(Actor::User(ADA)), thanks());
     assert_eq!(result, Ok(vec![made()]));
 }
 
 #[test]
-fn an_announcement_leaves_the_event_as_it_is() {
+fn an_announcement_does_not_change_the_event() {
     let events = [created(), published()];
     assert_eq!(given(&[&events[..], &[made()]].concat()), given(&events));
 }
 
 #[test]
-fn nobody_has_a_seat_at_a_draft_or_a_cancelled_event() {
+fn an_announcement_for_a_draft_or_a_cancelled_event_is_rejected() {
     assert_eq!(
         when(&given(&[created()]), Actor::User(ADA), thanks()),
         Err(Rejection::NotPublished)
@@ -59,22 +59,22 @@ fn nobody_has_a_seat_at_a_draft_or_a_cancelled_event() {
 }
 
 #[test]
-fn an_announcement_has_a_form() {
+fn an_invalid_announcement_is_rejected() {
     let event = given(&[created(), published()]);
-    let say = |subject: &str, body: &str| {
-        let announce = Announce {
+    let announce = |subject: &str, body: &str| {
+        let command = Announce {
             subject: subject.into(),
             body: body.into(),
             ..thanks()
         };
-        when(&event, Actor::User(ADA), announce)
+        when(&event, Actor::User(ADA), command)
     };
-    assert!(say(&"é".repeat(200), &"é".repeat(10_000)).is_ok());
+    assert!(announce(&"é".repeat(200), &"é".repeat(10_000)).is_ok());
     for (subject, body, code) in [
         (" ", "\n", "required"),
         (&*"é".repeat(201), &*"é".repeat(10_001), "too-long"),
         ("a\nb", "a\0b", "malformed"),
     ] {
-        assert_eq!(faults(say(subject, body)), all(["subject", "body"], code));
+        assert_eq!(invalid_fields(announce(subject, body)), all(["subject", "body"], code));
     }
 }

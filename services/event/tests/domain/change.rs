@@ -1,4 +1,4 @@
-//! What can still be put right, and when.
+//! Which fields can change, and when.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn title(title: &str) -> ChangeEvent {
     }
 }
 
-/// Everything is another.
+/// A change of every field, and the details after it.
 fn everything() -> (ChangeEvent, Details) {
     let details = Details {
         organizer_id: ADA,
@@ -54,7 +54,7 @@ fn everything() -> (ChangeEvent, Details) {
 }
 
 #[test]
-fn of_a_draft_everything_can_change() {
+fn every_field_of_a_draft_can_change() {
     let (change, details) = everything();
     for actor in [Actor::User(ADA), Actor::Admin(BOB), Actor::service("gateway")] {
         assert_eq!(
@@ -65,7 +65,7 @@ fn of_a_draft_everything_can_change() {
 }
 
 #[test]
-fn what_is_not_named_stays() {
+fn unset_fields_stay_the_same() {
     let staffed = Details {
         staff: vec![BOB],
         ..details()
@@ -82,7 +82,7 @@ fn what_is_not_named_stays() {
 }
 
 #[test]
-fn once_published_all_but_the_time_can_change() {
+fn all_fields_but_start_and_end_can_change_after_publication() {
     let (change, details) = everything();
     let change = ChangeEvent {
         starts_at: None,
@@ -101,18 +101,18 @@ fn once_published_all_but_the_time_can_change() {
 }
 
 #[test]
-fn once_published_its_time_is_rescheduled() {
+fn a_change_of_start_or_end_after_publication_requires_rescheduling() {
     let (change, _) = everything();
     match when(&given(&[created(), published()]), Actor::User(ADA), change) {
         Err(Rejection::UseReschedule(errors)) => {
             assert_eq!(named(errors), all(["starts_at", "ends_at"], "use-reschedule"));
         }
-        other => panic!("expected to be told to reschedule, got {other:?}"),
+        other => panic!("expected UseReschedule, got {other:?}"),
     }
 }
 
 #[test]
-fn its_own_time_is_no_change_of_time() {
+fn setting_the_same_start_and_end_after_publication_is_accepted() {
     let (change, _) = everything();
     let change = ChangeEvent {
         starts_at: Some(starts_at()),
@@ -123,7 +123,7 @@ fn its_own_time_is_no_change_of_time() {
 }
 
 #[test]
-fn after_the_start_it_can_only_be_described_better() {
+fn only_title_description_and_venue_can_change_after_the_start() {
     let event = given(&[created(), published()]);
     let at = |time, change| when_at(time, &event, Some(Actor::User(ADA)), change);
     let (change, after) = everything();
@@ -140,7 +140,7 @@ fn after_the_start_it_can_only_be_described_better() {
             ];
             assert_eq!(named(errors), all(fixed, "event-started"));
         }
-        other => panic!("expected a no, got {other:?}"),
+        other => panic!("expected a rejection, got {other:?}"),
     }
 
     let described = ChangeEvent {
@@ -159,18 +159,18 @@ fn after_the_start_it_can_only_be_described_better() {
 }
 
 #[test]
-fn what_is_cancelled_or_over_does_not_change() {
+fn a_cancelled_or_ended_event_does_not_change() {
     let event = given(&[created(), published(), cancelled()]);
     assert_eq!(when(&event, Actor::User(ADA), title("x")), Err(Rejection::Cancelled));
     let event = given(&[created(), published(), ended()]);
     assert_eq!(when(&event, Actor::User(ADA), title("x")), Err(Rejection::Ended));
-    let not_noted_yet = given(&[created(), published()]);
-    let result = when_at(ends_at(), &not_noted_yet, Some(Actor::User(ADA)), title("x"));
+    let not_ended_yet = given(&[created(), published()]);
+    let result = when_at(ends_at(), &not_ended_yet, Some(Actor::User(ADA)), title("x"));
     assert_eq!(result, Err(Rejection::Ended));
 }
 
 #[test]
-fn to_change_nothing_is_accepted() {
+fn a_change_without_a_difference_is_accepted() {
     for events in [vec![created()], vec![created(), published()]] {
         let event = given(&events);
         assert_eq!(when(&event, Actor::User(ADA), ChangeEvent::default()), Ok(vec![]));
@@ -180,7 +180,7 @@ fn to_change_nothing_is_accepted() {
 }
 
 #[test]
-fn what_comes_of_it_must_be_valid_as_a_whole() {
+fn the_changed_event_must_be_valid_as_a_whole() {
     let change = ChangeEvent {
         title: Some(" ".into()),
         registration_closes_at: Some(now() + HOUR),
@@ -190,20 +190,20 @@ fn what_comes_of_it_must_be_valid_as_a_whole() {
     let expected = [
         ("title", "required"),
         ("capacity", "out-of-range"),
-        // It stayed, and is wrong now.
+        // This field is unchanged, but no longer valid.
         ("registration_opens_at", "after-close"),
     ];
     for events in [vec![created()], vec![created(), published()]] {
-        let found = faults(when(&given(&events), Actor::User(ADA), change.clone()));
+        let found = invalid_fields(when(&given(&events), Actor::User(ADA), change.clone()));
         assert_eq!(found, expected.map(|(field, code)| (field.to_owned(), code.to_owned())));
     }
 }
 
 #[test]
-fn a_draft_whose_time_has_come_must_be_moved_too() {
+fn a_change_of_a_draft_after_its_start_must_also_move_the_start() {
     let event = given(&[created()]);
     let at_start = |change| when_at(starts_at(), &event, Some(Actor::User(ADA)), change);
-    assert_eq!(faults(at_start(title("x"))), all(["starts_at"], "in-the-past"));
+    assert_eq!(invalid_fields(at_start(title("x"))), all(["starts_at"], "in-the-past"));
     let moved = ChangeEvent {
         starts_at: Some(starts_at() + HOUR),
         ..title("x")

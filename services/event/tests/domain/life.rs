@@ -1,11 +1,11 @@
-//! Drafted, published, then cancelled or over.
+//! The life of an event: drafted, published, then cancelled or ended.
 
 use event::domain::{SELF, Status};
 
 use super::*;
 
 #[test]
-fn who_drafts_an_event_organizes_it() {
+fn the_user_who_drafts_an_event_organizes_it() {
     let result = when(&given(&[]), Actor::User(ADA), draft());
     assert_eq!(result, Ok(vec![created()]));
     assert_eq!(given(&[created()]).status, Status::Draft);
@@ -18,7 +18,7 @@ fn an_admin_who_drafts_an_event_organizes_it() {
 }
 
 #[test]
-fn a_service_organizes_nothing() {
+fn a_service_cannot_organize_an_event() {
     for actor in [Some(Actor::service("gateway")), None] {
         assert_eq!(when_at(now(), &given(&[]), actor, draft()), Err(Rejection::NoOrganizer));
     }
@@ -35,7 +35,7 @@ fn an_event_is_drafted_once() {
 }
 
 #[test]
-fn all_faults_are_named_at_once() {
+fn all_invalid_fields_are_reported_at_once() {
     let create = CreateEvent {
         title: " ".into(),
         description: "\0".into(),
@@ -59,12 +59,12 @@ fn all_faults_are_named_at_once() {
         ("registration_opens_at", "after-close"),
         ("registration_closes_at", "after-start"),
     ];
-    let found = faults(when(&given(&[]), Actor::User(ADA), create));
+    let found = invalid_fields(when(&given(&[]), Actor::User(ADA), create));
     assert_eq!(found, expected.map(|(field, code)| (field.to_owned(), code.to_owned())));
 }
 
 #[test]
-fn lengths_count_characters() {
+fn lengths_are_counted_in_characters() {
     let longest = CreateEvent {
         title: "é".repeat(200),
         description: "é".repeat(20_000),
@@ -79,13 +79,13 @@ fn lengths_count_characters() {
         venue: longest.venue + "é",
         ..draft()
     };
-    let found = faults(when(&given(&[]), Actor::User(ADA), too_long));
+    let found = invalid_fields(when(&given(&[]), Actor::User(ADA), too_long));
     let expected = ["title", "description", "venue"].map(|field| (field.to_owned(), "too-long".to_owned()));
     assert_eq!(found, expected);
 }
 
 #[test]
-fn the_bounds_themselves_are_fine() {
+fn values_at_the_bounds_are_accepted() {
     for capacity in [1, 1_000_000] {
         let create = CreateEvent {
             capacity,
@@ -96,7 +96,7 @@ fn the_bounds_themselves_are_fine() {
         assert!(when(&given(&[]), Actor::User(ADA), create).is_ok());
     }
     for capacity in [-1, 0, 1_000_001] {
-        let found = faults(when(&given(&[]), Actor::User(ADA), CreateEvent { capacity, ..draft() }));
+        let found = invalid_fields(when(&given(&[]), Actor::User(ADA), CreateEvent { capacity, ..draft() }));
         assert_eq!(found, [("capacity".into(), "out-of-range".into())]);
     }
 }
@@ -112,7 +112,7 @@ fn a_draft_is_published() {
 }
 
 #[test]
-fn to_publish_twice_changes_nothing() {
+fn publishing_twice_changes_nothing() {
     let event = given(&[created(), published()]);
     assert_eq!(when(&event, Actor::User(ADA), PublishEvent {}), Ok(vec![]));
     assert_eq!(
@@ -122,7 +122,7 @@ fn to_publish_twice_changes_nothing() {
 }
 
 #[test]
-fn what_is_published_is_what_the_draft_says_by_then() {
+fn publication_takes_the_current_details_of_the_draft() {
     let details = Details {
         capacity: 50,
         staff: vec![BOB],
@@ -136,14 +136,14 @@ fn what_is_published_is_what_the_draft_says_by_then() {
 }
 
 #[test]
-fn what_has_started_can_not_be_published() {
+fn a_draft_cannot_be_published_after_its_start() {
     let event = given(&[created()]);
     let result = when_at(starts_at(), &event, Some(Actor::User(ADA)), PublishEvent {});
     assert_eq!(result, Err(Rejection::Started(vec![])));
 }
 
 #[test]
-fn what_is_cancelled_or_over_can_not_be_published() {
+fn a_cancelled_or_ended_event_cannot_be_published() {
     let event = given(&[created(), cancelled()]);
     assert_eq!(
         when(&event, Actor::User(ADA), PublishEvent {}),
@@ -161,29 +161,29 @@ fn drafts_and_published_events_can_be_cancelled() {
 }
 
 #[test]
-fn to_cancel_twice_changes_nothing() {
+fn cancelling_twice_changes_nothing() {
     let event = given(&[created(), published(), cancelled()]);
     assert_eq!(when(&event, Actor::User(ADA), cancel()), Ok(vec![]));
 }
 
 #[test]
-fn what_is_over_can_not_be_cancelled() {
+fn an_ended_event_cannot_be_cancelled() {
     let over = given(&[created(), published(), ended()]);
     assert_eq!(when(&over, Actor::User(ADA), cancel()), Err(Rejection::Ended));
-    let not_noted_yet = given(&[created(), published()]);
-    let result = when_at(ends_at(), &not_noted_yet, Some(Actor::User(ADA)), cancel());
+    let not_ended_yet = given(&[created(), published()]);
+    let result = when_at(ends_at(), &not_ended_yet, Some(Actor::User(ADA)), cancel());
     assert_eq!(result, Err(Rejection::Ended));
 }
 
 #[test]
-fn a_reason_to_cancel_has_a_form() {
+fn an_invalid_reason_to_cancel_is_rejected() {
     for (reason, code) in [("a\0b", "malformed"), (&*"a".repeat(501), "too-long")] {
         let result = when(
             &given(&[created()]),
             Actor::User(ADA),
             CancelEvent { reason: reason.into() },
         );
-        assert_eq!(faults(result), [("reason".into(), code.into())]);
+        assert_eq!(invalid_fields(result), [("reason".into(), code.into())]);
     }
 }
 
@@ -197,14 +197,14 @@ fn an_unknown_event_can_be_neither_published_nor_cancelled() {
 }
 
 #[test]
-fn a_published_event_ends_when_its_time_is_up() {
+fn a_published_event_ends_at_its_end() {
     let event = given(&[created(), published()]);
     assert_eq!(when_at(ends_at(), &event, Some(SELF), EndEvent {}), Ok(vec![ended()]));
     assert_eq!(when_at(ends_at() - HOUR, &event, Some(SELF), EndEvent {}), Ok(vec![]));
 }
 
 #[test]
-fn an_event_that_was_moved_ends_at_its_new_end() {
+fn a_rescheduled_event_ends_at_its_new_end() {
     let later = given(&[created(), published(), rescheduled_by(HOUR)]);
     assert_eq!(when_at(ends_at(), &later, Some(SELF), EndEvent {}), Ok(vec![]));
     let new_end = ends_at() + HOUR;
@@ -229,7 +229,7 @@ fn an_event_that_was_moved_ends_at_its_new_end() {
 }
 
 #[test]
-fn what_was_not_published_does_not_end() {
+fn only_a_published_event_ends() {
     for events in [
         vec![],
         vec![created()],

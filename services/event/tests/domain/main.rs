@@ -1,4 +1,4 @@
-//! Given these domain events, when this command, then these domain events, or this no.
+//! Given these domain events, when this command, then these domain events or this rejection.
 
 mod announce;
 mod change;
@@ -53,7 +53,7 @@ fn created() -> EventEvent {
     EventCreated { details: details() }.into()
 }
 
-/// As drafted.
+/// The details as drafted.
 fn details() -> Details {
     let draft = draft();
     Details {
@@ -92,12 +92,12 @@ fn cancel() -> CancelEvent {
     CancelEvent { reason: "rain".into() }
 }
 
-/// The details are others by now.
+/// A change of the event to these details.
 fn changed(details: Details, published: bool) -> EventEvent {
     EventChanged { details, published }.into()
 }
 
-/// The event takes place at the time that these details say.
+/// A move of the event to the time in these details.
 fn rescheduled(details: Details) -> EventEvent {
     EventRescheduled {
         details,
@@ -107,7 +107,7 @@ fn rescheduled(details: Details) -> EventEvent {
     .into()
 }
 
-/// All its times are later.
+/// A move of all times of the event by `later`.
 fn rescheduled_by(later: Duration) -> EventEvent {
     rescheduled(Details {
         starts_at: starts_at() + later,
@@ -118,7 +118,7 @@ fn rescheduled_by(later: Duration) -> EventEvent {
     })
 }
 
-/// As long as before, from then on.
+/// A command that moves the event to this start and keeps its duration.
 fn to(starts_at: Timestamp) -> RescheduleEvent {
     RescheduleEvent {
         starts_at,
@@ -159,8 +159,8 @@ fn when_at(
     event.decide(&(), &command)
 }
 
-/// The fields at fault, with their codes.
-fn faults(result: Result<Vec<EventEvent>, Rejection>) -> Vec<(String, String)> {
+/// Returns the invalid fields with their codes.
+fn invalid_fields(result: Result<Vec<EventEvent>, Rejection>) -> Vec<(String, String)> {
     match result {
         Err(Rejection::Invalid(errors)) => named(errors),
         other => panic!("expected field errors, got {other:?}"),
@@ -171,13 +171,13 @@ fn named(errors: Vec<FieldError>) -> Vec<(String, String)> {
     errors.into_iter().map(|error| (error.field, error.code)).collect()
 }
 
-/// These fields, with one code.
+/// Returns these fields with the same code.
 fn all<const N: usize>(fields: [&str; N], code: &str) -> [(String, String); N] {
     fields.map(|field| (field.to_owned(), code.to_owned()))
 }
 
 #[test]
-fn nobody_else_learns_that_there_is_an_event() {
+fn an_event_is_unknown_to_other_users() {
     for actor in [Some(Actor::User(BOB)), None] {
         for events in [
             vec![],
@@ -186,7 +186,7 @@ fn nobody_else_learns_that_there_is_an_event() {
             vec![created(), cancelled()],
         ] {
             let event = given(&events);
-            let asked: [EventCommand; 7] = [
+            let commands: [EventCommand; 7] = [
                 ChangeEvent::default().into(),
                 PublishEvent {}.into(),
                 to(starts_at()).into(),
@@ -195,7 +195,7 @@ fn nobody_else_learns_that_there_is_an_event() {
                 cancel().into(),
                 EndEvent {}.into(),
             ];
-            for body in asked {
+            for body in commands {
                 assert_eq!(when_at(now(), &event, actor.clone(), body), Err(Rejection::Unknown));
             }
         }

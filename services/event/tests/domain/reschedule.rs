@@ -1,9 +1,9 @@
-//! A published event at another time.
+//! Rescheduling a published event.
 
 use super::*;
 
 #[test]
-fn a_published_event_is_moved_with_its_registration() {
+fn rescheduling_moves_the_registration_window_too() {
     for actor in [Actor::User(ADA), Actor::Admin(BOB), Actor::service("gateway")] {
         let event = given(&[created(), published()]);
         let later = when(&event, actor, to(starts_at() + 5 * HOUR));
@@ -12,7 +12,7 @@ fn a_published_event_is_moved_with_its_registration() {
 }
 
 #[test]
-fn registration_that_is_open_stays_open() {
+fn the_opening_of_registration_stays_once_it_has_passed() {
     let event = given(&[created(), published()]);
     let opens_at = details().registration_opens_at.expect("it has one");
     let result = when_at(opens_at, &event, Some(Actor::User(ADA)), to(starts_at() - 3 * HOUR));
@@ -26,7 +26,7 @@ fn registration_that_is_open_stays_open() {
 }
 
 #[test]
-fn what_is_named_is_taken() {
+fn times_that_the_command_sets_are_taken() {
     let reschedule = RescheduleEvent {
         starts_at: starts_at() + HOUR,
         ends_at: ends_at(),
@@ -46,7 +46,7 @@ fn what_is_named_is_taken() {
 }
 
 #[test]
-fn a_new_time_must_be_one() {
+fn an_invalid_new_time_is_rejected() {
     let event = given(&[created(), published()]);
     let reschedule = RescheduleEvent {
         starts_at: now(),
@@ -62,18 +62,18 @@ fn a_new_time_must_be_one() {
         ("registration_opens_at", "after-close"),
         ("registration_closes_at", "after-start"),
     ];
-    let found = faults(when(&event, Actor::User(ADA), reschedule));
+    let found = invalid_fields(when(&event, Actor::User(ADA), reschedule));
     assert_eq!(found, expected.map(|(field, code)| (field.to_owned(), code.to_owned())));
 }
 
 #[test]
-fn to_reschedule_to_the_same_time_changes_nothing() {
+fn rescheduling_to_the_same_time_changes_nothing() {
     let event = given(&[created(), published()]);
     assert_eq!(when(&event, Actor::User(ADA), to(starts_at())), Ok(vec![]));
 }
 
 #[test]
-fn another_registration_window_alone_is_no_other_time() {
+fn a_new_registration_window_alone_is_a_change_and_not_a_rescheduling() {
     let reschedule = RescheduleEvent {
         registration_closes_at: Some(starts_at()),
         ..to(starts_at())
@@ -90,7 +90,7 @@ fn another_registration_window_alone_is_no_other_time() {
 }
 
 #[test]
-fn only_what_is_published_and_has_not_started_is_rescheduled() {
+fn only_a_published_event_that_has_not_started_is_rescheduled() {
     let result = |events: &[EventEvent], time| {
         when_at(
             time,

@@ -1,4 +1,4 @@
-//! Who may check people in.
+//! Naming the staff who may check in attendees.
 
 use contracts::StaffNamed;
 
@@ -35,7 +35,7 @@ fn staff_is_named_before_and_after_publication() {
 }
 
 #[test]
-fn the_same_people_in_any_order_are_no_news() {
+fn naming_the_same_staff_in_any_order_changes_nothing() {
     let event = given(&[created(), named_staff(&[BOB, EVE], false)]);
     for same in [[BOB, EVE], [EVE, BOB]] {
         assert_eq!(when(&event, Actor::User(ADA), name(&same)), Ok(vec![]));
@@ -47,7 +47,7 @@ fn the_same_people_in_any_order_are_no_news() {
 }
 
 #[test]
-fn staff_is_up_to_a_hundred_others() {
+fn staff_is_at_most_100_users_without_the_organizer() {
     let event = given(&[created()]);
     let crowd: Vec<Uuid> = (100..201).map(Uuid::from_u128).collect();
     assert!(when(&event, Actor::User(ADA), name(&crowd[1..])).is_ok());
@@ -57,14 +57,14 @@ fn staff_is_up_to_a_hundred_others() {
         (&[BOB, ADA][..], "organizer"),
     ] {
         assert_eq!(
-            faults(when(&event, Actor::User(ADA), name(staff))),
+            invalid_fields(when(&event, Actor::User(ADA), name(staff))),
             all(["staff"], code)
         );
     }
 }
 
 #[test]
-fn what_is_cancelled_or_over_has_no_new_staff() {
+fn staff_of_a_cancelled_or_ended_event_cannot_change() {
     let event = given(&[created(), published(), cancelled()]);
     assert_eq!(when(&event, Actor::User(ADA), name(&[BOB])), Err(Rejection::Cancelled));
     let event = given(&[created(), published()]);
