@@ -1,4 +1,4 @@
-//! What the service reads from its environment.
+//! The settings of the service, read once at boot.
 
 use chassis::settings::{Reader, Url};
 use messaging::kafka;
@@ -18,13 +18,13 @@ impl Config {
             registry: read.required(
                 "SCHEMA_REGISTRY_URL",
                 "http://127.0.0.1:8081",
-                "where the schema registry is",
+                "URL of the schema registry",
             ),
             kafka: kafka::Settings::from_settings(read),
             allowed_email_domains: read.or(
                 "ALLOWED_EMAIL_DOMAINS",
                 "",
-                "e-mails must be of one of these domains, comma-separated; of any, if empty",
+                "allowed domains of e-mail addresses, separated by commas; empty: all domains",
             ),
         }
     }

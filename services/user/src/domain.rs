@@ -1,4 +1,4 @@
-//! Who has an account. Pure.
+//! The accounts of users. Pure: no I/O, clock or randomness.
 
 mod accounts;
 mod form;
@@ -11,14 +11,14 @@ use contracts::{
 };
 use uuid::Uuid;
 
-pub use accounts::{Accounts, ClaimedTwice, email_key};
+pub use accounts::{Accounts, DuplicateCommand, email_key};
 pub use rejection::Rejection;
 
-/// Why an account was closed whose person is forgotten.
+/// Reason in the `UserDeactivated` of an erased user.
 const ERASED: &str = "erased";
 
 state! {
-    /// One person's account. What it says about the person is in the profile, beside the aggregate.
+    /// The account of one user. Personal data is not part of it: it is stored in the profile, beside the aggregate.
     #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
     pub enum User {
         #[default]
@@ -80,8 +80,8 @@ impl User {
         if !errors.is_empty() {
             return Err(Rejection::Invalid(errors));
         }
-        let email = accounts.has_email(&create.email, command.key);
-        let username = accounts.has_username(&create.username);
+        let email = accounts.is_email_taken(&create.email, command.key);
+        let username = accounts.is_username_taken(&create.username);
         if email || username {
             return Err(Rejection::Taken { email, username });
         }
@@ -89,14 +89,16 @@ impl User {
         Ok(vec![UserCreated { created_at }.into()])
     }
 
-    /// What stays as it is is not looked at: it was right when it was said.
+    /// Changes the profile.
+    ///
+    /// Only changed fields are validated, because the other fields were valid when they were set.
     fn change(
         self,
         accounts: &Accounts,
         command: &Command<UserCommand>,
         change: &ChangeUser,
     ) -> Result<Vec<UserEvent>, Rejection> {
-        self.open_to(command, |actor| actor.may_act_for(command.key))?;
+        self.require_open(command, |actor| actor.may_act_for(command.key))?;
         let before = accounts.profile(command.key).ok_or(Rejection::Unknown)?;
         let after = profile::changed(before, change);
         let fields = profile::difference(before, &after);
@@ -108,7 +110,7 @@ impl User {
         if !errors.is_empty() {
             return Err(Rejection::Invalid(errors));
         }
-        if accounts.has_email(&after.email, command.key) {
+        if accounts.is_email_taken(&after.email, command.key) {
             return Err(Rejection::Taken {
                 email: true,
                 username: false,
@@ -121,14 +123,15 @@ impl User {
         Ok(vec![changed.into()])
     }
 
-    /// Only a service can know that the mailed link was followed.
+    /// Marks the e-mail address as verified. Only a service may do this, because only a service knows that the mailed
+    /// link was followed.
     fn verify(
         self,
         accounts: &Accounts,
         command: &Command<UserCommand>,
         verify: &VerifyEmail,
     ) -> Result<Vec<UserEvent>, Rejection> {
-        self.open_to(command, |actor| matches!(actor, Actor::System(_)))?;
+        self.require_open(command, |actor| matches!(actor, Actor::System(_)))?;
         let profile = accounts.profile(command.key).ok_or(Rejection::Unknown)?;
         if email_key(&profile.email) != email_key(&verify.email) {
             return Err(Rejection::EmailChanged);
@@ -145,7 +148,7 @@ impl User {
         command: &Command<UserCommand>,
         deactivate: &DeactivateUser,
     ) -> Result<Vec<UserEvent>, Rejection> {
-        permit(command, |actor| actor.may_act_for(command.key))?;
+        require_permitted(command, |actor| actor.may_act_for(command.key))?;
         match self {
             Self::Absent => Err(Rejection::Unknown),
             Self::Deactivated | Self::Erased => Ok(Vec::new()),
@@ -160,7 +163,7 @@ impl User {
     }
 
     fn erase(self, command: &Command<UserCommand>) -> Result<Vec<UserEvent>, Rejection> {
-        permit(command, |actor| actor.may_act_for(command.key))?;
+        require_permitted(command, |actor| actor.may_act_for(command.key))?;
         let erased_at = command.time;
         let erased = UserEvent::from(UserErased { erased_at });
         match self {
@@ -171,9 +174,9 @@ impl User {
         }
     }
 
-    /// Whether the account is open, and the actor permitted.
-    fn open_to(self, command: &Command<UserCommand>, permitted: impl Fn(&Actor) -> bool) -> Result<(), Rejection> {
-        permit(command, permitted)?;
+    /// Checks that the actor is permitted and that the account is open.
+    fn require_open(self, command: &Command<UserCommand>, permitted: impl Fn(&Actor) -> bool) -> Result<(), Rejection> {
+        require_permitted(command, permitted)?;
         match self {
             Self::Active => Ok(()),
             Self::Deactivated => Err(Rejection::Deactivated),
@@ -182,8 +185,9 @@ impl User {
     }
 }
 
-/// Nobody else learns that there is an account.
-fn permit(command: &Command<UserCommand>, permitted: impl Fn(&Actor) -> bool) -> Result<(), Rejection> {
+/// Rejects an actor who is not permitted as if the user did not exist, so that other users cannot find out whether the
+/// account exists.
+fn require_permitted(command: &Command<UserCommand>, permitted: impl Fn(&Actor) -> bool) -> Result<(), Rejection> {
     match &command.actor {
         Some(actor) if permitted(actor) => Ok(()),
         _ => Err(Rejection::Unknown),

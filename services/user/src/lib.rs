@@ -13,7 +13,7 @@ use crate::store::UserStore;
 
 pub static MIGRATIONS: Migrator = sqlx::migrate!();
 
-/// Everything this service listens to: `users.commands`.
+/// All subscriptions of this service: `users.commands`.
 pub fn subscriptions(store: UserStore) -> Subscriptions<Postgres> {
     Subscriptions::new()
         .handle(move || Aggregates::<User, _>::new(store.clone()))

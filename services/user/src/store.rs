@@ -1,4 +1,4 @@
-//! What an account's decisions read and write beside the journal: names that are taken, and profiles.
+//! The tables of this service besides the journal: taken names, and profiles.
 
 mod names;
 mod profiles;
@@ -23,7 +23,7 @@ pub struct UserStore {
 }
 
 impl UserStore {
-    /// E-mails must be of one of these domains; of any, if there are none.
+    /// Creates a store that allows only e-mail addresses of these domains. If there are none, all domains are allowed.
     pub fn new(allowed_email_domains: impl IntoIterator<Item = String>) -> Self {
         Self {
             allowed_email_domains: allowed_email_domains
@@ -38,26 +38,29 @@ impl Store<User> for UserStore {
     async fn context(&self, tx: &mut Tx, commands: &[Command<UserCommand>]) -> Result<Accounts, StoreError> {
         let mut accounts = Accounts::new(Arc::clone(&self.allowed_email_domains));
         for command in commands {
-            accounts
-                .claim(command.key, &command.body)
-                .map_err(|_| StoreError::new(StoreErrorKind::Conflict, "one key asks twice in a batch"))?;
+            accounts.register_command(command.key, &command.body).map_err(|_| {
+                StoreError::new(
+                    StoreErrorKind::Conflict,
+                    "a batch has two sign-ups or two changes of the same user",
+                )
+            })?;
         }
-        let emails = accounts.claimed_emails().map(|email| (Kind::Email, email));
-        let usernames = accounts.claimed_usernames().map(|name| (Kind::Username, name));
+        let emails = accounts.requested_emails().map(|email| (Kind::Email, email));
+        let usernames = accounts.requested_usernames().map(|name| (Kind::Username, name));
         let names: Vec<_> = emails.chain(usernames).collect();
         for (kind, name, user) in names::holders(tx, &names).await.map_err(store_error)? {
             match kind {
-                Kind::Email => accounts.email_is_held(&name, user),
-                Kind::Username => accounts.username_is_held(&name, user),
+                Kind::Email => accounts.add_email_holder(&name, user),
+                Kind::Username => accounts.add_username_holder(&name, user),
             }
         }
-        let looked_at: BTreeSet<Uuid> = commands
+        let with_profile: BTreeSet<Uuid> = commands
             .iter()
             .filter(|command| matches!(command.body, UserCommand::ChangeUser(_) | UserCommand::VerifyEmail(_)))
             .map(|command| command.key)
             .collect();
-        for (user, profile) in profiles::find(tx, &looked_at).await.map_err(store_error)? {
-            accounts.profile_is(user, profile);
+        for (user, profile) in profiles::find(tx, &with_profile).await.map_err(store_error)? {
+            accounts.add_profile(user, profile);
         }
         Ok(accounts)
     }
@@ -68,12 +71,12 @@ impl Store<User> for UserStore {
         _: &Accounts,
         decisions: &mut [Decided<'_, User>],
     ) -> Result<(), Failure> {
-        let (changed, erased) = (changed(decisions), erased(decisions));
-        let mut rows = Rows::over(profiles::find(unit.tx(), &changed).await.map_err(store_error)?);
+        let (changed, erased) = (with_changed_profile(decisions), erased(decisions));
+        let mut rows = Rows::from_profiles(profiles::find(unit.tx(), &changed).await.map_err(store_error)?);
         for decided in decisions {
             let key = decided.command.key;
             for (version, event) in &decided.domain_events {
-                let Some(state) = rows.note(key, event, &decided.command.body) else {
+                let Some(state) = rows.apply(key, event, &decided.command.body) else {
                     continue;
                 };
                 let profile = Outgoing::<UserProfileState>::new(key, state).sequence(*version);
@@ -93,8 +96,8 @@ impl Store<User> for UserStore {
     }
 }
 
-/// Whose profile was there before this batch, and changes or goes.
-fn changed(decisions: &[Decided<'_, User>]) -> BTreeSet<Uuid> {
+/// Returns the users whose profile this batch may change or delete, except newly created ones.
+fn with_changed_profile(decisions: &[Decided<'_, User>]) -> BTreeSet<Uuid> {
     decisions
         .iter()
         .filter(|decided| {
@@ -107,7 +110,8 @@ fn changed(decisions: &[Decided<'_, User>]) -> BTreeSet<Uuid> {
         .collect()
 }
 
-/// Who is forgotten, also who was before: commands with their data may have been buried since.
+/// Returns the users that this batch erases. Users who were erased before are included, because commands with their
+/// personal data may have been dead-lettered since.
 fn erased(decisions: &[Decided<'_, User>]) -> Vec<Uuid> {
     decisions
         .iter()

@@ -1,4 +1,4 @@
-//! A batch equals one by one, in the real store: the same answers, domain events, states and rows.
+//! With the real store, a batch has the same result as single commands: replies, domain events, states and rows.
 
 use contracts::{
     Actor, ChangeUser, CreateUser, Date, DeactivateUser, EraseUser, Reply, UserCommand, UserEvent, UserProfileState,
@@ -11,13 +11,13 @@ use user::store::UserStore;
 use user::{MIGRATIONS, subscriptions};
 use uuid::Uuid;
 
-/// Few people and few names, so that they meet often.
+/// Few users and few names, so that they conflict often.
 const USERS: u8 = 9;
 const NAMES: u8 = 3;
 
-type Asked = (Uuid, UserCommand);
+type Request = (Uuid, UserCommand);
 
-/// In either case: one e-mail all the same.
+/// In upper or lower case, which is the same address.
 fn any_email() -> impl Strategy<Value = String> {
     (0..NAMES, prop::bool::weighted(0.2), prop::bool::weighted(0.05)).prop_map(|(n, upper, malformed)| {
         let email = format!("p{n}@example.com");
@@ -54,7 +54,7 @@ fn any_change() -> impl Strategy<Value = ChangeUser> {
         })
 }
 
-fn any_asked() -> impl Strategy<Value = Asked> {
+fn any_request() -> impl Strategy<Value = Request> {
     let body = prop_oneof![
         6 => any_create().prop_map(UserCommand::from),
         6 => any_change().prop_map(UserCommand::from),
@@ -67,17 +67,17 @@ fn any_asked() -> impl Strategy<Value = Asked> {
 
 #[derive(Debug, PartialEq)]
 struct Outcome {
-    answers: Vec<Result<i64, String>>,
+    replies: Vec<Result<i64, String>>,
     events: Vec<(Uuid, Option<i64>, &'static str)>,
     states: Vec<(Uuid, Option<i64>, UserProfileState)>,
     rows: Vec<String>,
 }
 
-async fn run(asked: &[Asked], sizes: &[usize]) -> Outcome {
+async fn run(requests: &[Request], sizes: &[usize]) -> Outcome {
     let database = testing::postgres(&MIGRATIONS).await;
     let ledger = database.ledger();
     let bench = Bench::new("user", ledger.clone(), ledger, subscriptions(UserStore::new([])));
-    let commands: Vec<_> = asked
+    let commands: Vec<_> = requests
         .iter()
         .map(|(key, body)| Outgoing::<UserCommand>::new(*key, body.clone()).actor(Actor::service("gateway")))
         .collect();
@@ -87,9 +87,9 @@ async fn run(asked: &[Asked], sizes: &[usize]) -> Outcome {
         let size = sizes.next().copied().unwrap_or(1);
         bench.deliver_all(commands.by_ref().take(size)).await;
     }
-    let mut answers = Vec::new();
+    let mut replies = Vec::new();
     for id in ids {
-        answers.push(match bench.reply(id).await {
+        replies.push(match bench.reply(id).await {
             Reply::CommandAccepted(accepted) => Ok(accepted.version),
             Reply::CommandRejected(rejected) => Err(rejected.code),
             Reply::CommandFailed(failed) => Err(failed.code),
@@ -99,7 +99,7 @@ async fn run(asked: &[Asked], sizes: &[usize]) -> Outcome {
     let states = bench.published_with_envelopes::<UserProfileState>().await.into_iter();
     let rows = "SELECT p::text FROM profiles p UNION ALL SELECT n::text FROM names n ORDER BY 1";
     Outcome {
-        answers,
+        replies,
         events: events
             .map(|event| {
                 let name = contracts::Message::type_name(&event.body);
@@ -120,12 +120,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_batch_equals_one_by_one(
-        asked in prop::collection::vec(any_asked(), 30..50),
+    fn a_batch_has_the_same_result_as_single_commands(
+        requests in prop::collection::vec(any_request(), 30..50),
         sizes in prop::collection::vec(4..12_usize, 4),
     ) {
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
-        let (batched, one_by_one) = runtime.block_on(async { (run(&asked, &sizes).await, run(&asked, &[1]).await) });
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime can be created");
+        let (batched, one_by_one) = runtime.block_on(async { (run(&requests, &sizes).await, run(&requests, &[1]).await) });
         prop_assert_eq!(batched, one_by_one);
     }
 }

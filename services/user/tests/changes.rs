@@ -1,4 +1,4 @@
-//! Changes of a profile in the real store.
+//! Changes of a profile with the real store.
 
 use contracts::{Actor, ChangeUser, CreateUser, Date, DeactivateUser, Reply, UserCommand, UserEvent, UserProfileState};
 use contracts::{VerifyEmail, topics};
@@ -19,29 +19,29 @@ struct App {
 }
 
 impl App {
-    /// Ada and Bob have accounts.
+    /// Starts with the accounts of Ada and Bob.
     async fn start() -> Self {
         let database = testing::postgres(&MIGRATIONS).await;
-        // One connection, so that every command meets the statements that an earlier command has prepared.
+        // One connection, so that every command runs with the statements that an earlier command has prepared.
         let ledger = Postgres::connect(&database.url(), 1).await.expect("a connection");
         let inside = database.ledger();
         let app = Self {
             bench: Bench::new("user", ledger, inside, subscriptions(UserStore::new([]))),
             database,
         };
-        app.ask_all([by_service(ADA, sign_up("ada")), by_service(BOB, sign_up("bob"))])
+        app.request_all([by_service(ADA, sign_up("ada")), by_service(BOB, sign_up("bob"))])
             .await;
         app.bench.published::<UserEvent>().await;
         app.bench.published::<UserProfileState>().await;
         app
     }
 
-    async fn ask(&self, command: Outgoing<UserCommand>) -> Result<i64, String> {
-        self.ask_all([command]).await.remove(0)
+    async fn request(&self, command: Outgoing<UserCommand>) -> Result<i64, String> {
+        self.request_all([command]).await.remove(0)
     }
 
-    /// All in one batch, and then Kafka hands it out again.
-    async fn ask_all(&self, commands: impl IntoIterator<Item = Outgoing<UserCommand>>) -> Vec<Result<i64, String>> {
+    /// Delivers all commands in one batch, and then the batch again, as Kafka may.
+    async fn request_all(&self, commands: impl IntoIterator<Item = Outgoing<UserCommand>>) -> Vec<Result<i64, String>> {
         let commands: Vec<_> = commands.into_iter().collect();
         let ids: Vec<_> = commands.iter().map(|command| command.id).collect();
         self.bench.deliver_all(commands).await;
@@ -57,7 +57,7 @@ impl App {
         outcomes
     }
 
-    /// Who has which e-mail.
+    /// Returns the taken e-mail addresses with their holders.
     async fn emails(&self) -> Vec<(String, Uuid)> {
         sqlx::query_as("SELECT name, user_id FROM names WHERE kind = 'email' ORDER BY name")
             .fetch_all(self.database.pool())
@@ -100,7 +100,7 @@ fn held(name: &str, by: Uuid) -> (String, Uuid) {
 }
 
 #[tokio::test]
-async fn a_change_says_the_whole_profile_and_the_reply_names_it() {
+async fn a_change_publishes_the_whole_profile_and_the_reply_names_it() {
     let app = App::start().await;
     let change = ChangeUser {
         full_name: Some("Ada King".into()),
@@ -142,20 +142,20 @@ async fn a_change_says_the_whole_profile_and_the_reply_names_it() {
 }
 
 #[tokio::test]
-async fn a_change_of_nothing_says_nothing() {
+async fn a_change_without_a_difference_publishes_nothing() {
     let app = App::start().await;
-    assert_eq!(app.ask(by_user(ADA, email("ada@example.com"))).await, Ok(1));
+    assert_eq!(app.request(by_user(ADA, email("ada@example.com"))).await, Ok(1));
     assert!(app.bench.published::<UserEvent>().await.is_empty());
     assert!(app.bench.published::<UserProfileState>().await.is_empty());
 }
 
 #[tokio::test]
-async fn a_verified_address_is_verified_until_it_changes() {
+async fn a_verified_email_stays_verified_until_it_changes() {
     let app = App::start().await;
-    assert_eq!(app.ask(by_service(ADA, verify("ADA@example.com"))).await, Ok(2));
-    assert_eq!(app.ask(by_service(ADA, verify("ada@example.com"))).await, Ok(2));
-    assert_eq!(app.ask(by_user(ADA, email("new@example.com"))).await, Ok(3));
-    let late = app.ask(by_service(ADA, verify("ada@example.com"))).await;
+    assert_eq!(app.request(by_service(ADA, verify("ADA@example.com"))).await, Ok(2));
+    assert_eq!(app.request(by_service(ADA, verify("ada@example.com"))).await, Ok(2));
+    assert_eq!(app.request(by_user(ADA, email("new@example.com"))).await, Ok(3));
+    let late = app.request(by_service(ADA, verify("ada@example.com"))).await;
     assert_eq!(late, Err("email-changed".into()));
 
     let states = app.bench.published::<UserProfileState>().await;
@@ -167,7 +167,7 @@ async fn a_verified_address_is_verified_until_it_changes() {
 }
 
 #[tokio::test]
-async fn emails_change_hands_within_one_batch() {
+async fn emails_change_holders_within_one_batch() {
     let app = App::start().await;
     let third = Uuid::from_u128(3);
     let batch = [
@@ -176,7 +176,7 @@ async fn emails_change_hands_within_one_batch() {
         by_service(third, sign_up("ada")),
         by_service(third, verify("ada@example.com")),
     ];
-    let outcomes = app.ask_all(batch).await;
+    let outcomes = app.request_all(batch).await;
     let taken = |name: &str| Err(format!("{name}-taken"));
     assert_eq!(
         outcomes,
@@ -195,7 +195,7 @@ async fn emails_change_hands_within_one_batch() {
         by_user(third, email("third@example.com")),
         by_service(third, verify("third@example.com")),
     ];
-    assert_eq!(app.ask_all(batch).await, [Ok(2), Ok(1), Ok(2), Ok(3)]);
+    assert_eq!(app.request_all(batch).await, [Ok(2), Ok(1), Ok(2), Ok(3)]);
     let expected = [
         held("ada@example.com", BOB),
         held("new@example.com", ADA),
@@ -205,7 +205,7 @@ async fn emails_change_hands_within_one_batch() {
 }
 
 #[tokio::test]
-async fn several_changes_of_one_person_in_one_batch() {
+async fn several_changes_of_one_user_succeed_in_one_batch() {
     let app = App::start().await;
     let batch = [
         by_user(ADA, email("bob@example.com")),
@@ -213,7 +213,7 @@ async fn several_changes_of_one_person_in_one_batch() {
         by_user(BOB, email("ada@example.com")),
         by_user(ADA, email("newer@example.com")),
     ];
-    let outcomes = app.ask_all(batch).await;
+    let outcomes = app.request_all(batch).await;
     assert_eq!(outcomes, [Err("email-taken".into()), Ok(2), Ok(2), Ok(3)]);
     assert_eq!(
         app.emails().await,
@@ -222,7 +222,7 @@ async fn several_changes_of_one_person_in_one_batch() {
 }
 
 #[tokio::test]
-async fn the_same_new_email_at_two_workers() {
+async fn only_one_of_two_workers_takes_the_same_new_email() {
     let App { bench, database } = App::start().await;
     let app = App {
         bench: bench.partitions(2),
@@ -230,14 +230,14 @@ async fn the_same_new_email_at_two_workers() {
     };
     for round in 0..20 {
         let (even, odd) = (Uuid::from_u128(100 + 2 * round), Uuid::from_u128(101 + 2 * round));
-        app.ask_all([
+        app.request_all([
             by_service(even, sign_up(&format!("even{round}"))),
             by_service(odd, sign_up(&format!("odd{round}"))),
         ])
         .await;
         let wanted = format!("wanted{round}@example.com");
         let mut outcomes = app
-            .ask_all([by_user(even, email(&wanted)), by_user(odd, email(&wanted))])
+            .request_all([by_user(even, email(&wanted)), by_user(odd, email(&wanted))])
             .await;
         outcomes.sort();
         assert_eq!(outcomes, [Ok(2), Err("email-taken".into())]);
@@ -245,24 +245,26 @@ async fn the_same_new_email_at_two_workers() {
 }
 
 #[tokio::test]
-async fn a_stale_change_is_refused() {
+async fn a_stale_change_is_rejected() {
     let app = App::start().await;
-    app.ask(by_user(ADA, email("new@example.com"))).await.expect("accepted");
+    app.request(by_user(ADA, email("new@example.com")))
+        .await
+        .expect("accepted");
     let stale = by_user(ADA, email("newer@example.com")).expected_version(Some(1));
-    assert_eq!(app.ask(stale).await, Err("version-conflict".into()));
+    assert_eq!(app.request(stale).await, Err("version-conflict".into()));
     let fresh = by_user(ADA, email("newer@example.com")).expected_version(Some(2));
-    assert_eq!(app.ask(fresh).await, Ok(3));
+    assert_eq!(app.request(fresh).await, Ok(3));
 }
 
 #[tokio::test]
 async fn a_closed_account_keeps_its_profile_but_not_its_email() {
     let app = App::start().await;
     let reason = "on request".to_owned();
-    app.ask(by_user(ADA, DeactivateUser { reason }))
+    app.request(by_user(ADA, DeactivateUser { reason }))
         .await
         .expect("accepted");
     assert_eq!(
-        app.ask(by_user(ADA, email("new@example.com"))).await,
+        app.request(by_user(ADA, email("new@example.com"))).await,
         Err("user-deactivated".into())
     );
     assert_eq!(app.emails().await, [held("bob@example.com", BOB)]);
@@ -273,7 +275,7 @@ async fn a_closed_account_keeps_its_profile_but_not_its_email() {
     assert_eq!(profiles, 2);
 }
 
-/// The statements that another process, the service's `migrate`, executes on every table of the service's database.
+/// Executes a statement on every table from another process, as the service's `migrate` does.
 async fn migrate_every_table(app: &App, statement: impl Fn(&str) -> String) {
     let mut other = PgConnection::connect(&app.database.url())
         .await
@@ -297,22 +299,22 @@ async fn migrate_every_table(app: &App, statement: impl Fn(&str) -> String) {
 #[tokio::test]
 async fn changes_succeed_while_a_migration_adds_a_column_to_every_table() {
     let app = App::start().await;
-    assert_eq!(app.ask(by_user(ADA, email("one@example.com"))).await, Ok(2));
+    assert_eq!(app.request(by_user(ADA, email("one@example.com"))).await, Ok(2));
 
     migrate_every_table(&app, |table| {
         format!("ALTER TABLE {table} ADD COLUMN added_later integer")
     })
     .await;
 
-    assert_eq!(app.ask(by_user(ADA, email("two@example.com"))).await, Ok(3));
+    assert_eq!(app.request(by_user(ADA, email("two@example.com"))).await, Ok(3));
     assert_eq!(app.bench.dead_letters().await, []);
 }
 
-/// The server refuses the statements that were prepared before, whatever columns they name.
+/// The server rejects all statements that were prepared before, whatever columns they name.
 #[tokio::test]
 async fn changes_succeed_while_a_migration_changes_the_type_of_a_column() {
     let app = App::start().await;
-    assert_eq!(app.ask(by_user(ADA, email("one@example.com"))).await, Ok(2));
+    assert_eq!(app.request(by_user(ADA, email("one@example.com"))).await, Ok(2));
 
     migrate_every_table(&app, |table| match table {
         "profiles" => "ALTER TABLE profiles ALTER COLUMN full_name TYPE varchar(1000)".to_owned(),
@@ -320,7 +322,7 @@ async fn changes_succeed_while_a_migration_changes_the_type_of_a_column() {
     })
     .await;
 
-    assert_eq!(app.ask(by_user(ADA, email("two@example.com"))).await, Ok(3));
-    assert_eq!(app.ask(by_user(ADA, email("three@example.com"))).await, Ok(4));
+    assert_eq!(app.request(by_user(ADA, email("two@example.com"))).await, Ok(3));
+    assert_eq!(app.request(by_user(ADA, email("three@example.com"))).await, Ok(4));
     assert_eq!(app.bench.dead_letters().await, []);
 }

@@ -1,10 +1,10 @@
-//! Given these domain events, when this command, then these domain events, or this no.
+//! Given these domain events, when this command, then these domain events or this rejection.
 
 use contracts::{
     Actor, Aggregate, Command, CreateUser, Date, DeactivateUser, Timestamp, UserCommand, UserCreated, UserDeactivated,
     UserEvent,
 };
-use user::domain::{Accounts, ClaimedTwice, Rejection, User};
+use user::domain::{Accounts, DuplicateCommand, Rejection, User};
 use uuid::Uuid;
 
 const ADA: Uuid = Uuid::from_u128(1);
@@ -71,7 +71,9 @@ fn when(user: User, actor: Option<Actor>, body: impl Into<UserCommand>) -> Resul
 fn batch(accounts: &mut Accounts, commands: &[(Uuid, UserCommand)]) -> Vec<Result<Vec<UserEvent>, Rejection>> {
     let mut users = std::collections::HashMap::<Uuid, User>::new();
     for (key, body) in commands {
-        accounts.claim(*key, body).expect("one claim a key");
+        accounts
+            .register_command(*key, body)
+            .expect("one sign-up or change per key");
     }
     commands
         .iter()
@@ -87,7 +89,7 @@ fn batch(accounts: &mut Accounts, commands: &[(Uuid, UserCommand)]) -> Vec<Resul
 }
 
 /// Field and code of each error.
-fn faults(result: Result<Vec<UserEvent>, Rejection>) -> Vec<(String, String)> {
+fn invalid_fields(result: Result<Vec<UserEvent>, Rejection>) -> Vec<(String, String)> {
     match result {
         Err(Rejection::Invalid(errors)) => errors.into_iter().map(|error| (error.field, error.code)).collect(),
         other => panic!("expected field errors, got {other:?}"),
@@ -102,12 +104,12 @@ fn email_of(email: &str) -> CreateUser {
 }
 
 #[test]
-fn anybody_can_sign_up() {
+fn a_sign_up_needs_no_actor() {
     assert_eq!(when(given(&[]), None, sign_up()), Ok(vec![created()]));
 }
 
 #[test]
-fn all_faults_are_named_at_once() {
+fn all_invalid_fields_are_reported_at_once() {
     let create = CreateUser {
         email: "ada".into(),
         username: "A".into(),
@@ -115,7 +117,7 @@ fn all_faults_are_named_at_once() {
         date_of_birth: Date::parse("2020-01-01").expect("a valid date"),
         time_zone: String::new(),
     };
-    let found = faults(when(given(&[]), None, create));
+    let found = invalid_fields(when(given(&[]), None, create));
     let expected = [
         ("email", "malformed"),
         ("username", "malformed"),
@@ -127,7 +129,7 @@ fn all_faults_are_named_at_once() {
 }
 
 #[test]
-fn emails_of_many_forms_are_taken() {
+fn valid_email_addresses_of_many_forms_are_accepted() {
     let longest = format!("{}@{}.com", "a".repeat(64), vec!["b".repeat(61); 3].join("."));
     for email in [
         "a@b.de",
@@ -140,7 +142,7 @@ fn emails_of_many_forms_are_taken() {
 }
 
 #[test]
-fn what_is_no_email_is_refused() {
+fn malformed_email_addresses_are_rejected() {
     for email in [
         "@example.com",
         "ada@",
@@ -160,23 +162,27 @@ fn what_is_no_email_is_refused() {
         &format!("{}@example.com", "a".repeat(65)),
     ] {
         let expected = [("email".to_owned(), "malformed".to_owned())];
-        assert_eq!(faults(when(given(&[]), None, email_of(email))), expected, "{email}");
+        assert_eq!(
+            invalid_fields(when(given(&[]), None, email_of(email))),
+            expected,
+            "{email}"
+        );
     }
     let too_long = format!("{}@{}.com", "a".repeat(64), vec!["b".repeat(62); 3].join("."));
     assert_eq!(
-        faults(when(given(&[]), None, email_of(&too_long))),
+        invalid_fields(when(given(&[]), None, email_of(&too_long))),
         [("email".into(), "too-long".into())]
     );
 }
 
 #[test]
-fn an_allow_list_of_domains_is_kept() {
+fn only_allowed_email_domains_are_accepted() {
     let accounts = Accounts::new(["example.com".to_owned()].into());
     let decide = |email| given(&[]).decide(&accounts, &command(ADA, None, email_of(email)));
     assert_eq!(decide("ada@Example.COM"), Ok(vec![created()]));
     for email in ["ada@example.org", "ada@mail.example.com", "ada@notexample.com"] {
         assert_eq!(
-            faults(decide(email)),
+            invalid_fields(decide(email)),
             [("email".into(), "domain-not-allowed".into())],
             "{email}"
         );
@@ -184,7 +190,7 @@ fn an_allow_list_of_domains_is_kept() {
 }
 
 #[test]
-fn usernames_are_short_and_plain() {
+fn invalid_usernames_are_rejected() {
     let cases = [
         ("", "required"),
         ("ab", "too-short"),
@@ -198,7 +204,7 @@ fn usernames_are_short_and_plain() {
             ..sign_up()
         };
         assert_eq!(
-            faults(when(given(&[]), None, create)),
+            invalid_fields(when(given(&[]), None, create)),
             [("username".into(), code.into())],
             "{username}"
         );
@@ -206,7 +212,7 @@ fn usernames_are_short_and_plain() {
 }
 
 #[test]
-fn names_and_time_zones_have_a_form() {
+fn invalid_names_and_time_zones_are_rejected() {
     for (full_name, code) in [
         ("\t", "required"),
         (&*"é".repeat(201), "too-long"),
@@ -217,7 +223,7 @@ fn names_and_time_zones_have_a_form() {
             ..sign_up()
         };
         assert_eq!(
-            faults(when(given(&[]), None, create)),
+            invalid_fields(when(given(&[]), None, create)),
             [("full_name".into(), code.into())],
             "{full_name}"
         );
@@ -228,7 +234,7 @@ fn names_and_time_zones_have_a_form() {
             ..sign_up()
         };
         assert_eq!(
-            faults(when(given(&[]), None, create)),
+            invalid_fields(when(given(&[]), None, create)),
             [("time_zone".into(), "malformed".into())],
             "{time_zone}"
         );
@@ -243,7 +249,7 @@ fn names_and_time_zones_have_a_form() {
 }
 
 #[test]
-fn thirteen_is_old_enough_to_the_day() {
+fn a_user_must_be_thirteen_to_the_day() {
     let sign_up_on = |today: &str, born: &str| {
         let create = CreateUser {
             date_of_birth: Date::parse(born).expect("a valid date"),
@@ -261,7 +267,7 @@ fn thirteen_is_old_enough_to_the_day() {
     let cases = [
         ("2026-03-01", "2013-03-01", None),
         ("2026-03-01", "2013-03-02", Some("too-young")),
-        // Born on a leap day: a year older on 1 March where there is no 29 February, else on the day.
+        // Born on a leap day: a year older on 1 March in years without a 29 February, otherwise on the day.
         ("2025-02-28", "2012-02-29", Some("too-young")),
         ("2025-03-01", "2012-02-29", None),
         ("2028-02-28", "2012-02-29", None),
@@ -275,7 +281,7 @@ fn thirteen_is_old_enough_to_the_day() {
             (Ok(_), None) => {}
             (result, Some(code)) => {
                 assert_eq!(
-                    faults(result),
+                    invalid_fields(result),
                     [("date_of_birth".into(), code.into())],
                     "{born} on {today}"
                 );
@@ -293,9 +299,9 @@ fn an_account_is_created_once() {
 }
 
 #[test]
-fn an_email_or_username_of_somebody_else_is_taken() {
+fn an_email_or_username_of_another_user_is_taken() {
     let mut accounts = Accounts::default();
-    accounts.email_is_held("ADA@example.com", BOB);
+    accounts.add_email_holder("ADA@example.com", BOB);
     let result = given(&[]).decide(&accounts, &command(ADA, None, sign_up()));
     assert_eq!(
         result,
@@ -305,7 +311,7 @@ fn an_email_or_username_of_somebody_else_is_taken() {
         })
     );
 
-    accounts.username_is_held("ada_1815", BOB);
+    accounts.add_username_holder("ada_1815", BOB);
     let result = given(&[]).decide(&accounts, &command(ADA, None, sign_up()));
     assert_eq!(
         result,
@@ -317,7 +323,7 @@ fn an_email_or_username_of_somebody_else_is_taken() {
 }
 
 #[test]
-fn the_second_of_a_batch_sees_what_the_first_took() {
+fn the_second_sign_up_of_a_batch_sees_the_names_of_the_first() {
     let other_case = CreateUser {
         email: "Ada@Example.com".into(),
         username: "bob".into(),
@@ -340,7 +346,7 @@ fn the_second_of_a_batch_sees_what_the_first_took() {
 }
 
 #[test]
-fn a_rejected_sign_up_takes_nothing() {
+fn a_rejected_sign_up_takes_no_name() {
     let invalid = CreateUser {
         full_name: String::new(),
         ..sign_up()
@@ -384,14 +390,14 @@ fn deactivation_frees_the_email_but_not_the_username() {
 }
 
 #[test]
-fn two_sign_ups_for_one_key_are_not_for_one_batch() {
+fn two_sign_ups_of_one_key_are_refused_in_one_batch() {
     let mut accounts = Accounts::default();
-    assert_eq!(accounts.claim(ADA, &sign_up().into()), Ok(()));
-    assert_eq!(accounts.claim(ADA, &sign_up().into()), Err(ClaimedTwice));
+    assert_eq!(accounts.register_command(ADA, &sign_up().into()), Ok(()));
+    assert_eq!(accounts.register_command(ADA, &sign_up().into()), Err(DuplicateCommand));
 }
 
 #[test]
-fn only_what_has_a_form_is_looked_up() {
+fn only_well_formed_names_are_requested() {
     let mut accounts = Accounts::default();
     for create in [
         email_of("ada"),
@@ -401,15 +407,18 @@ fn only_what_has_a_form_is_looked_up() {
             ..sign_up()
         },
     ] {
-        assert_eq!(accounts.claim(ADA, &create.into()), Ok(()));
+        assert_eq!(accounts.register_command(ADA, &create.into()), Ok(()));
     }
-    assert_eq!(accounts.claim(ADA, &email_of("ADA@example.com").into()), Ok(()));
-    assert_eq!(accounts.claimed_emails().collect::<Vec<_>>(), ["ada@example.com"]);
-    assert_eq!(accounts.claimed_usernames().collect::<Vec<_>>(), ["ada_1815"]);
+    assert_eq!(
+        accounts.register_command(ADA, &email_of("ADA@example.com").into()),
+        Ok(())
+    );
+    assert_eq!(accounts.requested_emails().collect::<Vec<_>>(), ["ada@example.com"]);
+    assert_eq!(accounts.requested_usernames().collect::<Vec<_>>(), ["ada_1815"]);
 }
 
 #[test]
-fn people_admins_and_services_can_close_an_account() {
+fn users_admins_and_services_can_close_an_account() {
     for actor in [Actor::User(ADA), Actor::Admin(BOB), Actor::service("gateway")] {
         assert_eq!(
             when(given(&[created()]), Some(actor), deactivate()),
@@ -419,7 +428,7 @@ fn people_admins_and_services_can_close_an_account() {
 }
 
 #[test]
-fn an_unknown_account_can_not_be_closed() {
+fn an_unknown_account_cannot_be_closed() {
     assert_eq!(
         when(given(&[]), Some(Actor::User(ADA)), deactivate()),
         Err(Rejection::Unknown)
@@ -437,7 +446,7 @@ fn a_reason_is_one_line() {
     for (reason, code) in [("a\nb", "malformed"), (&*"a".repeat(501), "too-long")] {
         let deactivate = DeactivateUser { reason: reason.into() };
         let result = when(given(&[created()]), Some(Actor::User(ADA)), deactivate);
-        assert_eq!(faults(result), [("reason".into(), code.into())]);
+        assert_eq!(invalid_fields(result), [("reason".into(), code.into())]);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Erasure in the real store: nothing of the person is left, in whatever table.
+//! Erasure with the real store: no table keeps personal data of the user.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const PERSON: Uuid = Uuid::from_u128(1);
 const OTHER: Uuid = Uuid::from_u128(2);
 const GATEWAY: Actor = Actor::service("gateway");
 
-/// In everything that is personal, and in nothing else.
+/// Part of all personal data, and of nothing else.
 const CANARY: &str = "quetzal";
 const BORN: &str = "1987-03-29";
 
@@ -36,7 +36,7 @@ impl App {
         }
     }
 
-    async fn ask(&self, key: Uuid, body: impl Into<UserCommand>) -> Result<i64, String> {
+    async fn request(&self, key: Uuid, body: impl Into<UserCommand>) -> Result<i64, String> {
         let command = Outgoing::<UserCommand>::new(key, body).actor(GATEWAY);
         match self.bench.request(command).await {
             Reply::CommandAccepted(accepted) => Ok(accepted.version),
@@ -45,8 +45,8 @@ impl App {
         }
     }
 
-    /// Tables with a row that shows the canary or the birth date, as text or within bytes.
-    async fn tables_that_know(&self) -> Vec<String> {
+    /// Returns the tables that contain the canary or the birth date, as text or within bytes.
+    async fn tables_with_personal_data(&self) -> Vec<String> {
         let pool = self.database.pool();
         let tables: Vec<String> = sqlx::query_scalar(
             "SELECT table_name::text FROM information_schema.tables
@@ -57,18 +57,18 @@ impl App {
         .expect("the catalogue can be read");
         assert!(tables.len() > 10, "{tables:?}");
         let bytes = CANARY.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let mut knowing = Vec::new();
+        let mut found = Vec::new();
         for table in tables {
             let rows: Vec<String> = sqlx::query_scalar(&format!("SELECT t::text FROM \"{table}\" t"))
                 .fetch_all(pool)
                 .await
                 .expect("every table can be read");
-            let shows = |row: &String| row.contains(CANARY) || row.contains(&bytes) || row.contains(BORN);
-            if rows.iter().any(shows) {
-                knowing.push(table);
+            let is_personal = |row: &String| row.contains(CANARY) || row.contains(&bytes) || row.contains(BORN);
+            if rows.iter().any(is_personal) {
+                found.push(table);
             }
         }
-        knowing
+        found
     }
 }
 
@@ -90,21 +90,21 @@ fn next_address() -> ChangeUser {
 }
 
 #[tokio::test]
-async fn nothing_of_the_person_is_left_in_any_table() {
+async fn erasure_deletes_personal_data_from_every_table() {
     let app = App::start().await;
-    app.ask(PERSON, sign_up()).await.expect("accepted");
-    app.ask(PERSON, next_address()).await.expect("accepted");
+    app.request(PERSON, sign_up()).await.expect("accepted");
+    app.request(PERSON, next_address()).await.expect("accepted");
     let verify = VerifyEmail {
         email: format!("{CANARY}.next@example.com"),
     };
-    app.ask(PERSON, verify).await.expect("accepted");
-    app.ask(OTHER, sign_up()).await.expect_err("the username is taken");
-    assert_eq!(app.tables_that_know().await, ["names", "profiles"]);
+    app.request(PERSON, verify).await.expect("accepted");
+    app.request(OTHER, sign_up()).await.expect_err("the username is taken");
+    assert_eq!(app.tables_with_personal_data().await, ["names", "profiles"]);
 
-    assert_eq!(app.ask(PERSON, EraseUser {}).await, Ok(5));
+    assert_eq!(app.request(PERSON, EraseUser {}).await, Ok(5));
     app.bench.deliver_again().await;
 
-    assert_eq!(app.tables_that_know().await, Vec::<String>::new());
+    assert_eq!(app.tables_with_personal_data().await, Vec::<String>::new());
     let events = app.bench.published::<UserEvent>().await;
     assert!(
         matches!(
@@ -122,9 +122,9 @@ async fn nothing_of_the_person_is_left_in_any_table() {
 }
 
 #[tokio::test]
-async fn dead_letters_of_the_person_go_too() {
+async fn erasure_deletes_the_dead_letters_of_the_user() {
     let app = App::start().await;
-    app.ask(PERSON, sign_up()).await.expect("accepted");
+    app.request(PERSON, sign_up()).await.expect("accepted");
     let expired = |key| {
         let long_ago = Timestamp::now() - Duration::from_secs(365 * 24 * 60 * 60);
         Outgoing::<UserCommand>::new(key, next_address())
@@ -134,23 +134,31 @@ async fn dead_letters_of_the_person_go_too() {
     for _ in 0..2 {
         app.bench.deliver(expired(PERSON)).await;
         assert_eq!(app.bench.dead_letters().await.len(), 1);
-        assert!(app.tables_that_know().await.contains(&"dead_letters".to_owned()));
-        // The second time for what was buried after the first.
-        app.ask(PERSON, EraseUser {}).await.expect("accepted");
-        assert_eq!(app.tables_that_know().await, Vec::<String>::new());
+        assert!(
+            app.tables_with_personal_data()
+                .await
+                .contains(&"dead_letters".to_owned())
+        );
+        // The second erasure is for the command that was dead-lettered after the first.
+        app.request(PERSON, EraseUser {}).await.expect("accepted");
+        assert_eq!(app.tables_with_personal_data().await, Vec::<String>::new());
     }
     app.bench.deliver(expired(OTHER)).await;
-    app.ask(PERSON, EraseUser {}).await.expect("accepted");
-    assert_eq!(app.bench.dead_letters().await.len(), 1, "other people's stay");
+    app.request(PERSON, EraseUser {}).await.expect("accepted");
+    assert_eq!(
+        app.bench.dead_letters().await.len(),
+        1,
+        "dead letters of other users are kept"
+    );
 }
 
 #[tokio::test]
-async fn the_tombstone_is_as_new_as_the_erasure() {
+async fn the_tombstone_has_the_sequence_of_the_erasure() {
     let app = App::start().await;
-    app.ask(PERSON, sign_up()).await.expect("accepted");
+    app.request(PERSON, sign_up()).await.expect("accepted");
     let erase = Outgoing::<UserCommand>::new(PERSON, EraseUser {}).actor(Actor::User(PERSON));
     let Reply::CommandAccepted(accepted) = app.bench.request(erase).await else {
-        panic!("a person may ask to be forgotten")
+        panic!("a user may request the erasure")
     };
     let effects: Vec<_> = accepted
         .effects
@@ -178,19 +186,19 @@ async fn the_tombstone_is_as_new_as_the_erasure() {
 }
 
 #[tokio::test]
-async fn forgetting_twice_is_forgetting_once() {
+async fn erasing_twice_has_the_effect_of_erasing_once() {
     let app = App::start().await;
-    app.ask(PERSON, sign_up()).await.expect("accepted");
-    assert_eq!(app.ask(PERSON, EraseUser {}).await, Ok(3));
+    app.request(PERSON, sign_up()).await.expect("accepted");
+    assert_eq!(app.request(PERSON, EraseUser {}).await, Ok(3));
     app.bench.restart();
-    assert_eq!(app.ask(PERSON, EraseUser {}).await, Ok(3));
+    assert_eq!(app.request(PERSON, EraseUser {}).await, Ok(3));
     assert_eq!(app.bench.published::<UserEvent>().await.len(), 3);
     assert_eq!(app.bench.published::<UserProfileState>().await.len(), 2);
-    assert_eq!(app.ask(PERSON, next_address()).await, Err("user-unknown".into()));
+    assert_eq!(app.request(PERSON, next_address()).await, Err("user-unknown".into()));
 }
 
 #[tokio::test]
-async fn whoever_comes_next_may_have_the_names_of_a_forgotten_person() {
+async fn the_names_of_an_erased_user_become_free() {
     let app = App::start().await;
     let commands = [
         Outgoing::<UserCommand>::new(PERSON, sign_up()).actor(GATEWAY),

@@ -1,10 +1,11 @@
-//! What a profile says and when it goes: given these domain events, when this command, then these, or this no.
+//! Changing, verifying and erasing profiles: given these domain events, when this command, then these domain events or
+//! this rejection.
 
 use contracts::{
     Actor, Aggregate, ChangeUser, Command, CreateUser, Date, DeactivateUser, EmailVerified, EraseUser, Timestamp,
     UserChanged, UserCommand, UserCreated, UserDeactivated, UserErased, UserEvent, UserProfile, VerifyEmail,
 };
-use user::domain::{Accounts, ClaimedTwice, Rejection, User, profile};
+use user::domain::{Accounts, DuplicateCommand, Rejection, User, profile};
 use uuid::Uuid;
 
 const ADA: Uuid = Uuid::from_u128(1);
@@ -77,10 +78,10 @@ fn erased() -> UserEvent {
     UserErased { erased_at: now() }.into()
 }
 
-/// Ada's account after these domain events, and what is known of her.
+/// Returns Ada's account after these domain events, and a context with her profile.
 fn given(events: &[UserEvent], profile: UserProfile) -> (User, Accounts) {
     let (mut user, mut accounts) = (User::default(), Accounts::new(["example.com".to_owned()].into()));
-    accounts.profile_is(ADA, profile);
+    accounts.add_profile(ADA, profile);
     for event in events {
         user.evolve(&mut accounts, ADA, event);
     }
@@ -112,7 +113,7 @@ const SHE: Actor = Actor::User(ADA);
 const GATEWAY: Actor = Actor::service("gateway");
 
 /// Field and code of each error.
-fn faults(result: Result<Vec<UserEvent>, Rejection>) -> Vec<(String, String)> {
+fn invalid_fields(result: Result<Vec<UserEvent>, Rejection>) -> Vec<(String, String)> {
     match result {
         Err(Rejection::Invalid(errors)) => errors.into_iter().map(|error| (error.field, error.code)).collect(),
         other => panic!("expected field errors, got {other:?}"),
@@ -120,7 +121,7 @@ fn faults(result: Result<Vec<UserEvent>, Rejection>) -> Vec<(String, String)> {
 }
 
 #[test]
-fn a_change_names_the_fields_and_not_what_they_say() {
+fn a_change_names_the_fields_without_their_values() {
     let all = ChangeUser {
         email: Some("ada.king@example.com".into()),
         full_name: Some("Ada King".into()),
@@ -141,7 +142,7 @@ fn a_change_names_the_fields_and_not_what_they_say() {
 }
 
 #[test]
-fn what_is_said_already_is_no_change() {
+fn a_change_without_a_difference_is_accepted() {
     let same = ChangeUser {
         email: Some("ada@example.com".into()),
         full_name: Some("Ada Lovelace".into()),
@@ -160,8 +161,8 @@ fn what_is_said_already_is_no_change() {
 }
 
 #[test]
-fn a_change_is_refused_with_every_fault() {
-    let faulty = ChangeUser {
+fn a_change_is_rejected_with_every_invalid_field() {
+    let invalid = ChangeUser {
         email: Some("ada".into()),
         full_name: Some(" ".into()),
         date_of_birth: Some(date("2013-03-02")),
@@ -175,10 +176,13 @@ fn a_change_is_refused_with_every_fault() {
         ("time_zone", "malformed"),
     ];
     let expected = expected.map(|(field, code)| (field.to_owned(), code.to_owned()));
-    assert_eq!(faults(when(&active(), SHE, faulty)), expected);
+    assert_eq!(invalid_fields(when(&active(), SHE, invalid)), expected);
 
     let elsewhere = when(&active(), SHE, email("ada@example.org"));
-    assert_eq!(faults(elsewhere), [("email".into(), "domain-not-allowed".into())]);
+    assert_eq!(
+        invalid_fields(elsewhere),
+        [("email".into(), "domain-not-allowed".into())]
+    );
     let thirteen = ChangeUser {
         date_of_birth: Some(date("2013-03-01")),
         ..ChangeUser::default()
@@ -187,7 +191,7 @@ fn a_change_is_refused_with_every_fault() {
 }
 
 #[test]
-fn what_stays_is_not_looked_at_again() {
+fn unchanged_fields_are_not_validated_again() {
     let before_the_list = UserProfile {
         email: "ada@example.org".into(),
         ..ada()
@@ -202,16 +206,16 @@ fn what_stays_is_not_looked_at_again() {
 }
 
 #[test]
-fn an_email_of_somebody_else_can_not_be_taken() {
+fn an_email_of_another_user_cannot_be_taken() {
     let mut account = active();
-    account.1.email_is_held("Bob@example.com", BOB);
+    account.1.add_email_holder("Bob@example.com", BOB);
     let expected = Err(Rejection::Taken {
         email: true,
         username: false,
     });
     assert_eq!(when(&account, SHE, email("bob@EXAMPLE.com")), expected);
 
-    account.1.email_is_held("ada@example.com", ADA);
+    account.1.add_email_holder("ada@example.com", ADA);
     assert_eq!(
         when(&account, SHE, email("ADA@example.com")),
         Ok(vec![changed(&["email"])]),
@@ -220,7 +224,7 @@ fn an_email_of_somebody_else_can_not_be_taken() {
 }
 
 #[test]
-fn another_address_is_not_verified_and_another_case_of_it_still_is() {
+fn a_new_email_is_not_verified_unless_it_differs_only_in_case() {
     let before = profile::verified(&ada());
     assert!(!profile::changed(&before, &email("ada.king@example.com")).email_verified);
     assert!(profile::changed(&before, &email("Ada@Example.com")).email_verified);
@@ -228,7 +232,7 @@ fn another_address_is_not_verified_and_another_case_of_it_still_is() {
 }
 
 #[test]
-fn people_admins_and_services_can_change_a_profile() {
+fn users_admins_and_services_can_change_a_profile() {
     for actor in [SHE, Actor::Admin(BOB), GATEWAY] {
         let result = when(&active(), actor, email("new@example.com"));
         assert_eq!(result, Ok(vec![changed(&["email"])]));
@@ -236,7 +240,7 @@ fn people_admins_and_services_can_change_a_profile() {
 }
 
 #[test]
-fn nobody_else_learns_that_there_is_an_account() {
+fn an_account_is_unknown_to_other_users() {
     let commands: [UserCommand; 4] = [
         email("new@example.com").into(),
         verify("ada@example.com").into(),
@@ -260,13 +264,13 @@ fn nobody_else_learns_that_there_is_an_account() {
 }
 
 #[test]
-fn a_service_notes_that_the_address_is_read() {
+fn a_service_verifies_the_email() {
     let result = when(&active(), GATEWAY, verify("ADA@example.com"));
     assert_eq!(result, Ok(vec![verified()]));
 }
 
 #[test]
-fn people_can_not_verify_their_address_themselves() {
+fn users_and_admins_cannot_verify_an_email() {
     for actor in [SHE, Actor::Admin(BOB)] {
         assert_eq!(
             when(&active(), actor, verify("ada@example.com")),
@@ -276,13 +280,13 @@ fn people_can_not_verify_their_address_themselves() {
 }
 
 #[test]
-fn an_address_is_verified_once() {
+fn verifying_a_verified_email_changes_nothing() {
     let account = given(&[created(), verified()], ada());
     assert_eq!(when(&account, GATEWAY, verify("ada@example.com")), Ok(vec![]));
 }
 
 #[test]
-fn a_link_to_the_former_address_verifies_nothing() {
+fn a_link_to_the_former_email_is_rejected() {
     let account = given(&[created()], profile::changed(&ada(), &email("new@example.com")));
     assert_eq!(
         when(&account, GATEWAY, verify("ada@example.com")),
@@ -314,27 +318,36 @@ fn erasing_closes_the_account_first() {
 }
 
 #[test]
-fn an_unknown_person_can_not_be_forgotten() {
+fn an_unknown_user_cannot_be_erased() {
     assert_eq!(when(&given(&[], ada()), GATEWAY, EraseUser {}), Err(Rejection::Unknown));
 }
 
 #[test]
-fn of_a_forgotten_person_nothing_can_be_said() {
-    let gone = given(&[created(), deactivated("erased"), erased()], ada());
-    assert_eq!(when(&gone, SHE, EraseUser {}), Ok(vec![]));
-    assert_eq!(when(&gone, SHE, deactivate()), Ok(vec![]));
-    assert_eq!(when(&gone, SHE, email("new@example.com")), Err(Rejection::Unknown));
-    assert_eq!(when(&gone, GATEWAY, verify("ada@example.com")), Err(Rejection::Unknown));
-    assert_eq!(when(&gone, None, sign_up()), Err(Rejection::AlreadyExists));
+fn an_erased_user_cannot_change_or_sign_up_again() {
+    let erased_account = given(&[created(), deactivated("erased"), erased()], ada());
+    assert_eq!(when(&erased_account, SHE, EraseUser {}), Ok(vec![]));
+    assert_eq!(when(&erased_account, SHE, deactivate()), Ok(vec![]));
+    assert_eq!(
+        when(&erased_account, SHE, email("new@example.com")),
+        Err(Rejection::Unknown)
+    );
+    assert_eq!(
+        when(&erased_account, GATEWAY, verify("ada@example.com")),
+        Err(Rejection::Unknown)
+    );
+    assert_eq!(when(&erased_account, None, sign_up()), Err(Rejection::AlreadyExists));
 }
 
 #[test]
-fn two_changes_for_one_key_are_not_for_one_batch() {
+fn two_changes_of_one_key_are_refused_in_one_batch() {
     let mut accounts = Accounts::default();
-    assert_eq!(accounts.claim(ADA, &sign_up().into()), Ok(()));
-    assert_eq!(accounts.claim(ADA, &email("new@example.com").into()), Ok(()));
-    // What has no form is refused anyway.
-    assert_eq!(accounts.claim(ADA, &email("new").into()), Ok(()));
-    assert_eq!(accounts.claim(BOB, &email("new@example.com").into()), Ok(()));
-    assert_eq!(accounts.claim(ADA, &ChangeUser::default().into()), Err(ClaimedTwice));
+    assert_eq!(accounts.register_command(ADA, &sign_up().into()), Ok(()));
+    assert_eq!(accounts.register_command(ADA, &email("new@example.com").into()), Ok(()));
+    // A malformed address is not kept, because the decision rejects it.
+    assert_eq!(accounts.register_command(ADA, &email("new").into()), Ok(()));
+    assert_eq!(accounts.register_command(BOB, &email("new@example.com").into()), Ok(()));
+    assert_eq!(
+        accounts.register_command(ADA, &ChangeUser::default().into()),
+        Err(DuplicateCommand)
+    );
 }

@@ -34,7 +34,7 @@ impl App {
         }
     }
 
-    /// How a sign-up or deactivation went: the version, or the code of the no.
+    /// Returns the result of a command: the version, or the code of the rejection.
     async fn outcome(&self, command: Uuid) -> Result<i64, String> {
         match self.bench.reply(command).await {
             Reply::CommandAccepted(accepted) => Ok(accepted.version),
@@ -43,13 +43,13 @@ impl App {
         }
     }
 
-    async fn ask(&self, command: Outgoing<UserCommand>) -> Result<i64, String> {
+    async fn request(&self, command: Outgoing<UserCommand>) -> Result<i64, String> {
         let id = self.bench.deliver(command).await;
         self.outcome(id).await
     }
 
-    /// All in one batch.
-    async fn ask_all(&self, commands: impl IntoIterator<Item = Outgoing<UserCommand>>) -> Vec<Result<i64, String>> {
+    /// Delivers all commands in one batch.
+    async fn request_all(&self, commands: impl IntoIterator<Item = Outgoing<UserCommand>>) -> Vec<Result<i64, String>> {
         let commands: Vec<_> = commands.into_iter().collect();
         let ids: Vec<_> = commands.iter().map(|command| command.id).collect();
         self.bench.deliver_all(commands).await;
@@ -60,7 +60,7 @@ impl App {
         outcomes
     }
 
-    /// Kind, name and holder of what is taken.
+    /// Returns the taken names: kind, name and holder.
     async fn names(&self) -> Vec<(String, String, Uuid)> {
         sqlx::query_as("SELECT kind, name, user_id FROM names ORDER BY kind, name")
             .fetch_all(self.database.pool())
@@ -98,7 +98,7 @@ fn taken(name: &str) -> Result<i64, String> {
 }
 
 #[tokio::test]
-async fn a_sign_up_makes_an_account_and_a_profile() {
+async fn a_sign_up_creates_an_account_and_a_profile() {
     let app = App::start().await;
     let reply = app.bench.request(create(ADA, sign_up("ada"))).await;
     app.bench.deliver_again().await;
@@ -133,10 +133,10 @@ async fn a_sign_up_makes_an_account_and_a_profile() {
 }
 
 #[tokio::test]
-async fn nothing_personal_gets_into_the_journal() {
+async fn the_journal_contains_no_personal_data() {
     let app = App::start().await;
-    app.ask(create(ADA, sign_up("ada_canary"))).await.expect("accepted");
-    app.ask(deactivate(ADA)).await.expect("accepted");
+    app.request(create(ADA, sign_up("ada_canary"))).await.expect("accepted");
+    app.request(deactivate(ADA)).await.expect("accepted");
     let journal: Vec<(Vec<u8>, String)> =
         sqlx::query_as("SELECT payload, type || coalesce(actor, '') FROM domain_events ORDER BY version")
             .fetch_all(app.database.pool())
@@ -152,14 +152,14 @@ async fn nothing_personal_gets_into_the_journal() {
 }
 
 #[tokio::test]
-async fn a_sign_up_is_refused_with_every_fault() {
+async fn a_sign_up_is_rejected_with_every_invalid_field() {
     let app = App::start_with(["Example.ORG"]).await;
-    // A zero byte fits into no text column; it must not get that far.
-    let faulty = CreateUser {
+    // A zero byte must be rejected before the store, because no text column can hold it.
+    let invalid = CreateUser {
         full_name: "Ada\0".into(),
         ..sign_up("ada")
     };
-    let reply = app.bench.request(create(ADA, faulty)).await;
+    let reply = app.bench.request(create(ADA, invalid)).await;
     let Reply::CommandRejected(CommandRejected { code, errors, .. }) = reply else {
         panic!("{reply:?}")
     };
@@ -172,13 +172,16 @@ async fn a_sign_up_is_refused_with_every_fault() {
         username: "a\0da".into(),
         ..sign_up("ada")
     };
-    assert_eq!(app.ask(create(ADA, zero)).await, Err("invalid".into()));
+    assert_eq!(app.request(create(ADA, zero)).await, Err("invalid".into()));
     let allowed = CreateUser {
         email: "ada@EXAMPLE.org".into(),
         ..sign_up("ada")
     };
-    assert_eq!(app.ask(create(ADA, allowed)).await, Ok(1));
-    assert_eq!(app.ask(create(ADA, sign_up("ada"))).await, Err("already-exists".into()));
+    assert_eq!(app.request(create(ADA, allowed)).await, Ok(1));
+    assert_eq!(
+        app.request(create(ADA, sign_up("ada"))).await,
+        Err("already-exists".into())
+    );
 }
 
 #[tokio::test]
@@ -189,7 +192,7 @@ async fn same_email_in_one_batch() {
         ..sign_up("bob")
     };
     let outcomes = app
-        .ask_all([create(ADA, sign_up("ada")), create(BOB, other_case)])
+        .request_all([create(ADA, sign_up("ada")), create(BOB, other_case)])
         .await;
     assert_eq!(outcomes, [Ok(1), taken("email")]);
     app.bench.deliver_again().await;
@@ -213,14 +216,14 @@ async fn same_email_at_two_workers() {
             create(even, same(format!("even{round}"))),
             create(odd, same(format!("odd{round}"))),
         ];
-        let mut outcomes = app.ask_all(batch).await;
+        let mut outcomes = app.request_all(batch).await;
         outcomes.sort();
         assert_eq!(outcomes, [Ok(1), taken("email")]);
     }
 }
 
 #[tokio::test]
-async fn names_crosswise_at_two_workers() {
+async fn two_workers_that_take_names_in_opposite_order_do_not_deadlock() {
     let App { bench, database } = App::start().await;
     let app = App {
         bench: bench.partitions(2),
@@ -239,21 +242,21 @@ async fn names_crosswise_at_two_workers() {
             create(key(3), names("d", "second")),
         ];
         let accepted = app
-            .ask_all(batch)
+            .request_all(batch)
             .await
             .iter()
             .filter(|outcome| outcome.is_ok())
             .count();
-        assert_eq!(accepted, 2, "each username goes to one");
+        assert_eq!(accepted, 2, "each username goes to one user");
     }
 }
 
 #[tokio::test]
 async fn a_closed_account_frees_its_email_but_not_its_username() {
     let app = App::start().await;
-    app.ask(create(ADA, sign_up("ada"))).await.expect("accepted");
+    app.request(create(ADA, sign_up("ada"))).await.expect("accepted");
     assert_eq!(
-        app.ask(create(
+        app.request(create(
             BOB,
             CreateUser {
                 username: "bob".into(),
@@ -264,12 +267,12 @@ async fn a_closed_account_frees_its_email_but_not_its_username() {
         taken("email")
     );
 
-    assert_eq!(app.ask(deactivate(ADA)).await, Ok(2));
+    assert_eq!(app.request(deactivate(ADA)).await, Ok(2));
     app.bench.deliver_again().await;
 
-    assert_eq!(app.ask(create(BOB, sign_up("ada"))).await, taken("username"));
+    assert_eq!(app.request(create(BOB, sign_up("ada"))).await, taken("username"));
     assert_eq!(
-        app.ask(create(
+        app.request(create(
             BOB,
             CreateUser {
                 username: "bob".into(),
@@ -289,21 +292,21 @@ async fn a_closed_account_frees_its_email_but_not_its_username() {
 }
 
 #[tokio::test]
-async fn an_email_changes_hands_within_one_batch() {
+async fn an_email_changes_holders_within_one_batch() {
     let app = App::start().await;
     let third = Uuid::from_u128(3);
     let same = |username: &str| CreateUser {
         email: "Same@example.com".into(),
         ..sign_up(username)
     };
-    app.ask(create(ADA, same("ada"))).await.expect("accepted");
+    app.request(create(ADA, same("ada"))).await.expect("accepted");
     let batch = [
         deactivate(ADA),
         create(BOB, same("bob")),
         deactivate(BOB),
         create(third, same("third")),
     ];
-    assert_eq!(app.ask_all(batch).await, [Ok(2), Ok(1), Ok(2), Ok(1)]);
+    assert_eq!(app.request_all(batch).await, [Ok(2), Ok(1), Ok(2), Ok(1)]);
     let emails: Vec<_> = app
         .names()
         .await
@@ -314,9 +317,9 @@ async fn an_email_changes_hands_within_one_batch() {
 }
 
 #[tokio::test]
-async fn two_sign_ups_for_one_key_in_one_batch() {
+async fn two_sign_ups_of_one_key_in_one_batch_are_executed_one_by_one() {
     let app = App::start().await;
-    app.ask(create(ADA, sign_up("ada"))).await.expect("accepted");
+    app.request(create(ADA, sign_up("ada"))).await.expect("accepted");
     let third = Uuid::from_u128(3);
     let taken_email = CreateUser {
         username: "bob".into(),
@@ -333,7 +336,7 @@ async fn two_sign_ups_for_one_key_in_one_batch() {
         create(third, other_email),
         deactivate(BOB),
     ];
-    let outcomes = app.ask_all(batch).await;
+    let outcomes = app.request_all(batch).await;
     assert_eq!(
         outcomes,
         [
@@ -347,27 +350,27 @@ async fn two_sign_ups_for_one_key_in_one_batch() {
 }
 
 #[tokio::test]
-async fn a_stale_version_is_refused() {
+async fn a_stale_version_is_rejected() {
     let app = App::start().await;
-    app.ask(create(ADA, sign_up("ada"))).await.expect("accepted");
+    app.request(create(ADA, sign_up("ada"))).await.expect("accepted");
     assert_eq!(
-        app.ask(deactivate(ADA).expected_version(Some(7))).await,
+        app.request(deactivate(ADA).expected_version(Some(7))).await,
         Err("version-conflict".into())
     );
-    assert_eq!(app.ask(deactivate(ADA).expected_version(Some(1))).await, Ok(2));
+    assert_eq!(app.request(deactivate(ADA).expected_version(Some(1))).await, Ok(2));
 }
 
 #[tokio::test]
-async fn a_new_process_knows_what_the_old_one_knew() {
+async fn a_new_process_continues_from_the_stored_state() {
     let app = App::start().await;
-    app.ask(create(ADA, sign_up("ada"))).await.expect("accepted");
+    app.request(create(ADA, sign_up("ada"))).await.expect("accepted");
     app.bench.restart();
     assert_eq!(
-        app.ask(create(ADA, sign_up("other"))).await,
+        app.request(create(ADA, sign_up("other"))).await,
         Err("already-exists".into())
     );
     assert_eq!(
-        app.ask(create(
+        app.request(create(
             BOB,
             CreateUser {
                 username: "bob".into(),
@@ -377,7 +380,7 @@ async fn a_new_process_knows_what_the_old_one_knew() {
         .await,
         taken("email")
     );
-    assert_eq!(app.ask(deactivate(ADA)).await, Ok(2));
+    assert_eq!(app.request(deactivate(ADA)).await, Ok(2));
 }
 
 #[test]

@@ -94,7 +94,7 @@ impl World {
         let key = user_id(user);
         let command = command(key, Actor::User(key), body.into());
         // Claims are decided at once, because only one command is executed at a time.
-        let _ = self.accounts.claim(key, &command.body);
+        let _ = self.accounts.register_command(key, &command.body);
         let user = self.users.entry(key).or_default();
         let Ok(domain_events) = user.decide(&self.accounts, &command) else {
             return false;

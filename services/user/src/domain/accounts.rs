@@ -6,16 +6,16 @@ use uuid::Uuid;
 
 use super::{form, profile};
 
-/// Which e-mails and usernames are taken and what profiles say, as far as one batch asks.
+/// The taken e-mail addresses and usernames and the profiles that one batch needs.
 ///
-/// A store fills it for a batch: a [`claim`](Self::claim) for every command, then the holders of what is claimed
-/// ([`email_is_held`](Self::email_is_held), [`username_is_held`](Self::username_is_held)) and the profiles that
-/// decisions look at ([`profile_is`](Self::profile_is)).
+/// A store fills it for a batch: first it [registers](Self::register_command) every command, then it adds the holders of
+/// the requested names ([`add_email_holder`](Self::add_email_holder), [`add_username_holder`](Self::add_username_holder))
+/// and the profiles that decisions read ([`add_profile`](Self::add_profile)).
 ///
-/// Neither `UserCreated` nor `UserChanged` says what the profile says: domain events carry no personal data. So what a
-/// key asks for waits here from the beginning, and `evolve` finds it by the key. That is exact only while a key signs
-/// up once and changes once a batch (a rejected first `ChangeUser` and an accepted second look alike by then), so
-/// `claim` refuses the second one, and such a batch has to be taken one by one.
+/// Domain events carry no personal data, so `UserCreated` and `UserChanged` do not contain the profile. Therefore the
+/// content of each command is kept here, and `evolve` finds it by the key. This works only if a key has one sign-up and
+/// one change per batch, because a rejected first `ChangeUser` and an accepted second one could not be told apart. So
+/// `register_command` refuses the second one, and the commands of such a batch are executed one by one.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Accounts {
     allowed_domains: Arc<[String]>,
@@ -26,17 +26,18 @@ pub struct Accounts {
     changes: HashMap<Uuid, ChangeUser>,
 }
 
-/// One key asks twice in a batch: take it one by one.
+/// A batch has two sign-ups or two changes of the same key. Its commands must be executed one by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClaimedTwice;
+pub struct DuplicateCommand;
 
-/// What an e-mail is known by: two that differ in case only are one.
+/// Returns the form of an e-mail address that is compared: addresses that differ only in case are the same.
 pub fn email_key(email: &str) -> String {
     email.to_lowercase()
 }
 
 impl Accounts {
-    /// E-mails must be of one of these domains (lower case); of any, if there are none.
+    /// Creates a context without accounts. `allowed_domains` (lower case) restricts the e-mail addresses; if it is empty,
+    /// all domains are allowed.
     pub fn new(allowed_domains: Arc<[String]>) -> Self {
         Self {
             allowed_domains,
@@ -44,10 +45,14 @@ impl Accounts {
         }
     }
 
-    /// Notes what a command asks for, so that its domain event can take it. What has no right form is refused
-    /// whoever holds it, and not noted.
-    pub fn claim(&mut self, key: Uuid, command: &UserCommand) -> Result<(), ClaimedTwice> {
-        let twice = match command {
+    /// Keeps the content of a command for the domain event that may follow from it.
+    ///
+    /// Malformed names are not kept, because the decision rejects them in any case.
+    ///
+    /// # Errors
+    /// Returns [`DuplicateCommand`] if the key already has a sign-up or a change in this batch.
+    pub fn register_command(&mut self, key: Uuid, command: &UserCommand) -> Result<(), DuplicateCommand> {
+        let is_duplicate = match command {
             UserCommand::CreateUser(create) => {
                 form::is_email(&create.email)
                     && form::is_username(&create.username)
@@ -58,33 +63,33 @@ impl Accounts {
             }
             UserCommand::VerifyEmail(_) | UserCommand::DeactivateUser(_) | UserCommand::EraseUser(_) => false,
         };
-        if twice { Err(ClaimedTwice) } else { Ok(()) }
+        if is_duplicate { Err(DuplicateCommand) } else { Ok(()) }
     }
 
-    /// The e-mails to look up, by [`email_key`].
-    pub fn claimed_emails(&self) -> impl Iterator<Item = String> {
+    /// Returns the e-mail addresses whose holders the store must add, as [`email_key`]s.
+    pub fn requested_emails(&self) -> impl Iterator<Item = String> {
         let new = self.sign_ups.values().map(|create| &create.email);
         let changed = self.changes.values().filter_map(|change| change.email.as_ref());
         new.chain(changed).map(|email| email_key(email))
     }
 
-    /// The usernames to look up.
-    pub fn claimed_usernames(&self) -> impl Iterator<Item = String> {
+    /// Returns the usernames whose holders the store must add.
+    pub fn requested_usernames(&self) -> impl Iterator<Item = String> {
         self.sign_ups.values().map(|create| create.username.clone())
     }
 
-    /// The user has this e-mail.
-    pub fn email_is_held(&mut self, email: &str, by: Uuid) {
-        self.emails.insert(email_key(email), by);
+    /// Adds the user who has this e-mail address.
+    pub fn add_email_holder(&mut self, email: &str, holder: Uuid) {
+        self.emails.insert(email_key(email), holder);
     }
 
-    /// The user has this username, or had it: until they are forgotten, nobody else gets it.
-    pub fn username_is_held(&mut self, username: &str, by: Uuid) {
-        self.usernames.insert(username.to_owned(), by);
+    /// Adds the user who has this username. A closed account keeps its username until the user is erased.
+    pub fn add_username_holder(&mut self, username: &str, holder: Uuid) {
+        self.usernames.insert(username.to_owned(), holder);
     }
 
-    /// What is known of the user.
-    pub fn profile_is(&mut self, key: Uuid, profile: UserProfile) {
+    /// Adds the profile of a user.
+    pub fn add_profile(&mut self, key: Uuid, profile: UserProfile) {
         self.profiles.insert(key, profile);
     }
 
@@ -92,12 +97,12 @@ impl Accounts {
         self.profiles.get(&key)
     }
 
-    /// Whether it is somebody else's.
-    pub(super) fn has_email(&self, email: &str, than: Uuid) -> bool {
-        self.emails.get(&email_key(email)).is_some_and(|holder| *holder != than)
+    /// Returns `true` if a user other than `user` has this e-mail address.
+    pub(super) fn is_email_taken(&self, email: &str, user: Uuid) -> bool {
+        self.emails.get(&email_key(email)).is_some_and(|holder| *holder != user)
     }
 
-    pub(super) fn has_username(&self, username: &str) -> bool {
+    pub(super) fn is_username_taken(&self, username: &str) -> bool {
         self.usernames.contains_key(username)
     }
 

@@ -1,18 +1,20 @@
-//! What a profile may say, field by field.
+//! Validation of the fields of a profile.
 
 use contracts::{Date, FieldError, UserProfile};
 
 use super::Accounts;
 
-/// RFC 5321, 4.5.3.1.3, without the angle brackets.
+/// Characters of an e-mail address: RFC 5321, 4.5.3.1.3, without the angle brackets.
 const MAX_EMAIL: usize = 254;
+/// In years.
 const MIN_AGE: u32 = 13;
-/// Nobody was ever older; a date beyond it is a slip of the keyboard.
+/// In years. No person was ever older, so an earlier date is a typing error.
 const MAX_AGE: u32 = 130;
 
+/// Code and message of an invalid field.
 type Fault = (&'static str, &'static str);
 
-/// Every field of the profile that is at fault, on this day.
+/// Returns every invalid field of the profile, as of `today`.
 pub(super) fn errors(profile: &UserProfile, today: Date, accounts: &Accounts) -> Vec<FieldError> {
     [
         ("email", email(&profile.email, accounts)),
@@ -28,9 +30,13 @@ pub(super) fn errors(profile: &UserProfile, today: Date, accounts: &Accounts) ->
 
 pub(super) fn reason_errors(reason: &str) -> Vec<FieldError> {
     if reason.chars().count() > 500 {
-        vec![error("reason", "too-long", "At most 500 characters.")]
+        vec![error("reason", "too-long", "Use at most 500 characters.")]
     } else if reason.chars().any(char::is_control) {
-        vec![error("reason", "malformed", "One line of text.")]
+        vec![error(
+            "reason",
+            "malformed",
+            "Use a single line without control characters.",
+        )]
     } else {
         Vec::new()
     }
@@ -47,16 +53,17 @@ pub(super) fn error(field: &str, code: &str, message: &str) -> FieldError {
 /// A dot-atom at a host name (RFC 5321, 4.1.2, without quoted local parts and address literals), ASCII.
 fn email(email: &str, accounts: &Accounts) -> Option<Fault> {
     if email.is_empty() {
-        return Some(("required", "An e-mail is needed."));
+        return Some(("required", "Enter an e-mail address."));
     }
     if email.len() > MAX_EMAIL {
-        return Some(("too-long", "At most 254 characters."));
+        return Some(("too-long", "Use at most 254 characters."));
     }
     match parts(email) {
-        None => Some(("malformed", "This is no e-mail address.")),
-        Some((_, domain)) if !accounts.allows_domain(domain) => {
-            Some(("domain-not-allowed", "E-mails of this domain can't be used here."))
-        }
+        None => Some(("malformed", "Enter a valid e-mail address such as ada@example.org.")),
+        Some((_, domain)) if !accounts.allows_domain(domain) => Some((
+            "domain-not-allowed",
+            "E-mail addresses of this domain are not allowed here. Use an address of another domain.",
+        )),
         Some(_) => None,
     }
 }
@@ -88,7 +95,7 @@ fn is_host_name(domain: &str) -> bool {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    // A last label of digits would be an IP address.
+    // A last label of digits would make it an IP address.
     domain.split('.').all(is_label)
         && domain
             .rsplit_once('.')
@@ -97,16 +104,16 @@ fn is_host_name(domain: &str) -> bool {
 
 fn username(username: &str) -> Option<Fault> {
     if username.is_empty() {
-        Some(("required", "A username is needed."))
+        Some(("required", "Enter a username."))
     } else if !username
         .bytes()
         .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
     {
-        Some(("malformed", "Only a to z, 0 to 9 and _."))
+        Some(("malformed", "Use only the characters a to z, 0 to 9 and _."))
     } else if username.len() < 3 {
-        Some(("too-short", "At least 3 characters."))
+        Some(("too-short", "Use at least 3 characters."))
     } else if username.len() > 30 {
-        Some(("too-long", "At most 30 characters."))
+        Some(("too-long", "Use at most 30 characters."))
     } else {
         None
     }
@@ -118,27 +125,27 @@ pub(super) fn is_username(name: &str) -> bool {
 
 fn full_name(name: &str) -> Option<Fault> {
     if name.trim().is_empty() {
-        Some(("required", "A name is needed."))
+        Some(("required", "Enter a name."))
     } else if name.chars().count() > 200 {
-        Some(("too-long", "At most 200 characters."))
+        Some(("too-long", "Use at most 200 characters."))
     } else if name.chars().any(char::is_control) {
-        Some(("malformed", "One line of text."))
+        Some(("malformed", "Use a single line without control characters."))
     } else {
         None
     }
 }
 
-/// Who is born on 29 February is a year older on 1 March where there is no such day.
+/// A person born on 29 February is a year older on 1 March in years without a 29 February.
 fn date_of_birth(born: Date, today: Date) -> Option<Fault> {
     match today.to_naive().years_since(born.to_naive()) {
-        None => Some(("out-of-range", "This day is yet to come.")),
+        None => Some(("out-of-range", "The date of birth cannot be in the future.")),
         Some(age) if age < MIN_AGE => Some(("too-young", "You must be at least 13 years old.")),
-        Some(age) if age > MAX_AGE => Some(("out-of-range", "This day is too long ago.")),
+        Some(age) if age > MAX_AGE => Some(("out-of-range", "Enter a date of birth within the last 130 years.")),
         Some(_) => None,
     }
 }
 
-/// Only the form of an IANA name: whether the zone exists is asked where the table is, at the gateway.
+/// Checks only the form of an IANA name. The gateway, which has the time zone database, checks that the zone exists.
 fn time_zone(zone: &str) -> Option<Fault> {
     let is_part = |part: &str| {
         !part.is_empty()
@@ -147,9 +154,9 @@ fn time_zone(zone: &str) -> Option<Fault> {
                 .all(|byte| byte.is_ascii_alphanumeric() || b"_+-".contains(&byte))
     };
     if zone.is_empty() {
-        Some(("required", "A time zone is needed."))
+        Some(("required", "Enter a time zone."))
     } else if zone.len() > 64 || !zone.split('/').all(is_part) {
-        Some(("malformed", "An IANA name like Europe/Berlin."))
+        Some(("malformed", "Enter an IANA time zone name such as Europe/Berlin."))
     } else {
         None
     }

@@ -1,10 +1,10 @@
-//! What a profile says after a command.
+//! The content of a profile after a command.
 
 use contracts::{ChangeUser, CreateUser, UserProfile};
 
 use super::email_key;
 
-/// As a sign-up has it. Mails are wanted until the person says otherwise.
+/// Returns the profile of a new account. Reminders and announcements are on until the user turns them off.
 pub fn opened(create: &CreateUser) -> UserProfile {
     let CreateUser {
         email,
@@ -25,7 +25,8 @@ pub fn opened(create: &CreateUser) -> UserProfile {
     }
 }
 
-/// As a change leaves it: another address is not verified, the same one in another case is what it was.
+/// Returns the profile after a change. A new e-mail address is not verified; one that differs only in case keeps its
+/// verification.
 pub fn changed(before: &UserProfile, change: &ChangeUser) -> UserProfile {
     let ChangeUser {
         email,
@@ -49,7 +50,7 @@ pub fn changed(before: &UserProfile, change: &ChangeUser) -> UserProfile {
     }
 }
 
-/// As it is once the person has shown to read mail at the address.
+/// Returns the profile with a verified e-mail address.
 pub fn verified(before: &UserProfile) -> UserProfile {
     UserProfile {
         email_verified: true,
@@ -57,7 +58,7 @@ pub fn verified(before: &UserProfile) -> UserProfile {
     }
 }
 
-/// Names of the fields of a [`ChangeUser`] that made this difference.
+/// Returns the names of the fields of a [`ChangeUser`] that differ between two profiles.
 pub(super) fn difference(before: &UserProfile, after: &UserProfile) -> Vec<&'static str> {
     [
         ("email", before.email != after.email),

@@ -2,48 +2,61 @@ use contracts::FieldError;
 
 use super::form;
 
-/// Why a command is refused.
+/// Reason why an account rejects a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejection {
-    /// Every field that is at fault.
+    /// All invalid fields.
     Invalid(Vec<FieldError>),
-    /// Somebody else has the e-mail, the username, or both.
+    /// Another user has the e-mail address, the username, or both.
     Taken {
         email: bool,
         username: bool,
     },
     AlreadyExists,
-    /// The address that was verified is not the profile's any more.
+    /// The verified address is no longer the address in the profile.
     EmailChanged,
     /// The account is closed.
     Deactivated,
-    /// No such user, none that the actor may touch, or one who is forgotten.
+    /// The user does not exist or is erased, or the actor may not act for the user.
     Unknown,
 }
+
+const EMAIL_TAKEN: &str = "Another user has this e-mail address. Use a different address.";
+const USERNAME_TAKEN: &str = "Another user has this username. Choose a different username.";
 
 impl From<Rejection> for contracts::Rejection {
     fn from(rejection: Rejection) -> Self {
         match rejection {
-            Rejection::Invalid(errors) => Self::new("invalid", "Some fields are not valid.").with_errors(errors),
+            Rejection::Invalid(errors) => {
+                Self::new("invalid", "Some fields are invalid. Correct the listed fields.").with_errors(errors)
+            }
             Rejection::Taken { email, username } => {
                 let mut errors = Vec::new();
                 if email {
-                    errors.push(form::error("email", "taken", "Somebody else has this e-mail."));
+                    errors.push(form::error("email", "taken", EMAIL_TAKEN));
                 }
                 if username {
-                    errors.push(form::error("username", "taken", "Somebody else has this username."));
+                    errors.push(form::error("username", "taken", USERNAME_TAKEN));
                 }
                 let rejection = if email {
-                    Self::new("email-taken", "Somebody else has this e-mail.")
+                    Self::new("email-taken", EMAIL_TAKEN)
                 } else {
-                    Self::new("username-taken", "Somebody else has this username.")
+                    Self::new("username-taken", USERNAME_TAKEN)
                 };
                 rejection.with_errors(errors)
             }
-            Rejection::AlreadyExists => Self::new("already-exists", "This user exists already."),
-            Rejection::EmailChanged => Self::new("email-changed", "The e-mail is another one by now."),
-            Rejection::Deactivated => Self::new("user-deactivated", "This account is closed."),
-            Rejection::Unknown => Self::new("user-unknown", "There is no such user."),
+            Rejection::AlreadyExists => {
+                Self::new("already-exists", "A user with this id already exists. Use a new id.")
+            }
+            Rejection::EmailChanged => Self::new(
+                "email-changed",
+                "The e-mail address of the account has changed since the link was sent. Request a new link.",
+            ),
+            Rejection::Deactivated => Self::new(
+                "user-deactivated",
+                "The account is closed and can no longer change. Sign up for a new account.",
+            ),
+            Rejection::Unknown => Self::new("user-unknown", "The user does not exist. Check the user id."),
         }
     }
 }

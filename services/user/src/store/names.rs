@@ -9,7 +9,7 @@ pub(super) enum Kind {
     Username,
 }
 
-/// A name, and who has it.
+/// A name and the user who has it.
 pub(super) type Name = (Kind, String, Uuid);
 
 impl Kind {
@@ -21,7 +21,7 @@ impl Kind {
     }
 }
 
-/// Those of the names that somebody has.
+/// Returns those of the names that are taken, with their holders.
 pub(super) async fn holders(tx: &mut Tx, names: &[(Kind, String)]) -> Result<Vec<Name>, sqlx::Error> {
     if names.is_empty() {
         return Ok(Vec::new());
@@ -43,8 +43,8 @@ pub(super) async fn holders(tx: &mut Tx, names: &[(Kind, String)]) -> Result<Vec
     Ok(named.collect())
 }
 
-/// Whoever asks next may have these. A name that its user has not any more is left to whom it belongs to.
-pub(super) async fn free(tx: &mut Tx, names: &BTreeSet<Name>) -> Result<(), sqlx::Error> {
+/// Deletes names, so that other users can take them. A name that meanwhile belongs to another user is kept.
+pub(super) async fn delete(tx: &mut Tx, names: &BTreeSet<Name>) -> Result<(), sqlx::Error> {
     if names.is_empty() {
         return Ok(());
     }
@@ -61,8 +61,11 @@ pub(super) async fn free(tx: &mut Tx, names: &BTreeSet<Name>) -> Result<(), sqlx
     Ok(())
 }
 
-/// The rows that make what the context found free belong to one user, in sorted order.
-pub(super) async fn claim(tx: &mut Tx, names: &BTreeSet<Name>) -> Result<(), sqlx::Error> {
+/// Inserts names that the context found free, in sorted order.
+///
+/// # Errors
+/// Fails with a unique violation if another transaction has taken one of the names.
+pub(super) async fn insert(tx: &mut Tx, names: &BTreeSet<Name>) -> Result<(), sqlx::Error> {
     if names.is_empty() {
         return Ok(());
     }

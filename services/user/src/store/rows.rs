@@ -8,39 +8,39 @@ use super::names::{self, Kind, Name};
 use super::profiles;
 use crate::domain::{email_key, profile};
 
-/// What a batch leaves in the rows, each once.
+/// The rows that a batch changes, each once.
 #[derive(Default)]
 pub(super) struct Rows {
     profiles: BTreeMap<Uuid, UserProfile>,
     written: BTreeSet<Uuid>,
     erased: BTreeSet<Uuid>,
     freed: BTreeSet<Name>,
-    claimed: BTreeSet<Name>,
+    taken: BTreeSet<Name>,
 }
 
 impl Rows {
-    /// Over what profiles say before the batch.
-    pub(super) fn over(profiles: BTreeMap<Uuid, UserProfile>) -> Self {
+    /// Starts from the profiles before the batch.
+    pub(super) fn from_profiles(profiles: BTreeMap<Uuid, UserProfile>) -> Self {
         Self {
             profiles,
             ..Self::default()
         }
     }
 
-    /// Notes a domain event, and answers what the user's state is then, if that is news.
-    pub(super) fn note(&mut self, key: Uuid, event: &UserEvent, command: &UserCommand) -> Option<UserProfileState> {
+    /// Applies a domain event, and returns the user's new state message, or `None` if the profile does not change.
+    pub(super) fn apply(&mut self, key: Uuid, event: &UserEvent, command: &UserCommand) -> Option<UserProfileState> {
         let before = self.profiles.get(&key).cloned();
         match (event, command, before) {
             (UserEvent::UserCreated(_), UserCommand::CreateUser(create), _) => {
-                self.claim(email(&create.email, key));
-                self.claim(username(&create.username, key));
+                self.take(email(&create.email, key));
+                self.take(username(&create.username, key));
                 Some(self.put(key, profile::opened(create)))
             }
             (UserEvent::UserChanged(_), UserCommand::ChangeUser(change), Some(before)) => {
                 let after = profile::changed(&before, change);
                 if email_key(&before.email) != email_key(&after.email) {
                     self.free(email(&before.email, key));
-                    self.claim(email(&after.email, key));
+                    self.take(email(&after.email, key));
                 }
                 Some(self.put(key, after))
             }
@@ -69,25 +69,25 @@ impl Rows {
         profile.into()
     }
 
-    fn claim(&mut self, name: Name) {
+    fn take(&mut self, name: Name) {
         if !self.freed.remove(&name) {
-            self.claimed.insert(name);
+            self.taken.insert(name);
         }
     }
 
     fn free(&mut self, name: Name) {
-        if !self.claimed.remove(&name) {
+        if !self.taken.remove(&name) {
             self.freed.insert(name);
         }
     }
 
-    /// What is freed goes first: somebody else of the batch may have claimed it.
+    /// Writes the rows. Freed names are deleted first, because another user of the batch may have taken them.
     pub(super) async fn write(&self, tx: &mut Tx) -> Result<(), sqlx::Error> {
         let written = self.written.iter().map(|key| (*key, &self.profiles[key]));
         profiles::write(tx, &written.collect::<Vec<_>>()).await?;
         profiles::erase(tx, &self.erased).await?;
-        names::free(tx, &self.freed).await?;
-        names::claim(tx, &self.claimed).await
+        names::delete(tx, &self.freed).await?;
+        names::insert(tx, &self.taken).await
     }
 }
 
