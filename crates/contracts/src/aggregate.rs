@@ -1,4 +1,4 @@
-//! The shape of an aggregate: two pure functions. The runtime that feeds them is the `postgres` crate's.
+//! The trait of aggregates: two pure functions. The `postgres` crate is the runtime that calls them.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
@@ -13,58 +13,62 @@ use crate::{Message, Timestamp};
 /// Work that takes more continues with commands that the service sends to itself, so that a batch stays small.
 pub const MAX_DOMAIN_EVENTS: usize = 1_000;
 
-/// One consistent thing that commands change: state that only its own domain events change.
+/// A unit of consistency that commands change. Only its own domain events change its state.
 ///
-/// No async, clock, randomness, SQL or Kafka: the time, the actor and new ids arrive with the command.
+/// Implementations use no async, clock, randomness, SQL or Kafka: the time, the actor and new ids arrive with the command.
 pub trait Aggregate: Default + Clone + Send + Sync + Serialize + DeserializeOwned + 'static {
-    /// Keys the stream and the snapshots: never rename.
+    /// Key of the streams and snapshots in the store. It must never change.
     const NAME: &'static str;
     type Command: Message;
     type DomainEvent: Message;
-    /// What decisions need beyond the state, fetched for a whole batch and evolved with the state.
+    /// Data that decisions need beyond the state. It is fetched for a whole batch and evolves with the state.
     type Context: Default + Send + Sync;
     type Rejection: Into<Rejection>;
 
-    /// What the command leads to. Without domain events it is accepted and changes nothing.
+    /// Returns the domain events that the command causes. An empty list accepts the command without a change.
+    ///
+    /// # Errors
+    /// Returns the reason why the command is rejected.
     fn decide(
         &self,
         context: &Self::Context,
         command: &Command<Self::Command>,
     ) -> Result<Vec<Self::DomainEvent>, Self::Rejection>;
 
-    /// Applies one domain event of the aggregate named by `key`. Must not fail: the event has happened.
+    /// Applies one domain event of the aggregate `key`. This cannot fail, because the domain event is already recorded.
     fn evolve(&mut self, context: &mut Self::Context, key: Uuid, event: &Self::DomainEvent);
 }
 
-/// A command and what of its envelope a decision may use.
+/// A command with the part of its envelope that a decision may use.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Command<C> {
     /// `ce_id`.
     pub id: Uuid,
-    /// The aggregate.
+    /// Id of the aggregate.
     pub key: Uuid,
-    /// On whose behalf; `None` where the envelope names nobody.
+    /// The actor; `None` if the envelope names none.
     pub actor: Option<Actor>,
-    /// `ce_time`: when it was given.
+    /// `ce_time`: the time at which the command was given.
     pub time: Timestamp,
     /// The version that the sender has seen; a stale one is rejected.
     pub expected_version: Option<i64>,
-    /// Whether a [deferred](Rejection::deferred) rejection is now final.
+    /// True if a [deferred](Rejection::deferred) rejection of this attempt is final.
     pub last_attempt: bool,
     pub body: C,
 }
 
-/// On whose behalf something is done; `ce_actor` on the wire, as `user:<uuid>`, `admin:<uuid>` or `service:<name>`.
+/// The principal on whose behalf a message is sent; `ce_actor` on the wire, as `user:<uuid>`, `admin:<uuid>` or
+/// `service:<name>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Actor {
     User(Uuid),
-    /// A user who may do what everybody may: the gateway has checked the role.
+    /// A user with the role admin, which the gateway has checked. An admin may act for every user.
     Admin(Uuid),
-    /// A service, on its own behalf.
+    /// A service that acts on its own behalf.
     System(Cow<'static, str>),
 }
 
-/// Why a command is rejected, as its sender reads it.
+/// Reason why a command is rejected, as reported to its sender.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     /// Stable, kebab-case, e.g. `email-taken`.
@@ -77,7 +81,7 @@ pub struct Rejection {
     pub deferred: bool,
 }
 
-/// What is wrong with one field of a command.
+/// Error of one field of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FieldError {
     pub field: String,
@@ -87,12 +91,13 @@ pub struct FieldError {
     pub message: String,
 }
 
-/// A text that is no actor.
+/// A text that is not an actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected user:<uuid>, admin:<uuid> or service:<name>")]
 pub struct UnknownActor;
 
-/// Makes a domain's structs and enums storable as snapshots, so that the domain names no serde.
+/// Derives serialization for a domain's structs and enums, so that snapshots can store them and the domain does not name
+/// serde.
 ///
 /// ```
 /// contracts::state! {
@@ -122,12 +127,12 @@ macro_rules! state {
 }
 
 impl Actor {
-    /// A service, on its own behalf.
+    /// Returns the actor for a service that acts on its own behalf.
     pub const fn service(name: &'static str) -> Self {
         Self::System(Cow::Borrowed(name))
     }
 
-    /// The person, if it is one.
+    /// Returns the user's id, or `None` for a service.
     pub fn user(&self) -> Option<Uuid> {
         match self {
             Self::User(id) | Self::Admin(id) => Some(*id),
@@ -135,7 +140,7 @@ impl Actor {
         }
     }
 
-    /// Whether it may do what is `owner`'s to do: the owner, an admin, a service.
+    /// Returns `true` if the actor may act for `owner`: the owner, an admin, or a service.
     pub fn may_act_for(&self, owner: Uuid) -> bool {
         match self {
             Self::User(id) => *id == owner,
@@ -198,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_actor_survives_the_header() {
+    fn an_actor_is_unchanged_by_formatting_and_parsing() {
         for actor in [
             Actor::User(Uuid::from_u128(7)),
             Actor::Admin(Uuid::from_u128(7)),

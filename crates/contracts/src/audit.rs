@@ -1,5 +1,5 @@
-//! The audit log: what it says of itself (the topic `audit`), and questions to it (`audit.queries`). The answer is a [`CommandAccepted`](crate::CommandAccepted)
-//! whose `result` is JSON.
+//! The audit log: its own facts (the topic `audit`), and queries to it (`audit.queries`). The reply to a query is a
+//! [`CommandAccepted`](crate::CommandAccepted) whose `result` is JSON.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::{Timestamp, message::topic};
 
 topic! {
-    /// A question to the audit log.
+    /// A query to the audit log.
     pub AuditQuery on AUDIT_QUERIES in "audit.queries" as "rollcall.audit.queries" {
         FindAuditEntries,
         ProveAuditEntry,
@@ -19,25 +19,25 @@ topic! {
 }
 
 topic! {
-    /// What the audit log says of itself.
+    /// A fact about the audit log.
     pub AuditFact on AUDIT in "audit" as "rollcall.audit" { CheckpointSigned, DeliveryCertified }
 }
 
-/// The audit log stood so; whoever trusts the key can hold it to that.
+/// The audit service signed the state of its log, so that later changes of the log can be detected.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CheckpointSigned {
     pub checkpoint_id: Uuid,
     pub signed_at: Timestamp,
-    /// Of each topic partition's Merkle tree.
+    /// Head of the Merkle tree of each topic partition.
     pub heads: Vec<CheckpointHead>,
-    /// The checkpoint before; `None` for the first.
+    /// Id of the previous checkpoint; `None` for the first.
     pub previous: Option<Uuid>,
     pub key_id: String,
     /// Ed25519 (RFC 8032) over the checkpoint's text, in Base64.
     pub signature: String,
     /// From 1.
     pub number: i64,
-    /// SHA-256 of the text of the checkpoint before, in hexadecimal; `None` for the first.
+    /// SHA-256 of the text of the previous checkpoint, in hexadecimal; `None` for the first.
     pub previous_hash: Option<String>,
 }
 
@@ -53,19 +53,19 @@ pub struct CheckpointHead {
     pub root: String,
 }
 
-/// What one hour's records say about delivery.
+/// The delivery of one hour's records was checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeliveryCertified {
     pub certificate_id: Uuid,
     pub from: Timestamp,
     pub until: Timestamp,
-    /// Whether no sequence misses a number.
+    /// True if no sequence number is missing.
     pub complete: bool,
-    /// A row a topic and producer.
+    /// Counts, one row per topic and producer.
     pub topics: Vec<CertifiedTopic>,
 }
 
-/// Records of one topic and producer.
+/// Counts for one topic and producer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertifiedTopic {
     /// Without prefix.
@@ -73,15 +73,15 @@ pub struct CertifiedTopic {
     /// `ce_source` of the records.
     pub producer: String,
     pub messages: i64,
-    /// Keys that have records.
+    /// Number of keys that have records.
     pub keys: i64,
-    /// Sequence numbers that are missing.
+    /// Number of missing sequence numbers.
     pub missing: i64,
-    /// Some of the keys that miss numbers, with the numbers.
+    /// Some of the keys with missing sequence numbers, with the numbers.
     pub examples: Vec<String>,
 }
 
-/// Find entries of the audit log; what is `None` does not narrow the search.
+/// Find entries of the audit log; a `None` field does not restrict the search.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FindAuditEntries {
     /// Key of the records.
@@ -95,45 +95,45 @@ pub struct FindAuditEntries {
     pub from: Option<Timestamp>,
     /// Exclusive.
     pub until: Option<Timestamp>,
-    /// Where the previous page ended.
+    /// Cursor that the previous page returned; `None` for the first page.
     pub cursor: Option<String>,
-    /// Entries a page holds at most.
+    /// Maximum number of entries per page.
     pub limit: i32,
 }
 
-/// Prove that an entry is in the log.
+/// Prove that an entry is in the audit log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProveAuditEntry {
-    /// Place of the entry, as `topic-partition-offset`.
+    /// Id of the entry, in the form `topic-partition-offset`.
     pub entry_id: String,
-    /// The checkpoint to prove it to; `None`: the newest.
+    /// Checkpoint that the proof leads to; `None`: the newest.
     pub checkpoint_id: Option<Uuid>,
 }
 
-/// Find signed checkpoints, the newest first.
+/// Find signed checkpoints, newest first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FindCheckpoints {
-    /// Where the previous page ended.
+    /// Cursor that the previous page returned; `None` for the first page.
     pub cursor: Option<String>,
-    /// Rows a page holds at most.
+    /// Maximum number of rows per page.
     pub limit: i32,
 }
 
-/// Find delivery certificates, the newest first.
+/// Find delivery certificates, newest first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FindCertificates {
-    /// Where the previous page ended.
+    /// Cursor that the previous page returned; `None` for the first page.
     pub cursor: Option<String>,
-    /// Rows a page holds at most.
+    /// Maximum number of rows per page.
     pub limit: i32,
 }
 
-/// Compare the log with its hashes, trees and checkpoints.
+/// Compare the audit log with its hashes, Merkle trees and checkpoints.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VerifyAuditLog {
-    /// Without prefix; `None`: all.
+    /// Without prefix; `None`: all topics.
     pub topic: Option<String>,
-    /// Where the previous answer ended; `None`: from the start.
+    /// Cursor that the previous reply returned; `None`: from the start.
     pub cursor: Option<String>,
 }
 
@@ -143,7 +143,7 @@ pub struct ReadAuditLog {
     /// Without prefix.
     pub topic: String,
     pub partition: i32,
-    /// Number of the first entry in the tree, from 0.
+    /// Index of the first entry in the Merkle tree, from 0.
     pub from: i64,
     pub limit: i32,
 }

@@ -18,30 +18,30 @@ use serde_json::Value;
 use self::{embedded::Embedded, reader::Writer};
 use crate::{Record, topics};
 
-/// The largest message there is; nothing larger is decoded, and the outbox takes nothing larger.
+/// Maximum number of bytes of a message. Larger ones are neither decoded nor accepted by the outbox.
 pub const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 
 const HEADER: usize = 5;
 
-/// Turns records into bytes and back. Cheap to clone; the clones share what was learned.
+/// Encodes and decodes records. Cheap to clone; the clones share the learned schemas.
 #[derive(Clone)]
 pub struct Codec(Arc<Inner>);
 
 struct Inner {
-    /// What to write, by full name.
+    /// Schema id and schema of the records that can be written, by full name.
     outgoing: HashMap<&'static str, (i32, &'static Embedded)>,
-    /// What may come in, by schema id.
+    /// Schemas of the records that can be read, by schema id.
     incoming: RwLock<HashMap<i32, Arc<Writer>>>,
 }
 
-/// Why something was not encoded or decoded. Holds no content of the message: that may be personal, and errors are
+/// Error of encoding or decoding. Contains no content of the message, because that may be personal and errors are
 /// logged.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Fetch the schema, [`learn`](Codec::learn) it, decode again. Every other error of a decode is final.
+    /// Fetch the schema, [`learn`](Codec::learn) it, and decode again. Every other error of decoding is final.
     #[error("schema {0} is unknown")]
     UnknownSchema(i32),
-    #[error("the value has no schema id in front: {0}")]
+    #[error("the value does not begin with a schema id: {0}")]
     NotFramed(&'static str),
     #[error("schema {id} is {found}, not {expected}")]
     WrongRecord {
@@ -49,29 +49,29 @@ pub enum Error {
         found: String,
         expected: &'static str,
     },
-    #[error("the bytes are no {record}: {reason}")]
+    #[error("the bytes are not a {record}: {reason}")]
     Datum { record: String, reason: &'static str },
-    #[error("the value has {0} bytes; {MAX_MESSAGE_BYTES} are decoded at most")]
+    #[error("the value has {0} bytes; at most {MAX_MESSAGE_BYTES} are decoded")]
     TooLarge(usize),
     #[error("{bytes} bytes follow the {record}")]
     TrailingBytes { record: String, bytes: usize },
     #[error("this {record} does not fit its schema: {reason}")]
     Unencodable { record: &'static str, reason: &'static str },
-    #[error("schema {id} can't be used")]
+    #[error("schema {id} is not usable")]
     BadSchema {
         id: i32,
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    #[error("schema {id} is already known as another one, {known}")]
+    #[error("schema id {id} already belongs to another schema, {known}")]
     IdTaken { id: i32, known: String },
-    #[error("there is no schema id for {}", .0.join(", "))]
+    #[error("no schema id is known for {}", .0.join(", "))]
     MissingIds(Vec<&'static str>),
-    #[error("{0} is on no topic")]
+    #[error("{0} is not a record of any topic")]
     UnknownRecord(String),
 }
 
 impl Codec {
-    /// Ids 1, 2, 3… in the order of the topic table: for tests, without a registry.
+    /// Creates a codec with the ids 1, 2, 3… in the order of the topic table, for tests without a registry.
     pub fn local() -> Self {
         let names = topics::ALL
             .iter()
@@ -80,9 +80,13 @@ impl Codec {
         Self::with_ids(names.zip(1..)).expect("the topic table lists every record")
     }
 
-    /// With the ids that the registry gave: one for every record of the topic table.
+    /// Creates a codec with the ids of the registry, one for every record of the topic table.
+    ///
+    /// # Errors
+    /// Returns [`Error::UnknownRecord`], [`Error::IdTaken`] or [`Error::MissingIds`] if the ids do not match the topic
+    /// table.
     pub fn with_ids(ids: impl IntoIterator<Item = (&'static str, i32)>) -> Result<Self, Error> {
-        // Once for the process. The decoder's own default is 512 MiB.
+        // Sets the limit of the process. The decoder's default is 512 MiB.
         apache_avro::util::max_allocation_bytes(limits::MAX_ALLOCATION_BYTES);
         let mut outgoing = HashMap::new();
         let mut incoming: HashMap<i32, Arc<Writer>> = HashMap::new();
@@ -107,13 +111,13 @@ impl Codec {
         })))
     }
 
-    /// Takes in a writer's schema that was met on the wire. Learning the same one again does nothing.
+    /// Adds the schema of a writer that was found on the wire. Adding the same schema again has no effect.
     ///
     /// # Errors
-    /// Returns [`Error::BadSchema`] for a text that is not a schema of a record, or is beyond the limits for one, and
-    /// [`Error::IdTaken`] if another schema is known under `id`.
+    /// Returns [`Error::BadSchema`] for a text that is not the schema of a record or exceeds a limit, and
+    /// [`Error::IdTaken`] if another schema has this id.
     pub fn learn(&self, id: i32, schema_json: &str) -> Result<(), Error> {
-        let learned = reader::unwinding(|| self.learn_within_limits(id, schema_json));
+        let learned = reader::catch_panic(|| self.learn_within_limits(id, schema_json));
         learned.unwrap_or_else(|panic| {
             Err(Error::BadSchema {
                 id,
@@ -139,7 +143,11 @@ impl Codec {
         }
     }
 
-    /// Frames a record of the topic table.
+    /// Encodes and frames a record of the topic table.
+    ///
+    /// # Errors
+    /// Returns [`Error::UnknownRecord`] for a record that is on no topic, and [`Error::Unencodable`] for one that does not
+    /// fit its schema.
     pub fn encode<R: Record>(&self, record: &R) -> Result<Vec<u8>, Error> {
         let (id, embedded) = self
             .0
@@ -159,37 +167,40 @@ impl Codec {
         Ok(framed)
     }
 
-    /// Reads a record that this or another version of `R` wrote.
+    /// Decodes a record that was written with this or another version of `R`.
+    ///
+    /// # Errors
+    /// Returns [`Error::UnknownSchema`] if the schema must be learned first. All other errors are final.
     pub fn decode<R: Record>(&self, framed: &[u8]) -> Result<R, Error> {
         let (writer, datum) = self.open(framed)?;
         writer.decode(datum)
     }
 
-    /// The record's full name and its content as JSON, whatever type it is.
+    /// Returns the full name of a record of any type, and its content as JSON.
     pub fn to_json(&self, framed: &[u8]) -> Result<(String, Value), Error> {
         let (writer, datum) = self.open(framed)?;
         let value = writer.decode_value(datum)?;
         Ok((writer.name().to_owned(), json::render(value)))
     }
 
-    /// Like [`to_json`](Self::to_json), without the fields that are marked personal: in the writer's schema, or in
-    /// today's of that name.
+    /// Like [`to_json`](Self::to_json), but without the fields that are marked personal in the writer's schema or in the
+    /// current schema of that name.
     pub fn to_json_without_personal(&self, framed: &[u8]) -> Result<(String, Value), Error> {
         let (writer, datum) = self.open(framed)?;
-        let today = embedded::get(writer.name()).map(|embedded| embedded.schema);
+        let current = embedded::get(writer.name()).map(|embedded| embedded.schema);
         let value = writer.decode_value(datum)?;
         Ok((
             writer.name().to_owned(),
-            json::render_without_personal(value, writer.schema(), today),
+            json::render_without_personal(value, writer.schema(), current),
         ))
     }
 
-    /// Full name of the framed record.
+    /// Returns the full name of the framed record.
     pub fn record_name(&self, framed: &[u8]) -> Result<String, Error> {
         self.open(framed).map(|(writer, _)| writer.name().to_owned())
     }
 
-    /// The id of every record that can be written, in the order of the names.
+    /// Returns the id of every record that can be written, ordered by name.
     pub fn schema_ids(&self) -> Vec<(&'static str, i32)> {
         let mut ids: Vec<_> = self.0.outgoing.iter().map(|(name, (id, _))| (*name, *id)).collect();
         ids.sort_unstable();
@@ -207,7 +218,10 @@ impl Codec {
     }
 }
 
-/// The schema id in front of a framed value.
+/// Returns the schema id at the beginning of a framed value.
+///
+/// # Errors
+/// Returns [`Error::NotFramed`] if the value is too short or does not begin with byte 0.
 pub fn schema_id(framed: &[u8]) -> Result<i32, Error> {
     match framed {
         [0, a, b, c, d, ..] => Ok(i32::from_be_bytes([*a, *b, *c, *d])),

@@ -1,4 +1,4 @@
-//! Records that were set aside: the topic `dead-letters`.
+//! Dead-lettered records: the topic `dead-letters`.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -6,11 +6,11 @@ use uuid::Uuid;
 use crate::{Timestamp, message::topic};
 
 topic! {
-    /// A record was set aside.
+    /// A fact about a dead-lettered record.
     pub DeadLetterFact on DEAD_LETTERS in "dead-letters" as "rollcall.dead_letters" { MessageDeadLettered }
 }
 
-/// A service set a record aside; the bytes stay in its own store.
+/// A service dead-lettered a record. Its bytes stay in the service's own store.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MessageDeadLettered {
     pub service: String,
@@ -18,17 +18,17 @@ pub struct MessageDeadLettered {
     pub topic: String,
     pub partition: i32,
     pub offset: i64,
-    /// `ce_id`, where it could be read.
+    /// `ce_id` of the record; `None` if it is not readable.
     pub message_id: Option<Uuid>,
-    /// `ce_type`, where it could be read.
+    /// `ce_type` of the record; `None` if it is not readable.
     pub message_type: Option<String>,
     pub reason: DeadLetterReason,
-    /// One sentence for operators, never content of the record.
+    /// One sentence for operators, without content of the record.
     pub detail: String,
     pub dead_lettered_at: Timestamp,
 }
 
-/// Why a record was set aside.
+/// Reason why a record was dead-lettered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum DeadLetterReason {

@@ -1,4 +1,4 @@
-//! What people attend: the topics `events` and `events.commands`.
+//! Events that people attend: the topics `events` and `events.commands`.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -20,7 +20,7 @@ topic! {
 }
 
 topic! {
-    /// What happened to one event.
+    /// A domain event of one event.
     pub EventEvent on EVENTS in "events" as "rollcall.events" {
         EventCreated,
         EventChanged,
@@ -33,7 +33,7 @@ topic! {
     }
 }
 
-/// Draft an event; the actor of the command becomes its organizer.
+/// Create an event as a draft. The actor of the command becomes its organizer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CreateEvent {
     pub title: String,
@@ -46,15 +46,15 @@ pub struct CreateEvent {
     pub time_zone: String,
     /// Number of seats.
     pub capacity: i32,
-    /// From then on nobody can register.
+    /// Time at which registration closes.
     pub registration_closes_at: Timestamp,
-    /// Whether people may wait for a seat when all are taken.
+    /// True if users can join a waiting list when all seats are taken.
     pub waiting_list: bool,
-    /// From then on people can register; `None`: from publication on.
+    /// Time at which registration opens; `None`: when the event is published.
     pub registration_opens_at: Option<Timestamp>,
 }
 
-/// Change the event; what is `None` stays. Once published, its times change by [`RescheduleEvent`].
+/// Change the event; a `None` field stays the same. The times of a published event change only by [`RescheduleEvent`].
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ChangeEvent {
     pub title: Option<String>,
@@ -72,7 +72,8 @@ pub struct ChangeEvent {
     pub waiting_list: Option<bool>,
 }
 
-/// Move the published event to another time; what is `None` stays.
+/// Move the published event to another time. A `None` time zone stays the same; `None` registration times move with the
+/// start.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RescheduleEvent {
     pub starts_at: Timestamp,
@@ -83,16 +84,16 @@ pub struct RescheduleEvent {
     pub registration_closes_at: Option<Timestamp>,
 }
 
-/// Let these users, and no others beside the organizer, check people in.
+/// Replace the users who may check in attendees, in addition to the organizer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NameStaff {
     pub staff: Vec<Uuid>,
 }
 
-/// Write to everybody with a seat.
+/// Send an announcement to every attendee with a seat.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Announce {
-    /// A new id.
+    /// A new UUID.
     pub announcement_id: Uuid,
     /// One line.
     pub subject: String,
@@ -100,7 +101,7 @@ pub struct Announce {
     pub body: String,
 }
 
-/// Publish the drafted event, so that people can register.
+/// Publish the draft, so that users can register.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PublishEvent {}
 
@@ -110,23 +111,23 @@ pub struct CancelEvent {
     pub reason: String,
 }
 
-/// Note that the event's end has passed.
+/// Record that the event's end has passed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EndEvent {}
 
-/// The event exists as a draft.
+/// The event was created as a draft.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EventCreated {
     pub details: Details,
 }
 
-/// The event is public and open for registration.
+/// The event was published and can be registered for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EventPublished {
     pub details: Details,
 }
 
-/// All there is to know of an event, but its status.
+/// Everything that is known about an event, except its status.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Details {
     pub organizer_id: Uuid,
@@ -140,25 +141,25 @@ pub struct Details {
     pub time_zone: String,
     /// Number of seats.
     pub capacity: i32,
-    /// From then on people can register; `None`: from publication on.
+    /// Time at which registration opens; `None`: when the event is published.
     pub registration_opens_at: Option<Timestamp>,
-    /// From then on nobody can register.
+    /// Time at which registration closes.
     pub registration_closes_at: Timestamp,
-    /// Whether people may wait for a seat when all are taken.
+    /// True if users can join a waiting list when all seats are taken.
     pub waiting_list: bool,
-    /// Users who may check people in, beside the organizer.
+    /// Users who may check in attendees, in addition to the organizer.
     pub staff: Vec<Uuid>,
 }
 
-/// The event is another, at the same time and of the same status.
+/// The event was changed. Its status stayed the same, and so did its time if it is published.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EventChanged {
     pub details: Details,
-    /// Whether the event is public; else it is a draft.
+    /// True if the event is published; false if it is a draft.
     pub published: bool,
 }
 
-/// The published event takes place at another time.
+/// The published event was moved to another time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EventRescheduled {
     pub details: Details,
@@ -166,15 +167,15 @@ pub struct EventRescheduled {
     pub previous_ends_at: Timestamp,
 }
 
-/// Others may check people in.
+/// The users who may check in attendees were replaced.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StaffNamed {
     pub details: Details,
-    /// Whether the event is public; else it is a draft.
+    /// True if the event is published; false if it is a draft.
     pub published: bool,
 }
 
-/// The organizer has something to say to everybody with a seat.
+/// The organizer sent an announcement to every attendee with a seat.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AnnouncementMade {
     pub announcement_id: Uuid,
@@ -185,21 +186,21 @@ pub struct AnnouncementMade {
     pub body: String,
 }
 
-/// The event will not take place.
+/// The event was cancelled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EventCancelled {
     pub reason: String,
     pub cancelled_at: Timestamp,
 }
 
-/// The event is over.
+/// The event ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EventEnded {
     pub ended_at: Timestamp,
 }
 
 impl EventEvent {
-    /// All that the domain event says of the event, where it says all there is to know.
+    /// Returns the event's details, or `None` if the domain event does not contain them.
     pub fn details(&self) -> Option<Details> {
         match self {
             Self::EventCreated(EventCreated { details })

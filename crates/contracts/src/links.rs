@@ -1,5 +1,5 @@
-//! Tokens in mailed links. The gateway and the mailer share a key and agree on user, purpose, nonce and expiry over
-//! Kafka, so that each makes the same token of them and none is ever on a topic.
+//! Tokens in mailed links. The gateway and the mailer share a key, and exchange user, purpose, nonce and expiry over
+//! Kafka. Each computes the same token from them, so that no token is ever on a topic.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,21 +9,21 @@ use uuid::Uuid;
 
 use crate::Timestamp;
 
-/// The shortest key, in characters.
+/// Minimum length of the key, in characters.
 pub const MIN_KEY: usize = 32;
 
 const ID: usize = 16;
 const SIGNED: usize = ID + ID + 8;
 const MAC: usize = 32;
 
-/// What a link is good for.
+/// Purpose of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Purpose {
     VerifyEmail,
     ResetPassword,
 }
 
-/// What a token says.
+/// Content of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Link {
     pub user_id: Uuid,
@@ -35,7 +35,7 @@ pub struct Link {
 #[derive(Clone)]
 pub struct LinkKey(Hmac<Sha256>);
 
-/// A text that has the form of a token. Whether it is genuine only the key tells.
+/// A text that has the form of a token. Only the key can verify that it is genuine.
 #[derive(Debug, Clone, Copy)]
 pub struct Token {
     pub link: Link,
@@ -43,20 +43,23 @@ pub struct Token {
 }
 
 impl LinkKey {
-    /// `secret` has at least [`MIN_KEY`] characters.
+    /// Creates a key from a secret, which must have at least [`MIN_KEY`] characters.
     pub fn new(secret: &str) -> Self {
         Self(Hmac::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any length"))
     }
 
-    /// The token, in base64url (RFC 4648). It is bound to the address that it is mailed to, whatever its case: it is
-    /// worthless once the user has another one.
+    /// Returns the token in base64url (RFC 4648).
+    ///
+    /// It is bound to the address that it is mailed to, ignoring case, so it becomes invalid when the user changes the
+    /// address.
     pub fn token(&self, purpose: Purpose, link: &Link, email: &str) -> String {
         let mac = self.mac(purpose, link, email).finalize().into_bytes();
         URL_SAFE_NO_PAD.encode([&signed(link)[..], &mac].concat())
     }
 
-    /// Whether the token was made with this key, for this purpose, and for who has this address. Says nothing of
-    /// whether it has expired or was used. Takes the same time whatever is wrong.
+    /// Returns `true` if the token was created with this key, for this purpose and this address.
+    ///
+    /// Does not check whether the token has expired or was used. Takes constant time, whatever differs.
     pub fn is_genuine(&self, purpose: Purpose, token: &Token, email: &str) -> bool {
         self.mac(purpose, &token.link, email).verify_slice(&token.mac).is_ok()
     }
@@ -76,7 +79,7 @@ impl LinkKey {
 }
 
 impl Token {
-    /// Reads what [`LinkKey::token`] wrote; `None` where the text is no token.
+    /// Parses the text of [`LinkKey::token`]. Returns `None` if the text is not a token.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (signed, mac) = bytes.split_at_checked(SIGNED)?;

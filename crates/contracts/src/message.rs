@@ -14,37 +14,44 @@ pub trait Record: Serialize + DeserializeOwned + Debug + Clone + PartialEq + Sen
     const SCHEMA: &'static str;
 }
 
-/// Whatever a topic carries: an enum with one variant a record.
+/// The messages of one topic: an enum with one variant per record.
 pub trait Message: Debug + Clone + Send + Sync + 'static {
     /// The topic that carries it.
     const TOPIC: &'static Topic;
-    /// How records of earlier names become messages of today.
+    /// Conversions of records with earlier names to current messages.
     const UPCASTS: &'static [Upcast<Self>] = &[];
 
-    /// What a record without a value means on a state topic: the key is gone. `None` on every other topic.
+    /// Returns the message for a record without a value, which deletes the key on a state topic. `None` on every other
+    /// topic.
     fn tombstone() -> Option<Self> {
         None
     }
 
-    /// Whether this goes without a value, so that it deletes what the topic holds of the key.
+    /// Returns `true` if the message has no value and deletes the key on its topic.
     fn is_tombstone(&self) -> bool {
         false
     }
 
-    /// Full name of the record inside.
+    /// Returns the full name of the record.
     fn type_name(&self) -> &'static str;
 
-    /// Frames the record for the wire: byte 0, schema id, datum.
+    /// Encodes and frames the record for the wire: byte 0, schema id, datum.
+    ///
+    /// # Errors
+    /// Returns an error if the record is not in the topic table, or does not fit its schema.
     fn encode(&self, codec: &Codec) -> Result<Vec<u8>, Error>;
 
-    /// Reads what [`encode`](Self::encode) wrote, in this or another version.
+    /// Decodes a value that [`encode`](Self::encode) wrote, in this or another version.
     ///
-    /// `type_name` is the `ce_type` header. `None`: a type that this enum doesn't know, which is how new types
-    /// roll out.
+    /// `type_name` is the `ce_type` header. Returns `None` for a type that this enum does not know, because producers may
+    /// roll out new types first.
+    ///
+    /// # Errors
+    /// Returns [`Error::UnknownSchema`] if the schema must be learned first. All other errors are final.
     fn decode(codec: &Codec, type_name: &str, framed: &[u8]) -> Result<Option<Self>, Error>;
 }
 
-/// Maps a record of an earlier name to a message of today, where schema resolution can't.
+/// Conversion of a record with an earlier name to a current message, where schema resolution is not sufficient.
 pub struct Upcast<M> {
     /// Full name of the earlier record.
     pub from: &'static str,
@@ -60,8 +67,8 @@ pub(crate) fn upcast<M: Message>(codec: &Codec, type_name: &str, framed: &[u8]) 
     }
 }
 
-/// Declares what a topic carries: ties each struct to `schemas/<folder>/<Struct>.avsc`, and makes the [`message!`] enum.
-/// With `or tombstone`, as state topics have it, the enum also says that its key is gone.
+/// Declares the records of a topic: connects each struct to `schemas/<folder>/<Struct>.avsc`, and defines the [`message!`]
+/// enum. With `or tombstone`, for state topics, the enum has a variant that deletes its key.
 macro_rules! topic {
     (
         $(#[$attribute:meta])*
@@ -87,10 +94,10 @@ macro_rules! topic {
     };
 }
 
-/// Makes the enum of a topic's records.
+/// Defines the enum of a topic's records.
 ///
-/// A record that got a new name stays readable by its old one: `upcasts { OldRecord => convert }`, where `convert`
-/// takes the old struct to the message, and `OldRecord` has its [`Record`] written by hand.
+/// A record with a new name stays readable under its old name: `upcasts { OldRecord => convert }`, where `convert`
+/// converts the old struct to the message, and `OldRecord` implements [`Record`] by hand.
 macro_rules! message {
     (
         $(#[$attribute:meta])*
@@ -103,8 +110,8 @@ macro_rules! message {
         $visibility enum $message {
             $($record($record),)+
             $(
-                #[doc = "Nothing is known of the key any more."]
-                #[doc = concat!("Goes without a value: a ", stringify!($tombstone), ".")]
+                #[doc = "The key is deleted."]
+                #[doc = concat!("Has no value: a ", stringify!($tombstone), ".")]
                 Tombstone,
             )?
         }
@@ -134,7 +141,7 @@ macro_rules! message {
             fn encode(&self, codec: &$crate::Codec) -> Result<Vec<u8>, $crate::codec::Error> {
                 match self {
                     $(Self::$record(record) => codec.encode(record),)+
-                    $(Self::Tombstone => $crate::message::nothing!($tombstone),)?
+                    $(Self::Tombstone => $crate::message::no_value!($tombstone),)?
                 }
             }
 
@@ -164,14 +171,14 @@ macro_rules! tombstone {
     };
 }
 
-/// What a tombstone is encoded to.
-macro_rules! nothing {
+/// The encoding of a tombstone.
+macro_rules! no_value {
     (tombstone) => {
         Ok(Vec::new())
     };
 }
 
-pub(crate) use {message, nothing, tombstone, topic};
+pub(crate) use {message, no_value, tombstone, topic};
 
 #[cfg(test)]
 mod tests {
@@ -180,7 +187,7 @@ mod tests {
     use super::*;
     use crate::{Timestamp, UserCreated, UserDeactivated};
 
-    // What a second try at UserCreated would look like: `when`, a date, became `created_at`, which no resolution does.
+    // An earlier UserCreated, whose date `when` became the time `created_at`. Schema resolution cannot convert that.
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
     struct UserRegistered {
         when: crate::Date,
@@ -205,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_an_earlier_name_becomes_a_message_of_today() {
+    fn a_record_with_an_earlier_name_becomes_a_current_message() {
         let codec = Codec::local();
         codec.learn(900, UserRegistered::SCHEMA).expect("valid schema");
         let framed = [0, 0, 0, 3, 132, 2]; // schema 900, day 1
@@ -217,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_type_that_nobody_knows_is_skipped() {
+    fn an_unknown_type_is_skipped() {
         let framed = [0, 0, 0, 0, 99];
         let message = Renamed::decode(&Codec::local(), "rollcall.users.UserRenamed", &framed);
         assert!(matches!(message, Ok(None)), "{message:?}");

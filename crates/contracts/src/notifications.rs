@@ -1,4 +1,4 @@
-//! E-mails to users: the topics `notifications` (delivered or given up) and `notifications.commands`.
+//! E-mails to users: the topics `notifications` (outcomes) and `notifications.commands`.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::{Timestamp, message::topic};
 
 topic! {
-    /// What became of one e-mail.
+    /// The outcome of one e-mail.
     pub NotificationFact on NOTIFICATIONS in "notifications" as "rollcall.notifications" {
         NotificationSent,
         NotificationFailed,
@@ -14,7 +14,7 @@ topic! {
 }
 
 topic! {
-    /// A request to write to somebody.
+    /// A request to send e-mails.
     pub NotificationCommand on NOTIFICATIONS_COMMANDS in "notifications.commands" as "rollcall.notifications.commands" {
         SendReminder,
         SendVerificationMail,
@@ -23,71 +23,71 @@ topic! {
     }
 }
 
-/// Remind a person of an event, unless that is no longer true.
+/// Send a reminder of an event, unless the registration or the start has changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SendReminder {
     pub registration_id: Uuid,
     pub user_id: Uuid,
     pub event_id: Uuid,
-    /// When the event begins, as far as known when this was said; another time by now drops the reminder.
+    /// Start of the event when the command was sent. If the event then has another start, the reminder is dropped.
     pub starts_at: Timestamp,
 }
 
-/// Mail the user a link that shows that the address is theirs.
+/// Send the user an e-mail with a link to verify the address.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SendVerificationMail {
     pub user_id: Uuid,
-    /// What makes the link's token one of its own; worthless without the key.
+    /// Makes the token in the link unique. It is worthless without the key.
     pub nonce: Uuid,
     pub expires_at: Timestamp,
 }
 
-/// Mail the user a link that sets a new password.
+/// Send the user an e-mail with a link to set a new password.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SendPasswordResetMail {
     pub user_id: Uuid,
-    /// What makes the link's token one of its own; worthless without the key.
+    /// Makes the token in the link unique. It is worthless without the key.
     pub nonce: Uuid,
     pub expires_at: Timestamp,
 }
 
-/// Go on writing to everybody with a place at an event: the next piece.
+/// Continue a mailing to the registered users of an event with its next part.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ContinueMailing {
-    /// `ce_id` of the domain event that they are told of.
+    /// `ce_id` of the domain event that the mailing reports.
     pub cause_id: Uuid,
     pub event_id: Uuid,
-    /// The registration up to which mails are queued; `None`: none is yet.
+    /// Last registration whose e-mail is queued; `None`: none yet.
     pub after: Option<Uuid>,
 }
 
-/// The mail server took an e-mail to the user.
+/// The mail server accepted an e-mail to the user.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NotificationSent {
     pub notification_id: Uuid,
     pub kind: NotificationKind,
-    /// `ce_id` of the domain event that it tells of.
+    /// `ce_id` of the message that caused the notification.
     pub cause_id: Uuid,
     pub sent_at: Timestamp,
-    /// The event that it is about, if it is about one.
+    /// The event that the notification concerns; `None` if it concerns none.
     pub event_id: Option<Uuid>,
 }
 
-/// An e-mail to the user was given up.
+/// An e-mail to the user failed and will not be retried.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NotificationFailed {
     pub notification_id: Uuid,
     pub kind: NotificationKind,
-    /// `ce_id` of the domain event that it tells of.
+    /// `ce_id` of the message that caused the notification.
     pub cause_id: Uuid,
     /// Without the address.
     pub reason: String,
     pub failed_at: Timestamp,
-    /// The event that it is about, if it is about one.
+    /// The event that the notification concerns; `None` if it concerns none.
     pub event_id: Option<Uuid>,
 }
 
-/// What a notification tells.
+/// Kind of notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum NotificationKind {

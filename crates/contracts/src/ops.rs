@@ -1,4 +1,4 @@
-//! Operations: the topics `ops.commands` and `ops.status`.
+//! Commands of operators and the status of processes: the topics `ops.commands` and `ops.status`.
 
 use std::fmt;
 
@@ -33,7 +33,7 @@ topic! {
     pub ProcessStatusState on OPS_STATUS in "ops.status" as "rollcall.ops.status" { ProcessStatus } or tombstone
 }
 
-/// Apply what is parked for one key of one service, in order.
+/// Apply the parked messages of one key of one service, in order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReleaseKey {
     pub service: String,
@@ -42,48 +42,48 @@ pub struct ReleaseKey {
     pub parked_key: Uuid,
 }
 
-/// List the keys that are held back, and those with a gap.
+/// List the parked keys, and the keys with a gap.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FindParked {
     pub service: String,
-    /// Where the previous page ended.
+    /// Cursor that the previous page returned; `None` for the first page.
     pub cursor: Option<String>,
-    /// Rows a page holds at most.
+    /// Maximum number of rows per page.
     pub limit: i32,
 }
 
-/// List what was set aside, the newest first.
+/// List dead letters, newest first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FindDeadLetters {
     pub service: String,
-    /// Where the previous page ended.
+    /// Cursor that the previous page returned; `None` for the first page.
     pub cursor: Option<String>,
-    /// Rows a page holds at most.
+    /// Maximum number of rows per page.
     pub limit: i32,
 }
 
-/// Show one dead letter with its headers, and with its content but for personal fields.
+/// Show one dead letter with its headers and its content, without personal fields.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ShowDeadLetter {
     pub service: String,
     pub dead_letter_id: Uuid,
 }
 
-/// Do what a dead letter asks for after all, as a new command.
+/// Send a dead-lettered command again, as a new command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RedriveDeadLetter {
     pub service: String,
     pub dead_letter_id: Uuid,
 }
 
-/// Drop a dead letter for good.
+/// Delete a dead letter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DiscardDeadLetter {
     pub service: String,
     pub dead_letter_id: Uuid,
 }
 
-/// Say what became of a message at this service.
+/// Report the processing state of a message at this service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WhereIs {
     pub service: String,
@@ -91,29 +91,29 @@ pub struct WhereIs {
     pub message_id: Uuid,
 }
 
-/// Publish domain events of an aggregate again, from the journal, under their ids.
+/// Publish domain events of an aggregate again from the journal, with their original ids.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Republish {
     pub service: String,
     pub aggregate_id: Uuid,
-    /// The first.
+    /// First version to publish.
     pub from_version: i64,
-    /// The last; `None`: the newest.
+    /// Last version to publish; `None`: the newest.
     pub to_version: Option<i64>,
 }
 
-/// Read what happened to an aggregate, from the journal.
+/// Read the domain events of an aggregate from the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReadHistory {
     pub service: String,
     pub aggregate_id: Uuid,
-    /// Versions up to this one are left out.
+    /// Only later versions are read.
     pub after_version: i64,
-    /// Domain events to read at most.
+    /// Maximum number of domain events to read.
     pub limit: i32,
 }
 
-/// Read an aggregate as it is, or was; with neither version nor time, as it is.
+/// Read the state of an aggregate, at a version or time if one is given.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReadAggregate {
     pub service: String,
@@ -122,13 +122,13 @@ pub struct ReadAggregate {
     pub at: Option<Timestamp>,
 }
 
-/// Compare each snapshot with what all its domain events make of it.
+/// Compare each snapshot with the state that follows from all domain events of its aggregate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VerifySnapshots {
     pub service: String,
 }
 
-/// Build a read model anew from the topics, beside the live one, compare, and swap.
+/// Rebuild a read model from the topics beside the live one, compare the two, and swap them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Replay {
     pub service: String,
@@ -136,10 +136,10 @@ pub struct Replay {
     pub projection: String,
 }
 
-/// Open an account with the role of an admin; its password is set by a mailed link.
+/// Create an account with the role admin. Its user sets the password with a mailed link.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct CreateAdmin {
-    /// A new id.
+    /// A new UUID.
     pub user_id: Uuid,
     pub email: String,
     pub username: String,
@@ -149,14 +149,14 @@ pub struct CreateAdmin {
     pub time_zone: String,
 }
 
-/// Give a user a role.
+/// Grant a role to a user.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GrantRole {
     pub user_id: Uuid,
     pub role: Role,
 }
 
-/// How one process is doing; every process says so every few seconds.
+/// Status of one process, which every process publishes every few seconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProcessStatus {
     pub service: String,
@@ -165,22 +165,22 @@ pub struct ProcessStatus {
     pub version: String,
     pub started_at: Timestamp,
     pub reported_at: Timestamp,
-    /// Whether the process takes work.
+    /// True if the process is ready for work.
     pub ready: bool,
-    /// Own messages not yet acknowledged by the broker.
+    /// Number of messages in the outbox that the broker has not acknowledged.
     pub outbox_rows: i64,
-    /// 0 where there is none.
+    /// 0 if the outbox is empty.
     pub outbox_oldest_age_ms: i64,
     pub assignments: Vec<Assignment>,
-    /// Keys that a poison message holds back at this service.
+    /// Number of keys that are parked at this service because of a poison message.
     pub parked_keys: i64,
-    /// 0 where there is none.
+    /// 0 if there is none.
     pub oldest_gap_age_ms: i64,
-    /// Kept by this service.
+    /// Number of dead letters in the store of this service.
     pub dead_letters: i64,
 }
 
-/// A partition that the process works on.
+/// A partition that is assigned to the process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
     /// Without prefix.
@@ -188,13 +188,13 @@ pub struct Assignment {
     pub partition: i32,
     /// Offset of the next record to apply.
     pub position: i64,
-    /// Records behind the end of the partition.
+    /// Number of records between the position and the end of the partition.
     pub lag: i64,
-    /// Age of the next record; `None` at the end of the partition.
+    /// Age of the next record, in milliseconds; `None` at the end of the partition.
     pub lag_ms: Option<i64>,
 }
 
-/// Move a service past one record that it can never get past. The record takes no effect at this service.
+/// Skip one record that a service can never process. The record has no effect at this service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SkipOffset {
     pub service: String,
@@ -203,12 +203,12 @@ pub struct SkipOffset {
     pub partition: i32,
     /// Offset of the record. It must be the service's position.
     pub offset: i64,
-    /// Why it is skipped, for the audit log.
+    /// Reason, for the audit log.
     pub reason: String,
 }
 
 impl OpsCommand {
-    /// The service that it is for.
+    /// Returns the name of the service that executes the command.
     pub fn service(&self) -> &str {
         match self {
             Self::ReleaseKey(command) => &command.service,
@@ -229,7 +229,7 @@ impl OpsCommand {
     }
 }
 
-// Debug output ends in logs, and personal data must not.
+// Debug output reaches logs, and personal data must not.
 impl fmt::Debug for CreateAdmin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CreateAdmin")

@@ -1,5 +1,5 @@
-//! Seats and waiting lists: the topics `registrations` and `registrations.commands`. The key is the event's id, which
-//! is also its roster's.
+//! Seats and waiting lists: the topics `registrations` and `registrations.commands`. The key is the id of
+//! the event, which is also the id of its roster.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -18,7 +18,7 @@ topic! {
 }
 
 topic! {
-    /// What happened to one event's roster.
+    /// A domain event of one event's roster.
     pub RegistrationEvent on REGISTRATIONS in "registrations" as "rollcall.registrations" {
         RosterOpened,
         RosterChanged,
@@ -31,17 +31,17 @@ topic! {
     }
 }
 
-/// Bring the roster to what its event says; the highest `event_sequence` wins.
+/// Update the roster to the state of its event; the highest `event_sequence` wins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FollowEvent {
-    /// Sequence of the event's domain event that this states.
+    /// Sequence of the event's domain event that this command carries.
     pub event_sequence: i64,
     pub status: EventStatus,
-    /// `None` where the status alone is known.
+    /// `None` if only the status is known.
     pub terms: Option<Terms>,
 }
 
-/// Where an event stands.
+/// Status of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum EventStatus {
@@ -52,7 +52,7 @@ pub enum EventStatus {
     Unknown,
 }
 
-/// What the roster has to know about a published event.
+/// The part of a published event that its roster needs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Terms {
     pub organizer_id: Uuid,
@@ -61,37 +61,38 @@ pub struct Terms {
     pub registration_closes_at: Timestamp,
     pub starts_at: Timestamp,
     pub ends_at: Timestamp,
-    /// From then on people can register; `None`: from publication on.
+    /// Time at which registration opens; `None`: when the event is published.
     pub registration_opens_at: Option<Timestamp>,
-    /// Users who may check people in, beside the organizer.
+    /// Users who may check in attendees, in addition to the organizer.
     pub staff: Vec<Uuid>,
 }
 
-/// Give a person a seat, or a place on the waiting list.
+/// Register a user for the event: with a seat, or on the waiting list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Register {
     pub registration_id: Uuid,
     pub user_id: Uuid,
 }
 
-/// Give up a seat or a place on the waiting list.
+/// Cancel a registration: a seat or a place on the waiting list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CancelRegistration {
     pub registration_id: Uuid,
     pub reason: CancelReason,
 }
 
-/// Note that the person with this seat is here.
+/// Record that the attendee with this seat has arrived.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CheckIn {
     pub registration_id: Uuid,
 }
 
-/// Go on cancelling the registrations of a closed roster.
+/// Continue work on the roster that exceeded the limit of one command: cancelling registrations or promoting waiting
+/// ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ContinueClosing {}
 
-/// Why a registration ended.
+/// Reason why a registration was cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum CancelReason {
@@ -103,10 +104,10 @@ pub enum CancelReason {
     Unknown,
 }
 
-/// People can register for the event.
+/// The roster was opened: users can register for the event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RosterOpened {
-    /// Sequence of the event's domain event that this follows from.
+    /// Sequence of the event's domain event that caused this one.
     pub event_sequence: i64,
     pub terms: Terms,
 }
@@ -114,20 +115,20 @@ pub struct RosterOpened {
 /// The terms of the event changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RosterChanged {
-    /// Sequence of the event's domain event that this follows from.
+    /// Sequence of the event's domain event that caused this one.
     pub event_sequence: i64,
     pub terms: Terms,
 }
 
-/// Nobody can register for the event any more.
+/// The roster was closed: users can no longer register for the event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RosterClosed {
-    /// Sequence of the event's domain event that this follows from.
+    /// Sequence of the event's domain event that caused this one.
     pub event_sequence: i64,
     pub reason: RosterCloseReason,
 }
 
-/// Why a roster closed.
+/// Reason why a roster was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum RosterCloseReason {
@@ -137,28 +138,28 @@ pub enum RosterCloseReason {
     Unknown,
 }
 
-/// A person has a seat.
+/// A user registered and got a seat.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SeatConfirmed {
     pub registration_id: Uuid,
     pub user_id: Uuid,
 }
 
-/// A person waits for a seat.
+/// A user registered and was put on the waiting list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SeatWaitlisted {
     pub registration_id: Uuid,
     pub user_id: Uuid,
 }
 
-/// A person moved from the waiting list to a seat.
+/// A registration moved from the waiting list to a seat.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SeatPromoted {
     pub registration_id: Uuid,
     pub user_id: Uuid,
 }
 
-/// A person with a seat is here.
+/// An attendee was checked in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AttendeeCheckedIn {
     pub registration_id: Uuid,
@@ -166,12 +167,12 @@ pub struct AttendeeCheckedIn {
     pub checked_in_at: Timestamp,
 }
 
-/// A registration ended.
+/// A registration was cancelled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RegistrationCancelled {
     pub registration_id: Uuid,
     pub user_id: Uuid,
     pub reason: CancelReason,
-    /// Whether a seat came free, not only a place on the waiting list.
+    /// True if the registration had a seat; false if it was on the waiting list.
     pub had_seat: bool,
 }

@@ -1,4 +1,4 @@
-//! Client of a schema registry that speaks Confluent's API.
+//! Client of a schema registry with Confluent's API.
 //! <https://docs.confluent.io/platform/current/schema-registry/develop/api.html>
 
 use std::{fmt, time::Duration};
@@ -12,7 +12,7 @@ use crate::{Topic, topics::RecordType};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Pauses before a request that the registry answered with an error of its own is repeated.
+/// Pauses before the retries of a request that failed with a server error.
 const RETRY_PAUSES: [Duration; 4] = [
     Duration::from_millis(100),
     Duration::from_millis(300),
@@ -20,13 +20,13 @@ const RETRY_PAUSES: [Duration; 4] = [
     Duration::from_secs(2),
 ];
 
-/// Bytes of an answer: a schema of the longest text that is decoded with, every character of it escaped.
-const MAX_ANSWER_BYTES: usize = 512 * 1024;
+/// Maximum number of bytes of a response: the longest schema that is accepted, with every character escaped.
+const MAX_RESPONSE_BYTES: usize = 512 * 1024;
 
-/// Every version can read every other one's data.
+/// Compatibility level at which every version of a schema reads the data of every other version.
 pub const FULL_TRANSITIVE: &str = "FULL_TRANSITIVE";
 
-/// Confluent's code for "there is no such subject".
+/// Confluent's error code for an unknown subject.
 const NO_SUBJECT: i64 = 40401;
 
 /// A schema registry.
@@ -36,12 +36,14 @@ pub struct Registry {
     http: reqwest::Client,
 }
 
-/// Why the registry could not be asked, or what it said.
+/// Error of a request to the schema registry.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("the schema registry could not be asked about {what}: check SCHEMA_REGISTRY_URL, and that it is up")]
+    #[error(
+        "the schema registry is unreachable (request for {what}): check SCHEMA_REGISTRY_URL and that the registry is running"
+    )]
     Unreachable { what: String, source: reqwest::Error },
-    #[error("the schema registry answered {status} about {what}: {message}")]
+    #[error("the schema registry returned {status} for {what}: {message}")]
     Refused {
         what: String,
         status: StatusCode,
@@ -49,26 +51,26 @@ pub enum Error {
     },
     #[error("the schema registry does not know {what}")]
     NotFound { what: String },
-    /// Somebody registered a schema that no record of ours needs to have.
-    #[error("the schema registry's answer about {what} has more than {MAX_ANSWER_BYTES} bytes")]
+    /// A third party registered a schema that is larger than any schema of Rollcall.
+    #[error("the response of the schema registry for {what} exceeds {MAX_RESPONSE_BYTES} bytes")]
     TooLarge { what: String },
-    /// The subject has schemas, and ours breaks its compatibility.
+    /// The schema is not compatible with the registered versions of the subject.
     #[error(
-        "the schema of {subject} is not compatible with what the registry has: {message}. A change that schema \
-         resolution can't do is a new record name"
+        "the schema of {subject} is not compatible with the registered versions: {message}. Give the changed record a \
+         new name"
     )]
     Incompatible { subject: String, message: String },
-    /// At boot.
+    /// Reported at boot.
     #[error("the schema registry is not up to date: {}. Run `rollcall schemas register`", list(.0))]
     NotRegistered(Vec<Difference>),
 }
 
-/// A subject that the registry has not as we have it.
+/// A subject whose registered schemas do not match this version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Difference {
     /// The registry has no such subject.
     Missing(String),
-    /// The registry has this subject otherwise.
+    /// The registry has the subject, but without this version's schema.
     Other(String),
 }
 
@@ -79,20 +81,23 @@ enum Lookup {
 }
 
 impl Registry {
-    /// `base_url` is what subjects are appended to, e.g. `http://127.0.0.1:8081/apis/ccompat/v7`.
+    /// Creates a client. `base_url` is the URL to which `/subjects` is appended, e.g. `http://127.0.0.1:8081/apis/ccompat/v7`.
     pub fn new(base_url: &str) -> Self {
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
             .build()
-            .expect("a client without TLS and proxy settings of its own can be built");
+            .expect("a client without custom TLS and proxy settings can be built");
         Self {
             base: base_url.trim_end_matches('/').to_owned(),
             http,
         }
     }
 
-    /// Registers a schema under a subject; the id of the same schema, if it is there already.
+    /// Registers a schema under a subject, and returns its id. An already registered schema keeps its id.
+    ///
+    /// # Errors
+    /// Returns [`Error::Incompatible`] if the subject has a version with which the schema is not compatible.
     pub async fn register(&self, subject: &str, schema: &str) -> Result<i32, Error> {
         #[derive(Deserialize)]
         struct Registered {
@@ -102,8 +107,8 @@ impl Registry {
             .request(Method::POST, &["subjects", subject, "versions"])
             .json(&schema_body(schema));
         match self.send(request, subject).await? {
-            Answer::Ok(body) => parse::<Registered>(body, subject).map(|registered| registered.id),
-            Answer::Error {
+            Response::Ok(body) => parse::<Registered>(body, subject).map(|registered| registered.id),
+            Response::Error {
                 status: StatusCode::CONFLICT,
                 message,
                 ..
@@ -115,15 +120,18 @@ impl Registry {
         }
     }
 
-    /// The id under which the subject has exactly this schema.
+    /// Returns the id under which the subject has exactly this schema, or `None` if it does not have it.
     pub async fn lookup(&self, subject: &str, schema: &str) -> Result<Option<i32>, Error> {
-        match self.look(subject, schema).await? {
+        match self.find(subject, schema).await? {
             Lookup::Id(id) => Ok(Some(id)),
             Lookup::NoSubject | Lookup::NoSuchVersion => Ok(None),
         }
     }
 
-    /// The text of the schema of that id.
+    /// Returns the text of the schema with this id.
+    ///
+    /// # Errors
+    /// Returns [`Error::NotFound`] for an unknown id, and [`Error::TooLarge`] for a schema beyond the limit.
     pub async fn schema(&self, id: i32) -> Result<String, Error> {
         #[derive(Deserialize)]
         struct Stored {
@@ -132,8 +140,8 @@ impl Registry {
         let what = format!("schema {id}");
         let request = self.request(Method::GET, &["schemas", "ids", &id.to_string()]);
         match self.send(request, &what).await? {
-            Answer::Ok(body) => parse::<Stored>(body, &what).map(|stored| stored.schema),
-            Answer::Error {
+            Response::Ok(body) => parse::<Stored>(body, &what).map(|stored| stored.schema),
+            Response::Error {
                 status: StatusCode::NOT_FOUND,
                 ..
             } => Err(Error::NotFound { what }),
@@ -141,19 +149,19 @@ impl Registry {
         }
     }
 
-    /// Sets what a new version of the subject is checked against, e.g. [`FULL_TRANSITIVE`].
+    /// Sets the compatibility level of the subject, e.g. [`FULL_TRANSITIVE`].
     pub async fn set_compatibility(&self, subject: &str, level: &str) -> Result<(), Error> {
         let request = self
             .request(Method::PUT, &["config", subject])
             .json(&json!({ "compatibility": level }));
         match self.send(request, subject).await? {
-            Answer::Ok(_) => Ok(()),
+            Response::Ok(_) => Ok(()),
             other => Err(other.unexpected(subject)),
         }
     }
 
-    /// Whether the subject would take this schema as its next version; if not, the registry's reasons. A subject that
-    /// isn't there takes any.
+    /// Checks whether the subject accepts this schema as its next version. Returns `Err` with the registry's reasons if it
+    /// does not. An unknown subject accepts any schema.
     pub async fn check_compatibility(&self, subject: &str, schema: &str) -> Result<Result<(), Vec<String>>, Error> {
         #[derive(Deserialize)]
         struct Checked {
@@ -166,7 +174,7 @@ impl Registry {
             .query(&[("verbose", "true")])
             .json(&schema_body(schema));
         match self.send(request, subject).await? {
-            Answer::Ok(body) => {
+            Response::Ok(body) => {
                 let checked: Checked = parse(body, subject)?;
                 Ok(if checked.is_compatible {
                     Ok(())
@@ -174,7 +182,7 @@ impl Registry {
                     Err(checked.messages)
                 })
             }
-            Answer::Error {
+            Response::Error {
                 status: StatusCode::NOT_FOUND,
                 ..
             } => Ok(Ok(())),
@@ -183,7 +191,7 @@ impl Registry {
     }
 
     /// Registers every record of `topics`, fully compatible with all its earlier versions, and returns the ids by full
-    /// name. Doing it again changes nothing. `prefix` stands before the subjects, so that tests can share a registry;
+    /// name. Calling it again changes nothing. `prefix` is prepended to the subjects, so that tests can share a registry;
     /// it is empty otherwise.
     pub async fn register_all(&self, topics: &[&Topic], prefix: &str) -> Result<Vec<(&'static str, i32)>, Error> {
         let mut ids = Vec::new();
@@ -194,13 +202,15 @@ impl Registry {
         Ok(ids)
     }
 
-    /// The ids of every record of `topics`, by full name; else [`Error::NotRegistered`] with all that is missing or
-    /// different.
+    /// Returns the ids of every record of `topics`, by full name.
+    ///
+    /// # Errors
+    /// Returns [`Error::NotRegistered`] with all missing and different subjects.
     pub async fn lookup_all(&self, topics: &[&Topic], prefix: &str) -> Result<Vec<(&'static str, i32)>, Error> {
         let mut ids = Vec::new();
         let mut differences = Vec::new();
         for (subject, record) in subjects(topics, prefix) {
-            match self.look(&subject, record.schema).await? {
+            match self.find(&subject, record.schema).await? {
                 Lookup::Id(id) => ids.push((record.name, id)),
                 Lookup::NoSubject => differences.push(Difference::Missing(subject)),
                 Lookup::NoSuchVersion => differences.push(Difference::Other(subject)),
@@ -213,7 +223,7 @@ impl Registry {
         }
     }
 
-    async fn look(&self, subject: &str, schema: &str) -> Result<Lookup, Error> {
+    async fn find(&self, subject: &str, schema: &str) -> Result<Lookup, Error> {
         #[derive(Deserialize)]
         struct Found {
             id: i32,
@@ -222,13 +232,13 @@ impl Registry {
             .request(Method::POST, &["subjects", subject])
             .json(&schema_body(schema));
         match self.send(request, subject).await? {
-            Answer::Ok(body) => parse::<Found>(body, subject).map(|found| Lookup::Id(found.id)),
-            Answer::Error {
+            Response::Ok(body) => parse::<Found>(body, subject).map(|found| Lookup::Id(found.id)),
+            Response::Error {
                 status: StatusCode::NOT_FOUND,
                 code: Some(NO_SUBJECT),
                 ..
             } => Ok(Lookup::NoSubject),
-            Answer::Error {
+            Response::Error {
                 status: StatusCode::NOT_FOUND,
                 ..
             } => Ok(Lookup::NoSuchVersion),
@@ -236,26 +246,26 @@ impl Registry {
         }
     }
 
-    // Subjects hold nothing but letters, digits, dots, dashes and underscores: no need to escape.
+    // Subjects contain only letters, digits, dots, dashes and underscores, so they need no escaping.
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
         self.http.request(method, format!("{}/{}", self.base, path.join("/")))
     }
 
-    /// Sends a request, and repeats it after an error of the server: a registry whose own store was restarted reports one
-    /// for each stale connection. Every request to the registry may be repeated.
-    async fn send(&self, request: RequestBuilder, what: &str) -> Result<Answer, Error> {
+    /// Sends a request, and retries it after a server error, because a registry whose store was restarted returns one for
+    /// each stale connection. Every request to the registry can be repeated safely.
+    async fn send(&self, request: RequestBuilder, what: &str) -> Result<Response, Error> {
         for pause in RETRY_PAUSES {
             let again = request.try_clone().expect("a request with a JSON body can be cloned");
             match self.send_once(again, what).await? {
-                Answer::Error { status, .. } if status.is_server_error() => tokio::time::sleep(pause).await,
-                answer => return Ok(answer),
+                Response::Error { status, .. } if status.is_server_error() => tokio::time::sleep(pause).await,
+                response => return Ok(response),
             }
         }
         self.send_once(request, what).await
     }
 
-    async fn send_once(&self, request: RequestBuilder, what: &str) -> Result<Answer, Error> {
-        // The URL may hold a password.
+    async fn send_once(&self, request: RequestBuilder, what: &str) -> Result<Response, Error> {
+        // The URL may contain a password.
         let unreachable = |source: reqwest::Error| Error::Unreachable {
             what: what.to_owned(),
             source: source.without_url(),
@@ -264,21 +274,21 @@ impl Registry {
         let status = response.status();
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
                 return Err(Error::TooLarge { what: what.to_owned() });
             }
             body.extend_from_slice(&chunk);
         }
         let body = serde_json::from_slice(&body);
         if status.is_success() {
-            return body.map(Answer::Ok).map_err(|error| Error::Refused {
+            return body.map(Response::Ok).map_err(|error| Error::Refused {
                 what: what.to_owned(),
                 status,
-                message: format!("unexpected answer, {error}"),
+                message: format!("unexpected response: {error}"),
             });
         }
         let body: Value = body.unwrap_or_default();
-        Ok(Answer::Error {
+        Ok(Response::Error {
             status,
             code: body["error_code"].as_i64(),
             message: body["message"].as_str().unwrap_or("no reason given").to_owned(),
@@ -286,7 +296,7 @@ impl Registry {
     }
 }
 
-enum Answer {
+enum Response {
     Ok(Value),
     Error {
         status: StatusCode,
@@ -295,14 +305,14 @@ enum Answer {
     },
 }
 
-impl Answer {
+impl Response {
     fn unexpected(self, what: &str) -> Error {
         let what = what.to_owned();
         match self {
             Self::Ok(_) => Error::Refused {
                 what,
                 status: StatusCode::OK,
-                message: "unexpected answer".to_owned(),
+                message: "unexpected response".to_owned(),
             },
             Self::Error { status, message, .. } => Error::Refused { what, status, message },
         }
@@ -313,7 +323,7 @@ fn parse<T: serde::de::DeserializeOwned>(body: Value, what: &str) -> Result<T, E
     T::deserialize(body).map_err(|error| Error::Refused {
         what: what.to_owned(),
         status: StatusCode::OK,
-        message: format!("unexpected answer, {error}"),
+        message: format!("unexpected response: {error}"),
     })
 }
 
@@ -342,13 +352,13 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing(subject) => write!(f, "{subject} is missing"),
-            Self::Other(subject) => write!(f, "{subject} is there, but otherwise"),
+            Self::Other(subject) => write!(f, "{subject} has a different schema"),
         }
     }
 }
 
 impl fmt::Debug for Registry {
-    // Not the URL: it may hold a password.
+    // Without the URL, because it may contain a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Registry").finish_non_exhaustive()
     }

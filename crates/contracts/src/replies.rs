@@ -1,4 +1,4 @@
-//! Answers to commands: the topic `gateway.replies`.
+//! Replies to commands: the topic `gateway.replies`.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::{FieldError, message::topic};
 
 topic! {
-    /// The answer to one command.
+    /// The reply to one command.
     pub Reply on GATEWAY_REPLIES in "gateway.replies" as "rollcall.gateway.replies" {
         CommandAccepted,
         CommandRejected,
@@ -14,30 +14,30 @@ topic! {
     }
 }
 
-/// The command was carried out.
+/// The command was executed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CommandAccepted {
     /// `ce_id` of the command.
     pub command_id: Uuid,
-    /// Version of the aggregate after the command; 0 where there is no aggregate.
+    /// Version of the aggregate after the command; 0 if the command has no aggregate.
     pub version: i64,
-    /// What a reader must have seen to see the command's outcome.
+    /// Messages that a read model must have applied to show the command's outcome.
     pub effects: Vec<Effect>,
-    /// Answer to a question, as JSON.
+    /// Result of a query, as JSON; `None` for other commands.
     pub result: Option<String>,
 }
 
-/// A domain event or state message that a command led to.
+/// A domain event or state message that resulted from a command.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Effect {
     /// Without prefix.
     pub topic: String,
     pub key: Uuid,
-    /// Its `ce_sequence`.
+    /// `ce_sequence` of the record.
     pub sequence: i64,
 }
 
-/// The command was refused; nothing changed.
+/// The command was rejected. Nothing changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CommandRejected {
     /// `ce_id` of the command.
@@ -46,11 +46,11 @@ pub struct CommandRejected {
     pub code: String,
     /// One sentence for people, without personal data.
     pub detail: String,
-    /// Empty where no field is at fault.
+    /// The invalid fields; empty if no field is invalid.
     pub errors: Vec<FieldError>,
 }
 
-/// The command could not be carried out and will not be tried again.
+/// The command could not be executed and will not be retried.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CommandFailed {
     /// `ce_id` of the command.

@@ -1,4 +1,4 @@
-//! What the gateway notes of sign-ins and rights: the topic `gateway.security`.
+//! Facts about sign-ins and permissions at the gateway: the topic `gateway.security`.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::message::topic;
 
 topic! {
-    /// Something about who may do what.
+    /// A fact about sign-ins or permissions.
     pub SecurityFact on GATEWAY_SECURITY in "gateway.security" as "rollcall.gateway.security" {
         RoleGranted,
         RoleRevoked,
@@ -17,25 +17,25 @@ topic! {
     }
 }
 
-/// A user has a role.
+/// A role was granted to a user.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RoleGranted {
     pub user_id: Uuid,
     pub role: Role,
-    /// The admin; `None`: by configuration.
+    /// The admin who granted the role; `None`: by configuration.
     pub granted_by: Option<Uuid>,
 }
 
-/// A user has a role no more.
+/// A role was revoked from a user.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RoleRevoked {
     pub user_id: Uuid,
     pub role: Role,
-    /// The admin; `None`: by the system.
+    /// The admin who revoked the role; `None`: by the system.
     pub revoked_by: Option<Uuid>,
 }
 
-/// What a user may do beyond being a member.
+/// Permissions beyond those of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Role {
@@ -46,15 +46,15 @@ pub enum Role {
     Unknown,
 }
 
-/// Somebody did not get in.
+/// A sign-in failed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SignInFailed {
-    /// Whose password it should have been; `None`: there is no such user.
+    /// `None` if the user does not exist.
     pub user_id: Option<Uuid>,
     pub reason: SignInFailure,
 }
 
-/// Why a sign-in fails.
+/// Reason why a sign-in failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum SignInFailure {
@@ -65,37 +65,37 @@ pub enum SignInFailure {
     Unknown,
 }
 
-/// Somebody asked for what they may not have.
+/// A request was denied because its sender lacks the permission.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AccessDenied {
-    /// `None`: nobody who is signed in.
+    /// `None` if the request was not authenticated.
     pub user_id: Option<Uuid>,
-    /// Of HTTP.
+    /// HTTP method.
     pub method: String,
-    /// As the API documents it, without identifiers.
+    /// Route as documented by the API, without identifiers.
     pub route: String,
-    /// Of the problem that was answered.
+    /// Problem code of the response.
     pub code: String,
 }
 
-/// A user has another password.
+/// The password of a user changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PasswordChanged {
     pub user_id: Uuid,
-    /// Whether by a mailed link; else by the old password.
+    /// True if the user used a mailed link; false if the user gave the old password.
     pub by_reset: bool,
 }
 
-/// A sign-in and all that came of it has ended before its time.
+/// A session was revoked, with all refresh tokens that belong to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SessionFamilyRevoked {
     pub user_id: Uuid,
-    /// The family of refresh tokens.
+    /// Id of the family of refresh tokens.
     pub family_id: Uuid,
     pub reason: RevocationReason,
 }
 
-/// Why a family of refresh tokens ends.
+/// Reason why a family of refresh tokens was revoked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum RevocationReason {

@@ -8,24 +8,24 @@ use std::{
 use chrono::{DateTime, Datelike, NaiveDate, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A point in time, to the microsecond, UTC. Avro `timestamp-micros`; text is RFC 3339.
+/// A point in time in UTC, with microsecond precision. Avro `timestamp-micros`; as text, RFC 3339.
 ///
-/// Holds years 0 to 9999, which is what RFC 3339 can say; anything else does not decode.
+/// The range is the years 0 to 9999, which RFC 3339 can express. Values outside it are not decoded.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
-/// A calendar date. Avro `date`; text is `YYYY-MM-DD`.
+/// A calendar date. Avro `date`; as text, `YYYY-MM-DD`.
 ///
-/// Holds years 0 to 9999; anything else does not decode.
+/// The range is the years 0 to 9999. Values outside it are not decoded.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Date(i32);
 
-/// A number that is no time of the years 0 to 9999.
+/// A number outside the years 0 to 9999.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("outside the years 0 to 9999")]
 pub struct OutOfRange;
 
-/// A text that is no time, or no date.
+/// A text that is not a time or not a date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}")]
 pub struct ParseError {
@@ -42,12 +42,15 @@ impl Timestamp {
     /// 1970-01-01T00:00:00Z.
     pub const EPOCH: Self = Self(0);
 
-    /// The system clock. For services' edges: a domain gets its time with the command.
+    /// Returns the time of the system clock. Not for domains, which get the time with the command.
     pub fn now() -> Self {
         Self::from(Utc::now())
     }
 
-    /// From microseconds since 1970.
+    /// Converts microseconds since 1970.
+    ///
+    /// # Errors
+    /// Returns [`OutOfRange`] outside the years 0 to 9999.
     pub const fn from_micros(micros: i64) -> Result<Self, OutOfRange> {
         if micros < FIRST_MICROS || micros > LAST_MICROS {
             Err(OutOfRange)
@@ -56,12 +59,15 @@ impl Timestamp {
         }
     }
 
-    /// Microseconds since 1970.
+    /// Returns the microseconds since 1970.
     pub const fn as_micros(self) -> i64 {
         self.0
     }
 
-    /// From RFC 3339; digits beyond microseconds are cut off.
+    /// Parses RFC 3339. Digits beyond microseconds are truncated.
+    ///
+    /// # Errors
+    /// Returns [`ParseError`] if the text is not a time of the years 0 to 9999.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         let error = ParseError {
             expected: "a time like 2026-03-01T18:00:00Z",
@@ -70,23 +76,23 @@ impl Timestamp {
         Self::from_micros(time.timestamp_micros()).map_err(|_| error)
     }
 
-    /// The date in UTC.
+    /// Returns the date in UTC.
     pub fn date(self) -> Date {
         Date::from(self.to_utc().date_naive())
     }
 
-    /// Time since `earlier`; zero if that is later.
+    /// Returns the time since `earlier`, or zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// For stores and calendars that speak chrono.
+    /// Converts to chrono's type, for stores and calendars.
     pub fn to_utc(self) -> DateTime<Utc> {
         DateTime::from_timestamp_micros(self.0).expect("a Timestamp is within chrono's range")
     }
 }
 
-/// Later by `duration`; stops at the end of the year 9999.
+/// Adds a duration; saturates at the end of the year 9999.
 impl Add<Duration> for Timestamp {
     type Output = Self;
 
@@ -96,7 +102,7 @@ impl Add<Duration> for Timestamp {
     }
 }
 
-/// Earlier by `duration`; stops at the beginning of the year 0.
+/// Subtracts a duration; saturates at the beginning of the year 0.
 impl Sub<Duration> for Timestamp {
     type Output = Self;
 
@@ -106,7 +112,7 @@ impl Sub<Duration> for Timestamp {
     }
 }
 
-/// Cut off to microseconds, and to the years 0 to 9999.
+/// Truncates to microseconds and clamps to the years 0 to 9999.
 impl From<DateTime<Utc>> for Timestamp {
     fn from(time: DateTime<Utc>) -> Self {
         Self(time.timestamp_micros().clamp(FIRST_MICROS, LAST_MICROS))
@@ -152,13 +158,16 @@ impl<'de> Deserialize<'de> for Timestamp {
 }
 
 impl Date {
-    /// `None`: there is no such day.
+    /// Returns the date, or `None` if the day does not exist or the year is not 0 to 9999.
     pub fn from_ymd(year: i32, month: u32, day: u32) -> Option<Self> {
         let date = NaiveDate::from_ymd_opt(year, month, day)?;
         (0..=9999).contains(&year).then(|| Self::from(date))
     }
 
-    /// From days since 1970-01-01.
+    /// Converts days since 1970-01-01.
+    ///
+    /// # Errors
+    /// Returns [`OutOfRange`] outside the years 0 to 9999.
     pub const fn from_days(days: i32) -> Result<Self, OutOfRange> {
         if days < FIRST_DAY || days > LAST_DAY {
             Err(OutOfRange)
@@ -167,12 +176,15 @@ impl Date {
         }
     }
 
-    /// Days since 1970-01-01.
+    /// Returns the days since 1970-01-01.
     pub const fn as_days(self) -> i32 {
         self.0
     }
 
-    /// From `YYYY-MM-DD`.
+    /// Parses `YYYY-MM-DD`.
+    ///
+    /// # Errors
+    /// Returns [`ParseError`] if the text does not have this form or the day does not exist.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         let error = ParseError {
             expected: "a date like 2026-03-01",
@@ -186,13 +198,13 @@ impl Date {
             .map_err(|_| error)
     }
 
-    /// For stores and calendars that speak chrono.
+    /// Converts to chrono's type, for stores and calendars.
     pub fn to_naive(self) -> NaiveDate {
         NaiveDate::from_epoch_days(self.0).expect("a Date is within chrono's range")
     }
 }
 
-/// Cut off to the years 0 to 9999.
+/// Clamps to the years 0 to 9999.
 impl From<NaiveDate> for Date {
     fn from(date: NaiveDate) -> Self {
         Self(date.to_epoch_days().clamp(FIRST_DAY, LAST_DAY))
@@ -245,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_and_number_agree() {
+    fn text_and_number_match() {
         let time = Timestamp::parse("2026-03-01T19:00:00.25+01:00").expect("valid");
         assert_eq!(time.to_string(), "2026-03-01T18:00:00.250Z");
         assert_eq!(time.as_micros(), 1_772_388_000_250_000);
@@ -256,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bounds_are_the_years_that_text_can_say() {
+    fn the_bounds_are_the_years_that_rfc_3339_can_express() {
         assert_eq!(Date(FIRST_DAY).to_string(), "0000-01-01");
         assert_eq!(Date(LAST_DAY).to_string(), "9999-12-31");
         assert_eq!(Timestamp(FIRST_MICROS).to_string(), "0000-01-01T00:00:00Z");
@@ -268,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_date_is_refused() {
+    fn malformed_times_and_dates_are_rejected() {
         for text in [
             "",
             "2026-02-30",
@@ -289,7 +301,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn text_goes_both_ways(micros in FIRST_MICROS..=LAST_MICROS) {
+        fn formatting_and_parsing_are_inverse(micros in FIRST_MICROS..=LAST_MICROS) {
             let time = Timestamp(micros);
             prop_assert_eq!(Timestamp::parse(&time.to_string()), Ok(time));
             prop_assert_eq!(Date::parse(&time.date().to_string()), Ok(time.date()));

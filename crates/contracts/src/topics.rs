@@ -1,5 +1,5 @@
-//! Every topic, declared once: from this table come the topics themselves, the registry subjects, the boot checks
-//! and the documents.
+//! Every topic, declared once. The topics on the broker, the registry subjects, the boot checks and the documents are
+//! derived from this table.
 
 use std::time::Duration;
 
@@ -9,23 +9,24 @@ use crate::{
     UserProfileState,
 };
 
-/// A topic: what it carries, who may say it, and how long it is kept.
+/// A topic: its records, its owner and its retention.
 #[derive(Debug)]
 pub struct Topic {
     /// Name without prefix.
     pub name: &'static str,
     pub kind: Kind,
-    /// What the key names, e.g. `user id`.
+    /// Meaning of the key, e.g. `user id`.
     pub key: &'static str,
     pub records: &'static [RecordType],
-    /// The service whose topic it is: it says the facts, and it takes the commands and replies.
+    /// The service that owns the topic: it publishes the domain events, facts and states, or consumes the commands and
+    /// replies.
     pub owner: &'static str,
-    /// Never changed: more partitions are a new topic, after a drain.
+    /// Never changes, because the partition of a key would change. More partitions require a new topic, after a drain.
     pub partitions: i32,
     pub retention: Retention,
 }
 
-/// What a topic's messages are, and so how they are delivered.
+/// Kind of a topic's messages, which determines their delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Sequenced facts of an aggregate: applied completely and in order.
@@ -34,7 +35,7 @@ pub enum Kind {
     Facts,
     /// Requests to one aggregate, deduplicated by id.
     Commands,
-    /// Answers to commands, deduplicated by id.
+    /// Replies to commands, deduplicated by id.
     Replies,
     /// The newest state of a key; a tombstone deletes it.
     State,
@@ -49,7 +50,7 @@ pub enum Retention {
     For(Duration),
 }
 
-/// One row of a topic's records.
+/// A record type of a topic.
 #[derive(Debug, Clone, Copy)]
 pub struct RecordType {
     /// Full name, e.g. `rollcall.users.UserCreated`.
@@ -60,7 +61,7 @@ pub struct RecordType {
     pub description: &'static str,
 }
 
-/// The owner of what all of them say or listen to.
+/// Owner of topics that all services publish to or consume.
 pub const EVERY_SERVICE: &str = "every service";
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -227,7 +228,7 @@ pub static OPS_STATUS: Topic = Topic {
     retention: Retention::Newest,
 };
 
-/// Every topic there is.
+/// All topics.
 pub static ALL: &[&Topic] = &[
     &USERS,
     &USERS_PROFILES,
@@ -247,29 +248,29 @@ pub static ALL: &[&Topic] = &[
     &OPS_STATUS,
 ];
 
-/// The topic of that name (without prefix).
+/// Returns the topic with this name (without prefix), or `None` if it does not exist.
 pub fn by_name(name: &str) -> Option<&'static Topic> {
     ALL.iter().copied().find(|topic| topic.name == name)
 }
 
 impl Topic {
-    /// The name on the broker.
+    /// Returns the name on the broker.
     pub fn full_name(&self, prefix: &str) -> String {
         format!("{prefix}{}", self.name)
     }
 
-    /// The registry subject of one of its records, given by full name. It has no prefix: a test's topics carry the
-    /// same schemas.
+    /// Returns the registry subject of one of the topic's records, given by full name. It has no prefix, because the
+    /// topics of a test have the same schemas.
     pub fn subject(&self, record_name: &str) -> String {
         format!("{}-{record_name}", self.name)
     }
 
-    /// The row of that full name.
+    /// Returns the record type with this full name, or `None` if the topic has none.
     pub fn record(&self, record_name: &str) -> Option<&'static RecordType> {
         self.records.iter().find(|record| record.name == record_name)
     }
 
-    /// What the topic is created with on the broker.
+    /// Returns the configuration with which the topic is created on the broker.
     pub fn config(&self) -> Vec<(&'static str, String)> {
         let mut config = vec![("segment.ms", millis(self.segment_roll()))];
         match self.retention {
@@ -278,7 +279,7 @@ impl Topic {
                 ("retention.ms", "-1".to_owned()),
                 ("retention.bytes", "-1".to_owned()),
             ]),
-            // An erasure is done when the tombstone has been compacted in, so there is a bound on that.
+            // An erasure is complete after compaction, so the time until compaction is bounded.
             Retention::Newest => config.extend([
                 ("cleanup.policy", "compact".to_owned()),
                 ("max.compaction.lag.ms", millis(DAY)),
@@ -293,8 +294,8 @@ impl Topic {
         config
     }
 
-    /// How old a record can be that is still read: the retention counts from the end of its segment. `None`: for
-    /// ever, or compacted.
+    /// Returns the greatest age of a record that can still be read, because retention counts from the end of a segment.
+    /// `None` if the topic is kept forever or compacted.
     pub fn longest_life(&self) -> Option<Duration> {
         match self.retention {
             Retention::For(time) => Some(time + self.segment_roll()),
@@ -325,8 +326,7 @@ impl RecordType {
     }
 }
 
-/// The first `doc` of a schema. In a schema file the record's own stands before the fields, without escapes; a test
-/// holds that.
+/// Returns the first `doc` of a schema. A test verifies that this is the record's own and has no escapes.
 const fn doc(schema: &'static str) -> &'static str {
     let start = find(schema, 0, br#""doc": ""#) + br#""doc": ""#.len();
     let end = find(schema, start, b"\"");

@@ -18,7 +18,7 @@ topic! {
 }
 
 topic! {
-    /// What happened to one user's account.
+    /// A domain event of one user's account.
     pub UserEvent on USERS in "users" as "rollcall.users" {
         UserCreated,
         UserChanged,
@@ -33,7 +33,7 @@ topic! {
     pub UserProfileState on USERS_PROFILES in "users.profiles" as "rollcall.users.profiles" { UserProfile } or tombstone
 }
 
-/// Open an account for the user named by the key.
+/// Create an account for the user whose id is the key.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct CreateUser {
     pub email: String,
@@ -44,7 +44,7 @@ pub struct CreateUser {
     pub time_zone: String,
 }
 
-/// Change what the account says about its person; what is `None` stays.
+/// Change the profile of a user; a `None` field stays the same.
 #[derive(Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ChangeUser {
     pub email: Option<String>,
@@ -52,20 +52,20 @@ pub struct ChangeUser {
     pub date_of_birth: Option<Date>,
     /// IANA name, e.g. `Europe/Berlin`.
     pub time_zone: Option<String>,
-    /// Whether the person wants reminders.
+    /// True if the user wants reminders.
     pub reminders: Option<bool>,
-    /// Whether the person wants organizers' announcements.
+    /// True if the user wants announcements of organizers.
     pub announcements: Option<bool>,
 }
 
-/// Note that the person reads mail at this address.
+/// Record that the user has verified this e-mail address.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct VerifyEmail {
-    /// The address that was written to.
+    /// The verified address.
     pub email: String,
 }
 
-/// Close the account if it is open, and forget the person.
+/// Close the account if it is open, and erase the user's personal data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EraseUser {}
 
@@ -75,13 +75,13 @@ pub struct DeactivateUser {
     pub reason: String,
 }
 
-/// The user has an account.
+/// The account of the user was created.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct UserCreated {
     pub created_at: Timestamp,
 }
 
-/// The profile says something else.
+/// The profile of the user changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct UserChanged {
     /// Names of the fields that changed.
@@ -89,26 +89,26 @@ pub struct UserChanged {
     pub changed_at: Timestamp,
 }
 
-/// The person reads mail at the address in the profile.
+/// The user verified the e-mail address in the profile.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EmailVerified {
     pub verified_at: Timestamp,
 }
 
-/// The user's account is closed.
+/// The account of the user was closed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct UserDeactivated {
     pub reason: String,
     pub deactivated_at: Timestamp,
 }
 
-/// The person is forgotten; the account's history stays without them.
+/// The user's personal data was erased. The history of the account is kept without it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct UserErased {
     pub erased_at: Timestamp,
 }
 
-/// The newest profile of a user; the tombstone erases it.
+/// Newest profile of a user; a tombstone erases it.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct UserProfile {
     pub email: String,
@@ -117,15 +117,15 @@ pub struct UserProfile {
     pub date_of_birth: Date,
     /// IANA name, e.g. `Europe/Berlin`.
     pub time_zone: String,
-    /// Whether the person has shown to read mail at the address.
+    /// True if the user has verified the e-mail address.
     pub email_verified: bool,
-    /// Whether the person wants reminders.
+    /// True if the user wants reminders.
     pub reminders: bool,
-    /// Whether the person wants organizers' announcements.
+    /// True if the user wants announcements of organizers.
     pub announcements: bool,
 }
 
-// Debug output ends in logs, and personal data must not.
+// Debug output reaches logs, and personal data must not.
 impl fmt::Debug for CreateUser {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CreateUser")

@@ -1,4 +1,4 @@
-//! How much memory the decoding of one record takes. A binary with one test, because it counts what is allocated.
+//! The memory that decoding one record takes. A binary with a single test, because it measures all allocations.
 
 use contracts::Codec;
 use peak_alloc::PeakAlloc;
@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 #[global_allocator]
 static COUNTED: PeakAlloc = PeakAlloc;
 
-/// Bytes that a decoder may allocate for one record, whatever its schema.
+/// Maximum number of bytes that a decoder may allocate for one record of any schema.
 const ALLOWED: usize = 48 * 1024 * 1024;
 
 fn number(value: i64) -> Vec<u8> {
@@ -21,7 +21,7 @@ fn number(value: i64) -> Vec<u8> {
     bytes
 }
 
-/// Arrays within the limit that the decoder has for each, in an array of them.
+/// Returns an array of arrays, each within the decoder's limit.
 fn nested(arrays: i64, items: i64, item: &[u8]) -> Vec<u8> {
     let array = [number(items), item.repeat(items as usize), number(0)].concat();
     [number(arrays), array.repeat(arrays as usize), number(0)].concat()
@@ -101,7 +101,7 @@ fn a_record_takes_bounded_memory() {
     ];
     let codec = Codec::local();
     for (index, (name, field, datum)) in cases.into_iter().enumerate() {
-        let schema = json!({ "type": "record", "name": "Foreign", "fields": [{ "name": "field", "type": field }] });
+        let schema = json!({ "type": "record", "name": "ThirdParty", "fields": [{ "name": "field", "type": field }] });
         let id = 1_000 + index as i32;
         let framed = [&[0][..], &id.to_be_bytes(), &datum].concat();
         let before = COUNTED.current_usage();
@@ -109,7 +109,7 @@ fn a_record_takes_bounded_memory() {
         codec
             .learn(id, &schema.to_string())
             .expect("the schema is within the limits");
-        // As the audit log does: with and without personal fields at the same time, and as text.
+        // Like the audit log: with and without personal fields at the same time, and as text.
         let whole = codec.to_json(&framed);
         let kept = codec.to_json_without_personal(&framed);
         let text = kept.as_ref().map(|(_, kept)| kept.to_string()).ok();

@@ -5,18 +5,18 @@ use serde_json::Value as Json;
 
 use crate::{Date, Timestamp};
 
-/// Times as RFC 3339, dates as `YYYY-MM-DD`, uuids and enum symbols as text, bytes as hexadecimal text.
+/// Renders times as RFC 3339, dates as `YYYY-MM-DD`, UUIDs and enum symbols as text, and bytes as hexadecimal text.
 pub(super) fn render(value: Value) -> Json {
     without(value, &HashSet::new())
 }
 
-/// The same without the fields that either schema marks personal. A name that is marked anywhere in the record is
-/// left out everywhere in it.
-pub(super) fn render_without_personal(value: Value, writer: &Schema, today: Option<&Schema>) -> Json {
+/// Like [`render`], but without the fields that either schema marks as personal. A name that is marked anywhere in the
+/// record is omitted everywhere in it.
+pub(super) fn render_without_personal(value: Value, writer: &Schema, current: Option<&Schema>) -> Json {
     let mut personal = HashSet::new();
     collect_personal(writer, &mut personal);
-    if let Some(today) = today {
-        collect_personal(today, &mut personal);
+    if let Some(current) = current {
+        collect_personal(current, &mut personal);
     }
     without(value, &personal)
 }
@@ -42,20 +42,20 @@ fn collect_personal<'a>(schema: &'a Schema, personal: &mut HashSet<&'a str>) {
     }
 }
 
-fn without(value: Value, left_out: &HashSet<&str>) -> Json {
+fn without(value: Value, omitted: &HashSet<&str>) -> Json {
     match value {
         Value::Record(fields) => fields
             .into_iter()
-            .filter(|(name, _)| !left_out.contains(name.as_str()))
-            .map(|(name, value)| (name, without(value, left_out)))
+            .filter(|(name, _)| !omitted.contains(name.as_str()))
+            .map(|(name, value)| (name, without(value, omitted)))
             .collect(),
         Value::Map(entries) => entries
             .into_iter()
-            .filter(|(name, _)| !left_out.contains(name.as_str()))
-            .map(|(name, value)| (name, without(value, left_out)))
+            .filter(|(name, _)| !omitted.contains(name.as_str()))
+            .map(|(name, value)| (name, without(value, omitted)))
             .collect(),
-        Value::Array(items) => items.into_iter().map(|item| without(item, left_out)).collect(),
-        Value::Union(_, value) => without(*value, left_out),
+        Value::Array(items) => items.into_iter().map(|item| without(item, omitted)).collect(),
+        Value::Union(_, value) => without(*value, omitted),
         Value::Null => Json::Null,
         Value::Boolean(value) => value.into(),
         Value::Int(value) | Value::TimeMillis(value) => value.into(),

@@ -1,4 +1,4 @@
-//! Walks over a datum as its schema lays it out, without building anything, to find out what decoding it would build.
+//! Walks over a datum according to its schema, without building values, to measure what decoding it would build.
 
 use std::collections::HashMap;
 
@@ -21,10 +21,10 @@ const TOO_DEEP: &str = "values are nested too deeply";
 const TOO_MANY: &str = "there are too many values";
 const TOO_LARGE: &str = "as text, it would be too large";
 
-/// Bytes that a number, a time or a date has as text, at most.
+/// Maximum number of bytes of a number, time or date as text.
 const NUMBER: usize = 32;
 
-/// A schema whose references are resolved: types refer to each other by their place in the list.
+/// A schema whose references are resolved: types refer to each other by their index in the list.
 pub(super) struct Layout {
     types: Vec<Type>,
     root: usize,
@@ -50,14 +50,14 @@ enum Type {
     Record(Vec<(usize, usize)>),
 }
 
-/// What a datum has.
+/// Size of a datum.
 pub(super) struct Measured {
     pub(super) bytes: usize,
-    /// Records, arrays and maps inside each other.
+    /// Nesting depth of records, arrays and maps.
     pub(super) depth: usize,
 }
 
-/// A name that the schema does not define. Such a schema has no reader either.
+/// A name that the schema does not define. Such a schema cannot have a reader either.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} is not defined")]
 pub(super) struct Undefined(String);
@@ -69,26 +69,26 @@ impl Layout {
             types: &mut types,
             named: HashMap::new(),
         }
-        .place(schema, None)?;
+        .add(schema, None)?;
         Ok(Self { types, root })
     }
 
-    /// Measures a datum, which the first of `bytes` are.
+    /// Measures the datum at the beginning of `bytes`.
     ///
     /// # Errors
-    /// Returns what is wrong with a datum that ends too early, or that is beyond a limit.
+    /// Returns the reason if the datum ends too early or exceeds a limit.
     pub(super) fn measure(&self, bytes: &[u8]) -> Result<Measured, &'static str> {
         let mut walk = Walk {
             types: &self.types,
             rest: bytes,
             values: MAX_VALUES,
             rendered: MAX_RENDERED_BYTES.min(MAX_SMALL_RENDERING + bytes.len() * MAX_RENDERED_PER_BYTE),
-            left_at_the_bottom: MAX_DEPTH,
+            smallest_remaining_depth: MAX_DEPTH,
         };
         walk.value(self.root, MAX_DEPTH)?;
         Ok(Measured {
             bytes: bytes.len() - walk.rest.len(),
-            depth: MAX_DEPTH - walk.left_at_the_bottom,
+            depth: MAX_DEPTH - walk.smallest_remaining_depth,
         })
     }
 }
@@ -99,8 +99,9 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    /// Recurses as deep as the schema's text is nested, which its parser limits.
-    fn place(&mut self, schema: &Schema, namespace: Option<&str>) -> Result<usize, Undefined> {
+    /// Adds the type of a schema and returns its index. Recurses as deep as the schema's text is nested, which its parser
+    /// limits.
+    fn add(&mut self, schema: &Schema, namespace: Option<&str>) -> Result<usize, Undefined> {
         let simple = match schema {
             Schema::Null => Type::Null,
             Schema::Boolean => Type::Boolean,
@@ -137,27 +138,26 @@ impl Compiler<'_> {
                 let name = symbols.name.fully_qualified_name(namespace).into_owned();
                 return Ok(self.named(name, Type::Enum(longest)));
             }
-            Schema::Array(array) => Type::Array(self.place(&array.items, namespace)?),
-            Schema::Map(map) => Type::Map(self.place(&map.types, namespace)?),
+            Schema::Array(array) => Type::Array(self.add(&array.items, namespace)?),
+            Schema::Map(map) => Type::Map(self.add(&map.types, namespace)?),
             Schema::Union(union) => {
-                let branches = union.variants().iter().map(|branch| self.place(branch, namespace));
+                let branches = union.variants().iter().map(|branch| self.add(branch, namespace));
                 Type::Union(branches.collect::<Result<_, _>>()?)
             }
             Schema::Record(record) => {
                 let name = record.name.fully_qualified_name(namespace).into_owned();
                 let namespace = name.namespace().map(str::to_owned);
-                // Its own fields may refer to it.
-                let place = self.named(name, Type::Record(Vec::new()));
+                // Added before its fields, which may refer to it.
+                let index = self.named(name, Type::Record(Vec::new()));
                 let fields = record.fields.iter();
-                let fields =
-                    fields.map(|field| Ok((field.name.len(), self.place(&field.schema, namespace.as_deref())?)));
-                self.types[place] = Type::Record(fields.collect::<Result<_, _>>()?);
-                return Ok(place);
+                let fields = fields.map(|field| Ok((field.name.len(), self.add(&field.schema, namespace.as_deref())?)));
+                self.types[index] = Type::Record(fields.collect::<Result<_, _>>()?);
+                return Ok(index);
             }
             Schema::Ref { name } => {
                 let name = name.fully_qualified_name(namespace);
-                let place = self.named.get(name.as_ref()).copied();
-                return place.ok_or_else(|| Undefined(name.to_string()));
+                let index = self.named.get(name.as_ref()).copied();
+                return index.ok_or_else(|| Undefined(name.to_string()));
             }
         };
         Ok(self.push(simple))
@@ -169,9 +169,9 @@ impl Compiler<'_> {
     }
 
     fn named(&mut self, name: Name, named: Type) -> usize {
-        let place = self.push(named);
-        self.named.insert(name, place);
-        place
+        let index = self.push(named);
+        self.named.insert(name, index);
+        index
     }
 
     fn push(&mut self, pushed: Type) -> usize {
@@ -180,23 +180,23 @@ impl Compiler<'_> {
     }
 }
 
-/// What is left: of the bytes, and of what the limits allow.
+/// State of a walk: the remaining bytes, and the remainder of each limit.
 struct Walk<'a> {
     types: &'a [Type],
     rest: &'a [u8],
     values: usize,
     rendered: usize,
-    /// The depth that was left where the datum is deepest.
-    left_at_the_bottom: usize,
+    /// The smallest remaining depth so far, at the deepest value of the datum.
+    smallest_remaining_depth: usize,
 }
 
 impl Walk<'_> {
-    /// `depth` is how many more records, arrays and maps may follow inside each other, which bounds this recursion:
-    /// between two of them there is at most one union.
-    fn value(&mut self, place: usize, depth: usize) -> Result<(), &'static str> {
+    /// Walks over a value. `depth` is the remaining nesting depth of records, arrays and maps, which bounds this
+    /// recursion, because there is at most one union between two of them.
+    fn value(&mut self, index: usize, depth: usize) -> Result<(), &'static str> {
         self.values = self.values.checked_sub(1).ok_or(TOO_MANY)?;
         let types = self.types;
-        match &types[place] {
+        match &types[index] {
             Type::Null => self.render(4),
             Type::Boolean => {
                 self.skip(1)?;
@@ -246,7 +246,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The items of an array or map come in blocks, each after its count; a count of 0 ends them.
+    /// Walks over the items of an array or map, which are grouped in blocks, each after its count. A count of 0 ends them.
     fn blocks(
         &mut self,
         depth: usize,
@@ -257,7 +257,7 @@ impl Walk<'_> {
         loop {
             let count = self.integer()?;
             if count < 0 {
-                // The block's size in bytes, for readers that skip it.
+                // The block's size in bytes, which lets readers skip the block.
                 self.integer()?;
             }
             match count.unsigned_abs() {
@@ -272,7 +272,7 @@ impl Walk<'_> {
 
     fn enter(&mut self, depth: usize) -> Result<usize, &'static str> {
         let depth = depth.checked_sub(1).ok_or(TOO_DEEP)?;
-        self.left_at_the_bottom = self.left_at_the_bottom.min(depth);
+        self.smallest_remaining_depth = self.smallest_remaining_depth.min(depth);
         Ok(depth)
     }
 
@@ -282,13 +282,13 @@ impl Walk<'_> {
         self.render(length)
     }
 
-    /// Bytes, which are rendered as hexadecimal text.
+    /// Walks over bytes, which are rendered as hexadecimal text.
     fn fixed(&mut self, size: usize) -> Result<(), &'static str> {
         self.skip(size)?;
         self.render(size.saturating_mul(2))
     }
 
-    /// Bytes that are digits after their own length, and a scale.
+    /// Walks over bytes that consist of a length, digits and a scale.
     fn big_decimal(&mut self) -> Result<(), &'static str> {
         let length = self.length()?;
         let (inner, rest) = self.rest.split_at_checked(length).ok_or(TOO_SHORT)?;
@@ -297,17 +297,18 @@ impl Walk<'_> {
         self.skip(digits)?;
         self.integer()?;
         self.rest = rest;
-        match length <= MAX_BIG_DECIMAL_BYTES {
-            true => self.render(length.saturating_mul(2).saturating_add(NUMBER)),
-            false => Err(TOO_LARGE),
+        if length > MAX_BIG_DECIMAL_BYTES {
+            return Err(TOO_LARGE);
         }
+        self.render(length.saturating_mul(2).saturating_add(NUMBER))
     }
 
     fn length(&mut self) -> Result<usize, &'static str> {
         let length = usize::try_from(self.integer()?).map_err(|_| TOO_LONG)?;
-        match length <= MAX_MESSAGE_BYTES {
-            true => Ok(length),
-            false => Err(TOO_LONG),
+        if length <= MAX_MESSAGE_BYTES {
+            Ok(length)
+        } else {
+            Err(TOO_LONG)
         }
     }
 
@@ -329,7 +330,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Counts text, its quotation marks and what separates it from the next.
+    /// Counts the rendered text, with its quotation marks and separators.
     fn render(&mut self, bytes: usize) -> Result<(), &'static str> {
         let bytes = bytes.saturating_add(4);
         self.rendered = self.rendered.checked_sub(bytes).ok_or(TOO_LARGE)?;

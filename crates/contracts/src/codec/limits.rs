@@ -1,43 +1,46 @@
 //! Limits for schemas that third parties registered, and for data that they wrote.
 //!
-//! A few bytes can stand for endless depth (a record that contains itself) and for millions of values (an array of
-//! nulls). No number in a schema or a datum is trusted before it was counted here. Each limit is far above what
-//! our own messages reach, whose largest has [`MAX_MESSAGE_BYTES`].
+//! A few bytes can represent unlimited depth (a record that contains itself) or millions of values (an array of nulls).
+//! No number in a schema or a datum is trusted before it is checked here. Each limit is far above what Rollcall's own
+//! messages reach, of which the largest has [`MAX_MESSAGE_BYTES`].
 
 use apache_avro::Schema;
 use serde_json::{Map, Value as Json};
 
 use super::MAX_MESSAGE_BYTES;
 
-/// Bytes of a schema's text. Our largest schema has 2.5 KiB.
+/// Maximum number of bytes of a schema's text. Rollcall's largest schema has 2.5 KiB.
 pub(super) const MAX_SCHEMA_BYTES: usize = 64 * 1024;
-/// Named types in a schema, because the parser keeps a copy of each. Our schemas have at most three.
+/// Maximum number of named types in a schema, because the parser keeps a copy of each. Rollcall's schemas have at most
+/// three.
 pub(super) const MAX_NAMED_TYPES: usize = 500;
-/// Records, arrays and maps inside each other. Half of the 128 levels that JSON parsers read, `serde_json` among them;
-/// our messages have at most six.
+/// Maximum nesting depth of records, arrays and maps: half of the 128 levels that JSON parsers such as `serde_json` read.
+/// Rollcall's messages have at most six levels.
 pub(super) const MAX_DEPTH: usize = 64;
-/// Values in a datum: one for every eight bytes of the largest message. An array of UUIDs that fills it has 28,000.
+/// Maximum number of values in a datum: one for every eight bytes of the largest message. A largest message that is an
+/// array of UUIDs has 28,000 values.
 pub(super) const MAX_VALUES: usize = MAX_MESSAGE_BYTES / 8;
-/// Bytes of a datum's rendering, before characters are escaped. Hexadecimal text has twice the bytes of its value, and
-/// the names of fields are repeated with every record.
+/// Maximum number of bytes of a datum's rendering, before characters are escaped. Hexadecimal text has twice the bytes of
+/// its value, and the names of fields are repeated in every record.
 pub(super) const MAX_RENDERED_BYTES: usize = 4 * MAX_MESSAGE_BYTES;
-/// Bytes of the rendering for every byte of the datum, beyond [`MAX_SMALL_RENDERING`]. A batch of small records must not
-/// stand for gigabytes, because the audit log has a whole batch in memory and in one transaction. A number has one byte at
-/// least, and counts as 36.
+/// Maximum number of bytes of the rendering per byte of the datum, beyond [`MAX_SMALL_RENDERING`]. A batch of small records
+/// must not expand to gigabytes, because the audit log keeps a whole batch in memory and in one transaction. A number has
+/// at least one byte and counts as 36.
 pub(super) const MAX_RENDERED_PER_BYTE: usize = 40;
-/// Bytes of the rendering of any datum, however small: the names of fields take no bytes of the datum.
+/// Number of bytes of rendering that are allowed for any datum, however small, because the names of fields take no bytes
+/// of the datum.
 pub(super) const MAX_SMALL_RENDERING: usize = 64 * 1024;
-/// Bytes of a `big-decimal`, because the time to write a number in decimal grows with the square of its length.
+/// Maximum number of bytes of a `big-decimal`, because the time to write a number in decimal grows with the square of its length.
 pub(super) const MAX_BIG_DECIMAL_BYTES: usize = 4096;
 
-/// Bytes that the decoder may allocate at once: a collection of [`MAX_VALUES`] values.
+/// Maximum number of bytes that the decoder may allocate at once: a collection of [`MAX_VALUES`] values.
 pub(super) const MAX_ALLOCATION_BYTES: usize = 16 * MAX_MESSAGE_BYTES;
 
-/// The largest `size`, `precision` or `scale`. The parser panics for what is no `i64`, wherever it stands.
+/// Maximum `size`, `precision` or `scale`. The parser panics on any number that is not an `i64`.
 const MAX_NUMBER: u64 = MAX_MESSAGE_BYTES as u64;
 
-/// What reading data needs of a schema. The rest is for readers (`default`, `aliases`) or for people (`doc`), and the
-/// parser would keep copies of it.
+/// Attributes of a schema that decoding needs. The others serve readers (`default`, `aliases`) or documentation (`doc`),
+/// and the parser would keep copies of them.
 const NEEDED: [&str; 9] = [
     "type",
     "name",
@@ -53,16 +56,19 @@ const NEEDED: [&str; 9] = [
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Parses a third party's schema, to read data that was written with it.
+///
+/// # Errors
+/// Returns an error for a text that is not a schema, and for one that exceeds a limit.
 pub(super) fn parse(text: &str) -> Result<Schema, BoxError> {
     if text.len() > MAX_SCHEMA_BYTES {
-        return Err(format!("it has {} bytes; {MAX_SCHEMA_BYTES} are allowed", text.len()).into());
+        return Err(format!("it has {} bytes; the maximum is {MAX_SCHEMA_BYTES}", text.len()).into());
     }
-    // Refuses more than 128 levels, which bounds every recursion over a schema.
+    // Rejects more than 128 levels, which bounds every recursion over a schema.
     let schema: Json = serde_json::from_str(text)?;
     let mut named_types = 0;
     let needed = needed(schema, &mut named_types);
     if named_types > MAX_NAMED_TYPES {
-        return Err(format!("it has {named_types} named types; {MAX_NAMED_TYPES} are allowed").into());
+        return Err(format!("it has {named_types} named types; the maximum is {MAX_NAMED_TYPES}").into());
     }
     Ok(Schema::parse(&needed)?)
 }

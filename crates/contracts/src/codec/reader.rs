@@ -15,15 +15,15 @@ use super::{
 };
 use crate::Record;
 
-/// Uuids as text: Avro's `uuid` on a string, which clients in other languages read without a library.
+/// UUIDs as text: Avro's `uuid` on a string, which clients in other languages read without a library.
 pub(super) const HUMAN_READABLE: bool = true;
 
-/// Records, arrays and maps inside each other that the decoder reads on its caller's stack. Ours are not deeper.
+/// Maximum nesting depth that the decoder reads on its caller's stack. Rollcall's own messages are not deeper.
 const MAX_DEPTH_ON_ANY_STACK: usize = 4;
-/// Bytes of stack for what is deeper, which is reserved and not allocated.
+/// Number of bytes of stack for deeper values. It is reserved, not allocated.
 const STACK: usize = MAX_DEPTH * 256 * 1024;
 
-/// Everything that is needed to read what was written under one schema id. Built once.
+/// Everything that is needed to read values of one schema id. Built once.
 pub(super) struct Writer {
     id: i32,
     name: String,
@@ -33,9 +33,9 @@ pub(super) struct Writer {
     plan: OnceLock<Plan>,
 }
 
-/// How a writer's datum becomes the Rust type of its name.
+/// Way to decode a writer's datum to the Rust type with the same name.
 enum Plan {
-    /// Same layout: straight from the bytes.
+    /// Same layout: directly from the bytes.
     Direct(GenericSingleObjectReader),
     /// Another version: through schema resolution.
     Resolve {
@@ -49,7 +49,7 @@ impl Writer {
         let Schema::Record(record) = &schema else {
             return Err(Error::BadSchema {
                 id,
-                source: "it is no record".into(),
+                source: "it is not a record".into(),
             });
         };
         let name = record.name.to_string();
@@ -91,7 +91,7 @@ impl Writer {
                 expected: R::NAME,
             });
         }
-        // The name is R's, so this plan is for R, whichever call made it.
+        // The name is R's, so this plan is for R, whichever call created it.
         let plan = match self.plan.get() {
             Some(plan) => plan,
             None => {
@@ -103,7 +103,7 @@ impl Writer {
             Plan::Direct(reader) => self.read(datum, |datum| reader.read_deser(datum)),
             Plan::Resolve { schema, names } => {
                 let value = self.decode_value(datum)?;
-                self.unwinding(|| from_value(&value.resolve_with_names(schema, names)?))
+                self.catch_panic(|| from_value(&value.resolve_with_names(schema, names)?))
             }
         }
     }
@@ -112,7 +112,7 @@ impl Writer {
         self.read(datum, |datum| self.generic.read_value(datum))
     }
 
-    /// Reads a datum that was measured before, and nothing behind it.
+    /// Measures and then reads a datum, which must be the whole of `bytes`.
     fn read<T: Send>(
         &self,
         bytes: &[u8],
@@ -120,17 +120,18 @@ impl Writer {
     ) -> Result<T, Error> {
         let measured = self.layout.measure(bytes).map_err(|reason| self.datum(reason))?;
         let mut datum = Datum::new(&bytes[..measured.bytes]);
-        let work = || self.unwinding(|| read(&mut datum));
-        let value = match measured.depth > MAX_DEPTH_ON_ANY_STACK {
-            true => on_a_large_stack(work).unwrap_or_else(|| Err(self.datum("there is no memory to decode them")))?,
-            false => work()?,
+        let work = || self.catch_panic(|| read(&mut datum));
+        let value = if measured.depth > MAX_DEPTH_ON_ANY_STACK {
+            on_a_large_stack(work).unwrap_or_else(|| Err(self.datum("no thread is available to decode them")))?
+        } else {
+            work()?
         };
         self.finish(&datum, bytes.len() - measured.bytes)?;
         Ok(value)
     }
 
-    fn unwinding<T>(&self, work: impl FnOnce() -> Result<T, apache_avro::Error>) -> Result<T, Error> {
-        match unwinding(work) {
+    fn catch_panic<T>(&self, work: impl FnOnce() -> Result<T, apache_avro::Error>) -> Result<T, Error> {
+        match catch_panic(work) {
             Ok(done) => done.map_err(|error| self.datum(reason(&error))),
             Err(panic) => Err(self.datum(panic)),
         }
@@ -150,16 +151,16 @@ impl Writer {
                 .collect();
             Ok(Plan::Resolve { schema, names })
         };
-        let plan = unwinding(plan).map_err(Into::into);
+        let plan = catch_panic(plan).map_err(Into::into);
         plan.and_then(|plan| plan.map_err(Into::into))
             .map_err(|source| Error::BadSchema { id: self.id, source })
     }
 
-    fn finish(&self, datum: &Datum<'_>, behind: usize) -> Result<(), Error> {
+    fn finish(&self, datum: &Datum<'_>, trailing: usize) -> Result<(), Error> {
         if datum.short {
             return Err(self.datum(TOO_SHORT));
         }
-        match datum.rest.len() + behind {
+        match datum.rest.len() + trailing {
             0 => Ok(()),
             bytes => Err(Error::TrailingBytes {
                 record: self.name.clone(),
@@ -176,7 +177,8 @@ impl Writer {
     }
 }
 
-/// A reader that owns its schema. Its single-object header is empty: ours is the registry's.
+/// Returns a reader that owns its schema. Its single-object header is empty, because the wire format has the registry's
+/// header instead.
 fn reader(schema: &Schema) -> Result<GenericSingleObjectReader, apache_avro::Error> {
     GenericSingleObjectReader::builder()
         .schema(schema.clone())
@@ -185,9 +187,9 @@ fn reader(schema: &Schema) -> Result<GenericSingleObjectReader, apache_avro::Err
         .build()
 }
 
-/// Does work on a thread of its own. Returns `None` if the operating system gives none.
+/// Runs `work` on a separate thread with a large stack. Returns `None` if the operating system cannot start a thread.
 ///
-/// The decoder recurses, and unoptimised it takes 140 KiB of stack for a level.
+/// The decoder recurses, and takes 140 KiB of stack per level if it is compiled without optimization.
 fn on_a_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
     thread::scope(|scope| {
         let thread = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
@@ -195,17 +197,17 @@ fn on_a_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
     })
 }
 
-/// Does work of the decoder on what a third party wrote. A panic is an error like any other: whatever was half done
-/// lives in `work` alone.
-pub(super) fn unwinding<T>(work: impl FnOnce() -> T) -> Result<T, &'static str> {
+/// Runs the decoder on third-party data and turns a panic into an error. No other state is affected, because a value in
+/// progress is owned by `work`.
+pub(super) fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, &'static str> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).map_err(|_| "the decoder panicked")
 }
 
-/// What went wrong, without the values that the error's own text quotes.
+/// Returns the reason of an error, without the values that the error's own text contains.
 pub(super) fn reason(error: &apache_avro::Error) -> &'static str {
     match error.details() {
         Details::ReadVariableIntegerBytes(_) | Details::ReadBytes(_) | Details::ReadString(_) => TOO_SHORT,
-        Details::ConvertToUtf8(_) => "a text is no UTF-8",
+        Details::ConvertToUtf8(_) => "a text is not UTF-8",
         Details::EnumSymbolIndex { .. } => "an enum has no such symbol",
         Details::GetUnionVariant { .. } => NO_SUCH_BRANCH,
         Details::MemoryAllocation { .. } => TOO_LONG,
@@ -217,8 +219,8 @@ pub(super) fn reason(error: &apache_avro::Error) -> &'static str {
     }
 }
 
-/// The bytes of a datum. apache-avro reads a missing value at the end as null; `short` tells that from a null that
-/// was written.
+/// The bytes of a datum. apache-avro reads a missing value at the end as null; `short` distinguishes that from a written
+/// null.
 struct Datum<'a> {
     rest: &'a [u8],
     short: bool,

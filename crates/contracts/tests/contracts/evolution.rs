@@ -1,4 +1,4 @@
-//! Readers of today and writers of another version.
+//! Current readers with writers of other versions.
 
 use contracts::{
     CancelReason, Codec, CommandAccepted, DeactivateUser, EventStatus, FollowEvent, Message, RegistrationCancelled,
@@ -10,12 +10,12 @@ use crate::samples::follow_event;
 
 const ID: i32 = 4711;
 
-/// A value framed under [`ID`].
+/// Returns a value framed with [`ID`].
 fn framed(datum: &[u8]) -> Vec<u8> {
     [&[0][..], &ID.to_be_bytes(), datum].concat()
 }
 
-/// A codec that has met `schema`, made from `record`'s own by replacing text in it.
+/// Returns a codec that has learned `schema` after these replacements in its text.
 fn codec_with(schema: &str, changes: &[(&str, &str)]) -> Codec {
     let mut schema = schema.to_owned();
     for (from, to) in changes {
@@ -36,7 +36,7 @@ fn uuid_bytes(id: Uuid) -> Vec<u8> {
 }
 
 #[test]
-fn a_symbol_of_a_newer_writer_reads_as_unknown() {
+fn a_symbol_of_a_newer_writer_is_read_as_unknown() {
     let codec = codec_with(
         schema::<FollowEvent>(),
         &[(
@@ -57,8 +57,8 @@ fn a_symbol_of_a_newer_writer_reads_as_unknown() {
 }
 
 #[test]
-fn fields_of_a_newer_writer_are_skipped_and_fields_of_ours_default() {
-    // Another field in front, another behind, and ours in another order without `result`.
+fn additional_fields_are_skipped_and_missing_fields_get_their_default() {
+    // Additional fields at the beginning and the end, the known ones in another order, and no `result`.
     let newer = r#"{
         "type": "record", "namespace": "rollcall.gateway.replies", "name": "CommandAccepted",
         "fields": [
@@ -107,8 +107,8 @@ fn fields_of_a_newer_writer_are_skipped_and_fields_of_ours_default() {
 }
 
 #[test]
-fn a_datum_of_a_newer_writer_that_ends_too_early_is_refused() {
-    // The last field is nullable, and apache-avro takes its absence for null.
+fn a_truncated_datum_of_a_newer_writer_is_rejected() {
+    // The last field is nullable, and apache-avro reads its absence as null.
     let codec = codec_with(
         schema::<FollowEvent>(),
         &[(r#""ENDED", "UNKNOWN""#, r#""ENDED", "LOST", "UNKNOWN""#)],
@@ -133,11 +133,11 @@ fn a_datum_of_a_newer_writer_that_ends_too_early_is_refused() {
 }
 
 #[test]
-fn a_writer_of_our_layout_is_read_whatever_its_docs_say() {
+fn docs_and_logical_types_of_the_writer_do_not_affect_decoding() {
     let codec = codec_with(
         schema::<RegistrationCancelled>(),
         &[
-            (r#""A registration ended.""#, r#""Other words.""#),
+            (r#""A registration was cancelled.""#, r#""Other words.""#),
             (r#", "logicalType": "uuid""#, ""),
         ],
     );
@@ -174,7 +174,7 @@ fn a_value_that_the_type_does_not_allow_is_undecodable() {
             id.as_bytes(),
             &[20, 1],
             &varint,
-            // Starts and ends in 1970, opens at no time, no staff.
+            // Starts and ends in 1970, no opening of registration, no staff.
             &[0, 0, 0, 0],
         ]
         .concat()
@@ -197,7 +197,7 @@ fn a_value_that_the_type_does_not_allow_is_undecodable() {
 }
 
 #[test]
-fn an_id_that_was_never_met_is_its_own_error_and_can_be_learned() {
+fn an_unknown_schema_id_has_its_own_error_and_can_be_learned() {
     let codec = Codec::local();
     let bytes = framed(&[4, b'n', b'o']);
     assert!(matches!(
@@ -230,7 +230,7 @@ fn an_id_that_was_never_met_is_its_own_error_and_can_be_learned() {
 }
 
 #[test]
-fn the_name_in_the_header_and_the_schema_must_agree() {
+fn the_name_in_the_header_must_match_the_schema() {
     let codec = Codec::local();
     let framed = UserCommand::from(DeactivateUser { reason: "no".into() })
         .encode(&codec)
@@ -247,23 +247,23 @@ fn the_name_in_the_header_and_the_schema_must_agree() {
 }
 
 #[test]
-fn ids_must_be_complete_and_different() {
+fn ids_must_be_complete_and_distinct() {
     let ids = Codec::local().schema_ids();
     let again = Codec::with_ids(ids.clone()).expect("complete");
     assert_eq!(again.schema_ids(), ids);
 
     let (last, rest) = ids.split_last().expect("there are records");
     let error = Codec::with_ids(rest.iter().copied()).expect_err("one is missing");
-    assert_eq!(error.to_string(), format!("there is no schema id for {}", last.0));
+    assert_eq!(error.to_string(), format!("no schema id is known for {}", last.0));
     let error = Codec::with_ids(rest.iter().copied().chain([(last.0, rest[0].1)])).expect_err("one id twice");
     assert!(matches!(error, Error::IdTaken { .. }), "{error}");
-    let error =
-        Codec::with_ids(ids.iter().copied().chain([("rollcall.users.UserRenamed", 999)])).expect_err("a stranger");
+    let error = Codec::with_ids(ids.iter().copied().chain([("rollcall.users.UserRenamed", 999)]))
+        .expect_err("an unknown record");
     assert!(matches!(error, Error::UnknownRecord(_)), "{error}");
 }
 
 #[test]
-fn json_shows_times_dates_and_ids_as_text() {
+fn json_renders_times_dates_and_ids_as_text() {
     let codec = Codec::local();
     let framed = codec.encode(&follow_event()).expect("encodes");
     let (name, json) = codec.to_json(&framed).expect("decodes");

@@ -1,4 +1,4 @@
-//! The bytes on the wire, held by files: a change of the encoding, of a schema or of a sample shows as a diff.
+//! The bytes on the wire, compared with files, so that a change of the encoding, a schema or a sample shows as a diff.
 //!
 //! After an intended change: `UPDATE_GOLDEN=1 cargo test -p contracts golden`.
 
@@ -9,7 +9,7 @@ use contracts::{Codec, Record, topics};
 use crate::samples::{Visitor, visit_all};
 
 #[test]
-fn every_record_has_the_golden_bytes_both_ways() {
+fn every_record_encodes_to_and_decodes_from_its_golden_bytes() {
     struct Compare {
         codec: Codec,
         update: bool,
@@ -49,7 +49,7 @@ fn every_record_has_the_golden_bytes_both_ways() {
     assert_eq!(files, records, "no golden file is left over");
 }
 
-/// Ids that follow from the names, so that a new record changes nobody else's bytes.
+/// Returns a codec whose ids are derived from the names, so that a new record does not change the bytes of others.
 fn codec() -> Codec {
     let names = topics::ALL
         .iter()

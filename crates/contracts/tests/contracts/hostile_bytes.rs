@@ -1,11 +1,11 @@
-//! Whatever stands on a topic: decoding ends with a record or an error, and never with a panic.
+//! Decoding of any bytes ends with a record or an error, and never with a panic.
 
 use contracts::{Codec, CommandAccepted, Record, codec::Error};
 use proptest::{prelude::*, sample::Index};
 
 use crate::samples::{Visitor, visit_all};
 
-/// The samples' bytes, each with its typed decoder.
+/// The bytes of all samples, each with its typed decoder.
 struct Encoded {
     codec: Codec,
     all: Vec<(Vec<u8>, Decoder)>,
@@ -31,19 +31,21 @@ fn encoded() -> Encoded {
 }
 
 #[test]
-fn every_truncation_is_refused() {
+fn every_truncation_is_rejected() {
     let Encoded { codec, all } = encoded();
     for (framed, decode) in all {
-        decode(&codec, &framed).expect("whole, it decodes");
+        decode(&codec, &framed).expect("the whole decodes");
         for end in 0..framed.len() {
-            decode(&codec, &framed[..end]).expect_err("a part of it doesn't");
-            codec.to_json(&framed[..end]).expect_err("nor generically");
+            decode(&codec, &framed[..end]).expect_err("a part does not decode");
+            codec
+                .to_json(&framed[..end])
+                .expect_err("a part does not decode generically");
         }
     }
 }
 
 #[test]
-fn bytes_behind_the_datum_are_refused() {
+fn trailing_bytes_are_rejected() {
     let Encoded { codec, all } = encoded();
     for (mut framed, decode) in all {
         framed.extend([0, 0]);
@@ -59,7 +61,7 @@ fn bytes_behind_the_datum_are_refused() {
 }
 
 #[test]
-fn a_value_without_our_header_is_refused() {
+fn a_value_without_a_valid_header_is_rejected() {
     let Encoded { codec, all } = encoded();
     for (mut framed, decode) in all {
         framed[0] = 1;
@@ -70,13 +72,13 @@ fn a_value_without_our_header_is_refused() {
 }
 
 #[test]
-fn a_length_that_no_message_has_allocates_nothing() {
+fn a_length_beyond_any_message_is_rejected_before_allocation() {
     let codec = Codec::local();
     let (_, id) = codec
         .schema_ids()
         .into_iter()
         .find(|(name, _)| *name == contracts::DeactivateUser::NAME)
-        .expect("it is in the table");
+        .expect("the topic table lists it");
     let huge = [
         &[0][..],
         &id.to_be_bytes(),

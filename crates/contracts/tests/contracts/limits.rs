@@ -1,4 +1,5 @@
-//! Schemas and data of third parties, which a few bytes make endless: decoding ends with an error, on a small stack.
+//! Schemas and data of third parties in which a few bytes represent unlimited data: decoding ends with an error, on a
+//! small stack.
 
 use std::thread;
 
@@ -6,7 +7,7 @@ use contracts::{Codec, DeactivateUser, Record as _, codec::Error};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
-/// Our own schema with another type for `reason`: what an owner of the command topic decodes.
+/// Returns the schema of `DeactivateUser` with another type for `reason`.
 fn command_with(field: Json) -> String {
     json!({
         "type": "record", "namespace": "rollcall.users.commands", "name": "DeactivateUser",
@@ -31,7 +32,7 @@ fn number(value: i64) -> Vec<u8> {
     bytes
 }
 
-/// What every decoder makes of a datum, on a stack that is half of a worker thread's.
+/// Returns the result of every decoder for a datum, on a stack of half the size of a worker thread's.
 fn decode_all(schema: &str, datum: &[u8]) -> Result<[Result<(), Error>; 3], Error> {
     let (schema, framed) = (schema.to_owned(), framed(datum));
     let decoders = thread::Builder::new().stack_size(1024 * 1024).spawn(move || {
@@ -51,9 +52,9 @@ fn decode_all(schema: &str, datum: &[u8]) -> Result<[Result<(), Error>; 3], Erro
         .expect("no panic, and no overflow")
 }
 
-/// All decoders refuse the datum for this reason.
+/// Asserts that all decoders reject the datum for this reason.
 #[track_caller]
-fn assert_refused(field: Json, datum: &[u8], expected: &str) {
+fn assert_rejected(field: Json, datum: &[u8], expected: &str) {
     let outcomes = decode_all(&command_with(field), datum).expect("the schema is within the limits");
     for outcome in outcomes {
         match outcome {
@@ -64,25 +65,25 @@ fn assert_refused(field: Json, datum: &[u8], expected: &str) {
 }
 
 #[test]
-fn a_value_that_is_nested_too_deeply_is_refused() {
+fn a_value_that_is_nested_too_deeply_is_rejected() {
     let tree = json!({ "type": "record", "name": "Tree", "fields": [{ "name": "next", "type": ["null", "Tree"] }] });
-    assert_refused(tree.clone(), &[2; 400], "values are nested too deeply");
-    assert_refused(tree, &[2; 1_000_000], "values are nested too deeply");
+    assert_rejected(tree.clone(), &[2; 400], "values are nested too deeply");
+    assert_rejected(tree, &[2; 1_000_000], "values are nested too deeply");
     let list = json!({ "type": "record", "name": "List", "fields": [
         { "name": "items", "type": { "type": "array", "items": "List" } },
     ] });
-    assert_refused(list, &[2; 1_000_000], "values are nested too deeply");
+    assert_rejected(list, &[2; 1_000_000], "values are nested too deeply");
     let map = json!({ "type": "record", "name": "Map", "fields": [
         { "name": "items", "type": { "type": "map", "values": "Map" } },
     ] });
-    assert_refused(map, &[2, 0].repeat(100_000), "values are nested too deeply");
-    // No datum of this type has an end, and none of it takes a byte.
+    assert_rejected(map, &[2, 0].repeat(100_000), "values are nested too deeply");
+    // A datum of this type has no end and takes no bytes.
     let endless = json!({ "type": "record", "name": "Endless", "fields": [{ "name": "next", "type": "Endless" }] });
-    assert_refused(endless, &[], "values are nested too deeply");
+    assert_rejected(endless, &[], "values are nested too deeply");
 }
 
 #[test]
-fn a_value_of_the_deepest_nesting_that_is_allowed_is_decoded() {
+fn a_value_with_the_maximum_depth_is_decoded() {
     let tree = json!({ "type": "record", "name": "Tree", "fields": [{ "name": "next", "type": ["null", "Tree"] }] });
     let datum = [vec![2; 62], vec![0]].concat();
     let [json, without_personal, _] = decode_all(&command_with(tree), &datum).expect("a schema");
@@ -91,36 +92,36 @@ fn a_value_of_the_deepest_nesting_that_is_allowed_is_decoded() {
 }
 
 #[test]
-fn more_values_than_any_message_has_are_refused() {
+fn more_values_than_any_message_has_are_rejected() {
     let array = |items: Json| json!({ "type": "array", "items": items });
     let many = number(10_000_000);
     let nothing = json!({ "type": "record", "name": "Nothing", "fields": [] });
     let empty = json!({ "type": "fixed", "name": "Empty", "size": 0 });
     for items in [json!("null"), nothing, empty, json!(["null"])] {
-        assert_refused(array(items), &many, "there are too many values");
+        assert_rejected(array(items), &many, "there are too many values");
     }
-    // Blocks may be counted backwards, and there may be many.
+    // The count of a block may be negative, and there may be many blocks.
     let backwards = [number(-10_000_000), number(1)].concat();
-    assert_refused(array(json!("null")), &backwards, "there are too many values");
+    assert_rejected(array(json!("null")), &backwards, "there are too many values");
     let backwards = [number(i64::MIN), number(1)].concat();
-    assert_refused(array(json!("null")), &backwards, "there are too many values");
-    assert_refused(
+    assert_rejected(array(json!("null")), &backwards, "there are too many values");
+    assert_rejected(
         array(json!("null")),
         &number(1_000).repeat(200),
         "as text, it would be too large",
     );
     let nested = [number(1_000), number(1_000)].concat();
-    assert_refused(array(array(json!("null"))), &nested, "they end too early");
+    assert_rejected(array(array(json!("null"))), &nested, "they end too early");
     let nested = [number(1_000), [number(1_000), number(0)].concat().repeat(1_000)].concat();
-    assert_refused(array(array(json!("null"))), &nested, "as text, it would be too large");
-    // 2^40 values in no byte at all.
+    assert_rejected(array(array(json!("null"))), &nested, "as text, it would be too large");
+    // 2^40 values in zero bytes.
     let mut doubling = json!({ "type": "record", "name": "R0", "fields": [{ "name": "a", "type": "null" }] });
     for level in 1..40 {
         doubling = json!({ "type": "record", "name": format!("R{level}"), "fields": [
             { "name": "a", "type": doubling }, { "name": "b", "type": format!("R{}", level - 1) },
         ] });
     }
-    assert_refused(doubling, &[], "as text, it would be too large");
+    assert_rejected(doubling, &[], "as text, it would be too large");
     let mut doubling = vec![json!({ "type": "record", "name": "R0", "fields": [{ "name": "a", "type": "null" }] })];
     for level in 1..40 {
         let half = format!("R{}", level - 1);
@@ -129,22 +130,22 @@ fn more_values_than_any_message_has_are_refused() {
         ] }));
     }
     let choice = number(doubling.len() as i64 - 1);
-    assert_refused(json!(doubling), &choice, "as text, it would be too large");
+    assert_rejected(json!(doubling), &choice, "as text, it would be too large");
 }
 
 #[test]
-fn a_value_whose_text_would_be_too_large_is_refused() {
+fn a_value_with_too_large_a_rendering_is_rejected() {
     let long = "a".repeat(1_000);
     let items = json!({ "type": "record", "name": "Item", "fields": [{ "name": long, "type": "null" }] });
     let many = [number(10_000), number(0)].concat();
     let array_of_long = json!({ "type": "array", "items": items });
-    assert_refused(array_of_long.clone(), &many, "as text, it would be too large");
+    assert_rejected(array_of_long.clone(), &many, "as text, it would be too large");
     let array = json!({ "type": "array", "items": { "type": "enum", "name": "Symbol", "symbols": [long] } });
     let symbols = [number(10_000), vec![0; 10_001]].concat();
-    assert_refused(array, &symbols, "as text, it would be too large");
-    // Far below the limit of the largest messages, but out of all proportion to the datum.
+    assert_rejected(array, &symbols, "as text, it would be too large");
+    // Far below the limit of the largest messages, but too large in relation to the datum.
     let few = [number(100), number(0)].concat();
-    assert_refused(array_of_long, &few, "as text, it would be too large");
+    assert_rejected(array_of_long, &few, "as text, it would be too large");
     let big = json!({ "type": "bytes", "logicalType": "big-decimal" });
     let digits = [
         number(100_010),
@@ -154,11 +155,11 @@ fn a_value_whose_text_would_be_too_large_is_refused() {
         vec![0; 6],
     ]
     .concat();
-    assert_refused(big, &digits, "as text, it would be too large");
+    assert_rejected(big, &digits, "as text, it would be too large");
 }
 
 #[test]
-fn a_big_decimal_whose_parts_do_not_fit_into_it_is_refused() {
+fn a_big_decimal_with_inconsistent_lengths_is_rejected() {
     let big = || json!({ "type": "bytes", "logicalType": "big-decimal" });
     let decimal = |parts: &[u8]| [number(parts.len() as i64), parts.to_vec()].concat();
     // The digits are longer than the whole, which ends where the digits end, or in the middle of a number.
@@ -170,9 +171,9 @@ fn a_big_decimal_whose_parts_do_not_fit_into_it_is_refused() {
         decimal(&[]),
     ];
     for datum in bad {
-        assert_refused(big(), &datum, "they end too early");
+        assert_rejected(big(), &datum, "they end too early");
     }
-    assert_refused(
+    assert_rejected(
         big(),
         &decimal(&number(512 << 20)),
         "a length is larger than any message",
@@ -183,24 +184,24 @@ fn a_big_decimal_whose_parts_do_not_fit_into_it_is_refused() {
 }
 
 #[test]
-fn a_size_that_the_datum_does_not_have_is_refused() {
+fn a_size_beyond_the_datum_is_rejected() {
     for size in [1, 1 << 20] {
         let fixed = json!({ "type": "fixed", "name": "Huge", "size": size });
-        assert_refused(fixed, &[], "they end too early");
+        assert_rejected(fixed, &[], "they end too early");
         let decimal =
             json!({ "type": "fixed", "name": "Huge", "size": size, "logicalType": "decimal", "precision": 1 });
-        assert_refused(decimal, &[], "they end too early");
+        assert_rejected(decimal, &[], "they end too early");
     }
-    assert_refused(json!("bytes"), &number(1_000_000), "they end too early");
-    assert_refused(json!("bytes"), &number(i64::MAX), "a length is larger than any message");
-    assert_refused(json!("string"), &number(-1), "a length is larger than any message");
-    assert_refused(json!(["null"]), &number(i64::MAX), "a union has no such branch");
-    assert_refused(json!(["null"]), &number(i64::MIN), "a union has no such branch");
-    assert_refused(json!("long"), &[0xff; 20], "a number is too long");
+    assert_rejected(json!("bytes"), &number(1_000_000), "they end too early");
+    assert_rejected(json!("bytes"), &number(i64::MAX), "a length is larger than any message");
+    assert_rejected(json!("string"), &number(-1), "a length is larger than any message");
+    assert_rejected(json!(["null"]), &number(i64::MAX), "a union has no such branch");
+    assert_rejected(json!(["null"]), &number(i64::MIN), "a union has no such branch");
+    assert_rejected(json!("long"), &[0xff; 20], "a number is too long");
 }
 
 #[test]
-fn a_value_larger_than_any_message_is_not_decoded() {
+fn a_value_larger_than_any_message_is_rejected() {
     let outcome = decode_all(&command_with(json!("bytes")), &vec![0; 2 * 1024 * 1024]).expect("a schema");
     assert!(
         outcome.iter().all(|outcome| matches!(outcome, Err(Error::TooLarge(_)))),
@@ -209,7 +210,7 @@ fn a_value_larger_than_any_message_is_not_decoded() {
 }
 
 #[test]
-fn a_schema_beyond_the_limits_is_not_learned() {
+fn a_schema_beyond_the_limits_is_rejected() {
     let many: Vec<_> = (0..600)
         .map(|index| json!({ "type": "fixed", "name": format!("F{index}"), "size": 1 }))
         .collect();
@@ -226,7 +227,7 @@ fn a_schema_beyond_the_limits_is_not_learned() {
 }
 
 #[test]
-fn what_a_schema_tells_readers_and_people_does_not_count() {
+fn docs_defaults_and_aliases_do_not_count_towards_the_limits() {
     let aliases: Vec<_> = (0..1_000).map(|index| format!("A{index}")).collect();
     let schema = json!({
         "type": "record", "namespace": "rollcall.users.commands", "name": "DeactivateUser", "aliases": aliases,
@@ -245,12 +246,12 @@ fn what_a_schema_tells_readers_and_people_does_not_count() {
     assert_eq!(codec.record_name(&framed(&[])).expect("known"), DeactivateUser::NAME);
 }
 
-/// Schemas of every kind of type, of sizes and names that clash, and of types that contain themselves.
+/// Schemas with every kind of type, with conflicting sizes and names, and with types that contain themselves.
 fn schema() -> impl Strategy<Value = Json> {
     let simple = prop_oneof![
         Just(json!("null")),
         prop::sample::select(vec!["boolean", "int", "long", "float", "double", "bytes", "string"]).prop_map(Json::from),
-        // Of a type that is around it, if there is one.
+        // A reference to an enclosing type, if one exists.
         (0..4_u8).prop_map(|name| json!(format!("T{name}"))),
         Just(json!("DeactivateUser")),
         prop::sample::select(vec![
@@ -302,7 +303,7 @@ fn schema() -> impl Strategy<Value = Json> {
     })
 }
 
-/// Bytes that look like counts, lengths and branches more often than random ones do.
+/// Bytes that represent counts, lengths and branches more often than random bytes do.
 fn datum() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![4 => 0..8_u8, 1 => any::<u8>(), 1 => Just(0xff)];
     let pieces = prop_oneof![
@@ -317,8 +318,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_schema_and_no_datum_make_a_decoder_panic(field in schema(), datum in datum()) {
-        // `decode_all` panics where a decoder does, or overflows its stack.
+    fn decoders_never_panic(field in schema(), datum in datum()) {
+        // `decode_all` panics if a decoder panics or overflows its stack.
         if let Ok(outcomes) = decode_all(&command_with(field), &datum) {
             for outcome in outcomes {
                 let panicked = matches!(outcome, Err(Error::Datum { reason: "the decoder panicked", .. }));

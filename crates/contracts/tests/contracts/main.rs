@@ -1,4 +1,4 @@
-//! What `contracts` promises. One binary: linking is what these tests spend their time on.
+//! The tests of `contracts`. They are one binary, because most of their time is spent on linking.
 
 mod compatibility;
 mod evolution;

@@ -1,4 +1,4 @@
-//! Personal data stays where it can be erased.
+//! Personal data is only where it can be erased.
 
 use contracts::{Codec, Kind, Record, topics};
 use serde_json::Value;
@@ -52,9 +52,9 @@ fn personal_fields(schema: &Value) -> Vec<String> {
 }
 
 #[test]
-fn debug_output_shows_no_personal_value() {
-    struct Look;
-    impl Visitor for Look {
+fn debug_output_contains_no_personal_value() {
+    struct CheckDebug;
+    impl Visitor for CheckDebug {
         fn visit<R: Record>(&mut self, sample: R) {
             let personal = personal_fields(&serde_json::from_str(R::SCHEMA).expect("JSON"));
             let codec = Codec::local();
@@ -67,11 +67,11 @@ fn debug_output_shows_no_personal_value() {
             }
         }
     }
-    visit_all(&mut Look);
+    visit_all(&mut CheckDebug);
 }
 
 #[test]
-fn json_for_the_audit_log_leaves_personal_fields_out() {
+fn json_for_the_audit_log_omits_personal_fields() {
     let codec = Codec::local();
     let framed = codec.encode(&create_user()).expect("encodes");
 
@@ -82,7 +82,7 @@ fn json_for_the_audit_log_leaves_personal_fields_out() {
 }
 
 #[test]
-fn what_is_personal_today_was_so_in_an_older_version_without_the_mark() {
+fn a_currently_personal_field_is_omitted_in_older_versions_without_the_mark() {
     let older = r#"{
         "type": "record", "namespace": "rollcall.users.commands", "name": "CreateUser",
         "fields": [{ "name": "email", "type": "string" }, { "name": "nickname", "type": "string", "personal": true },
@@ -103,7 +103,7 @@ fn what_is_personal_today_was_so_in_an_older_version_without_the_mark() {
 }
 
 #[test]
-fn an_error_quotes_no_value() {
+fn an_error_contains_no_value() {
     let codec = Codec::local();
     let mut framed = codec.encode(&create_user()).expect("encodes");
     framed.push(0);

@@ -1,4 +1,4 @@
-//! Against the real registry that `scripts/test` brings up. Each test has its own subjects and removes them.
+//! Tests with the real registry that `scripts/test` starts. Each test has its own subjects and deletes them.
 
 use contracts::{
     Codec, Record, Registry, UserDeactivated,
@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-/// A prefix for subjects that nobody else uses.
+/// The subjects of one test, with a unique prefix. They are deleted on drop.
 struct Subjects {
     url: String,
     prefix: String,
@@ -37,7 +37,7 @@ impl Subjects {
 impl Drop for Subjects {
     fn drop(&mut self) {
         let (subjects, prefix) = (format!("{}/subjects", self.url), self.prefix.clone());
-        // A runtime can't be started inside the test's own.
+        // A runtime cannot be started inside the test's runtime.
         let removal = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -72,7 +72,7 @@ async fn registering_is_idempotent_and_lookup_finds_the_same_ids() {
     let missing = registry
         .lookup_all(topics::ALL, &subjects.prefix)
         .await
-        .expect_err("nothing is there yet");
+        .expect_err("nothing is registered yet");
     let Error::NotRegistered(differences) = &missing else {
         panic!("{missing}")
     };
@@ -93,11 +93,11 @@ async fn registering_is_idempotent_and_lookup_finds_the_same_ids() {
     let found = registry
         .lookup_all(topics::ALL, &subjects.prefix)
         .await
-        .expect("all are there");
+        .expect("all are registered");
     assert_eq!(again, registered);
     assert_eq!(found, registered);
 
-    // The ids make a codec, and another process can learn them from the registry.
+    // A codec is created with the ids, and another process can learn the schemas from the registry.
     let codec = Codec::with_ids(found.clone()).expect("complete");
     let framed = codec.encode(&UserDeactivated {
         reason: "left".into(),
@@ -119,7 +119,7 @@ async fn registering_is_idempotent_and_lookup_finds_the_same_ids() {
 }
 
 #[tokio::test]
-async fn a_schema_that_the_registry_has_otherwise_is_named() {
+async fn a_schema_that_differs_from_the_registered_one_is_reported() {
     let (registry, subjects) = Subjects::new();
     let subject = subjects.of::<UserDeactivated>();
     let other = UserDeactivated::SCHEMA.replacen(r#""type": "string" }"#, r#""type": "string", "personal": true }"#, 1);
@@ -128,29 +128,33 @@ async fn a_schema_that_the_registry_has_otherwise_is_named() {
     let error = registry
         .lookup_all(&[&topics::USERS], &subjects.prefix)
         .await
-        .expect_err("another mark");
+        .expect_err("another personal mark");
     let Error::NotRegistered(differences) = &error else {
         panic!("{error}")
     };
     assert!(differences.contains(&Difference::Other(subject.clone())), "{error}");
     assert!(
-        error
-            .to_string()
-            .contains(&format!("{subject} is there, but otherwise")),
+        error.to_string().contains(&format!("{subject} has a different schema")),
         "{error}"
     );
     assert_eq!(
         registry
             .lookup(&subject, UserDeactivated::SCHEMA)
             .await
-            .expect("answered"),
+            .expect("the registry responds"),
         None
     );
-    assert!(registry.lookup(&subject, &other).await.expect("answered").is_some());
+    assert!(
+        registry
+            .lookup(&subject, &other)
+            .await
+            .expect("the registry responds")
+            .is_some()
+    );
 }
 
 #[tokio::test]
-async fn an_incompatible_schema_is_refused_both_ways() {
+async fn an_incompatible_schema_is_rejected_in_both_directions() {
     let (registry, subjects) = Subjects::new();
     let subject = subjects.of::<UserDeactivated>();
     registry
@@ -159,21 +163,21 @@ async fn an_incompatible_schema_is_refused_both_ways() {
         .expect("new");
     let with = |field: &str| UserDeactivated::SCHEMA.replacen(r#""fields": ["#, &format!(r#""fields": [{field},"#), 1);
     let fine = with(r#"{ "name": "by", "type": "string", "default": "" }"#);
-    // Old readers could read this; new readers could not read the old.
+    // Old readers could read this, but new readers could not read the old version.
     let no_default = with(r#"{ "name": "by", "type": "string" }"#);
-    // New readers could read the old; old readers could not read this.
+    // New readers could read the old version, but old readers could not read this.
     let removed = r#"{ "type": "record", "namespace": "rollcall.users", "name": "UserDeactivated", "fields": [] }"#;
 
     registry
         .check_compatibility(&subject, &fine)
         .await
-        .expect("answered")
+        .expect("the registry responds")
         .expect("compatible");
     for bad in [no_default.as_str(), removed] {
         registry
             .check_compatibility(&subject, bad)
             .await
-            .expect("answered")
+            .expect("the registry responds")
             .expect_err("incompatible");
         let error = registry.register(&subject, bad).await.expect_err("incompatible");
         assert!(matches!(&error, Error::Incompatible { .. }), "{error}");
@@ -182,21 +186,21 @@ async fn an_incompatible_schema_is_refused_both_ways() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_said_so() {
+async fn an_unknown_schema_id_is_not_found() {
     let (registry, subjects) = Subjects::new();
-    let error = registry.schema(i32::MAX).await.expect_err("no such id");
+    let error = registry.schema(i32::MAX).await.expect_err("the id is unknown");
     assert!(matches!(error, Error::NotFound { .. }), "{error}");
     let subject = subjects.of::<UserDeactivated>();
     let fits = registry
         .check_compatibility(&subject, UserDeactivated::SCHEMA)
         .await
-        .expect("answered");
-    fits.expect("a new subject takes any");
+        .expect("the registry responds");
+    fits.expect("a new subject accepts any schema");
 }
 
 #[tokio::test]
-async fn a_registry_that_is_down_is_named_with_the_setting() {
-    // Nothing listens on the port of a socket that is bound but not listening.
+async fn an_unreachable_registry_is_reported_with_the_setting() {
+    // A bound socket that does not listen reserves a port on which no server listens.
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
     socket
         .bind("127.0.0.1:0".parse().expect("an address"))
@@ -207,7 +211,7 @@ async fn a_registry_that_is_down_is_named_with_the_setting() {
     let error = registry
         .lookup("users-rollcall.users.UserCreated", "{}")
         .await
-        .expect_err("nobody is there");
+        .expect_err("the registry is unreachable");
 
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
     let text = format!("{error} {error:?}");
@@ -219,7 +223,7 @@ async fn a_registry_that_is_down_is_named_with_the_setting() {
 }
 
 #[tokio::test]
-async fn a_schema_larger_than_any_that_is_decoded_with_is_not_taken_in() {
+async fn a_schema_beyond_the_size_limit_is_rejected() {
     let (registry, subjects) = Subjects::new();
     let large = serde_json::json!({
         "type": "record", "name": "Large", "doc": "d".repeat(600 * 1024), "fields": [],
@@ -228,13 +232,13 @@ async fn a_schema_larger_than_any_that_is_decoded_with_is_not_taken_in() {
     let id = registry
         .register(&subject, &large.to_string())
         .await
-        .expect("the registry takes it");
+        .expect("the registry accepts it");
     let refused = registry.schema(id).await.expect_err("it has too many bytes");
     assert!(matches!(refused, Error::TooLarge { .. }), "{refused:?}");
 }
 
-/// A registry that answers with these statuses, one after the other, and then ends.
-async fn registry_that_answers(statuses: &'static [u16]) -> (Registry, tokio::task::JoinHandle<()>) {
+/// Starts a registry that responds with these statuses, one after the other, and then ends.
+async fn registry_with_statuses(statuses: &'static [u16]) -> (Registry, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("a bound socket has an address");
     let served = tokio::spawn(async move {
@@ -259,15 +263,15 @@ async fn registry_that_answers(statuses: &'static [u16]) -> (Registry, tokio::ta
 }
 
 #[tokio::test]
-async fn a_request_is_repeated_after_an_error_of_the_server() {
-    let (registry, served) = registry_that_answers(&[500, 503, 200]).await;
+async fn a_request_is_retried_after_a_server_error() {
+    let (registry, served) = registry_with_statuses(&[500, 503, 200]).await;
     assert_eq!(registry.register("subject", "{}").await.expect("it is registered"), 7);
     served.await.expect("every response was requested");
 }
 
 #[tokio::test]
-async fn a_request_is_not_repeated_after_a_refusal() {
-    let (registry, served) = registry_that_answers(&[422]).await;
+async fn a_request_is_not_retried_after_a_client_error() {
+    let (registry, served) = registry_with_statuses(&[422]).await;
     let refused = registry.register("subject", "{}").await.expect_err("it is refused");
     assert!(refused.to_string().contains("422"), "{refused}");
     served.await.expect("one response was requested");

@@ -1,4 +1,4 @@
-//! Each Rust type is its `.avsc`, field by field: names, order and types.
+//! Each Rust type matches its `.avsc`, field by field: names, order and types.
 
 mod tracer;
 
@@ -10,7 +10,7 @@ use self::tracer::rust_shape;
 use crate::samples::{Visitor, visit_all};
 
 #[test]
-fn every_rust_type_equals_its_schema_file() {
+fn every_rust_type_matches_its_schema_file() {
     struct Compare;
     impl Visitor for Compare {
         fn visit<R: Record>(&mut self, _: R) {
@@ -21,9 +21,9 @@ fn every_rust_type_equals_its_schema_file() {
 }
 
 #[test]
-fn every_kind_of_difference_is_found() {
+fn every_kind_of_difference_is_detected() {
     #[derive(Debug, Deserialize)]
-    #[expect(dead_code, reason = "only its shape is looked at")]
+    #[expect(dead_code, reason = "only its shape is compared")]
     struct Sample {
         id: uuid::Uuid,
         at: contracts::Timestamp,
@@ -81,7 +81,7 @@ fn every_kind_of_difference_is_found() {
     }
 }
 
-/// What a type looks like, told by serde on one side and by the `.avsc` on the other.
+/// The shape of a type, derived from serde on one side and from the `.avsc` on the other.
 #[derive(Debug, Clone, PartialEq)]
 enum Shape {
     Unknown,
@@ -105,7 +105,7 @@ fn avro_shape(schema: &str) -> Shape {
     fn shape(schema: &Value) -> Shape {
         let name = |schema: &Value| text(&schema["name"]);
         if let Some([null, other]) = schema.as_array().map(Vec::as_slice) {
-            assert_eq!(null, "null", "null comes first, so that it can be the default");
+            assert_eq!(null, "null", "null must be first, so that it can be the default");
             return Shape::Nullable(Box::new(shape(other)));
         }
         let ty = schema.as_str().or_else(|| schema["type"].as_str()).expect("a type");
@@ -137,7 +137,7 @@ fn avro_shape(schema: &str) -> Shape {
                         .collect(),
                 )
             }
-            other => panic!("a type that this test doesn't know: {other:?}"),
+            other => panic!("this test does not support the type {other:?}"),
         }
     }
     shape(&serde_json::from_str(schema).expect("the schema is JSON"))

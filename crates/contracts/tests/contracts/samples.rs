@@ -1,9 +1,9 @@
-//! One sample of every record. Its fields are filled and differ from each other, so that a mix-up shows.
+//! One sample of every record. All fields are set and differ from each other, so that swapped fields are detected.
 
 use contracts::*;
 use uuid::{Uuid, uuid};
 
-/// Something to do with every record.
+/// An operation on the sample of every record.
 pub(crate) trait Visitor {
     fn visit<R: Record>(&mut self, sample: R);
 }
@@ -339,7 +339,7 @@ pub(crate) fn visit_all(visitor: &mut impl Visitor) {
     visitor.visit(CommandRejected {
         command_id: COMMAND,
         code: "email-taken".into(),
-        detail: "Somebody uses this address already.".into(),
+        detail: "Another user has this e-mail address.".into(),
         errors: vec![FieldError {
             field: "email".into(),
             code: "taken".into(),
@@ -349,7 +349,7 @@ pub(crate) fn visit_all(visitor: &mut impl Visitor) {
     visitor.visit(CommandFailed {
         command_id: COMMAND,
         code: "expired".into(),
-        detail: "It came too late.".into(),
+        detail: "The command arrived too late.".into(),
     });
     visitor.visit(MessageDeadLettered {
         service: "registration".into(),
@@ -359,7 +359,7 @@ pub(crate) fn visit_all(visitor: &mut impl Visitor) {
         message_id: Some(MESSAGE),
         message_type: Some("rollcall.events.EventPublished".into()),
         reason: DeadLetterReason::WrongKey,
-        detail: "the key is no uuid".into(),
+        detail: "the key is not a UUID".into(),
         dead_lettered_at: time("2026-05-02T09:20:00Z"),
     });
     visitor.visit(ReleaseKey {
@@ -512,7 +512,7 @@ fn time(text: &str) -> Timestamp {
 }
 
 #[test]
-fn there_is_a_sample_of_every_record() {
+fn every_record_has_a_sample() {
     struct Names(Vec<&'static str>);
     impl Visitor for Names {
         fn visit<R: Record>(&mut self, _: R) {

@@ -1,4 +1,4 @@
-//! The topic table and the files under `schemas/` say the same.
+//! The topic table and the files under `schemas/` match.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,12 +10,12 @@ use contracts::{Kind, Retention, topics};
 use serde_json::Value;
 
 #[test]
-fn every_file_is_one_record_of_one_topic() {
+fn every_schema_file_is_one_record_of_one_topic() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../schemas");
     let mut files = BTreeSet::new();
     for topic in fs::read_dir(&folder).expect("schemas/") {
         let topic = topic.expect("an entry").path();
-        assert!(topic.is_dir(), "{} is no topic's folder", topic.display());
+        assert!(topic.is_dir(), "{} is not the folder of a topic", topic.display());
         for file in fs::read_dir(&topic).expect("a topic's folder") {
             let file = file.expect("an entry").path();
             files.insert(
@@ -57,15 +57,15 @@ fn every_file_is_one_record_of_one_topic() {
         assert_eq!(full_name, record.name, "{file}");
         assert_eq!(schema["doc"], record.description, "{file}");
         apache_avro::Schema::parse_str(record.schema).unwrap_or_else(|error| panic!("{file}: {error}"));
-        assert_well_made(&file, &schema);
+        assert_well_formed(&file, &schema);
     }
 }
 
-/// Docs on everything that has a name, a default symbol on every enum, a null default on everything nullable, and no
-/// attribute that is a misspelling.
-fn assert_well_made(at: &str, schema: &Value) {
+/// Checks that everything with a name has docs, every enum has a default symbol, everything nullable defaults to null, and
+/// no attribute is misspelled.
+fn assert_well_formed(at: &str, schema: &Value) {
     match schema {
-        Value::Array(variants) => variants.iter().for_each(|variant| assert_well_made(at, variant)),
+        Value::Array(variants) => variants.iter().for_each(|variant| assert_well_formed(at, variant)),
         Value::Object(attributes) => {
             let allowed: &[&str] = match schema["type"].as_str() {
                 Some("record") => &["type", "namespace", "name", "doc", "fields"],
@@ -83,11 +83,11 @@ fn assert_well_made(at: &str, schema: &Value) {
                 let symbols = schema["symbols"].as_array().expect("symbols");
                 assert_eq!(
                     schema["default"], "UNKNOWN",
-                    "{at}: what a reader takes a newer symbol for"
+                    "{at}: readers need a default for newer symbols"
                 );
                 assert_eq!(symbols.last(), Some(&Value::from("UNKNOWN")), "{at}");
             }
-            assert_well_made(at, &schema["items"]);
+            assert_well_formed(at, &schema["items"]);
             for field in schema["fields"].as_array().into_iter().flatten() {
                 let at = &format!("{at}: {}", field["name"].as_str().expect("a name"));
                 for attribute in field.as_object().expect("an object").keys() {
@@ -104,7 +104,7 @@ fn assert_well_made(at: &str, schema: &Value) {
                 if field["type"].is_array() {
                     assert_eq!(field.get("default"), Some(&Value::Null), "{at}");
                 }
-                assert_well_made(at, &field["type"]);
+                assert_well_formed(at, &field["type"]);
             }
         }
         _ => {}
@@ -117,10 +117,10 @@ fn assert_doc(at: &str, schema: &Value) {
 }
 
 #[test]
-fn the_kind_decides_how_long_a_topic_is_kept() {
+fn the_retention_of_a_topic_follows_from_its_kind() {
     let mut names = BTreeSet::new();
     for topic in topics::ALL {
-        assert!(names.insert(topic.name), "{} is there twice", topic.name);
+        assert!(names.insert(topic.name), "{} is declared twice", topic.name);
         assert_eq!(topics::by_name(topic.name).map(|found| found.name), Some(topic.name));
         assert_eq!(
             topic.partitions,
@@ -136,7 +136,7 @@ fn the_kind_decides_how_long_a_topic_is_kept() {
         let kept = match (topic.kind, topic.retention) {
             (Kind::DomainEvents, kept) => kept == Retention::Forever,
             (Kind::State, kept) => kept == Retention::Newest,
-            // Deduplicated by id, which is remembered for a time only.
+            // Deduplicated by id, and ids are kept for a limited time only.
             (Kind::Facts | Kind::Commands | Kind::Replies, kept) => matches!(kept, Retention::For(_)),
         };
         assert!(kept, "{} is kept {:?}", topic.name, topic.retention);
@@ -150,7 +150,7 @@ fn the_kind_decides_how_long_a_topic_is_kept() {
 }
 
 #[test]
-fn a_topic_is_created_with_what_its_retention_says() {
+fn the_configuration_of_a_topic_follows_from_its_retention() {
     let config = |topic: &contracts::Topic| -> Vec<String> {
         topic
             .config()

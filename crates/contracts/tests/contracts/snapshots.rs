@@ -1,4 +1,4 @@
-//! `state!`, as a domain uses it.
+//! `state!` as used by a domain.
 
 use contracts::{Date, Timestamp};
 use uuid::Uuid;
@@ -31,9 +31,9 @@ fn a_state_can_be_stored_and_read_again() {
         organizer: Some(Uuid::from_u128(7)),
     };
     for roster in [roster, Roster::default()] {
-        let stored = serde_json::to_vec(&roster).expect("it can be stored");
+        let stored = serde_json::to_vec(&roster).expect("the state can be stored");
         assert_eq!(
-            serde_json::from_slice::<Roster>(&stored).expect("it can be read"),
+            serde_json::from_slice::<Roster>(&stored).expect("the state can be read"),
             roster
         );
     }

@@ -1,4 +1,4 @@
-//! The shape of a Rust type, told by its `Deserialize`.
+//! The shape of a Rust type, derived from its `Deserialize`.
 
 use std::{cell::Cell, collections::HashSet};
 
@@ -10,10 +10,10 @@ use serde::{
 
 use super::Shape;
 
-/// Deserializes `T` from made-up values and notes what it asks for.
+/// Returns the shape of `T`: deserializes it from made-up values and records the requested types.
 ///
-/// `Timestamp` asks for an i64 like any other long, but refuses the largest one: so every number is tried once with
-/// its maximum, and what is refused is a time or a date.
+/// `Timestamp` requests an i64 like any other long, but rejects the maximum. So the maximum is tried for every number,
+/// and each number that rejects it is a time or a date.
 pub(super) fn rust_shape<T: for<'de> Deserialize<'de>>() -> Shape {
     let trace = |extreme| {
         let numbers = Numbers {
@@ -54,7 +54,7 @@ struct Numbers {
 }
 
 impl Numbers {
-    /// Whether this number is to be the largest, and whether it is known to refuse that.
+    /// Returns whether the next number is to be the maximum, and whether it is known to reject the maximum.
     fn take(&self) -> (bool, bool) {
         let number = self.next.replace(self.next.get() + 1);
         (self.extreme == Some(number), self.bounded.contains(&number))
@@ -78,7 +78,7 @@ impl<'t> Tracer<'t> {
 impl<'de> Deserializer<'de> for Tracer<'_> {
     type Error = Error;
 
-    // So that a Uuid asks for bytes, and can be told from a text.
+    // With this, a Uuid requests bytes and differs from a text.
     fn is_human_readable(&self) -> bool {
         false
     }
@@ -158,7 +158,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
     }
 
     fn deserialize_any<V: de::Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
-        Err(de::Error::custom("a type that the schemas don't use"))
+        Err(de::Error::custom("a type that the schemas do not use"))
     }
 
     forward_to_deserialize_any! {
