@@ -255,3 +255,20 @@ async fn only_the_service_itself_sends_follow_event() {
     let command = follow(2, 1).actor(Actor::User(ORGANIZER));
     assert_eq!(app.request(command).await, Err("forbidden".into()));
 }
+
+#[tokio::test]
+async fn a_snapshot_with_an_unknown_phase_is_rebuilt_from_the_journal() {
+    let app = App::start().await;
+    app.has_event(EVENT, seats(1)).await;
+    let stored = r#"{"version":1,"event_sequence":1,"phase":"Unheard","terms":null,"taken":0,"waiting":0}"#;
+    sqlx::query(
+        "INSERT INTO snapshots (stream_id, aggregate, version, state) VALUES ($1, 'registration.roster', 1, $2)",
+    )
+    .bind(EVENT)
+    .bind(stored)
+    .execute(app.database.pool())
+    .await
+    .expect("a snapshot can be written");
+    app.bench.restart();
+    assert_eq!(app.request(register(ADA)).await, Ok(2));
+}
