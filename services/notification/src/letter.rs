@@ -175,7 +175,7 @@ impl Letters {
                 context! {
                     // Behind the #, so that the token stays out of servers' logs and Referer headers.
                     link => format!("{}/{page}#{token}", self.public_url),
-                    works_until => moment(link.expires_at.to_utc(), zone),
+                    expires_at => moment(link.expires_at.to_utc(), zone),
                 }
             }
         })

@@ -105,7 +105,7 @@ fn the_time_is_the_recipients_with_the_venues_beside_it_where_it_differs() {
     assert!(
         abroad
             .text
-            .contains("at the venue: Friday, 3 July 2026, 17:00 (Europe/London)"),
+            .contains("At the venue: Friday, 3 July 2026, 17:00 (Europe/London)"),
         "{}",
         abroad.text
     );
@@ -116,8 +116,8 @@ fn the_time_is_the_recipients_with_the_venues_beside_it_where_it_differs() {
         "{}",
         home.text
     );
-    assert!(!home.text.contains("at the venue"), "{}", home.text);
-    assert!(!home.html.contains("at the venue"), "{}", home.html);
+    assert!(!home.text.contains("At the venue"), "{}", home.text);
+    assert!(!home.html.contains("At the venue"), "{}", home.html);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn html_is_escaped_and_text_is_not() {
     let letter = letter(Kind::SeatConfirmed, &profile("UTC"), &event());
     assert!(letter.html.contains("Looms &amp; &lt;Engines&gt;"), "{}", letter.html);
     assert!(letter.text.contains("Looms & <Engines>"), "{}", letter.text);
-    assert_eq!(letter.subject, "You have a seat: Looms & <Engines>");
+    assert_eq!(letter.subject, "Your seat is confirmed: Looms & <Engines>");
 }
 
 #[test]
@@ -139,14 +139,14 @@ fn no_text_of_a_user_makes_a_new_line_or_header() {
     let mut event = event();
     event.title = "Ball\r\nBcc: everybody@example.org\n\nHello".to_owned();
     let letter = letter(Kind::SeatConfirmed, &profile("UTC"), &event);
-    assert_eq!(letter.subject, "You have a seat: Ball Bcc: everybody@example.org Hello");
+    assert_eq!(letter.subject, "Your seat is confirmed: Ball Bcc: everybody@example.org Hello");
 }
 
 #[test]
 fn the_organizers_reason_is_told_where_there_is_one() {
     let told = letter(Kind::EventCancelled, &profile("UTC"), &event());
     assert!(
-        told.text.contains("The organizer writes: The hall burned down"),
+        told.text.contains("Message from the organizer: The hall burned down"),
         "{}",
         told.text
     );
@@ -154,7 +154,7 @@ fn the_organizers_reason_is_told_where_there_is_one() {
     let mut event = event();
     event.cancel_reason = None;
     let untold = letter(Kind::EventCancelled, &profile("UTC"), &event);
-    assert!(!untold.text.contains("The organizer writes"), "{}", untold.text);
+    assert!(!untold.text.contains("Message from the organizer"), "{}", untold.text);
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn a_link_carries_the_token_of_this_moments_address_behind_the_hash() {
         assert!(LinkKey::new(KEY).is_genuine(purpose, &token, "ada@example.org"));
         assert!(letter.html.contains(&format!("#{text}\"")), "{}", letter.html);
         assert!(
-            letter.text.contains("until Friday, 3 July 2026, 18:00 (Europe/Berlin)"),
+            letter.text.contains("expires on Friday, 3 July 2026, 18:00 (Europe/Berlin)"),
             "{}",
             letter.text
         );
@@ -240,7 +240,7 @@ fn a_rescheduled_event_is_told_with_both_times() {
     assert!(
         letter
             .text
-            .contains("It was to begin: Friday, 3 July 2026, 18:00 (Europe/Berlin)"),
+            .contains("Previous time: Friday, 3 July 2026, 18:00 (Europe/Berlin)"),
         "{}",
         letter.text
     );

@@ -140,7 +140,7 @@ mod tests {
             message_id: Uuid::from_u128(7),
             to_name: "Ada Łovelace, \"Countess\"".to_owned(),
             to_address: "ada@example.org".to_owned(),
-            subject: "You have a seat: Köln".to_owned(),
+            subject: "Your seat is confirmed: Köln".to_owned(),
             text: "Hello\n".to_owned(),
             html: "<p>Hello</p>\n".to_owned(),
         }

@@ -66,7 +66,7 @@ async fn a_confirmation_arrives_in_html_and_text() {
 
     assert_eq!(mails.len(), 1);
     let mail = &mails[0];
-    assert_eq!(mail["subject"], json!("You have a seat: Gärten & Bälle"));
+    assert_eq!(mail["subject"], json!("Your seat is confirmed: Gärten & Bälle"));
     assert_eq!(mail["from"][0]["address"], json!("mail@rollcall.example"));
     assert_eq!(mail["to"][0]["name"], json!(name));
     let id = format!("<{}@rollcall.example>", notification::id_of(cause, ada));
@@ -146,17 +146,17 @@ async fn every_kind_of_mail_arrives_once() {
         .collect();
     subjects.sort();
     let expected = [
-        "A seat came free, and it is yours: Talk",
-        "At another time: Ball",
         "Ball: Bring a loom",
-        "Cancelled: Fair",
-        "Choose a new password",
         "Confirm your e-mail address",
+        "Event cancelled: Fair",
+        "Event rescheduled: Ball",
         "Reminder: Ball",
+        "Reset your password",
         "Welcome to Rollcall",
         "You are on the waiting list: Talk",
-        "You have a seat: Ball",
+        "You now have a seat: Talk",
         "Your registration was cancelled: Talk",
+        "Your seat is confirmed: Ball",
     ];
     assert_eq!(subjects, expected);
 }

@@ -259,7 +259,7 @@ async fn a_storm_of_sign_ups_delays_no_confirmation() {
     app.bench.deliver(confirmed(ball, users[0])).await;
 
     let taken = eventually("the confirmation", DEADLINE, || async { app.server.taken().pop() }).await;
-    assert_eq!(taken.subject, "You have a seat: Ball");
+    assert_eq!(taken.subject, "Your seat is confirmed: Ball");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -278,7 +278,7 @@ async fn a_confirmation_overtakes_two_thousand_welcomes() {
         let taken = app.server.taken();
         taken
             .iter()
-            .position(|letter| letter.subject == "You have a seat: Ball")
+            .position(|letter| letter.subject == "Your seat is confirmed: Ball")
     })
     .await;
 

@@ -54,7 +54,7 @@ async fn everybody_with_a_place_is_told_of_the_new_time_once() {
     app.is_done().await;
 
     let mut told = app.server.taken();
-    told.retain(|letter| letter.subject == "At another time: Ball");
+    told.retain(|letter| letter.subject == "Event rescheduled: Ball");
     told.sort_by(|a, b| a.to_name.cmp(&b.to_name));
     let to: Vec<_> = told
         .iter()
@@ -178,7 +178,7 @@ async fn who_registers_afterwards_finds_it_in_the_confirmation() {
     app.bench.settle().await;
     app.is_done().await;
 
-    assert_eq!(app.server.subjects(), ["You have a seat: Ball"]);
+    assert_eq!(app.server.subjects(), ["Your seat is confirmed: Ball"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -196,7 +196,7 @@ async fn who_gave_up_the_place_meanwhile_is_not_told() {
     app.run_mailer(app.server.clone(), crate::app::quick());
     app.is_done().await;
 
-    assert_eq!(app.server.subjects(), ["You have a seat: Ball"]);
+    assert_eq!(app.server.subjects(), ["Your seat is confirmed: Ball"]);
 }
 
 fn id(mail: &mongodb::bson::Document) -> Uuid {

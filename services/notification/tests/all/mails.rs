@@ -74,10 +74,10 @@ async fn everything_that_happens_to_a_registration_is_told_once() {
     app.is_done().await;
 
     let expected = [
-        "A seat came free, and it is yours: Ball",
         "You are on the waiting list: Ball",
-        "You have a seat: Ball",
+        "You now have a seat: Ball",
         "Your registration was cancelled: Ball",
+        "Your seat is confirmed: Ball",
     ];
     assert_eq!(app.server.subjects(), expected);
     assert!(
@@ -103,12 +103,12 @@ async fn a_cancelled_event_is_one_mail_to_each_who_was_registered() {
     app.bench.deliver_again().await;
     app.is_done().await;
 
-    assert_eq!(app.server.subjects(), ["Cancelled: Ball", "Cancelled: Ball"]);
+    assert_eq!(app.server.subjects(), ["Event cancelled: Ball", "Event cancelled: Ball"]);
     let letters = app.server.taken();
     assert!(
         letters
             .iter()
-            .all(|letter| letter.text.contains("The organizer writes: The hall burned down"))
+            .all(|letter| letter.text.contains("Message from the organizer: The hall burned down"))
     );
 }
 
@@ -147,7 +147,7 @@ async fn a_mail_waits_for_the_event_it_tells_of() {
     app.bench.deliver_again().await;
     app.is_done().await;
 
-    assert_eq!(app.server.subjects(), ["You have a seat: Ball"]);
+    assert_eq!(app.server.subjects(), ["Your seat is confirmed: Ball"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
