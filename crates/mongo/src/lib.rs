@@ -13,6 +13,7 @@ mod parked;
 mod pending;
 mod pool;
 mod position;
+mod schema;
 mod sequences;
 mod setup;
 mod transactions;
@@ -30,6 +31,7 @@ use uuid::Uuid;
 use crate::pool::Pool;
 
 pub use error::{Error, store_error};
+pub use schema::{Schema, SchemaError, partial_index};
 pub use setup::index;
 pub use transactions::{Tx, Update};
 

@@ -1,33 +1,30 @@
-//! The collections of this service, and their indexes.
+//! The collections of this service and their indexes.
 
-use anyhow::{Context, ensure};
 use messaging::ledger::StoreError;
-use mongo::{Mongo, index};
-use mongodb::IndexModel;
+use mongo::{Mongo, Schema, SchemaError, index, partial_index};
 use mongodb::bson::doc;
-use mongodb::options::IndexOptions;
 
-/// The log: a document a record.
+/// The log: one document for each record.
 pub const ENTRIES: &str = "entries";
-/// What is strange about records.
+/// Findings: anomalies of records.
 pub const FINDINGS: &str = "findings";
-/// Which numbers were seen, a document a key of a domain-event topic.
+/// The sequence numbers that were seen: one document for each key of a domain-event topic.
 pub const STREAMS: &str = "streams";
-/// How far each Merkle tree has grown, with its edge: a document a topic partition.
+/// The size and the edge of each Merkle tree: one document for each topic partition.
 pub const TREES: &str = "trees";
-/// The trees' full tiles.
+/// The full tiles of the trees.
 pub const TILES: &str = "tiles";
 /// Signed checkpoints, by number.
 pub const CHECKPOINTS: &str = "checkpoints";
-/// The private key, where none is configured: one document.
+/// The private key, if none is configured: one document.
 pub const SIGNING_KEY: &str = "signing_key";
 /// Delivery certificates, by hour and revision.
 pub const CERTIFICATES: &str = "certificates";
-/// Until when hours are certified: one document.
+/// The time up to which hours are certified: one document.
 pub const CERTIFIED: &str = "certified";
 
-fn collections() -> Vec<(&'static str, Vec<IndexModel>)> {
-    // A page is the newest first; the place tells entries of the same moment apart.
+fn schema() -> Schema {
+    // Pages list the newest entries first; the position orders entries of the same time.
     let by = |field: &str| index(doc! { field: 1, "time": -1, "_id": -1 }, false);
     let entries = vec![
         by("key"),
@@ -36,7 +33,9 @@ fn collections() -> Vec<(&'static str, Vec<IndexModel>)> {
         by("type"),
         index(doc! { "time": -1, "_id": -1 }, false),
     ];
-    vec![
+    // Finds the few keys with missing sequence numbers.
+    let gaps = partial_index(doc! { "_id.topic": 1 }, doc! { "missing.0": { "$exists": true } });
+    let collections = vec![
         (ENTRIES, entries),
         (
             FINDINGS,
@@ -45,47 +44,29 @@ fn collections() -> Vec<(&'static str, Vec<IndexModel>)> {
                 index(doc! { "_id.kind": 1, "found_at": 1 }, false),
             ],
         ),
-        (STREAMS, vec![with_gaps()]),
+        (STREAMS, vec![gaps]),
         (TREES, vec![]),
         (TILES, vec![]),
         (CHECKPOINTS, vec![index(doc! { "id": 1 }, true)]),
         (SIGNING_KEY, vec![]),
         (CERTIFIED, vec![]),
         (CERTIFICATES, vec![index(doc! { "id": 1 }, true)]),
-    ]
+    ];
+    Schema {
+        service: env!("CARGO_PKG_NAME"),
+        collections,
+    }
 }
 
-/// Finds the few keys that miss numbers.
-fn with_gaps() -> IndexModel {
-    let some = doc! { "missing.0": { "$exists": true } };
-    let options = IndexOptions::builder().partial_filter_expression(some).build();
-    IndexModel::builder()
-        .keys(doc! { "_id.topic": 1 })
-        .options(options)
-        .build()
-}
-
-/// Makes what is not there. May be repeated.
+/// Creates all missing collections and indexes. May be repeated.
 pub async fn prepare(mongo: &Mongo) -> Result<(), StoreError> {
-    mongo.prepare().await?;
-    for (name, indexes) in collections() {
-        mongo.prepare_collection(name, indexes).await?;
-    }
-    Ok(())
+    schema().prepare(mongo).await
 }
 
-/// Whether [`prepare`] was run by this version.
-pub async fn check(mongo: &Mongo) -> anyhow::Result<()> {
-    let there = mongo
-        .database()
-        .list_collection_names()
-        .await
-        .context("the store does not answer")?;
-    for (name, _) in collections() {
-        ensure!(
-            there.iter().any(|known| known == name),
-            "the collection {name} is missing: run `audit migrate` first"
-        );
-    }
-    Ok(())
+/// Checks that [`prepare`] was run by this version.
+///
+/// # Errors
+/// Fails if a collection is missing or the database is unreachable.
+pub async fn check(mongo: &Mongo) -> Result<(), SchemaError> {
+    schema().check(mongo).await
 }

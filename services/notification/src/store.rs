@@ -1,75 +1,59 @@
-//! The collections of this service, and their indexes.
+//! The collections of this service and their indexes.
 
-use anyhow::{Context, ensure};
 use messaging::ledger::StoreError;
-use mongo::{Mongo, index};
-use mongodb::IndexModel;
-use mongodb::bson::{Document, doc};
-use mongodb::options::IndexOptions;
+use mongo::{Mongo, Schema, SchemaError, index, partial_index};
+use mongodb::bson::doc;
 
 use crate::copies::{EVENTS, MEMBERS, PROFILES, REGISTRATIONS};
 use crate::mail::MAILS;
 use crate::mailing::MAILINGS;
 
-fn collections() -> Vec<(&'static str, Vec<IndexModel>)> {
+fn schema() -> Schema {
     let mails = vec![
-        // What is due. Only what is pending, so that it stays small however many mails were ever sent.
-        partial(doc! { "lane": 1, "next_attempt_at": 1 }, doc! { "state": "pending" }),
-        // What waits for a profile or an event.
-        partial(
+        // Finds due mails. Contains only pending mails, so that it stays small however many mails were ever sent.
+        partial_index(doc! { "lane": 1, "next_attempt_at": 1 }, doc! { "state": "pending" }),
+        // Finds mails that wait for a profile or an event.
+        partial_index(
             doc! { "missing": 1, "user": 1 },
             doc! { "missing": { "$exists": true } },
         ),
-        partial(
+        partial_index(
             doc! { "missing": 1, "event": 1 },
             doc! { "missing": { "$exists": true } },
         ),
-        // What a message led to.
+        // Finds the mails that a message caused.
         index(doc! { "cause.id": 1 }, false),
         index(doc! { "cause.correlation_id": 1 }, false),
-        // What waits for a person, whatever it waits for.
-        partial(doc! { "user": 1 }, doc! { "state": "pending" }),
+        // Finds all pending mails to a user.
+        partial_index(doc! { "user": 1 }, doc! { "state": "pending" }),
     ];
-    vec![
+    let collections = vec![
         (MEMBERS, vec![]),
         (PROFILES, vec![]),
         (EVENTS, vec![]),
         (
             REGISTRATIONS,
-            // In the order in which mailings go through them.
+            // In the order in which mailings process registrations.
             vec![index(doc! { "event": 1, "_id": 1 }, false)],
         ),
         (MAILINGS, vec![index(doc! { "event": 1, "cause.at": 1 }, false)]),
         (MAILS, mails),
-    ]
+    ];
+    Schema {
+        service: env!("CARGO_PKG_NAME"),
+        collections,
+    }
 }
 
-/// Makes what is not there. May be repeated.
+/// Creates all missing collections and indexes. May be repeated.
 pub async fn prepare(mongo: &Mongo) -> Result<(), StoreError> {
-    mongo.prepare().await?;
-    for (name, indexes) in collections() {
-        mongo.prepare_collection(name, indexes).await?;
-    }
-    Ok(())
+    schema().prepare(mongo).await
 }
 
-/// Whether [`prepare`] was run by this version.
-pub async fn check(mongo: &Mongo) -> anyhow::Result<()> {
-    let there = mongo
-        .database()
-        .list_collection_names()
-        .await
-        .context("the store does not answer")?;
-    for (name, _) in collections() {
-        ensure!(
-            there.iter().any(|known| known == name),
-            "the collection {name} is missing: run `notification migrate` first"
-        );
-    }
-    Ok(())
-}
-
-fn partial(keys: Document, filter: Document) -> IndexModel {
-    let options = IndexOptions::builder().partial_filter_expression(filter).build();
-    IndexModel::builder().keys(keys).options(options).build()
+/// Checks that [`prepare`] was run by this version.
+///
+/// # Errors
+/// Fails if a collection is missing or the database is unreachable.
+pub async fn check(mongo: &Mongo) -> Result<(), SchemaError> {
+    schema().check(mongo).await
 }
