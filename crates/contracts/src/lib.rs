@@ -14,6 +14,7 @@ pub mod registry;
 pub mod replies;
 pub mod security;
 mod time;
+mod time_zone;
 pub mod topics;
 pub mod users;
 
@@ -51,6 +52,7 @@ pub use security::{
     SignInFailed, SignInFailure,
 };
 pub use time::{Date, OutOfRange, ParseError, Timestamp};
+pub use time_zone::check_time_zone;
 pub use topics::{Kind, RecordType, Retention, Topic};
 pub use users::{
     ChangeUser, CreateUser, DeactivateUser, EmailVerified, EraseUser, UserChanged, UserCommand, UserCreated,

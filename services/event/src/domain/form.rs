@@ -28,7 +28,7 @@ pub(super) fn errors(details: &Details, now: Option<Timestamp>) -> Vec<FieldErro
             "ends_at",
             (details.ends_at <= details.starts_at).then_some(("before-start", "The event must end after it starts.")),
         ),
-        ("time_zone", time_zone(&details.time_zone)),
+        ("time_zone", contracts::check_time_zone(&details.time_zone)),
         (
             "capacity",
             (!(1..=1_000_000).contains(&details.capacity))
@@ -153,21 +153,4 @@ fn text(text: &str, most: usize, too_long: &'static str) -> Option<Fault> {
 /// Returns `true` for control characters except line breaks and tabs. No text column can store a NUL, for example.
 fn is_unprintable(char: char) -> bool {
     char.is_control() && !matches!(char, '\n' | '\r' | '\t')
-}
-
-/// Checks only the form of an IANA name. The gateway, which has the time zone database, checks that the zone exists.
-fn time_zone(zone: &str) -> Option<Fault> {
-    let is_part = |part: &str| {
-        !part.is_empty()
-            && part
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"_+-".contains(&byte))
-    };
-    if zone.is_empty() {
-        Some(("required", "Enter a time zone."))
-    } else if zone.len() > 64 || !zone.split('/').all(is_part) {
-        Some(("malformed", "Enter an IANA time zone name such as Europe/Berlin."))
-    } else {
-        None
-    }
 }

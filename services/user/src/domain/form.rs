@@ -21,7 +21,7 @@ pub(super) fn errors(profile: &UserProfile, today: Date, accounts: &Accounts) ->
         ("username", username(&profile.username)),
         ("full_name", full_name(&profile.full_name)),
         ("date_of_birth", date_of_birth(profile.date_of_birth, today)),
-        ("time_zone", time_zone(&profile.time_zone)),
+        ("time_zone", contracts::check_time_zone(&profile.time_zone)),
     ]
     .into_iter()
     .filter_map(|(field, fault)| fault.map(|(code, message)| error(field, code, message)))
@@ -142,22 +142,5 @@ fn date_of_birth(born: Date, today: Date) -> Option<Fault> {
         Some(age) if age < MIN_AGE => Some(("too-young", "You must be at least 13 years old.")),
         Some(age) if age > MAX_AGE => Some(("out-of-range", "Enter a date of birth within the last 130 years.")),
         Some(_) => None,
-    }
-}
-
-/// Checks only the form of an IANA name. The gateway, which has the time zone database, checks that the zone exists.
-fn time_zone(zone: &str) -> Option<Fault> {
-    let is_part = |part: &str| {
-        !part.is_empty()
-            && part
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"_+-".contains(&byte))
-    };
-    if zone.is_empty() {
-        Some(("required", "Enter a time zone."))
-    } else if zone.len() > 64 || !zone.split('/').all(is_part) {
-        Some(("malformed", "Enter an IANA time zone name such as Europe/Berlin."))
-    } else {
-        None
     }
 }
