@@ -1,4 +1,4 @@
-//! Why a mail is written, kept beside it until it is.
+//! The cause of a mail, stored with the mail until it is sent.
 
 use contracts::Timestamp;
 use messaging::{Cause, Received};
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::copies::time;
 
-/// The chain that a mail belongs to, and the span that it continues.
+/// The message that caused a mail: its ids, its actor, its trace context and its time.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct StoredCause {
     id: bson::Uuid,
@@ -21,7 +21,7 @@ pub(crate) struct StoredCause {
     trace_parent: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_state: Option<String>,
-    /// When it was said.
+    /// Time at which the message was published.
     pub(crate) at: bson::DateTime,
 }
 
@@ -35,21 +35,21 @@ impl StoredCause {
             actor: cause.actor.map(|actor| actor.to_string()),
             trace_parent,
             trace_state,
-            at: said_at(message),
+            at: published_at(message),
         }
     }
 
-    /// `ce_id` of the message.
+    /// Returns the `ce_id` of the message.
     pub(crate) fn id(&self) -> Uuid {
         from_bson(self.id)
     }
 
-    /// The span that what is done because of it continues.
+    /// Returns the trace context of the span in which the message was handled.
     pub(crate) fn trace(&self) -> Context {
         messaging::remote_context(self.trace_parent.as_deref(), self.trace_state.as_deref())
     }
 
-    /// For what is said because of it, from within the span `trace`.
+    /// Returns the cause for messages that are published because of the mail, within the span `trace`.
     pub(crate) fn to_cause(&self, trace: Context) -> Cause {
         let actor = self.actor.as_deref().and_then(|actor| actor.parse().ok());
         let mut cause = Cause::origin(from_bson(self.correlation_id), actor, trace);
@@ -58,7 +58,8 @@ impl StoredCause {
     }
 }
 
-/// When a message was said. A clock that is ahead puts nothing into the future.
-pub(crate) fn said_at<M>(message: &Received<M>) -> bson::DateTime {
+/// Returns the time at which a message was published, but never a time in the future, because the producer's clock may be
+/// ahead.
+pub(crate) fn published_at<M>(message: &Received<M>) -> bson::DateTime {
     time(message.envelope.time.min(Timestamp::now()))
 }

@@ -1,4 +1,4 @@
-//! What the service reads from its environment.
+//! The settings of the service.
 
 use std::num::NonZeroU32;
 
@@ -16,7 +16,7 @@ pub struct Config {
     pub smtp: Url,
     pub mail_from: Sender,
     pub public_url: Url,
-    /// Signs the tokens in mailed links; the gateway has the same.
+    /// Key that signs the tokens in mailed links. The gateway must have the same key.
     pub link_key: Secret,
     pub senders: NonZeroU32,
 }
@@ -27,34 +27,38 @@ impl Config {
             database: read.required(
                 "DATABASE_URL",
                 "mongodb://127.0.0.1/notification?replicaSet=rs0",
-                "this service's own database",
+                "the MongoDB database of this service",
             ),
             registry: read.required(
                 "SCHEMA_REGISTRY_URL",
                 "http://127.0.0.1:8081",
-                "where the schema registry is",
+                "URL of the schema registry",
             ),
             kafka: kafka::Settings::from_settings(read),
-            smtp: read.required("SMTP_URL", "smtp://127.0.0.1:1025", "the server that takes mails"),
+            smtp: read.required("SMTP_URL", "smtp://127.0.0.1:1025", "URL of the mail server"),
             mail_from: read.or(
                 "MAIL_FROM",
                 "Rollcall <rollcall@localhost.localdomain>",
-                "who mails come from; its domain is in every Message-ID",
+                "sender of all mails; its domain is part of every Message-ID",
             ),
             public_url: read.or(
                 "PUBLIC_URL",
                 "http://127.0.0.1:8080",
-                "where links in mails lead: the gateway",
+                "base URL of the links in mails, which lead to the gateway",
             ),
             link_key: read.required(
                 "LINK_KEY",
                 "32-or-more-random-characters-here",
-                "signs the tokens in mailed links; the gateway's is the same",
+                "key that signs the tokens in mailed links; must equal the gateway's",
             ),
-            senders: read.or("SENDERS", "4", "mails sent at a time, in each of the two lanes"),
+            senders: read.or(
+                "SENDERS",
+                "4",
+                "number of mails sent concurrently in each of the two lanes",
+            ),
         };
-        if let Err(what) = check_url(config.smtp.as_str()) {
-            read.problem("SMTP_URL", what);
+        if let Err(problem) = check_url(config.smtp.as_str()) {
+            read.problem("SMTP_URL", problem);
         }
         if config.link_key.expose().chars().count() < links::MIN_KEY {
             read.problem("LINK_KEY", format!("must have at least {} characters", links::MIN_KEY));

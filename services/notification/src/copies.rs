@@ -1,9 +1,9 @@
-//! What this service knows of other services' things: copies, kept by its handlers.
+//! Copies of other services' data, which the handlers store.
 //!
-//! There is no order between topics, so any of them may be missing when something that refers to it is
-//! there already; what needs it waits for it.
+//! Messages of different topics arrive in any order, so a copy may be missing although other data refers to it. A mail that
+//! needs a missing copy waits for it.
 
-mod head;
+mod event_summary;
 mod registration;
 
 use std::collections::{BTreeMap, HashMap};
@@ -21,38 +21,38 @@ use uuid::Uuid;
 use crate::mail::Mail;
 use crate::mailing::{MAILINGS, Mailing};
 
-pub(crate) use head::Head;
-pub(crate) use registration::{Place, Registration};
+pub(crate) use event_summary::EventSummary;
+pub(crate) use registration::{Registration, RegistrationState};
 
-/// Users: whether their account is open.
+/// Collection of users, with the status of their accounts.
 pub(crate) const MEMBERS: &str = "members";
-/// Users: where and how to write to them. The one collection with personal data.
+/// Collection of profiles: users' addresses and preferences. The only collection with personal data.
 pub(crate) const PROFILES: &str = "profiles";
 pub(crate) const EVENTS: &str = "events";
 pub(crate) const REGISTRATIONS: &str = "registrations";
 
-/// Where and how to write to a user. Holds personal data: it has no `Debug` on purpose.
+/// The address and preferences of a user. It contains personal data, so it deliberately does not implement `Debug`.
 #[derive(Clone, Deserialize)]
 pub struct Profile {
     #[serde(rename = "_id")]
     id: bson::Uuid,
     pub email: String,
     pub full_name: String,
-    /// IANA name.
+    /// IANA name of the user's time zone.
     pub time_zone: String,
-    /// Whether the person has shown to read mail at the address.
+    /// `true` if the user has verified the address.
     pub email_verified: bool,
-    /// Whether the person wants reminders.
+    /// `true` if the user wants reminders.
     pub reminders: bool,
-    /// Whether the person wants organizers' announcements.
+    /// `true` if the user wants organizers' announcements.
     pub announcements: bool,
-    /// The user's version that it is from.
+    /// Version of the user aggregate that the profile is from.
     #[serde(default)]
     pub version: i64,
 }
 
 impl Profile {
-    /// Of somebody who wants everything.
+    /// Creates the profile of a user who wants all mails.
     pub fn new(user: Uuid, email: &str, full_name: &str, time_zone: &str) -> Self {
         Self {
             id: to_bson(user),
@@ -67,7 +67,7 @@ impl Profile {
     }
 }
 
-/// What mails tell of an event.
+/// The data of an event that mails contain.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Event {
     #[serde(rename = "_id")]
@@ -75,9 +75,9 @@ pub struct Event {
     pub title: String,
     pub venue: String,
     pub(crate) starts_at: bson::DateTime,
-    /// IANA name of the venue's.
+    /// IANA name of the venue's time zone.
     pub time_zone: String,
-    /// Where it was cancelled.
+    /// The organizer's reason, if the event was cancelled.
     pub cancel_reason: Option<String>,
     pub(crate) cancelled_at: Option<bson::DateTime>,
 }
@@ -91,13 +91,13 @@ impl Event {
         self.cancelled_at.is_some()
     }
 
-    /// The moment, for calendars.
+    /// Returns the start as a time that can be converted to any time zone.
     pub(crate) fn starts_at(&self) -> DateTime<Utc> {
         moment(self.starts_at)
     }
 }
 
-/// What a batch of mails needs to be written.
+/// The copies that a batch of mails refers to.
 #[derive(Default)]
 pub(crate) struct Copies {
     profiles: HashMap<Uuid, Profile>,
@@ -116,17 +116,17 @@ struct Closed {
 }
 
 impl Copies {
-    /// Reads what there is of all that these mails refer to.
+    /// Reads all existing copies that these mails refer to.
     pub(crate) async fn load(mongo: &Mongo, mails: &[Mail]) -> Result<Self, StoreError> {
         let users: Vec<_> = mails.iter().map(Mail::user).collect();
         let events: Vec<_> = mails.iter().filter_map(Mail::event).collect();
-        let to_many = || mails.iter().filter(|mail| mail.is_to_many());
-        let registrations: Vec<_> = to_many().filter_map(Mail::registration).collect();
-        let causes: Vec<_> = to_many().map(Mail::cause_id).collect();
+        let broadcasts = || mails.iter().filter(|mail| mail.is_broadcast());
+        let registrations: Vec<_> = broadcasts().filter_map(Mail::registration).collect();
+        let causes: Vec<_> = broadcasts().map(Mail::cause_id).collect();
         let (profiles, closed, events, registrations, mailings) = tokio::try_join!(
             find(mongo, PROFILES, &users, doc! {}),
             find(mongo, MEMBERS, &users, doc! { "active": false }),
-            // The order within the topic says that the title is there; a stub without one is no copy yet.
+            // A document without a title is only a placeholder that a registration created before the event arrived.
             find(mongo, EVENTS, &events, doc! { "title": { "$exists": true } }),
             find(mongo, REGISTRATIONS, &registrations, doc! {}),
             find(mongo, MAILINGS, &causes, doc! {}),
@@ -152,23 +152,23 @@ impl Copies {
         self.registrations.get(&registration)
     }
 
-    /// What is told to many because of this message.
+    /// Returns the mailing with this cause.
     pub(crate) fn mailing(&self, cause: Uuid) -> Option<&Mailing> {
         self.mailings.get(&cause)
     }
 
-    /// Whether the user's account is known to be closed.
+    /// Returns `true` if the user's account is known to be closed.
     pub(crate) fn is_closed(&self, user: Uuid) -> bool {
         self.closed.contains_key(&user)
     }
 
-    /// Whether the person was erased.
+    /// Returns `true` if the user is known to be erased.
     pub(crate) fn is_erased(&self, user: Uuid) -> bool {
         self.closed.get(&user).is_some_and(|closed| closed.erased)
     }
 }
 
-/// Those of `users` who were erased.
+/// Returns those of `users` that were erased.
 pub(crate) async fn erased(tx: &mut Tx, users: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
     if users.is_empty() {
         return Ok(Vec::new());
@@ -177,7 +177,7 @@ pub(crate) async fn erased(tx: &mut Tx, users: &[Uuid]) -> Result<Vec<Uuid>, Sto
     Ok(erased.iter().map(|member| mongo::from_bson(member.id)).collect())
 }
 
-/// Deletes all that is known of who these users are.
+/// Deletes the profiles of these users, and with them all their personal data.
 pub(crate) async fn delete_profiles(tx: &mut Tx, users: &[Uuid]) -> Result<(), StoreError> {
     if users.is_empty() {
         return Ok(());
@@ -191,12 +191,12 @@ pub(crate) async fn delete_profiles(tx: &mut Tx, users: &[Uuid]) -> Result<(), S
     Ok(())
 }
 
-/// A filter's condition: one of these.
+/// Returns a filter condition that matches any of these ids.
 pub(crate) fn among(ids: &[Uuid]) -> Document {
     doc! { "$in": ids.iter().map(|id| Bson::from(to_bson(*id))).collect::<Vec<_>>() }
 }
 
-/// What a transaction sees.
+/// Finds documents within a transaction.
 pub(crate) async fn find_in<T: DeserializeOwned + Send + Sync + Unpin>(
     tx: &mut Tx,
     collection: &str,
@@ -225,7 +225,7 @@ fn by_id<T>(rows: Vec<T>, id: impl Fn(&T) -> bson::Uuid) -> HashMap<Uuid, T> {
     rows.into_iter().map(|row| (mongo::from_bson(id(&row)), row)).collect()
 }
 
-/// What a batch changes in one collection of copies: the fields of each document, the last word wins.
+/// The changes that a batch makes in one collection of copies: the fields of each document. Later values replace earlier ones.
 #[derive(Default)]
 pub(crate) struct Changes(BTreeMap<Uuid, Document>);
 
@@ -238,7 +238,7 @@ impl Changes {
         self.0.keys().copied().collect()
     }
 
-    /// One statement; a document that is not there is made.
+    /// Writes all changes in one statement, which creates missing documents.
     pub(crate) async fn write(self, tx: &mut Tx, collection: &str) -> Result<(), StoreError> {
         let updates = self.0.into_iter().map(|(id, fields)| Update {
             filter: doc! { "_id": to_bson(id) },
@@ -254,7 +254,7 @@ pub(crate) fn moment(time: bson::DateTime) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(time.timestamp_millis()).unwrap_or_default()
 }
 
-/// BSON times are to the millisecond.
+/// Converts a time to BSON, which has a precision of milliseconds.
 pub(crate) fn time(time: Timestamp) -> bson::DateTime {
     bson::DateTime::from_millis(time.as_micros() / 1000)
 }

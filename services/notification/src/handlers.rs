@@ -1,4 +1,4 @@
-//! What this service does with messages: it keeps copies, and decides on mails.
+//! The message handlers. They store copies of other services' data and enqueue mails.
 
 mod commands;
 mod events;

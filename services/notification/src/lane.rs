@@ -1,4 +1,4 @@
-//! Lanes: what is written to many at once must not delay what one person waits for.
+//! Lanes: two mail queues, so that mails to many recipients do not delay a mail that one person is waiting for.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use contracts::NotificationKind;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-/// Which queue a mail waits in. Each has senders of its own.
+/// The queue of a mail. Each lane has its own senders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lane {
@@ -17,9 +17,10 @@ pub enum Lane {
 impl Lane {
     pub const ALL: [Self; 2] = [Self::Priority, Self::Bulk];
 
+    /// Returns the lane in which mails of this kind are sent.
     pub fn of(kind: NotificationKind) -> Self {
         match kind {
-            // These come in storms: of sign-ups, or to everybody at an event.
+            // These come in large numbers: after many sign-ups, or to all attendees of an event.
             NotificationKind::Welcome
             | NotificationKind::EventCancelled
             | NotificationKind::EventRescheduled
@@ -43,7 +44,7 @@ impl Lane {
     }
 }
 
-/// Wakes the mailer of this process when a handler's transaction brought it work.
+/// Notifies the mailer of this process when a handler's transaction has enqueued mails.
 #[derive(Debug, Clone, Default)]
 pub struct Lanes {
     priority: Arc<Notify>,
@@ -64,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_one_person_waits_for_is_not_behind_what_many_get() {
+    fn mails_to_one_person_do_not_queue_behind_mails_to_many() {
         use NotificationKind as Kind;
         for kind in [Kind::SeatConfirmed, Kind::EmailVerification, Kind::PasswordReset] {
             assert_eq!(Lane::of(kind), Lane::Priority, "{kind:?}");

@@ -5,7 +5,6 @@ pub mod config;
 mod copies;
 mod handlers;
 mod lane;
-pub mod letter;
 mod mail;
 pub mod mailer;
 mod mailing;
@@ -14,6 +13,7 @@ mod ops;
 mod reminders;
 pub mod server;
 pub mod store;
+pub mod templates;
 
 use messaging::Subscriptions;
 use mongo::Mongo;
@@ -22,18 +22,18 @@ use crate::handlers::{FollowCommands, FollowEvents, FollowProfiles, FollowRegist
 use crate::ops::FindMails;
 
 pub use lane::{Lane, Lanes};
-pub use mail::{MAILS, id_of, reminder_id};
+pub use mail::{MAILS, mail_id, reminder_id};
 pub use mailer::Mailer;
-pub use mailing::PIECE;
+pub use mailing::MAX_CHUNK;
 
-/// Everything this service listens to. `lanes` wakes the mailer of the same process.
+/// Returns all subscriptions of this service. `lanes` notifies the mailer of the same process.
 pub fn subscriptions(lanes: &Lanes) -> Subscriptions<Mongo> {
     let [users, profiles, events, registrations, commands] = [(); 5].map(|()| lanes.clone());
     Subscriptions::new()
-        .handle(move || FollowUsers(users.clone())) // accounts; welcome
-        .handle(move || FollowProfiles(profiles.clone())) // addresses, and what people want
-        .handle(move || FollowEvents(events.clone())) // titles, venues, times; reschedules, announcements
-        .handle(move || FollowRegistrations(registrations.clone())) // seat, waiting list, promotion, the end
-        .handle(move || FollowCommands(commands.clone())) // reminders, links, the next piece of a mailing
-        .handle_ops(FindMails) // ops.commands: what a message led to
+        .handle(move || FollowUsers(users.clone())) // account status; welcome mails
+        .handle(move || FollowProfiles(profiles.clone())) // addresses and preferences
+        .handle(move || FollowEvents(events.clone())) // titles, venues, times; rescheduled events and announcements
+        .handle(move || FollowRegistrations(registrations.clone())) // seats, waiting list, promotions, cancellations
+        .handle(move || FollowCommands(commands.clone())) // reminders, links, the next chunk of a mailing
+        .handle_ops(FindMails) // ops.commands: finds the mails that a message caused
 }

@@ -1,5 +1,5 @@
-//! Mails to send: a document each, written in the transaction of the message that caused it, and worked
-//! off by the [`Mailer`](crate::Mailer). No personal data in it: the address is read when it is sent.
+//! Queued mails. Each is a document that is inserted in the transaction of the message that caused it, and that the
+//! [`Mailer`](crate::Mailer) processes. It contains no personal data, because the address is read when the mail is sent.
 
 pub(crate) mod queue;
 
@@ -18,12 +18,14 @@ use crate::cause::StoredCause;
 use crate::copies::time;
 use crate::lane::Lane;
 
+/// Collection of all mails, with their states.
 pub const MAILS: &str = "mails";
 
-/// Version 5 of RFC 9562: the same cause and recipient give the same mail, whatever is delivered again.
+/// Namespace of the ids of mails (UUID version 5, RFC 9562). The same cause and recipient give the same id, so a redelivered
+/// message causes no second mail.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f1c_2f6e_93d5_4f0a_8a57_0c1b_64d9_b7e3);
 
-/// A mail that was decided on.
+/// A queued mail and its state.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Mail {
     #[serde(rename = "_id")]
@@ -35,53 +37,54 @@ pub(crate) struct Mail {
     event: Option<bson::Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
     registration: Option<bson::Uuid>,
-    /// Of a reminder: the start that it reminds of.
+    /// Only for a reminder: the start of the event that it was scheduled for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) starts_at: Option<bson::DateTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
     link: Option<StoredLink>,
-    /// The oldest profile that will do: whoever asked for the mail has seen that one.
+    /// Minimum version of the profile, because the sender of the command has seen that version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) profile_version: Option<i64>,
     cause: StoredCause,
     pub(crate) state: State,
     created_at: bson::DateTime,
-    /// When it is to be tried; while it is claimed, when the claim ends.
+    /// Time of the next attempt. While the mail is claimed, the time at which the claim expires.
     next_attempt_at: bson::DateTime,
-    /// Why it was not sent, or not yet.
+    /// The reason why the mail was not sent, or not yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
-    /// How often a mail server refused it for the time being.
+    /// Number of temporary rejections by a mail server.
     #[serde(default)]
     pub(crate) refusals: u32,
-    /// How often something was missing.
+    /// Number of attempts at which data was missing.
     #[serde(default)]
     pub(crate) waits: u32,
-    /// When the first attempt was made of which nothing came.
+    /// Time of the first unsuccessful attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     tried_since: Option<bson::DateTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
     claimed_at: Option<bson::DateTime>,
-    /// Names the claim: another one has taken over where it differs.
+    /// Id of the claim. A different id means that another process has claimed the mail since.
     #[serde(skip_serializing_if = "Option::is_none")]
     claim: Option<bson::Uuid>,
 }
 
-/// What a link's token is made of when the mail is written. The token itself is never stored.
+/// The content of a link's token. The token itself is created when the mail is rendered, and never stored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct StoredLink {
     nonce: bson::Uuid,
-    /// In microseconds since 1970: the token is signed over all of them.
+    /// In microseconds since 1970, because the token is signed with this precision.
     expires_at: i64,
 }
 
+/// The state of a mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum State {
     Pending,
     Sent,
     Failed,
-    /// Not true or not wanted any more when it was to be sent.
+    /// The mail was outdated or no longer wanted when it was to be sent.
     Dropped,
 }
 
@@ -97,10 +100,10 @@ impl State {
 }
 
 impl Mail {
-    /// The mail of `kind` to `user` that a cause leads to.
-    pub(crate) fn because_of(cause: StoredCause, kind: NotificationKind, user: Uuid) -> Self {
+    /// Creates the mail of `kind` to `user` that a message causes.
+    pub(crate) fn new(cause: StoredCause, kind: NotificationKind, user: Uuid) -> Self {
         Self {
-            id: to_bson(id_of(cause.id(), user)),
+            id: to_bson(mail_id(cause.id(), user)),
             kind,
             lane: Lane::of(kind),
             user: to_bson(user),
@@ -122,16 +125,17 @@ impl Mail {
         }
     }
 
-    /// One a registration and start, however often it is asked for.
-    pub(crate) fn reminder(cause: StoredCause, asked: &SendReminder) -> Self {
-        let mut mail = Self::because_of(cause, NotificationKind::Reminder, asked.user_id)
-            .about(asked.event_id, asked.registration_id);
-        mail.id = to_bson(reminder_id(asked.registration_id, asked.starts_at));
-        mail.starts_at = Some(time(asked.starts_at));
+    /// Creates a reminder. Its id depends only on the registration and the start, so there is one reminder for both, however
+    /// many commands request it.
+    pub(crate) fn reminder(cause: StoredCause, command: &SendReminder) -> Self {
+        let mut mail = Self::new(cause, NotificationKind::Reminder, command.user_id)
+            .for_registration(command.event_id, command.registration_id);
+        mail.id = to_bson(reminder_id(command.registration_id, command.starts_at));
+        mail.starts_at = Some(time(command.starts_at));
         mail
     }
 
-    pub(crate) fn about(mut self, event: Uuid, registration: Uuid) -> Self {
+    pub(crate) fn for_registration(mut self, event: Uuid, registration: Uuid) -> Self {
         self.event = Some(to_bson(event));
         self.registration = Some(to_bson(registration));
         self
@@ -145,8 +149,8 @@ impl Mail {
         self
     }
 
-    /// Not to be sent by an older profile: its address may be another one.
-    pub(crate) fn not_before(mut self, profile_version: Option<i64>) -> Self {
+    /// Requires at least this version of the profile, because an older one may contain a different address.
+    pub(crate) fn require_profile_version(mut self, profile_version: Option<i64>) -> Self {
         self.profile_version = profile_version;
         self
     }
@@ -159,7 +163,7 @@ impl Mail {
         from_bson(self.user)
     }
 
-    /// For metrics and spans.
+    /// Returns the name of the kind for metrics, logs and spans.
     pub(crate) fn label(&self) -> &'static str {
         match self.kind {
             NotificationKind::Welcome => "welcome",
@@ -177,18 +181,19 @@ impl Mail {
         }
     }
 
-    /// The event that it tells of.
+    /// Returns the event that the mail is about.
     pub(crate) fn event(&self) -> Option<Uuid> {
         self.event.map(from_bson)
     }
 
-    /// The recipient's registration for that event.
+    /// Returns the recipient's registration for that event.
     pub(crate) fn registration(&self) -> Option<Uuid> {
         self.registration.map(from_bson)
     }
 
-    /// Whether it says what everybody at the event is told, and is of no use to who has no place there any more.
-    pub(crate) fn is_to_many(&self) -> bool {
+    /// Returns `true` if mails of this kind go to all attendees of an event, and are of no use to a person whose
+    /// registration has ended.
+    pub(crate) fn is_broadcast(&self) -> bool {
         match self.kind {
             NotificationKind::EventRescheduled | NotificationKind::Reminder | NotificationKind::Announcement => true,
             NotificationKind::Welcome
@@ -203,7 +208,7 @@ impl Mail {
         }
     }
 
-    /// What the token of its link says.
+    /// Returns the content of the link's token.
     pub(crate) fn link(&self) -> Option<Link> {
         let StoredLink { nonce, expires_at } = self.link.as_ref()?;
         Some(Link {
@@ -217,60 +222,60 @@ impl Mail {
         self.cause.id()
     }
 
-    /// The span that the mail's own continues.
+    /// Returns the trace context that the mail's span continues.
     pub(crate) fn trace(&self) -> Context {
         self.cause.trace()
     }
 
-    /// What is said because of the mail; `trace` is its span.
+    /// Returns the cause for messages that are published about the mail. `trace` is the mail's span.
     pub(crate) fn cause(&self, trace: Context) -> Cause {
         self.cause.to_cause(trace)
     }
 
-    /// The database's time when the mail was claimed.
+    /// Returns the time of the claim by the database's clock.
     pub(crate) fn claimed_at(&self) -> bson::DateTime {
         self.claimed_at.unwrap_or(self.next_attempt_at)
     }
 
-    /// Finds it as long as nobody else has claimed it since.
-    pub(crate) fn while_claimed(&self) -> Document {
+    /// Returns the filter that finds the mail unless another process has claimed it since.
+    pub(crate) fn claimed_filter(&self) -> Document {
         doc! { "_id": self.id, "state": State::Pending.name(), "claim": self.claim }
     }
 
-    /// Finds it as long as nothing has become of it.
-    pub(crate) fn while_pending(&self) -> Document {
+    /// Returns the filter that finds the mail while it is pending.
+    pub(crate) fn pending_filter(&self) -> Document {
         doc! { "_id": self.id, "state": State::Pending.name() }
     }
 
-    /// How long after its cause it was claimed.
+    /// Returns the time from the cause of the mail to its claim.
     pub(crate) fn age(&self) -> Duration {
         self.claimed_at().saturating_duration_since(self.created_at)
     }
 
-    /// Since when it has been tried: time in which nobody could try it does not count.
+    /// Returns the time of the first attempt. Time in which no process could try to send the mail does not count.
     pub(crate) fn tried_since(&self) -> bson::DateTime {
         self.tried_since.unwrap_or_else(|| self.claimed_at())
     }
 
-    /// For how long it had been tried when it was claimed.
+    /// Returns the time from the first attempt to the claim.
     pub(crate) fn tried_for(&self) -> Duration {
         self.claimed_at().saturating_duration_since(self.tried_since())
     }
 }
 
-/// A mail's id: notification id, document id, Message-ID.
-pub fn id_of(cause: Uuid, recipient: Uuid) -> Uuid {
-    named([*cause.as_bytes(), *recipient.as_bytes()])
+/// Returns the id of a mail, which is its notification id, its document id and the local part of its Message-ID.
+pub fn mail_id(cause: Uuid, recipient: Uuid) -> Uuid {
+    derived_id([*cause.as_bytes(), *recipient.as_bytes()])
 }
 
-/// The id of the reminder of one start, to who has this registration.
+/// Returns the id of the reminder for a registration and a start.
 pub fn reminder_id(registration: Uuid, starts_at: Timestamp) -> Uuid {
-    // What the store keeps of the time.
+    // BSON times have a precision of milliseconds.
     let millis = i128::from(time(starts_at).timestamp_millis());
-    named([*registration.as_bytes(), millis.to_be_bytes()])
+    derived_id([*registration.as_bytes(), millis.to_be_bytes()])
 }
 
-fn named(parts: [[u8; 16]; 2]) -> Uuid {
+fn derived_id(parts: [[u8; 16]; 2]) -> Uuid {
     Uuid::new_v5(&NAMESPACE, parts.as_flattened())
 }
 
@@ -279,19 +284,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_cause_and_recipient_are_one_mail() {
+    fn one_cause_and_one_recipient_give_one_mail() {
         let (cause, ada, bob) = (Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3));
-        assert_eq!(id_of(cause, ada), id_of(cause, ada));
-        assert_ne!(id_of(cause, ada), id_of(cause, bob));
-        assert_ne!(id_of(cause, ada), id_of(ada, cause));
-        // Mails of earlier versions must be found again.
-        assert_eq!(id_of(cause, ada).get_version_num(), 5);
+        assert_eq!(mail_id(cause, ada), mail_id(cause, ada));
+        assert_ne!(mail_id(cause, ada), mail_id(cause, bob));
+        assert_ne!(mail_id(cause, ada), mail_id(ada, cause));
+        // The ids of mails that earlier versions stored must not change.
+        assert_eq!(mail_id(cause, ada).get_version_num(), 5);
     }
 
     #[test]
-    fn one_registration_and_start_are_one_reminder() {
+    fn one_registration_and_one_start_give_one_reminder() {
         let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let start = Timestamp::parse("2030-07-03T16:00:00Z").expect("a time");
+        let start = Timestamp::parse("2030-07-03T16:00:00Z").expect("a valid time");
         let later = start + Duration::from_secs(60);
         assert_eq!(reminder_id(first, start), reminder_id(first, start));
         assert_ne!(reminder_id(first, start), reminder_id(first, later));

@@ -1,9 +1,9 @@
-//! Works mails off: two lanes of senders, and one recorder that writes what came of them.
+//! Sends queued mails: two lanes of senders, and one recorder that stores the outcomes.
 
 mod attempt;
 mod breaker;
+mod precheck;
 mod recorder;
-mod truth;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,62 +19,64 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::attempt::{Attempt, Outcome};
-use self::breaker::{Breaker, Pass};
+use self::breaker::{Breaker, Permit};
 use crate::copies::Copies;
 use crate::lane::{Lane, Lanes};
-use crate::letter::Letters;
 use crate::mail::Mail;
 use crate::mail::queue;
 use crate::metrics::Metrics;
 use crate::server::MailServer;
+use crate::templates::Templates;
 
-/// What came of mails, on the way to the recorder.
-const RESULTS: usize = 256;
+/// Capacity of the channel of attempts from the senders to the recorder.
+const RESULT_QUEUE: usize = 256;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Sends what is due, for one process. Several may run: a mail is claimed before it is sent.
+/// Sends due mails. Several processes may each run one, because a mail is claimed before it is sent.
 pub struct Mailer<S>(Arc<Shared<S>>);
 
-/// How many, how often, how long.
+/// The concurrency, delays and timeouts of a [`Mailer`].
 #[derive(Debug, Clone)]
-pub struct Working {
-    /// Letters that are sent at a time, in each lane.
+pub struct MailerSettings {
+    /// Number of mails that are sent concurrently in each lane.
     pub senders: usize,
-    /// Before the second attempt after a temporary refusal; then twice as long each time.
-    pub first_wait: Duration,
-    pub longest_wait: Duration,
-    /// Before something that is missing is looked for again, should its arrival go unnoticed; then twice as
-    /// long each time.
-    pub first_look: Duration,
-    pub longest_look: Duration,
-    /// A mail that has been tried for longer is given up. What was never tried is never given up.
-    pub give_up: Duration,
-    /// For a whole letter, from the connection to the last answer.
-    pub letter: Duration,
-    /// For how long a process claims a mail. Longer than `letter`: none is handed over whose claim could run out
-    /// meanwhile.
-    pub claim: Duration,
-    /// How long who let a claim run out has left to write what became of the mail. Longer than
-    /// the pauses between attempts at that.
-    pub grace: Duration,
-    /// How often a lane looks for mails that nobody woke it for: another process's.
-    pub scan: Duration,
+    /// Delay before the second attempt after a temporary rejection. It doubles with each further rejection.
+    pub initial_retry_delay: Duration,
+    /// Maximum delay before an attempt after a temporary rejection.
+    pub max_retry_delay: Duration,
+    /// Delay before a mail with missing data is checked again, in case the arrival of the data goes unnoticed. It doubles
+    /// with each further check.
+    pub initial_recheck_delay: Duration,
+    /// Maximum delay before a mail with missing data is checked again.
+    pub max_recheck_delay: Duration,
+    /// Time from the first attempt after which a mail fails for good. A mail that was never tried does not fail.
+    pub max_retry_time: Duration,
+    /// Timeout for sending one mail, from the connection to the last response.
+    pub send_timeout: Duration,
+    /// Time for which a process claims a mail. It must be longer than `send_timeout`, because no mail is sent whose claim
+    /// could expire meanwhile.
+    pub claim_duration: Duration,
+    /// Time that a process has to record an outcome after its claim has expired. It must be longer than the pauses between
+    /// attempts to record.
+    pub release_grace: Duration,
+    /// Interval at which a lane scans for due mails that it was not notified of, because another process enqueued them.
+    pub scan_interval: Duration,
 }
 
-impl Default for Working {
+impl Default for MailerSettings {
     fn default() -> Self {
         Self {
             senders: 4,
-            first_wait: Duration::from_secs(1),
-            longest_wait: Duration::from_secs(15 * 60),
-            first_look: Duration::from_millis(250),
-            longest_look: Duration::from_secs(60),
-            give_up: Duration::from_secs(24 * 60 * 60),
-            letter: Duration::from_secs(30),
-            claim: Duration::from_secs(60),
-            grace: Duration::from_secs(10),
-            scan: Duration::from_secs(5),
+            initial_retry_delay: Duration::from_secs(1),
+            max_retry_delay: Duration::from_secs(15 * 60),
+            initial_recheck_delay: Duration::from_millis(250),
+            max_recheck_delay: Duration::from_secs(60),
+            max_retry_time: Duration::from_secs(24 * 60 * 60),
+            send_timeout: Duration::from_secs(30),
+            claim_duration: Duration::from_secs(60),
+            release_grace: Duration::from_secs(10),
+            scan_interval: Duration::from_secs(5),
         }
     }
 }
@@ -82,18 +84,18 @@ impl Default for Working {
 struct Shared<S> {
     mongo: Mongo,
     publisher: Publisher<Mongo>,
-    letters: Letters,
+    templates: Templates,
     server: S,
     lanes: Lanes,
     breaker: Arc<Breaker>,
     metrics: Metrics,
-    working: Working,
+    settings: MailerSettings,
 }
 
-/// What a lane does next.
+/// The next step of a lane.
 enum Next {
-    GoOn,
-    /// Nothing is due for so long.
+    Continue,
+    /// No mail is due for this time.
     Wait(Duration),
 }
 
@@ -101,28 +103,28 @@ impl<S: MailServer> Mailer<S> {
     pub fn new(
         mongo: Mongo,
         publisher: Publisher<Mongo>,
-        letters: Letters,
+        templates: Templates,
         server: S,
         lanes: Lanes,
         metrics: Metrics,
-        working: Working,
+        settings: MailerSettings,
     ) -> Self {
         Self(Arc::new(Shared {
-            breaker: Breaker::new(working.first_wait, metrics.reachable.clone()),
+            breaker: Breaker::new(settings.initial_retry_delay, metrics.reachable.clone()),
             mongo,
             publisher,
-            letters,
+            templates,
             server,
             lanes,
             metrics,
-            working,
+            settings,
         }))
     }
 
-    /// Sends until `stop`; returns when what was under way is recorded.
+    /// Sends mails until `stop`. Returns when the outcomes of all mails in flight are recorded.
     pub async fn run(self, stop: CancellationToken) {
-        let (results, attempts) = mpsc::channel(RESULTS);
-        let lanes = Lane::ALL.map(|lane| Arc::clone(&self.0).work_off(lane, results.clone(), stop.clone()));
+        let (results, attempts) = mpsc::channel(RESULT_QUEUE);
+        let lanes = Lane::ALL.map(|lane| Arc::clone(&self.0).run_lane(lane, results.clone(), stop.clone()));
         drop(results);
         let recorder = recorder::run(&self.0, attempts, stop);
         tokio::join!(join_all(lanes), recorder);
@@ -130,27 +132,27 @@ impl<S: MailServer> Mailer<S> {
 }
 
 impl<S: MailServer> Shared<S> {
-    async fn work_off(self: Arc<Self>, lane: Lane, results: mpsc::Sender<Attempt>, stop: CancellationToken) {
-        let slots = Arc::new(Semaphore::new(self.working.senders));
+    async fn run_lane(self: Arc<Self>, lane: Lane, results: mpsc::Sender<Attempt>, stop: CancellationToken) {
+        let slots = Arc::new(Semaphore::new(self.settings.senders));
         let mut pause = FIRST_PAUSE;
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 slot = slots.acquire() => drop(slot),
             }
-            // Not cut short: what is claimed is sent.
-            let next = self.turn(lane, &slots, &results, &stop).await;
+            // Not cancelled by `stop`, because claimed mails are to be sent.
+            let next = self.send_due(lane, &slots, &results, &stop).await;
             let wait = match next {
-                Ok(Next::GoOn) => {
+                Ok(Next::Continue) => {
                     pause = FIRST_PAUSE;
                     continue;
                 }
-                Ok(Next::Wait(wait)) => wait.min(self.working.scan),
+                Ok(Next::Wait(wait)) => wait.min(self.settings.scan_interval),
                 Err(error) => {
                     tracing::warn!(
                         lane = lane.name(),
                         error = error_chain(&error),
-                        "mails wait for the store"
+                        "cannot read due mails from the store, will retry"
                     );
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     pause
@@ -162,60 +164,61 @@ impl<S: MailServer> Shared<S> {
                 () = tokio::time::sleep(wait) => {}
             }
         }
-        // Letters under way are waited for: each takes no longer than the server's time limit.
-        let all = u32::try_from(self.working.senders).unwrap_or(u32::MAX);
+        // Wait for the mails in flight. Each takes no longer than `send_timeout`.
+        let all = u32::try_from(self.settings.senders).unwrap_or(u32::MAX);
         drop(slots.acquire_many(all).await);
     }
 
-    /// Takes as many due mails in hand as there are free slots.
-    async fn turn(
+    /// Claims as many due mails as there are free slots, and starts to send them.
+    async fn send_due(
         self: &Arc<Self>,
         lane: Lane,
         slots: &Arc<Semaphore>,
         results: &mpsc::Sender<Attempt>,
         stop: &CancellationToken,
     ) -> Result<Next, StoreError> {
-        let room = slots.available_permits();
-        let due = queue::due(&self.mongo, lane, room + 1).await?;
-        if !due.abandoned.is_empty() {
-            queue::release(&self.mongo, &due.abandoned, self.working.grace).await?;
-            return Ok(Next::GoOn);
+        let free = slots.available_permits();
+        let due = queue::find_due(&self.mongo, lane, free + 1).await?;
+        if !due.expired.is_empty() {
+            queue::release_expired_claims(&self.mongo, &due.expired, self.settings.release_grace).await?;
+            return Ok(Next::Continue);
         }
         let (old, due_now): (Vec<_>, Vec<_>) = due
             .mails
             .into_iter()
-            .partition(|(_, tried)| *tried >= self.working.give_up);
+            .partition(|(_, tried)| *tried >= self.settings.max_retry_time);
         if !old.is_empty() {
-            self.give_up(&ids(&old), results).await?;
-            return Ok(Next::GoOn);
+            self.fail_overdue(&ids(&old), results).await?;
+            return Ok(Next::Continue);
         }
         if due_now.is_empty() {
-            return Ok(Next::Wait(due.next.unwrap_or(self.working.scan)));
+            return Ok(Next::Wait(due.next.unwrap_or(self.settings.scan_interval)));
         }
-        let pass = tokio::select! {
-            pass = self.breaker.pass() => pass,
-            // While the server is away, old mails are still given up.
-            () = tokio::time::sleep(self.working.scan) => return Ok(Next::GoOn),
-            () = stop.cancelled() => return Ok(Next::GoOn),
+        let permit = tokio::select! {
+            permit = self.breaker.acquire() => permit,
+            // Overdue mails fail even while the server is unreachable.
+            () = tokio::time::sleep(self.settings.scan_interval) => return Ok(Next::Continue),
+            () = stop.cancelled() => return Ok(Next::Continue),
         };
-        let limit = if pass.is_probe() { 1 } else { room };
+        let limit = if permit.is_probe() { 1 } else { free };
         let ids = ids(&due_now[..due_now.len().min(limit)]);
         let claimed = Instant::now();
-        let mails = queue::claim(&self.mongo, &ids, self.working.claim).await?;
-        self.send_all(mails, claimed, pass, slots, results).await;
-        Ok(Next::GoOn)
+        let mails = queue::claim(&self.mongo, &ids, self.settings.claim_duration).await?;
+        self.send_all(mails, claimed, permit, slots, results).await;
+        Ok(Next::Continue)
     }
 
-    async fn give_up(&self, ids: &[bson::Uuid], results: &mpsc::Sender<Attempt>) -> Result<(), StoreError> {
+    /// Fails mails that have been tried for longer than `max_retry_time`.
+    async fn fail_overdue(&self, ids: &[bson::Uuid], results: &mpsc::Sender<Attempt>) -> Result<(), StoreError> {
         let claimed = Instant::now();
-        for mail in queue::claim(&self.mongo, ids, self.working.claim).await? {
+        for mail in queue::claim(&self.mongo, ids, self.settings.claim_duration).await? {
             let attempt = Attempt {
                 trace: mail.trace(),
                 claimed,
-                outcome: Outcome::Failed("given up: it could not be sent in time".to_owned()),
+                outcome: Outcome::Failed("not sent within the maximum retry time".to_owned()),
                 mail,
             };
-            hand_over(attempt, results).await;
+            submit(attempt, results).await;
         }
         Ok(())
     }
@@ -224,7 +227,7 @@ impl<S: MailServer> Shared<S> {
         self: &Arc<Self>,
         mails: Vec<Mail>,
         claimed: Instant,
-        pass: Pass,
+        permit: Permit,
         slots: &Arc<Semaphore>,
         results: &mpsc::Sender<Attempt>,
     ) {
@@ -238,39 +241,39 @@ impl<S: MailServer> Shared<S> {
                         outcome: Outcome::Released(error_chain(&error)),
                         mail,
                     };
-                    hand_over(attempt, results).await;
+                    submit(attempt, results).await;
                 }
                 return;
             }
         };
-        let mut pass = Some(pass);
+        let mut permit = Some(permit);
         for mail in mails {
             let slot = Arc::clone(slots)
                 .acquire_owned()
                 .await
                 .expect("the slots are never closed");
-            let pass = match pass.take() {
+            let permit = match permit.take() {
                 Some(first) if first.is_probe() => first,
                 Some(first) => {
-                    let another = first.another();
-                    pass = Some(first);
-                    another
+                    let next = first.another();
+                    permit = Some(first);
+                    next
                 }
-                // A probe claims one mail.
+                // A probe sends only one mail.
                 None => return,
             };
             let (shared, copies, results) = (Arc::clone(self), Arc::clone(&copies), results.clone());
             tokio::spawn(async move {
-                let attempt = shared.attempt(mail, claimed, &copies, pass).await;
-                hand_over(attempt, &results).await;
+                let attempt = shared.attempt(mail, claimed, &copies, permit).await;
+                submit(attempt, &results).await;
                 drop(slot);
             });
         }
     }
 }
 
-/// Nothing is lost where the recorder is gone: the claim runs out.
-async fn hand_over(attempt: Attempt, results: &mpsc::Sender<Attempt>) {
+/// Passes an attempt to the recorder. If the recorder has ended, the mail is not lost, because its claim expires.
+async fn submit(attempt: Attempt, results: &mpsc::Sender<Attempt>) {
     let _ = results.send(attempt).await;
 }
 

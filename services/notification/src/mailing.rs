@@ -1,5 +1,5 @@
-//! Mailings: what is told to everybody at an event. A document each, worked off in pieces by commands to
-//! ourselves, so that the message that causes it costs the same however many are told.
+//! Mailings: mails to all attendees of an event. Each is a document that is processed in chunks by commands that the service
+//! sends to itself, so the cost of handling its cause does not depend on the number of recipients.
 
 use std::collections::HashMap;
 
@@ -13,17 +13,18 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::cause::StoredCause;
-use crate::copies::{Place, REGISTRATIONS, Registration, among, find_in};
+use crate::copies::{REGISTRATIONS, Registration, RegistrationState, among, find_in};
 use crate::mail::Mail;
 
 pub(crate) const MAILINGS: &str = "mailings";
 
-/// Registrations in one piece, at most.
-pub const PIECE: usize = 500;
-/// Registrations in all the pieces of one transaction, where each has at least [`SMALLEST_PIECE`].
-const TOGETHER: usize = 2_000;
-const SMALLEST_PIECE: usize = 10;
+/// Maximum number of registrations in one chunk.
+pub const MAX_CHUNK: usize = 500;
+/// Maximum number of registrations in all chunks of one transaction, unless each chunk has only [`MIN_CHUNK`].
+const MAX_PER_TRANSACTION: usize = 2_000;
+const MIN_CHUNK: usize = 10;
 
+/// A mailing, as it is stored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Mailing {
     /// The `ce_id` of its cause.
@@ -31,28 +32,29 @@ pub(crate) struct Mailing {
     id: bson::Uuid,
     event: bson::Uuid,
     cause: StoredCause,
-    tell: Tell,
+    #[serde(rename = "tell")]
+    content: MailingContent,
 }
 
-/// What is told, and to whom.
+/// The content of a mailing, which also determines its recipients.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Tell {
-    /// To everybody with a place; who has a seat is reminded anew.
+pub(crate) enum MailingContent {
+    /// A new start, sent to all active registrations. Those with a seat get a new reminder.
     Rescheduled { previous_starts_at: bson::DateTime },
-    /// To everybody with a seat. The body is Markdown.
+    /// An announcement, sent to all registrations with a seat. The body is Markdown.
     Announcement { subject: String, body: String },
-    /// Nothing yet: the start has become known, and who has a seat is to be reminded of it.
+    /// No mail: only schedules reminders for all registrations with a seat, because the start has become known.
     Reminders,
 }
 
 impl Mailing {
-    pub(crate) fn new(cause: StoredCause, event: Uuid, tell: Tell) -> Self {
+    pub(crate) fn new(cause: StoredCause, event: Uuid, content: MailingContent) -> Self {
         Self {
             id: to_bson(cause.id()),
             event: to_bson(event),
             cause,
-            tell,
+            content,
         }
     }
 
@@ -64,47 +66,48 @@ impl Mailing {
         from_bson(self.event)
     }
 
-    pub(crate) fn tell(&self) -> &Tell {
-        &self.tell
+    pub(crate) fn content(&self) -> &MailingContent {
+        &self.content
     }
 
-    /// When it was said.
-    pub(crate) fn at(&self) -> bson::DateTime {
+    /// Returns the time at which the cause was published.
+    pub(crate) fn published_at(&self) -> bson::DateTime {
         self.cause.at
     }
 
-    /// Whether who has a seat is to be reminded.
-    pub(crate) fn reminds(&self) -> bool {
-        match self.tell {
-            Tell::Rescheduled { .. } | Tell::Reminders => true,
-            Tell::Announcement { .. } => false,
+    /// Returns `true` if reminders are to be scheduled for registrations with a seat.
+    pub(crate) fn schedules_reminders(&self) -> bool {
+        match self.content {
+            MailingContent::Rescheduled { .. } | MailingContent::Reminders => true,
+            MailingContent::Announcement { .. } => false,
         }
     }
 
-    /// The mail to who has had a place and a seat since then.
+    /// Returns the mail for a registration that has been active since `placed_at` and has had a seat since `seated_at`, or
+    /// `None` if it is not a recipient.
     ///
-    /// Told is who had it when the thing was said, by the times of both messages: whoever registers while the
-    /// mailing is under way finds everything in the confirmation.
-    pub(crate) fn mail(
+    /// A registration is a recipient if it was active (for an announcement: had a seat) when the cause was published, by the
+    /// times of both messages. A user who registers later finds everything in the confirmation.
+    pub(crate) fn mail_for(
         &self,
         user: Uuid,
         registration: Uuid,
         placed_at: Option<bson::DateTime>,
         seated_at: Option<bson::DateTime>,
     ) -> Option<Mail> {
-        let (kind, since) = match self.tell {
-            Tell::Rescheduled { .. } => (NotificationKind::EventRescheduled, placed_at),
-            Tell::Announcement { .. } => (NotificationKind::Announcement, seated_at),
-            Tell::Reminders => return None,
+        let (kind, since) = match self.content {
+            MailingContent::Rescheduled { .. } => (NotificationKind::EventRescheduled, placed_at),
+            MailingContent::Announcement { .. } => (NotificationKind::Announcement, seated_at),
+            MailingContent::Reminders => return None,
         };
         since
-            .is_some_and(|since| since <= self.at())
-            .then(|| Mail::because_of(self.cause.clone(), kind, user).about(self.event(), registration))
+            .is_some_and(|since| since <= self.published_at())
+            .then(|| Mail::new(self.cause.clone(), kind, user).for_registration(self.event(), registration))
     }
 }
 
-/// Keeps mailings, and has their first pieces done. `cause` is the message behind each.
-pub(crate) async fn begin(unit: &mut Unit<Mongo>, mailings: &[(Mailing, Cause)]) -> Result<(), Error> {
+/// Stores mailings, and publishes the commands for their first chunks. Each mailing comes with the cause of that command.
+pub(crate) async fn start(unit: &mut Unit<Mongo>, mailings: &[(Mailing, Cause)]) -> Result<(), Error> {
     let updates = mailings.iter().map(|(mailing, _)| {
         let mut document = bson::serialize_to_document(mailing).expect("a mailing is a document");
         document.remove("_id");
@@ -116,13 +119,13 @@ pub(crate) async fn begin(unit: &mut Unit<Mongo>, mailings: &[(Mailing, Cause)])
     });
     unit.tx().update_each(MAILINGS, updates).await?;
     for (mailing, cause) in mailings {
-        go_on(unit, cause, mailing, None)?;
+        continue_after(unit, cause, mailing, None)?;
     }
     Ok(())
 }
 
-/// Has the piece after this registration done.
-pub(crate) fn go_on(
+/// Publishes the command for the chunk of registrations that follow `after`.
+pub(crate) fn continue_after(
     unit: &mut Unit<Mongo>,
     cause: &Cause,
     mailing: &Mailing,
@@ -153,14 +156,14 @@ impl From<Error> for messaging::Failure {
     }
 }
 
-/// The mailings with these causes.
-pub(crate) async fn of(tx: &mut Tx, causes: &[Uuid]) -> Result<HashMap<Uuid, Mailing>, StoreError> {
+/// Finds the mailings with these causes.
+pub(crate) async fn find(tx: &mut Tx, causes: &[Uuid]) -> Result<HashMap<Uuid, Mailing>, StoreError> {
     let found: Vec<Mailing> = find_in(tx, MAILINGS, doc! { "_id": among(causes) }).await?;
     Ok(found.into_iter().map(|mailing| (mailing.cause_id(), mailing)).collect())
 }
 
-/// What was said to everybody at these events since `at`.
-pub(crate) async fn since(tx: &mut Tx, events: &[Uuid], at: bson::DateTime) -> Result<Vec<Mailing>, StoreError> {
+/// Finds the mailings of these events whose causes were published at `at` or later.
+pub(crate) async fn find_since(tx: &mut Tx, events: &[Uuid], at: bson::DateTime) -> Result<Vec<Mailing>, StoreError> {
     find_in(
         tx,
         MAILINGS,
@@ -169,13 +172,13 @@ pub(crate) async fn since(tx: &mut Tx, events: &[Uuid], at: bson::DateTime) -> R
     .await
 }
 
-/// How large each of `count` pieces may be that are done in one transaction.
-pub(crate) fn piece(count: usize) -> usize {
-    (TOGETHER / count.max(1)).clamp(SMALLEST_PIECE, PIECE)
+/// Returns the number of registrations in each of `count` chunks that are processed in one transaction.
+pub(crate) fn chunk_size(count: usize) -> usize {
+    (MAX_PER_TRANSACTION / count.max(1)).clamp(MIN_CHUNK, MAX_CHUNK)
 }
 
-/// Those with a place at the event, in the order of their registrations, from `after` on.
-pub(crate) async fn places(
+/// Finds up to `limit` registrations with a seat or on the waiting list, in the order of their ids, after `after`.
+pub(crate) async fn active_registrations(
     tx: &mut Tx,
     event: Uuid,
     after: Option<Uuid>,
@@ -183,7 +186,7 @@ pub(crate) async fn places(
 ) -> Result<Vec<Registration>, StoreError> {
     let mut filter = doc! {
         "event": to_bson(event),
-        "state": { "$in": [Place::Confirmed.name(), Place::Waiting.name()] },
+        "state": { "$in": [RegistrationState::Confirmed.name(), RegistrationState::Waiting.name()] },
     };
     if let Some(after) = after {
         filter.insert("_id", doc! { "$gt": to_bson(after) });
@@ -204,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn many_pieces_at_a_time_are_small_ones() {
-        assert_eq!([1, 4, 40, 500].map(piece), [500, 500, 50, 10]);
+    fn chunks_are_smaller_when_many_share_a_transaction() {
+        assert_eq!([1, 4, 40, 500].map(chunk_size), [500, 500, 50, 10]);
     }
 }

@@ -5,9 +5,9 @@ use contracts::links::LinkKey;
 use messaging::Messaging;
 use mongo::Mongo;
 use notification::config::Config;
-use notification::letter::Letters;
-use notification::mailer::{Mailer, Working};
+use notification::mailer::{Mailer, MailerSettings};
 use notification::server::Smtp;
+use notification::templates::Templates;
 use notification::{Lanes, metrics, store, subscriptions};
 
 fn main() -> ExitCode {
@@ -33,14 +33,14 @@ async fn run(config: Config, process: Process) -> anyhow::Result<()> {
 
     let messaging = Messaging::connect(&process, config.kafka, config.registry.as_str(), mongo.clone()).await?;
     let lanes = Lanes::default();
-    let working = Working {
+    let settings = MailerSettings {
         senders: usize::try_from(config.senders.get())?,
-        ..Working::default()
+        ..MailerSettings::default()
     };
     let mailer = Mailer::new(
         mongo,
         messaging.publisher().clone(),
-        Letters::new(config.public_url.as_str(), LinkKey::new(config.link_key.expose())),
+        Templates::new(config.public_url.as_str(), LinkKey::new(config.link_key.expose())),
         // Both lanes send at the same time.
         Smtp::new(
             config.smtp.as_str(),
@@ -49,7 +49,7 @@ async fn run(config: Config, process: Process) -> anyhow::Result<()> {
         )?,
         lanes.clone(),
         metrics::Metrics::register(process.metrics())?,
-        working,
+        settings,
     );
 
     messaging.spawn(&process, subscriptions(&lanes)).await?;

@@ -1,4 +1,4 @@
-//! What the mailer counts.
+//! The metrics of the mailer.
 
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
 
@@ -10,16 +10,22 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers with the process's registry. Fails where a name is registered already.
+    /// Registers the metrics with the registry of the process.
+    ///
+    /// # Errors
+    /// Fails if a metric of the same name is already registered.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let mails = IntCounterVec::new(
-            Opts::new("rollcall_mails_total", "Mails taken in hand, by what became of them"),
+            Opts::new(
+                "rollcall_mails_total",
+                "Number of attempts to send a mail, by kind and outcome",
+            ),
             &["kind", "outcome"],
         )?;
         let delay = HistogramVec::new(
             HistogramOpts::new(
                 "rollcall_mail_delay_seconds",
-                "Time from saying the cause of a mail to the mail server's taking it",
+                "Time from the publication of the message that caused a mail until the mail server accepted the mail",
             )
             .buckets(vec![
                 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0, 600.0, 3600.0,
@@ -28,7 +34,7 @@ impl Metrics {
         )?;
         let reachable = IntGauge::new(
             "rollcall_mail_server_reachable",
-            "1 while mails are sent, 0 while they wait",
+            "1 while the mail server is reachable, 0 while mails wait for it",
         )?;
         registry.register(Box::new(mails.clone()))?;
         registry.register(Box::new(delay.clone()))?;

@@ -1,4 +1,4 @@
-//! What operators ask this service beside what they ask every one.
+//! The ops commands that only this service handles, in addition to those that every service handles.
 
 use contracts::ops::OpsCommand;
 use futures::TryStreamExt;
@@ -9,23 +9,23 @@ use serde_json::json;
 
 use crate::mail::{MAILS, Mail};
 
-/// Mails in one answer, at most: a mailing may have caused a million.
-const MOST: i64 = 100;
+/// Maximum number of mails in one reply, because a mailing may have caused a million.
+const MAX_MAILS: i64 = 100;
 
-/// `WhereIs`: the mails that a message led to.
+/// Handles `WhereIs`: finds the mails that a message caused.
 pub(crate) struct FindMails;
 
 impl OpsHandler<Mongo> for FindMails {
     async fn handle(&self, unit: &mut Unit<Mongo>, command: &Received<OpsCommand>) -> Result<OpsOutcome, Failure> {
-        let OpsCommand::WhereIs(asked) = &command.body else {
+        let OpsCommand::WhereIs(query) = &command.body else {
             return Ok(OpsOutcome::Unhandled);
         };
-        let id = to_bson(asked.message_id);
+        let id = to_bson(query.message_id);
         let tx = unit.tx();
         let found = tx
             .collection::<Mail>(MAILS)
             .find(doc! { "$or": [{ "cause.id": id }, { "cause.correlation_id": id }] })
-            .limit(MOST)
+            .limit(MAX_MAILS)
             .session(tx.session())
             .await;
         let mut found = found.map_err(store_error)?;

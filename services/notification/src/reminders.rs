@@ -1,4 +1,4 @@
-//! Reminders: commands to ourselves that fall due a day before an event begins.
+//! Reminders: commands that the service sends to itself, due one day before an event starts.
 
 use std::time::Duration;
 
@@ -8,19 +8,20 @@ use mongo::Mongo;
 use mongodb::bson;
 use uuid::Uuid;
 
-/// How long before the start people are reminded.
+/// Time between a reminder and the start of the event.
 const LEAD: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Who is to be reminded, of what.
+/// A confirmed seat: the user to remind, and the event to remind them of.
 pub(crate) struct Seat {
     pub(crate) registration: Uuid,
     pub(crate) user: Uuid,
     pub(crate) event: Uuid,
 }
 
-/// Reminds of this start in time; not at all where it is too late for that. Whether it is still true is looked
-/// at when the mail is sent.
-pub(crate) fn remind(
+/// Publishes a delayed `SendReminder` for this start, unless the time of the reminder has passed.
+///
+/// Whether the reminder is still valid is checked when the mail is sent.
+pub(crate) fn schedule_reminder(
     unit: &mut Unit<Mongo>,
     cause: &Cause,
     seat: &Seat,

@@ -1,30 +1,33 @@
-//! Mail servers: one that speaks SMTP, and in tests one that records.
+//! The interface to mail servers. The service sends by SMTP; tests use a server that records mails.
 
 mod smtp;
 
 use std::future::Future;
 
-use crate::letter::Letter;
+use crate::templates::RenderedMail;
 
 pub use smtp::{Sender, Smtp, check_url};
 
-/// Takes letters.
+/// A mail server.
 pub trait MailServer: Send + Sync + 'static {
-    /// Returns when the server has taken the letter. The same letter may come again: its Message-ID stays.
-    fn send(&self, letter: &Letter) -> impl Future<Output = Result<(), NotSent>> + Send;
+    /// Sends a mail, and returns when the server has accepted it.
+    ///
+    /// The same mail may be sent more than once, always with the same Message-ID.
+    fn send(&self, mail: &RenderedMail) -> impl Future<Output = Result<(), SendError>> + Send;
 }
 
-/// Why a letter was not taken. The texts hold no address and nothing the server said in words: servers
-/// quote the recipient.
+/// The reason why a mail was not sent.
+///
+/// The texts contain no address and none of the server's own text, because servers quote the recipient.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotSent {
-    /// It will never be.
+pub enum SendError {
+    /// The server rejected this mail permanently.
     #[error("{0}")]
-    Refused(String),
-    /// Not now; this letter.
+    Permanent(String),
+    /// The server rejected this mail temporarily.
     #[error("{0}")]
-    Later(String),
-    /// Not now; any letter.
+    Temporary(String),
+    /// The server is unreachable or accepts no mail at all.
     #[error("{0}")]
     Unreachable(String),
 }

@@ -1,4 +1,4 @@
-//! Letters: what a mail says, in HTML and in text, in the recipient's time zone.
+//! Renders mails from templates, in HTML and in plain text, in the recipient's time zone.
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -11,10 +11,10 @@ use uuid::Uuid;
 
 use crate::copies::{self, Event, Profile};
 
-/// A mail, ready for a mail server. Holds personal data: it has no `Debug` on purpose.
+/// A mail that is ready to be sent. It contains personal data, so it deliberately does not implement `Debug`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Letter {
-    /// The same for every attempt at one mail: a mail server or reader that sees it twice can tell.
+pub struct RenderedMail {
+    /// Identical for every attempt to send one mail, so that mail servers and clients can detect duplicates.
     pub message_id: Uuid,
     pub to_name: String,
     pub to_address: String,
@@ -23,51 +23,51 @@ pub struct Letter {
     pub html: String,
 }
 
-/// The templates, parsed once.
-pub struct Letters {
+/// The parsed templates of all mails.
+pub struct Templates {
     templates: Environment<'static>,
-    /// Without a slash at the end.
+    /// Base URL without a trailing slash.
     public_url: String,
     link_key: LinkKey,
 }
 
-/// What a letter is about.
-pub struct About<'a> {
+/// The data from which a mail is rendered.
+pub struct MailInput<'a> {
     pub kind: NotificationKind,
     pub mail_id: Uuid,
     pub profile: &'a Profile,
-    /// The event, and the registration for it, where it is about one.
+    /// The event and the id of the recipient's registration for it, if the mail concerns one.
     pub registration: Option<(&'a Event, Uuid)>,
-    pub content: Content<'a>,
+    pub content: MailContent<'a>,
 }
 
-/// What a letter says beside that.
-pub enum Content<'a> {
-    /// Its kind says it all.
+/// The part of a mail's content that only some kinds have.
+pub enum MailContent<'a> {
+    /// The kind needs no further content.
     Plain,
-    /// The event was to begin at this time.
+    /// The previous start of the event.
     Rescheduled(bson::DateTime),
-    /// The organizer's words; the body is Markdown.
+    /// The organizer's announcement. The body is Markdown.
     Announcement { subject: &'a str, body: &'a str },
-    /// What the token of its link says.
+    /// The content of the token in the mail's link.
     Link(Link),
 }
 
-/// Why a letter was not written: a fault of a template, so waiting for the next version may help.
+/// The reason why a mail could not be rendered. Each is a bug in this version, so a later version may render the mail.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("there is no letter of this kind: {0:?}")]
-    NoSuchKind(NotificationKind),
-    #[error("the template {name} failed")]
+    #[error("no template exists for mails of the kind {0:?}")]
+    UnknownKind(NotificationKind),
+    #[error("the template {name} could not be rendered")]
     Template {
         name: String,
         #[source]
         source: minijinja::Error,
     },
-    #[error("the template {0} does not begin with a subject")]
-    NoSubject(String),
-    #[error("a letter of this kind has no link: {0:?}")]
-    NoLink(NotificationKind),
+    #[error("the template {0} does not begin with a subject line")]
+    MissingSubject(String),
+    #[error("mails of the kind {0:?} contain no link with a token")]
+    UnexpectedLink(NotificationKind),
 }
 
 macro_rules! templates {
@@ -105,11 +105,14 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "password_reset.txt",
 ];
 
-impl Letters {
-    /// `public_url` is where links lead: the gateway, as readers of the mail reach it. It has the same `link_key`.
+impl Templates {
+    /// Parses the templates.
+    ///
+    /// `public_url` is the base URL of all links, under which recipients reach the gateway. The gateway must have the same
+    /// `link_key`.
     ///
     /// # Panics
-    /// If a template can't be parsed: they are part of the program, and a test writes every letter.
+    /// Panics if a template cannot be parsed. The templates are part of the program, and a test renders every mail.
     pub fn new(public_url: &str, link_key: LinkKey) -> Self {
         let mut templates = Environment::new();
         templates.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -117,7 +120,7 @@ impl Letters {
         for (name, source) in TEMPLATES {
             templates
                 .add_template(name, source)
-                .unwrap_or_else(|error| panic!("the template {name} is broken: {error:#}"));
+                .unwrap_or_else(|error| panic!("the template {name} cannot be parsed: {error:#}"));
         }
         Self {
             templates,
@@ -126,11 +129,12 @@ impl Letters {
         }
     }
 
-    pub fn write(&self, about: &About<'_>) -> Result<Letter, Error> {
-        let name = template_of(about.kind).ok_or(Error::NoSuchKind(about.kind))?;
-        let zone = zone(&about.profile.time_zone);
+    /// Renders a mail.
+    pub fn render(&self, input: &MailInput<'_>) -> Result<RenderedMail, Error> {
+        let name = template_of(input.kind).ok_or(Error::UnknownKind(input.kind))?;
+        let zone = zone(&input.profile.time_zone);
         let home = &self.public_url;
-        let event = about.registration.map(|(event, _)| {
+        let event = input.registration.map(|(event, _)| {
             context! {
                 title => one_line(&event.title),
                 venue => one_line(&event.venue),
@@ -139,8 +143,8 @@ impl Letters {
                 cancel_reason => event.cancel_reason.as_deref().map(one_line),
             }
         });
-        let content = self.content(about, zone)?;
-        let to_name = one_line(&about.profile.full_name);
+        let content = self.content(input, zone)?;
+        let to_name = one_line(&input.profile.full_name);
         let values = context! {
             name => to_name,
             event,
@@ -148,32 +152,34 @@ impl Letters {
             links => context! {
                 home,
                 events => format!("{home}/v1/events"),
-                event => about.registration.map(|(event, _)| format!("{home}/v1/events/{}", event.id())),
-                calendar => about.registration.map(|(event, _)| format!("{home}/v1/events/{}/calendar.ics", event.id())),
-                registration => about.registration.map(|(_, id)| format!("{home}/v1/registrations/{id}")),
+                event => input.registration.map(|(event, _)| format!("{home}/v1/events/{}", event.id())),
+                calendar => input.registration.map(|(event, _)| format!("{home}/v1/events/{}/calendar.ics", event.id())),
+                registration => input.registration.map(|(_, id)| format!("{home}/v1/registrations/{id}")),
             },
         };
-        let (subject, text) = split_subject(name, self.render(&format!("{name}.txt"), &values)?)?;
-        Ok(Letter {
-            message_id: about.mail_id,
+        let (subject, text) = split_subject(name, self.render_template(&format!("{name}.txt"), &values)?)?;
+        Ok(RenderedMail {
+            message_id: input.mail_id,
             to_name,
-            to_address: about.profile.email.clone(),
+            to_address: input.profile.email.clone(),
             subject,
             text,
-            html: self.render(&format!("{name}.html"), &values)?,
+            html: self.render_template(&format!("{name}.html"), &values)?,
         })
     }
 
-    fn content(&self, about: &About<'_>, zone: Tz) -> Result<Value, Error> {
-        Ok(match about.content {
-            Content::Plain => Value::UNDEFINED,
-            Content::Rescheduled(previously) => context! { previously => moment(copies::moment(previously), zone) },
-            Content::Announcement { subject, body } => context! { subject => one_line(subject), lines => lines(body) },
-            Content::Link(link) => {
-                let (purpose, page) = link_of(about.kind).ok_or(Error::NoLink(about.kind))?;
-                let token = self.link_key.token(purpose, &link, &about.profile.email);
+    fn content(&self, input: &MailInput<'_>, zone: Tz) -> Result<Value, Error> {
+        Ok(match input.content {
+            MailContent::Plain => Value::UNDEFINED,
+            MailContent::Rescheduled(previously) => context! { previously => moment(copies::moment(previously), zone) },
+            MailContent::Announcement { subject, body } => {
+                context! { subject => one_line(subject), lines => lines(body) }
+            }
+            MailContent::Link(link) => {
+                let (purpose, page) = link_of(input.kind).ok_or(Error::UnexpectedLink(input.kind))?;
+                let token = self.link_key.token(purpose, &link, &input.profile.email);
                 context! {
-                    // Behind the #, so that the token stays out of servers' logs and Referer headers.
+                    // In the fragment, so that the token does not appear in server logs and Referer headers.
                     link => format!("{}/{page}#{token}", self.public_url),
                     expires_at => moment(link.expires_at.to_utc(), zone),
                 }
@@ -181,7 +187,7 @@ impl Letters {
         })
     }
 
-    fn render(&self, name: &str, values: &minijinja::Value) -> Result<String, Error> {
+    fn render_template(&self, name: &str, values: &minijinja::Value) -> Result<String, Error> {
         let rendered = self
             .templates
             .get_template(name)
@@ -210,7 +216,7 @@ fn template_of(kind: NotificationKind) -> Option<&'static str> {
     }
 }
 
-/// What the link of a letter of this kind is good for, and the page that it leads to.
+/// Returns the purpose of the link in mails of this kind, and the page that it leads to.
 fn link_of(kind: NotificationKind) -> Option<(Purpose, &'static str)> {
     match kind {
         Kind::EmailVerification => Some((Purpose::VerifyEmail, "verification")),
@@ -219,16 +225,16 @@ fn link_of(kind: NotificationKind) -> Option<(Purpose, &'static str)> {
     }
 }
 
-/// A text template begins like a mail does: `Subject: …`, an empty line, the text.
+/// Splits a rendered text template, which consists of `Subject: …`, an empty line and the text.
 fn split_subject(name: &str, rendered: String) -> Result<(String, String), Error> {
     let parts = rendered
         .strip_prefix("Subject: ")
         .and_then(|rest| rest.split_once("\n\n"));
-    let (subject, text) = parts.ok_or_else(|| Error::NoSubject(name.to_owned()))?;
+    let (subject, text) = parts.ok_or_else(|| Error::MissingSubject(name.to_owned()))?;
     Ok((subject.to_owned(), text.to_owned()))
 }
 
-/// Texts of users go into headers and single lines: no line breaks, nothing unprintable.
+/// Removes line breaks and control characters from a user's text, because it is put into headers and single lines.
 fn one_line(text: &str) -> String {
     let words: Vec<_> = text
         .split(|c: char| c.is_control() || c.is_whitespace())
@@ -237,13 +243,13 @@ fn one_line(text: &str) -> String {
     words.join(" ")
 }
 
-/// Texts of users that may have several lines, without anything else that is unprintable.
+/// Splits a user's text into lines, and removes all control characters except tabs.
 fn lines(text: &str) -> Vec<String> {
     let printable = |line: &str| line.chars().filter(|c| !c.is_control() || *c == '\t').collect();
     text.trim().lines().map(printable).collect()
 }
 
-/// A zone that is unknown here, which a newer tz database may have brought, is shown as UTC.
+/// Parses the name of a time zone. Returns UTC for a zone that this version of the tz database does not know.
 fn zone(name: &str) -> Tz {
     name.parse().unwrap_or(Tz::UTC)
 }
@@ -253,7 +259,7 @@ fn moment(time: DateTime<Utc>, zone: Tz) -> String {
     format!("{} ({})", local.format("%A, %-d %B %Y, %H:%M"), zone.name())
 }
 
-/// The same moment as the clocks at the venue show it, where they differ from the reader's.
+/// Returns the start in the venue's local time, if it differs from the reader's local time.
 fn at_the_venue(event: &Event, reader: Tz) -> Option<String> {
     let venue = zone(&event.time_zone);
     let clock = |zone: Tz| event.starts_at().with_timezone(&zone).naive_local();

@@ -1,12 +1,13 @@
-//! The trace goes on into the mail. Alone in its process: the tracer provider is the process's.
+//! The trace of a message continues into the mail that it causes. This test has its own process, because the tracer provider
+//! is global.
 
 use contracts::links::LinkKey;
 use contracts::{NotificationFact, Timestamp, UserCreated, UserEvent, UserProfile, UserProfileState};
 use messaging::{Outgoing, header};
-use notification::letter::{Letter, Letters};
-use notification::mailer::{Mailer, Working};
+use notification::mailer::{Mailer, MailerSettings};
 use notification::metrics::Metrics;
-use notification::server::{MailServer, NotSent};
+use notification::server::{MailServer, SendError};
+use notification::templates::{RenderedMail, Templates};
 use notification::{Lanes, store, subscriptions};
 use opentelemetry::global;
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
@@ -15,11 +16,11 @@ use testing::{Bench, eventually};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// Takes everything.
-struct Agreeable;
+/// A mail server that accepts every mail.
+struct AcceptingServer;
 
-impl MailServer for Agreeable {
-    async fn send(&self, _: &Letter) -> Result<(), NotSent> {
+impl MailServer for AcceptingServer {
+    async fn send(&self, _: &RenderedMail) -> Result<(), SendError> {
         Ok(())
     }
 }
@@ -30,20 +31,20 @@ async fn a_mail_is_sent_in_the_trace_of_its_cause() {
     global::set_tracer_provider(SdkTracerProvider::builder().with_simple_exporter(spans.clone()).build());
     let database = testing::mongo().await;
     let mongo = database.ledger();
-    store::prepare(&mongo).await.expect("collections can be made");
+    store::prepare(&mongo).await.expect("the collections can be created");
     let lanes = Lanes::default();
     let bench = Bench::new("notification", mongo.clone(), mongo.clone(), subscriptions(&lanes));
     let mailer = Mailer::new(
         mongo,
         bench.publisher(),
-        Letters::new(
+        Templates::new(
             "https://rollcall.example",
             LinkKey::new("a key of thirty-two characters.."),
         ),
-        Agreeable,
+        AcceptingServer,
         lanes,
         Metrics::register(&prometheus::Registry::new()).expect("the registry is empty"),
-        Working::default(),
+        MailerSettings::default(),
     );
     let stop = CancellationToken::new();
     let running = tokio::spawn(mailer.run(stop.clone()));
@@ -67,17 +68,17 @@ async fn a_mail_is_sent_in_the_trace_of_its_cause() {
         .headers
         .set(header::TRACE_PARENT, format!("00-{trace}-{create}-01"));
     bench.deliver_records(vec![record]).await;
-    let said = eventually("it is said", Duration::from_secs(20), || async {
+    let fact = eventually("the fact is published", Duration::from_secs(20), || async {
         bench.published_with_envelopes::<NotificationFact>().await.pop()
     })
     .await;
     stop.cancel();
-    running.await.expect("the mailer ends");
+    running.await.expect("the mailer does not panic");
 
-    let spans = spans.get_finished_spans().expect("spans are kept");
+    let spans = spans.get_finished_spans().expect("spans are exported");
     let find = |name: &str| -> &SpanData {
         let mut named = spans.iter().filter(|span| span.name.starts_with(name));
-        named.next().unwrap_or_else(|| panic!("{name} is a span: {spans:?}"))
+        named.next().unwrap_or_else(|| panic!("no span {name}: {spans:?}"))
     };
     let process = find("process bench.users");
     assert_eq!(process.span_context.trace_id().to_string(), trace);
@@ -85,8 +86,11 @@ async fn a_mail_is_sent_in_the_trace_of_its_cause() {
     let mail = find("send mail");
     assert_eq!(mail.span_context.trace_id().to_string(), trace);
     assert_eq!(mail.parent_span_id, process.span_context.span_id());
-    let fact = find("create bench.notifications");
-    assert_eq!(fact.parent_span_id, mail.span_context.span_id());
-    let carried = said.envelope.trace_parent.expect("it carries its context");
-    assert!(carried.contains(&fact.span_context.span_id().to_string()), "{carried}");
+    let create = find("create bench.notifications");
+    assert_eq!(create.parent_span_id, mail.span_context.span_id());
+    let trace_parent = fact.envelope.trace_parent.expect("the fact has a trace context");
+    assert!(
+        trace_parent.contains(&create.span_context.span_id().to_string()),
+        "{trace_parent}"
+    );
 }

@@ -8,39 +8,41 @@ use uuid::Uuid;
 
 use super::{EVENTS, among, by_id, find_in};
 
-/// What handlers need of an event.
+/// The data of an event that the handlers need.
 #[derive(Debug, Clone, Default, Deserialize)]
-pub(crate) struct Head {
+pub(crate) struct EventSummary {
     #[serde(rename = "_id")]
     id: bson::Uuid,
     pub(crate) starts_at: Option<bson::DateTime>,
     cancelled_at: Option<bson::DateTime>,
-    /// When something was said to everybody there, most recently.
+    /// Time of the cause of the latest mailing.
     pub(crate) last_told_at: Option<bson::DateTime>,
-    /// There once somebody has registered.
+    /// Counter that each change of registrations increments. It exists once a user has registered.
     registrations: Option<i64>,
 }
 
-impl Head {
-    /// Whether anybody has registered, as far as is known.
+impl EventSummary {
+    /// Returns `true` if a registration for the event is known.
     pub(crate) fn has_registrations(&self) -> bool {
         self.registrations.is_some()
     }
 
-    /// The start, where it is known and the event takes place.
-    pub(crate) fn coming_start(&self) -> Option<bson::DateTime> {
+    /// Returns the start, if it is known and the event is not cancelled.
+    pub(crate) fn upcoming_start(&self) -> Option<bson::DateTime> {
         self.starts_at.filter(|_| self.cancelled_at.is_none())
     }
 
-    /// Those of `events` that are known, as the transaction sees them.
+    /// Reads those of `events` that are known, within the transaction.
     pub(crate) async fn load(tx: &mut Tx, events: &[Uuid]) -> Result<HashMap<Uuid, Self>, StoreError> {
-        let heads = find_in(tx, EVENTS, doc! { "_id": among(events) }).await?;
-        Ok(by_id(heads, |head: &Self| head.id))
+        let summaries = find_in(tx, EVENTS, doc! { "_id": among(events) }).await?;
+        Ok(by_id(summaries, |summary: &Self| summary.id))
     }
 
-    /// The same, for who changes registrations. Writes the event's document, and makes it where it is missing: a
-    /// change of the event that is under way elsewhere then either is seen here, or sees these registrations.
-    pub(crate) async fn hold(tx: &mut Tx, events: &[Uuid]) -> Result<HashMap<Uuid, Self>, StoreError> {
+    /// Reads the events before a change of their registrations.
+    ///
+    /// Writes to the documents of the events, and creates missing ones, so that a concurrent transaction that changes an
+    /// event conflicts with this one. Therefore one of the two always sees the other's change.
+    pub(crate) async fn lock(tx: &mut Tx, events: &[Uuid]) -> Result<HashMap<Uuid, Self>, StoreError> {
         let updates = events.iter().map(|event| Update {
             filter: doc! { "_id": to_bson(*event) },
             change: doc! { "$inc": { "registrations": 1_i64 } },

@@ -1,19 +1,19 @@
 use contracts::replies::CommandAccepted;
-use contracts::{ContinueMailing, NotificationCommand, NotificationKind, SendPasswordResetMail, SendVerificationMail};
+use contracts::{ContinueMailing, NotificationCommand, NotificationKind};
 use messaging::{Failure, Handler, Received, Unit};
 use mongo::Mongo;
 
 use crate::cause::StoredCause;
-use crate::copies::{Head, Place};
+use crate::copies::{EventSummary, RegistrationState};
 use crate::lane::Lanes;
 use crate::mail::{Mail, queue};
 use crate::mailing;
-use crate::reminders::{Seat, remind};
+use crate::reminders::{Seat, schedule_reminder};
 
-/// `notifications.commands`: mails that the gateway asks for, and what this service said to itself.
+/// Handles `notifications.commands`: requests of the gateway, and commands that this service sends to itself.
 pub(crate) struct FollowCommands(pub(crate) Lanes);
 
-type Piece<'a> = (&'a Received<NotificationCommand>, &'a ContinueMailing);
+type Chunk<'a> = (&'a Received<NotificationCommand>, &'a ContinueMailing);
 
 impl Handler<Mongo> for FollowCommands {
     type Message = NotificationCommand;
@@ -24,34 +24,26 @@ impl Handler<Mongo> for FollowCommands {
         messages: &[&Received<NotificationCommand>],
     ) -> Result<(), Failure> {
         let mut mails = Vec::new();
-        let mut pieces = Vec::new();
+        let mut chunks = Vec::new();
         for message in messages {
             let cause = || StoredCause::of(message);
             match &message.body {
-                NotificationCommand::SendReminder(asked) => mails.push(Mail::reminder(cause(), asked)),
-                NotificationCommand::SendVerificationMail(SendVerificationMail {
-                    user_id,
-                    nonce,
-                    expires_at,
-                }) => mails.push(
-                    Mail::because_of(cause(), NotificationKind::EmailVerification, *user_id)
-                        .with_link(*nonce, *expires_at)
-                        .not_before(message.envelope.expected_version),
+                NotificationCommand::SendReminder(command) => mails.push(Mail::reminder(cause(), command)),
+                NotificationCommand::SendVerificationMail(command) => mails.push(
+                    Mail::new(cause(), NotificationKind::EmailVerification, command.user_id)
+                        .with_link(command.nonce, command.expires_at)
+                        .require_profile_version(message.envelope.expected_version),
                 ),
-                NotificationCommand::SendPasswordResetMail(SendPasswordResetMail {
-                    user_id,
-                    nonce,
-                    expires_at,
-                }) => mails.push(
-                    Mail::because_of(cause(), NotificationKind::PasswordReset, *user_id)
-                        .with_link(*nonce, *expires_at)
-                        .not_before(message.envelope.expected_version),
+                NotificationCommand::SendPasswordResetMail(command) => mails.push(
+                    Mail::new(cause(), NotificationKind::PasswordReset, command.user_id)
+                        .with_link(command.nonce, command.expires_at)
+                        .require_profile_version(message.envelope.expected_version),
                 ),
-                NotificationCommand::ContinueMailing(piece) => pieces.push((*message, piece)),
+                NotificationCommand::ContinueMailing(chunk) => chunks.push((*message, chunk)),
             }
         }
-        mails.extend(work_off(unit, &pieces).await?);
-        queue::put(unit, &self.0, &mails).await?;
+        mails.extend(process_chunks(unit, &chunks).await?);
+        queue::enqueue(unit, &self.0, &mails).await?;
         for message in messages {
             unit.accept(message, accepted(message))?;
         }
@@ -59,49 +51,49 @@ impl Handler<Mongo> for FollowCommands {
     }
 }
 
-/// Does the next pieces of mailings, and has those after them done.
-async fn work_off(unit: &mut Unit<Mongo>, pieces: &[Piece<'_>]) -> Result<Vec<Mail>, Failure> {
-    if pieces.is_empty() {
+/// Enqueues the mails for the next chunks of mailings, and publishes the commands for the chunks after them.
+async fn process_chunks(unit: &mut Unit<Mongo>, chunks: &[Chunk<'_>]) -> Result<Vec<Mail>, Failure> {
+    if chunks.is_empty() {
         return Ok(Vec::new());
     }
-    let causes: Vec<_> = pieces.iter().map(|(_, piece)| piece.cause_id).collect();
-    let events: Vec<_> = pieces.iter().map(|(_, piece)| piece.event_id).collect();
-    let mailings = mailing::of(unit.tx(), &causes).await?;
-    let heads = Head::load(unit.tx(), &events).await?;
-    let size = mailing::piece(pieces.len());
+    let causes: Vec<_> = chunks.iter().map(|(_, chunk)| chunk.cause_id).collect();
+    let events: Vec<_> = chunks.iter().map(|(_, chunk)| chunk.event_id).collect();
+    let mailings = mailing::find(unit.tx(), &causes).await?;
+    let summaries = EventSummary::load(unit.tx(), &events).await?;
+    let size = mailing::chunk_size(chunks.len());
     let mut mails = Vec::new();
-    for (message, piece) in pieces {
+    for (message, chunk) in chunks {
         let ContinueMailing {
             cause_id,
             event_id,
             after,
-        } = piece;
+        } = chunk;
         let Some(mailing) = mailings.get(cause_id) else {
-            tracing::error!(mailing = %cause_id, "there is no mailing {cause_id} to go on with");
+            tracing::error!(mailing = %cause_id, "mailing {cause_id} not found, its next chunk is skipped");
             continue;
         };
         let cause = message.cause();
-        let starts_at = heads
+        let starts_at = summaries
             .get(event_id)
-            .and_then(Head::coming_start)
-            .filter(|_| mailing.reminds());
-        let places = mailing::places(unit.tx(), *event_id, *after, size).await?;
-        for place in &places {
-            let (registration, user) = (place.id(), place.user());
-            mails.extend(mailing.mail(user, registration, place.placed_at, place.seated_at));
+            .and_then(EventSummary::upcoming_start)
+            .filter(|_| mailing.schedules_reminders());
+        let registrations = mailing::active_registrations(unit.tx(), *event_id, *after, size).await?;
+        for found in &registrations {
+            let (registration, user) = (found.id(), found.user());
+            mails.extend(mailing.mail_for(user, registration, found.placed_at, found.seated_at));
             if let Some(starts_at) = starts_at
-                && place.state == Place::Confirmed
+                && found.state == RegistrationState::Confirmed
             {
                 let seat = Seat {
                     registration,
                     user,
                     event: *event_id,
                 };
-                remind(unit, &cause, &seat, starts_at)?;
+                schedule_reminder(unit, &cause, &seat, starts_at)?;
             }
         }
-        if let Some(last) = places.last().filter(|_| places.len() == size) {
-            mailing::go_on(unit, &cause, mailing, Some(last.id()))?;
+        if let Some(last) = registrations.last().filter(|_| registrations.len() == size) {
+            mailing::continue_after(unit, &cause, mailing, Some(last.id()))?;
         }
     }
     Ok(mails)

@@ -4,12 +4,12 @@ use mongo::{Mongo, to_bson};
 use mongodb::bson::{Document, doc};
 
 use crate::cause::StoredCause;
-use crate::copies::{Changes, EVENTS, Head, time};
+use crate::copies::{Changes, EVENTS, EventSummary, time};
 use crate::lane::Lanes;
 use crate::mail::queue::{self, Missing};
-use crate::mailing::{self, Mailing, Tell};
+use crate::mailing::{self, Mailing, MailingContent};
 
-/// `events`: what mails tell of an event, and what everybody there is told.
+/// Handles `events`: stores the data of events that mails contain, and starts mailings to all attendees.
 pub(crate) struct FollowEvents(pub(crate) Lanes);
 
 impl Handler<Mongo> for FollowEvents {
@@ -17,15 +17,15 @@ impl Handler<Mongo> for FollowEvents {
 
     async fn handle(&mut self, unit: &mut Unit<Mongo>, messages: &[&Received<EventEvent>]) -> Result<(), Failure> {
         let ids: Vec<_> = messages.iter().map(|message| message.envelope.key).collect();
-        let mut heads = Head::load(unit.tx(), &ids).await?;
+        let mut summaries = EventSummary::load(unit.tx(), &ids).await?;
         let mut events = Changes::default();
         let mut mailings = Vec::new();
         for message in messages {
             let event = message.envelope.key;
-            let head = heads.entry(event).or_default();
-            let tell = tell(head, &message.body);
+            let summary = summaries.entry(event).or_default();
+            let content = mailing_content(summary, &message.body);
             if let Some(details) = message.body.details() {
-                head.starts_at = Some(time(details.starts_at));
+                summary.starts_at = Some(time(details.starts_at));
                 events.set(event, fields(&details));
             }
             match &message.body {
@@ -45,35 +45,37 @@ impl Handler<Mongo> for FollowEvents {
                 | EventEvent::StaffNamed(_)
                 | EventEvent::AnnouncementMade(_) => {}
             }
-            if let Some(tell) = tell {
-                let mailing = Mailing::new(StoredCause::of(message), event, tell);
-                head.last_told_at = head.last_told_at.max(Some(mailing.at()));
-                events.set(event, doc! { "last_told_at": head.last_told_at });
+            if let Some(content) = content {
+                let mailing = Mailing::new(StoredCause::of(message), event, content);
+                summary.last_told_at = summary.last_told_at.max(Some(mailing.published_at()));
+                events.set(event, doc! { "last_told_at": summary.last_told_at });
                 mailings.push((mailing, message.cause()));
             }
         }
         let ids = events.ids();
         events.write(unit.tx(), EVENTS).await?;
-        mailing::begin(unit, &mailings).await?;
-        queue::arrived(unit, &self.0, Missing::Event, &ids).await?;
+        mailing::start(unit, &mailings).await?;
+        queue::release_waiting(unit, &self.0, Missing::Event, &ids).await?;
         Ok(())
     }
 }
 
-/// What everybody there is told, or reminded of, because of it.
-fn tell(head: &Head, event: &EventEvent) -> Option<Tell> {
+/// Returns the content of the mailing that a domain event causes, if any.
+fn mailing_content(summary: &EventSummary, event: &EventEvent) -> Option<MailingContent> {
     match event {
-        EventEvent::EventRescheduled(EventRescheduled { previous_starts_at, .. }) => Some(Tell::Rescheduled {
-            previous_starts_at: time(*previous_starts_at),
-        }),
-        EventEvent::AnnouncementMade(AnnouncementMade { subject, body, .. }) => Some(Tell::Announcement {
+        EventEvent::EventRescheduled(EventRescheduled { previous_starts_at, .. }) => {
+            Some(MailingContent::Rescheduled {
+                previous_starts_at: time(*previous_starts_at),
+            })
+        }
+        EventEvent::AnnouncementMade(AnnouncementMade { subject, body, .. }) => Some(MailingContent::Announcement {
             subject: subject.clone(),
             body: body.clone(),
         }),
-        // There is no order between topics: who has a seat may be known before the start is.
+        // Topics are not ordered relative to each other, so seats may be known before the start is.
         event => {
             let starts_at = Some(time(event.details()?.starts_at));
-            (head.has_registrations() && head.starts_at != starts_at).then_some(Tell::Reminders)
+            (summary.has_registrations() && summary.starts_at != starts_at).then_some(MailingContent::Reminders)
         }
     }
 }

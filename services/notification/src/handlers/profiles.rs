@@ -10,7 +10,7 @@ use crate::copies::{Changes, MEMBERS, PROFILES, delete_profiles, erased};
 use crate::lane::Lanes;
 use crate::mail::queue::{self, Missing};
 
-/// `users.profiles`: where and how to write to a user.
+/// Handles `users.profiles`: stores the addresses and preferences of users.
 pub(crate) struct FollowProfiles(pub(crate) Lanes);
 
 impl Handler<Mongo> for FollowProfiles {
@@ -32,10 +32,11 @@ impl Handler<Mongo> for FollowProfiles {
             .collect();
         let mut profiles = Changes::default();
         let mut members = Changes::default();
-        let mut gone = Vec::new();
-        let here: Vec<_> = newest.keys().copied().collect();
-        // An erased person's profile, met late, is not kept: its tombstone may be gone from the topic.
-        let erased = erased(unit.tx(), &here).await?;
+        let mut deleted = Vec::new();
+        let users: Vec<_> = newest.keys().copied().collect();
+        // A profile that arrives after its user was erased is not stored, because its tombstone may have been removed from
+        // the topic.
+        let erased = erased(unit.tx(), &users).await?;
         for (user, (version, profile)) in newest {
             match profile {
                 Some(profile) if !erased.contains(&user) => {
@@ -45,18 +46,18 @@ impl Handler<Mongo> for FollowProfiles {
                 Some(_) => {}
                 None => {
                     members.set(user, doc! { "active": false, "erased": true });
-                    gone.push(user);
+                    deleted.push(user);
                 }
             }
         }
-        let here = profiles.ids();
+        let updated = profiles.ids();
         profiles.write(unit.tx(), PROFILES).await?;
-        queue::arrived(unit, &self.0, Missing::Profile, &here).await?;
+        queue::release_waiting(unit, &self.0, Missing::Profile, &updated).await?;
 
         members.write(unit.tx(), MEMBERS).await?;
-        delete_profiles(unit.tx(), &gone).await?;
-        unit.erase(&gone).await?;
-        queue::hasten(unit, &self.0, &gone).await?;
+        delete_profiles(unit.tx(), &deleted).await?;
+        unit.erase(&deleted).await?;
+        queue::retry_now(unit, &self.0, &deleted).await?;
         Ok(())
     }
 }

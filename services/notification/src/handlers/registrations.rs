@@ -9,14 +9,14 @@ use mongo::{Mongo, to_bson};
 use mongodb::bson::{self, Document, doc};
 use uuid::Uuid;
 
-use crate::cause::{StoredCause, said_at};
-use crate::copies::{Changes, Head, Place, REGISTRATIONS, time};
+use crate::cause::{StoredCause, published_at};
+use crate::copies::{Changes, EventSummary, REGISTRATIONS, RegistrationState, time};
 use crate::lane::Lanes;
 use crate::mail::{Mail, queue};
 use crate::mailing;
-use crate::reminders::{Seat, remind};
+use crate::reminders::{Seat, schedule_reminder};
 
-/// `registrations`: who has a seat, waits, or is out; each is told, and reminded.
+/// Handles `registrations`: stores the state of registrations, enqueues a mail for each change, and schedules reminders.
 pub(crate) struct FollowRegistrations(pub(crate) Lanes);
 
 impl Handler<Mongo> for FollowRegistrations {
@@ -33,20 +33,21 @@ impl Handler<Mongo> for FollowRegistrations {
             .collect();
         let gained: BTreeSet<_> = changes
             .iter()
-            .filter(|(_, change)| change.step.gains())
+            .filter(|(_, change)| change.step.is_gain())
             .map(|(message, _)| message.envelope.key)
             .collect();
         let events: Vec<_> = gained.into_iter().collect();
-        let heads = match events.is_empty() {
-            true => HashMap::new(),
-            false => Head::hold(unit.tx(), &events).await?,
+        let summaries = if events.is_empty() {
+            HashMap::new()
+        } else {
+            EventSummary::lock(unit.tx(), &events).await?
         };
 
         let mut registrations = Changes::default();
         let mut mails = Vec::new();
         let mut late = Vec::new();
         for (message, change) in &changes {
-            let (event, at) = (message.envelope.key, said_at(message));
+            let (event, at) = (message.envelope.key, published_at(message));
             let Change {
                 registration,
                 user,
@@ -55,47 +56,54 @@ impl Handler<Mongo> for FollowRegistrations {
             registrations.set(registration, doc! { "event": to_bson(event), "user": to_bson(user) });
             registrations.set(registration, step.fields(at));
             if let Some(kind) = step.mail() {
-                mails.push(Mail::because_of(StoredCause::of(message), kind, user).about(event, registration));
+                mails.push(Mail::new(StoredCause::of(message), kind, user).for_registration(event, registration));
             }
-            let head = heads.get(&event).filter(|_| step.gains());
-            if let Some(starts_at) = head.and_then(Head::coming_start).filter(|_| step.seats()) {
+            let summary = summaries.get(&event).filter(|_| step.is_gain());
+            if let Some(starts_at) = summary
+                .and_then(EventSummary::upcoming_start)
+                .filter(|_| step.grants_seat())
+            {
                 let seat = Seat {
                     registration,
                     user,
                     event,
                 };
-                remind(unit, &message.cause(), &seat, starts_at)?;
+                schedule_reminder(unit, &message.cause(), &seat, starts_at)?;
             }
-            if head.is_some_and(|head| head.last_told_at >= Some(at)) {
+            if summary.is_some_and(|summary| summary.last_told_at >= Some(at)) {
                 late.push((event, at, *change));
             }
         }
-        mails.extend(told_before(unit, &late).await?);
+        mails.extend(mails_of_earlier_mailings(unit, &late).await?);
         registrations.write(unit.tx(), REGISTRATIONS).await?;
-        queue::put(unit, &self.0, &mails).await?;
+        queue::enqueue(unit, &self.0, &mails).await?;
         Ok(())
     }
 }
 
-/// Mails of mailings that began here before these places were known, though they are older.
-async fn told_before(unit: &mut Unit<Mongo>, late: &[(Uuid, bson::DateTime, Change)]) -> Result<Vec<Mail>, Failure> {
+/// Returns the mails of mailings that started here before these registrations were known, although the registrations are
+/// older.
+async fn mails_of_earlier_mailings(
+    unit: &mut Unit<Mongo>,
+    late: &[(Uuid, bson::DateTime, Change)],
+) -> Result<Vec<Mail>, Failure> {
     let Some(earliest) = late.iter().map(|(_, at, _)| *at).min() else {
         return Ok(Vec::new());
     };
     let events: Vec<_> = late.iter().map(|(event, ..)| *event).collect();
-    let mailings = mailing::since(unit.tx(), &events, earliest).await?;
+    let mailings = mailing::find_since(unit.tx(), &events, earliest).await?;
     let mails = late.iter().flat_map(|(event, at, change)| {
-        let placed_at = change.step.places().then_some(*at);
-        let seated_at = change.step.seats().then_some(*at);
+        let placed_at = change.step.is_registration().then_some(*at);
+        let seated_at = change.step.grants_seat().then_some(*at);
         mailings
             .iter()
             .filter(|mailing| mailing.event() == *event)
-            .filter_map(move |mailing| mailing.mail(change.user, change.registration, placed_at, seated_at))
+            .filter_map(move |mailing| mailing.mail_for(change.user, change.registration, placed_at, seated_at))
     });
     Ok(mails.collect())
 }
 
-/// What became of one person's registration.
+/// A change of one registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Change {
     registration: Uuid,
@@ -113,44 +121,45 @@ enum Step {
 }
 
 impl Step {
-    /// Whether it is the registration's first place.
-    fn places(self) -> bool {
+    /// Returns `true` if the step starts the registration, with a seat or on the waiting list.
+    fn is_registration(self) -> bool {
         matches!(self, Self::Confirmed | Self::Waitlisted)
     }
 
-    /// Whether it gives a seat.
-    fn seats(self) -> bool {
+    /// Returns `true` if the step gives the user a seat.
+    fn grants_seat(self) -> bool {
         matches!(self, Self::Confirmed | Self::Promoted)
     }
 
-    /// Whether the person has something that they had not before.
-    fn gains(self) -> bool {
-        self.places() || self.seats()
+    /// Returns `true` if the user gets a seat or a place on the waiting list.
+    fn is_gain(self) -> bool {
+        self.is_registration() || self.grants_seat()
     }
 
-    /// What the copy says from then on; `at` is when it was said.
+    /// Returns the fields of the copy that change. `at` is the time of the message.
     fn fields(self, at: bson::DateTime) -> Document {
         match self {
-            Self::Confirmed => doc! { "state": Place::Confirmed.name(), "placed_at": at, "seated_at": at },
-            Self::Waitlisted => doc! { "state": Place::Waiting.name(), "placed_at": at },
-            Self::Promoted => doc! { "state": Place::Confirmed.name(), "seated_at": at },
+            Self::Confirmed => doc! { "state": RegistrationState::Confirmed.name(), "placed_at": at, "seated_at": at },
+            Self::Waitlisted => doc! { "state": RegistrationState::Waiting.name(), "placed_at": at },
+            Self::Promoted => doc! { "state": RegistrationState::Confirmed.name(), "seated_at": at },
             Self::CheckedIn(checked_in_at) => doc! { "checked_in_at": time(checked_in_at) },
-            Self::Cancelled(_) => doc! { "state": Place::Cancelled.name() },
+            Self::Cancelled(_) => doc! { "state": RegistrationState::Cancelled.name() },
         }
     }
 
+    /// Returns the kind of the mail that the step causes, if any.
     fn mail(self) -> Option<NotificationKind> {
         match self {
             Self::Confirmed => Some(NotificationKind::SeatConfirmed),
             Self::Waitlisted => Some(NotificationKind::SeatWaitlisted),
             Self::Promoted => Some(NotificationKind::SeatPromoted),
-            // Whoever is there knows it.
+            // An attendee who has checked in needs no mail about it.
             Self::CheckedIn(_) => None,
             Self::Cancelled(CancelReason::ByAttendee | CancelReason::ByOrganizer | CancelReason::Unknown) => {
                 Some(NotificationKind::RegistrationCancelled)
             }
             Self::Cancelled(CancelReason::EventCancelled) => Some(NotificationKind::EventCancelled),
-            // Whoever closed the account is not written to any more.
+            // A user who closed their account gets no more mails.
             Self::Cancelled(CancelReason::UserDeactivated) => None,
         }
     }
@@ -181,7 +190,7 @@ fn change_of(event: &RegistrationEvent) -> Option<Change> {
             reason,
             ..
         }) => (registration_id, user_id, Step::Cancelled(*reason)),
-        // Of the roster as a whole nobody is told.
+        // Changes of the roster as a whole cause no mail.
         RegistrationEvent::RosterOpened(_)
         | RegistrationEvent::RosterChanged(_)
         | RegistrationEvent::RosterClosed(_) => {
@@ -200,12 +209,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cancelled_registration_leads_to_one_mail_that_fits_its_reason() {
+    fn a_cancelled_registration_causes_the_mail_for_its_reason() {
         let mail = |reason| Step::Cancelled(reason).mail();
-        let own = Some(NotificationKind::RegistrationCancelled);
-        assert_eq!(mail(CancelReason::ByAttendee), own);
-        assert_eq!(mail(CancelReason::ByOrganizer), own);
-        assert_eq!(mail(CancelReason::Unknown), own);
+        let cancelled = Some(NotificationKind::RegistrationCancelled);
+        assert_eq!(mail(CancelReason::ByAttendee), cancelled);
+        assert_eq!(mail(CancelReason::ByOrganizer), cancelled);
+        assert_eq!(mail(CancelReason::Unknown), cancelled);
         assert_eq!(
             mail(CancelReason::EventCancelled),
             Some(NotificationKind::EventCancelled)
@@ -214,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn seats_and_places_are_told_of() {
+    fn seats_and_waiting_list_places_cause_a_mail() {
         assert_eq!(Step::Confirmed.mail(), Some(NotificationKind::SeatConfirmed));
         assert_eq!(Step::Waitlisted.mail(), Some(NotificationKind::SeatWaitlisted));
         assert_eq!(Step::Promoted.mail(), Some(NotificationKind::SeatPromoted));

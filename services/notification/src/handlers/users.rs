@@ -8,7 +8,7 @@ use crate::copies::{Changes, MEMBERS, delete_profiles, time};
 use crate::lane::Lanes;
 use crate::mail::{Mail, queue};
 
-/// `users`: whose account is open; a new one is welcomed.
+/// Handles `users`: stores the status of accounts, and enqueues a welcome mail for a new one.
 pub(crate) struct FollowUsers(pub(crate) Lanes);
 
 impl Handler<Mongo> for FollowUsers {
@@ -23,11 +23,7 @@ impl Handler<Mongo> for FollowUsers {
             match &message.body {
                 UserEvent::UserCreated(UserCreated { created_at }) => {
                     members.set(user, doc! { "active": true, "created_at": time(*created_at) });
-                    mails.push(Mail::because_of(
-                        StoredCause::of(message),
-                        NotificationKind::Welcome,
-                        user,
-                    ));
+                    mails.push(Mail::new(StoredCause::of(message), NotificationKind::Welcome, user));
                 }
                 UserEvent::UserDeactivated(UserDeactivated { deactivated_at, .. }) => {
                     members.set(user, doc! { "active": false, "deactivated_at": time(*deactivated_at) });
@@ -39,16 +35,16 @@ impl Handler<Mongo> for FollowUsers {
                     );
                     erased.push(user);
                 }
-                // What of it matters here is in the profile.
+                // The relevant data is in the profile.
                 UserEvent::UserChanged(_) | UserEvent::EmailVerified(_) => {}
             }
         }
         members.write(unit.tx(), MEMBERS).await?;
-        // The profile's tombstone says so too, but is gone from its topic a day later: this one stays.
+        // The profile's tombstone also erases the user, but it is removed from its topic after a day. This event stays.
         delete_profiles(unit.tx(), &erased).await?;
         unit.erase(&erased).await?;
-        queue::hasten(unit, &self.0, &erased).await?;
-        queue::put(unit, &self.0, &mails).await?;
+        queue::retry_now(unit, &self.0, &erased).await?;
+        queue::enqueue(unit, &self.0, &mails).await?;
         Ok(())
     }
 }

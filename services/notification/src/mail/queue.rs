@@ -1,4 +1,4 @@
-//! The mails that wait: how they get there, which are due, and who has them in hand.
+//! The queue of pending mails: inserting, finding due mails, and claiming.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use super::{MAILS, Mail, State};
 use crate::copies::among;
 use crate::lane::{Lane, Lanes};
 
-/// Writes mails in a handler's transaction, and wakes the mailer when they are there. A mail that is there
-/// already stays as it is.
-pub(crate) async fn put(unit: &mut Unit<Mongo>, lanes: &Lanes, mails: &[Mail]) -> Result<(), StoreError> {
+/// Inserts mails in a handler's transaction, and notifies the mailer after the commit. A mail that already exists is not
+/// changed.
+pub(crate) async fn enqueue(unit: &mut Unit<Mongo>, lanes: &Lanes, mails: &[Mail]) -> Result<(), StoreError> {
     for lane in Lane::ALL {
         if mails.iter().any(|mail| mail.lane == lane) {
             unit.notify_after_commit(lanes.get(lane));
@@ -35,31 +35,31 @@ pub(crate) async fn put(unit: &mut Unit<Mongo>, lanes: &Lanes, mails: &[Mail]) -
     Ok(())
 }
 
-/// Lets mails go on that waited for what is there now: a profile of these users, or these events.
-pub(crate) async fn arrived(
+/// Makes mails due that waited for data that has arrived: the profiles of these users, or these events.
+pub(crate) async fn release_waiting(
     unit: &mut Unit<Mongo>,
     lanes: &Lanes,
     missing: Missing,
     ids: &[Uuid],
 ) -> Result<(), StoreError> {
     let waiting = doc! { "missing": missing.name(), missing.field(): among(ids) };
-    hurry(unit, lanes, ids, waiting).await
+    make_due(unit, lanes, ids, waiting).await
 }
 
-/// Has all that waits for these users looked at now, whatever it waits for.
-pub(crate) async fn hasten(unit: &mut Unit<Mongo>, lanes: &Lanes, users: &[Uuid]) -> Result<(), StoreError> {
-    // What is in hand is left alone: that would be two hands.
+/// Makes all pending mails to these users due, whatever they wait for.
+pub(crate) async fn retry_now(unit: &mut Unit<Mongo>, lanes: &Lanes, users: &[Uuid]) -> Result<(), StoreError> {
+    // Claimed mails are left alone, because two processes must not send the same mail.
     let waiting = doc! { "state": State::Pending.name(), "user": among(users), "claim": { "$exists": false } };
-    hurry(unit, lanes, users, waiting).await
+    make_due(unit, lanes, users, waiting).await
 }
 
-async fn hurry(unit: &mut Unit<Mongo>, lanes: &Lanes, ids: &[Uuid], waiting: Document) -> Result<(), StoreError> {
+async fn make_due(unit: &mut Unit<Mongo>, lanes: &Lanes, ids: &[Uuid], waiting: Document) -> Result<(), StoreError> {
     if ids.is_empty() {
         return Ok(());
     }
     let tx = unit.tx();
     let mails = tx.collection::<Document>(MAILS);
-    // Due since ever: whatever the clocks say.
+    // The epoch is in the past by any clock.
     let change = doc! { "$set": { "next_attempt_at": bson::DateTime::from_millis(0) }, "$unset": { "missing": "" } };
     let updated = mails
         .update_many(waiting, change)
@@ -74,7 +74,7 @@ async fn hurry(unit: &mut Unit<Mongo>, lanes: &Lanes, ids: &[Uuid], waiting: Doc
     Ok(())
 }
 
-/// What a mail can wait for.
+/// The data that a mail can wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Missing {
     Profile,
@@ -89,7 +89,7 @@ impl Missing {
         }
     }
 
-    /// The mail's field that says whose.
+    /// Returns the field of a mail that contains the id of the missing data.
     fn field(self) -> &'static str {
         match self {
             Self::Profile => "user",
@@ -98,19 +98,19 @@ impl Missing {
     }
 }
 
-/// What is due in a lane.
+/// The due mails of a lane.
 #[derive(Debug, Default)]
 pub(crate) struct Due {
-    /// The oldest ones, with the time for which they have been tried.
+    /// Ids of the mails that have been due for the longest time, with the time since their first attempt.
     pub(crate) mails: Vec<(bson::Uuid, Duration)>,
-    /// Those among the oldest whose claim ran out: who had them in hand has not said what became of them.
-    pub(crate) abandoned: Vec<bson::Uuid>,
-    /// How long until the next one, if nothing else comes.
+    /// Ids of the due mails whose claim expired before the claiming process recorded an outcome.
+    pub(crate) expired: Vec<bson::Uuid>,
+    /// Time until the next pending mail is due.
     pub(crate) next: Option<Duration>,
 }
 
-/// Looks for up to `limit` mails that are due, by the database's clock.
-pub(crate) async fn due(mongo: &Mongo, lane: Lane, limit: usize) -> Result<Due, StoreError> {
+/// Finds up to `limit` mails that are due by the database's clock.
+pub(crate) async fn find_due(mongo: &Mongo, lane: Lane, limit: usize) -> Result<Due, StoreError> {
     #[derive(Deserialize)]
     struct Row {
         _id: bson::Uuid,
@@ -139,16 +139,22 @@ pub(crate) async fn due(mongo: &Mongo, lane: Lane, limit: usize) -> Result<Due, 
     for row in rows {
         match row {
             row if row.in_ms > 0 => due.next = due.next.or_else(|| Some(millis(row.in_ms))),
-            row if row.claim.is_some() => due.abandoned.push(row._id),
+            row if row.claim.is_some() => due.expired.push(row._id),
             row => due.mails.push((row._id, millis(row.tried_ms))),
         }
     }
     Ok(due)
 }
 
-/// Ends claims that ran out, so that the mails are due again after `grace`. The store answers, so who claimed
-/// them can write what became of them until then: a mail that was sent while it was away is not sent again.
-pub(crate) async fn release(mongo: &Mongo, ids: &[bson::Uuid], grace: Duration) -> Result<(), StoreError> {
+/// Removes expired claims, so that the mails are due again after `grace`.
+///
+/// The store is reachable at this moment, so the claiming process can still record the outcome within `grace`. Therefore a
+/// mail that was sent while the store was unreachable is not sent again.
+pub(crate) async fn release_expired_claims(
+    mongo: &Mongo,
+    ids: &[bson::Uuid],
+    grace: Duration,
+) -> Result<(), StoreError> {
     let filter = doc! {
         "_id": { "$in": ids },
         "state": State::Pending.name(),
@@ -164,10 +170,11 @@ pub(crate) async fn release(mongo: &Mongo, ids: &[bson::Uuid], grace: Duration) 
     Ok(())
 }
 
-/// Claims mails for `length`: nobody else finds them due until then. Answers those that were still free.
+/// Claims mails for `length`, so that no other process finds them due during that time. Returns the mails that were not
+/// claimed by another process.
 ///
-/// The claim is majority-committed when this returns, and so is what was there before it: a mail whose
-/// transaction a fail-over would take back is not sent.
+/// The claim, and everything written before it, is majority-committed when this function returns. Therefore no mail is sent
+/// whose transaction a fail-over would roll back.
 pub(crate) async fn claim(mongo: &Mongo, ids: &[bson::Uuid], length: Duration) -> Result<Vec<Mail>, StoreError> {
     if ids.is_empty() {
         return Ok(Vec::new());

@@ -1,4 +1,4 @@
-//! One attempt at one mail.
+//! One attempt to send one mail.
 
 use std::time::Duration;
 
@@ -7,49 +7,52 @@ use opentelemetry::trace::{SpanBuilder, SpanKind, Status, TraceContextExt, Trace
 use opentelemetry::{Context, KeyValue, global};
 use tokio::time::Instant;
 
-use super::breaker::Pass;
-use super::{Shared, truth};
+use super::breaker::Permit;
+use super::{Shared, precheck};
 use crate::copies::Copies;
 use crate::mail::Mail;
 use crate::mail::queue::Missing;
-use crate::server::{MailServer, NotSent};
+use crate::server::{MailServer, SendError};
 
-/// One mail, taken in hand.
+/// A claimed mail and the outcome of the attempt to send it.
 pub(super) struct Attempt {
     pub(super) mail: Mail,
-    /// Not later than the database says: taken before it was asked.
+    /// Time of the claim by the local clock. It is read before the database is called, so it is not later than the
+    /// database's time of the claim.
     pub(super) claimed: Instant,
     pub(super) outcome: Outcome,
-    /// The span of the sending; the mail's parent where nothing was sent.
+    /// The span of the attempt, or the parent span of the mail if nothing was sent.
     pub(super) trace: Context,
 }
 
 pub(super) enum Outcome {
     Sent,
-    /// Never will be.
+    /// The mail cannot be sent, and `NotificationFailed` is published.
     Failed(String),
-    /// Not to be sent any more, and nobody needs to be told.
+    /// The mail is outdated or not wanted any more. No fact is published.
     Dropped(&'static str),
-    /// The server refused it for the time being.
-    Later(String),
-    /// The server can't be reached, which is not its fault: it goes back to where it was.
+    /// The server rejected the mail temporarily.
+    Deferred(String),
+    /// The server is unreachable. The mail is due again at once, and its rejections are not counted.
     Unreachable(String),
-    /// It was not tried: it goes back to where it was.
+    /// The mail was not tried, and is due again at once.
     Released(String),
+    /// Data that the mail needs has not arrived yet.
     Missing(Missing),
 }
 
 impl<S: MailServer> Shared<S> {
-    pub(super) async fn attempt(&self, mail: Mail, claimed: Instant, copies: &Copies, mut pass: Pass) -> Attempt {
-        let (outcome, trace) = self.deliver(&mail, claimed, copies, &mut pass).await;
-        let too_old = mail.tried_for() + claimed.elapsed() >= self.working.give_up;
+    pub(super) async fn attempt(&self, mail: Mail, claimed: Instant, copies: &Copies, mut permit: Permit) -> Attempt {
+        let (outcome, trace) = self.deliver(&mail, claimed, copies, &mut permit).await;
+        let too_old = mail.tried_for() + claimed.elapsed() >= self.settings.max_retry_time;
         let outcome = match outcome {
-            Outcome::Later(reason) | Outcome::Unreachable(reason) if too_old => {
-                Outcome::Failed(format!("given up: {reason}"))
+            Outcome::Deferred(reason) | Outcome::Unreachable(reason) if too_old => {
+                Outcome::Failed(format!("not sent within the maximum retry time: {reason}"))
             }
-            Outcome::Missing(missing) if too_old => {
-                Outcome::Failed(format!("given up: no {} was known", missing.name()))
-            }
+            Outcome::Missing(missing) if too_old => Outcome::Failed(format!(
+                "not sent within the maximum retry time: the {} is unknown",
+                missing.name()
+            )),
             outcome => outcome,
         };
         Attempt {
@@ -60,29 +63,33 @@ impl<S: MailServer> Shared<S> {
         }
     }
 
-    async fn deliver(&self, mail: &Mail, claimed: Instant, copies: &Copies, pass: &mut Pass) -> (Outcome, Context) {
+    async fn deliver(&self, mail: &Mail, claimed: Instant, copies: &Copies, permit: &mut Permit) -> (Outcome, Context) {
         let parent = mail.trace();
         let now = bson::DateTime::from_millis(after(mail.claimed_at(), claimed.elapsed()));
-        let about = match truth::look(mail, copies, now) {
-            Ok(about) => about,
+        let input = match precheck::check(mail, copies, now) {
+            Ok(input) => input,
             Err(outcome) => return (outcome, parent),
         };
-        let letter = match self.letters.write(&about) {
-            Ok(letter) => letter,
+        let rendered = match self.templates.render(&input) {
+            Ok(rendered) => rendered,
             Err(error) => {
-                tracing::error!(mail = %mail.id(), error = chassis::error_chain(&error), "a letter can't be written");
-                return (Outcome::Later("the letter can't be written".to_owned()), parent);
+                let id = mail.id();
+                tracing::error!(mail = %id, error = chassis::error_chain(&error), "cannot render mail {id}");
+                return (Outcome::Deferred("the mail could not be rendered".to_owned()), parent);
             }
         };
-        // The last moment at which nothing has happened yet. From here on somebody else must not have it in hand.
-        if claimed.elapsed() + self.working.letter >= self.working.claim {
-            return (Outcome::Released("the claim would run out".to_owned()), parent);
+        // Nothing has been sent so far. From here on, no other process may claim the mail until the attempt has ended.
+        if claimed.elapsed() + self.settings.send_timeout >= self.settings.claim_duration {
+            return (
+                Outcome::Released("the claim could expire during sending".to_owned()),
+                parent,
+            );
         }
         let span = span(mail, &parent);
-        let sent = tokio::time::timeout(self.working.letter, self.server.send(&letter)).await;
+        let sent = tokio::time::timeout(self.settings.send_timeout, self.server.send(&rendered)).await;
         let sent = sent.unwrap_or_else(|_| {
-            Err(NotSent::Unreachable(
-                "the mail server did not answer in time".to_owned(),
+            Err(SendError::Unreachable(
+                "the mail server did not respond in time".to_owned(),
             ))
         });
         if let Err(error) = &sent {
@@ -91,25 +98,25 @@ impl<S: MailServer> Shared<S> {
         span.span().end();
         let outcome = match sent {
             Ok(()) => Outcome::Sent,
-            Err(NotSent::Refused(reason)) => Outcome::Failed(reason),
-            Err(NotSent::Later(reason)) => Outcome::Later(reason),
-            Err(NotSent::Unreachable(reason)) => {
-                pass.unreachable(&reason);
+            Err(SendError::Permanent(reason)) => Outcome::Failed(reason),
+            Err(SendError::Temporary(reason)) => Outcome::Deferred(reason),
+            Err(SendError::Unreachable(reason)) => {
+                permit.record_unreachable(&reason);
                 return (Outcome::Unreachable(reason), span);
             }
         };
-        pass.reached();
+        permit.record_reachable();
         (outcome, span)
     }
 }
 
-/// So long after a time of the database's.
+/// Returns the time `duration` after a time of the database, in milliseconds since 1970.
 pub(super) fn after(time: bson::DateTime, duration: Duration) -> i64 {
     let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
     time.timestamp_millis().saturating_add(millis)
 }
 
-/// A child of the span in which the message that caused the mail was handled.
+/// Starts the span of an attempt, as a child of the span in which the cause of the mail was handled.
 fn span(mail: &Mail, parent: &Context) -> Context {
     let builder = SpanBuilder::from_name("send mail")
         .with_kind(SpanKind::Client)

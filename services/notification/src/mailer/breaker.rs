@@ -1,6 +1,6 @@
-//! A circuit breaker: while the mail server can't be reached, all wait and one letter at a time finds out.
+//! A circuit breaker. While the mail server is unreachable, all senders wait, and one mail at a time probes the server.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prometheus::IntGauge;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 pub(super) struct Breaker {
     state: Mutex<State>,
     changed: Notify,
-    first_wait: Duration,
+    initial_delay: Duration,
     reachable: IntGauge,
 }
 
@@ -23,32 +23,35 @@ enum State {
     },
 }
 
-/// The server is asked at least this often, however long it has been away.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Maximum delay between two probes.
+const MAX_DELAY: Duration = Duration::from_secs(30);
 
-/// The right to send letters. Tell the breaker what came of them; a pass that is dropped unused is given
-/// to the next.
-pub(super) struct Pass {
+/// The permission to send one mail. The holder records whether the server was reachable.
+///
+/// If a probe's permit is dropped without a record, the next caller becomes the probe.
+pub(super) struct Permit {
     breaker: Arc<Breaker>,
     probe: bool,
 }
 
 impl Breaker {
-    pub(super) fn new(first_wait: Duration, reachable: IntGauge) -> Arc<Self> {
+    pub(super) fn new(initial_delay: Duration, reachable: IntGauge) -> Arc<Self> {
         reachable.set(1);
         Arc::new(Self {
             state: Mutex::new(State::Closed),
             changed: Notify::new(),
-            first_wait,
+            initial_delay,
             reachable,
         })
     }
 
-    /// Waits until letters may be sent: at once while the server is reachable, otherwise when it is time
-    /// for a probe, and this is it.
-    pub(super) async fn pass(self: &Arc<Self>) -> Pass {
+    /// Waits until a mail may be sent.
+    ///
+    /// Returns at once while the server is reachable. Otherwise returns when a probe is due, to one caller, whose mail is
+    /// the probe; or to all callers when the server is reachable again.
+    pub(super) async fn acquire(self: &Arc<Self>) -> Permit {
         loop {
-            // Registered before the state is looked at, so that no change is missed.
+            // Registered before the state is read, so that no change is missed.
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
             let until = match &mut *self.state() {
@@ -71,31 +74,31 @@ impl Breaker {
         }
     }
 
-    fn issue(self: &Arc<Self>, probe: bool) -> Pass {
-        Pass {
+    fn issue(self: &Arc<Self>, probe: bool) -> Permit {
+        Permit {
             breaker: Arc::clone(self),
             probe,
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nobody panics while holding the state")
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Pass {
-    /// Whether this is the one letter that finds out.
+impl Permit {
+    /// Returns `true` if this permit is for the probe of an unreachable server.
     pub(super) fn is_probe(&self) -> bool {
         self.probe
     }
 
-    /// The same right for another letter of the same claim.
+    /// Returns a permit for another mail that was claimed together with the first one.
     pub(super) fn another(&self) -> Self {
         self.breaker.issue(false)
     }
 
-    /// The server answered, whatever it said.
-    pub(super) fn reached(&mut self) {
+    /// Records that the server responded, whether it accepted the mail or not.
+    pub(super) fn record_reachable(&mut self) {
         self.probe = false;
         let mut state = self.breaker.state();
         if matches!(*state, State::Open { .. }) {
@@ -106,16 +109,20 @@ impl Pass {
         }
     }
 
-    /// The server can't be reached.
-    pub(super) fn unreachable(&mut self, reason: &str) {
+    /// Records that the server is unreachable.
+    pub(super) fn record_unreachable(&mut self, reason: &str) {
         let mut state = self.breaker.state();
         let wait = match *state {
-            State::Closed => self.breaker.first_wait,
-            State::Open { wait, .. } if self.probe => (wait * 2).min(LONGEST_WAIT),
-            // A letter that was under way when the first one failed: nothing new.
+            State::Closed => self.breaker.initial_delay,
+            State::Open { wait, .. } if self.probe => (wait * 2).min(MAX_DELAY),
+            // This mail was in flight when the first one failed, so the state is already known.
             State::Open { .. } => return,
         };
-        tracing::warn!(reason, ?wait, "mails wait for the mail server");
+        tracing::warn!(
+            reason,
+            ?wait,
+            "the mail server is unreachable, mails wait until it is reachable again"
+        );
         *state = State::Open {
             until: Instant::now() + wait,
             wait,
@@ -127,7 +134,7 @@ impl Pass {
     }
 }
 
-impl Drop for Pass {
+impl Drop for Permit {
     fn drop(&mut self) {
         if let State::Open { probing, .. } = &mut *self.breaker.state()
             && self.probe
@@ -151,52 +158,52 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn all_pass_while_the_server_is_reachable() {
+    async fn all_mails_are_permitted_while_the_server_is_reachable() {
         let breaker = breaker();
-        let (first, second) = (breaker.pass().await, breaker.pass().await);
+        let (first, second) = (breaker.acquire().await, breaker.acquire().await);
         assert!(!first.is_probe() && !second.is_probe());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_probe_goes_while_all_others_wait_and_success_lets_them_go() {
+    async fn all_senders_wait_for_one_probe_and_continue_when_it_succeeds() {
         let breaker = breaker();
-        breaker.pass().await.unreachable("down");
+        breaker.acquire().await.record_unreachable("down");
         assert!(
-            breaker.pass().now_or_never().is_none(),
-            "nobody passes before the wait is over"
+            breaker.acquire().now_or_never().is_none(),
+            "no permit is issued before the delay has passed"
         );
 
-        let mut probe = breaker.pass().await;
+        let mut probe = breaker.acquire().await;
         assert!(probe.is_probe());
         let waiting = tokio::spawn({
             let breaker = Arc::clone(&breaker);
-            async move { breaker.pass().await.is_probe() }
+            async move { breaker.acquire().await.is_probe() }
         });
         tokio::time::sleep(WAIT * 100).await;
-        assert!(!waiting.is_finished(), "the others wait for the probe");
+        assert!(!waiting.is_finished(), "all others wait for the probe");
 
-        probe.reached();
-        assert!(!waiting.await.expect("it passes"), "the server is reachable again");
+        probe.record_reachable();
+        assert!(!waiting.await.expect("the task ends"), "the server is reachable again");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failed_probe_doubles_the_wait_up_to_a_limit() {
+    async fn a_failed_probe_doubles_the_delay_up_to_a_limit() {
         let breaker = breaker();
-        breaker.pass().await.unreachable("down");
+        breaker.acquire().await.record_unreachable("down");
         let mut waits = Vec::new();
         for _ in 0..7 {
             let start = Instant::now();
-            breaker.pass().await.unreachable("still down");
+            breaker.acquire().await.record_unreachable("still down");
             waits.push(start.elapsed().as_secs());
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_unused_probe_is_given_to_the_next() {
+    async fn an_unused_probe_passes_to_the_next_caller() {
         let breaker = breaker();
-        breaker.pass().await.unreachable("down");
-        drop(breaker.pass().await);
-        assert!(breaker.pass().await.is_probe());
+        breaker.acquire().await.record_unreachable("down");
+        drop(breaker.acquire().await);
+        assert!(breaker.acquire().await.is_probe());
     }
 }

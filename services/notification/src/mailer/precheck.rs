@@ -1,18 +1,21 @@
-//! Whether a mail is still true and wanted when it is to be sent, by the copies of that moment.
+//! Checks, right before a mail is sent, that it is still correct and wanted according to the current copies.
 
 use contracts::NotificationKind as Kind;
 use contracts::links::Link;
 use mongodb::bson::DateTime;
 
 use super::attempt::Outcome;
-use crate::copies::{Copies, Event, Place, Profile, Registration};
-use crate::letter::{About, Content};
+use crate::copies::{Copies, Event, Profile, Registration, RegistrationState};
 use crate::mail::Mail;
 use crate::mail::queue::Missing;
-use crate::mailing::Tell;
+use crate::mailing::MailingContent;
+use crate::templates::{MailContent, MailInput};
 
-/// What the letter is about, or what becomes of the mail without one. `now` is the database's time.
-pub(super) fn look<'a>(mail: &Mail, copies: &'a Copies, now: DateTime) -> Result<About<'a>, Outcome> {
+/// Checks a mail, and returns the input for its templates. `now` is the database's time.
+///
+/// # Errors
+/// Returns the outcome of the mail if it cannot or must not be sent.
+pub(super) fn check<'a>(mail: &Mail, copies: &'a Copies, now: DateTime) -> Result<MailInput<'a>, Outcome> {
     if copies.is_erased(mail.user()) {
         return failed("erased");
     }
@@ -21,34 +24,35 @@ pub(super) fn look<'a>(mail: &Mail, copies: &'a Copies, now: DateTime) -> Result
         return failed("expired");
     }
     if copies.is_closed(mail.user()) {
-        return match mail.is_to_many() {
-            true => dropped("the account is closed"),
-            false => failed("the account is closed"),
+        return if mail.is_broadcast() {
+            dropped("the account is closed")
+        } else {
+            failed("the account is closed")
         };
     }
     let registration = mail.registration().and_then(|id| copies.registration(id));
-    if mail.is_to_many() && !has_place(mail.kind, registration) {
-        return dropped("the place was given up");
+    if mail.is_broadcast() && !is_recipient(mail.kind, registration) {
+        return dropped("the registration no longer qualifies for this mail");
     }
     let new_enough = |profile: &&Profile| mail.profile_version.is_none_or(|version| profile.version >= version);
     let profile = copies
         .profile(mail.user())
         .filter(new_enough)
         .ok_or(Outcome::Missing(Missing::Profile))?;
-    if let Some(reason) = unwanted(mail.kind, profile) {
+    if let Some(reason) = opt_out_reason(mail.kind, profile) {
         return dropped(reason);
     }
     let registration = match mail.event().zip(mail.registration()) {
         None => None,
         Some((event, registration)) => {
             let event = copies.event(event).ok_or(Outcome::Missing(Missing::Event))?;
-            if let Some(reason) = overtaken(mail, event, now) {
+            if let Some(reason) = outdated_reason(mail, event, now) {
                 return dropped(reason);
             }
             Some((event, registration))
         }
     };
-    Ok(About {
+    Ok(MailInput {
         kind: mail.kind,
         mail_id: mail.id(),
         profile,
@@ -65,27 +69,29 @@ fn dropped<T>(reason: &'static str) -> Result<T, Outcome> {
     Err(Outcome::Dropped(reason))
 }
 
-fn has_place(kind: Kind, registration: Option<&Registration>) -> bool {
+/// Returns `true` if a mail of this kind is meant for the holder of this registration.
+fn is_recipient(kind: Kind, registration: Option<&Registration>) -> bool {
     registration.is_some_and(|registration| match registration.state {
-        Place::Cancelled => false,
-        Place::Waiting => kind == Kind::EventRescheduled,
-        // Whoever is there needs no reminder.
-        Place::Confirmed => kind != Kind::Reminder || registration.checked_in_at.is_none(),
+        RegistrationState::Cancelled => false,
+        RegistrationState::Waiting => kind == Kind::EventRescheduled,
+        // An attendee who has checked in needs no reminder.
+        RegistrationState::Confirmed => kind != Kind::Reminder || registration.checked_in_at.is_none(),
     })
 }
 
-fn unwanted(kind: Kind, profile: &Profile) -> Option<&'static str> {
+/// Returns the reason why the user does not want or need a mail of this kind, if there is one.
+fn opt_out_reason(kind: Kind, profile: &Profile) -> Option<&'static str> {
     match kind {
-        Kind::Reminder if !profile.reminders => Some("reminders are not wanted"),
-        Kind::Announcement if !profile.announcements => Some("announcements are not wanted"),
-        Kind::EmailVerification if profile.email_verified => Some("the address is verified"),
+        Kind::Reminder if !profile.reminders => Some("reminders are turned off"),
+        Kind::Announcement if !profile.announcements => Some("announcements are turned off"),
+        Kind::EmailVerification if profile.email_verified => Some("the e-mail address is already verified"),
         _ => None,
     }
 }
 
-/// Whether the event is not what the mail takes it for.
-fn overtaken(mail: &Mail, event: &Event, now: DateTime) -> Option<&'static str> {
-    if !mail.is_to_many() {
+/// Returns the reason why the mail does not match the current state of the event, if there is one.
+fn outdated_reason(mail: &Mail, event: &Event, now: DateTime) -> Option<&'static str> {
+    if !mail.is_broadcast() {
         return None;
     }
     if event.is_cancelled() {
@@ -93,21 +99,23 @@ fn overtaken(mail: &Mail, event: &Event, now: DateTime) -> Option<&'static str> 
     }
     match mail.starts_at {
         Some(starts_at) if starts_at != event.starts_at => Some("the event was rescheduled"),
-        Some(starts_at) if starts_at <= now => Some("the event has begun"),
+        Some(starts_at) if starts_at <= now => Some("the event has started"),
         _ => None,
     }
 }
 
-fn content<'a>(mail: &Mail, copies: &'a Copies, link: Option<Link>) -> Content<'a> {
+fn content<'a>(mail: &Mail, copies: &'a Copies, link: Option<Link>) -> MailContent<'a> {
     if let Some(link) = link {
-        return Content::Link(link);
+        return MailContent::Link(link);
     }
-    let tell = copies.mailing(mail.cause_id()).map(|mailing| mailing.tell());
-    match (mail.kind, tell) {
-        (Kind::Announcement, Some(Tell::Announcement { subject, body })) => Content::Announcement { subject, body },
-        (Kind::EventRescheduled, Some(Tell::Rescheduled { previous_starts_at })) => {
-            Content::Rescheduled(*previous_starts_at)
+    let mailing = copies.mailing(mail.cause_id()).map(|mailing| mailing.content());
+    match (mail.kind, mailing) {
+        (Kind::Announcement, Some(MailingContent::Announcement { subject, body })) => {
+            MailContent::Announcement { subject, body }
         }
-        _ => Content::Plain,
+        (Kind::EventRescheduled, Some(MailingContent::Rescheduled { previous_starts_at })) => {
+            MailContent::Rescheduled(*previous_starts_at)
+        }
+        _ => MailContent::Plain,
     }
 }

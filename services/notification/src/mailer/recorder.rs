@@ -1,4 +1,4 @@
-//! Writes what came of mails: the state and the fact that tells of it, in one transaction.
+//! Records the outcomes of mails: the new state and the fact that is published about it, in one transaction.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -19,39 +19,44 @@ use super::attempt::{Attempt, Outcome, after};
 use super::{FIRST_PAUSE, LONGEST_PAUSE, Shared};
 use crate::mail::{MAILS, Mail, State};
 
-/// Mails in one transaction, at most.
+/// Maximum number of mails in one transaction.
 const BATCH: usize = 100;
-/// How long the drain waits for a store that is away.
-const LAST_TRIES: Duration = Duration::from_secs(5);
+/// Total time of the pauses between retries while the process drains and the store is unreachable.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("what came of mails was not recorded")]
+    #[error("the outcomes of mails were not recorded")]
     Store(#[from] StoreError),
-    #[error("what came of a mail can't be said")]
+    #[error("the fact about a mail cannot be published")]
     Append(#[from] AppendError),
-    #[error("what came of mails was not recorded")]
+    #[error("the outcomes of mails were not committed")]
     Commit(#[from] messaging::ledger::CommitError),
 }
 
-/// Takes what is waiting, and gets it written, however long the store is away.
+/// Records attempts until all senders have ended. Retries until the store is reachable; after `stop`, retries only until
+/// [`DRAIN_TIMEOUT`] has passed.
 pub(super) async fn run<S>(shared: &Shared<S>, mut attempts: mpsc::Receiver<Attempt>, stop: CancellationToken) {
     let mut batch = Vec::with_capacity(BATCH);
     while attempts.recv_many(&mut batch, BATCH).await > 0 {
         let mut pause = FIRST_PAUSE;
-        let mut patience = LAST_TRIES;
+        let mut remaining = DRAIN_TIMEOUT;
         while let Err(error) = record(shared, &batch).await {
-            // After a commit of unknown outcome the next look tells.
-            tracing::warn!(mails = batch.len(), error = error_chain(&error), "trying again");
+            // If the outcome of the commit is unknown, the retry finds the mails that are already recorded.
+            tracing::warn!(
+                mails = batch.len(),
+                error = error_chain(&error),
+                "cannot record the outcomes of mails, will retry"
+            );
             if stop.is_cancelled() {
-                if patience.is_zero() {
+                if remaining.is_zero() {
                     tracing::error!(
                         mails = batch.len(),
-                        "the process ends before it could record what it sent: these mails are sent again, under the same Message-ID"
+                        "the process ends before it could record the outcomes of mails: they are sent again under the same Message-ID"
                     );
                     break;
                 }
-                patience = patience.saturating_sub(pause);
+                remaining = remaining.saturating_sub(pause);
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -82,7 +87,8 @@ async fn write<S>(shared: &Shared<S>, unit: &mut Unit<Mongo>, attempts: &[Attemp
             attempt.outcome,
             Outcome::Sent | Outcome::Failed(_) | Outcome::Dropped(_)
         );
-        // Another process took over when the claim ran out, and was faster. What is said is said once.
+        // Another process claimed the mail after the claim had expired, and has already recorded its outcome. Only one fact
+        // is published for each mail.
         if is_final && !pending.remove(&mail.id()) {
             continue;
         }
@@ -90,7 +96,7 @@ async fn write<S>(shared: &Shared<S>, unit: &mut Unit<Mongo>, attempts: &[Attemp
             Outcome::Sent => Some(sent(mail, now).into()),
             Outcome::Failed(reason) => Some(failed(mail, reason, now).into()),
             Outcome::Dropped(_)
-            | Outcome::Later(_)
+            | Outcome::Deferred(_)
             | Outcome::Unreachable(_)
             | Outcome::Released(_)
             | Outcome::Missing(_) => None,
@@ -105,7 +111,7 @@ async fn write<S>(shared: &Shared<S>, unit: &mut Unit<Mongo>, attempts: &[Attemp
     Ok(())
 }
 
-/// Those of which nothing has become yet.
+/// Returns the ids of the mails that are still pending.
 async fn pending(unit: &mut Unit<Mongo>, attempts: &[Attempt]) -> Result<HashSet<Uuid>, StoreError> {
     #[derive(Deserialize)]
     struct Row {
@@ -129,27 +135,27 @@ async fn pending(unit: &mut Unit<Mongo>, attempts: &[Attempt]) -> Result<HashSet
 }
 
 fn update<S>(shared: &Shared<S>, attempt: &Attempt, now: Timestamp) -> Update {
-    let (mail, working) = (&attempt.mail, &shared.working);
+    let (mail, settings) = (&attempt.mail, &shared.settings);
     let done = |state: State, mut fields: Document| {
         fields.insert("state", state.name());
         fields.insert("finished_at", crate::copies::time(now));
         let change = doc! { "$set": fields, "$unset": { "claim": "", "claimed_at": "" } };
-        (mail.while_pending(), change)
+        (mail.pending_filter(), change)
     };
-    // From the database's time at the claim: its clock alone says what is due.
+    // Calculated from the database's time of the claim, because only the database's clock decides what is due.
     let again = |wait: Duration, mut fields: Document| {
         let at = after(mail.claimed_at(), attempt.claimed.elapsed() + wait);
         fields.insert("next_attempt_at", bson::DateTime::from_millis(at));
         let change = doc! { "$set": fields, "$unset": { "claim": "", "claimed_at": "" } };
-        (mail.while_claimed(), change)
+        (mail.claimed_filter(), change)
     };
     let (filter, change) = match &attempt.outcome {
-        // Of an attempt before.
+        // Removes the reason of an earlier attempt.
         Outcome::Sent => done(State::Sent, doc! { "reason": null }),
         Outcome::Failed(reason) => done(State::Failed, doc! { "reason": reason }),
         Outcome::Dropped(reason) => done(State::Dropped, doc! { "reason": reason }),
-        Outcome::Later(reason) => {
-            let wait = doubled(working.first_wait, mail.refusals, working.longest_wait);
+        Outcome::Deferred(reason) => {
+            let wait = backoff(settings.initial_retry_delay, mail.refusals, settings.max_retry_delay);
             let refusals = i64::from(mail.refusals) + 1;
             again(
                 wait,
@@ -162,7 +168,7 @@ fn update<S>(shared: &Shared<S>, attempt: &Attempt, now: Timestamp) -> Update {
         ),
         Outcome::Released(reason) => again(Duration::ZERO, doc! { "reason": reason }),
         Outcome::Missing(missing) => {
-            let wait = doubled(working.first_look, mail.waits, working.longest_look);
+            let wait = backoff(settings.initial_recheck_delay, mail.waits, settings.max_recheck_delay);
             let waits = i64::from(mail.waits) + 1;
             again(
                 wait,
@@ -177,9 +183,9 @@ fn update<S>(shared: &Shared<S>, attempt: &Attempt, now: Timestamp) -> Update {
     }
 }
 
-/// `first`, twice as long each time, up to `longest`.
-fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
-    first.saturating_mul(2_u32.saturating_pow(times)).min(longest)
+/// Returns the delay after `attempts` attempts: `initial`, doubled for each attempt, up to `max`.
+fn backoff(initial: Duration, attempts: u32, max: Duration) -> Duration {
+    initial.saturating_mul(2_u32.saturating_pow(attempts)).min(max)
 }
 
 fn sent(mail: &Mail, now: Timestamp) -> NotificationSent {
@@ -218,20 +224,20 @@ fn count<S>(shared: &Shared<S>, attempts: &[Attempt]) {
                 "sent"
             }
             Outcome::Failed(reason) => {
-                tracing::warn!(mail = %id, kind = mail.label(), reason, "mail {id} is given up");
+                tracing::warn!(mail = %id, kind = mail.label(), reason, "mail {id} failed");
                 "failed"
             }
             Outcome::Dropped(reason) => {
-                tracing::debug!(mail = %id, kind = mail.label(), reason, "mail {id} is not sent");
+                tracing::debug!(mail = %id, kind = mail.label(), reason, "mail {id} was dropped");
                 "dropped"
             }
-            Outcome::Later(reason) => {
-                tracing::info!(mail = %id, kind = mail.label(), reason, "mail {id} is tried again later");
+            Outcome::Deferred(reason) => {
+                tracing::info!(mail = %id, kind = mail.label(), reason, "mail {id} was rejected temporarily, will retry");
                 "later"
             }
             Outcome::Unreachable(_) | Outcome::Released(_) => "released",
             Outcome::Missing(missing) => {
-                tracing::debug!(mail = %id, missing = missing.name(), "mail {id} waits");
+                tracing::debug!(mail = %id, missing = missing.name(), "mail {id} waits for missing data");
                 "waiting"
             }
         };
@@ -244,11 +250,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wait_doubles_up_to_a_limit() {
-        let (first, longest) = (Duration::from_secs(1), Duration::from_secs(900));
-        let waits: Vec<_> = [0, 1, 2, 3, 9, 10, 40]
-            .map(|times| doubled(first, times, longest).as_secs())
+    fn the_delay_doubles_with_each_attempt_up_to_a_limit() {
+        let (initial, max) = (Duration::from_secs(1), Duration::from_secs(900));
+        let delays: Vec<_> = [0, 1, 2, 3, 9, 10, 40]
+            .map(|attempts| backoff(initial, attempts, max).as_secs())
             .to_vec();
-        assert_eq!(waits, [1, 2, 4, 8, 512, 900, 900]);
+        assert_eq!(delays, [1, 2, 4, 8, 512, 900, 900]);
     }
 }

@@ -1,4 +1,4 @@
-//! SMTP, over pooled connections.
+//! Sends mails by SMTP over pooled connections.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use lettre::message::{Mailbox, MultiPart};
 use lettre::transport::smtp::{self, PoolConfig};
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 
-use super::{MailServer, NotSent};
-use crate::letter::Letter;
+use super::{MailServer, SendError};
+use crate::templates::RenderedMail;
 
-/// For one answer of the server.
-const ANSWER: Duration = Duration::from_secs(10);
+/// Timeout for one response of the server.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Who the mails come from: `Rollcall <mail@example.org>`.
+/// The sender of all mails, for example `Rollcall <mail@example.org>`.
 #[derive(Debug, Clone)]
 pub struct Sender(Mailbox);
 
@@ -28,93 +28,89 @@ impl Value for Sender {
     }
 }
 
-/// A server that is reached by SMTP.
+/// A mail server that is reached by SMTP.
 pub struct Smtp {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Sender,
 }
 
-/// Whether a URL names a server: `smtp://[user:password@]host[:port][?tls=required]`, or `smtps://…`.
+/// Checks that a URL names a mail server: `smtp://[user:password@]host[:port][?tls=required]`, or `smtps://…`.
 pub fn check_url(url: &str) -> Result<(), &'static str> {
-    match AsyncSmtpTransport::<Tokio1Executor>::from_url(url) {
-        Ok(_) => Ok(()),
-        Err(_) => Err("must be smtp://host:port, smtp://host:port?tls=required or smtps://host:port"),
-    }
+    AsyncSmtpTransport::<Tokio1Executor>::from_url(url)
+        .map(drop)
+        .map_err(|_| "must be smtp://host:port, smtp://host:port?tls=required or smtps://host:port")
 }
 
 impl Smtp {
-    /// Opens no connection yet. At most `connections` are open at a time.
+    /// Creates the client without opening a connection. It keeps at most `connections` connections open at a time.
     pub fn new(url: &str, from: Sender, connections: u32) -> Result<Self, smtp::Error> {
         let pool = PoolConfig::new().max_size(connections);
         let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url)?
-            .timeout(Some(ANSWER))
+            .timeout(Some(RESPONSE_TIMEOUT))
             .pool_config(pool)
             .build();
         Ok(Self { transport, from })
     }
 
-    fn message(&self, letter: &Letter) -> Result<Message, NotSent> {
-        let address: Address = letter
+    fn message(&self, mail: &RenderedMail) -> Result<Message, SendError> {
+        let address: Address = mail
             .to_address
             .parse()
-            .map_err(|_| NotSent::Refused("the address is not one".to_owned()))?;
-        let name = (!letter.to_name.is_empty()).then(|| letter.to_name.clone());
-        let message_id = format!("<{}@{}>", letter.message_id, self.from.0.email.domain());
+            .map_err(|_| SendError::Permanent("the e-mail address is invalid".to_owned()))?;
+        let name = (!mail.to_name.is_empty()).then(|| mail.to_name.clone());
+        let message_id = format!("<{}@{}>", mail.message_id, self.from.0.email.domain());
         let automatic = HeaderValue::new(
-            // RFC 3834: nobody's out-of-office answers it.
+            // RFC 3834: prevents automatic replies such as out-of-office notices.
             HeaderName::new_from_ascii_str("Auto-Submitted"),
             "auto-generated".to_owned(),
         );
         Message::builder()
             .from(self.from.0.clone())
             .to(Mailbox::new(name, address))
-            .subject(&letter.subject)
+            .subject(&mail.subject)
             .message_id(Some(message_id))
             .raw_header(automatic)
-            .multipart(MultiPart::alternative_plain_html(
-                letter.text.clone(),
-                letter.html.clone(),
-            ))
-            // A fault of ours, so the next version may do better.
-            .map_err(|_| NotSent::Later("the letter can't be put together".to_owned()))
+            .multipart(MultiPart::alternative_plain_html(mail.text.clone(), mail.html.clone()))
+            // Temporary, because this is a bug that the next version may fix.
+            .map_err(|_| SendError::Temporary("the mail could not be assembled".to_owned()))
     }
 }
 
 impl MailServer for Smtp {
-    async fn send(&self, letter: &Letter) -> Result<(), NotSent> {
-        let message = self.message(letter)?;
+    async fn send(&self, mail: &RenderedMail) -> Result<(), SendError> {
+        let message = self.message(mail)?;
         match self.transport.send(message).await {
             Ok(_) => Ok(()),
-            Err(error) => Err(not_sent(&error)),
+            Err(error) => Err(send_error(&error)),
         }
     }
 }
 
-fn not_sent(error: &smtp::Error) -> NotSent {
+fn send_error(error: &smtp::Error) -> SendError {
     if error.is_client() || error.is_response() {
-        return NotSent::Later("the mail server answered something unexpected".to_owned());
+        return SendError::Temporary("the mail server sent an unexpected response".to_owned());
     }
     let Some(code) = error.status().map(u16::from) else {
-        return NotSent::Unreachable("the mail server can't be reached".to_owned());
+        return SendError::Unreachable("the mail server is unreachable".to_owned());
     };
     let detail = error
         .source()
         .map(ToString::to_string)
-        .and_then(|text| enhanced(&text).map(str::to_owned));
-    let answered = match detail {
-        Some(detail) => format!("the mail server answered {code} {detail}"),
-        None => format!("the mail server answered {code}"),
+        .and_then(|text| enhanced_status(&text).map(str::to_owned));
+    let response = match detail {
+        Some(detail) => format!("the mail server responded with {code} {detail}"),
+        None => format!("the mail server responded with {code}"),
     };
     match code {
-        // Going down, or not ours to use as we are configured: that is no letter's fault.
-        421 | 454 | 530 | 534 | 535 | 538 => NotSent::Unreachable(answered),
-        500.. => NotSent::Refused(answered),
-        _ => NotSent::Later(answered),
+        // The server shuts down, or rejects our credentials or configuration. This concerns all mails.
+        421 | 454 | 530 | 534 | 535 | 538 => SendError::Unreachable(response),
+        500.. => SendError::Permanent(response),
+        _ => SendError::Temporary(response),
     }
 }
 
-/// The enhanced status code (RFC 3463) in front of an answer's text, e.g. `5.1.1`.
-fn enhanced(text: &str) -> Option<&str> {
+/// Returns the enhanced status code (RFC 3463) at the beginning of a response, for example `5.1.1`.
+fn enhanced_status(text: &str) -> Option<&str> {
     let word = text.split_whitespace().next()?;
     let numbers: Vec<_> = word.split('.').collect();
     let is_code = numbers.len() == 3
@@ -135,8 +131,8 @@ mod tests {
         Smtp::new("smtp://127.0.0.1:1", from, 1).expect("a server")
     }
 
-    fn letter() -> Letter {
-        Letter {
+    fn mail() -> RenderedMail {
+        RenderedMail {
             message_id: Uuid::from_u128(7),
             to_name: "Ada Łovelace, \"Countess\"".to_owned(),
             to_address: "ada@example.org".to_owned(),
@@ -147,12 +143,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_mail_has_both_forms_and_a_message_id_that_stays() {
-        let formatted = |letter: &Letter| {
-            let message = smtp().message(letter).expect("a message");
+    async fn a_mail_has_a_text_and_an_html_part_and_a_stable_message_id() {
+        let formatted = |mail: &RenderedMail| {
+            let message = smtp().message(mail).expect("a message");
             String::from_utf8(message.formatted()).expect("ASCII")
         };
-        let (first, second) = (formatted(&letter()), formatted(&letter()));
+        let (first, second) = (formatted(&mail()), formatted(&mail()));
         let id = "Message-ID: <00000000-0000-0000-0000-000000000007@rollcall.example>\r\n";
         assert!(first.contains(id) && second.contains(id), "{first}");
         for part in [
@@ -166,30 +162,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_that_is_none_is_refused_for_good() {
-        let letter = Letter {
+    async fn an_invalid_address_is_rejected_permanently() {
+        let mail = RenderedMail {
             to_address: "nowhere".to_owned(),
-            ..letter()
+            ..mail()
         };
-        assert!(matches!(smtp().send(&letter).await, Err(NotSent::Refused(_))));
+        assert!(matches!(smtp().send(&mail).await, Err(SendError::Permanent(_))));
     }
 
     #[tokio::test]
-    async fn a_server_that_is_not_there_is_unreachable() {
-        assert!(matches!(smtp().send(&letter()).await, Err(NotSent::Unreachable(_))));
+    async fn a_server_that_refuses_the_connection_is_unreachable() {
+        assert!(matches!(smtp().send(&mail()).await, Err(SendError::Unreachable(_))));
     }
 
     #[test]
-    fn of_an_answer_only_the_codes_are_kept() {
-        assert_eq!(enhanced("5.1.1 <ada@example.org>: no such user"), Some("5.1.1"));
-        assert_eq!(enhanced("4.7.650 later"), Some("4.7.650"));
-        assert_eq!(enhanced("<ada@example.org> unknown"), None);
-        assert_eq!(enhanced("127.0.0.1 refused you"), None);
-        assert_eq!(enhanced(""), None);
+    fn only_the_codes_of_a_response_are_kept() {
+        assert_eq!(enhanced_status("5.1.1 <ada@example.org>: no such user"), Some("5.1.1"));
+        assert_eq!(enhanced_status("4.7.650 later"), Some("4.7.650"));
+        assert_eq!(enhanced_status("<ada@example.org> unknown"), None);
+        assert_eq!(enhanced_status("127.0.0.1 refused you"), None);
+        assert_eq!(enhanced_status(""), None);
     }
 
     #[test]
-    fn urls_are_checked_before_anything_is_opened() {
+    fn a_url_is_checked_without_opening_a_connection() {
         for url in [
             "smtp://127.0.0.1:1025",
             "smtps://ada:secret@mail.example.org",

@@ -45,58 +45,58 @@ fn link() -> Link {
     }
 }
 
-fn content(kind: NotificationKind, event: &Event) -> Content<'_> {
+fn content(kind: NotificationKind, event: &Event) -> MailContent<'_> {
     match kind {
-        Kind::EventRescheduled => Content::Rescheduled(event.starts_at),
-        Kind::Announcement => Content::Announcement {
+        Kind::EventRescheduled => MailContent::Rescheduled(event.starts_at),
+        Kind::Announcement => MailContent::Announcement {
             subject: "Looms\r\nBcc: everybody@example.org",
             body: NASTY,
         },
-        Kind::EmailVerification | Kind::PasswordReset => Content::Link(link()),
-        _ => Content::Plain,
+        Kind::EmailVerification | Kind::PasswordReset => MailContent::Link(link()),
+        _ => MailContent::Plain,
     }
 }
 
-fn letter(kind: NotificationKind, profile: &Profile, event: &Event) -> Letter {
-    let alone = matches!(kind, Kind::Welcome | Kind::EmailVerification | Kind::PasswordReset);
-    let about = About {
+fn render(kind: NotificationKind, profile: &Profile, event: &Event) -> RenderedMail {
+    let has_no_event = matches!(kind, Kind::Welcome | Kind::EmailVerification | Kind::PasswordReset);
+    let input = MailInput {
         kind,
         mail_id: Uuid::from_u128(3),
         profile,
-        registration: (!alone).then_some((event, Uuid::from_u128(4))),
+        registration: (!has_no_event).then_some((event, Uuid::from_u128(4))),
         content: content(kind, event),
     };
-    Letters::new("https://rollcall.example/", LinkKey::new(KEY))
-        .write(&about)
-        .expect("a letter")
+    Templates::new("https://rollcall.example/", LinkKey::new(KEY))
+        .render(&input)
+        .expect("every kind has a template")
 }
 
 #[test]
-fn every_kind_has_a_letter_with_subject_text_and_html() {
+fn every_kind_has_a_subject_a_text_and_an_html_part() {
     for kind in KINDS {
-        let letter = letter(kind, &profile("UTC"), &event());
-        assert!(!letter.subject.is_empty(), "{kind:?}");
+        let mail = render(kind, &profile("UTC"), &event());
+        assert!(!mail.subject.is_empty(), "{kind:?}");
         assert!(
-            letter.text.starts_with("Hello Ada Lovelace,\n"),
+            mail.text.starts_with("Hello Ada Lovelace,\n"),
             "{kind:?}: {}",
-            letter.text
+            mail.text
         );
-        assert!(letter.html.contains("Hello Ada Lovelace,"), "{kind:?}");
+        assert!(mail.html.contains("Hello Ada Lovelace,"), "{kind:?}");
         assert!(
-            letter.text.contains("https://rollcall.example/"),
+            mail.text.contains("https://rollcall.example/"),
             "{kind:?}: {}",
-            letter.text
+            mail.text
         );
         for leftover in ["{{", "{%", "undefined", "none", "//v1"] {
-            assert!(!letter.text.contains(leftover), "{kind:?}: {}", letter.text);
-            assert!(!letter.html.contains(leftover), "{kind:?}: {}", letter.html);
+            assert!(!mail.text.contains(leftover), "{kind:?}: {}", mail.text);
+            assert!(!mail.html.contains(leftover), "{kind:?}: {}", mail.html);
         }
     }
 }
 
 #[test]
-fn the_time_is_the_recipients_with_the_venues_beside_it_where_it_differs() {
-    let abroad = letter(Kind::SeatConfirmed, &profile("America/New_York"), &event());
+fn the_start_is_shown_in_the_recipients_time_zone_and_in_the_venues_if_it_differs() {
+    let abroad = render(Kind::SeatConfirmed, &profile("America/New_York"), &event());
     assert!(
         abroad.text.contains("Friday, 3 July 2026, 12:00 (America/New_York)"),
         "{}",
@@ -110,7 +110,7 @@ fn the_time_is_the_recipients_with_the_venues_beside_it_where_it_differs() {
         abroad.text
     );
 
-    let home = letter(Kind::SeatConfirmed, &profile("Europe/London"), &event());
+    let home = render(Kind::SeatConfirmed, &profile("Europe/London"), &event());
     assert!(
         home.text.contains("Friday, 3 July 2026, 17:00 (Europe/London)"),
         "{}",
@@ -122,86 +122,95 @@ fn the_time_is_the_recipients_with_the_venues_beside_it_where_it_differs() {
 
 #[test]
 fn an_unknown_zone_is_shown_as_utc() {
-    let letter = letter(Kind::SeatConfirmed, &profile("Mars/Olympus_Mons"), &event());
-    assert!(letter.text.contains("16:00 (UTC)"), "{}", letter.text);
+    let mail = render(Kind::SeatConfirmed, &profile("Mars/Olympus_Mons"), &event());
+    assert!(mail.text.contains("16:00 (UTC)"), "{}", mail.text);
 }
 
 #[test]
 fn html_is_escaped_and_text_is_not() {
-    let letter = letter(Kind::SeatConfirmed, &profile("UTC"), &event());
-    assert!(letter.html.contains("Looms &amp; &lt;Engines&gt;"), "{}", letter.html);
-    assert!(letter.text.contains("Looms & <Engines>"), "{}", letter.text);
-    assert_eq!(letter.subject, "Your seat is confirmed: Looms & <Engines>");
+    let mail = render(Kind::SeatConfirmed, &profile("UTC"), &event());
+    assert!(mail.html.contains("Looms &amp; &lt;Engines&gt;"), "{}", mail.html);
+    assert!(mail.text.contains("Looms & <Engines>"), "{}", mail.text);
+    assert_eq!(mail.subject, "Your seat is confirmed: Looms & <Engines>");
 }
 
 #[test]
-fn no_text_of_a_user_makes_a_new_line_or_header() {
+fn a_users_text_cannot_add_a_line_or_a_header() {
     let mut event = event();
     event.title = "Ball\r\nBcc: everybody@example.org\n\nHello".to_owned();
-    let letter = letter(Kind::SeatConfirmed, &profile("UTC"), &event);
-    assert_eq!(letter.subject, "Your seat is confirmed: Ball Bcc: everybody@example.org Hello");
+    let mail = render(Kind::SeatConfirmed, &profile("UTC"), &event);
+    assert_eq!(
+        mail.subject,
+        "Your seat is confirmed: Ball Bcc: everybody@example.org Hello"
+    );
 }
 
 #[test]
-fn the_organizers_reason_is_told_where_there_is_one() {
-    let told = letter(Kind::EventCancelled, &profile("UTC"), &event());
+fn the_organizers_reason_is_shown_if_there_is_one() {
+    let with_reason = render(Kind::EventCancelled, &profile("UTC"), &event());
     assert!(
-        told.text.contains("Message from the organizer: The hall burned down"),
+        with_reason
+            .text
+            .contains("Message from the organizer: The hall burned down"),
         "{}",
-        told.text
+        with_reason.text
     );
 
     let mut event = event();
     event.cancel_reason = None;
-    let untold = letter(Kind::EventCancelled, &profile("UTC"), &event);
-    assert!(!untold.text.contains("Message from the organizer"), "{}", untold.text);
+    let without_reason = render(Kind::EventCancelled, &profile("UTC"), &event);
+    assert!(
+        !without_reason.text.contains("Message from the organizer"),
+        "{}",
+        without_reason.text
+    );
 }
 
 #[test]
-fn an_announcement_is_plain_text_whatever_it_holds() {
-    let letter = letter(Kind::Announcement, &profile("UTC"), &event());
-    assert_eq!(letter.subject, "Looms & <Engines>: Looms Bcc: everybody@example.org");
+fn an_announcement_is_shown_as_plain_text_whatever_it_contains() {
+    let mail = render(Kind::Announcement, &profile("UTC"), &event());
+    assert_eq!(mail.subject, "Looms & <Engines>: Looms Bcc: everybody@example.org");
     assert!(
-        letter
-            .text
+        mail.text
             .contains("Bring **two** looms & <script>alert(1)</script>\n\n<img src=x onerror=y>\n-- \nBob\n"),
         "{}",
-        letter.text
+        mail.text
     );
     assert!(
-        letter.html.contains("Bring **two** looms &amp; &lt;script&gt;alert(1)&lt;&#x2f;script&gt;<br>\n<br>\n&lt;img src=x onerror=y&gt;<br>"),
+        mail.html.contains("Bring **two** looms &amp; &lt;script&gt;alert(1)&lt;&#x2f;script&gt;<br>\n<br>\n&lt;img src=x onerror=y&gt;<br>"),
         "{}",
-        letter.html
+        mail.html
     );
     for injected in ["<script", "<img", "onerror=\""] {
-        assert!(!letter.html.contains(injected), "{}", letter.html);
+        assert!(!mail.html.contains(injected), "{}", mail.html);
     }
 }
 
 #[test]
-fn a_link_carries_the_token_of_this_moments_address_behind_the_hash() {
+fn a_link_has_a_token_for_the_current_address_in_its_fragment() {
     for (kind, page, purpose) in [
         (Kind::EmailVerification, "verification", Purpose::VerifyEmail),
         (Kind::PasswordReset, "password-reset", Purpose::ResetPassword),
     ] {
-        let letter = letter(kind, &profile("Europe/Berlin"), &event());
+        let mail = render(kind, &profile("Europe/Berlin"), &event());
         let address = format!("https://rollcall.example/{page}#");
-        let (_, rest) = letter.text.split_once(&address).expect("it has the link");
-        let text = rest.lines().next().expect("it ends");
+        let (_, rest) = mail.text.split_once(&address).expect("the text contains the link");
+        let text = rest.lines().next().expect("the link is followed by a line break");
         let token = Token::parse(text).expect("a token");
         assert_eq!(token.link, link());
         assert!(LinkKey::new(KEY).is_genuine(purpose, &token, "ada@example.org"));
-        assert!(letter.html.contains(&format!("#{text}\"")), "{}", letter.html);
+        assert!(mail.html.contains(&format!("#{text}\"")), "{}", mail.html);
         assert!(
-            letter.text.contains("expires on Friday, 3 July 2026, 18:00 (Europe/Berlin)"),
+            mail.text
+                .contains("expires on Friday, 3 July 2026, 18:00 (Europe/Berlin)"),
             "{}",
-            letter.text
+            mail.text
         );
     }
 }
 
 #[test]
-fn who_has_a_seat_gets_a_calendar_entry() {
+fn mails_about_a_seat_link_to_a_calendar_entry() {
     let address = "https://rollcall.example/v1/events/00000000-0000-0000-0000-000000000002/calendar.ics";
     for kind in [
         Kind::SeatConfirmed,
@@ -209,39 +218,38 @@ fn who_has_a_seat_gets_a_calendar_entry() {
         Kind::EventRescheduled,
         Kind::Reminder,
     ] {
-        let letter = letter(kind, &profile("UTC"), &event());
-        assert!(letter.text.contains(address), "{kind:?}: {}", letter.text);
-        assert!(letter.html.contains("calendar.ics"), "{kind:?}: {}", letter.html);
+        let mail = render(kind, &profile("UTC"), &event());
+        assert!(mail.text.contains(address), "{kind:?}: {}", mail.text);
+        assert!(mail.html.contains("calendar.ics"), "{kind:?}: {}", mail.html);
     }
 }
 
 #[test]
-fn a_rescheduled_event_is_told_with_both_times() {
+fn a_mail_about_a_rescheduled_event_shows_both_times() {
     let mut event = event();
-    let about = |event: &Event, previous| {
-        let about = About {
+    let render_rescheduled = |event: &Event, previous| {
+        let input = MailInput {
             kind: Kind::EventRescheduled,
             mail_id: Uuid::from_u128(3),
             profile: &profile("Europe/Berlin"),
             registration: Some((event, Uuid::from_u128(4))),
-            content: Content::Rescheduled(previous),
+            content: MailContent::Rescheduled(previous),
         };
-        let letters = Letters::new("https://rollcall.example", LinkKey::new(KEY));
-        letters.write(&about).expect("a letter")
+        let templates = Templates::new("https://rollcall.example", LinkKey::new(KEY));
+        templates.render(&input).expect("the kind has a template")
     };
     let previous = event.starts_at;
     event.starts_at = bson::DateTime::from_millis(previous.timestamp_millis() + 60 * 60 * 1000);
-    let letter = about(&event, previous);
+    let mail = render_rescheduled(&event, previous);
     assert!(
-        letter.text.contains("  Friday, 3 July 2026, 19:00 (Europe/Berlin)"),
+        mail.text.contains("  Friday, 3 July 2026, 19:00 (Europe/Berlin)"),
         "{}",
-        letter.text
+        mail.text
     );
     assert!(
-        letter
-            .text
+        mail.text
             .contains("Previous time: Friday, 3 July 2026, 18:00 (Europe/Berlin)"),
         "{}",
-        letter.text
+        mail.text
     );
 }

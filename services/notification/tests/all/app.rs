@@ -1,7 +1,7 @@
-//! The service without Kafka, and with a mail server that records.
+//! The service without Kafka, with a mail server that records mails.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use contracts::NotificationFact;
@@ -9,10 +9,10 @@ use contracts::links::LinkKey;
 use futures::TryStreamExt;
 use mongo::Mongo;
 use mongodb::bson::{Bson, Document, doc};
-use notification::letter::{Letter, Letters};
-use notification::mailer::{Mailer, Working};
+use notification::mailer::{Mailer, MailerSettings};
 use notification::metrics::Metrics;
-use notification::server::{MailServer, NotSent};
+use notification::server::{MailServer, SendError};
+use notification::templates::{RenderedMail, Templates};
 use notification::{Lanes, MAILS, store, subscriptions};
 use testing::{Bench, MongoDatabase, eventually};
 use tokio::sync::watch;
@@ -27,60 +27,65 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 pub(crate) struct App {
     pub(crate) bench: Bench<Mongo>,
-    pub(crate) server: Recording,
+    pub(crate) server: RecordingServer,
     lanes: Lanes,
     stop: CancellationToken,
-    // Last: what is above uses it.
+    // Last, so that it is dropped after the fields that use it.
     database: MongoDatabase,
 }
 
 impl App {
-    /// The handlers alone.
+    /// Starts the handlers, without a mailer.
     pub(crate) async fn start() -> Self {
         let database = testing::mongo().await;
         let mongo = database.ledger();
-        store::prepare(&mongo).await.expect("collections can be made");
+        store::prepare(&mongo).await.expect("the collections can be created");
         let lanes = Lanes::default();
         Self {
             bench: Bench::new("notification", mongo.clone(), mongo, subscriptions(&lanes)),
-            server: Recording::default(),
+            server: RecordingServer::default(),
             lanes,
             stop: CancellationToken::new(),
             database,
         }
     }
 
-    /// With a mailer that works as in production, but for waits that a test has time for.
+    /// Starts the handlers and a mailer with short delays.
     pub(crate) async fn with_mailer() -> Self {
         let app = Self::start().await;
         app.run_mailer(app.server.clone(), quick());
         app
     }
 
-    /// One more mailer, woken by the handlers of this process.
-    pub(crate) fn run_mailer<S: MailServer>(&self, server: S, working: Working) -> JoinHandle<()> {
-        self.run_mailer_woken_by(&self.lanes, server, working)
+    /// Runs a further mailer, which the handlers of this process notify.
+    pub(crate) fn run_mailer<S: MailServer>(&self, server: S, settings: MailerSettings) -> JoinHandle<()> {
+        self.run_mailer_notified_by(&self.lanes, server, settings)
     }
 
-    /// A mailer of another process: nobody wakes it.
-    pub(crate) fn run_remote_mailer<S: MailServer>(&self, server: S, working: Working) -> JoinHandle<()> {
-        self.run_mailer_woken_by(&Lanes::default(), server, working)
+    /// Runs a mailer as in another process, which no handler notifies.
+    pub(crate) fn run_remote_mailer<S: MailServer>(&self, server: S, settings: MailerSettings) -> JoinHandle<()> {
+        self.run_mailer_notified_by(&Lanes::default(), server, settings)
     }
 
-    fn run_mailer_woken_by<S: MailServer>(&self, lanes: &Lanes, server: S, working: Working) -> JoinHandle<()> {
+    fn run_mailer_notified_by<S: MailServer>(
+        &self,
+        lanes: &Lanes,
+        server: S,
+        settings: MailerSettings,
+    ) -> JoinHandle<()> {
         let mailer = Mailer::new(
             self.database.ledger(),
             self.bench.publisher(),
-            Letters::new("https://rollcall.example", LinkKey::new(LINK_KEY)),
+            Templates::new("https://rollcall.example", LinkKey::new(LINK_KEY)),
             server,
             lanes.clone(),
             Metrics::register(&prometheus::Registry::new()).expect("the registry is empty"),
-            working,
+            settings,
         );
         tokio::spawn(mailer.run(self.stop.clone()))
     }
 
-    /// A user who signed up, with an address.
+    /// Creates a user with a profile.
     pub(crate) async fn has_user(&self, name: &str) -> Uuid {
         let user = Uuid::now_v7();
         self.bench.deliver(profile(user, name)).await;
@@ -112,25 +117,25 @@ impl App {
             .expect("mails can be written");
     }
 
-    /// Everything that the service keeps, in all collections, as text: bytes too.
-    pub(crate) async fn everything_kept(&self) -> String {
+    /// Returns the content of all collections as text, including binary values.
+    pub(crate) async fn stored_text(&self) -> String {
         let database = self.database.ledger().database().clone();
-        let mut kept = String::new();
+        let mut text = String::new();
         for name in database.list_collection_names().await.expect("collections are listed") {
             let documents = database.collection::<Document>(&name).find(doc! {}).await;
             let documents: Vec<_> = documents
-                .expect("it can be read")
+                .expect("documents can be read")
                 .try_collect()
                 .await
-                .expect("it can be read");
+                .expect("documents can be read");
             documents
                 .into_iter()
-                .for_each(|document| write(&document.into(), &mut kept));
+                .for_each(|document| write(&document.into(), &mut text));
         }
-        kept
+        text
     }
 
-    /// Mails of one kind, whatever became of them.
+    /// Returns the mails of one kind in any state.
     pub(crate) async fn mails_of(&self, kind: &str) -> Vec<Document> {
         let mut mails = self.mails().await;
         mails.retain(|mail| mail.get_str("kind").ok() == Some(kind));
@@ -138,7 +143,7 @@ impl App {
     }
 
     /// Waits until no mail is pending.
-    pub(crate) async fn is_done(&self) {
+    pub(crate) async fn all_mails_are_processed(&self) {
         eventually("no mail is pending", DEADLINE, || async {
             let mails = self.mails().await;
             mails
@@ -151,6 +156,18 @@ impl App {
 
     pub(crate) fn stop_mailers(&self) {
         self.stop.cancel();
+    }
+
+    /// Asserts that exactly `count` facts were published, all of which report failed mails with this reason.
+    pub(crate) async fn assert_failed(&self, count: usize, reason: &str) {
+        let facts = self.facts().await;
+        assert_eq!(facts.len(), count, "{facts:?}");
+        for fact in facts {
+            let NotificationFact::NotificationFailed(failed) = fact else {
+                panic!("{fact:?}");
+            };
+            assert_eq!(failed.reason, reason);
+        }
     }
 
     pub(crate) async fn facts(&self) -> Vec<NotificationFact> {
@@ -179,64 +196,76 @@ impl Drop for App {
     }
 }
 
-/// As in production, but for waits that a test has time for.
-pub(crate) fn quick() -> Working {
-    Working {
-        first_wait: Duration::from_millis(20),
-        first_look: Duration::from_secs(60),
-        longest_look: Duration::from_secs(60),
-        scan: Duration::from_millis(100),
-        ..Working::default()
+/// Returns the production settings with short delays.
+pub(crate) fn quick() -> MailerSettings {
+    MailerSettings {
+        initial_retry_delay: Duration::from_millis(20),
+        initial_recheck_delay: Duration::from_secs(60),
+        max_recheck_delay: Duration::from_secs(60),
+        scan_interval: Duration::from_millis(100),
+        ..MailerSettings::default()
     }
 }
 
-/// A mail server that keeps what it takes. It answers what the test put in line, then yes.
+/// A mail server that records mails. It returns the errors that a test has queued, and then accepts all mails.
 #[derive(Clone, Default)]
-pub(crate) struct Recording(Arc<Recorded>);
+pub(crate) struct RecordingServer(Arc<Recorded>);
 
 #[derive(Default)]
 struct Recorded {
-    /// Everything that was tried, taken or not.
-    tried: Mutex<Vec<Letter>>,
-    taken: Mutex<Vec<Letter>>,
-    answers: Mutex<VecDeque<NotSent>>,
+    /// All mails that the mailer tried to send, accepted or not.
+    attempts: Mutex<Vec<RenderedMail>>,
+    sent: Mutex<Vec<RenderedMail>>,
+    errors: Mutex<VecDeque<SendError>>,
     down: watch::Sender<bool>,
 }
 
-impl Recording {
-    pub(crate) fn answers(&self, answers: impl IntoIterator<Item = NotSent>) {
-        self.0.answers.lock().expect("nobody panics").extend(answers);
+impl RecordingServer {
+    pub(crate) fn fail_with(&self, errors: impl IntoIterator<Item = SendError>) {
+        self.0
+            .errors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(errors);
     }
 
-    pub(crate) fn is_down(&self, down: bool) {
+    pub(crate) fn set_down(&self, down: bool) {
         self.0.down.send_replace(down);
     }
 
-    pub(crate) fn tried(&self) -> Vec<Letter> {
-        self.0.tried.lock().expect("nobody panics").clone()
+    pub(crate) fn attempts(&self) -> Vec<RenderedMail> {
+        self.0.attempts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn taken(&self) -> Vec<Letter> {
-        self.0.taken.lock().expect("nobody panics").clone()
+    pub(crate) fn sent(&self) -> Vec<RenderedMail> {
+        self.0.sent.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn subjects(&self) -> Vec<String> {
-        let mut subjects: Vec<_> = self.taken().into_iter().map(|letter| letter.subject).collect();
+        let mut subjects: Vec<_> = self.sent().into_iter().map(|mail| mail.subject).collect();
         subjects.sort();
         subjects
     }
 }
 
-impl MailServer for Recording {
-    async fn send(&self, letter: &Letter) -> Result<(), NotSent> {
-        self.0.tried.lock().expect("nobody panics").push(letter.clone());
+impl MailServer for RecordingServer {
+    async fn send(&self, mail: &RenderedMail) -> Result<(), SendError> {
+        self.0
+            .attempts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(mail.clone());
         if *self.0.down.borrow() {
-            return Err(NotSent::Unreachable("down".to_owned()));
+            return Err(SendError::Unreachable("down".to_owned()));
         }
-        if let Some(answer) = self.0.answers.lock().expect("nobody panics").pop_front() {
-            return Err(answer);
+        if let Some(error) = self.0.errors.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
+            return Err(error);
         }
-        self.0.taken.lock().expect("nobody panics").push(letter.clone());
+        self.0
+            .sent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(mail.clone());
         Ok(())
     }
 }

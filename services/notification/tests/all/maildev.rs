@@ -1,7 +1,7 @@
-//! A real mail server.
+//! Mails that are sent by SMTP to a real mail server (maildev).
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chassis::settings::Value;
@@ -23,12 +23,12 @@ fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: eval \"$(scripts/stack env)\""))
 }
 
-/// The mails that maildev holds for an address.
+/// Returns the mails that maildev has received for an address.
 async fn inbox(address: &str) -> Vec<Json> {
     let url = format!("{}/email", variable("MAILDEV_URL"));
     let mails: Vec<Json> = reqwest::get(url)
         .await
-        .expect("maildev answers")
+        .expect("maildev responds")
         .json()
         .await
         .expect("it is JSON");
@@ -41,8 +41,8 @@ fn smtp() -> Smtp {
     Smtp::new(&variable("SMTP_URL"), from, 4).expect("SMTP_URL names a server")
 }
 
-/// A name that nobody else has, and the address that goes with it.
-fn somebody() -> (String, String) {
+/// Returns a unique name and its address.
+fn unique_person() -> (String, String) {
     let name = format!("Ada{}", Uuid::now_v7().simple());
     let address = format!("{}@example.org", name.to_lowercase());
     (name, address)
@@ -52,64 +52,64 @@ fn somebody() -> (String, String) {
 async fn a_confirmation_arrives_in_html_and_text() {
     let app = App::start().await;
     app.run_mailer(smtp(), quick());
-    let (name, address) = somebody();
+    let (name, address) = unique_person();
     let (ada, ball) = (app.has_user(&name).await, app.has_event("Gärten & Bälle").await);
 
     let cause = app.bench.deliver(confirmed(ball, ada)).await;
     app.bench.deliver_again().await;
-    let mails = eventually("the mail is there", DEADLINE, || async {
+    let mails = eventually("the mail arrives", DEADLINE, || async {
         let mails = inbox(&address).await;
         (!mails.is_empty()).then_some(mails)
     })
     .await;
-    app.is_done().await;
+    app.all_mails_are_processed().await;
 
     assert_eq!(mails.len(), 1);
     let mail = &mails[0];
     assert_eq!(mail["subject"], json!("Your seat is confirmed: Gärten & Bälle"));
     assert_eq!(mail["from"][0]["address"], json!("mail@rollcall.example"));
     assert_eq!(mail["to"][0]["name"], json!(name));
-    let id = format!("<{}@rollcall.example>", notification::id_of(cause, ada));
+    let id = format!("<{}@rollcall.example>", notification::mail_id(cause, ada));
     assert_eq!(mail["headers"]["message-id"], json!(id));
-    let text = mail["text"].as_str().expect("it has a text");
+    let text = mail["text"].as_str().expect("a text part");
     assert!(
         text.contains("Gärten & Bälle") && text.contains("18:00 (Europe/Berlin)"),
         "{text}"
     );
-    let html = mail["html"].as_str().expect("it has HTML");
+    let html = mail["html"].as_str().expect("an HTML part");
     assert!(html.contains("Gärten &amp; Bälle"), "{html}");
     assert_eq!(app.facts().await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mails_wait_while_nobody_listens() {
+async fn mails_wait_while_the_server_is_unreachable() {
     let app = App::start().await;
     let from = Sender::parse("MAIL_FROM", "mail@rollcall.example").expect("an address");
-    let nobody = Smtp::new("smtp://127.0.0.1:1", from, 4).expect("a URL");
-    let away = app.run_mailer(nobody, quick());
+    let unreachable = Smtp::new("smtp://127.0.0.1:1", from, 4).expect("a valid URL");
+    let mailer = app.run_mailer(unreachable, quick());
     let (ada, ball) = (app.has_user("Ada").await, app.has_event("Ball").await);
     app.bench.deliver(confirmed(ball, ada)).await;
-    let reason = eventually("it was tried", DEADLINE, || async {
+    let reason = eventually("an attempt was made", DEADLINE, || async {
         let mails = app.mails().await;
         mails[0].get_str("reason").ok().map(str::to_owned)
     })
     .await;
-    assert_eq!(reason, "the mail server can't be reached");
-    away.abort();
+    assert_eq!(reason, "the mail server is unreachable");
+    mailer.abort();
 
-    // It went back to where it was: no claim to wait for.
+    // The mail is due again at once, because its claim was released.
     app.run_mailer(app.server.clone(), quick());
-    tokio::time::timeout(Duration::from_secs(20), app.is_done())
+    tokio::time::timeout(Duration::from_secs(20), app.all_mails_are_processed())
         .await
-        .expect("it is sent");
-    assert_eq!(app.server.taken().len(), 1);
+        .expect("the mail is sent");
+    assert_eq!(app.server.sent().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_mail_arrives_once() {
     let app = App::start().await;
     app.run_mailer(smtp(), quick());
-    let (name, address) = somebody();
+    let (name, address) = unique_person();
     let ada = app.has_user(&name).await;
     let (ball, talk, fair) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
     for (event, title) in [(ball, "Ball"), (talk, "Talk"), (fair, "Fair")] {
@@ -137,7 +137,7 @@ async fn every_kind_of_mail_arrives_once() {
     twice(&app, rescheduled(ball, "Ball", in_days(10), in_days(12))).await;
     app.bench.settle().await;
     app.bench.deliver_delayed().await;
-    app.is_done().await;
+    app.all_mails_are_processed().await;
 
     let mut subjects: Vec<_> = inbox(&address)
         .await
@@ -167,39 +167,42 @@ async fn twice<M: Message>(app: &App, message: Outgoing<M>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_is_in_the_mail_and_nowhere_else() {
+async fn a_token_is_only_in_the_mail_and_never_stored_or_logged() {
     let log = Log::start();
     let app = App::start().await;
     app.run_mailer(smtp(), quick());
-    let (name, address) = somebody();
+    let (name, address) = unique_person();
     let ada = app.has_user(&name).await;
     app.bench.deliver(verification(ada, in_days(1))).await;
     app.bench.deliver(password_reset(ada, in_days(1))).await;
-    app.is_done().await;
+    app.all_mails_are_processed().await;
 
-    let mails = eventually("both are there", DEADLINE, || async {
+    let mails = eventually("both mails arrive", DEADLINE, || async {
         let mails = inbox(&address).await;
         (mails.len() == 2).then_some(mails)
     })
     .await;
-    let (kept, log) = (app.everything_kept().await, log.text());
+    let (stored, log) = (app.stored_text().await, log.text());
     assert!(
         log.contains(&ada.to_string()) || log.contains("was sent"),
-        "the log is seen"
+        "the log is captured"
     );
     for mail in mails {
-        let text = mail["text"].as_str().expect("it has a text");
-        let link = text.lines().find(|line| line.contains('#')).expect("it has a link");
-        let (_, token) = link.split_once('#').expect("it has a token");
+        let text = mail["text"].as_str().expect("a text part");
+        let link = text
+            .lines()
+            .find(|line| line.contains('#'))
+            .expect("a line with a link");
+        let (_, token) = link.split_once('#').expect("a link with a token");
         Token::parse(token).expect("a token");
-        for place in [&kept, &log] {
-            assert!(!place.contains(token), "{place}");
-            assert!(!place.contains(LINK_KEY), "{place}");
+        for text in [&stored, &log] {
+            assert!(!text.contains(token), "{text}");
+            assert!(!text.contains(LINK_KEY), "{text}");
         }
     }
 }
 
-/// All that this process logs from now on, at every level: other tests' lines too.
+/// Everything that this process logs from now on, at every level, including the lines of other tests.
 #[derive(Clone)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -216,13 +219,13 @@ impl Log {
     }
 
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().expect("nobody panics")).into_owned()
+        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
     }
 }
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("nobody panics").write(bytes)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {

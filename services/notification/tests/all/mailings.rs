@@ -1,4 +1,4 @@
-//! What everybody at an event is told.
+//! Mails to all attendees of an event.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use contracts::{
     UserProfileState,
 };
 use messaging::Outgoing;
-use notification::{PIECE, id_of};
+use notification::{MAX_CHUNK, mail_id};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -29,54 +29,51 @@ fn waitlisted(event: Uuid, user_id: Uuid) -> Outgoing<RegistrationEvent> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everybody_with_a_place_is_told_of_the_new_time_once() {
+async fn every_active_registration_gets_one_mail_about_the_new_time() {
     let app = App::with_mailer().await;
     let (ada, bob, eve) = (
         app.has_user("Ada").await,
         app.has_user("Bob").await,
         app.has_user("Eve").await,
     );
-    let (ball, gone) = (Uuid::now_v7(), Uuid::now_v7());
+    let (ball, cancelled_registration) = (Uuid::now_v7(), Uuid::now_v7());
     let (first, second) = (in_days(10), in_days(12));
     app.bench.deliver(starting(ball, "Ball", first)).await;
     app.bench
         .deliver_all([
             confirmed(ball, ada),
             waitlisted(ball, bob),
-            confirmed_as(gone, ball, eve),
-            cancelled(gone, ball, eve, CancelReason::ByAttendee),
+            confirmed_as(cancelled_registration, ball, eve),
+            cancelled(cancelled_registration, ball, eve, CancelReason::ByAttendee),
         ])
         .await;
 
     let cause = app.bench.deliver(rescheduled(ball, "Ball", first, second)).await;
     app.bench.deliver_again().await;
     app.bench.settle().await;
-    app.is_done().await;
+    app.all_mails_are_processed().await;
 
-    let mut told = app.server.taken();
-    told.retain(|letter| letter.subject == "Event rescheduled: Ball");
-    told.sort_by(|a, b| a.to_name.cmp(&b.to_name));
-    let to: Vec<_> = told
-        .iter()
-        .map(|letter| (&*letter.to_name, letter.message_id))
-        .collect();
-    assert_eq!(to, [("Ada", id_of(cause, ada)), ("Bob", id_of(cause, bob))]);
-    let told_of = app.facts().await.into_iter().filter_map(|fact| match fact {
+    let mut mails = app.server.sent();
+    mails.retain(|mail| mail.subject == "Event rescheduled: Ball");
+    mails.sort_by(|a, b| a.to_name.cmp(&b.to_name));
+    let to: Vec<_> = mails.iter().map(|mail| (&*mail.to_name, mail.message_id)).collect();
+    assert_eq!(to, [("Ada", mail_id(cause, ada)), ("Bob", mail_id(cause, bob))]);
+    let sent_facts = app.facts().await.into_iter().filter_map(|fact| match fact {
         NotificationFact::NotificationSent(sent) if sent.kind == NotificationKind::EventRescheduled => Some(sent),
         _ => None,
     });
-    let told_of: Vec<_> = told_of.map(|sent| (sent.cause_id, sent.event_id)).collect();
-    assert_eq!(told_of, [(cause, Some(ball)); 2]);
+    let sent_facts: Vec<_> = sent_facts.map(|sent| (sent.cause_id, sent.event_id)).collect();
+    assert_eq!(sent_facts, [(cause, Some(ball)); 2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_announcement_goes_to_those_with_a_seat_who_want_it() {
+async fn an_announcement_goes_to_users_with_a_seat_who_want_announcements() {
     let app = App::with_mailer().await;
     let (ada, bob, eve) = (app.has_user("Ada").await, app.has_user("Bob").await, Uuid::now_v7());
-    let mut unwilling = person("Eve");
-    unwilling.announcements = false;
+    let mut opted_out = person("Eve");
+    opted_out.announcements = false;
     app.bench
-        .deliver(Outgoing::<UserProfileState>::new(eve, unwilling))
+        .deliver(Outgoing::<UserProfileState>::new(eve, opted_out))
         .await;
     let ball = app.has_event("Ball").await;
     app.bench
@@ -87,33 +84,33 @@ async fn an_announcement_goes_to_those_with_a_seat_who_want_it() {
     app.bench.deliver(announcement).await;
     app.bench.deliver_again().await;
     app.bench.settle().await;
-    app.is_done().await;
+    app.all_mails_are_processed().await;
 
-    let mut told = app.server.taken();
-    told.retain(|letter| letter.subject == "Ball: Bring a loom");
-    assert_eq!(told.len(), 1);
-    assert_eq!(told[0].to_name, "Ada");
+    let mut mails = app.server.sent();
+    mails.retain(|mail| mail.subject == "Ball: Bring a loom");
+    assert_eq!(mails.len(), 1);
+    assert_eq!(mails[0].to_name, "Ada");
     assert!(
-        told[0].text.contains("**Really.**\n\n<script>alert(1)</script>\n"),
+        mails[0].text.contains("**Really.**\n\n<script>alert(1)</script>\n"),
         "{}",
-        told[0].text
+        mails[0].text
     );
-    assert!(!told[0].html.contains("<script"), "{}", told[0].html);
+    assert!(!mails[0].html.contains("<script"), "{}", mails[0].html);
     let dropped = app.mails_of("ANNOUNCEMENT").await;
     let mut states: Vec<_> = dropped
         .iter()
-        .map(|mail| mail.get_str("state").expect("it has"))
+        .map(|mail| mail.get_str("state").expect("every mail has a state"))
         .collect();
     states.sort_unstable();
     assert_eq!(states, ["dropped", "sent"]);
-    assert_eq!(app.facts().await.len(), 4, "who does not want it is not told so");
+    assert_eq!(app.facts().await.len(), 4, "a dropped mail causes no fact");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_are_told_in_pieces() {
+async fn a_large_mailing_is_processed_in_chunks() {
     let app = App::start().await;
     let ball = app.has_event("Ball").await;
-    let many = PIECE + 100;
+    let many = MAX_CHUNK + 100;
     app.bench
         .deliver_all((0..many).map(|_| confirmed(ball, Uuid::now_v7())))
         .await;
@@ -122,7 +119,7 @@ async fn many_are_told_in_pieces() {
     app.bench.deliver_again().await;
     assert!(
         app.mails_of("ANNOUNCEMENT").await.is_empty(),
-        "its cause costs the same for any number"
+        "handling the cause enqueues no mails itself"
     );
     app.bench.settle().await;
     app.bench.deliver_again().await;
@@ -141,30 +138,30 @@ async fn many_are_told_in_pieces() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_had_a_seat_before_is_told_though_it_is_heard_of_later() {
+async fn an_older_seat_gets_the_announcement_though_it_arrives_later() {
     let app = App::start().await;
     let ball = app.has_event("Ball").await;
     let (ada, bob, eve) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
     app.bench.deliver(confirmed(ball, ada).time(now() - 2 * MINUTE)).await;
     let announcement = announced(ball, "Bring a loom", "Really.").time(now() - MINUTE);
     let cause = app.bench.deliver(announcement).await;
-    // The mailing has begun, and its next piece is not there yet.
+    // The mailing has started, and the command for its first chunk is still pending.
     app.bench.deliver(confirmed(ball, bob).time(now() - 2 * MINUTE)).await;
     app.bench.deliver_again().await;
     app.bench.settle().await;
-    // It is over.
+    // The mailing is complete.
     app.bench.deliver(confirmed(ball, eve).time(now() - 2 * MINUTE)).await;
     app.bench.deliver_again().await;
 
-    let mut told: Vec<_> = app.mails_of("ANNOUNCEMENT").await.iter().map(id).collect();
-    told.sort();
-    let mut expected = [ada, bob, eve].map(|user| id_of(cause, user));
+    let mut mails: Vec<_> = app.mails_of("ANNOUNCEMENT").await.iter().map(id).collect();
+    mails.sort();
+    let mut expected = [ada, bob, eve].map(|user| mail_id(cause, user));
     expected.sort();
-    assert_eq!(told, expected);
+    assert_eq!(mails, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_registers_afterwards_finds_it_in_the_confirmation() {
+async fn a_later_registration_gets_only_the_confirmation() {
     let app = App::with_mailer().await;
     let (ada, ball) = (app.has_user("Ada").await, Uuid::now_v7());
     app.bench.deliver(created(ball, "Ball")).await;
@@ -172,17 +169,17 @@ async fn who_registers_afterwards_finds_it_in_the_confirmation() {
     app.bench.deliver(moved).await;
     let announcement = announced(ball, "Bring a loom", "Really.").time(now() - MINUTE);
     app.bench.deliver(announcement).await;
-    // Before the mailings go through the registrations.
+    // Before the first chunks of the mailings are processed.
     app.bench.deliver(confirmed(ball, ada)).await;
     app.bench.deliver_again().await;
     app.bench.settle().await;
-    app.is_done().await;
+    app.all_mails_are_processed().await;
 
     assert_eq!(app.server.subjects(), ["Your seat is confirmed: Ball"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_gave_up_the_place_meanwhile_is_not_told() {
+async fn a_registration_that_ends_meanwhile_gets_no_announcement() {
     let app = App::start().await;
     let (ada, ball, seat) = (app.has_user("Ada").await, app.has_event("Ball").await, Uuid::now_v7());
     app.bench.deliver(confirmed_as(seat, ball, ada)).await;
@@ -194,7 +191,7 @@ async fn who_gave_up_the_place_meanwhile_is_not_told() {
     app.bench.deliver_again().await;
 
     app.run_mailer(app.server.clone(), crate::app::quick());
-    app.is_done().await;
+    app.all_mails_are_processed().await;
 
     assert_eq!(app.server.subjects(), ["Your seat is confirmed: Ball"]);
 }

@@ -1,4 +1,4 @@
-//! Which mails there are.
+//! The mails that messages cause.
 
 use contracts::ops::{OpsCommand, WhereIs};
 use contracts::replies::Reply;
@@ -7,7 +7,7 @@ use contracts::{
     SeatPromoted, SeatWaitlisted,
 };
 use messaging::Outgoing;
-use notification::id_of;
+use notification::mail_id;
 use serde_json::{Value, json};
 use testing::eventually;
 use uuid::Uuid;
@@ -23,22 +23,22 @@ async fn a_new_member_is_welcomed_once() {
     let sign_up = signed_up(ada).time(now());
     let cause = app.bench.deliver(sign_up).await;
     app.bench.deliver_again().await;
-    app.is_done().await;
+    app.all_mails_are_processed().await;
 
-    let letters = app.server.taken();
-    assert_eq!(letters.len(), 1, "one mail for one cause");
-    assert_eq!(letters[0].to_address, "ada@example.org");
-    assert_eq!(letters[0].subject, "Welcome to Rollcall");
-    assert_eq!(letters[0].message_id, id_of(cause, ada));
-    let said = app.bench.published_with_envelopes::<NotificationFact>().await;
-    assert_eq!(said.len(), 1, "it is said once that it was sent");
-    let envelope = &said[0].envelope;
+    let mails = app.server.sent();
+    assert_eq!(mails.len(), 1, "one mail for one cause");
+    assert_eq!(mails[0].to_address, "ada@example.org");
+    assert_eq!(mails[0].subject, "Welcome to Rollcall");
+    assert_eq!(mails[0].message_id, mail_id(cause, ada));
+    let facts = app.bench.published_with_envelopes::<NotificationFact>().await;
+    assert_eq!(facts.len(), 1, "one fact for one mail");
+    let envelope = &facts[0].envelope;
     assert_eq!((envelope.key, envelope.causation_id), (ada, Some(cause)));
-    let NotificationFact::NotificationSent(sent) = &said[0].body else {
-        panic!("{said:?}");
+    let NotificationFact::NotificationSent(sent) = &facts[0].body else {
+        panic!("{facts:?}");
     };
     let expected = NotificationSent {
-        notification_id: id_of(cause, ada),
+        notification_id: mail_id(cause, ada),
         kind: NotificationKind::Welcome,
         cause_id: cause,
         sent_at: sent.sent_at,
@@ -48,7 +48,7 @@ async fn a_new_member_is_welcomed_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_that_happens_to_a_registration_is_told_once() {
+async fn every_change_of_a_registration_causes_one_mail() {
     let app = App::with_mailer().await;
     let (ada, ball) = (app.has_user("Ada").await, app.has_event("Ball").await);
     let registration_id = Uuid::now_v7();
@@ -71,7 +71,7 @@ async fn everything_that_happens_to_a_registration_is_told_once() {
         ])
         .await;
     app.bench.deliver_again().await;
-    app.is_done().await;
+    app.all_mails_are_processed().await;
 
     let expected = [
         "You are on the waiting list: Ball",
@@ -81,7 +81,7 @@ async fn everything_that_happens_to_a_registration_is_told_once() {
     ];
     assert_eq!(app.server.subjects(), expected);
     assert!(
-        app.server.taken()[0]
+        app.server.sent()[0]
             .text
             .contains("Friday, 3 July 2026, 18:00 (Europe/Berlin)")
     );
@@ -89,7 +89,7 @@ async fn everything_that_happens_to_a_registration_is_told_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancelled_event_is_one_mail_to_each_who_was_registered() {
+async fn a_cancelled_event_causes_one_mail_to_each_registered_user() {
     let app = App::with_mailer().await;
     let (ada, bob) = (app.has_user("Ada").await, app.has_user("Bob").await);
     let ball = app.has_event("Ball").await;
@@ -101,19 +101,21 @@ async fn a_cancelled_event_is_one_mail_to_each_who_was_registered() {
     let ends = [ada, bob].map(|user| cancelled(Uuid::now_v7(), ball, user, CancelReason::EventCancelled));
     app.bench.deliver_all(ends).await;
     app.bench.deliver_again().await;
-    app.is_done().await;
+    app.all_mails_are_processed().await;
 
-    assert_eq!(app.server.subjects(), ["Event cancelled: Ball", "Event cancelled: Ball"]);
-    let letters = app.server.taken();
+    assert_eq!(
+        app.server.subjects(),
+        ["Event cancelled: Ball", "Event cancelled: Ball"]
+    );
+    let sent = app.server.sent();
     assert!(
-        letters
-            .iter()
-            .all(|letter| letter.text.contains("Message from the organizer: The hall burned down"))
+        sent.iter()
+            .all(|mail| mail.text.contains("Message from the organizer: The hall burned down"))
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mail_waits_for_the_address_and_goes_out_when_it_comes() {
+async fn a_mail_waits_for_the_address_and_is_sent_when_it_arrives() {
     let app = App::with_mailer().await;
     let ada = Uuid::now_v7();
 
@@ -123,17 +125,17 @@ async fn a_mail_waits_for_the_address_and_goes_out_when_it_comes() {
         (mails[0].get_str("missing").ok() == Some("profile")).then_some(())
     })
     .await;
-    assert!(app.server.tried().is_empty());
-    // The next look would be in a minute.
+    assert!(app.server.attempts().is_empty());
+    // Without the profile, the next check would be in a minute.
     app.bench.deliver(profile(ada, "Ada")).await;
     app.bench.deliver_again().await;
-    app.is_done().await;
+    app.all_mails_are_processed().await;
 
     assert_eq!(app.server.subjects(), ["Welcome to Rollcall"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mail_waits_for_the_event_it_tells_of() {
+async fn a_mail_waits_for_the_event_that_it_is_about() {
     let app = App::with_mailer().await;
     let (ada, ball) = (app.has_user("Ada").await, Uuid::now_v7());
 
@@ -145,13 +147,13 @@ async fn a_mail_waits_for_the_event_it_tells_of() {
     .await;
     app.bench.deliver(created(ball, "Ball")).await;
     app.bench.deliver_again().await;
-    app.is_done().await;
+    app.all_mails_are_processed().await;
 
     assert_eq!(app.server.subjects(), ["Your seat is confirmed: Ball"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_newest_address_counts() {
+async fn a_mail_goes_to_the_newest_address() {
     let app = App::start().await;
     let ada = app.has_user("Ada").await;
     app.bench.deliver(signed_up(ada)).await;
@@ -159,13 +161,13 @@ async fn the_newest_address_counts() {
     app.bench.deliver_again().await;
 
     app.run_mailer(app.server.clone(), crate::app::quick());
-    app.is_done().await;
+    app.all_mails_are_processed().await;
 
-    assert_eq!(app.server.taken()[0].to_address, "augusta@example.org");
+    assert_eq!(app.server.sent()[0].to_address, "augusta@example.org");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_closed_account_is_not_written_to_any_more() {
+async fn a_closed_account_gets_no_more_mails() {
     let app = App::start().await;
     let (ada, ball) = (app.has_user("Ada").await, app.has_event("Ball").await);
     app.bench.deliver(confirmed(ball, ada)).await;
@@ -174,21 +176,14 @@ async fn a_closed_account_is_not_written_to_any_more() {
     app.bench.deliver_again().await;
 
     app.run_mailer(app.server.clone(), crate::app::quick());
-    app.is_done().await;
+    app.all_mails_are_processed().await;
 
-    assert!(app.server.tried().is_empty());
-    let facts = app.facts().await;
-    assert_eq!(facts.len(), 2);
-    for fact in facts {
-        let NotificationFact::NotificationFailed(failed) = fact else {
-            panic!("{fact:?}");
-        };
-        assert_eq!(failed.reason, "the account is closed");
-    }
+    assert!(app.server.attempts().is_empty());
+    app.assert_failed(2, "the account is closed").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_mail_holds_personal_data() {
+async fn stored_mails_contain_no_personal_data() {
     let app = App::start().await;
     let (ada, ball) = (app.has_user("Ada").await, app.has_event("Ball").await);
     app.bench.deliver(signed_up(ada)).await;
@@ -200,30 +195,30 @@ async fn no_mail_holds_personal_data() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operator_sees_which_mails_a_message_led_to() {
+async fn an_operator_finds_the_mails_that_a_message_caused() {
     let app = App::with_mailer().await;
     let ada = app.has_user("Ada").await;
     let cause = app.bench.deliver(signed_up(ada)).await;
-    app.is_done().await;
+    app.all_mails_are_processed().await;
 
-    let question = WhereIs {
+    let query = WhereIs {
         service: "notification".to_owned(),
         message_id: cause,
     };
     let reply = app
         .bench
-        .request(Outgoing::<OpsCommand>::new(Uuid::now_v7(), question))
+        .request(Outgoing::<OpsCommand>::new(Uuid::now_v7(), query))
         .await;
-    let Reply::CommandAccepted(answer) = reply else {
+    let Reply::CommandAccepted(accepted) = reply else {
         panic!("{reply:?}");
     };
-    let answer: Value = serde_json::from_str(&answer.result.expect("an answer")).expect("it is JSON");
+    let result: Value = serde_json::from_str(&accepted.result.expect("a result")).expect("a JSON result");
     let mail = json!({
-        "notification_id": id_of(cause, ada),
+        "notification_id": mail_id(cause, ada),
         "kind": "welcome",
         "user": ada,
         "state": "sent",
         "reason": null,
     });
-    assert_eq!(answer["mails"], json!([mail]));
+    assert_eq!(result["mails"], json!([mail]));
 }

@@ -1,8 +1,8 @@
 //! The service over a real MongoDB: messages go in through the real pipeline, mails come out of the real mailer.
 
 mod app;
-mod asked;
 mod erasure;
+mod links;
 mod maildev;
 mod mailer;
 mod mailings;

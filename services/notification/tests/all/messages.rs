@@ -1,4 +1,4 @@
-//! What others say.
+//! Messages of the other services.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub(crate) fn deactivated(user: Uuid) -> Outgoing<UserEvent> {
     Outgoing::new(user, UserDeactivated { reason, deactivated_at })
 }
 
-/// Of somebody who wants everything.
+/// Returns the profile of a user who wants all mails.
 pub(crate) fn person(name: &str) -> UserProfile {
     UserProfile {
         email: format!("{}@example.org", name.to_lowercase()),
@@ -46,7 +46,7 @@ pub(crate) fn profile(user: Uuid, name: &str) -> Outgoing<UserProfileState> {
     Outgoing::new(user, person(name))
 }
 
-/// Long over.
+/// An event in the past.
 pub(crate) fn created(event: Uuid, title: &str) -> Outgoing<EventEvent> {
     starting(event, title, at("2026-07-03T16:00:00Z"))
 }

@@ -1,4 +1,4 @@
-//! A day before an event begins, who has a seat is reminded, if that is still true.
+//! Reminders, which are sent one day before an event starts to users who still have a seat.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -16,27 +16,27 @@ use crate::messages::{cancelled, confirmed, confirmed_as, deactivated, in_days, 
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What is to be sent later: when, and of which start.
-async fn planned(app: &App) -> Vec<(Timestamp, Timestamp)> {
+/// Returns the due time and the start of each scheduled reminder.
+async fn scheduled(app: &App) -> Vec<(Timestamp, Timestamp)> {
     let delayed = app.bench.delayed::<NotificationCommand>().await;
-    let planned = delayed.into_iter().map(|message| match message.body {
+    let scheduled = delayed.into_iter().map(|message| match message.body {
         NotificationCommand::SendReminder(SendReminder { starts_at, user_id, .. }) => {
             assert_eq!(message.envelope.key, user_id);
-            (message.envelope.due_at.expect("it is delayed"), starts_at)
+            (message.envelope.due_at.expect("a due time"), starts_at)
         }
         other => panic!("{other:?}"),
     });
-    planned.collect()
+    scheduled.collect()
 }
 
-/// To the millisecond, as the store has it.
+/// Returns a time with the precision of the store, which is milliseconds.
 fn in_whole_days(days: u64) -> Timestamp {
     let micros = in_days(days).as_micros();
     Timestamp::from_micros(micros - micros % 1_000).expect("a time")
 }
 
 async fn reminders(app: &App) -> usize {
-    app.is_done().await;
+    app.all_mails_are_processed().await;
     let subjects = app.server.subjects();
     subjects
         .iter()
@@ -45,7 +45,7 @@ async fn reminders(app: &App) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_has_a_seat_is_reminded_once_a_day_before() {
+async fn a_user_with_a_seat_is_reminded_once_a_day_before_the_event() {
     let app = App::with_mailer().await;
     let (ada, ball, seat) = (app.has_user("Ada").await, Uuid::now_v7(), Uuid::now_v7());
     let starts_at = in_whole_days(10);
@@ -53,17 +53,17 @@ async fn who_has_a_seat_is_reminded_once_a_day_before() {
 
     app.bench.deliver(confirmed_as(seat, ball, ada)).await;
     app.bench.deliver_again().await;
-    assert_eq!(planned(&app).await, [(starts_at - DAY, starts_at)]);
+    assert_eq!(scheduled(&app).await, [(starts_at - DAY, starts_at)]);
     app.bench.deliver_delayed().await;
 
     assert_eq!(reminders(&app).await, 1);
-    let reminder = app.server.taken().pop().expect("the newest");
+    let reminder = app.server.sent().pop().expect("a mail");
     assert_eq!(reminder.message_id, reminder_id(seat, starts_at));
     assert!(reminder.text.contains("Ball"), "{}", reminder.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_promoted_is_reminded_and_who_waits_is_not() {
+async fn a_reminder_is_scheduled_when_a_waiting_user_is_promoted() {
     let app = App::start().await;
     let (ada, ball, registration_id) = (app.has_user("Ada").await, Uuid::now_v7(), Uuid::now_v7());
     let starts_at = in_whole_days(10);
@@ -81,16 +81,16 @@ async fn who_is_promoted_is_reminded_and_who_waits_is_not() {
     app.bench
         .deliver(Outgoing::<RegistrationEvent>::new(ball, waitlisted))
         .await;
-    assert_eq!(planned(&app).await, []);
+    assert_eq!(scheduled(&app).await, []);
     app.bench
         .deliver(Outgoing::<RegistrationEvent>::new(ball, promoted))
         .await;
     app.bench.deliver_again().await;
-    assert_eq!(planned(&app).await, [(starts_at - DAY, starts_at)]);
+    assert_eq!(scheduled(&app).await, [(starts_at - DAY, starts_at)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_begins_within_a_day_needs_no_reminder() {
+async fn no_reminder_is_scheduled_when_the_event_starts_within_a_day() {
     let app = App::start().await;
     let (ada, ball) = (app.has_user("Ada").await, Uuid::now_v7());
     app.bench
@@ -98,11 +98,11 @@ async fn what_begins_within_a_day_needs_no_reminder() {
         .await;
     app.bench.deliver(confirmed(ball, ada)).await;
     app.bench.deliver_again().await;
-    assert_eq!(planned(&app).await, []);
+    assert_eq!(scheduled(&app).await, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_seat_that_is_known_before_its_event_is_reminded_of_when_that_comes() {
+async fn the_reminder_of_a_seat_is_scheduled_when_its_event_arrives_later() {
     let app = App::start().await;
     let (ada, bob) = (app.has_user("Ada").await, app.has_user("Bob").await);
     let (ball, starts_at) = (Uuid::now_v7(), in_whole_days(10));
@@ -110,12 +110,12 @@ async fn a_seat_that_is_known_before_its_event_is_reminded_of_when_that_comes() 
         .deliver_all([confirmed(ball, ada), confirmed(ball, bob)])
         .await;
     app.bench.deliver_again().await;
-    assert_eq!(planned(&app).await, []);
+    assert_eq!(scheduled(&app).await, []);
 
     app.bench.deliver(starting(ball, "Ball", starts_at)).await;
     app.bench.deliver_again().await;
     app.bench.settle().await;
-    assert_eq!(planned(&app).await, [(starts_at - DAY, starts_at); 2]);
+    assert_eq!(scheduled(&app).await, [(starts_at - DAY, starts_at); 2]);
     app.bench.deliver_delayed().await;
 
     app.run_mailer(app.server.clone(), quick());
@@ -123,7 +123,7 @@ async fn a_seat_that_is_known_before_its_event_is_reminded_of_when_that_comes() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn seats_and_changes_of_the_event_that_come_at_the_same_time_lose_no_reminder() {
+async fn no_reminder_is_lost_when_seats_and_the_event_change_concurrently() {
     let app = App::start().await;
     let (first, second) = (in_whole_days(10), in_whole_days(12));
     let events: Vec<_> = (0..40).map(|_| Uuid::now_v7()).collect();
@@ -132,7 +132,7 @@ async fn seats_and_changes_of_the_event_that_come_at_the_same_time_lose_no_remin
             app.bench.append(starting(*event, "Ball", first));
             app.bench.append(confirmed(*event, Uuid::now_v7()));
         }
-        // One transaction for the events, and at the same time one for the seats.
+        // One transaction for the events, and concurrently one for the seats.
         app.bench.catch_up().await;
         for event in some {
             app.bench.append(rescheduled(*event, "Ball", first, second));
@@ -142,7 +142,7 @@ async fn seats_and_changes_of_the_event_that_come_at_the_same_time_lose_no_remin
     }
     app.bench.settle().await;
 
-    let planned: HashSet<_> = app
+    let scheduled: HashSet<_> = app
         .bench
         .delayed::<NotificationCommand>()
         .await
@@ -154,11 +154,11 @@ async fn seats_and_changes_of_the_event_that_come_at_the_same_time_lose_no_remin
             _ => None,
         })
         .collect();
-    assert_eq!(planned.len(), 2 * events.len());
+    assert_eq!(scheduled.len(), 2 * events.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rescheduled_event_is_reminded_of_at_its_new_time_only() {
+async fn only_the_reminder_for_the_new_time_of_a_rescheduled_event_is_sent() {
     let app = App::with_mailer().await;
     let (ada, ball) = (app.has_user("Ada").await, Uuid::now_v7());
     let (first, second) = (in_whole_days(10), in_whole_days(12));
@@ -168,7 +168,7 @@ async fn a_rescheduled_event_is_reminded_of_at_its_new_time_only() {
     app.bench.deliver(rescheduled(ball, "Ball", first, second)).await;
     app.bench.deliver_again().await;
     app.bench.settle().await;
-    assert_eq!(planned(&app).await, [(first - DAY, first), (second - DAY, second)]);
+    assert_eq!(scheduled(&app).await, [(first - DAY, first), (second - DAY, second)]);
     app.bench.deliver_delayed().await;
 
     assert_eq!(reminders(&app).await, 1);
@@ -179,7 +179,7 @@ async fn a_rescheduled_event_is_reminded_of_at_its_new_time_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn there_and_back_again_is_one_reminder() {
+async fn one_reminder_is_sent_when_an_event_is_rescheduled_and_moved_back() {
     let app = App::with_mailer().await;
     let (ada, ball) = (app.has_user("Ada").await, Uuid::now_v7());
     let (first, second) = (in_whole_days(10), in_whole_days(12));
@@ -197,8 +197,8 @@ async fn there_and_back_again_is_one_reminder() {
     assert_eq!(reminders(&app).await, 1);
 }
 
-/// What can come between the plan and the reminder.
-enum Between {
+/// A change between the scheduling of a reminder and its due time.
+enum Change {
     RegistrationCancelled,
     EventCancelled,
     OptedOut,
@@ -207,47 +207,49 @@ enum Between {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_longer_true_is_not_said() {
+async fn an_outdated_reminder_is_not_sent() {
     let app = App::start().await;
     let all = [
-        Between::RegistrationCancelled,
-        Between::EventCancelled,
-        Between::OptedOut,
-        Between::AccountClosed,
-        Between::CheckedIn,
+        Change::RegistrationCancelled,
+        Change::EventCancelled,
+        Change::OptedOut,
+        Change::AccountClosed,
+        Change::CheckedIn,
     ];
     let count = all.len();
-    for between in all {
+    for change in all {
         let (ada, ball, seat) = (app.has_user("Ada").await, Uuid::now_v7(), Uuid::now_v7());
         app.bench.deliver(starting(ball, "Ball", in_days(10))).await;
         app.bench.deliver(confirmed_as(seat, ball, ada)).await;
-        match between {
-            Between::RegistrationCancelled => {
+        match change {
+            Change::RegistrationCancelled => {
                 let end = cancelled(seat, ball, ada, CancelReason::ByAttendee);
                 app.bench.deliver(end).await;
             }
-            Between::EventCancelled => {
+            Change::EventCancelled => {
                 let (reason, cancelled_at) = ("It rains.".to_owned(), now());
                 let end = EventCancelled { reason, cancelled_at };
                 app.bench.deliver(Outgoing::<EventEvent>::new(ball, end)).await;
             }
-            Between::OptedOut => {
-                let mut unwilling = person("Ada");
-                unwilling.reminders = false;
+            Change::OptedOut => {
+                let mut opted_out = person("Ada");
+                opted_out.reminders = false;
                 app.bench
-                    .deliver(Outgoing::<UserProfileState>::new(ada, unwilling))
+                    .deliver(Outgoing::<UserProfileState>::new(ada, opted_out))
                     .await;
             }
-            Between::AccountClosed => {
+            Change::AccountClosed => {
                 app.bench.deliver(deactivated(ada)).await;
             }
-            Between::CheckedIn => {
-                let here = AttendeeCheckedIn {
+            Change::CheckedIn => {
+                let checked_in = AttendeeCheckedIn {
                     registration_id: seat,
                     user_id: ada,
                     checked_in_at: now(),
                 };
-                app.bench.deliver(Outgoing::<RegistrationEvent>::new(ball, here)).await;
+                app.bench
+                    .deliver(Outgoing::<RegistrationEvent>::new(ball, checked_in))
+                    .await;
             }
         }
         app.bench.deliver_again().await;
@@ -260,16 +262,16 @@ async fn what_is_no_longer_true_is_not_said() {
         .mails_of("REMINDER")
         .await
         .iter()
-        .map(|mail| mail.get_str("reason").expect("why").to_owned())
+        .map(|mail| mail.get_str("reason").expect("a reason").to_owned())
         .collect();
     reasons.sort();
     assert_eq!(reasons.len(), count);
     let expected = [
-        "reminders are not wanted",
+        "reminders are turned off",
         "the account is closed",
         "the event is cancelled",
-        "the place was given up",
-        "the place was given up",
+        "the registration no longer qualifies for this mail",
+        "the registration no longer qualifies for this mail",
     ];
     assert_eq!(reasons, expected);
 }

@@ -11,7 +11,7 @@ fn the_readme_names_every_setting() {
 }
 
 #[test]
-fn what_can_not_work_is_a_problem_at_boot() {
+fn invalid_settings_are_reported_at_boot() {
     let settings = Settings::from_map([
         ("DATABASE_URL", "mongodb://127.0.0.1/notification"),
         ("SCHEMA_REGISTRY_URL", "http://127.0.0.1:8081"),
@@ -20,7 +20,9 @@ fn what_can_not_work_is_a_problem_at_boot() {
         ("MAIL_FROM", "nobody"),
         ("LINK_KEY", "one character too few for a key"),
     ]);
-    let problems = settings.read(Config::from_settings).expect_err("three are wrong");
+    let problems = settings
+        .read(Config::from_settings)
+        .expect_err("three settings are invalid");
     assert_eq!(
         problems.names().collect::<Vec<_>>(),
         ["MAIL_FROM", "SMTP_URL", "LINK_KEY"]
