@@ -1,4 +1,4 @@
-//! Certifies the hours that are over. Every process has one; each hour is certified in one transaction, once.
+//! Certifies past hours. Every process runs a certifier; each hour is certified once, in one transaction.
 
 use std::time::Duration;
 
@@ -13,19 +13,19 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::certificate::{Counted, Gaps, certify};
-use crate::notary::own_cause;
+use crate::certificate::{Gaps, KeyCount, summarize};
+use crate::notary::origin_cause;
 use crate::recorded;
 use crate::store::{CERTIFICATES, CERTIFIED, ENTRIES, STREAMS};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
-/// An hour is closed this long after its end: records are on their way.
+/// Time after which an ended hour is certified, because some of its records may still be in flight.
 const GRACE: Duration = Duration::from_secs(5 * 60);
-/// An hour that misses numbers is looked at again for so long, whenever a later one is certified.
-const HOPE: Duration = Duration::from_secs(24 * 60 * 60);
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Time for which an incomplete hour is checked again, whenever a later hour is certified.
+const RECHECK_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
+const POLL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Says of every hour whether its domain events are complete.
+/// Publishes for every hour whether its domain events are complete.
 pub struct Certifier {
     pub ledger: Mongo,
     pub publisher: Publisher<Mongo>,
@@ -42,30 +42,30 @@ pub(crate) struct Certificate {
     pub(crate) topics: Vec<CertifiedTopic>,
 }
 
-/// An hour of UTC, by its first microsecond. What was missing may arrive later: then there is another revision.
+/// An hour of UTC, by its first microsecond. If missing messages arrive later, the hour gets another revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hour {
     pub(crate) from: i64,
-    /// From 1.
+    /// Number of the certificate of this hour, from 1.
     pub(crate) revision: i32,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Certified {
+struct Progress {
     until: i64,
 }
 
 #[derive(Deserialize)]
-struct CountedRow {
+struct KeyCountRow {
     #[serde(rename = "_id")]
-    id: CountedId,
+    id: KeyCountId,
     messages: i64,
     lowest: Option<i64>,
     highest: Option<i64>,
 }
 
 #[derive(Deserialize)]
-struct CountedId {
+struct KeyCountId {
     topic: String,
     #[serde(default)]
     producer: Option<String>,
@@ -91,7 +91,7 @@ impl Hour {
         self.from + HOUR.as_micros() as i64
     }
 
-    /// The hour that a moment is in.
+    /// Returns the hour that contains a time in microseconds since 1970.
     fn of(micros: i64) -> Self {
         let hour = HOUR.as_micros() as i64;
         Self {
@@ -106,38 +106,37 @@ impl Certifier {
     pub async fn run(self, stop: CancellationToken) {
         loop {
             if let Err(failure) = self.certify(Timestamp::now()).await {
-                tracing::warn!(
-                    error = error_chain(&failure),
-                    "an hour was not certified; it is tried again"
-                );
+                tracing::warn!(error = error_chain(&failure), "an hour was not certified, will retry");
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
             }
         }
     }
 
-    /// Certifies every hour that is over and was not certified yet, and those that have become complete since.
+    /// Certifies every past hour that is not certified yet. If there was any, also certifies again the hours that have become
+    /// complete since.
     pub async fn certify(&self, now: Timestamp) -> Result<(), Failure> {
         let closed = Hour::of((now - GRACE).as_micros()).from;
-        let mut is_later = false;
-        while self.next(closed, now).await? {
-            is_later = true;
+        let mut advanced = false;
+        while self.advance(closed, now).await? {
+            advanced = true;
         }
-        if is_later {
+        if advanced {
             for hour in self.incomplete(now).await? {
-                self.again(hour, now).await?;
+                self.recertify(hour, now).await?;
             }
         }
         Ok(())
     }
 
-    /// Goes on by one hour that has domain events, or up to `closed`. `false` where that was reached.
-    async fn next(&self, closed: i64, now: Timestamp) -> Result<bool, Failure> {
+    /// Certifies the next hour that has domain events, or advances to `closed` if there is none. Returns `false` if all hours
+    /// up to `closed` were already certified.
+    async fn advance(&self, closed: i64, now: Timestamp) -> Result<bool, Failure> {
         let mut unit = Unit::begin(&self.ledger, &self.publisher).await?;
         let tx = unit.tx();
-        let certified = tx.collection::<Certified>(CERTIFIED);
+        let certified = tx.collection::<Progress>(CERTIFIED);
         let certified = certified.find_one(doc! {}).session(tx.session()).await;
         let until = certified.map_err(store_error)?.map(|certified| certified.until);
         if until.is_some_and(|until| until >= closed) {
@@ -150,7 +149,7 @@ impl Certifier {
             let topics = topics(tx, hour).await?;
             publish(&mut unit, hour, topics, now).await?;
         }
-        // Who is second finds another time here, or is refused: each hour is certified once.
+        // A second process does not match this filter, or conflicts with this transaction, so each hour is certified once.
         let progress = match until {
             None => Update {
                 filter: doc! { "_id": "until", "until": reached },
@@ -171,9 +170,9 @@ impl Certifier {
         Ok(true)
     }
 
-    /// The hours whose newest certificate misses numbers.
+    /// Returns the hours whose newest certificate is incomplete.
     async fn incomplete(&self, now: Timestamp) -> Result<Vec<Hour>, StoreError> {
-        let since = (now - HOPE).as_micros();
+        let since = (now - RECHECK_PERIOD).as_micros();
         let certificates = self.ledger.collection::<Document>(CERTIFICATES);
         let newest = certificates.aggregate([
             doc! { "$match": { "_id.from": { "$gte": since } } },
@@ -186,8 +185,8 @@ impl Certifier {
         newest.try_collect().await.map_err(store_error)
     }
 
-    /// Another revision, if nothing is missing any more.
-    async fn again(&self, hour: Hour, now: Timestamp) -> Result<(), Failure> {
+    /// Publishes another revision of an hour's certificate, if the hour has become complete.
+    async fn recertify(&self, hour: Hour, now: Timestamp) -> Result<(), Failure> {
         let mut unit = Unit::begin(&self.ledger, &self.publisher).await?;
         let topics = topics(unit.tx(), hour).await?;
         if !is_complete(&topics) {
@@ -204,7 +203,7 @@ fn is_complete(topics: &[CertifiedTopic]) -> bool {
     topics.iter().all(|topic| topic.missing == 0)
 }
 
-/// Stores a certificate, and says it.
+/// Stores and publishes a certificate.
 async fn publish(
     unit: &mut Unit<Mongo>,
     hour: Hour,
@@ -228,15 +227,15 @@ async fn publish(
         .await
         .map_err(store_error)?;
     let at = |micros| Timestamp::from_micros(micros).map_err(Failure::poison);
-    let said = DeliveryCertified {
+    let fact = DeliveryCertified {
         certificate_id: id,
         from: at(hour.from)?,
         until: at(hour.until())?,
         complete,
         topics: certificate.topics,
     };
-    tracing::info!(from = %said.from, complete, "an hour was certified");
-    unit.publish(&own_cause(id), Outgoing::<AuditFact>::new(id, said))?;
+    tracing::info!(from = %fact.from, complete, "the hour from {} was certified", fact.from);
+    unit.publish(&origin_cause(id), Outgoing::<AuditFact>::new(id, fact))?;
     Ok(())
 }
 
@@ -245,7 +244,7 @@ fn domain_topics() -> Vec<&'static str> {
     topics.map(|topic| topic.name).collect()
 }
 
-/// When the first domain event was said that is in no certified hour, and in a closed one.
+/// Returns the time of the first domain event that is in a closed hour and not in a certified one.
 async fn first_event(tx: &mut Tx, from: Option<i64>, closed: i64) -> Result<Option<i64>, StoreError> {
     #[derive(Deserialize)]
     struct Row {
@@ -264,13 +263,14 @@ async fn first_event(tx: &mut Tx, from: Option<i64>, closed: i64) -> Result<Opti
     Ok(first.await.map_err(store_error)?.map(|row| row.time))
 }
 
+/// Returns the content of an hour's certificate.
 async fn topics(tx: &mut Tx, hour: Hour) -> Result<Vec<CertifiedTopic>, StoreError> {
     let counted = counted(tx, hour).await?;
     let gaps = gaps(tx).await?;
-    Ok(certify(&counted, &gaps))
+    Ok(summarize(&counted, &gaps))
 }
 
-async fn counted(tx: &mut Tx, hour: Hour) -> Result<Vec<Counted>, StoreError> {
+async fn counted(tx: &mut Tx, hour: Hour) -> Result<Vec<KeyCount>, StoreError> {
     let entries = tx.collection::<Document>(ENTRIES);
     let counted = entries
         .aggregate([
@@ -286,10 +286,10 @@ async fn counted(tx: &mut Tx, hour: Hour) -> Result<Vec<Counted>, StoreError> {
             } },
         ])
         .batch_size(10_000)
-        .with_type::<CountedRow>()
+        .with_type::<KeyCountRow>()
         .session(tx.session());
     let mut counted = counted.await.map_err(store_error)?;
-    let counted = counted.stream(tx.session()).map_ok(|row| Counted {
+    let counted = counted.stream(tx.session()).map_ok(|row| KeyCount {
         topic: row.id.topic,
         producer: row.id.producer.unwrap_or_default(),
         key: row.id.key.map(mongo::from_bson).unwrap_or_default(),
@@ -299,7 +299,7 @@ async fn counted(tx: &mut Tx, hour: Hour) -> Result<Vec<Counted>, StoreError> {
     counted.try_collect().await.map_err(store_error)
 }
 
-/// There are few, if any.
+/// Returns all gaps. There are few, if any.
 async fn gaps(tx: &mut Tx) -> Result<Gaps, StoreError> {
     let streams = tx.collection::<GapRow>(STREAMS);
     let rows = streams

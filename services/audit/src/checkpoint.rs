@@ -1,4 +1,4 @@
-//! Checkpoints: the heads of all trees at one moment, as the text that is signed. Pure.
+//! Checkpoints: the heads of all trees at one time, in the form of the text that is signed. Pure.
 
 use std::fmt::Write as _;
 
@@ -8,25 +8,25 @@ use uuid::Uuid;
 
 use crate::entry::hex;
 
-/// The first line of the text. Another form is another number.
+/// The first line of the text. A different form gets a different number.
 const TITLE: &str = "rollcall audit checkpoint 1";
 
-/// What a checkpoint says.
+/// The content of a checkpoint.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Checkpoint {
-    /// From 1, without gaps.
+    /// Number of the checkpoint, from 1, without gaps.
     pub(crate) number: i64,
     pub(crate) id: Uuid,
     pub(crate) signed_at: Timestamp,
     pub(crate) key_id: String,
-    /// [`hash`] of the text of the one before.
+    /// [`hash`] of the text of the previous checkpoint.
     pub(crate) previous_hash: Option<String>,
-    /// By topic and partition; trees without entries have none.
+    /// The heads, ordered by topic and partition. Trees without entries have none.
     pub(crate) heads: Vec<CheckpointHead>,
 }
 
 impl Checkpoint {
-    /// A line each, each ended by a line feed; the README has it in full.
+    /// Returns the text that is signed. The README describes its form. Each line ends with a line feed.
     pub(crate) fn text(&self) -> String {
         let mut text = format!(
             "{TITLE}\nnumber {}\nid {}\nsigned_at {}\nkey {}\nprevious {}\n",
@@ -43,12 +43,12 @@ impl Checkpoint {
                 size,
                 root,
             } = head;
-            writeln!(text, "{topic} {partition} {size} {root}").expect("a text takes whatever comes");
+            writeln!(text, "{topic} {partition} {size} {root}").expect("writing to a string never fails");
         }
         text
     }
 
-    /// Reads what [`text`](Self::text) wrote, and nothing else.
+    /// Parses a text. Returns `None` unless it is exactly as [`text`](Self::text) writes it.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines();
         (lines.next()? == TITLE).then_some(())?;
@@ -84,7 +84,7 @@ impl Checkpoint {
     }
 }
 
-/// SHA-256 of a checkpoint's text, which the next one repeats: a chain.
+/// Returns the SHA-256 of a checkpoint's text. The next checkpoint contains it, so that they form a chain.
 pub(crate) fn hash(text: &str) -> String {
     hex(Sha256::digest(text))
 }
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_survives_its_text() {
+    fn a_checkpoint_can_be_parsed_from_its_text() {
         let expected = "rollcall audit checkpoint 1\nnumber 7\nid 00000000-0000-0000-0000-000000000001\nsigned_at 0\n\
                         key 0011\nprevious -\nusers.commands 3 4000000000 6e34\n";
         assert_eq!(checkpoint().text(), expected);
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_not_written_like_this_is_none() {
+    fn a_text_in_any_other_form_is_rejected() {
         let text = checkpoint().text();
         let others = [
             text.replace("number 7", "number 07"),

@@ -1,4 +1,4 @@
-//! What the service reads from its environment.
+//! The settings of the service.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ pub struct Config {
     pub database: Url,
     pub registry: Url,
     pub kafka: kafka::Settings,
-    /// PKCS#8 PEM of an Ed25519 key; without it, one is made and kept in the store.
+    /// PKCS#8 PEM of an Ed25519 key. If `None`, a key is generated and kept in the store.
     pub signing_key: Option<Secret>,
     pub checkpoint_every: Duration,
 }
@@ -21,23 +21,23 @@ impl Config {
             database: read.required(
                 "DATABASE_URL",
                 "mongodb://127.0.0.1/audit?replicaSet=rs0",
-                "this service's own database",
+                "the MongoDB database of this service",
             ),
             registry: read.required(
                 "SCHEMA_REGISTRY_URL",
                 "http://127.0.0.1:8081",
-                "where the schema registry is",
+                "URL of the schema registry",
             ),
             kafka: kafka::Settings::from_settings(read),
             signing_key: read.optional(
                 "AUDIT_SIGNING_KEY",
                 "-----BEGIN PRIVATE KEY-----\\n…",
-                "Ed25519 key (PKCS#8 PEM) that signs checkpoints; else one is made and kept in the store",
+                "Ed25519 key (PKCS#8 PEM) that signs checkpoints; if unset, a key is generated and kept in the store",
             ),
             checkpoint_every: read.or(
                 "CHECKPOINT_SECONDS",
                 "60",
-                "time from one signed checkpoint to the next, where something is new",
+                "minimum time between two signed checkpoints",
             ),
         };
         if config.checkpoint_every.is_zero() {

@@ -1,4 +1,4 @@
-//! Entries: what the log keeps of a record. Pure: a record in, an entry and its findings out.
+//! Entries of the log. Pure: turns a record into an entry and its findings.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,16 +13,16 @@ use uuid::Uuid;
 
 use crate::finding::{Finding, FindingKind};
 
-/// Where a record stands in the log, which names it: no two records have the same place.
+/// The position of a record, which identifies it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Place {
-    /// Without prefix.
+pub struct RecordPosition {
+    /// Name of the topic, without prefix.
     pub topic: String,
     pub partition: i32,
     pub offset: i64,
 }
 
-impl Place {
+impl RecordPosition {
     pub(crate) fn of(topic: &Topic, record: &Record) -> Self {
         Self {
             topic: topic.name.to_owned(),
@@ -31,7 +31,7 @@ impl Place {
         }
     }
 
-    /// Reads what [`Display`](std::fmt::Display) wrote: `users.commands-3-17`.
+    /// Parses the text that [`Display`](std::fmt::Display) writes, for example `users.commands-3-17`.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.rsplitn(3, '-');
         let (offset, partition, topic) = (parts.next()?, parts.next()?, parts.next()?);
@@ -43,36 +43,36 @@ impl Place {
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for RecordPosition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}-{}-{}", self.topic, self.partition, self.offset)
     }
 }
 
-/// The only header of an entry whose record the store refused. Its text says why, and how large the record was.
+/// The only header of an entry whose record the store rejected. Its text contains the reason and the size of the record.
 pub const STUB: &str = "rollcall-stub";
-/// The last header of an entry whose record has a key and headers that are too large: only the headers of an envelope are
-/// kept. Its text says how large all of them were.
+/// The last header of an entry whose record has a key and headers that are too large. Only the headers of an envelope are
+/// kept. Its text contains the size of the original headers.
 pub const OMITTED: &str = "rollcall-omitted";
-/// Headers of the log itself begin so. Those of a record are kept under another name, because its sender must not decide
-/// what the log takes for a stub.
+/// Prefix of the log's own headers. Headers of a record with this prefix are renamed, because the sender must not be able to
+/// make the log treat a record as a stub.
 const RESERVED: &str = "rollcall-";
-/// Stands before the names of a record's headers that begin like those of the log.
+/// Prefix that is added to the names of a record's headers that begin with [`RESERVED`].
 const RENAMED: &str = "incoming-";
-/// Bytes of a key that a stub keeps: a UUID's text, and more than most keys of third parties have.
-const LONGEST_STUB_KEY: usize = 128;
-/// Bytes of key and headers together that an entry keeps. With all of them escaped, the leaf still fits into an answer, so
-/// that every entry can be proved and exported. Ours have less than 2 KiB.
-const LARGEST_ENVELOPE: usize = 64 * 1024;
+/// Maximum length of a key that a stub keeps, in bytes. It is enough for a UUID's text and for most keys of third parties.
+const MAX_STUB_KEY_BYTES: usize = 128;
+/// Maximum size of key and headers together that an entry keeps, in bytes. Even if every byte is escaped, the leaf fits into a
+/// reply, so that every entry can be proved and exported. Rollcall's own records have less than 2 KiB.
+const MAX_ENVELOPE_BYTES: usize = 64 * 1024;
 
-/// One record, as it is kept.
+/// A recorded record, as it is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     #[serde(rename = "_id")]
-    pub place: Place,
-    /// When the message was said (`ce_time`), or where that can't be read, when the broker took it. Micros.
+    pub position: RecordPosition,
+    /// Time of the message (`ce_time`), or, if that cannot be read, the broker's time. In microseconds since 1970.
     pub time: i64,
-    /// The broker's time. Micros.
+    /// The broker's time, in microseconds since 1970.
     pub timestamp: i64,
     pub recorded_at: bson::DateTime,
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
@@ -83,7 +83,7 @@ pub struct Entry {
     pub source: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<bson::Uuid>,
-    /// A key that is no UUID in its usual text, as hexadecimal text.
+    /// Key that is not a UUID in its canonical text form, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub foreign_key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,37 +94,37 @@ pub struct Entry {
     pub causation_id: Option<bson::Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
-    /// All of them, in their order. A page is read without them.
+    /// All headers, in their order. Pages are read without them.
     #[serde(default)]
     pub headers: Headers,
-    /// The value as JSON text, as it was when it was recorded; without personal fields.
+    /// The decoded value as JSON text, without personal fields.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
-    /// SHA-256 of the value; none for a record without a value.
+    /// SHA-256 of the value. `None` for a record without a value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Binary>,
-    /// The value itself, where nothing in it is personal, or the answer to a question to this log.
+    /// The value, unless it has personal fields or is this log's own reply to a query.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<Binary>,
-    /// Its place in the tree of its partition, from 0. None in what was recorded before there were trees.
+    /// Index of the leaf in the tree of its partition, from 0. `None` if the entry was recorded by a version without trees.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leaf_hash: Option<Binary>,
 }
 
-/// What is kept of a value.
-struct Kept {
+/// The part of a value that is kept.
+struct KeptValue {
     content: Option<Json>,
     keep_bytes: bool,
     finding: Option<(FindingKind, String)>,
 }
 
 impl Entry {
-    /// What the log keeps of a record, and what is strange about it.
+    /// Returns the entry for a record, and the findings about the record.
     pub fn of(topic: &'static Topic, record: &Record, codec: &Codec) -> (Self, Vec<Finding>) {
-        let place = Place::of(topic, record);
-        let mut strange = Vec::new();
+        let position = RecordPosition::of(topic, record);
+        let mut anomalies = Vec::new();
         let mut malformed = Vec::new();
         if let Err(error) = Envelope::of(record) {
             malformed.push(error.to_string());
@@ -132,22 +132,23 @@ impl Entry {
         let (key, headers) = match omitted(record) {
             None => {
                 let (headers, renamed) = renamed(&record.headers);
-                malformed.extend(renamed.then(|| format!("headers begin with {RESERVED}, like those of the log")));
+                malformed
+                    .extend(renamed.then(|| format!("headers begin with {RESERVED}, which is reserved for the log")));
                 (record.key.as_deref(), headers)
             }
             Some(what) => {
-                strange.push((FindingKind::Refused, what.clone()));
+                anomalies.push((FindingKind::Refused, what.clone()));
                 (short_key(record), envelope_headers(&record.headers, what))
             }
         };
         if !malformed.is_empty() {
-            strange.push((FindingKind::MalformedEnvelope, malformed.join("; ")));
+            anomalies.push((FindingKind::MalformedEnvelope, malformed.join("; ")));
         }
         let value = record.value.as_deref();
         let kept = value.map(|value| keep(topic, &record.headers, value, codec));
         let (content, keep_bytes) = match kept {
             Some(kept) => {
-                strange.extend(kept.finding);
+                anomalies.extend(kept.finding);
                 (kept.content, kept.keep_bytes)
             }
             None => (None, false),
@@ -156,22 +157,28 @@ impl Entry {
             content: content.map(|content| content.to_string()),
             sha256: value.map(|value| binary(&Sha256::digest(value))),
             value: value.filter(|_| keep_bytes).map(binary),
-            ..Self::without_content(place, record.timestamp.as_micros(), bson::DateTime::now(), key, headers)
+            ..Self::without_content(
+                position,
+                record.timestamp.as_micros(),
+                bson::DateTime::now(),
+                key,
+                headers,
+            )
         };
-        let findings = strange
+        let findings = anomalies
             .into_iter()
             .map(|(kind, detail)| entry.finding(kind, detail))
             .collect();
         (entry, findings)
     }
 
-    /// What the log keeps of a record that the store refuses: its place, the broker's time, the SHA-256 of its value, and
-    /// its key where that is a UUID. `what`, which describes the rest for people, takes the place of the headers.
+    /// Returns the stub of a record that the store rejects: its position, the broker's time, the SHA-256 of its value, and
+    /// its key if it is short. `what`, which describes the rest for people, replaces the headers.
     pub(crate) fn stub(topic: &'static Topic, record: &Record, what: &str) -> (Self, Vec<Finding>) {
         let entry = Self {
             sha256: record.value.as_deref().map(|value| binary(&Sha256::digest(value))),
             ..Self::without_content(
-                Place::of(topic, record),
+                RecordPosition::of(topic, record),
                 record.timestamp.as_micros(),
                 bson::DateTime::now(),
                 short_key(record),
@@ -182,9 +189,9 @@ impl Entry {
         (entry, vec![finding])
     }
 
-    /// What it can be found by is what its headers say.
+    /// Returns an entry without content, whose searchable fields are parsed from the headers.
     fn without_content(
-        place: Place,
+        position: RecordPosition,
         timestamp: i64,
         recorded_at: bson::DateTime,
         key: Option<&[u8]>,
@@ -192,7 +199,7 @@ impl Entry {
     ) -> Self {
         let id = |name| header::<Uuid>(&headers, name).map(to_bson);
         let uuid = key.and_then(|key| Uuid::try_parse(std::str::from_utf8(key).ok()?).ok());
-        let is_usual = |key: &[u8]| uuid.is_some_and(|uuid| uuid.to_string().as_bytes() == key);
+        let is_canonical = |key: &[u8]| uuid.is_some_and(|uuid| uuid.to_string().as_bytes() == key);
         Self {
             time: header::<Timestamp>(&headers, header::TIME).map_or(timestamp, Timestamp::as_micros),
             timestamp,
@@ -201,7 +208,7 @@ impl Entry {
             message_id: id(header::ID),
             source: header(&headers, header::SOURCE),
             key: uuid.map(to_bson),
-            foreign_key: key.filter(|key| !is_usual(key)).map(hex),
+            foreign_key: key.filter(|key| !is_canonical(key)).map(hex),
             sequence: header(&headers, header::SEQUENCE),
             correlation_id: id(header::CORRELATION_ID),
             causation_id: id(header::CAUSATION_ID),
@@ -212,18 +219,18 @@ impl Entry {
             value: None,
             index: None,
             leaf_hash: None,
-            place,
+            position,
         }
     }
 
-    /// Whether it can be found by what its headers say, and by nothing else.
-    pub(crate) fn follows_from_its_headers(&self) -> bool {
+    /// Returns `true` if all searchable fields have the values that follow from the headers and the key.
+    pub(crate) fn matches_its_headers(&self) -> bool {
         let key = match (&self.foreign_key, self.key) {
-            (Some(foreign), _) => unhex(foreign),
+            (Some(hex), _) => unhex(hex),
             (None, key) => key.map(|key| mongo::from_bson(key).to_string().into_bytes()),
         };
-        let said = Self::without_content(
-            self.place.clone(),
+        let expected = Self::without_content(
+            self.position.clone(),
             self.timestamp,
             self.recorded_at,
             key.as_deref(),
@@ -237,10 +244,10 @@ impl Entry {
             leaf_hash: None,
             ..self.clone()
         };
-        said == stored
+        expected == stored
     }
 
-    /// How much of the record it keeps.
+    /// Returns the size of the kept headers, content and value, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let headers = self.headers.0.iter().map(|(name, text)| name.len() + text.len());
         let value = self.value.as_ref().map_or(0, |value| value.bytes.len());
@@ -248,26 +255,26 @@ impl Entry {
     }
 
     pub(crate) fn finding(&self, kind: FindingKind, detail: impl Into<String>) -> Finding {
-        Finding::new(self.place.clone(), kind, self.key, self.sequence, detail.into())
+        Finding::new(self.position.clone(), kind, self.key, self.sequence, detail.into())
     }
 }
 
-/// Whether these are the headers of a [stub](Entry::stub). No record has them, because its headers are renamed.
+/// Returns `true` if these are the headers of a [stub](Entry::stub). A record cannot have them, because its headers are renamed.
 pub(crate) fn is_stub(headers: &Headers) -> bool {
     matches!(headers.0.as_slice(), [(name, _)] if name == STUB)
 }
 
-/// Whether headers of the record are missing, because its key and headers are too large.
+/// Returns `true` if headers of the record were left out, because its key and headers are too large.
 pub(crate) fn is_reduced(headers: &Headers) -> bool {
     headers.0.last().is_some_and(|(name, _)| name == OMITTED)
 }
 
-/// Describes key and headers of a record if they are too large to be kept.
+/// Describes the key and headers of a record if they are too large to be kept. Returns `None` if they are not.
 fn omitted(record: &Record) -> Option<String> {
     let key = record.key.as_deref().unwrap_or_default();
     let headers = record.headers.0.iter().map(|(name, text)| name.len() + text.len());
     let in_headers = headers.sum::<usize>();
-    (in_headers + key.len() > LARGEST_ENVELOPE).then(|| {
+    (in_headers + key.len() > MAX_ENVELOPE_BYTES).then(|| {
         format!(
             "only the headers of an envelope are kept: {} headers of {in_headers} bytes, whose JSON text has the SHA-256 {}; \
              a key of {} bytes with the SHA-256 {}",
@@ -279,7 +286,7 @@ fn omitted(record: &Record) -> Option<String> {
     })
 }
 
-/// The headers that an envelope has, each once, as far as they can be valid, and `what` about the others.
+/// Returns the headers of an envelope, each once and only if its length is valid, followed by `what` about the others.
 fn envelope_headers(headers: &Headers, what: String) -> Headers {
     let known = header::ALL.iter().filter_map(|name| {
         let text = headers.get(name).filter(|text| text.len() <= header::LONGEST)?;
@@ -288,7 +295,7 @@ fn envelope_headers(headers: &Headers, what: String) -> Headers {
     Headers(known.chain([(OMITTED.to_owned(), what)]).collect())
 }
 
-/// The headers with other names for those that are reserved, and whether there are any.
+/// Returns the headers with the reserved names changed, and `true` if there were any.
 fn renamed(headers: &Headers) -> (Headers, bool) {
     let mut headers = headers.clone();
     let mut any = false;
@@ -302,11 +309,11 @@ fn renamed(headers: &Headers) -> (Headers, bool) {
 }
 
 fn short_key(record: &Record) -> Option<&[u8]> {
-    record.key.as_deref().filter(|key| key.len() <= LONGEST_STUB_KEY)
+    record.key.as_deref().filter(|key| key.len() <= MAX_STUB_KEY_BYTES)
 }
 
-fn keep(topic: &Topic, headers: &Headers, value: &[u8], codec: &Codec) -> Kept {
-    let own = is_own(headers);
+fn keep(topic: &Topic, headers: &Headers, value: &[u8], codec: &Codec) -> KeptValue {
+    let own = is_from_this_service(headers);
     let (name, mut content) = match codec.to_json_without_personal(value) {
         Ok(decoded) => decoded,
         Err(error) => {
@@ -314,36 +321,36 @@ fn keep(topic: &Topic, headers: &Headers, value: &[u8], codec: &Codec) -> Kept {
                 codec::Error::UnknownSchema(_) => FindingKind::UnknownSchema,
                 _ => FindingKind::Undecodable,
             };
-            return Kept {
+            return KeptValue {
                 content: None,
-                // What can't be read may be personal, where personal fields are allowed. What is larger than any message
-                // may be larger than a document.
+                // An unreadable command may contain personal data, because commands may have personal fields. A value that
+                // is larger than any message may be larger than a document can be.
                 keep_bytes: topic.kind != Kind::Commands && !own && value.len() <= codec::MAX_MESSAGE_BYTES,
                 finding: Some((kind, error.to_string())),
             };
         }
     };
     let is_personal = !matches!(codec.to_json(value), Ok((_, whole)) if whole == content);
-    let is_answer = own && name == CommandAccepted::NAME && topic.name == topics::GATEWAY_REPLIES.name;
-    if is_answer {
+    let is_query_reply = own && name == CommandAccepted::NAME && topic.name == topics::GATEWAY_REPLIES.name;
+    if is_query_reply {
         hash_result(&mut content);
     }
     let named = headers.get(header::TYPE);
-    Kept {
+    KeptValue {
         content: Some(content),
-        keep_bytes: !is_personal && !is_answer,
+        keep_bytes: !is_personal && !is_query_reply,
         finding: named
             .filter(|named| *named != name)
             .map(|_| (FindingKind::WrongType, format!("the value is a {name}"))),
     }
 }
 
-/// Whether this service said it.
-fn is_own(headers: &Headers) -> bool {
+/// Returns `true` if this service published the record.
+fn is_from_this_service(headers: &Headers) -> bool {
     headers.get(header::SOURCE) == Some(concat!("/rollcall/", env!("CARGO_PKG_NAME")))
 }
 
-/// Of the answer to a question to this log, what is in the log already is not kept again.
+/// Replaces the result in a reply to a query by its hash, because the log already contains the entries in the result.
 fn hash_result(content: &mut Json) {
     let Some(reply) = content.as_object_mut() else {
         return;
@@ -353,7 +360,7 @@ fn hash_result(content: &mut Json) {
     }
 }
 
-/// A header, where it is there and can be read. What is wrong with it is a finding of its own.
+/// Parses a header. Returns `None` if it is missing or invalid; an invalid header is reported as a separate finding.
 fn header<T: std::str::FromStr>(headers: &Headers, name: &str) -> Option<T> {
     headers.get(name)?.parse().ok()
 }
@@ -362,7 +369,7 @@ pub(crate) fn hex(bytes: impl AsRef<[u8]>) -> String {
     bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The bytes that [`hex`] wrote.
+/// Parses the text that [`hex`] writes.
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes().chunks(2).map(|pair| {
         let pair = std::str::from_utf8(pair).ok()?;
@@ -419,7 +426,7 @@ mod tests {
             offset: 17,
             timestamp: Timestamp::parse("2026-03-01T12:00:01Z").expect("a time"),
             key: Some(Bytes::from(KEY.to_string())),
-            value: Some(message.encode(&codec()).expect("it can be encoded").into()),
+            value: Some(message.encode(&codec()).expect("the message can be encoded").into()),
             headers: envelope.to_headers(None),
         }
     }
@@ -454,7 +461,7 @@ mod tests {
         let (entry, findings) = Entry::of(&topics::USERS, &record, &codec());
 
         assert!(findings.is_empty(), "{findings:?}");
-        assert_eq!(entry.place.to_string(), "users-3-17");
+        assert_eq!(entry.position.to_string(), "users-3-17");
         assert_eq!(entry.type_name.as_deref(), Some(UserCreated::NAME));
         assert_eq!(
             entry.actor.as_deref(),
@@ -468,7 +475,7 @@ mod tests {
             entry.content.as_deref(),
             Some(r#"{"created_at":"1970-01-01T00:00:00Z"}"#)
         );
-        let value = record.value.expect("it has one");
+        let value = record.value.expect("a value");
         assert_eq!(entry.value.map(|value| value.bytes), Some(value.to_vec()));
         assert_eq!(
             entry.sha256.map(|hash| hash.bytes),
@@ -477,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn of_personal_fields_only_the_hash_of_the_bytes_is_kept() {
+    fn only_the_hash_of_a_value_with_personal_fields_is_kept() {
         let record = create_user();
         let (entry, findings) = Entry::of(&topics::USERS_COMMANDS, &record, &codec());
 
@@ -500,7 +507,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_logs_own_answers_only_the_hash_of_the_result_is_kept() {
+    fn only_the_hash_of_the_result_of_the_logs_own_replies_is_kept() {
         let accepted = CommandAccepted {
             command_id: Uuid::from_u128(5),
             version: 0,
@@ -511,7 +518,7 @@ mod tests {
         let (entry, findings) = Entry::of(&topics::GATEWAY_REPLIES, &own, &codec());
         assert!(findings.is_empty(), "{findings:?}");
         assert_eq!(entry.value, None);
-        let content: Json = serde_json::from_str(&entry.content.expect("it has one")).expect("JSON");
+        let content: Json = serde_json::from_str(&entry.content.expect("a value")).expect("JSON");
         assert_eq!(content.get("result"), None);
         assert_eq!(
             content["result_sha256"],
@@ -524,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_kept_raw_unless_it_may_be_personal() {
+    fn an_unreadable_value_is_kept_unless_it_may_be_personal() {
         let garbage = Some(Bytes::from_static(&[0, 0, 0, 0, 1, 0xff]));
         let mut fact = user_created();
         fact.value.clone_from(&garbage);
@@ -540,7 +547,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_that_nobody_knows_is_a_finding() {
+    fn an_unknown_schema_is_a_finding() {
         let mut record = user_created();
         record.value = Some(Bytes::from_static(&[0, 0, 1, 0, 0, 7]));
         let (_, findings) = Entry::of(&topics::USERS, &record, &codec());
@@ -548,7 +555,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_record_is_kept_with_what_it_has() {
+    fn a_third_party_record_is_kept_although_it_has_no_envelope() {
         let record = Record {
             key: Some(Bytes::from_static(b"ada")),
             value: None,
@@ -563,22 +570,22 @@ mod tests {
     }
 
     #[test]
-    fn an_unusual_key_is_kept_byte_by_byte() {
+    fn a_key_that_is_not_in_canonical_form_is_kept_byte_by_byte() {
         let mut record = user_created();
         record.key = Some(Bytes::from(KEY.simple().to_string()));
         let (entry, _) = Entry::of(&topics::USERS, &record, &codec());
         assert_eq!(entry.key, Some(to_bson(KEY)));
         assert_eq!(
-            unhex(&entry.foreign_key.clone().expect("it is kept")),
+            unhex(&entry.foreign_key.clone().expect("the key is kept")),
             record.key.map(|key| key.to_vec())
         );
-        assert!(entry.follows_from_its_headers());
+        assert!(entry.matches_its_headers());
     }
 
     #[test]
-    fn an_entry_that_can_be_found_by_what_its_headers_do_not_say_is_noticed() {
+    fn an_entry_whose_searchable_fields_do_not_match_its_headers_is_detected() {
         let (entry, _) = Entry::of(&topics::USERS, &user_created(), &codec());
-        assert!(entry.follows_from_its_headers());
+        assert!(entry.matches_its_headers());
         let altered: [fn(&mut Entry); 6] = [
             |entry| entry.time += 1,
             |entry| entry.sequence = None,
@@ -590,12 +597,12 @@ mod tests {
         for alter in altered {
             let mut entry = entry.clone();
             alter(&mut entry);
-            assert!(!entry.follows_from_its_headers(), "{entry:?}");
+            assert!(!entry.matches_its_headers(), "{entry:?}");
         }
     }
 
     #[test]
-    fn a_value_of_another_type_than_the_envelope_says_is_a_finding() {
+    fn a_value_of_another_type_than_the_envelope_names_is_a_finding() {
         let mut record = user_created();
         record.headers.set(header::TYPE, "rollcall.users.UserDeactivated");
         let (_, findings) = Entry::of(&topics::USERS, &record, &codec());
@@ -603,17 +610,17 @@ mod tests {
     }
 
     #[test]
-    fn a_place_survives_its_text() {
+    fn a_position_can_be_parsed_from_its_text() {
         for topic in topics::ALL {
-            let place = Place {
+            let position = RecordPosition {
                 topic: topic.name.to_owned(),
                 partition: 11,
                 offset: 1_234_567_890_123,
             };
-            assert_eq!(Place::parse(&place.to_string()), Some(place));
+            assert_eq!(RecordPosition::parse(&position.to_string()), Some(position));
         }
         for text in ["", "users", "users-1", "users-1-x", "users-x-1"] {
-            assert_eq!(Place::parse(text), None, "{text}");
+            assert_eq!(RecordPosition::parse(text), None, "{text}");
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Findings: what is strange about a record. They are kept, never errors: the log takes what comes.
+//! Findings: anomalies of records. They are stored and are never errors, because the log records every record.
 
 use mongodb::bson;
 use serde::{Deserialize, Serialize};
 
-use crate::entry::Place;
+use crate::entry::RecordPosition;
 
-/// One observation about one record.
+/// One anomaly of one record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     #[serde(rename = "_id")]
@@ -14,7 +14,7 @@ pub struct Finding {
     key: Option<bson::Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sequence: Option<i64>,
-    /// One sentence for people, without content of the record.
+    /// Explanation for operators, without content of the record.
     detail: String,
     found_at: bson::DateTime,
 }
@@ -27,31 +27,33 @@ struct Id {
     kind: FindingKind,
 }
 
+/// The kind of an anomaly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FindingKind {
-    /// A number that its key had before, under the same id: a relay sent it twice. Normal after a crash.
+    /// The sequence number was recorded before under the same id, because a relay sent the message twice. Normal after a crash.
     Duplicate,
-    /// A number that its key had before, under another id: its producer was restored from a backup.
+    /// The sequence number was recorded before under another id, because the producer was restored from a backup.
     Fork,
-    /// Numbers before this one have not been seen.
+    /// Sequence numbers before this one have not been recorded.
     Gap,
-    /// A number that was missing.
+    /// The sequence number had been missing.
     Late,
-    /// A domain event without a number.
+    /// A domain event without a key or a sequence number.
     Unnumbered,
     /// The record names a schema that the registry does not know.
     UnknownSchema,
-    /// The value can't be read.
+    /// The value cannot be decoded.
     Undecodable,
-    /// The value is of another type than the envelope says.
+    /// The value has another type than the envelope names.
     WrongType,
-    /// Headers or key are not what every message has.
+    /// The headers or the key do not form a valid envelope.
     MalformedEnvelope,
-    /// The store refuses the record, or its key and headers are too large: only a part of it is kept, which says why.
+    /// The store rejects the record, or its key and headers are too large. Only a part of it is kept, which contains the
+    /// reason.
     Refused,
-    /// Another record was at this place before, or none when the log went past it: the topic was made anew, or tampered
-    /// with. The log stays as it is.
+    /// Another record was recorded at this position before, or the log had passed the position without a record. The topic was
+    /// recreated or tampered with. The log is not changed.
     Rewritten,
 }
 
@@ -75,17 +77,17 @@ impl FindingKind {
 
 impl Finding {
     pub(crate) fn new(
-        place: Place,
+        position: RecordPosition,
         kind: FindingKind,
         key: Option<bson::Uuid>,
         sequence: Option<i64>,
         detail: String,
     ) -> Self {
-        let Place {
+        let RecordPosition {
             topic,
             partition,
             offset,
-        } = place;
+        } = position;
         Self {
             id: Id {
                 topic,

@@ -1,4 +1,4 @@
-//! Leaves: what an entry asserts, as the one text whose hash is in the tree. Pure.
+//! Leaves: the canonical text of an entry, whose hash is in the tree. Pure.
 
 use messaging::Headers;
 use mongodb::bson::Binary;
@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::entry::{Entry, hex};
 use crate::merkle::{self, Hash};
 
-/// The fields in the order of the text; the README says what each is. Never changed: another form is another `v`.
+/// The fields in the order of the text; the README describes each. They never change: a different form gets a different `v`.
 #[derive(Serialize)]
 struct Leaf<'a> {
     v: u8,
@@ -25,14 +25,14 @@ struct Leaf<'a> {
     content_sha256: Option<String>,
 }
 
-/// The text: JSON without white space.
+/// Returns the text of the leaf, which is JSON without white space.
 pub fn text(entry: &Entry) -> String {
     let key = entry.key.filter(|_| entry.foreign_key.is_none());
     let leaf = Leaf {
         v: 1,
-        topic: &entry.place.topic,
-        partition: entry.place.partition,
-        offset: entry.place.offset,
+        topic: &entry.position.topic,
+        partition: entry.position.partition,
+        offset: entry.position.offset,
         timestamp: entry.timestamp,
         recorded_at: entry.recorded_at.timestamp_millis(),
         key: key.map(|key| mongo::from_bson(key).to_string()),
@@ -45,7 +45,7 @@ pub fn text(entry: &Entry) -> String {
     serde_json::to_string(&leaf).expect("texts and numbers are always JSON")
 }
 
-/// What the tree holds of it.
+/// Returns the hash of the leaf, as it is stored in the tree.
 pub fn hash(entry: &Entry) -> Hash {
     merkle::leaf_hash(text(entry).as_bytes())
 }

@@ -23,17 +23,17 @@ use messaging::Subscriptions;
 use mongo::Mongo;
 
 use crate::metrics::Metrics;
-use crate::queries::Answers;
+use crate::queries::QueryHandler;
 use crate::recorder::Recorder;
 
 pub use certifier::Certifier;
 pub use migration::grow_trees;
 pub use notary::Notary;
-pub use queries::LONGEST_PAGE;
+pub use queries::MAX_PAGE_ROWS;
 pub use signer::Signer;
 
-/// Everything this service listens to: it records every topic but the compacted ones, and answers
-/// `audit.queries`, which it records too.
+/// Returns all subscriptions of this service: it records every topic except the compacted ones, and also handles
+/// `audit.queries`.
 pub fn subscriptions(metrics: &Metrics) -> Subscriptions<Mongo> {
     let recorded = recorded().fold(Subscriptions::new(), |subscriptions, topic| {
         let metrics = metrics.clone();
@@ -43,10 +43,10 @@ pub fn subscriptions(metrics: &Metrics) -> Subscriptions<Mongo> {
             tree: None,
         })
     });
-    recorded.handle(|| Answers)
+    recorded.handle(|| QueryHandler)
 }
 
-/// The topics whose records are the log: state is not history, and may have to be erased.
+/// Returns the topics that are recorded. Compacted topics are not, because state is not history and may have to be erased.
 pub fn recorded() -> impl Iterator<Item = &'static Topic> {
     topics::ALL.iter().copied().filter(|topic| topic.kind != Kind::State)
 }

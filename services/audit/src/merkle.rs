@@ -1,21 +1,21 @@
-//! Merkle trees as in RFC 6962 and RFC 9162, kept in tiles. Pure.
+//! Merkle trees according to RFC 6962 and RFC 9162, stored in tiles. Pure.
 //!
-//! Row 0 are the hashes of the leaves, row `t` the roots of the complete subtrees of 16^t leaves. A row is cut into
-//! tiles of 16 hashes. A full tile never changes again; what is not full is the tree's [`Edge`].
+//! Row 0 consists of the hashes of the leaves; row `t` consists of the roots of the complete subtrees of 16^t leaves. Each row
+//! is divided into tiles of 16 hashes. A full tile never changes; the tiles that are not full form the tree's [`Edge`].
 
 use std::collections::{BTreeSet, HashMap};
 
 use sha2::{Digest, Sha256};
 
-/// SHA-256.
+/// A SHA-256 hash.
 pub type Hash = [u8; 32];
 
-/// Hashes in a full tile.
+/// Number of hashes in a full tile.
 pub const WIDTH: usize = 16;
-/// Levels of the tree from one row to the next.
+/// Number of tree levels between two rows.
 const HEIGHT: u32 = 4;
 
-/// Which tile: `index` counts along the row.
+/// The id of a tile: its row, and its index in the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TileId {
     pub row: u32,
@@ -25,24 +25,26 @@ pub struct TileId {
 /// A full tile.
 pub type Tile = [Hash; WIDTH];
 
-/// Leaves from the first up to the second, which is not among them.
+/// A range of leaves: the index of the first one, and the index after the last one.
 pub type Range = (u64, u64);
 
+/// Returns the hash of a leaf (RFC 6962, section 2.1).
 pub fn leaf_hash(leaf: &[u8]) -> Hash {
     Sha256::new().chain_update([0]).chain_update(leaf).finalize().into()
 }
 
+/// Returns the hash of an inner node (RFC 6962, section 2.1).
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
     let node = Sha256::new().chain_update([1]).chain_update(left).chain_update(right);
     node.finalize().into()
 }
 
-/// The root of a full tile.
+/// Returns the root of a full tile.
 pub fn tile_root(tile: &Tile) -> Hash {
     subtree(tile)
 }
 
-/// The root over a power of two of hashes.
+/// Returns the root of a complete subtree, whose number of hashes is a power of two.
 fn subtree(hashes: &[Hash]) -> Hash {
     match hashes {
         [hash] => *hash,
@@ -61,18 +63,18 @@ impl TileId {
         }
     }
 
-    /// Where the tile's root stands in its parent.
-    pub(crate) fn place_in_parent(self) -> usize {
+    /// Returns the index of the tile's root in its parent tile.
+    pub(crate) fn slot_in_parent(self) -> usize {
         (self.index % WIDTH as u64) as usize
     }
 
-    /// Leaves that a tile of this row covers.
+    /// Returns the number of leaves that a full tile of this row covers.
     pub(crate) fn span(row: u32) -> u64 {
         1 << (HEIGHT * (row + 1))
     }
 }
 
-/// The tiles of a tree that are not full, one a row: its right edge.
+/// The right edge of a tree: the tiles that are not full, one for each row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Edge {
     size: u64,
@@ -80,7 +82,7 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// `None` where the rows are not those of a tree of that size.
+    /// Creates an edge from its rows. Returns `None` if a tree of this size cannot have these rows.
     pub fn new(size: u64, mut rows: Vec<Vec<Hash>>) -> Option<Self> {
         while rows.last().is_some_and(Vec::is_empty) {
             rows.pop();
@@ -94,17 +96,17 @@ impl Edge {
         fits.then_some(Self { size, rows })
     }
 
-    /// Leaves in the tree.
+    /// Returns the number of leaves in the tree.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// The rows, from the leaves up.
+    /// Returns the rows, from the leaves up.
     pub fn rows(&self) -> &[Vec<Hash>] {
         &self.rows
     }
 
-    /// Adds a leaf; answers the tiles that it fills.
+    /// Appends a leaf. Returns the tiles that it fills.
     pub fn append(&mut self, leaf: Hash) -> Vec<(TileId, Tile)> {
         self.size += 1;
         let (mut full, mut hash) = (Vec::new(), leaf);
@@ -125,18 +127,18 @@ impl Edge {
         full
     }
 
-    /// The root of the tree; of one without leaves, the hash of nothing.
+    /// Returns the root of the tree. The root of an empty tree is the hash of an empty string.
     pub fn root(&self) -> Hash {
         let none = HashMap::new();
         let known = Nodes {
             edge: self,
             full: &none,
         };
-        known.root(self.size).expect("the edge holds every peak")
+        known.root(self.size).expect("the edge contains every peak")
     }
 }
 
-/// The hashes of a tree, as far as they were fetched.
+/// The hashes of a tree that are in memory.
 #[derive(Debug, Clone, Copy)]
 pub struct Nodes<'a> {
     pub edge: &'a Edge,
@@ -144,12 +146,12 @@ pub struct Nodes<'a> {
 }
 
 impl Nodes<'_> {
-    /// The root as it was at a size.
+    /// Returns the root that the tree had at a size, or `None` if a tile is missing.
     pub fn root(&self, size: u64) -> Option<Hash> {
         self.range((0, size))
     }
 
-    /// The roots of ranges; `None` where a tile is missing.
+    /// Returns the roots of ranges, or `None` if a tile is missing.
     pub fn ranges(&self, ranges: &[Range]) -> Option<Vec<Hash>> {
         ranges.iter().map(|range| self.range(*range)).collect()
     }
@@ -163,7 +165,7 @@ impl Nodes<'_> {
         Some(root.unwrap_or_else(|| Sha256::digest(b"").into()))
     }
 
-    /// The root of a complete subtree of 2^level leaves.
+    /// Returns the root of a complete subtree of 2^level leaves.
     fn node(&self, level: u32, index: u64) -> Option<Hash> {
         let (tile, within) = tile_of(level, index);
         let hashes = match self.full.get(&tile) {
@@ -178,7 +180,7 @@ impl Nodes<'_> {
     }
 }
 
-/// The tile that holds a complete subtree, and where in it.
+/// Returns the tile that contains a complete subtree, and the range of its hashes in that tile.
 fn tile_of(level: u32, index: u64) -> (TileId, std::ops::Range<usize>) {
     let (row, up) = (level / HEIGHT, level % HEIGHT);
     let first = index << up;
@@ -190,7 +192,7 @@ fn tile_of(level: u32, index: u64) -> (TileId, std::ops::Range<usize>) {
     (tile, within..within + (1 << up))
 }
 
-/// The complete subtrees that make up a range as RFC 6962 cuts it, from the left, as levels and indexes.
+/// Returns the complete subtrees into which RFC 6962 divides a range, from the left, as levels and indexes.
 fn peaks((mut low, high): Range) -> Vec<(u32, u64)> {
     let mut peaks = Vec::new();
     while low < high {
@@ -201,7 +203,7 @@ fn peaks((mut low, high): Range) -> Vec<(u32, u64)> {
     peaks
 }
 
-/// The full tiles of a tree of `size` leaves that hold what [`Nodes::ranges`] needs.
+/// Returns the full tiles of a tree of `size` leaves that [`Nodes::ranges`] needs.
 pub fn tiles(size: u64, ranges: impl IntoIterator<Item = Range>) -> BTreeSet<TileId> {
     let peaks = ranges.into_iter().flat_map(peaks);
     let tiles = peaks.map(|(level, index)| tile_of(level, index).0);
@@ -210,7 +212,8 @@ pub fn tiles(size: u64, ranges: impl IntoIterator<Item = Range>) -> BTreeSet<Til
         .collect()
 }
 
-/// Whose roots are the inclusion proof of a leaf in a tree of `size`: PATH of RFC 6962, 2.1.1. From the leaf up.
+/// Returns the ranges whose roots form the inclusion proof of a leaf in a tree of `size` leaves, from the leaf up (PATH in
+/// RFC 6962, section 2.1.1).
 pub fn inclusion(leaf: u64, size: u64) -> Vec<Range> {
     let mut path = Vec::new();
     let (mut low, mut high) = (0, size);
@@ -228,7 +231,8 @@ pub fn inclusion(leaf: u64, size: u64) -> Vec<Range> {
     path
 }
 
-/// Whose roots are the proof that a tree of `size` continues the one of `from`: PROOF of RFC 6962, 2.1.2.
+/// Returns the ranges whose roots prove that a tree of `size` leaves extends the tree of `from` leaves (PROOF in RFC 6962,
+/// section 2.1.2).
 pub fn consistency(from: u64, size: u64) -> Vec<Range> {
     if from == 0 {
         return Vec::new();
@@ -245,7 +249,7 @@ pub fn consistency(from: u64, size: u64) -> Vec<Range> {
             low = middle;
         }
     }
-    // The verifier has the root of `from` itself.
+    // The verifier already has the root of the tree of `from` leaves.
     if low > 0 {
         path.push((low, high));
     }
@@ -253,7 +257,7 @@ pub fn consistency(from: u64, size: u64) -> Vec<Range> {
     path
 }
 
-/// The largest power of two below a number from 2 on.
+/// Returns the largest power of two that is less than `count`, which must be at least 2.
 fn split(count: u64) -> u64 {
     1 << (count - 1).ilog2()
 }
@@ -264,7 +268,7 @@ mod tests {
 
     use super::*;
 
-    // RFC 6962, section 2.1, word for word, and RFC 9162's verification.
+    // Literal implementations of RFC 6962, section 2.1, and of the verification in RFC 9162.
 
     fn mth(leaves: &[Hash]) -> Hash {
         match leaves {
@@ -283,9 +287,10 @@ mod tests {
         }
         let k = leaves.len().next_power_of_two() / 2;
         let (left, right) = leaves.split_at(k);
-        let (mut path, other) = match m < k {
-            true => (path(m, left), mth(right)),
-            false => (path(m - k, right), mth(left)),
+        let (mut path, other) = if m < k {
+            (path(m, left), mth(right))
+        } else {
+            (path(m - k, right), mth(left))
         };
         path.push(other);
         path
@@ -297,9 +302,10 @@ mod tests {
         }
         let k = leaves.len().next_power_of_two() / 2;
         let (left, right) = leaves.split_at(k);
-        let (mut proof, other) = match m <= k {
-            true => (subproof(m, left, whole), mth(right)),
-            false => (subproof(m - k, right, false), mth(left)),
+        let (mut proof, other) = if m <= k {
+            (subproof(m, left, whole), mth(right))
+        } else {
+            (subproof(m - k, right, false), mth(left))
         };
         proof.push(other);
         proof
@@ -325,23 +331,23 @@ mod tests {
         snode == 0 && hash == root
     }
 
-    struct Grown {
+    struct GrownTree {
         leaves: Vec<Hash>,
         edge: Edge,
         full: HashMap<TileId, Tile>,
     }
 
-    fn grown(size: usize) -> Grown {
+    fn grow(size: usize) -> GrownTree {
         let leaves: Vec<_> = (0..size).map(|leaf| leaf_hash(&leaf.to_be_bytes())).collect();
         let (mut edge, mut full) = (Edge::default(), HashMap::new());
         for leaf in &leaves {
             full.extend(edge.append(*leaf));
         }
-        Grown { leaves, edge, full }
+        GrownTree { leaves, edge, full }
     }
 
-    impl Grown {
-        /// With nothing fetched but what is said to be needed.
+    impl GrownTree {
+        /// Returns the roots of ranges, calculated only from the tiles that `tiles` names.
         fn fetched(&self, ranges: &[Range]) -> Vec<Hash> {
             let needed = tiles(self.edge.size, ranges.iter().copied());
             let full = needed.into_iter().map(|tile| (tile, self.full[&tile])).collect();
@@ -349,20 +355,20 @@ mod tests {
                 edge: &self.edge,
                 full: &full,
             };
-            nodes.ranges(ranges).expect("every tile is there")
+            nodes.ranges(ranges).expect("no tile is missing")
         }
     }
 
     #[test]
-    fn roots_are_those_of_rfc_6962_for_every_size() {
-        let tree = grown(300);
+    fn roots_equal_those_of_rfc_6962_for_every_size() {
+        let tree = grow(300);
         for size in 0..=300 {
-            let at = grown(size);
+            let at = grow(size);
             let expected = mth(&tree.leaves[..size]);
             assert_eq!(at.edge.root(), expected, "{size}");
             assert_eq!(tree.fetched(&[(0, size as u64)]), [expected], "{size} of 300");
             let same = Edge::new(at.edge.size, at.edge.rows.clone());
-            assert_eq!(same.as_ref(), Some(&at.edge), "it survives the store");
+            assert_eq!(same.as_ref(), Some(&at.edge), "the edge can be restored from its rows");
         }
         // The test vectors of Certificate Transparency.
         assert_eq!(
@@ -377,7 +383,7 @@ mod tests {
 
     #[test]
     fn inclusion_is_proven_for_every_leaf_of_every_size() {
-        let tree = grown(130);
+        let tree = grow(130);
         for size in 1..=130_u64 {
             let leaves = &tree.leaves[..size as usize];
             for leaf in 0..size {
@@ -390,7 +396,7 @@ mod tests {
 
     #[test]
     fn consistency_is_proven_between_all_sizes() {
-        let tree = grown(130);
+        let tree = grow(130);
         for size in 1..=130_u64 {
             for from in 1..=size {
                 let expected = subproof(from as usize, &tree.leaves[..size as usize], true);
@@ -401,8 +407,8 @@ mod tests {
     }
 
     #[test]
-    fn an_edge_of_another_size_is_refused() {
-        let rows = grown(37).edge.rows;
+    fn an_edge_with_rows_of_another_size_is_rejected() {
+        let rows = grow(37).edge.rows;
         assert!(Edge::new(38, rows.clone()).is_none());
         assert!(Edge::new(21, rows).is_none());
         assert!(Edge::new(0, vec![Vec::new()]).is_some());
@@ -412,8 +418,8 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(32))]
 
         #[test]
-        fn large_trees_are_proven_from_few_tiles(size in 1_u64..5_000, leaf: u64, from: u64) {
-            let tree = grown(5_000);
+        fn proofs_of_large_trees_need_few_tiles(size in 1_u64..5_000, leaf: u64, from: u64) {
+            let tree = grow(5_000);
             let (leaf, from) = (leaf % size, from % size + 1);
             let leaves = &tree.leaves[..size as usize];
             let ranges = [inclusion(leaf, size), consistency(from, size), vec![(0, size)]].concat();

@@ -1,4 +1,4 @@
-//! What the log counts.
+//! The metrics of the audit log.
 
 use prometheus::{IntCounterVec, Opts, Registry};
 
@@ -8,12 +8,15 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers with the process's registry. Fails where a name is registered already.
+    /// Registers the metrics with the registry of the process.
+    ///
+    /// # Errors
+    /// Fails if a metric of the same name is already registered.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let findings = IntCounterVec::new(
             Opts::new(
                 "rollcall_audit_findings_total",
-                "Findings about records; a batch that is tried again counts again",
+                "Number of findings about records; a batch that is retried is counted again",
             ),
             &["topic", "kind"],
         )?;

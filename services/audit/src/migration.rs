@@ -1,4 +1,4 @@
-//! Grows the trees of what was recorded before there were trees. What `audit migrate` does, and may do again.
+//! Adds entries of a version without trees to their trees. `audit migrate` runs it, and may be repeated.
 
 use futures::TryStreamExt;
 use messaging::ledger::{CommitError, StoreError, Transactions as _};
@@ -10,12 +10,12 @@ use crate::recorded;
 use crate::store::ENTRIES;
 use crate::tree::{Tree, TreeId};
 
-/// Entries in one transaction.
+/// Maximum number of entries in one transaction.
 const STEP: usize = 1_000;
 
-/// Puts every entry that is in no tree into its partition's, in the order of offsets. Answers how many there were.
+/// Adds every entry that is in no tree to the tree of its partition, in the order of offsets. Returns the number of entries.
 ///
-/// No process may record meanwhile; one that does waits until this is through.
+/// Processes that record such a partition wait until the migration is complete.
 pub async fn grow_trees(mongo: &Mongo) -> Result<u64, StoreError> {
     let mut grown = 0;
     for topic in recorded() {
@@ -26,7 +26,12 @@ pub async fn grow_trees(mongo: &Mongo) -> Result<u64, StoreError> {
                 if added < STEP {
                     break;
                 }
-                tracing::info!(topic = topic.name, partition, grown, "growing the trees of old entries");
+                tracing::info!(
+                    topic = topic.name,
+                    partition,
+                    grown,
+                    "adding old entries to their trees"
+                );
             }
         }
     }
@@ -36,7 +41,7 @@ pub async fn grow_trees(mongo: &Mongo) -> Result<u64, StoreError> {
 async fn step(mongo: &Mongo, id: TreeId) -> Result<usize, StoreError> {
     let mut tx = mongo.begin().await?;
     let mut tree = Tree::read(&mut tx, id).await?;
-    let mut entries = outside(&mut tx, &tree).await?;
+    let mut entries = unlisted_entries(&mut tx, &tree).await?;
     if entries.is_empty() {
         mongo.rollback(tx).await;
         return Ok(0);
@@ -44,7 +49,7 @@ async fn step(mongo: &Mongo, id: TreeId) -> Result<usize, StoreError> {
     let growth = tree.append(&mut entries);
     growth.write(&mut tx, &tree).await?;
     let updates = entries.iter().map(|entry| Update {
-        filter: doc! { "_id": tree.id.place(entry.place.offset) },
+        filter: doc! { "_id": tree.id.entry_id(entry.position.offset) },
         change: doc! { "$set": { "index": entry.index, "leaf_hash": entry.leaf_hash.clone() } },
         upsert: false,
     });
@@ -55,11 +60,11 @@ async fn step(mongo: &Mongo, id: TreeId) -> Result<usize, StoreError> {
     }
 }
 
-/// The first entries that the tree does not reach.
-async fn outside(tx: &mut Tx, tree: &Tree) -> Result<Vec<Entry>, StoreError> {
+/// Returns the first entries that are not in the tree.
+async fn unlisted_entries(tx: &mut Tx, tree: &Tree) -> Result<Vec<Entry>, StoreError> {
     let mut entries = tx
         .collection::<Entry>(ENTRIES)
-        .find(doc! { "_id": { "$gt": tree.id.place(tree.last_offset), "$lt": tree.id.place(i64::MAX) } })
+        .find(doc! { "_id": { "$gt": tree.id.entry_id(tree.last_offset), "$lt": tree.id.entry_id(i64::MAX) } })
         .sort(doc! { "_id": 1 })
         .limit(STEP as i64)
         .batch_size(STEP as u32 + 1)

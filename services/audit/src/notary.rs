@@ -1,4 +1,5 @@
-//! Signs checkpoints. Every process has one, and the number of a checkpoint is unique: who is second, waits.
+//! Signs checkpoints. Every process runs a notary. The number of a checkpoint is unique, so the second process conflicts and
+//! waits.
 
 use std::time::Duration;
 
@@ -18,18 +19,18 @@ use crate::signer::Signer;
 use crate::store::CHECKPOINTS;
 use crate::tree::Tree;
 
-/// Signs all heads every now and then.
+/// Signs the heads of all trees at regular intervals.
 pub struct Notary {
     pub ledger: Mongo,
     pub publisher: Publisher<Mongo>,
     pub signer: Signer,
-    /// Time from one checkpoint to the next, at least.
+    /// Minimum time between two checkpoints.
     pub every: Duration,
 }
 
-/// A checkpoint, as it is stored. All that it says is in its text; what is beside it is for finding it.
+/// A checkpoint, as it is stored. Its text contains everything that is signed; the other fields serve to find it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Signed {
+pub(crate) struct StoredCheckpoint {
     #[serde(rename = "_id")]
     pub(crate) number: i64,
     pub(crate) id: bson::Uuid,
@@ -49,7 +50,7 @@ impl Notary {
                 Err(failure) => {
                     tracing::warn!(
                         error = error_chain(&failure),
-                        "no checkpoint was signed; it is tried again"
+                        "the checkpoint was not signed, will retry"
                     );
                     self.every
                 }
@@ -61,21 +62,22 @@ impl Notary {
         }
     }
 
-    /// Another process may have signed meanwhile.
+    /// Returns the time until the next checkpoint is due. Another process may have signed one meanwhile.
     async fn wait(&self) -> Duration {
         let newest = self.ledger.collection::<Document>(CHECKPOINTS);
         let newest = newest.find_one(doc! {}).sort(doc! { "_id": -1 }).await.ok().flatten();
         let signed_at = newest.and_then(|newest| newest.get_i64("signed_at").ok());
         let signed_at = signed_at.and_then(|micros| Timestamp::from_micros(micros).ok());
         let age = signed_at.map_or(Duration::ZERO, |time| Timestamp::now().since(time));
-        // Nothing was new: the next look is a whole period from now.
+        // If the time has passed, nothing had changed, and the next check is a whole interval from now.
         self.every
             .checked_sub(age)
             .filter(|wait| !wait.is_zero())
             .unwrap_or(self.every)
     }
 
-    /// Signs a checkpoint, if one is due and there is something new outside of the topic `audit`. Answers its number.
+    /// Signs a checkpoint if one is due and a tree outside the topic `audit` has grown. Returns its number, or `None` if none was
+    /// signed.
     pub async fn sign(&self, now: Timestamp) -> Result<Option<i64>, Failure> {
         let mut unit = Unit::begin(&self.ledger, &self.publisher).await?;
         let previous = newest(unit.tx()).await?;
@@ -89,7 +91,7 @@ impl Notary {
         }
         let heads = heads(unit.tx()).await?;
         let before = previous.as_ref().and_then(|previous| Checkpoint::parse(&previous.text));
-        if !has_news(before.as_ref(), &heads) {
+        if !have_grown(before.as_ref(), &heads) {
             unit.rollback().await;
             return Ok(None);
         }
@@ -103,7 +105,7 @@ impl Notary {
         };
         let text = checkpoint.text();
         let signature = self.signer.sign(&text);
-        let signed = Signed {
+        let signed = StoredCheckpoint {
             number: checkpoint.number,
             id: to_bson(checkpoint.id),
             signed_at: now.as_micros(),
@@ -113,14 +115,14 @@ impl Notary {
             signature: binary(&signature),
         };
         let tx = unit.tx();
-        let checkpoints = tx.collection::<Signed>(CHECKPOINTS);
+        let checkpoints = tx.collection::<StoredCheckpoint>(CHECKPOINTS);
         checkpoints
             .insert_one(signed)
             .session(tx.session())
             .await
             .map_err(store_error)?;
         let number = checkpoint.number;
-        let said = CheckpointSigned {
+        let fact = CheckpointSigned {
             checkpoint_id: checkpoint.id,
             signed_at: now,
             heads: checkpoint.heads,
@@ -130,21 +132,21 @@ impl Notary {
             number,
             previous_hash: checkpoint.previous_hash,
         };
-        let cause = own_cause(checkpoint.id);
-        unit.publish(&cause, Outgoing::<AuditFact>::new(checkpoint.id, said))?;
+        let cause = origin_cause(checkpoint.id);
+        unit.publish(&cause, Outgoing::<AuditFact>::new(checkpoint.id, fact))?;
         unit.commit().await.map_err(Failure::retry)?;
-        tracing::info!(number, "a checkpoint was signed");
+        tracing::info!(number, "checkpoint {number} was signed");
         Ok(Some(number))
     }
 }
 
-/// What this service says of its own accord begins a chain.
-pub(crate) fn own_cause(id: Uuid) -> Cause {
+/// Returns the cause of a message that no other message caused.
+pub(crate) fn origin_cause(id: Uuid) -> Cause {
     Cause::origin(id, Some(Actor::service(env!("CARGO_PKG_NAME"))), Default::default())
 }
 
-pub(crate) async fn newest(tx: &mut Tx) -> Result<Option<Signed>, StoreError> {
-    let newest = tx.collection::<Signed>(CHECKPOINTS);
+pub(crate) async fn newest(tx: &mut Tx) -> Result<Option<StoredCheckpoint>, StoreError> {
+    let newest = tx.collection::<StoredCheckpoint>(CHECKPOINTS);
     let newest = newest.find_one(doc! {}).sort(doc! { "_id": -1 }).session(tx.session());
     newest.await.map_err(store_error)
 }
@@ -160,8 +162,9 @@ async fn heads(tx: &mut Tx) -> Result<Vec<CheckpointHead>, StoreError> {
     Ok(heads.collect())
 }
 
-/// A checkpoint is itself recorded, on `audit`: that alone is no reason for another.
-fn has_news(before: Option<&Checkpoint>, heads: &[CheckpointHead]) -> bool {
+/// Returns `true` if a tree other than those of the topic `audit` has grown. Growth of `audit` is ignored, because each
+/// checkpoint is recorded there and would cause the next one.
+fn have_grown(before: Option<&Checkpoint>, heads: &[CheckpointHead]) -> bool {
     heads
         .iter()
         .filter(|head| head.topic != topics::AUDIT.name)

@@ -1,4 +1,4 @@
-//! Answers questions to the log, from the log as it is with the question in it.
+//! Handles queries to the log. A query is recorded before it is handled, so it can be among its own results.
 
 mod checkpoints;
 mod entries;
@@ -16,35 +16,35 @@ use messaging::{Failure, Handler, MAX_VALUE_BYTES, Received, Unit};
 use mongo::{Mongo, Tx, store_error};
 use serde_json::json;
 
-/// Rows on a page, at most.
-pub const LONGEST_PAGE: i32 = 200;
-/// Entries that are read at once, at most.
-const LONGEST_READ: i32 = 1_000;
-/// Bytes that a result may have. What else is in a reply takes far less than the rest.
-const ROOM: usize = MAX_VALUE_BYTES - 4 * 1024;
-/// A question that takes longer holds up the ones behind it, so it is refused.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// MongoDB's MaxTimeMSExpired.
-const TOO_SLOW: i32 = 50;
+/// Maximum number of rows on a page.
+pub const MAX_PAGE_ROWS: i32 = 200;
+/// Maximum number of entries in one reply to `ReadAuditLog`.
+const MAX_READ_ENTRIES: i32 = 1_000;
+/// Maximum size of a result, in bytes. The other fields of a reply take far less than the remaining 4 KiB.
+const MAX_RESULT_BYTES: usize = MAX_VALUE_BYTES - 4 * 1024;
+/// Maximum time for a statement of a query. A slower query is rejected, because the queries behind it wait.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Code of MongoDB's error MaxTimeMSExpired.
+const MAX_TIME_EXPIRED: i32 = 50;
 
-/// `audit.queries`: answers each question with JSON.
-pub(crate) struct Answers;
+/// Handles `audit.queries`: replies to each query with JSON.
+pub(crate) struct QueryHandler;
 
-/// Why a question is not answered.
+/// The reason why a query has no result.
 #[derive(Debug)]
-enum Unanswered {
-    /// The question is at fault, and the transaction is not.
+enum QueryError {
+    /// The query is rejected. The transaction can be committed.
     Rejected(Rejection),
-    /// The transaction can't go on.
+    /// The transaction must be rolled back.
     Failed(Failure),
 }
 
-impl Handler<Mongo> for Answers {
+impl Handler<Mongo> for QueryHandler {
     type Message = AuditQuery;
 
     async fn handle(&mut self, unit: &mut Unit<Mongo>, messages: &[&Received<AuditQuery>]) -> Result<(), Failure> {
         for message in messages {
-            match answer(unit.tx(), &message.body).await {
+            match execute(unit.tx(), &message.body).await {
                 Ok(result) => {
                     let accepted = CommandAccepted {
                         command_id: message.envelope.id,
@@ -54,39 +54,39 @@ impl Handler<Mongo> for Answers {
                     };
                     unit.accept(message, accepted)?;
                 }
-                Err(Unanswered::Rejected(rejected)) => unit.reject(message, &rejected)?,
-                Err(Unanswered::Failed(failure)) => return Err(failure),
+                Err(QueryError::Rejected(rejection)) => unit.reject(message, &rejection)?,
+                Err(QueryError::Failed(failure)) => return Err(failure),
             }
         }
         Ok(())
     }
 }
 
-async fn answer(tx: &mut Tx, question: &AuditQuery) -> Result<String, Unanswered> {
-    match question {
-        AuditQuery::FindAuditEntries(question) => entries::find(tx, question).await,
-        AuditQuery::ProveAuditEntry(question) => proof::prove(tx, question).await,
-        AuditQuery::FindCheckpoints(question) => checkpoints::find_checkpoints(tx, question).await,
-        AuditQuery::FindCertificates(question) => checkpoints::find_certificates(tx, question).await,
-        AuditQuery::ReadAuditLog(question) => reading::read(tx, question).await,
-        AuditQuery::VerifyAuditLog(question) => verification::verify(tx, question).await,
+async fn execute(tx: &mut Tx, query: &AuditQuery) -> Result<String, QueryError> {
+    match query {
+        AuditQuery::FindAuditEntries(query) => entries::find(tx, query).await,
+        AuditQuery::ProveAuditEntry(query) => proof::prove(tx, query).await,
+        AuditQuery::FindCheckpoints(query) => checkpoints::find_checkpoints(tx, query).await,
+        AuditQuery::FindCertificates(query) => checkpoints::find_certificates(tx, query).await,
+        AuditQuery::ReadAuditLog(query) => reading::read(tx, query).await,
+        AuditQuery::VerifyAuditLog(query) => verification::verify(tx, query).await,
     }
 }
 
-impl From<Rejection> for Unanswered {
-    fn from(rejected: Rejection) -> Self {
-        Self::Rejected(rejected)
+impl From<Rejection> for QueryError {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
     }
 }
 
-impl From<StoreError> for Unanswered {
-    /// A document that cannot be read waits for nothing, because the question would hold up the ones behind it.
+impl From<StoreError> for QueryError {
+    /// A document that cannot be read rejects the query, because retries would not help and the queries behind it would wait.
     fn from(error: StoreError) -> Self {
         match error.kind {
             StoreErrorKind::Unexpected => {
                 tracing::error!(
                     error = error_chain(&error),
-                    "a question is rejected, because the log cannot be read"
+                    "a query is rejected because a document of the log cannot be read"
                 );
                 Self::Failed(Failure::Reject(unreadable()))
             }
@@ -95,29 +95,33 @@ impl From<StoreError> for Unanswered {
     }
 }
 
-/// What a statement with [`PATIENCE`] failed with. One that ran out of it has ended the transaction too.
-fn failure(error: mongodb::error::Error) -> Unanswered {
+/// Converts the error of a statement with [`QUERY_TIMEOUT`]. A statement that timed out has ended the transaction too.
+fn failure(error: mongodb::error::Error) -> QueryError {
     match error.kind.as_ref() {
-        mongodb::error::ErrorKind::Command(command) if command.code == TOO_SLOW => {
-            Unanswered::Failed(Failure::Reject(Rejection::new(
+        mongodb::error::ErrorKind::Command(command) if command.code == MAX_TIME_EXPIRED => {
+            QueryError::Failed(Failure::Reject(Rejection::new(
                 "too-slow",
-                "Too many entries would have to be looked at: narrow the question.",
+                "The query would have to read too many entries. Narrow it, for example by time.",
             )))
         }
         _ => store_error(error).into(),
     }
 }
 
-/// The transaction may have ended, so the question is rejected in another one.
+/// Returns the rejection of a query that met an unreadable document. It is committed in another transaction, because this one
+/// may have ended.
 fn unreadable() -> Rejection {
-    Rejection::new("log-damaged", "The log can't be read where it must be: verify the log.")
-}
-
-/// The store is not as this service left it.
-fn damaged() -> Unanswered {
     Rejection::new(
         "log-damaged",
-        "The log's tree can't be read where it must be: verify the log.",
+        "A document of the log that the query needs cannot be read. Verify the log.",
+    )
+}
+
+/// Returns the error for a tree that is not as this service stored it.
+fn damaged() -> QueryError {
+    Rejection::new(
+        "log-damaged",
+        "A part of the tree that the query needs is missing or cannot be read. Verify the log.",
     )
     .into()
 }
@@ -136,31 +140,31 @@ fn invalid_limit(limit: i32, longest: i32) -> Option<FieldError> {
 }
 
 fn invalid_cursor() -> FieldError {
-    invalid("cursor", "must be one that a page ended with")
+    invalid("cursor", "must be the next_cursor of an earlier page")
 }
 
-/// Nothing, where no field is at fault.
+/// Rejects a query with these field errors, if there are any.
 fn all_valid(errors: Vec<FieldError>) -> Result<(), Rejection> {
     if errors.is_empty() {
         return Ok(());
     }
-    let mut rejected = Rejection::new("invalid", "The question can't be asked like this.");
-    rejected.errors = errors;
-    Err(rejected)
+    let mut rejection = Rejection::new("invalid", "The query has invalid fields. See `errors`.");
+    rejection.errors = errors;
+    Err(rejection)
 }
 
-/// As many rows as there is room for, and one at least.
-fn fitting(rows: impl Iterator<Item = String>, room: usize) -> Vec<String> {
+/// Returns the first rows that fit into `max_bytes`, but at least one.
+fn fitting(rows: impl Iterator<Item = String>, max_bytes: usize) -> Vec<String> {
     let mut size = 0;
     let fits = |row: &String| {
         let is_first = size == 0;
         size += row.len() + 1;
-        size <= room || is_first
+        size <= max_bytes || is_first
     };
     rows.take_while(fits).collect()
 }
 
-/// `{"<name>": […], "next_cursor": …}`.
+/// Returns a page as JSON: `{"<name>": […], "next_cursor": …}`.
 fn page(name: &str, rows: &[String], next: Option<String>) -> String {
     format!(r#"{{"{name}":[{}],"next_cursor":{}}}"#, rows.join(","), json!(next))
 }

@@ -1,4 +1,4 @@
-//! Takes every record of a topic into the log, in the order of its partition.
+//! Records every record of a topic in the log, in the order of its partition.
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
@@ -12,27 +12,27 @@ use mongodb::bson::{self, Binary, Bson, Document, doc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::entry::{Entry, Place, is_reduced, is_stub};
+use crate::entry::{Entry, RecordPosition, is_reduced, is_stub};
 use crate::finding::{Finding, FindingKind};
 use crate::metrics::Metrics;
 use crate::store::{ENTRIES, FINDINGS, STREAMS};
-use crate::stream::{Noted, Stream};
+use crate::stream::{Observation, Stream};
 use crate::tree::{Tree, TreeId};
 
-/// Bytes of entries that are written in one transaction. The records of a batch with more are recorded one by one,
-/// because the entries are in memory, and MongoDB refuses transactions that do not fit into its cache. Ordinary batches have
-/// less than 1 MiB; the largest are bounded by what the consumer fetches, 4 MiB.
-const LARGEST_BATCH: usize = 16 * 1024 * 1024;
+/// Maximum size of the entries that are written in one transaction, in bytes. The records of a larger batch are recorded one
+/// by one, because the entries are in memory, and MongoDB rejects transactions that do not fit into its cache. Ordinary batches
+/// have less than 1 MiB; the consumer fetches at most 4 MiB.
+const MAX_BATCH_BYTES: usize = 16 * 1024 * 1024;
 
-/// The log's part of one topic.
+/// The handler that records one topic.
 pub(crate) struct Recorder {
     pub(crate) topic: &'static Topic,
     pub(crate) metrics: Metrics,
-    /// Of the partition that this one records, once it has recorded something.
+    /// The tree of the recorded partition. `None` until the first record.
     pub(crate) tree: Option<Tree>,
 }
 
-/// What is kept of one key of a domain-event topic, besides its records.
+/// The sequence numbers of one key of a domain-event topic, as they are stored.
 #[derive(Serialize, Deserialize)]
 struct StreamRow {
     #[serde(rename = "_id")]
@@ -53,37 +53,44 @@ impl LogHandler<Mongo> for Recorder {
         let Some(partition) = records.first().map(|record| record.partition.partition) else {
             return Ok(0);
         };
-        let mut all = Vec::with_capacity(records.len());
+        let mut recorded = Vec::with_capacity(records.len());
         let mut bytes = 0;
         for record in records {
-            // Only what the record contains can make this panic.
-            let made = std::panic::catch_unwind(AssertUnwindSafe(|| Entry::of(self.topic, record, &codec)));
-            let (entry, findings) = made.map_err(|_| Failure::poison("the record's content made the log panic"))?;
+            // Only the content of the record can cause a panic here.
+            let result = std::panic::catch_unwind(AssertUnwindSafe(|| Entry::of(self.topic, record, &codec)));
+            let (entry, findings) = result.map_err(|_| Failure::poison("the content of the record caused a panic"))?;
             bytes += entry.bytes();
-            if bytes > LARGEST_BATCH && records.len() > 1 {
-                let error = format!("the entries of a batch have more than {LARGEST_BATCH} bytes");
+            if bytes > MAX_BATCH_BYTES && records.len() > 1 {
+                let error = format!("the entries of a batch have more than {MAX_BATCH_BYTES} bytes");
                 return Err(Failure::Conflict(error.into()));
             }
-            all.push((entry, findings));
+            recorded.push((entry, findings));
         }
-        self.record(unit.tx(), partition, all).await
+        self.record(unit.tx(), partition, recorded).await
     }
 
     async fn stub(&mut self, unit: &mut Unit<Mongo>, record: &Record, what: &str) -> Result<(), Failure> {
-        let made = vec![Entry::stub(self.topic, record, what)];
-        self.record(unit.tx(), record.partition.partition, made).await?;
+        let stub = vec![Entry::stub(self.topic, record, what)];
+        self.record(unit.tx(), record.partition.partition, stub).await?;
         Ok(())
     }
 }
 
 impl Recorder {
-    /// Returns how many of the new entries are reduced.
-    async fn record(&mut self, tx: &mut Tx, partition: i32, made: Vec<(Entry, Vec<Finding>)>) -> Result<u64, Failure> {
+    /// Inserts new entries and their findings, and grows the tree.
+    ///
+    /// Returns the number of new entries whose headers are reduced.
+    async fn record(
+        &mut self,
+        tx: &mut Tx,
+        partition: i32,
+        recorded: Vec<(Entry, Vec<Finding>)>,
+    ) -> Result<u64, Failure> {
         let mut tree = match self.tree.take() {
             Some(tree) => tree,
             None => Tree::to_append(tx, TreeId::new(self.topic.name, partition)).await?,
         };
-        let (mut entries, mut findings) = self.only_new(tx, &tree, made).await?;
+        let (mut entries, mut findings) = self.only_new(tx, &tree, recorded).await?;
         if !entries.is_empty() {
             let growth = tree.append(&mut entries);
             growth.write(tx, &tree).await?;
@@ -95,90 +102,104 @@ impl Recorder {
                 .map_err(store_error)?;
         }
         if self.topic.kind == Kind::DomainEvents {
-            // A stub has no number: what is kept of its key's numbers may be what the store refuses.
+            // Stubs are excluded, because the row with the sequence numbers of the key may be what the store rejects.
             let numbered: Vec<_> = entries.iter().filter(|entry| !is_stub(&entry.headers)).collect();
-            findings.extend(self.follow(tx, &numbered).await?);
+            findings.extend(self.track_sequences(tx, &numbered).await?);
         }
-        self.keep(tx, &findings).await?;
+        self.save_findings(tx, &findings).await?;
         self.tree = Some(tree);
         let reduced = entries.iter().filter(|entry| is_reduced(&entry.headers));
         Ok(reduced.count() as u64)
     }
 
-    /// Leaves out what the log has already. The position says that there is nothing of the kind; should it
-    /// ever be set back, or the topic made anew, the log stays as it is.
+    /// Removes the records whose positions the log has already passed, and reports those that differ from the log.
+    ///
+    /// Normally there are none, because the consumer's position moves in the same transaction. There are some if that position
+    /// was set back or the topic was recreated. The log is not changed then.
     async fn only_new(
         &self,
         tx: &mut Tx,
         tree: &Tree,
-        made: Vec<(Entry, Vec<Finding>)>,
+        recorded: Vec<(Entry, Vec<Finding>)>,
     ) -> Result<(Vec<Entry>, Vec<Finding>), StoreError> {
-        let (old, new): (Vec<_>, Vec<_>) = made
+        let (old, new): (Vec<_>, Vec<_>) = recorded
             .into_iter()
-            .partition(|(entry, _)| entry.place.offset <= tree.last_offset);
+            .partition(|(entry, _)| entry.position.offset <= tree.last_offset);
         let known = self.known(tx, &old).await?;
         let mut findings = Vec::new();
         for (entry, _) in old {
-            let detail = match known.get(&entry.place.offset) {
-                Some(known) if known.is(&entry) => continue,
-                Some(_) => "another record was recorded at this place before",
-                None => "the log went past this place before, without a record",
+            let detail = match known.get(&entry.position.offset) {
+                Some(known) if known.matches(&entry) => continue,
+                Some(_) => "another record was already recorded at this position",
+                None => "the log has already passed this position without a record",
             };
             findings.push(entry.finding(FindingKind::Rewritten, detail));
         }
         let mut entries = Vec::with_capacity(new.len());
-        for (entry, strange) in new {
+        for (entry, anomalies) in new {
             entries.push(entry);
-            findings.extend(strange);
+            findings.extend(anomalies);
         }
         Ok((entries, findings))
     }
 
-    async fn known(&self, tx: &mut Tx, made: &[(Entry, Vec<Finding>)]) -> Result<HashMap<i64, Known>, StoreError> {
-        let (Some((first, _)), Some((last, _))) = (made.first(), made.last()) else {
+    /// Returns the recorded entries in the range of these positions, by offset.
+    async fn known(
+        &self,
+        tx: &mut Tx,
+        entries: &[(Entry, Vec<Finding>)],
+    ) -> Result<HashMap<i64, RecordedEntry>, StoreError> {
+        let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) else {
             return Ok(HashMap::new());
         };
-        let place = |place: &Place| bson::serialize_to_document(place).expect("a place is a document");
-        let between = doc! { "_id": { "$gte": place(&first.place), "$lte": place(&last.place) } };
+        let id = |position: &RecordPosition| bson::serialize_to_document(position).expect("a position is a document");
+        let between = doc! { "_id": { "$gte": id(&first.position), "$lte": id(&last.position) } };
         let mut rows = tx
-            .collection::<Known>(ENTRIES)
+            .collection::<RecordedEntry>(ENTRIES)
             .find(between)
             .projection(doc! { "message_id": 1, "sha256": 1, "headers": { "$slice": 2 } })
             .batch_size(1_000)
             .session(tx.session())
             .await
             .map_err(store_error)?;
-        let rows = rows.stream(tx.session()).map_ok(|row| (row.place.offset, row));
+        let rows = rows.stream(tx.session()).map_ok(|row| (row.position.offset, row));
         rows.try_collect().await.map_err(store_error)
     }
 
-    /// Notes the numbers of domain events: what is missing, late, or there twice.
-    async fn follow(&self, tx: &mut Tx, entries: &[&Entry]) -> Result<Vec<Finding>, StoreError> {
+    /// Tracks the sequence numbers of domain events. Returns findings about missing, late and repeated numbers.
+    async fn track_sequences(&self, tx: &mut Tx, entries: &[&Entry]) -> Result<Vec<Finding>, StoreError> {
         let mut findings = Vec::new();
         let mut streams = self.streams(tx, entries).await?;
-        let mut again = Vec::new();
+        let mut repeated = Vec::new();
         for entry in entries.iter().copied() {
             let (Some(key), Some(sequence)) = (entry.key, entry.sequence.filter(|sequence| *sequence > 0)) else {
-                findings.push(entry.finding(FindingKind::Unnumbered, "a domain event has a key and a number"));
+                findings.push(entry.finding(
+                    FindingKind::Unnumbered,
+                    "the domain event has no key or no sequence number",
+                ));
                 continue;
             };
-            match streams.entry(mongo::from_bson(key)).or_default().note(sequence) {
-                Noted::Next => {}
-                Noted::Ahead { from } => {
-                    let detail = format!("{from} to {} have not been seen", sequence - 1);
+            match streams.entry(mongo::from_bson(key)).or_default().observe(sequence) {
+                Observation::Next => {}
+                Observation::Gap { from } => {
+                    let detail = format!("the numbers {from} to {} have not been recorded", sequence - 1);
                     findings.push(entry.finding(FindingKind::Gap, detail));
                 }
-                Noted::Late => findings.push(entry.finding(FindingKind::Late, "it was missing")),
-                Noted::Again => again.push((entry, key, sequence)),
+                Observation::Late => findings.push(entry.finding(FindingKind::Late, "the number was missing before")),
+                Observation::Repeated => repeated.push((entry, key, sequence)),
             }
         }
-        let seen = self.seen(tx, &again).await?;
-        for (entry, key, sequence) in again {
+        let seen = self.recorded_ids(tx, &repeated).await?;
+        for (entry, key, sequence) in repeated {
             let ids = seen.get(&(mongo::from_bson(key), sequence));
             let fork = ids.into_iter().flatten().any(|id| *id != entry.message_id);
-            let (kind, detail) = match fork {
-                false => (FindingKind::Duplicate, "it was there before"),
-                true => (FindingKind::Fork, "its number was there before under another id"),
+            let (kind, detail) = if fork {
+                (
+                    FindingKind::Fork,
+                    "the number was recorded before under another message id",
+                )
+            } else {
+                (FindingKind::Duplicate, "the message was recorded before")
             };
             findings.push(entry.finding(kind, detail));
         }
@@ -215,8 +236,8 @@ impl Recorder {
         rows.try_collect().await.map_err(store_error)
     }
 
-    /// The ids under which numbers are in the log, those of this batch among them.
-    async fn seen(&self, tx: &mut Tx, again: &[(&Entry, bson::Uuid, i64)]) -> Result<Seen, StoreError> {
+    /// Returns the message ids under which sequence numbers are in the log, including those of this batch.
+    async fn recorded_ids(&self, tx: &mut Tx, repeated: &[(&Entry, bson::Uuid, i64)]) -> Result<Seen, StoreError> {
         #[derive(Deserialize)]
         struct Row {
             key: bson::Uuid,
@@ -224,11 +245,11 @@ impl Recorder {
             message_id: Option<bson::Uuid>,
         }
         let mut seen = Seen::new();
-        if again.is_empty() {
+        if repeated.is_empty() {
             return Ok(seen);
         }
-        let keys: Vec<_> = again.iter().map(|(_, key, _)| Bson::from(*key)).collect();
-        let sequences: Vec<_> = again.iter().map(|(_, _, sequence)| *sequence).collect();
+        let keys: Vec<_> = repeated.iter().map(|(_, key, _)| Bson::from(*key)).collect();
+        let sequences: Vec<_> = repeated.iter().map(|(_, _, sequence)| *sequence).collect();
         let mut rows = tx
             .collection::<Row>(ENTRIES)
             .find(doc! { "key": { "$in": keys }, "_id.topic": self.topic.name, "sequence": { "$in": sequences } })
@@ -245,7 +266,8 @@ impl Recorder {
         Ok(seen)
     }
 
-    async fn keep(&self, tx: &mut Tx, findings: &[Finding]) -> Result<(), StoreError> {
+    /// Stores, logs and counts findings.
+    async fn save_findings(&self, tx: &mut Tx, findings: &[Finding]) -> Result<(), StoreError> {
         let mut counts = BTreeMap::<_, u64>::new();
         for finding in findings {
             *counts.entry(finding.kind()).or_default() += 1;
@@ -255,7 +277,7 @@ impl Recorder {
                 topic = self.topic.name,
                 kind = kind.name(),
                 count,
-                "the log has findings"
+                "found anomalies in records"
             );
             self.metrics
                 .findings
@@ -278,21 +300,21 @@ impl Recorder {
 
 type Seen = HashMap<(Uuid, i64), Vec<Option<bson::Uuid>>>;
 
-/// What tells whether a record is the one that is in the log.
+/// The part of a recorded entry that shows whether a record is the recorded one.
 #[derive(Deserialize)]
-struct Known {
+struct RecordedEntry {
     #[serde(rename = "_id")]
-    place: Place,
+    position: RecordPosition,
     message_id: Option<bson::Uuid>,
     sha256: Option<Binary>,
-    /// The first two of them.
+    /// The first two headers.
     #[serde(default)]
     headers: Headers,
 }
 
-impl Known {
-    /// Of a stub, the value is all that can be compared.
-    fn is(&self, entry: &Entry) -> bool {
+impl RecordedEntry {
+    /// Returns `true` if the entry is of the same record. For a stub, only the hash of the value can be compared.
+    fn matches(&self, entry: &Entry) -> bool {
         let same_id = self.message_id == entry.message_id || is_stub(&self.headers);
         same_id && self.sha256 == entry.sha256
     }

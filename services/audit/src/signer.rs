@@ -13,39 +13,39 @@ use sha2::{Digest, Sha256};
 use crate::entry::{binary, hex};
 use crate::store::SIGNING_KEY;
 
-/// Signs, and says under which key.
+/// Signs texts with one key.
 #[derive(Clone)]
 pub struct Signer {
     key: SigningKey,
     key_id: String,
 }
 
-/// Why there is no key.
+/// The reason why no key is available.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("AUDIT_SIGNING_KEY is no Ed25519 private key in PKCS#8 PEM")]
-    Setting,
-    #[error("the key in the store can't be read")]
+    #[error("AUDIT_SIGNING_KEY is not an Ed25519 private key in PKCS#8 PEM")]
+    InvalidSetting,
+    #[error("the signing key cannot be read from the store")]
     Store(#[from] StoreError),
-    #[error("the key in the store is none")]
-    Stored,
+    #[error("the signing key in the store is not a valid Ed25519 key")]
+    InvalidStoredKey,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Stored {
+struct StoredKey {
     seed: Binary,
 }
 
 impl Signer {
-    /// With the configured key, else with the one that the processes share through their store.
+    /// Loads the configured key, or, if there is none, the key that all processes share through the store.
     pub async fn load(configured: Option<&Secret>, mongo: &Mongo) -> Result<Self, Error> {
         let key = match configured {
             Some(pem) => {
-                // Environments that hold no line breaks write them as \n.
+                // Some environments cannot contain line breaks, which are then written as \n.
                 let pem = pem.expose().replace("\\n", "\n");
-                SigningKey::from_pkcs8_pem(&pem).map_err(|_| Error::Setting)?
+                SigningKey::from_pkcs8_pem(&pem).map_err(|_| Error::InvalidSetting)?
             }
-            None => shared(mongo).await?,
+            None => load_or_create(mongo).await?,
         };
         let key_id = key_id(key.verifying_key().as_bytes());
         Ok(Self { key, key_id })
@@ -64,28 +64,32 @@ impl Signer {
     }
 }
 
-/// Names a public key: the first half of its SHA-256.
+/// Returns the id of a public key, which is the first half of its SHA-256.
 pub(crate) fn key_id(public_key: &[u8]) -> String {
     hex(&Sha256::digest(public_key)[..16])
 }
 
-/// Made by whichever process asks first.
-async fn shared(mongo: &Mongo) -> Result<SigningKey, Error> {
-    let keys = mongo.collection::<Stored>(SIGNING_KEY);
-    let made = Stored {
+/// Reads the shared key from the store. The first process creates it.
+async fn load_or_create(mongo: &Mongo) -> Result<SigningKey, Error> {
+    let keys = mongo.collection::<StoredKey>(SIGNING_KEY);
+    let generated = StoredKey {
         seed: binary(&rand::random::<[u8; 32]>()),
     };
-    let ask = || async {
-        keys.find_one_and_update(doc! { "_id": "own" }, doc! { "$setOnInsert": { "seed": &made.seed } })
-            .upsert(true)
-            .return_document(ReturnDocument::After)
-            .await
+    let upsert = || async {
+        keys.find_one_and_update(
+            doc! { "_id": "own" },
+            doc! { "$setOnInsert": { "seed": &generated.seed } },
+        )
+        .upsert(true)
+        .return_document(ReturnDocument::After)
+        .await
     };
-    // Two that make it at once: the second one's upsert is a duplicate key, and then it is there.
-    let stored = match ask().await {
+    // If two processes create the key concurrently, the upsert of the second one fails with a duplicate key. The retry finds
+    // the key of the first one.
+    let stored = match upsert().await {
         Ok(stored) => stored,
-        Err(_) => ask().await.map_err(store_error)?,
+        Err(_) => upsert().await.map_err(store_error)?,
     };
     let seed = stored.and_then(|stored| stored.seed.bytes.try_into().ok());
-    Ok(SigningKey::from_bytes(&seed.ok_or(Error::Stored)?))
+    Ok(SigningKey::from_bytes(&seed.ok_or(Error::InvalidStoredKey)?))
 }

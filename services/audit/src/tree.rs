@@ -13,24 +13,25 @@ use crate::leaf;
 use crate::merkle::{self, Edge, Hash, Nodes, Range, TileId, WIDTH};
 use crate::store::{ENTRIES, TILES, TREES};
 
-/// A tree is named by topic, without prefix, and partition. In this order they are an `_id`.
+/// The id of a tree: topic (without prefix) and partition. The order of the fields is part of the `_id`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct TreeId {
     pub(crate) topic: String,
     pub(crate) partition: i32,
 }
 
-/// How far a tree has grown.
+/// The state of a tree.
 #[derive(Debug, Clone)]
 pub(crate) struct Tree {
     pub(crate) id: TreeId,
     pub(crate) edge: Edge,
-    /// The offset of the newest entry; -1 before any.
+    /// Offset of the newest entry, or -1 if there is none.
     pub(crate) last_offset: i64,
-    /// The offset of the first entry whose leaf is in the edge.
+    /// Offset of the first entry whose leaf is in the edge.
     pub(crate) edge_offset: i64,
 }
 
+/// A tree without its full tiles, as it is stored.
 #[derive(Serialize, Deserialize)]
 struct Head {
     #[serde(rename = "_id")]
@@ -38,14 +39,14 @@ struct Head {
     size: i64,
     last_offset: i64,
     edge_offset: i64,
-    /// The edge's rows, from the leaves up; hashes side by side.
+    /// The rows of the edge, from the leaves up. Each contains its concatenated hashes.
     edge: Vec<Binary>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct StoredTile {
     pub(crate) hashes: merkle::Tile,
-    /// The offset of the first entry that is in it; only in row 0.
+    /// Offset of the first entry in the tile. Only in row 0.
     pub(crate) first: Option<i64>,
 }
 
@@ -66,15 +67,15 @@ struct TileRowId {
     index: i64,
 }
 
-/// Why a tree can't be used.
+/// The reason why a tree cannot be used.
 #[derive(Debug, thiserror::Error)]
-enum Trouble {
-    #[error("{topic}-{partition} has entries that are in no tree: run `audit migrate`")]
+enum TreeError {
+    #[error("the partition {topic}-{partition} has entries that are in no tree: run `audit migrate`")]
     NotMigrated { topic: String, partition: i32 },
-    #[error("the tree of {topic}-{partition} is not one")]
-    Broken { topic: String, partition: i32 },
-    #[error("the tree of {topic}-{partition} has grown meanwhile")]
-    Grown { topic: String, partition: i32 },
+    #[error("the stored tree of {topic}-{partition} is invalid")]
+    Corrupt { topic: String, partition: i32 },
+    #[error("another process has changed the tree of {topic}-{partition}")]
+    Conflict { topic: String, partition: i32 },
 }
 
 impl TreeId {
@@ -85,8 +86,8 @@ impl TreeId {
         }
     }
 
-    /// The place of an offset, as the `_id` of an entry.
-    pub(crate) fn place(&self, offset: i64) -> Document {
+    /// Returns the `_id` of the entry at an offset.
+    pub(crate) fn entry_id(&self, offset: i64) -> Document {
         doc! { "topic": &self.topic, "partition": self.partition, "offset": offset }
     }
 
@@ -94,7 +95,7 @@ impl TreeId {
         doc! { "topic": &self.topic, "partition": self.partition }
     }
 
-    fn trouble(&self, kind: StoreErrorKind, of: impl FnOnce(String, i32) -> Trouble) -> StoreError {
+    fn error(&self, kind: StoreErrorKind, of: impl FnOnce(String, i32) -> TreeError) -> StoreError {
         StoreError::new(kind, of(self.topic.clone(), self.partition))
     }
 }
@@ -115,12 +116,12 @@ impl Tree {
         }
     }
 
-    /// Entries in it.
+    /// Returns the number of entries in the tree.
     pub(crate) fn size(&self) -> i64 {
         self.edge.size() as i64
     }
 
-    /// As it is stored; an empty one where nothing is.
+    /// Reads a tree. Returns an empty one if none is stored.
     pub(crate) async fn read(tx: &mut Tx, id: TreeId) -> Result<Self, StoreError> {
         let head = tx
             .collection::<Head>(TREES)
@@ -131,10 +132,13 @@ impl Tree {
         head.map_or_else(|| Ok(Self::empty(id)), Self::try_from)
     }
 
-    /// The same to append to: every entry of its partition must be in it.
+    /// Reads a tree to append to it.
+    ///
+    /// # Errors
+    /// Fails if an entry of the partition is not in the tree.
     pub(crate) async fn to_append(tx: &mut Tx, id: TreeId) -> Result<Self, StoreError> {
         let tree = Self::read(tx, id).await?;
-        let outside = doc! { "_id": { "$gt": tree.id.place(tree.last_offset), "$lt": tree.id.place(i64::MAX) } };
+        let outside = doc! { "_id": { "$gt": tree.id.entry_id(tree.last_offset), "$lt": tree.id.entry_id(i64::MAX) } };
         let outside = tx
             .collection::<Document>(ENTRIES)
             .find_one(outside)
@@ -144,17 +148,17 @@ impl Tree {
             .map_err(store_error)?;
         match outside {
             None => Ok(tree),
-            // Waits for the operator: a leaf can't be put in between later.
+            // The partition waits until the operator migrates, because a leaf cannot be inserted later.
             Some(_) => Err(tree
                 .id
-                .trouble(StoreErrorKind::Unavailable, |topic, partition| Trouble::NotMigrated {
+                .error(StoreErrorKind::Unavailable, |topic, partition| TreeError::NotMigrated {
                     topic,
                     partition,
                 })),
         }
     }
 
-    /// All of them, in order.
+    /// Reads all trees, ordered by topic and partition.
     pub(crate) async fn all(tx: &mut Tx) -> Result<Vec<Self>, StoreError> {
         let mut heads = tx
             .collection::<Head>(TREES)
@@ -170,7 +174,9 @@ impl Tree {
         Ok(trees)
     }
 
-    /// Makes leaves of entries, which are in the order of their offsets. [`Growth::write`] stores what came of it.
+    /// Appends the leaves of entries, which must be in the order of their offsets, and sets their indexes and leaf hashes.
+    ///
+    /// [`Growth::write`] stores the result.
     pub(crate) fn append(&mut self, entries: &mut [Entry]) -> Growth {
         let mut growth = Growth {
             from: self.size(),
@@ -180,9 +186,9 @@ impl Tree {
             let hash = leaf::hash(entry);
             entry.index = Some(self.size());
             entry.leaf_hash = Some(binary(&hash));
-            self.last_offset = entry.place.offset;
+            self.last_offset = entry.position.offset;
             if self.edge.size().is_multiple_of(WIDTH as u64) {
-                self.edge_offset = entry.place.offset;
+                self.edge_offset = entry.position.offset;
             }
             for (id, hashes) in self.edge.append(hash) {
                 let first = (id.row == 0).then_some(self.edge_offset);
@@ -203,7 +209,7 @@ impl Tree {
         }
     }
 
-    /// Full tiles; those that are not stored, or are none, are left out.
+    /// Reads full tiles. Missing and invalid ones are left out.
     pub(crate) async fn tiles(
         &self,
         tx: &mut Tx,
@@ -239,7 +245,7 @@ impl Tree {
         Ok(tiles.collect())
     }
 
-    /// The roots of ranges of leaves; `None` where the store lacks a tile.
+    /// Returns the roots of ranges of leaves, or `None` if a tile is missing in the store.
     pub(crate) async fn ranges(&self, tx: &mut Tx, ranges: &[Range]) -> Result<Option<Vec<Hash>>, StoreError> {
         let needed: BTreeSet<_> = merkle::tiles(self.edge.size(), ranges.iter().copied());
         let tiles = self.tiles(tx, needed).await?;
@@ -251,7 +257,7 @@ impl Tree {
         Ok(nodes.ranges(ranges))
     }
 
-    /// The offset of the first entry whose leaf shares a tile with the leaf at `index`. `None` where the tile is missing.
+    /// Returns the offset of the first entry whose leaf shares a tile with the leaf at `index`, or `None` if the tile is missing.
     pub(crate) async fn offset_near(&self, tx: &mut Tx, index: i64) -> Result<Option<i64>, StoreError> {
         let id = TileId {
             row: 0,
@@ -265,14 +271,17 @@ impl Tree {
     }
 }
 
-/// What appending adds to the store.
+/// The changes of the store that an append requires.
 pub(crate) struct Growth {
     from: i64,
     tiles: Vec<(TileId, StoredTile)>,
 }
 
 impl Growth {
-    /// Stores the tiles that were filled, and the tree as it is now. Refused where it is not the one that was read.
+    /// Stores the tiles that were filled and the new state of the tree.
+    ///
+    /// # Errors
+    /// Fails if the stored tree is no longer the one that was read.
     pub(crate) async fn write(self, tx: &mut Tx, tree: &Tree) -> Result<(), StoreError> {
         if !self.tiles.is_empty() {
             let rows = self.tiles.into_iter().map(|(id, tile)| TileRow {
@@ -312,7 +321,7 @@ impl Growth {
             1 => Ok(()),
             _ => Err(tree
                 .id
-                .trouble(StoreErrorKind::Unavailable, |topic, partition| Trouble::Grown {
+                .error(StoreErrorKind::Unavailable, |topic, partition| TreeError::Conflict {
                     topic,
                     partition,
                 })),
@@ -330,7 +339,7 @@ impl TryFrom<Head> for Tree {
         let Some(edge) = edge else {
             return Err(head
                 .id
-                .trouble(StoreErrorKind::Unexpected, |topic, partition| Trouble::Broken {
+                .error(StoreErrorKind::Unexpected, |topic, partition| TreeError::Corrupt {
                     topic,
                     partition,
                 }));
@@ -344,12 +353,13 @@ impl TryFrom<Head> for Tree {
     }
 }
 
-fn hashes(side_by_side: &Binary) -> Option<Vec<Hash>> {
-    let (hashes, rest) = side_by_side.bytes.as_chunks();
+/// Splits concatenated hashes. Returns `None` if the length is not a multiple of a hash.
+fn hashes(concatenated: &Binary) -> Option<Vec<Hash>> {
+    let (hashes, rest) = concatenated.bytes.as_chunks();
     rest.is_empty().then(|| hashes.to_vec())
 }
 
-/// The order of the fields is part of the value.
+/// Returns the `_id` of a tile. The order of the fields is part of the value.
 fn tile_id(tree: &TreeId, id: TileId) -> Document {
     let mut document = tree.document();
     document.insert("row", i64::from(id.row));

@@ -1,4 +1,5 @@
-//! How much memory the recording of one batch takes. A binary with one test, because it counts what is allocated.
+//! Measures the memory that recording one batch takes. This binary has only one test, because the allocator counts all
+//! allocations of the process.
 
 use audit::metrics::Metrics;
 use audit::{store, subscriptions};
@@ -14,14 +15,14 @@ use uuid::Uuid;
 #[global_allocator]
 static COUNTED: PeakAlloc = PeakAlloc;
 
-/// Bytes that a batch may allocate. The container of the service has 256 MiB.
-const ALLOWED: usize = 64 * 1024 * 1024;
-/// The largest batch of a worker.
+/// Maximum number of bytes that a batch may allocate. The container of the service has 256 MiB.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
+/// Maximum number of records in a worker's batch.
 const BATCH: usize = 500;
 
 const SCHEMA: i32 = 1_001;
 
-/// The schema of a third party: an array of records, each with one field, whose name is long.
+/// Returns a third party's schema: an array of records, each with one field that has a long name.
 fn schema() -> String {
     let item = json!({ "type": "record", "name": "Item", "fields": [{ "name": "a".repeat(60_000), "type": "null" }] });
     let items = json!({ "type": "array", "items": item });
@@ -31,8 +32,8 @@ fn schema() -> String {
     .to_string()
 }
 
-/// A record with that schema. Its datum has two bytes, however many items it has.
-fn foreign(bench: &Bench<Mongo>, items: u8) -> Record {
+/// Returns a record with that schema. Its datum has two bytes, regardless of the number of items.
+fn third_party(bench: &Bench<Mongo>, items: u8) -> Record {
     let created = UserCreated {
         created_at: Timestamp::EPOCH,
     };
@@ -56,15 +57,15 @@ async fn a_batch_takes_bounded_memory() {
         let count = entries.count_documents(filter).await;
         count.expect("entries can be counted") as usize
     };
-    // Beyond the limit of what a few bytes may stand for, and within it.
+    // One beyond and one within the limit of the decoded size.
     for (items, decoded) in [(60, 0), (1, BATCH)] {
-        let records: Vec<_> = (0..BATCH).map(|_| foreign(&bench, items)).collect();
+        let records: Vec<_> = (0..BATCH).map(|_| third_party(&bench, items)).collect();
         let before = COUNTED.current_usage();
         COUNTED.reset_peak_usage();
         bench.deliver_records(records).await;
         let allocated = COUNTED.peak_usage().saturating_sub(before);
         eprintln!("{items} items: {:.1} MiB", allocated as f64 / 1024.0 / 1024.0);
-        assert!(allocated < ALLOWED, "{items} items: {allocated} bytes");
+        assert!(allocated < MAX_BYTES, "{items} items: {allocated} bytes");
         assert_eq!(count(doc! { "content": { "$exists": true } }).await, decoded);
     }
     assert_eq!(count(doc! {}).await, 2 * BATCH);

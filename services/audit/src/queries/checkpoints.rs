@@ -1,4 +1,4 @@
-//! Finds checkpoints and certificates, the newest first.
+//! Finds checkpoints and certificates, newest first.
 
 use contracts::{FindCertificates, FindCheckpoints, Timestamp};
 use futures::TryStreamExt;
@@ -9,40 +9,41 @@ use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use super::{
-    LONGEST_PAGE, PATIENCE, ROOM, Unanswered, all_valid, failure, fitting, invalid_cursor, invalid_limit, page,
+    MAX_PAGE_ROWS, MAX_RESULT_BYTES, QUERY_TIMEOUT, QueryError, all_valid, failure, fitting, invalid_cursor,
+    invalid_limit, page,
 };
 use crate::certifier::{Certificate, Hour};
 use crate::checkpoint::{self, Checkpoint};
 use crate::entry::base64;
-use crate::notary::Signed;
+use crate::notary::StoredCheckpoint;
 use crate::store::{CERTIFICATES, CHECKPOINTS};
 
-pub(super) async fn find_checkpoints(tx: &mut Tx, question: &FindCheckpoints) -> Result<String, Unanswered> {
-    let cursor = question.cursor.as_deref().map(|text| text.parse::<i64>().ok());
-    let older = older(question.limit, cursor, |number| doc! { "$lt": number })?;
-    let found: Vec<Signed> = newest_first(tx, CHECKPOINTS, older, question.limit).await?;
+pub(super) async fn find_checkpoints(tx: &mut Tx, query: &FindCheckpoints) -> Result<String, QueryError> {
+    let cursor = query.cursor.as_deref().map(|text| text.parse::<i64>().ok());
+    let older = older(query.limit, cursor, |number| doc! { "$lt": number })?;
+    let found: Vec<StoredCheckpoint> = newest_first(tx, CHECKPOINTS, older, query.limit).await?;
     let rows = fitting(
-        shown(&found, question.limit).map(|signed| to_json(signed).to_string()),
-        ROOM,
+        shown(&found, query.limit).map(|signed| to_json(signed).to_string()),
+        MAX_RESULT_BYTES,
     );
     let next = last(&found, &rows).map(|signed| signed.number.to_string());
     Ok(page("checkpoints", &rows, next))
 }
 
-pub(super) async fn find_certificates(tx: &mut Tx, question: &FindCertificates) -> Result<String, Unanswered> {
-    let cursor = question.cursor.as_deref().map(|text| {
+pub(super) async fn find_certificates(tx: &mut Tx, query: &FindCertificates) -> Result<String, QueryError> {
+    let cursor = query.cursor.as_deref().map(|text| {
         let (from, revision) = text.split_once('.')?;
         Some(Hour {
             from: from.parse().ok()?,
             revision: revision.parse().ok()?,
         })
     });
-    let older = older(question.limit, cursor, |Hour { from, revision }| {
+    let older = older(query.limit, cursor, |Hour { from, revision }| {
         doc! { "$lt": { "from": from, "revision": revision } }
     })?;
-    let found: Vec<Certificate> = newest_first(tx, CERTIFICATES, older, question.limit).await?;
-    let rows = shown(&found, question.limit).map(|certificate| certificate_to_json(certificate).to_string());
-    let rows = fitting(rows, ROOM);
+    let found: Vec<Certificate> = newest_first(tx, CERTIFICATES, older, query.limit).await?;
+    let rows = shown(&found, query.limit).map(|certificate| certificate_to_json(certificate).to_string());
+    let rows = fitting(rows, MAX_RESULT_BYTES);
     let next = last(&found, &rows).map(|certificate| {
         let Hour { from, revision } = certificate.hour;
         format!("{from}.{revision}")
@@ -50,11 +51,11 @@ pub(super) async fn find_certificates(tx: &mut Tx, question: &FindCertificates) 
     Ok(page("certificates", &rows, next))
 }
 
-/// The filter for what comes after a cursor.
-fn older<C>(limit: i32, cursor: Option<Option<C>>, before: impl FnOnce(C) -> Document) -> Result<Document, Unanswered> {
+/// Returns the filter for the rows after a cursor.
+fn older<C>(limit: i32, cursor: Option<Option<C>>, before: impl FnOnce(C) -> Document) -> Result<Document, QueryError> {
     let wrong_cursor = matches!(cursor, Some(None)).then(invalid_cursor);
     all_valid(
-        invalid_limit(limit, LONGEST_PAGE)
+        invalid_limit(limit, MAX_PAGE_ROWS)
             .into_iter()
             .chain(wrong_cursor)
             .collect(),
@@ -63,19 +64,19 @@ fn older<C>(limit: i32, cursor: Option<Option<C>>, before: impl FnOnce(C) -> Doc
     Ok(before.map_or_else(Document::new, |before| doc! { "_id": before }))
 }
 
-/// One more than fit on the page, if there are: then there is a next one.
+/// Finds up to one row more than the page has. An extra row means that there is a next page.
 async fn newest_first<T: DeserializeOwned + Send + Sync + Unpin>(
     tx: &mut Tx,
     collection: &str,
     filter: Document,
     limit: i32,
-) -> Result<Vec<T>, Unanswered> {
+) -> Result<Vec<T>, QueryError> {
     let rows = tx.collection::<T>(collection);
     let found = rows
         .find(filter)
         .sort(doc! { "_id": -1 })
         .limit(i64::from(limit) + 1)
-        .max_time(PATIENCE)
+        .max_time(QUERY_TIMEOUT)
         .session(tx.session());
     let mut found = found.await.map_err(failure)?;
     found.stream(tx.session()).try_collect().await.map_err(failure)
@@ -85,28 +86,28 @@ fn shown<T>(found: &[T], limit: i32) -> impl Iterator<Item = &T> {
     found.iter().take(usize::try_from(limit).unwrap_or(1))
 }
 
-/// The last row that is on the page, where there are more.
+/// Returns the last row of the page, or `None` if there is no next page.
 fn last<'a, T>(found: &'a [T], rows: &[String]) -> Option<&'a T> {
     let last = rows.len().checked_sub(1).filter(|_| rows.len() < found.len());
     last.map(|last| &found[last])
 }
 
-pub(super) async fn by_id(tx: &mut Tx, id: Uuid) -> Result<Option<Signed>, Unanswered> {
-    let checkpoints = tx.collection::<Signed>(CHECKPOINTS);
+pub(super) async fn by_id(tx: &mut Tx, id: Uuid) -> Result<Option<StoredCheckpoint>, QueryError> {
+    let checkpoints = tx.collection::<StoredCheckpoint>(CHECKPOINTS);
     let found = checkpoints.find_one(doc! { "id": to_bson(id) }).session(tx.session());
     Ok(found.await.map_err(store_error)?)
 }
 
-/// A checkpoint as it is shown.
-pub(super) fn to_json(signed: &Signed) -> Json {
-    let said = Checkpoint::parse(&signed.text);
+/// Returns a checkpoint as JSON for a result.
+pub(super) fn to_json(signed: &StoredCheckpoint) -> Json {
+    let parsed = Checkpoint::parse(&signed.text);
     json!({
         "id": mongo::from_bson(signed.id),
         "number": signed.number,
         "signed_at": time(signed.signed_at),
-        "previous_hash": said.as_ref().and_then(|said| said.previous_hash.as_deref()),
+        "previous_hash": parsed.as_ref().and_then(|checkpoint| checkpoint.previous_hash.as_deref()),
         "hash": checkpoint::hash(&signed.text),
-        "heads": said.as_ref().map(|said| &said.heads),
+        "heads": parsed.as_ref().map(|checkpoint| &checkpoint.heads),
         "text": signed.text,
         "key_id": signed.key_id,
         "public_key": base64(&signed.public_key.bytes),

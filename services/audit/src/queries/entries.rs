@@ -1,4 +1,4 @@
-//! Finds entries, the newest first.
+//! Finds entries, newest first.
 
 use contracts::{Actor, FindAuditEntries, Rejection, Timestamp};
 use futures::TryStreamExt;
@@ -6,17 +6,19 @@ use mongo::{Tx, to_bson};
 use mongodb::bson::{self, Bson, Document, doc};
 use serde_json::{Value as Json, json};
 
-use super::{LONGEST_PAGE, PATIENCE, ROOM, Unanswered, all_valid, failure, invalid_cursor, invalid_limit};
-use crate::entry::{Entry, Place, hex};
+use super::{
+    MAX_PAGE_ROWS, MAX_RESULT_BYTES, QUERY_TIMEOUT, QueryError, all_valid, failure, invalid_cursor, invalid_limit,
+};
+use crate::entry::{Entry, RecordPosition, hex};
 use crate::store::ENTRIES;
 
-pub(super) async fn find(tx: &mut Tx, question: &FindAuditEntries) -> Result<String, Unanswered> {
-    let search = Search::parse(question)?;
+pub(super) async fn find(tx: &mut Tx, query: &FindAuditEntries) -> Result<String, QueryError> {
+    let search = Search::parse(query)?;
     let found = search.run(tx).await?;
-    Ok(page(&found, search.limit, ROOM))
+    Ok(page(&found, search.limit, MAX_RESULT_BYTES))
 }
 
-/// A question that makes sense.
+/// A valid query.
 #[derive(Debug)]
 struct Search {
     filter: Document,
@@ -24,24 +26,21 @@ struct Search {
 }
 
 impl Search {
-    fn parse(question: &FindAuditEntries) -> Result<Self, Rejection> {
-        let cursor = question.cursor.as_deref().map(Cursor::parse);
+    fn parse(query: &FindAuditEntries) -> Result<Self, Rejection> {
+        let cursor = query.cursor.as_deref().map(Cursor::parse);
         let wrong_cursor = matches!(cursor, Some(None)).then(invalid_cursor);
         all_valid(
-            invalid_limit(question.limit, LONGEST_PAGE)
+            invalid_limit(query.limit, MAX_PAGE_ROWS)
                 .into_iter()
                 .chain(wrong_cursor)
                 .collect(),
         )?;
         let mut filter = Document::new();
         let equal = [
-            ("key", question.aggregate_id.map(|id| Bson::from(to_bson(id)))),
-            (
-                "correlation_id",
-                question.correlation_id.map(|id| Bson::from(to_bson(id))),
-            ),
-            ("actor", question.actor.as_deref().map(by)),
-            ("type", question.message_type.clone().map(Bson::from)),
+            ("key", query.aggregate_id.map(|id| Bson::from(to_bson(id)))),
+            ("correlation_id", query.correlation_id.map(|id| Bson::from(to_bson(id)))),
+            ("actor", query.actor.as_deref().map(actor_condition)),
+            ("type", query.message_type.clone().map(Bson::from)),
         ];
         for (field, value) in equal {
             if let Some(value) = value {
@@ -49,10 +48,10 @@ impl Search {
             }
         }
         let mut time = Document::new();
-        if let Some(from) = question.from {
+        if let Some(from) = query.from {
             time.insert("$gte", from.as_micros());
         }
-        if let Some(until) = question.until {
+        if let Some(until) = query.until {
             time.insert("$lt", until.as_micros());
         }
         if !time.is_empty() {
@@ -63,22 +62,22 @@ impl Search {
         }
         Ok(Self {
             filter,
-            limit: usize::try_from(question.limit).unwrap_or(1),
+            limit: usize::try_from(query.limit).unwrap_or(1),
         })
     }
 
-    /// One more than fit on the page, if there are: then there is a next one.
-    async fn run(&self, tx: &mut Tx) -> Result<Vec<Entry>, Unanswered> {
+    /// Finds up to one entry more than the page has. An extra entry means that there is a next page.
+    async fn run(&self, tx: &mut Tx) -> Result<Vec<Entry>, QueryError> {
         let limit = self.limit + 1;
         let found = tx
             .collection::<Entry>(ENTRIES)
             .find(self.filter.clone())
             .sort(doc! { "time": -1, "_id": -1 })
-            // Neither is shown, and the value is the largest part.
+            // Neither is part of the result, and the value is the largest field.
             .projection(doc! { "value": 0, "headers": 0 })
             .limit(i64::try_from(limit).unwrap_or(i64::MAX))
             .batch_size(u32::try_from(limit).unwrap_or(u32::MAX))
-            .max_time(PATIENCE)
+            .max_time(QUERY_TIMEOUT)
             .session(tx.session())
             .await;
         let mut found = found.map_err(failure)?;
@@ -86,80 +85,81 @@ impl Search {
     }
 }
 
-/// A person who is an admin is the same person: asked for the user, both are found.
-fn by(actor: &str) -> Bson {
+/// Returns the condition for an actor. A user is also found under their admin actor, because it is the same person.
+fn actor_condition(actor: &str) -> Bson {
     match actor.parse() {
         Ok(Actor::User(id)) => doc! { "$in": [actor, Actor::Admin(id).to_string()] }.into(),
         _ => actor.into(),
     }
 }
 
-/// Where a page ended. It stays good whatever is recorded meanwhile: what is newer comes before it.
+/// The last entry of a page. A cursor stays valid when entries are recorded meanwhile, because newer ones precede it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Cursor {
     time: i64,
-    place: Place,
+    position: RecordPosition,
 }
 
 impl Cursor {
     fn of(entry: &Entry) -> Self {
         Self {
             time: entry.time,
-            place: entry.place.clone(),
+            position: entry.position.clone(),
         }
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let (time, place) = text.split_once('.')?;
+        let (time, position) = text.split_once('.')?;
         Some(Self {
             time: time.parse().ok()?,
-            place: Place::parse(place)?,
+            position: RecordPosition::parse(position)?,
         })
     }
 
-    /// Finds what comes after it.
+    /// Returns the conditions for the entries after the cursor.
     fn older(&self) -> Vec<Document> {
-        let place = bson::serialize_to_document(&self.place).expect("a place is a document");
+        let position = bson::serialize_to_document(&self.position).expect("a position is a document");
         vec![
-            // Bounds the index; the next line alone would not.
+            // Limits the index scan, which the next condition alone would not do.
             doc! { "time": { "$lte": self.time } },
-            doc! { "$or": [{ "time": { "$lt": self.time } }, { "_id": { "$lt": place } }] },
+            doc! { "$or": [{ "time": { "$lt": self.time } }, { "_id": { "$lt": position } }] },
         ]
     }
 }
 
 impl std::fmt::Display for Cursor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}", self.time, self.place)
+        write!(f, "{}.{}", self.time, self.position)
     }
 }
 
-/// A page in at most `room` bytes: fewer entries where they are large.
-fn page(found: &[Entry], limit: usize, room: usize) -> String {
+/// Returns a page of at most `max_bytes`. It has fewer entries if they are large.
+fn page(found: &[Entry], limit: usize, max_bytes: usize) -> String {
     let rows = found.iter().take(limit).map(|entry| {
         let text = to_json(entry, true).to_string();
-        match text.len() < room {
-            true => text,
-            false => to_json(entry, false).to_string(),
+        if text.len() < max_bytes {
+            text
+        } else {
+            to_json(entry, false).to_string()
         }
     });
-    let rows = super::fitting(rows, room);
+    let rows = super::fitting(rows, max_bytes);
     let has_more = rows.len() < found.len();
     let last = rows.len().checked_sub(1).filter(|_| has_more);
     super::page("entries", &rows, last.map(|last| Cursor::of(&found[last]).to_string()))
 }
 
-/// An entry as it is shown.
+/// Returns an entry as JSON for a result.
 pub(super) fn to_json(entry: &Entry, with_content: bool) -> Json {
     let id = |id: Option<bson::Uuid>| id.map(|id| mongo::from_bson(id).to_string());
     let time = |micros: i64| Timestamp::from_micros(micros).map(|time| time.to_string()).ok();
     let content = entry.content.as_deref().filter(|_| with_content);
     let content: Option<Json> = content.and_then(|content| serde_json::from_str(content).ok());
     let mut shown = json!({
-        "id": entry.place.to_string(),
-        "topic": entry.place.topic,
-        "partition": entry.place.partition,
-        "offset": entry.place.offset,
+        "id": entry.position.to_string(),
+        "topic": entry.position.topic,
+        "partition": entry.position.partition,
+        "offset": entry.position.offset,
         "index": entry.index,
         "type": entry.type_name,
         "message_id": id(entry.message_id),
@@ -188,7 +188,7 @@ mod tests {
 
     fn entry(offset: i64, content: &str) -> Entry {
         Entry {
-            place: Place {
+            position: RecordPosition {
                 topic: "users".to_owned(),
                 partition: 3,
                 offset,
@@ -218,7 +218,7 @@ mod tests {
         serde_json::from_str(page).expect("a page is JSON")
     }
 
-    fn question() -> FindAuditEntries {
+    fn query() -> FindAuditEntries {
         FindAuditEntries {
             aggregate_id: None,
             correlation_id: None,
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_ends_with_a_cursor_where_there_is_more() {
+    fn a_page_has_a_cursor_if_there_are_more_entries() {
         let found: Vec<_> = (0..3).map(|offset| entry(offset, "")).collect();
         let whole = parsed(&page(&found, 3, 10_000));
         assert_eq!(whole["entries"].as_array().map(Vec::len), Some(3));
@@ -273,13 +273,16 @@ mod tests {
     fn a_user_is_found_as_an_admin_too_and_an_admin_as_such_alone() {
         let id = "00000000-0000-0000-0000-000000000001";
         let both = Bson::from(doc! { "$in": [format!("user:{id}"), format!("admin:{id}")] });
-        assert_eq!(by(&format!("user:{id}")), both);
-        assert_eq!(by(&format!("admin:{id}")), Bson::from(format!("admin:{id}")));
-        assert_eq!(by("service:user"), Bson::from("service:user"));
+        assert_eq!(actor_condition(&format!("user:{id}")), both);
+        assert_eq!(
+            actor_condition(&format!("admin:{id}")),
+            Bson::from(format!("admin:{id}"))
+        );
+        assert_eq!(actor_condition("service:user"), Bson::from("service:user"));
     }
 
     #[test]
-    fn a_cursor_survives_its_text() {
+    fn a_cursor_can_be_parsed_from_its_text() {
         let cursor = Cursor::of(&entry(7, ""));
         assert_eq!(Cursor::parse(&cursor.to_string()), Some(cursor));
         for text in ["", "x", "1", "1.users", "x.users-1-1", "1.users-1-x"] {
@@ -288,13 +291,13 @@ mod tests {
     }
 
     #[test]
-    fn every_field_that_is_at_fault_is_named() {
-        let mut wrong = question();
+    fn every_invalid_field_is_named() {
+        let mut wrong = query();
         wrong.limit = 201;
         wrong.cursor = Some("yesterday".to_owned());
-        let rejected = Search::parse(&wrong).expect_err("two fields are wrong");
-        let fields: Vec<_> = rejected.errors.iter().map(|error| error.field.as_str()).collect();
+        let rejection = Search::parse(&wrong).expect_err("two fields are invalid");
+        let fields: Vec<_> = rejection.errors.iter().map(|error| error.field.as_str()).collect();
         assert_eq!(fields, ["limit", "cursor"]);
-        assert!(Search::parse(&question()).is_ok());
+        assert!(Search::parse(&query()).is_ok());
     }
 }

@@ -1,47 +1,50 @@
-//! Proves that an entry is in the log, to whoever trusts the key of a checkpoint.
+//! Proves that an entry is in the log. The proof convinces everyone who trusts the key of a checkpoint.
 
 use contracts::{CheckpointHead, ProveAuditEntry, Rejection};
 use mongo::{Tx, store_error};
 use mongodb::bson::doc;
 use serde_json::{Value as Json, json};
 
-use super::{ROOM, Unanswered, all_valid, checkpoints, damaged, entries, invalid};
+use super::{MAX_RESULT_BYTES, QueryError, all_valid, checkpoints, damaged, entries, invalid};
 use crate::checkpoint::Checkpoint;
-use crate::entry::{Entry, Place, hex};
-use crate::notary::{Signed, newest};
+use crate::entry::{Entry, RecordPosition, hex};
+use crate::notary::{StoredCheckpoint, newest};
 use crate::store::ENTRIES;
 use crate::tree::{Tree, TreeId};
 use crate::{leaf, merkle};
 
-pub(super) async fn prove(tx: &mut Tx, question: &ProveAuditEntry) -> Result<String, Unanswered> {
-    let place = Place::parse(&question.entry_id);
-    let Some(place) = place.filter(|place| place.to_string() == question.entry_id) else {
+pub(super) async fn prove(tx: &mut Tx, query: &ProveAuditEntry) -> Result<String, QueryError> {
+    let position = RecordPosition::parse(&query.entry_id);
+    let Some(position) = position.filter(|position| position.to_string() == query.entry_id) else {
         let wrong = invalid("entry_id", "must be the id of an entry: topic-partition-offset");
         all_valid(vec![wrong])?;
         return Err(damaged());
     };
-    let id = TreeId::new(&place.topic, place.partition);
+    let id = TreeId::new(&position.topic, position.partition);
     let entry = tx.collection::<Entry>(ENTRIES);
     let entry = entry
-        .find_one(doc! { "_id": id.place(place.offset) })
+        .find_one(doc! { "_id": id.entry_id(position.offset) })
         .session(tx.session());
     let Some(entry) = entry.await.map_err(store_error)? else {
-        return Err(Rejection::new("entry-unknown", "No entry has this id.").into());
+        return Err(Rejection::new("entry-unknown", "There is no entry with this id.").into());
     };
     let newest = newest(tx).await?;
-    let signed = match question.checkpoint_id {
+    let signed = match query.checkpoint_id {
         None => newest.clone(),
         Some(id) => {
             let signed = checkpoints::by_id(tx, id).await?;
-            let unknown = || Rejection::new("checkpoint-unknown", "No checkpoint has this id.");
+            let unknown = || Rejection::new("checkpoint-unknown", "There is no checkpoint with this id.");
             Some(signed.ok_or_else(unknown)?)
         }
     };
     let (Some(newest), Some(signed)) = (newest, signed) else {
-        return Err(not_reached());
+        return Err(not_included());
     };
-    let head = head(&signed, &id)?.ok_or_else(not_reached)?;
-    let index = entry.index.filter(|index| *index < head.size).ok_or_else(not_reached)?;
+    let head = head(&signed, &id)?.ok_or_else(not_included)?;
+    let index = entry
+        .index
+        .filter(|index| *index < head.size)
+        .ok_or_else(not_included)?;
     let tree = Tree::read(tx, id.clone()).await?;
 
     let inclusion = merkle::inclusion(index as u64, head.size as u64);
@@ -68,27 +71,27 @@ pub(super) async fn prove(tx: &mut Tx, question: &ProveAuditEntry) -> Result<Str
         "checkpoint": checkpoints::to_json(&signed),
         "consistency": consistency,
     });
-    if proof.to_string().len() > ROOM {
+    if proof.to_string().len() > MAX_RESULT_BYTES {
         proof["entry"] = entries::to_json(&entry, false);
     }
     Ok(proof.to_string())
 }
 
-fn not_reached() -> Unanswered {
+fn not_included() -> QueryError {
     Rejection::new(
         "not-checkpointed",
-        "The checkpoint does not reach this entry. One that does is signed soon after it was recorded.",
+        "The checkpoint does not include this entry. Use a later checkpoint, which is signed soon after an entry is recorded.",
     )
     .into()
 }
 
-/// What a checkpoint says of a tree.
-fn head(signed: &Signed, id: &TreeId) -> Result<Option<CheckpointHead>, Unanswered> {
-    let said = Checkpoint::parse(&signed.text).ok_or_else(damaged)?;
-    Ok(said.head(&id.topic, id.partition).cloned())
+/// Returns the head of a tree in a checkpoint, if it has one.
+fn head(signed: &StoredCheckpoint, id: &TreeId) -> Result<Option<CheckpointHead>, QueryError> {
+    let checkpoint = Checkpoint::parse(&signed.text).ok_or_else(damaged)?;
+    Ok(checkpoint.head(&id.topic, id.partition).cloned())
 }
 
-async fn path(tx: &mut Tx, tree: &Tree, ranges: &[merkle::Range]) -> Result<Vec<String>, Unanswered> {
+async fn path(tx: &mut Tx, tree: &Tree, ranges: &[merkle::Range]) -> Result<Vec<String>, QueryError> {
     let roots = tree.ranges(tx, ranges).await?.ok_or_else(damaged)?;
     Ok(roots.into_iter().map(hex).collect())
 }

@@ -1,4 +1,4 @@
-//! Compares the log with its hashes, its trees and its checkpoints, a step at a time.
+//! Verifies the log against its hashes, its trees and its checkpoints, one step at a time.
 
 mod checkpoints;
 mod leaves;
@@ -10,18 +10,18 @@ use mongo::Tx;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Unanswered, all_valid, invalid, invalid_cursor};
+use super::{QueryError, all_valid, invalid, invalid_cursor};
 use crate::recorded;
 use crate::tree::TreeId;
 
-/// How long one answer takes, about: others wait.
-const TIME: Duration = Duration::from_secs(2);
-/// An answer ends when it has so many findings, about.
-const ENOUGH: usize = 100;
+/// Approximate maximum time of one reply, because other queries wait.
+const MAX_TIME: Duration = Duration::from_secs(2);
+/// Approximate maximum number of findings in one reply.
+const MAX_FINDINGS: usize = 100;
 
-pub(super) async fn verify(tx: &mut Tx, question: &VerifyAuditLog) -> Result<String, Unanswered> {
-    let topic = question.topic.as_deref();
-    let mut next = Some(Cursor::parse(question)?);
+pub(super) async fn verify(tx: &mut Tx, query: &VerifyAuditLog) -> Result<String, QueryError> {
+    let topic = query.topic.as_deref();
+    let mut next = Some(Cursor::parse(query)?);
     let mut report = Report::default();
     let started = Instant::now();
     while let Some(cursor) = next {
@@ -35,24 +35,24 @@ pub(super) async fn verify(tx: &mut Tx, question: &VerifyAuditLog) -> Result<Str
                 next.map(|from| Cursor::Checkpoints { from })
             }
         };
-        if started.elapsed() > TIME || report.findings.len() >= ENOUGH {
+        if started.elapsed() > MAX_TIME || report.findings.len() >= MAX_FINDINGS {
             break;
         }
     }
-    let answer = json!({
+    let result = json!({
         "valid": report.findings.is_empty(),
         "checked": report.checked,
         "findings": report.findings,
         "next_cursor": next.map(|cursor| cursor.to_string()),
     });
-    Ok(answer.to_string())
+    Ok(result.to_string())
 }
 
-/// What was looked at, and what is wrong.
+/// The numbers of checked objects, and the discrepancies that were found.
 #[derive(Debug, Default)]
 struct Report {
     checked: Checked,
-    findings: Vec<Wrong>,
+    findings: Vec<Discrepancy>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -63,24 +63,24 @@ struct Checked {
 }
 
 #[derive(Debug, Serialize)]
-struct Wrong {
+struct Discrepancy {
     kind: &'static str,
     #[serde(rename = "where")]
-    place: String,
+    location: String,
     detail: String,
 }
 
 impl Report {
-    fn wrong(&mut self, kind: &'static str, place: impl ToString, detail: impl Into<String>) {
-        self.findings.push(Wrong {
+    fn add(&mut self, kind: &'static str, location: impl ToString, detail: impl Into<String>) {
+        self.findings.push(Discrepancy {
             kind,
-            place: place.to_string(),
+            location: location.to_string(),
             detail: detail.into(),
         });
     }
 }
 
-/// How far it was verified: first every tree, then the checkpoints.
+/// The position of the verification: first the leaves of every tree, then the checkpoints.
 #[derive(Debug, Clone, PartialEq)]
 enum Cursor {
     Leaves { tree: TreeId, from: i64 },
@@ -88,20 +88,18 @@ enum Cursor {
 }
 
 impl Cursor {
-    fn parse(question: &VerifyAuditLog) -> Result<Self, Rejection> {
-        let topic = question.topic.as_deref();
+    fn parse(query: &VerifyAuditLog) -> Result<Self, Rejection> {
+        let topic = query.topic.as_deref();
         let first = trees(topic).next();
-        let wrong_topic = first
-            .is_none()
-            .then(|| invalid("topic", "must be one that is recorded"));
-        let cursor = question.cursor.as_deref().map(|text| Self::read(text, topic));
+        let wrong_topic = first.is_none().then(|| invalid("topic", "must be a recorded topic"));
+        let cursor = query.cursor.as_deref().map(|text| Self::read(text, topic));
         let wrong_cursor = matches!(cursor, Some(None)).then(invalid_cursor);
         all_valid(wrong_topic.into_iter().chain(wrong_cursor).collect())?;
         let start = first.map(|tree| Self::Leaves { tree, from: 0 });
         Ok(cursor.flatten().or(start).unwrap_or(Self::Checkpoints { from: 1 }))
     }
 
-    /// Reads what [`Display`](std::fmt::Display) wrote.
+    /// Parses the text that [`Display`](std::fmt::Display) writes.
     fn read(text: &str, topic: Option<&str>) -> Option<Self> {
         let (stage, at) = text.split_once('.')?;
         if stage == "checkpoints" {
@@ -116,7 +114,7 @@ impl Cursor {
         (stage == "leaves").then_some(Self::Leaves { tree, from })
     }
 
-    /// What comes after a tree.
+    /// Returns the position after a tree.
     fn after(tree: &TreeId, topic: Option<&str>) -> Self {
         let mut rest = trees(topic).skip_while(|other| other != tree).skip(1);
         let next = rest.next().map(|tree| Self::Leaves { tree, from: 0 });
@@ -133,7 +131,7 @@ impl std::fmt::Display for Cursor {
     }
 }
 
-/// Every tree that there may be: one that was taken out of the store is looked for too.
+/// Returns the ids of all trees that may exist, so that a tree that was removed from the store is checked too.
 fn trees(topic: Option<&str>) -> impl Iterator<Item = TreeId> {
     recorded()
         .filter(move |known| topic.is_none_or(|topic| topic == known.name))
@@ -145,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_survives_its_text() {
+    fn a_cursor_can_be_parsed_from_its_text() {
         let leaves = Cursor::Leaves {
             tree: TreeId::new("users.commands", 11),
             from: 2 * leaves::STEP,
@@ -168,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn every_tree_comes_once_and_then_the_checkpoints() {
+    fn every_tree_is_verified_once_before_the_checkpoints() {
         let mut cursor = Cursor::Leaves {
             tree: TreeId::new("users", 0),
             from: 0,

@@ -7,7 +7,8 @@ use audit::finding::{Finding, FindingKind};
 use audit::metrics::Metrics;
 use audit::{Notary, Signer, store, subscriptions};
 use contracts::{
-    Actor, AuditQuery, FindAuditEntries, Reply, Timestamp, UserCreated, UserDeactivated, UserEvent, VerifyAuditLog,
+    Actor, AuditQuery, CreateUser, Date, FindAuditEntries, Reply, Timestamp, UserCommand, UserCreated, UserDeactivated,
+    UserEvent, VerifyAuditLog,
 };
 use futures::TryStreamExt;
 use messaging::{Outgoing, Subscriptions};
@@ -21,7 +22,7 @@ use uuid::Uuid;
 
 pub(crate) struct App {
     pub(crate) bench: Bench<Mongo>,
-    // Last: what is above uses it.
+    // Last, so that it is dropped after the fields that use it.
     pub(crate) database: MongoDatabase,
 }
 
@@ -29,14 +30,14 @@ impl App {
     pub(crate) async fn start() -> Self {
         let database = testing::mongo().await;
         let mongo = database.ledger();
-        store::prepare(&mongo).await.expect("collections can be made");
+        store::prepare(&mongo).await.expect("the collections can be created");
         Self {
-            bench: Bench::new("audit", mongo.clone(), mongo, listening()),
+            bench: Bench::new("audit", mongo.clone(), mongo, all_subscriptions()),
             database,
         }
     }
 
-    /// The log, in the order of topics, partitions and offsets.
+    /// Returns all entries, ordered by topic, partition and offset.
     pub(crate) async fn entries(&self) -> Vec<Entry> {
         self.all(store::ENTRIES).await
     }
@@ -52,37 +53,37 @@ impl App {
             .find(doc! {})
             .sort(doc! { "_id": 1 })
             .await
-            .expect("it can be read");
-        rows.try_collect().await.expect("it can be read")
+            .expect("documents can be read");
+        rows.try_collect().await.expect("documents can be read")
     }
 
-    /// Nobody knows any more how far the log was read.
-    pub(crate) async fn forget_positions(&self) {
+    /// Deletes the consumer's positions, so that all records are delivered again.
+    pub(crate) async fn delete_positions(&self) {
         let consumed = self.database.ledger().collection::<Document>("consumed");
-        consumed.delete_many(doc! {}).await.expect("it can be written");
+        consumed.delete_many(doc! {}).await.expect("documents can be written");
     }
 
-    pub(crate) async fn ask(&self, question: FindAuditEntries) -> Page {
-        Page::parse(&self.result(question).await)
+    pub(crate) async fn find_entries(&self, query: FindAuditEntries) -> Page {
+        Page::parse(&self.result(query).await)
     }
 
-    /// The answer to any question.
-    pub(crate) async fn answer(&self, question: impl Into<AuditQuery>) -> Json {
-        serde_json::from_str(&self.result(question).await).expect("a result is JSON")
+    /// Returns the result of a query.
+    pub(crate) async fn query(&self, query: impl Into<AuditQuery>) -> Json {
+        serde_json::from_str(&self.result(query).await).expect("a result is JSON")
     }
 
-    async fn result(&self, question: impl Into<AuditQuery>) -> String {
-        let asked = Outgoing::<AuditQuery>::new(Uuid::now_v7(), question);
-        match self.bench.request(asked).await {
-            Reply::CommandAccepted(accepted) => accepted.result.expect("it has a result"),
+    async fn result(&self, query: impl Into<AuditQuery>) -> String {
+        let message = Outgoing::<AuditQuery>::new(Uuid::now_v7(), query);
+        match self.bench.request(message).await {
+            Reply::CommandAccepted(accepted) => accepted.result.expect("a result"),
             reply => panic!("{reply:?}"),
         }
     }
 
-    /// The code with which a question is rejected, and the fields that are at fault.
-    pub(crate) async fn rejected(&self, question: impl Into<AuditQuery>) -> (String, Vec<String>) {
-        let asked = Outgoing::<AuditQuery>::new(Uuid::now_v7(), question);
-        match self.bench.request(asked).await {
+    /// Returns the code with which a query is rejected, and the invalid fields.
+    pub(crate) async fn rejection(&self, query: impl Into<AuditQuery>) -> (String, Vec<String>) {
+        let message = Outgoing::<AuditQuery>::new(Uuid::now_v7(), query);
+        match self.bench.request(message).await {
             Reply::CommandRejected(rejected) => {
                 let fields = rejected.errors.into_iter().map(|error| error.field);
                 (rejected.code, fields.collect())
@@ -91,7 +92,7 @@ impl App {
         }
     }
 
-    /// Asks until everything is verified; answers the findings.
+    /// Verifies the whole log, and returns the findings.
     pub(crate) async fn verify(&self) -> Vec<Json> {
         self.verify_topic(None).await
     }
@@ -100,39 +101,39 @@ impl App {
         let (mut findings, mut cursor) = (Vec::new(), None);
         loop {
             let topic = topic.map(str::to_owned);
-            let mut answer = self.answer(VerifyAuditLog { topic, cursor }).await;
-            findings.append(answer["findings"].as_array_mut().expect("a list"));
-            cursor = answer["next_cursor"].as_str().map(str::to_owned);
+            let mut result = self.query(VerifyAuditLog { topic, cursor }).await;
+            findings.append(result["findings"].as_array_mut().expect("a list"));
+            cursor = result["next_cursor"].as_str().map(str::to_owned);
             if cursor.is_none() {
                 return findings;
             }
         }
     }
 
-    /// Signs a checkpoint now, whenever the last one was.
+    /// Signs a checkpoint now, regardless of the time of the last one.
     pub(crate) async fn sign(&self) -> Option<i64> {
         let signed = self.notary(Duration::ZERO).await.sign(Timestamp::now()).await;
         self.bench.settle().await;
-        signed.expect("it can be signed")
+        signed.expect("the checkpoint can be signed")
     }
 
     pub(crate) async fn notary(&self, every: Duration) -> Notary {
         let ledger = self.database.ledger();
         Notary {
-            signer: Signer::load(None, &ledger).await.expect("a key is made"),
+            signer: Signer::load(None, &ledger).await.expect("a key is created"),
             publisher: self.bench.publisher(),
             ledger,
             every,
         }
     }
 
-    /// The documents of a collection, to tamper with.
+    /// Returns a collection, so that a test can tamper with its documents.
     pub(crate) fn documents(&self, name: &str) -> Collection<Document> {
         self.database.ledger().collection(name)
     }
 }
 
-/// A page as the gateway gets it.
+/// A page of entries, as the gateway receives it.
 #[derive(Debug)]
 pub(crate) struct Page {
     pub(crate) size: usize,
@@ -158,11 +159,11 @@ impl Page {
     }
 }
 
-pub(crate) fn listening() -> Subscriptions<Mongo> {
+pub(crate) fn all_subscriptions() -> Subscriptions<Mongo> {
     subscriptions(&Metrics::register(&prometheus::Registry::new()).expect("the registry is empty"))
 }
 
-pub(crate) fn question() -> FindAuditEntries {
+pub(crate) fn query() -> FindAuditEntries {
     FindAuditEntries {
         aggregate_id: None,
         correlation_id: None,
@@ -188,6 +189,18 @@ pub(crate) fn deactivated(user: Uuid) -> Outgoing<UserEvent> {
         deactivated_at: Timestamp::EPOCH,
     };
     Outgoing::new(user, deactivated)
+}
+
+/// Returns a command with personal data.
+pub(crate) fn create_user() -> Outgoing<UserCommand> {
+    let command = CreateUser {
+        email: "ada@example.org".to_owned(),
+        username: "ada_1815".to_owned(),
+        full_name: "Ada \"Countess\" Lovelace".to_owned(),
+        date_of_birth: Date::parse("1990-12-10").expect("a date"),
+        time_zone: "Europe/London".to_owned(),
+    };
+    Outgoing::new(Uuid::now_v7(), command)
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

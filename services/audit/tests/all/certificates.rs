@@ -1,4 +1,4 @@
-//! Delivery certificates: what they say of an hour, and when.
+//! Delivery certificates: their content, and when they are published.
 
 use std::time::Duration;
 
@@ -23,12 +23,12 @@ fn certifier(app: &App) -> Certifier {
 }
 
 async fn certify(app: &App, now: Timestamp) {
-    certifier(app).certify(now).await.expect("it can be certified");
+    certifier(app).certify(now).await.expect("the hours can be certified");
 }
 
-async fn said(app: &App) -> Vec<DeliveryCertified> {
-    let said: Vec<AuditFact> = app.bench.published().await;
-    let certified = said.into_iter().map(|fact| match fact {
+async fn published(app: &App) -> Vec<DeliveryCertified> {
+    let facts: Vec<AuditFact> = app.bench.published().await;
+    let certified = facts.into_iter().map(|fact| match fact {
         AuditFact::DeliveryCertified(certified) => certified,
         AuditFact::CheckpointSigned(signed) => panic!("{signed:?}"),
     });
@@ -37,7 +37,7 @@ async fn said(app: &App) -> Vec<DeliveryCertified> {
 
 async fn certificates(app: &App) -> Vec<Json> {
     let mut found = app
-        .answer(FindCertificates {
+        .query(FindCertificates {
             cursor: None,
             limit: 200,
         })
@@ -56,10 +56,13 @@ async fn an_hour_is_certified_once_some_minutes_after_its_end() {
     app.bench.deliver(deactivated(ada).time(at("13:00:00"))).await;
 
     certify(&app, at("13:04:59")).await;
-    assert!(said(&app).await.is_empty(), "records may be on their way");
+    assert!(
+        published(&app).await.is_empty(),
+        "some records of the hour may still be in flight"
+    );
     certify(&app, at("13:05:00")).await;
     certify(&app, at("13:59:00")).await;
-    let certified = said(&app).await;
+    let certified = published(&app).await;
     assert_eq!(certified.len(), 1);
     let [hour] = &certified[..] else {
         panic!("{certified:?}");
@@ -77,7 +80,7 @@ async fn an_hour_is_certified_once_some_minutes_after_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hours_are_caught_up_with_and_those_without_domain_events_have_none() {
+async fn all_past_hours_with_domain_events_are_certified_after_downtime() {
     let app = App::start().await;
     for time in ["02:30:00", "03:10:00", "09:00:00"] {
         app.bench.deliver(signed_up(Uuid::now_v7()).time(at(time))).await;
@@ -87,14 +90,14 @@ async fn hours_are_caught_up_with_and_those_without_domain_events_have_none() {
     let _ = tokio::join!(one.certify(now), other.certify(now));
     certify(&app, now).await;
 
-    let hours: Vec<_> = said(&app).await.into_iter().map(|hour| hour.from).collect();
+    let hours: Vec<_> = published(&app).await.into_iter().map(|hour| hour.from).collect();
     assert_eq!(hours, [at("02:00:00"), at("03:00:00"), at("09:00:00")]);
 
     let all = certificates(&app).await;
-    let page = app.answer(FindCertificates { cursor: None, limit: 2 }).await;
+    let page = app.query(FindCertificates { cursor: None, limit: 2 }).await;
     assert_eq!(page["certificates"], json!(all[..2]));
     let cursor = page["next_cursor"].as_str().map(str::to_owned);
-    let next = app.answer(FindCertificates { cursor, limit: 2 }).await;
+    let next = app.query(FindCertificates { cursor, limit: 2 }).await;
     assert_eq!(
         (&next["certificates"], &next["next_cursor"]),
         (&json!(all[2..]), &Json::Null)
@@ -102,7 +105,7 @@ async fn hours_are_caught_up_with_and_those_without_domain_events_have_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gap_is_certified_and_so_is_that_it_was_filled() {
+async fn an_hour_is_certified_again_when_its_gap_is_filled() {
     let app = App::start().await;
     let ada = Uuid::now_v7();
     app.bench.deliver(signed_up(ada).sequence(1).time(at("12:10:00"))).await;
@@ -111,19 +114,19 @@ async fn a_gap_is_certified_and_so_is_that_it_was_filled() {
         .await;
     certify(&app, at("13:05:00")).await;
 
-    let first = said(&app).await.remove(0);
+    let first = published(&app).await.remove(0);
     assert!(!first.complete);
     assert_eq!((first.topics[0].messages, first.topics[0].missing), (2, 2));
     assert_eq!(first.topics[0].examples, [format!("{ada}: 2-3")]);
 
-    // In the next hour it is still missing, and that is no news.
+    // The number is still missing in the next hour, which does not concern that hour.
     app.bench
         .deliver(deactivated(ada).sequence(5).time(at("13:10:00")))
         .await;
     certify(&app, at("14:05:00")).await;
-    let second = said(&app).await;
+    let second = published(&app).await;
     assert_eq!(second.len(), 1);
-    assert!(second[0].complete, "the hour itself misses nothing");
+    assert!(second[0].complete, "no number of this hour is missing");
 
     for sequence in [3, 2] {
         app.bench
@@ -132,7 +135,7 @@ async fn a_gap_is_certified_and_so_is_that_it_was_filled() {
     }
     certify(&app, at("15:05:00")).await;
     certify(&app, at("16:05:00") + MINUTE).await;
-    let again = said(&app).await;
+    let again = published(&app).await;
     assert_eq!(again.len(), 1);
     assert_eq!((again[0].from, again[0].complete), (at("12:00:00"), true));
     assert_eq!(again[0].topics[0].messages, 4);

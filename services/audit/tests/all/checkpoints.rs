@@ -1,4 +1,4 @@
-//! Checkpoints: when they are signed, by whom, and what they say.
+//! Checkpoints: when they are signed, by which process, and their content.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,7 +16,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 async fn checkpoints(app: &App) -> Vec<Json> {
     let mut found = app
-        .answer(FindCheckpoints {
+        .query(FindCheckpoints {
             cursor: None,
             limit: 200,
         })
@@ -25,30 +25,30 @@ async fn checkpoints(app: &App) -> Vec<Json> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_checkpoint_signs_all_heads_and_is_said_once() {
+async fn a_checkpoint_signs_all_heads_and_is_published_once() {
     let app = App::start().await;
-    assert_eq!(app.sign().await, None, "there is nothing yet");
+    assert_eq!(app.sign().await, None, "the log is empty");
     app.bench.deliver(signed_up(Uuid::now_v7())).await;
     app.bench.deliver_again().await;
     assert_eq!(app.sign().await, Some(1));
 
-    let said: Vec<AuditFact> = app.bench.published().await;
-    let [AuditFact::CheckpointSigned(said)] = &said[..] else {
-        panic!("{said:?}");
+    let facts: Vec<AuditFact> = app.bench.published().await;
+    let [AuditFact::CheckpointSigned(fact)] = &facts[..] else {
+        panic!("{facts:?}");
     };
-    let heads: Vec<_> = said.heads.iter().map(|head| (head.topic.as_str(), head.size)).collect();
+    let heads: Vec<_> = fact.heads.iter().map(|head| (head.topic.as_str(), head.size)).collect();
     assert_eq!(heads, [("users", 2)]);
     assert_eq!(
-        (said.number, said.previous, said.previous_hash.as_deref()),
+        (fact.number, fact.previous, fact.previous_hash.as_deref()),
         (1, None, None)
     );
 
     let shown = &checkpoints(&app).await[0];
-    assert_eq!(shown["id"], json!(said.checkpoint_id));
-    assert_eq!(shown["signature"], json!(said.signature));
+    assert_eq!(shown["id"], json!(fact.checkpoint_id));
+    assert_eq!(shown["signature"], json!(fact.signature));
     assert_eq!(
         shown["heads"],
-        json!([{ "topic": "users", "partition": 0, "size": 2, "root": said.heads[0].root }])
+        json!([{ "topic": "users", "partition": 0, "size": 2, "root": fact.heads[0].root }])
     );
     assert!(
         shown["text"]
@@ -59,24 +59,24 @@ async fn a_checkpoint_signs_all_heads_and_is_said_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_checkpoint_alone_is_no_reason_for_another() {
+async fn no_checkpoint_is_signed_when_only_the_last_checkpoint_was_recorded() {
     let app = App::start().await;
     app.bench.deliver(signed_up(Uuid::now_v7())).await;
     assert_eq!(app.sign().await, Some(1));
-    // The first one is recorded by now, on the topic `audit`.
+    // The first checkpoint is recorded by now, on the topic `audit`.
     assert_eq!(app.sign().await, None);
     app.bench.deliver(signed_up(Uuid::now_v7())).await;
     assert_eq!(app.sign().await, Some(2));
 
-    let said: Vec<AuditFact> = app.bench.published().await;
-    let numbers: Vec<_> = said.iter().map(number).collect();
+    let facts: Vec<AuditFact> = app.bench.published().await;
+    let numbers: Vec<_> = facts.iter().map(number).collect();
     assert_eq!(numbers, [1, 2]);
-    let AuditFact::CheckpointSigned(CheckpointSigned { heads, previous, .. }) = &said[1] else {
-        panic!("{said:?}");
+    let AuditFact::CheckpointSigned(CheckpointSigned { heads, previous, .. }) = &facts[1] else {
+        panic!("{facts:?}");
     };
     assert!(
         heads.iter().any(|head| head.topic == topics::AUDIT.name),
-        "its head is signed all the same"
+        "the head of `audit` is signed too"
     );
     assert!(previous.is_some());
 }
@@ -89,11 +89,11 @@ fn number(fact: &AuditFact) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn checkpoints_are_chained_and_paged_the_newest_first() {
+async fn checkpoints_form_a_chain_and_are_listed_newest_first() {
     let app = App::start().await;
     for _ in 0..5 {
         app.bench.deliver(signed_up(Uuid::now_v7())).await;
-        app.sign().await.expect("there is something new");
+        app.sign().await.expect("the log has grown");
     }
     let all = checkpoints(&app).await;
     let numbers: Vec<_> = all.iter().map(|one| one["number"].as_i64()).collect();
@@ -102,27 +102,27 @@ async fn checkpoints_are_chained_and_paged_the_newest_first() {
         assert_eq!(pair[0]["previous_hash"], pair[1]["hash"]);
     }
 
-    let page = app.answer(FindCheckpoints { cursor: None, limit: 2 }).await;
+    let page = app.query(FindCheckpoints { cursor: None, limit: 2 }).await;
     let cursor = page["next_cursor"].as_str().map(str::to_owned);
-    let next = app.answer(FindCheckpoints { cursor, limit: 2 }).await;
+    let next = app.query(FindCheckpoints { cursor, limit: 2 }).await;
     assert_eq!(next["checkpoints"], json!(all[2..4]));
     let wrong = FindCheckpoints {
         cursor: Some("x".to_owned()),
         limit: 0,
     };
     let expected = ("invalid".to_owned(), vec!["limit".to_owned(), "cursor".to_owned()]);
-    assert_eq!(app.rejected(wrong).await, expected);
+    assert_eq!(app.rejection(wrong).await, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_processes_never_sign_two_checkpoints_of_one_number() {
+async fn two_processes_never_sign_two_checkpoints_with_one_number() {
     let app = App::start().await;
     for round in 1..=5 {
         app.bench.deliver(signed_up(Uuid::now_v7())).await;
         let (one, other) = (app.notary(Duration::ZERO).await, app.notary(Duration::ZERO).await);
         let now = Timestamp::now();
         let signed = tokio::join!(one.sign(now), other.sign(now));
-        // Who was second found nothing new, or was refused.
+        // The second process found no change, or its transaction conflicted.
         let signed = [signed.0, signed.1];
         assert_eq!(
             signed.iter().filter(|one| matches!(one, Ok(Some(_)))).count(),
@@ -130,24 +130,24 @@ async fn two_processes_never_sign_two_checkpoints_of_one_number() {
             "{signed:?}"
         );
         let stored = app.documents(store::CHECKPOINTS).count_documents(doc! {}).await;
-        assert_eq!(stored.expect("it can be read"), round);
+        assert_eq!(stored.expect("documents can be counted"), round);
         app.bench.settle().await;
     }
-    let said: Vec<AuditFact> = app.bench.published().await;
-    let ids: BTreeSet<_> = said.iter().map(number).collect();
-    assert_eq!((said.len(), ids.len()), (5, 5), "each is said once");
+    let facts: Vec<AuditFact> = app.bench.published().await;
+    let numbers: BTreeSet<_> = facts.iter().map(number).collect();
+    assert_eq!((facts.len(), numbers.len()), (5, 5), "each is published once");
     assert!(app.verify().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_next_checkpoint_is_due_after_its_time() {
+async fn the_next_checkpoint_is_due_after_the_configured_interval() {
     let app = App::start().await;
     let notary = app.notary(MINUTE).await;
     let now = Timestamp::now();
     let sign = async |after: u64| {
         app.bench.deliver(signed_up(Uuid::now_v7())).await;
         let time = now + Duration::from_secs(after);
-        notary.sign(time).await.expect("it can be signed")
+        notary.sign(time).await.expect("the checkpoint can be signed")
     };
     assert_eq!(sign(0).await, Some(1));
     assert_eq!(sign(59).await, None);
@@ -161,14 +161,17 @@ async fn a_configured_key_signs_in_place_of_the_shared_one() {
                        -----END PRIVATE KEY-----";
     let app = App::start().await;
     app.bench.deliver(signed_up(Uuid::now_v7())).await;
-    app.sign().await.expect("there is something new");
+    app.sign().await.expect("the log has grown");
 
-    let secret = |text| Secret::parse("AUDIT_SIGNING_KEY", text).expect("any text is one");
+    let secret = |text| Secret::parse("AUDIT_SIGNING_KEY", text).expect("any text is a secret");
     let ledger = app.database.ledger();
     let mut notary = app.notary(Duration::ZERO).await;
-    notary.signer = Signer::load(Some(&secret(KEY)), &ledger).await.expect("it is a key");
+    notary.signer = Signer::load(Some(&secret(KEY)), &ledger).await.expect("a valid key");
     app.bench.deliver(signed_up(Uuid::now_v7())).await;
-    notary.sign(Timestamp::now()).await.expect("it can be signed");
+    notary
+        .sign(Timestamp::now())
+        .await
+        .expect("the checkpoint can be signed");
     assert!(Signer::load(Some(&secret("no key")), &ledger).await.is_err());
 
     let signed = checkpoints(&app).await;

@@ -1,5 +1,5 @@
-//! An export, by the command's code over the service's answers, is verified by two implementations: the command's, and
-//! one in Python. Neither knows the service; they are taken in by their paths, as crates don't depend on each other.
+//! Verifies an export, which the code of the CLI creates from the results of the service, with two implementations: the CLI's,
+//! and one in Python. The CLI's modules are included by path, because neither crate depends on the other.
 
 #[path = "../../../../crates/cli/src/audit/export.rs"]
 mod export;
@@ -11,43 +11,33 @@ mod verifier;
 use std::path::Path;
 use std::process::Command;
 
-use contracts::{AuditQuery, CreateUser, Date, UserCommand};
-use messaging::Outgoing;
+use contracts::AuditQuery;
 use serde_json::Value as Json;
 use uuid::Uuid;
 
 use self::export::write_export;
-use crate::app::{App, signed_up};
+use crate::app::{App, create_user, signed_up};
 
 const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/foreign/verify_audit.py");
 
-/// A small log with two checkpoints, personal data and a stub.
+/// Returns the export of a small log with two checkpoints, personal data and reduced headers.
 async fn export() -> Vec<u8> {
     let app = App::start().await;
     app.bench.deliver_all((0..5).map(|_| signed_up(Uuid::now_v7()))).await;
     let mut large = app.bench.record(signed_up(Uuid::now_v7()));
     large.headers.set("x-large", "\"\\\0".repeat(100_000));
     app.bench.deliver_records(vec![large]).await;
-    app.sign().await.expect("there is something new");
-    let command = CreateUser {
-        email: "ada@example.org".to_owned(),
-        username: "ada_1815".to_owned(),
-        full_name: "Ada \"Countess\" Lovelace".to_owned(),
-        date_of_birth: Date::parse("1990-12-10").expect("a date"),
-        time_zone: "Europe/London".to_owned(),
-    };
-    app.bench
-        .deliver(Outgoing::<UserCommand>::new(Uuid::now_v7(), command))
-        .await;
+    app.sign().await.expect("the log has grown");
+    app.bench.deliver(create_user()).await;
     app.bench.deliver_all((0..2).map(|_| signed_up(Uuid::now_v7()))).await;
-    app.sign().await.expect("there is something new");
+    app.sign().await.expect("the log has grown");
     app.bench.deliver(signed_up(Uuid::now_v7())).await;
 
     let mut export = Vec::new();
-    let ask = async |question: AuditQuery| -> Result<Json, std::convert::Infallible> { Ok(app.answer(question).await) };
+    let query = async |query: AuditQuery| -> Result<Json, std::convert::Infallible> { Ok(app.query(query).await) };
     let mut seen = (0, 0);
     let gathered = write_export(
-        ask,
+        query,
         |line| {
             export.extend(line.text().into_bytes());
             export.push(b'\n');
@@ -55,11 +45,14 @@ async fn export() -> Vec<u8> {
         },
         |done, total| seen = (done, total),
     );
-    let gathered = gathered.await.expect("it is gathered").expect("there is a checkpoint");
+    let gathered = gathered
+        .await
+        .expect("the log can be read")
+        .expect("a checkpoint exists");
     assert_eq!(
         (gathered.checkpoints, gathered.entries),
         (2, 10),
-        "up to the newest checkpoint"
+        "the export ends with the newest checkpoint"
     );
     assert_eq!(seen, (10, 10));
     export
@@ -69,20 +62,20 @@ fn is_valid(export: &[u8]) -> bool {
     verifier::verify(export).expect("memory can be read").valid
 }
 
-/// Which of the exports the Python implementation takes for whole.
-fn python_takes(exports: &[Vec<u8>]) -> Vec<bool> {
+/// Returns, for each export, `true` if the Python implementation accepts it.
+fn python_accepts(exports: &[Vec<u8>]) -> Vec<bool> {
     let folder = std::env::temp_dir().join(format!("rollcall-audit-{}", Uuid::now_v7()));
-    std::fs::create_dir(&folder).expect("a folder can be made");
+    std::fs::create_dir(&folder).expect("a folder can be created");
     let name = |index: usize| folder.join(format!("{index}.jsonl"));
     for (index, export) in exports.iter().enumerate() {
         std::fs::write(name(index), export).expect("a file can be written");
     }
     let files = (0..exports.len()).map(name);
     let output = Command::new("python3").arg("-B").arg(PYTHON).args(files).output();
-    let output = output.expect("Python 3 is there");
-    let said = String::from_utf8(output.stdout).expect("sentences");
+    let output = output.expect("Python 3 is installed");
+    let stdout = String::from_utf8(output.stdout).expect("UTF-8");
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
-    let is_whole = |file: &Path| said.contains(&format!("{}: 10 entries and 2 checkpoints", file.display()));
+    let is_whole = |file: &Path| stdout.contains(&format!("{}: 10 entries and 2 checkpoints", file.display()));
     let whole = (0..exports.len()).map(|index| is_whole(&name(index))).collect();
     std::fs::remove_dir_all(&folder).expect("the folder can be removed");
     whole
@@ -101,11 +94,11 @@ async fn any_flipped_byte_dropped_or_swapped_entry_is_detected_by_both_implement
     assert!(is_valid(&export));
     assert!(
         !String::from_utf8_lossy(&export).contains("Lovelace"),
-        "the person is not in it"
+        "the export contains no personal data"
     );
 
     let mut altered = Vec::new();
-    // Prime, so that every field is met, and another bit each time.
+    // The step is a prime number, so that every field is altered. Each turn flips another bit.
     for (turn, at) in (0..export.len()).step_by(23).enumerate() {
         let mut flipped = export.clone();
         flipped[at] ^= 1 << (turn % 8);
@@ -129,22 +122,26 @@ async fn any_flipped_byte_dropped_or_swapped_entry_is_detected_by_both_implement
     altered.push(Vec::new());
 
     for (turn, export) in altered.iter().enumerate() {
-        assert!(!is_valid(export), "the {turn}th:\n{}", String::from_utf8_lossy(export));
+        assert!(
+            !is_valid(export),
+            "alteration {turn} was not detected:\n{}",
+            String::from_utf8_lossy(export)
+        );
     }
     altered.push(export);
-    let taken = python_takes(&altered);
+    let accepted = python_accepts(&altered);
     assert_eq!(
-        taken.iter().position(|whole| *whole),
+        accepted.iter().position(|accepted| *accepted),
         Some(altered.len() - 1),
-        "only the last one is whole"
+        "only the unaltered export is accepted"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_changed_is_named_with_its_line() {
+async fn an_altered_line_is_reported_with_its_number() {
     let export = export().await;
     let mut altered = lines(&export);
-    // The last line is a command's.
+    // The last line is the entry of a command.
     let line = altered.len() - 2;
     let text = String::from_utf8(altered[line].clone()).expect("text");
     altered[line] = text.replace("1970-01-01", "1971-01-01").into_bytes();

@@ -1,4 +1,4 @@
-//! Records and schemas of third parties, which the log takes whatever they are.
+//! Records and schemas of third parties. The log records all of them.
 
 use audit::entry::{Entry, OMITTED, STUB};
 use audit::finding::FindingKind;
@@ -13,51 +13,51 @@ use crate::app::{App, deactivated, hex, signed_up};
 const UNEXPECTED: &str = "rollcall_unexpected_store_errors_total";
 const STUBS: &str = "rollcall_stubs_total";
 
-/// A record of `users` whose value has a schema that a third party registered.
-fn foreign(app: &App, id: i32, field: Json, datum: &[u8]) -> Record {
+/// Returns a record of `users` whose value has a schema that a third party registered.
+fn third_party(app: &App, id: i32, field: Json, datum: &[u8]) -> Record {
     let schema = json!({
         "type": "record", "namespace": "elsewhere", "name": "Foreign", "fields": [{ "name": "field", "type": field }],
     });
     app.bench
         .codec()
         .learn(id, &schema.to_string())
-        .expect("within the limits");
+        .expect("the schema is within the limits");
     let mut record = app.bench.record(signed_up(Uuid::now_v7()));
     record.headers.set(header::TYPE, "elsewhere.Foreign");
     record.value = Some([&[0][..], &id.to_be_bytes(), datum].concat().into());
     record
 }
 
-/// The record behind each is recorded with its content, and the log is valid.
-async fn assert_goes_on(app: &App, entries: usize) -> Vec<Entry> {
+/// Asserts that the next record is recorded with its content, and that the log is valid.
+async fn assert_recording_continues(app: &App, entries: usize) -> Vec<Entry> {
     app.bench.deliver(signed_up(Uuid::now_v7())).await;
     let all = app.entries().await;
     assert_eq!(all.len(), entries + 1);
     assert!(all[entries].content.is_some());
-    app.sign().await.expect("there is something to sign");
+    app.sign().await.expect("the log has grown");
     assert_eq!(app.verify_topic(Some("users")).await, Vec::<Json>::new());
     all
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_that_stand_for_endless_values_are_recorded_by_their_hash() {
+async fn records_that_decode_to_huge_values_are_recorded_without_content() {
     let app = App::start().await;
     let tree = json!({ "type": "record", "name": "Tree", "fields": [{ "name": "next", "type": ["null", "Tree"] }] });
     let nulls = json!({ "type": "array", "items": "null" });
     let nulls_of_nulls = json!({ "type": "array", "items": nulls });
-    // Zig-zag: 2,000,000 nulls; 1,000 arrays of 10,000.
+    // Zig-zag encoded: 2,000,000 nulls, and 1,000 arrays of 10,000 nulls.
     let many = [0x80, 0x92, 0xf4, 0x01, 0];
     let nested = [&[0xd0, 0x0f][..], &[0xa0, 0x9c, 0x01, 0].repeat(1_000), &[0]].concat();
     let records = [
-        foreign(&app, 1_001, tree, &[2; 400]),
-        foreign(&app, 1_002, nulls, &many),
-        foreign(&app, 1_003, nulls_of_nulls, &nested),
+        third_party(&app, 1_001, tree, &[2; 400]),
+        third_party(&app, 1_002, nulls, &many),
+        third_party(&app, 1_003, nulls_of_nulls, &nested),
     ];
     app.bench.deliver_records(records.to_vec()).await;
 
-    let entries = assert_goes_on(&app, records.len()).await;
+    let entries = assert_recording_continues(&app, records.len()).await;
     for (entry, record) in entries.iter().zip(&records) {
-        let value = record.value.as_deref().expect("it has one");
+        let value = record.value.as_deref().expect("a value");
         assert_eq!(entry.content, None);
         assert_eq!(
             entry.sha256.clone().map(|hash| hash.bytes),
@@ -75,20 +75,20 @@ async fn a_deep_record_within_the_limits_is_recorded_with_its_content() {
     let tree = json!({ "type": "record", "name": "Tree", "fields": [{ "name": "next", "type": ["null", "Tree"] }] });
     let datum = [vec![2; 62], vec![0]].concat();
     app.bench
-        .deliver_records(vec![foreign(&app, 1_001, tree, &datum)])
+        .deliver_records(vec![third_party(&app, 1_001, tree, &datum)])
         .await;
 
-    let entries = assert_goes_on(&app, 1).await;
-    let content = entries[0].content.as_deref().expect("it is decoded");
+    let entries = assert_recording_continues(&app, 1).await;
+    let content = entries[0].content.as_deref().expect("the value is decoded");
     assert_eq!(content.matches("next").count(), 63);
     assert!(app.findings().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn absurd_envelopes_are_recorded_and_large_ones_without_their_unknown_headers() {
+async fn invalid_envelopes_are_recorded_and_large_ones_without_unknown_headers() {
     let app = App::start().await;
     let plain = || app.bench.record(signed_up(Uuid::now_v7()));
-    let mut absurd = plain();
+    let mut invalid = plain();
     for name in [
         header::ID,
         header::TIME,
@@ -96,12 +96,12 @@ async fn absurd_envelopes_are_recorded_and_large_ones_without_their_unknown_head
         header::ACTOR,
         header::CORRELATION_ID,
     ] {
-        absurd.headers.set(name, "\0\u{ffff}$where");
+        invalid.headers.set(name, "\0\u{ffff}$where");
     }
     for name in ["", "", "$where", "a.b", "_id", "\0"] {
-        absurd.headers.0.push((name.to_owned(), "\0".to_owned()));
+        invalid.headers.0.push((name.to_owned(), "\0".to_owned()));
     }
-    absurd.key = Some(vec![0xff, 0].into());
+    invalid.key = Some(vec![0xff, 0].into());
     let mut headers = plain();
     headers
         .headers
@@ -111,12 +111,12 @@ async fn absurd_envelopes_are_recorded_and_large_ones_without_their_unknown_head
     key.key = Some(vec![0xff; 17 * 1024 * 1024].into());
     let mut value = plain();
     value.value = Some(vec![0xff; 17 * 1024 * 1024].into());
-    let records = [absurd, headers, key, value];
+    let records = [invalid, headers, key, value];
     app.bench.deliver_records(records.to_vec()).await;
 
-    let entries = assert_goes_on(&app, records.len()).await;
+    let entries = assert_recording_continues(&app, records.len()).await;
     assert_eq!(entries[0].headers, records[0].headers);
-    // Consumers take the second record, whose envelope is valid: its sender must not decide what is kept of it.
+    // Consumers handle the second record, because its envelope is valid. Its sender must not decide what is kept of it.
     for (entry, record) in entries[1..3].iter().zip(&records[1..3]) {
         let value = record.value.as_deref();
         assert_eq!(entry.value.as_ref().map(|kept| kept.bytes.as_slice()), value);
@@ -154,9 +154,9 @@ async fn absurd_envelopes_are_recorded_and_large_ones_without_their_unknown_head
         FindingKind::Refused,
     ];
     assert_eq!(findings, expected);
-    // Stubs are proved and exported like every entry.
+    // Reduced entries are proved and exported like every other entry.
     let read = app
-        .answer(contracts::ReadAuditLog {
+        .query(contracts::ReadAuditLog {
             topic: "users".to_owned(),
             partition: 0,
             from: 0,
@@ -168,7 +168,7 @@ async fn absurd_envelopes_are_recorded_and_large_ones_without_their_unknown_head
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_header_of_a_record_makes_it_a_stub() {
+async fn headers_of_a_record_cannot_make_it_a_stub() {
     let app = App::start().await;
     let ada = Uuid::now_v7();
     let names = [STUB, OMITTED];
@@ -187,14 +187,14 @@ async fn no_header_of_a_record_makes_it_a_stub() {
     records.push(bare);
     app.bench.deliver_records(records.clone()).await;
 
-    let entries = assert_goes_on(&app, records.len()).await;
+    let entries = assert_recording_continues(&app, records.len()).await;
     for (entry, record) in entries.iter().zip(&records) {
         assert!(entry.content.is_some() && entry.value.is_some());
         assert_eq!(entry.headers.0.len(), record.headers.0.len());
         let reserved = entry.headers.0.iter().any(|(name, _)| names.contains(&name.as_str()));
         assert!(!reserved, "{:?}", entry.headers);
     }
-    // Their numbers are followed: 1 and 2 are missing, then 4; the last one has no number.
+    // Their sequence numbers are tracked: 1 and 2 are missing, then 4; the last record has no number.
     let mut findings = app.findings().await;
     findings.sort_unstable();
     let expected = [
@@ -208,16 +208,16 @@ async fn no_header_of_a_record_makes_it_a_stub() {
     assert_eq!(findings, expected);
     assert_eq!(app.bench.counted(STUBS), 0.0);
 
-    // Handed out again, they are the same records.
+    // When they are delivered again, they are recognized as the same records.
     let before = app.entries().await;
-    app.forget_positions().await;
+    app.delete_positions().await;
     app.bench.restart();
     app.bench.catch_up().await;
     assert_eq!(app.entries().await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_question_about_an_entry_that_cannot_be_read_is_rejected_and_the_next_is_answered() {
+async fn a_query_that_meets_an_unreadable_entry_is_rejected_and_the_next_one_is_handled() {
     let app = App::start().await;
     app.bench.deliver(signed_up(Uuid::now_v7())).await;
     let change = doc! { "$set": { "time": "yesterday", "timestamp": "then" } };
@@ -232,18 +232,18 @@ async fn a_question_about_an_entry_that_cannot_be_read_is_rejected_and_the_next_
         from: 0,
         limit: 100,
     };
-    assert_eq!(app.rejected(read).await.0, "log-damaged");
-    assert_eq!(app.rejected(crate::app::question()).await.0, "log-damaged");
+    assert_eq!(app.rejection(read).await.0, "log-damaged");
+    assert_eq!(app.rejection(crate::app::query()).await.0, "log-damaged");
     let other = contracts::ReadAuditLog {
         topic: "audit.queries".to_owned(),
         partition: 0,
         from: 0,
         limit: 1,
     };
-    assert!(app.answer(other).await["entries"].is_array());
+    assert!(app.query(other).await["entries"].is_array());
 }
 
-/// Lets the store refuse entries from now on, except those that a filter finds.
+/// Makes the store reject all entries from now on, except those that match a filter.
 async fn accept_only(app: &App, filter: Document) {
     let database = app.database.ledger().database().clone();
     let change = doc! { "collMod": "entries", "validator": filter };
@@ -254,7 +254,7 @@ async fn accept_only(app: &App, filter: Document) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_that_the_store_refuses_is_recorded_as_a_stub() {
+async fn a_record_that_the_store_rejects_is_recorded_as_a_stub() {
     let app = App::start().await;
     let ada = Uuid::now_v7();
     accept_only(&app, doc! { "type": { "$ne": "rollcall.users.UserDeactivated" } }).await;
@@ -263,8 +263,8 @@ async fn a_record_that_the_store_refuses_is_recorded_as_a_stub() {
         .deliver_records(vec![refused.clone(), app.bench.record(signed_up(Uuid::now_v7()))])
         .await;
 
-    let entries = assert_goes_on(&app, 2).await;
-    let value = refused.value.as_deref().expect("it has one");
+    let entries = assert_recording_continues(&app, 2).await;
+    let value = refused.value.as_deref().expect("a value");
     let hash = Sha256::digest(value);
     assert_eq!(entries[0].sha256.clone().map(|hash| hash.bytes), Some(hash.to_vec()));
     assert_eq!(entries[0].key.map(mongo::from_bson), Some(ada));
@@ -281,9 +281,9 @@ async fn a_record_that_the_store_refuses_is_recorded_as_a_stub() {
     assert_eq!(app.findings().await, [FindingKind::Refused]);
     assert_eq!((app.bench.counted(STUBS), app.bench.counted(UNEXPECTED)), (1.0, 0.0));
 
-    // Handed out again, it is the same record.
+    // When it is delivered again, it is recognized as the same record.
     let before = app.entries().await;
-    app.forget_positions().await;
+    app.delete_positions().await;
     app.bench.restart();
     app.bench.catch_up().await;
     assert_eq!(app.entries().await, before);
@@ -291,7 +291,7 @@ async fn a_record_that_the_store_refuses_is_recorded_as_a_stub() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_refuses_even_stubs_is_waited_for_with_an_alarm() {
+async fn recording_waits_with_an_alarm_when_the_store_rejects_even_stubs() {
     let app = App::start().await;
     accept_only(&app, doc! { "type": "nothing" }).await;
     let fix = async {
@@ -303,5 +303,5 @@ async fn a_store_that_refuses_even_stubs_is_waited_for_with_an_alarm() {
     };
     tokio::join!(app.bench.deliver(signed_up(Uuid::now_v7())), fix);
     assert_eq!(app.entries().await.len(), 1);
-    assert_goes_on(&app, 1).await;
+    assert_recording_continues(&app, 1).await;
 }

@@ -1,12 +1,12 @@
-//! What is in the log.
+//! The content of the log.
 
 use audit::finding::FindingKind;
-use contracts::{AuditQuery, CreateUser, Date, Kind, Record as _, UserCommand, UserCreated, topics};
+use contracts::{AuditQuery, Kind, Record as _, UserCreated, topics};
 use messaging::{Outgoing, Record};
 use testing::Bench;
 use uuid::Uuid;
 
-use crate::app::{App, deactivated, listening, question, signed_up};
+use crate::app::{App, all_subscriptions, create_user, deactivated, query, signed_up};
 
 #[test]
 fn every_topic_but_the_compacted_ones_is_recorded() {
@@ -19,8 +19,8 @@ fn every_topic_but_the_compacted_ones_is_recorded() {
             topic.name
         );
     }
-    let listening: Vec<_> = listening().topics().map(|topic| topic.name).collect();
-    assert_eq!(listening, recorded);
+    let subscribed: Vec<_> = all_subscriptions().topics().map(|topic| topic.name).collect();
+    assert_eq!(subscribed, recorded);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,7 +29,7 @@ async fn every_record_is_recorded_once_in_the_order_of_its_partition() {
     let users: Vec<_> = (0..5).map(|_| Uuid::now_v7()).collect();
 
     app.bench.deliver_all(users.iter().map(|user| signed_up(*user))).await;
-    // Kafka hands the same records out again, to the same process and to its successor.
+    // Kafka delivers the same records again, to the same process and to its successor.
     app.bench.rewind(&topics::USERS, 0, 0).await;
     app.bench.catch_up().await;
     app.bench.restart();
@@ -37,9 +37,9 @@ async fn every_record_is_recorded_once_in_the_order_of_its_partition() {
     app.bench.catch_up().await;
 
     let entries = app.entries().await;
-    let places: Vec<_> = entries.iter().map(|entry| entry.place.to_string()).collect();
+    let positions: Vec<_> = entries.iter().map(|entry| entry.position.to_string()).collect();
     assert_eq!(
-        places,
+        positions,
         ["users-0-0", "users-0-1", "users-0-2", "users-0-3", "users-0-4"]
     );
     let keys: Vec<_> = entries
@@ -52,14 +52,14 @@ async fn every_record_is_recorded_once_in_the_order_of_its_partition() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_is_read_from_the_start_again_stays_as_it_is() {
+async fn the_log_is_unchanged_when_all_records_are_delivered_again() {
     let app = App::start().await;
     app.bench
         .deliver_all([signed_up(Uuid::now_v7()), signed_up(Uuid::now_v7())])
         .await;
     let before = app.entries().await;
 
-    app.forget_positions().await;
+    app.delete_positions().await;
     app.bench.restart();
     app.bench.deliver(signed_up(Uuid::now_v7())).await;
 
@@ -69,22 +69,22 @@ async fn a_log_that_is_read_from_the_start_again_stays_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_was_made_anew_does_not_overwrite_the_log() {
+async fn a_recreated_topic_does_not_overwrite_the_log() {
     let app = App::start().await;
     app.bench.deliver(signed_up(Uuid::now_v7())).await;
     let before = app.entries().await;
 
-    app.forget_positions().await;
+    app.delete_positions().await;
     let mongo = app.database.ledger();
-    let anew = Bench::new("audit", mongo.clone(), mongo, listening());
-    anew.deliver(signed_up(Uuid::now_v7())).await;
+    let recreated = Bench::new("audit", mongo.clone(), mongo, all_subscriptions());
+    recreated.deliver(signed_up(Uuid::now_v7())).await;
 
     assert_eq!(app.entries().await, before);
     assert_eq!(app.findings().await, [FindingKind::Rewritten]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeated_number_is_a_finding_and_recorded_too() {
+async fn a_record_with_a_repeated_number_is_recorded_with_a_finding() {
     let app = App::start().await;
     app.bench.deliver(signed_up(Uuid::now_v7())).await;
     app.bench.deliver_again().await;
@@ -105,7 +105,7 @@ async fn the_same_number_under_another_id_is_a_fork() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gap_is_a_finding_and_so_is_what_fills_it() {
+async fn a_gap_is_a_finding_and_so_is_the_record_that_fills_it() {
     let app = App::start().await;
     let ada = Uuid::now_v7();
     app.bench.deliver(signed_up(ada).sequence(1)).await;
@@ -121,16 +121,7 @@ async fn a_gap_is_a_finding_and_so_is_what_fills_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn personal_data_never_reaches_the_log() {
     let app = App::start().await;
-    let command = CreateUser {
-        email: "ada@example.org".to_owned(),
-        username: "ada_1815".to_owned(),
-        full_name: "Ada Lovelace".to_owned(),
-        date_of_birth: Date::parse("1990-12-10").expect("a date"),
-        time_zone: "Europe/London".to_owned(),
-    };
-    app.bench
-        .deliver(Outgoing::<UserCommand>::new(Uuid::now_v7(), command))
-        .await;
+    app.bench.deliver(create_user()).await;
     app.bench.deliver_again().await;
 
     let entries = app.entries().await;
@@ -142,7 +133,7 @@ async fn personal_data_never_reaches_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_can_read_is_recorded_with_a_finding() {
+async fn an_unreadable_record_is_recorded_with_a_finding() {
     let app = App::start().await;
     let record = Record {
         key: None,
@@ -166,36 +157,34 @@ async fn what_nobody_can_read_is_recorded_with_a_finding() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_question_is_recorded_each_time_it_arrives_and_answered_once() {
+async fn a_repeated_query_is_recorded_each_time_and_gets_one_reply() {
     let app = App::start().await;
-    let asked = Outgoing::<AuditQuery>::new(Uuid::now_v7(), question());
-    let id = app.bench.deliver(asked).await;
+    let message = Outgoing::<AuditQuery>::new(Uuid::now_v7(), query());
+    let id = app.bench.deliver(message).await;
     app.bench.deliver_again().await;
 
     assert_eq!(app.bench.replies(id).await.len(), 1);
-    let places: Vec<_> = app
+    let positions: Vec<_> = app
         .entries()
         .await
         .iter()
-        .map(|entry| entry.place.to_string())
+        .map(|entry| entry.position.to_string())
         .collect();
-    assert_eq!(places, ["audit.queries-0-0", "audit.queries-0-1"]);
+    assert_eq!(positions, ["audit.queries-0-0", "audit.queries-0-1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_that_the_handler_buries_is_in_the_log() {
+async fn a_dead_lettered_record_is_in_the_log() {
     let app = App::start().await;
-    let mut record = app
-        .bench
-        .record(Outgoing::<AuditQuery>::new(Uuid::now_v7(), question()));
+    let mut record = app.bench.record(Outgoing::<AuditQuery>::new(Uuid::now_v7(), query()));
     record.value = Some(bytes::Bytes::from_static(&[0, 0, 0, 0, 1, 0xff]));
     app.bench.deliver_records(vec![record]).await;
 
     assert_eq!(app.bench.dead_letters().await.len(), 1);
     let entries = app.entries().await;
-    // A command that can't be read may hold anything.
+    // An unreadable command may contain personal data.
     assert!(entries[0].value.is_none() && entries[0].sha256.is_some());
-    // The service's own announcement of it is a record as well.
+    // The announcement of the dead letter is recorded too.
     app.bench.settle().await;
     let types: Vec<_> = app
         .entries()

@@ -7,7 +7,7 @@ mod exports;
 mod hostile;
 mod log;
 mod proofs;
-mod questions;
+mod queries;
 mod schemas;
 mod settings;
 mod trees;

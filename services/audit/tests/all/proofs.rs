@@ -1,12 +1,11 @@
-//! Proofs that entries are in the log, checked as an outsider would: with SHA-256 and RFC 9162 alone.
+//! Proofs that entries are in the log, verified independently of the service, with SHA-256 and RFC 9162 only.
 
-use contracts::{CreateUser, Date, ProveAuditEntry, UserCommand};
-use messaging::Outgoing;
+use contracts::ProveAuditEntry;
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::app::{App, hex, signed_up};
+use crate::app::{App, create_user, hex, signed_up};
 
 fn of(entry_id: &str, checkpoint_id: Option<Uuid>) -> ProveAuditEntry {
     ProveAuditEntry {
@@ -25,7 +24,7 @@ fn node(left: &str, right: &str) -> String {
     hex(&Sha256::digest([&[1][..], &bytes(left), &bytes(right)].concat()))
 }
 
-/// RFC 9162, section 2.1.3.2.
+/// Verifies an inclusion proof according to RFC 9162, section 2.1.3.2.
 fn included(proof: &Json) -> bool {
     let leaf = proof["leaf"].as_str().expect("a leaf");
     let mut hash = hex(&Sha256::digest([&[0][..], leaf.as_bytes()].concat()));
@@ -47,7 +46,7 @@ fn included(proof: &Json) -> bool {
     last == 0 && inclusion["root"] == hash
 }
 
-/// RFC 9162, section 2.1.4.2.
+/// Verifies a consistency proof according to RFC 9162, section 2.1.4.2.
 fn consistent(from_root: &str, consistency: &Json) -> bool {
     let from = consistency["from_size"].as_u64().expect("a size");
     let size = consistency["size"].as_u64().expect("a size");
@@ -89,7 +88,7 @@ fn path(proof: &Json) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_entry_is_proven_to_every_checkpoint_that_reaches_it() {
+async fn every_entry_has_a_proof_for_every_checkpoint_that_includes_it() {
     let app = App::start().await;
     let mut checkpoints = Vec::new();
     let mut entries = 0;
@@ -98,14 +97,14 @@ async fn every_entry_is_proven_to_every_checkpoint_that_reaches_it() {
             .deliver_all((0..batch).map(|_| signed_up(Uuid::now_v7())))
             .await;
         entries += batch;
-        app.sign().await.expect("there is something new");
-        let proof = app.answer(of("users-0-0", None)).await;
+        app.sign().await.expect("the log has grown");
+        let proof = app.query(of("users-0-0", None)).await;
         let id = proof["checkpoint"]["id"].as_str().expect("an id");
         checkpoints.push((Uuid::parse_str(id).expect("a UUID"), entries));
     }
     for (checkpoint, size) in &checkpoints {
         for offset in [0, 1, 2, size / 2, size - 1] {
-            let proof = app.answer(of(&format!("users-0-{offset}"), Some(*checkpoint))).await;
+            let proof = app.query(of(&format!("users-0-{offset}"), Some(*checkpoint))).await;
             assert!(included(&proof), "{proof}");
             assert_eq!(proof["entry"]["offset"], offset);
             let text = proof["checkpoint"]["text"].as_str().expect("a text");
@@ -125,20 +124,12 @@ async fn every_entry_is_proven_to_every_checkpoint_that_reaches_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_has_personal_fields_is_proven_without_the_person() {
+async fn the_proof_of_an_entry_with_personal_fields_contains_no_personal_data() {
     let app = App::start().await;
-    let command = CreateUser {
-        email: "ada@example.org".to_owned(),
-        username: "ada_1815".to_owned(),
-        full_name: "Ada Lovelace".to_owned(),
-        date_of_birth: Date::parse("1990-12-10").expect("a date"),
-        time_zone: "Europe/London".to_owned(),
-    };
-    let command = Outgoing::<UserCommand>::new(Uuid::now_v7(), command);
-    app.bench.deliver(command).await;
-    app.sign().await.expect("there is something new");
+    app.bench.deliver(create_user()).await;
+    app.sign().await.expect("the log has grown");
 
-    let proof = app.answer(of("users.commands-0-0", None)).await;
+    let proof = app.query(of("users.commands-0-0", None)).await;
     assert!(included(&proof), "{proof}");
     assert!(!proof.to_string().contains("ovelace"), "{proof}");
     let leaf: Json = serde_json::from_str(proof["leaf"].as_str().expect("a leaf")).expect("JSON");
@@ -151,22 +142,22 @@ async fn what_has_personal_fields_is_proven_without_the_person() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_proven_is_rejected_with_a_code() {
+async fn a_query_for_an_impossible_proof_is_rejected_with_a_code() {
     let app = App::start().await;
     app.bench.deliver(signed_up(Uuid::now_v7())).await;
-    assert_eq!(app.rejected(of("users-0-0", None)).await.0, "not-checkpointed");
-    app.sign().await.expect("there is something new");
+    assert_eq!(app.rejection(of("users-0-0", None)).await.0, "not-checkpointed");
+    app.sign().await.expect("the log has grown");
     app.bench.deliver(signed_up(Uuid::now_v7())).await;
 
-    assert_eq!(app.rejected(of("users-0-1", None)).await.0, "not-checkpointed");
-    assert_eq!(app.rejected(of("users-0-2", None)).await.0, "entry-unknown");
+    assert_eq!(app.rejection(of("users-0-1", None)).await.0, "not-checkpointed");
+    assert_eq!(app.rejection(of("users-0-2", None)).await.0, "entry-unknown");
     assert_eq!(
-        app.rejected(of("users-0-0", Some(Uuid::now_v7()))).await.0,
+        app.rejection(of("users-0-0", Some(Uuid::now_v7()))).await.0,
         "checkpoint-unknown"
     );
     for id in ["", "users", "users-0-x", "users-0-01"] {
         assert_eq!(
-            app.rejected(of(id, None)).await,
+            app.rejection(of(id, None)).await,
             ("invalid".to_owned(), vec!["entry_id".to_owned()])
         );
     }

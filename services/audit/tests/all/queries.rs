@@ -1,4 +1,4 @@
-//! What the log answers.
+//! Queries to the log.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use messaging::{MAX_VALUE_BYTES, Outgoing};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::app::{App, question, signed_up};
+use crate::app::{App, query, signed_up};
 
 fn at(text: &str) -> Timestamp {
     Timestamp::parse(text).expect("a time")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn entries_are_found_by_what_they_say_of_themselves() {
+async fn entries_are_found_by_their_searchable_fields() {
     let app = App::start().await;
     let (ada, bob) = (Uuid::now_v7(), Uuid::now_v7());
     let early = signed_up(ada).time(at("2026-03-01T12:00:00.000001Z"));
@@ -28,9 +28,9 @@ async fn entries_are_found_by_what_they_say_of_themselves() {
         .await;
 
     let of_ada = app
-        .ask(FindAuditEntries {
+        .find_entries(FindAuditEntries {
             aggregate_id: Some(ada),
-            ..question()
+            ..query()
         })
         .await;
     let entry = &of_ada.entries[0];
@@ -41,31 +41,31 @@ async fn entries_are_found_by_what_they_say_of_themselves() {
     assert_eq!(entry["content"], json!({ "created_at": "1970-01-01T00:00:00Z" }));
 
     let until = Some(at("2026-03-01T12:00:00.000002Z"));
-    let questions = [
+    let queries = [
         FindAuditEntries {
             correlation_id: Some(correlation_id),
-            ..question()
+            ..query()
         },
         FindAuditEntries {
             actor: Some(Actor::User(ada).to_string()),
-            ..question()
+            ..query()
         },
-        FindAuditEntries { until, ..question() },
+        FindAuditEntries { until, ..query() },
     ];
-    for question in questions {
-        assert_eq!(app.ask(question.clone()).await.ids(), ["users-0-0"], "{question:?}");
+    for query in queries {
+        assert_eq!(app.find_entries(query.clone()).await.ids(), ["users-0-0"], "{query:?}");
     }
     let of_type = FindAuditEntries {
         message_type: Some(UserCreated::NAME.to_owned()),
-        ..question()
+        ..query()
     };
     assert_eq!(
-        app.ask(of_type.clone()).await.ids(),
+        app.find_entries(of_type.clone()).await.ids(),
         ["users-0-1", "users-0-0"],
-        "the newest first"
+        "newest first"
     );
     assert_eq!(
-        app.ask(FindAuditEntries {
+        app.find_entries(FindAuditEntries {
             from: until,
             ..of_type.clone()
         })
@@ -76,20 +76,20 @@ async fn entries_are_found_by_what_they_say_of_themselves() {
     let both = FindAuditEntries {
         aggregate_id: Some(bob),
         actor: Some(Actor::User(ada).to_string()),
-        ..question()
+        ..query()
     };
-    assert!(app.ask(both).await.entries.is_empty());
+    assert!(app.find_entries(both).await.entries.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_question_is_in_the_log_when_it_is_answered() {
+async fn a_query_is_in_the_log_when_it_is_handled() {
     let app = App::start().await;
-    let page = app.ask(question()).await;
+    let page = app.find_entries(query()).await;
     assert_eq!(page.ids(), ["audit.queries-0-0"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_hold_every_entry_once_whatever_is_recorded_meanwhile() {
+async fn pages_contain_every_entry_once_when_more_are_recorded_meanwhile() {
     let app = App::start().await;
     let bench = app.bench;
     let app = App {
@@ -102,18 +102,18 @@ async fn pages_hold_every_entry_once_whatever_is_recorded_meanwhile() {
     let pick = FindAuditEntries {
         message_type: Some(UserCreated::NAME.to_owned()),
         limit: 10,
-        ..question()
+        ..query()
     };
 
     let mut seen = Vec::new();
-    let mut page = app.ask(pick.clone()).await;
+    let mut page = app.find_entries(pick.clone()).await;
     loop {
         seen.extend(page.ids().into_iter().map(str::to_owned));
         let later = same_moment + Duration::from_secs(1);
         app.bench.deliver(signed_up(Uuid::now_v7()).time(later)).await;
         let Some(cursor) = page.next.take() else { break };
         page = app
-            .ask(FindAuditEntries {
+            .find_entries(FindAuditEntries {
                 cursor: Some(cursor),
                 ..pick.clone()
             })
@@ -123,11 +123,11 @@ async fn pages_hold_every_entry_once_whatever_is_recorded_meanwhile() {
     assert_eq!(seen.len(), 25);
     seen.sort();
     seen.dedup();
-    assert_eq!(seen.len(), 25, "each once");
+    assert_eq!(seen.len(), 25, "each entry is listed once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_fits_into_a_message_and_the_rest_is_on_the_next_page() {
+async fn a_result_fits_into_a_message_and_the_rest_is_on_the_next_page() {
     let app = App::start().await;
     let large = |event: Uuid| {
         let details = Details {
@@ -149,13 +149,13 @@ async fn an_answer_fits_into_a_message_and_the_rest_is_on_the_next_page() {
     app.bench.deliver_all((0..40).map(|_| large(Uuid::now_v7()))).await;
     let pick = FindAuditEntries {
         message_type: Some(EventCreated::NAME.to_owned()),
-        ..question()
+        ..query()
     };
 
     let (mut pages, mut entries) = (0, 0);
     let mut cursor = None;
     loop {
-        let page = app.ask(FindAuditEntries { cursor, ..pick.clone() }).await;
+        let page = app.find_entries(FindAuditEntries { cursor, ..pick.clone() }).await;
         assert!(page.size <= MAX_VALUE_BYTES, "{}", page.size);
         pages += 1;
         entries += page.entries.len();
@@ -169,19 +169,19 @@ async fn an_answer_fits_into_a_message_and_the_rest_is_on_the_next_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_its_own_answers_the_log_keeps_the_hash() {
+async fn the_log_keeps_only_the_hash_of_its_own_replies() {
     let app = App::start().await;
     app.bench.deliver(signed_up(Uuid::now_v7())).await;
-    app.ask(question()).await;
+    app.find_entries(query()).await;
     app.bench.settle().await;
 
     let entries = app.entries().await;
     let reply = entries
         .iter()
-        .find(|entry| entry.place.topic == "gateway.replies")
+        .find(|entry| entry.position.topic == "gateway.replies")
         .expect("the reply is recorded");
     assert_eq!(reply.type_name.as_deref(), Some(CommandAccepted::NAME));
-    let content = reply.content.as_deref().expect("it has content");
+    let content = reply.content.as_deref().expect("content");
     assert!(
         content.contains("result_sha256") && !content.contains("entries"),
         "{content}"
@@ -190,16 +190,16 @@ async fn of_its_own_answers_the_log_keeps_the_hash() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_question_that_makes_no_sense_is_rejected_with_its_fields() {
+async fn an_invalid_query_is_rejected_with_its_invalid_fields() {
     let app = App::start().await;
     let wrong = FindAuditEntries {
         limit: 0,
         cursor: Some("here".to_owned()),
-        ..question()
+        ..query()
     };
-    let asked = Outgoing::<AuditQuery>::new(Uuid::now_v7(), wrong);
-    let Reply::CommandRejected(rejected) = app.bench.request(asked).await else {
-        panic!("it is rejected");
+    let message = Outgoing::<AuditQuery>::new(Uuid::now_v7(), wrong);
+    let Reply::CommandRejected(rejected) = app.bench.request(message).await else {
+        panic!("the query must be rejected");
     };
     assert_eq!(rejected.code, "invalid");
     let fields: Vec<_> = rejected.errors.iter().map(|error| error.field.as_str()).collect();

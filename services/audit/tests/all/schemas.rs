@@ -1,4 +1,4 @@
-//! A record of a type that this service has never heard of.
+//! Records of a type that this version of the service does not know.
 
 use contracts::{Codec, Registry, topics};
 use messaging::kafka::Settings;
@@ -9,11 +9,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::app::{App, listening, signed_up};
+use crate::app::{App, all_subscriptions, signed_up};
 
 const ID: u8 = 200;
 
-/// A registry that knows one schema.
+/// Starts a schema registry with one schema.
 async fn registry() -> Registry {
     let schema = json!({
         "type": "record", "namespace": "rollcall.users", "name": "UserRenamed",
@@ -32,14 +32,17 @@ async fn registry() -> Registry {
                 "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
                 body.len()
             );
-            stream.write_all((head + &body).as_bytes()).await.expect("an answer");
+            stream
+                .write_all((head + &body).as_bytes())
+                .await
+                .expect("the response can be written");
         }
     });
     Registry::new(&format!("http://{address}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn its_schema_is_fetched_and_its_personal_fields_are_left_out() {
+async fn an_unknown_schema_is_fetched_and_its_personal_fields_are_left_out() {
     let app = App::start().await;
     let mut settings = Settings::new("nowhere.invalid:9092");
     settings.topic_prefix = "bench.".to_owned();
@@ -54,7 +57,7 @@ async fn its_schema_is_fetched_and_its_personal_fields_are_left_out() {
         registry,
     );
     let mut worker = connected
-        .worker(&listening(), &topics::USERS, 0)
+        .worker(&all_subscriptions(), &topics::USERS, 0)
         .await
         .expect("a worker");
 
@@ -65,7 +68,7 @@ async fn its_schema_is_fetched_and_its_personal_fields_are_left_out() {
     worker
         .process(vec![record], &CancellationToken::new())
         .await
-        .expect("nobody stops it");
+        .expect("the worker is not stopped");
 
     let entries = app.entries().await;
     assert_eq!(entries[0].content.as_deref(), Some(r#"{"note":"hi"}"#));

@@ -1,4 +1,4 @@
-//! How trees grow, and how those of old entries are made.
+//! How trees grow, and how old entries are added to them.
 
 use audit::entry::Entry;
 use audit::merkle::{self, Edge};
@@ -9,30 +9,30 @@ use uuid::Uuid;
 
 use crate::app::{App, hex, signed_up};
 
-/// Of all entries of `users`, in the order of offsets.
+/// Calculates the root of all entries of `users`, in the order of offsets.
 fn root(entries: &[Entry]) -> String {
     let mut edge = Edge::default();
-    for entry in entries.iter().filter(|entry| entry.place.topic == "users") {
+    for entry in entries.iter().filter(|entry| entry.position.topic == "users") {
         edge.append(leaf::hash(entry));
     }
     hex(&edge.root())
 }
 
-/// The root that a checkpoint signs now.
+/// Signs a checkpoint, and returns its root of `users`.
 async fn signed_root(app: &App) -> String {
-    app.sign().await.expect("there is something new");
+    app.sign().await.expect("the log has grown");
     let found = FindCheckpoints { cursor: None, limit: 1 };
-    let found = app.answer(found).await;
+    let found = app.query(found).await;
     let heads = found["checkpoints"][0]["heads"].as_array().expect("a list");
     let users = heads
         .iter()
         .find(|head| head["topic"] == "users")
-        .expect("it has entries");
+        .expect("a head of `users`");
     users["root"].as_str().expect("a root").to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_entry_is_a_leaf_in_the_order_of_offsets_whatever_the_batches() {
+async fn every_entry_is_a_leaf_in_the_order_of_offsets_regardless_of_batches() {
     let app = App::start().await;
     for batch in [1, 15, 1, 40, 3] {
         app.bench
@@ -57,31 +57,38 @@ async fn every_entry_is_a_leaf_in_the_order_of_offsets_whatever_the_batches() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn old_entries_get_their_trees_and_new_ones_wait_for_that() {
+async fn new_entries_wait_until_old_ones_are_added_to_their_trees() {
     let app = App::start().await;
     app.bench.deliver_all((0..40).map(|_| signed_up(Uuid::now_v7()))).await;
     let with_trees = app.entries().await;
-    // As it was before there were trees.
+    // As in a version without trees.
     for name in [store::TREES, store::TILES] {
         app.documents(name)
             .delete_many(doc! {})
             .await
-            .expect("it can be written");
+            .expect("documents can be written");
     }
     let no_leaf = doc! { "$unset": { "index": "", "leaf_hash": "" } };
     let entries = app.documents(store::ENTRIES);
-    entries.update_many(doc! {}, no_leaf).await.expect("it can be written");
+    entries
+        .update_many(doc! {}, no_leaf)
+        .await
+        .expect("documents can be written");
 
     app.bench.restart();
     app.bench.append(signed_up(Uuid::now_v7()));
     let ledger = app.database.ledger();
     let (_, grown) = tokio::join!(app.bench.catch_up(), grow_trees(&ledger));
-    assert_eq!(grown.expect("trees grow"), 40);
-    assert_eq!(grow_trees(&ledger).await.expect("trees grow"), 0, "once");
+    assert_eq!(grown.expect("the migration succeeds"), 40);
+    assert_eq!(
+        grow_trees(&ledger).await.expect("the migration succeeds"),
+        0,
+        "a second run adds nothing"
+    );
 
     let entries = app.entries().await;
     assert_eq!(entries[..40], with_trees);
-    assert_eq!(entries[40].index, Some(40), "it did not begin a tree of its own");
+    assert_eq!(entries[40].index, Some(40), "the new entry is in the same tree");
     assert_eq!(signed_root(&app).await, root(&entries));
     assert!(app.verify().await.is_empty());
 }

@@ -1,34 +1,24 @@
-//! Whoever changes the store is found out.
+//! Tampering with the store is detected.
 
 use audit::store;
-use contracts::{CreateUser, Date, ReadAuditLog, UserCommand, VerifyAuditLog};
-use messaging::Outgoing;
+use contracts::{ReadAuditLog, VerifyAuditLog};
 use mongodb::bson::{Binary, Bson, Document, doc, spec::BinarySubtype};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use crate::app::{App, signed_up};
+use crate::app::{App, create_user, signed_up};
 
-/// A log with something of everything.
+/// Starts a service whose log has several tiles, three checkpoints and an entry with personal fields.
 async fn app() -> App {
     let app = App::start().await;
     for batch in [20, 30] {
         app.bench
             .deliver_all((0..batch).map(|_| signed_up(Uuid::now_v7())))
             .await;
-        app.sign().await.expect("there is something new");
+        app.sign().await.expect("the log has grown");
     }
-    let command = CreateUser {
-        email: "ada@example.org".to_owned(),
-        username: "ada_1815".to_owned(),
-        full_name: "Ada Lovelace".to_owned(),
-        date_of_birth: Date::parse("1990-12-10").expect("a date"),
-        time_zone: "Europe/London".to_owned(),
-    };
-    app.bench
-        .deliver(Outgoing::<UserCommand>::new(Uuid::now_v7(), command))
-        .await;
-    app.sign().await.expect("there is something new");
+    app.bench.deliver(create_user()).await;
+    app.sign().await.expect("the log has grown");
     app
 }
 
@@ -40,25 +30,25 @@ fn kinds(findings: &[Json]) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_nobody_touched_is_valid() {
+async fn an_untouched_log_is_valid() {
     let app = app().await;
-    let answer = app
-        .answer(VerifyAuditLog {
+    let result = app
+        .query(VerifyAuditLog {
             topic: None,
             cursor: None,
         })
         .await;
-    assert_eq!((&answer["valid"], &answer["findings"]), (&json!(true), &json!([])));
-    assert_eq!(answer["next_cursor"], Json::Null);
-    assert_eq!(answer["checked"]["checkpoints"], json!(3));
-    assert!(answer["checked"]["entries"].as_u64() > Some(50), "{answer}");
-    assert!(answer["checked"]["tiles"].as_u64() >= Some(3), "{answer}");
+    assert_eq!((&result["valid"], &result["findings"]), (&json!(true), &json!([])));
+    assert_eq!(result["next_cursor"], Json::Null);
+    assert_eq!(result["checked"]["checkpoints"], json!(3));
+    assert!(result["checked"]["entries"].as_u64() > Some(50), "{result}");
+    assert!(result["checked"]["tiles"].as_u64() >= Some(3), "{result}");
 
     let users = VerifyAuditLog {
         topic: Some("users".to_owned()),
         cursor: Some("checkpoints.2".to_owned()),
     };
-    let rest = app.answer(users).await;
+    let rest = app.query(users).await;
     assert_eq!(
         (&rest["valid"], &rest["checked"]["checkpoints"]),
         (&json!(true), &json!(2))
@@ -69,10 +59,10 @@ async fn a_log_that_nobody_touched_is_valid() {
         cursor: Some("leaves.users-0-0".to_owned()),
     };
     let expected = ("invalid".to_owned(), vec!["topic".to_owned(), "cursor".to_owned()]);
-    assert_eq!(app.rejected(wrong).await, expected);
+    assert_eq!(app.rejection(wrong).await, expected);
 }
 
-/// Another value of the same kind.
+/// Returns a different value of the same type.
 fn altered(value: &Bson) -> Bson {
     match value {
         Bson::String(text) => flipped(text).into(),
@@ -99,7 +89,7 @@ fn altered(value: &Bson) -> Bson {
             })]
             .into(),
         },
-        other => panic!("{other} can't be altered"),
+        other => panic!("no alteration of {other} is defined"),
     }
 }
 
@@ -111,7 +101,7 @@ fn flipped(text: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tampering_with_any_stored_field_is_found() {
+async fn tampering_with_any_stored_field_is_detected() {
     let app = app().await;
     let of_users = doc! { "topic": "users", "partition": 0 };
     let documents = [
@@ -128,8 +118,8 @@ async fn tampering_with_any_stored_field_is_found() {
         let original = documents
             .find_one(filter)
             .await
-            .expect("it can be read")
-            .expect("it is there");
+            .expect("documents can be read")
+            .expect("the document exists");
         let id = original.get("_id").expect("an id").clone();
         for (field, value) in original.iter().filter(|(field, _)| *field != "_id") {
             for change in [
@@ -140,23 +130,23 @@ async fn tampering_with_any_stored_field_is_found() {
                 documents
                     .update_one(by_id.clone(), change.clone())
                     .await
-                    .expect("it can be written");
+                    .expect("documents can be written");
                 let findings = app.verify_topic(Some(topic)).await;
                 assert!(!findings.is_empty(), "{collection} {change}");
                 documents
                     .replace_one(by_id, original.clone())
                     .await
-                    .expect("it can be written");
+                    .expect("documents can be written");
                 tried += 1;
             }
         }
     }
     assert!(tried > 80, "{tried}");
-    assert!(app.verify().await.is_empty(), "everything is as it was");
+    assert!(app.verify().await.is_empty(), "all documents are restored");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_taken_out_put_in_or_swapped_is_found() {
+async fn removing_adding_and_swapping_documents_is_detected() {
     let app = app().await;
     let entries = app.documents(store::ENTRIES);
     let of = |offset: i64| doc! { "_id": { "topic": "users", "partition": 0, "offset": offset } };
@@ -167,8 +157,8 @@ async fn what_is_taken_out_put_in_or_swapped_is_found() {
                 entries
                     .find_one(of(offset))
                     .await
-                    .expect("it can be read")
-                    .expect("it is there"),
+                    .expect("documents can be read")
+                    .expect("the document exists"),
             );
         }
         all
@@ -181,32 +171,32 @@ async fn what_is_taken_out_put_in_or_swapped_is_found() {
                 .replace_one(doc! { "_id": id }, document.clone())
                 .upsert(true)
                 .await;
-            replaced.expect("it can be written");
+            replaced.expect("documents can be written");
         }
     };
 
     for offset in [0, 15, 16, 49] {
-        entries.delete_one(of(offset)).await.expect("it can be written");
+        entries.delete_one(of(offset)).await.expect("documents can be written");
         let findings = app.verify_topic(Some("users")).await;
         assert!(kinds(&findings).contains(&"missing-entry"), "{offset}: {findings:?}");
         restore().await;
     }
     let mut added = original[3].clone();
     added.insert("_id", doc! { "topic": "users", "partition": 0, "offset": 1_000_i64 });
-    entries.insert_one(added).await.expect("it can be written");
+    entries.insert_one(added).await.expect("documents can be written");
     assert!(!app.verify_topic(Some("users")).await.is_empty());
-    entries.delete_one(of(1_000)).await.expect("it can be written");
+    entries.delete_one(of(1_000)).await.expect("documents can be written");
 
     let (mut one, mut other) = (original[4].clone(), original[5].clone());
     let (first, second) = (one.remove("_id"), other.remove("_id"));
     entries
         .update_one(doc! { "_id": first }, doc! { "$set": other })
         .await
-        .expect("it can be written");
+        .expect("documents can be written");
     entries
         .update_one(doc! { "_id": second }, doc! { "$set": one })
         .await
-        .expect("it can be written");
+        .expect("documents can be written");
     assert!(kinds(&app.verify_topic(Some("users")).await).contains(&"altered-entry"));
     restore().await;
 
@@ -225,22 +215,22 @@ async fn what_is_taken_out_put_in_or_swapped_is_found() {
         ),
     ] {
         let documents = app.documents(collection);
-        let taken = documents
+        let removed = documents
             .find_one_and_delete(filter)
             .await
-            .expect("it can be written")
-            .expect("it was there");
+            .expect("documents can be written")
+            .expect("the document exists");
         let findings = app.verify_topic(Some("users")).await;
         assert!(kinds(&findings).contains(&kind), "{collection}: {findings:?}");
-        documents.insert_one(taken).await.expect("it can be written");
+        documents.insert_one(removed).await.expect("documents can be written");
     }
-    assert!(app.verify().await.is_empty(), "everything is as it was");
+    assert!(app.verify().await.is_empty(), "all documents are restored");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_is_read_in_pages_from_any_leaf() {
     let app = app().await;
-    let question = |from, limit| ReadAuditLog {
+    let query = |from, limit| ReadAuditLog {
         topic: "users".to_owned(),
         partition: 0,
         from,
@@ -248,7 +238,7 @@ async fn the_log_is_read_in_pages_from_any_leaf() {
     };
     let (mut read, mut next) = (Vec::new(), Some(0));
     while let Some(from) = next {
-        let page = app.answer(question(from, 7)).await;
+        let page = app.query(query(from, 7)).await;
         assert_eq!(page["size"], 50);
         read.extend(page["entries"].as_array().expect("a list").clone());
         next = page["next"].as_i64();
@@ -259,19 +249,22 @@ async fn the_log_is_read_in_pages_from_any_leaf() {
         read.iter()
             .all(|entry| entry["value"].is_string() && entry["content"].is_string())
     );
-    let at_the_end = app.answer(question(50, 7)).await;
-    assert_eq!((&at_the_end["entries"], &at_the_end["next"]), (&json!([]), &Json::Null));
+    let beyond_the_end = app.query(query(50, 7)).await;
+    assert_eq!(
+        (&beyond_the_end["entries"], &beyond_the_end["next"]),
+        (&json!([]), &Json::Null)
+    );
 
-    let mut wrong = question(-1, 0);
+    let mut wrong = query(-1, 0);
     wrong.partition = 12;
     let fields = ["limit", "partition", "from"].map(str::to_owned).to_vec();
-    assert_eq!(app.rejected(wrong).await, ("invalid".to_owned(), fields));
-    // What is not there is left out, and shows.
-    let gone = doc! { "_id": { "topic": "users", "partition": 0, "offset": 20_i64 } };
+    assert_eq!(app.rejection(wrong).await, ("invalid".to_owned(), fields));
+    // A missing entry is left out, which leaves a gap in the indexes.
+    let missing = doc! { "_id": { "topic": "users", "partition": 0, "offset": 20_i64 } };
     app.documents(store::ENTRIES)
-        .delete_one(gone)
+        .delete_one(missing)
         .await
-        .expect("it can be written");
-    let page = app.answer(question(20, 1)).await;
+        .expect("documents can be written");
+    let page = app.query(query(20, 1)).await;
     assert_eq!((&page["entries"][0]["index"], &page["next"]), (&json!(21), &json!(22)));
 }

@@ -1,4 +1,4 @@
-//! Checkpoints: their signatures, their chain, and the trees that they are about.
+//! Verifies the checkpoints: their signatures, their chain, and the heads of the trees that they sign.
 
 use std::collections::BTreeMap;
 
@@ -10,45 +10,45 @@ use mongo::{Tx, store_error};
 use mongodb::bson::{self, Document, doc};
 use serde_json::Value;
 
-use super::{Report, Unanswered};
+use super::{QueryError, Report};
 use crate::checkpoint::{self, Checkpoint};
 use crate::entry::hex;
-use crate::notary::Signed;
+use crate::notary::StoredCheckpoint;
 use crate::signer::key_id;
 use crate::store::{CHECKPOINTS, ENTRIES};
 use crate::tree::{Tree, TreeId};
 
-/// Checkpoints that are looked at together.
+/// Number of checkpoints that are verified in one step.
 const STEP: i64 = 50;
 
-/// A head that a checkpoint has, and the one before had not.
-struct Claim {
+/// A head of a tree in a checkpoint that differs from the head in the previous checkpoint.
+struct SignedHead {
     number: i64,
     size: i64,
     root: String,
 }
 
-/// Verifies the checkpoints from number `from` on. Answers where to go on.
+/// Verifies one step of checkpoints from number `from` on. Returns the number of the next step, or `None` if all are verified.
 pub(super) async fn verify(
     tx: &mut Tx,
     topic: Option<&str>,
     from: i64,
     report: &mut Report,
-) -> Result<Option<i64>, Unanswered> {
+) -> Result<Option<i64>, QueryError> {
     let found = read(tx, from).await?;
     let next = (found.len() as i64 > STEP).then_some(from.max(1) + STEP);
-    let mut claims: BTreeMap<TreeId, Vec<Claim>> = BTreeMap::new();
-    let mut before: Option<(Signed, Option<Checkpoint>)> = None;
+    let mut signed_heads: BTreeMap<TreeId, Vec<SignedHead>> = BTreeMap::new();
+    let mut before: Option<(StoredCheckpoint, Option<Checkpoint>)> = None;
     let mut expected = from.max(1);
     for document in found {
         let number = document.get("_id").map(ToString::to_string).unwrap_or_default();
-        let Ok(signed) = bson::deserialize_from_document::<Signed>(document) else {
-            report.wrong("altered-checkpoint", number, "it is none any more");
+        let Ok(signed) = bson::deserialize_from_document::<StoredCheckpoint>(document) else {
+            report.add("altered-checkpoint", number, "the document is not a valid checkpoint");
             continue;
         };
-        let said = Checkpoint::parse(&signed.text);
+        let parsed = Checkpoint::parse(&signed.text);
         if signed.number < from {
-            before = Some((signed, said));
+            before = Some((signed, parsed));
             continue;
         }
         if signed.number >= from.max(1) + STEP {
@@ -56,36 +56,40 @@ pub(super) async fn verify(
         }
         report.checked.checkpoints += 1;
         for missing in expected..signed.number {
-            report.wrong("missing-checkpoint", missing, "a later one is there");
+            report.add("missing-checkpoint", missing, "a later checkpoint exists");
         }
         expected = signed.number + 1;
-        if let Some(what) = wrong(&signed, said.as_ref()) {
-            report.wrong("altered-checkpoint", signed.number, what);
+        if let Some(detail) = discrepancy(&signed, parsed.as_ref()) {
+            report.add("altered-checkpoint", signed.number, detail);
         }
         let last = before.as_ref().map(|(signed, _)| checkpoint::hash(&signed.text));
-        if said.as_ref().is_some_and(|said| said.previous_hash != last) {
-            report.wrong("broken-chain", signed.number, "it does not follow the one before");
+        if parsed.as_ref().is_some_and(|parsed| parsed.previous_hash != last) {
+            report.add(
+                "broken-chain",
+                signed.number,
+                "the checkpoint does not contain the hash of the previous one",
+            );
         }
-        if let Some(said) = &said {
-            let earlier = before.as_ref().and_then(|(_, said)| said.as_ref());
-            claim(said, earlier, topic, &mut claims, report);
+        if let Some(parsed) = &parsed {
+            let earlier = before.as_ref().and_then(|(_, parsed)| parsed.as_ref());
+            collect_signed_heads(parsed, earlier, topic, &mut signed_heads, report);
         }
-        before = Some((signed, said));
+        before = Some((signed, parsed));
     }
-    for (id, claims) in claims {
-        compare(tx, id, &claims, report).await?;
+    for (id, signed_heads) in signed_heads {
+        compare(tx, id, &signed_heads, report).await?;
     }
     if next.is_none() {
-        // Each was said on the topic `audit`, which is in the log too.
-        for missing in expected..=newest_said(tx).await?.unwrap_or(0) {
-            report.wrong("missing-checkpoint", missing, "the log has its announcement");
+        // Each checkpoint is announced on the topic `audit`, which is recorded too.
+        for missing in expected..=newest_announced(tx).await?.unwrap_or(0) {
+            report.add("missing-checkpoint", missing, "the log contains its announcement");
         }
     }
     Ok(next)
 }
 
-/// The number of the newest checkpoint that was said.
-async fn newest_said(tx: &mut Tx) -> Result<Option<i64>, Unanswered> {
+/// Returns the number of the newest checkpoint that was announced.
+async fn newest_announced(tx: &mut Tx) -> Result<Option<i64>, QueryError> {
     let entries = tx.collection::<Document>(ENTRIES);
     let newest = entries
         .find_one(doc! { "type": CheckpointSigned::NAME, "_id.topic": topics::AUDIT.name })
@@ -94,12 +98,12 @@ async fn newest_said(tx: &mut Tx) -> Result<Option<i64>, Unanswered> {
         .session(tx.session());
     let newest = newest.await.map_err(store_error)?;
     let content = newest.as_ref().and_then(|entry| entry.get_str("content").ok());
-    let said: Option<Value> = content.and_then(|content| serde_json::from_str(content).ok());
-    Ok(said.and_then(|said| said["number"].as_i64()))
+    let announced: Option<Value> = content.and_then(|content| serde_json::from_str(content).ok());
+    Ok(announced.and_then(|announced| announced["number"].as_i64()))
 }
 
-/// Those of a step, the one before it, and one after it, if there is one.
-async fn read(tx: &mut Tx, from: i64) -> Result<Vec<Document>, Unanswered> {
+/// Reads the checkpoints of a step, the one before it, and one after it if it exists.
+async fn read(tx: &mut Tx, from: i64) -> Result<Vec<Document>, QueryError> {
     let checkpoints = tx.collection::<Document>(CHECKPOINTS);
     let found = checkpoints
         .find(doc! { "_id": { "$gte": from - 1 } })
@@ -111,20 +115,20 @@ async fn read(tx: &mut Tx, from: i64) -> Result<Vec<Document>, Unanswered> {
     Ok(found)
 }
 
-/// What is wrong with a checkpoint alone.
-fn wrong(signed: &Signed, said: Option<&Checkpoint>) -> Option<&'static str> {
-    let Some(said) = said else {
-        return Some("its text is none");
+/// Returns what is wrong with a checkpoint by itself, if anything.
+fn discrepancy(signed: &StoredCheckpoint, parsed: Option<&Checkpoint>) -> Option<&'static str> {
+    let Some(parsed) = parsed else {
+        return Some("the signed text is not a valid checkpoint");
     };
-    let beside = said.number == signed.number
-        && said.id == mongo::from_bson(signed.id)
-        && said.signed_at.as_micros() == signed.signed_at
-        && said.key_id == signed.key_id;
-    if !beside {
-        return Some("it says otherwise than its text");
+    let matches_text = parsed.number == signed.number
+        && parsed.id == mongo::from_bson(signed.id)
+        && parsed.signed_at.as_micros() == signed.signed_at
+        && parsed.key_id == signed.key_id;
+    if !matches_text {
+        return Some("the stored fields differ from the signed text");
     }
-    if key_id(&signed.public_key.bytes) != said.key_id {
-        return Some("its key has another id");
+    if key_id(&signed.public_key.bytes) != parsed.key_id {
+        return Some("the key id does not match the public key");
     }
     let key = signed.public_key.bytes.as_slice().try_into().ok();
     let key = key.and_then(|key| VerifyingKey::from_bytes(key).ok());
@@ -132,59 +136,64 @@ fn wrong(signed: &Signed, said: Option<&Checkpoint>) -> Option<&'static str> {
     let is_signed = key
         .zip(signature)
         .is_some_and(|(key, signature)| key.verify_strict(signed.text.as_bytes(), &signature).is_ok());
-    (!is_signed).then_some("its signature is not of this text and key")
+    (!is_signed).then_some("the signature is invalid for this text and key")
 }
 
-/// What a checkpoint says that the one before did not.
-fn claim(
-    said: &Checkpoint,
+/// Collects the heads of a checkpoint that differ from those of the earlier one, and reports heads that have shrunk.
+fn collect_signed_heads(
+    checkpoint: &Checkpoint,
     earlier: Option<&Checkpoint>,
     topic: Option<&str>,
-    claims: &mut BTreeMap<TreeId, Vec<Claim>>,
+    signed_heads: &mut BTreeMap<TreeId, Vec<SignedHead>>,
     report: &mut Report,
 ) {
-    let is_asked = |name: &str| topic.is_none_or(|topic| topic == name);
-    for head in said.heads.iter().filter(|head| is_asked(&head.topic)) {
+    let is_selected = |name: &str| topic.is_none_or(|topic| topic == name);
+    for head in checkpoint.heads.iter().filter(|head| is_selected(&head.topic)) {
         let earlier = earlier.and_then(|earlier| earlier.head(&head.topic, head.partition));
         if earlier != Some(head) {
             let id = TreeId::new(&head.topic, head.partition);
-            claims.entry(id).or_default().push(Claim {
-                number: said.number,
+            signed_heads.entry(id).or_default().push(SignedHead {
+                number: checkpoint.number,
                 size: head.size,
                 root: head.root.clone(),
             });
         }
     }
     for head in earlier.iter().flat_map(|earlier| &earlier.heads) {
-        let now = said.head(&head.topic, head.partition);
-        if is_asked(&head.topic) && now.is_none_or(|now| now.size < head.size) {
+        let now = checkpoint.head(&head.topic, head.partition);
+        if is_selected(&head.topic) && now.is_none_or(|now| now.size < head.size) {
             let tree = TreeId::new(&head.topic, head.partition);
-            report.wrong("altered-checkpoint", said.number, format!("{tree} has shrunk"));
+            report.add(
+                "altered-checkpoint",
+                checkpoint.number,
+                format!("the tree {tree} is smaller than in the previous checkpoint"),
+            );
         }
     }
 }
 
-async fn compare(tx: &mut Tx, id: TreeId, claims: &[Claim], report: &mut Report) -> Result<(), Unanswered> {
+async fn compare(tx: &mut Tx, id: TreeId, signed_heads: &[SignedHead], report: &mut Report) -> Result<(), QueryError> {
     let tree = match Tree::read(tx, id).await {
         Ok(tree) => tree,
-        // Verifying its leaves says so.
+        // The verification of its leaves reports this.
         Err(error) if error.kind == StoreErrorKind::Unexpected => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    let (inside, beyond): (Vec<&Claim>, Vec<&Claim>) =
-        claims.iter().partition(|claim| (0..=tree.size()).contains(&claim.size));
-    for claim in beyond {
-        report.wrong(
+    let (inside, beyond): (Vec<&SignedHead>, Vec<&SignedHead>) = signed_heads
+        .iter()
+        .partition(|head| (0..=tree.size()).contains(&head.size));
+    for head in beyond {
+        report.add(
             "altered-tree",
             &tree.id,
-            format!("checkpoint {} has signed more of it", claim.number),
+            format!("checkpoint {} signs a larger tree", head.number),
         );
     }
-    for claim in inside {
-        let root = tree.ranges(tx, &[(0, claim.size as u64)]).await?;
-        if root.and_then(|root| root.first().map(hex)).as_ref() != Some(&claim.root) {
-            let detail = format!("checkpoint {} has signed another root", claim.number);
-            report.wrong("altered-tree", &tree.id, detail);
+    for head in inside {
+        let root = tree.ranges(tx, &[(0, head.size as u64)]).await?;
+        if root.and_then(|root| root.first().map(hex)).as_ref() != Some(&head.root) {
+            let detail = format!("checkpoint {} signs a different root", head.number);
+            report.add("altered-tree", &tree.id, detail);
         }
     }
     Ok(())

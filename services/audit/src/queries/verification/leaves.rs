@@ -1,4 +1,4 @@
-//! Entries against the leaves of their tree, and the tree's tiles against each other.
+//! Verifies entries against the leaves of their tree, and the tiles of the tree against each other.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -8,27 +8,27 @@ use mongo::{Tx, store_error};
 use mongodb::bson::{self, Document, doc};
 use sha2::{Digest, Sha256};
 
-use super::{Report, Unanswered};
+use super::{QueryError, Report};
 use crate::entry::Entry;
 use crate::leaf;
 use crate::merkle::{self, Hash, TileId, WIDTH};
 use crate::store::ENTRIES;
 use crate::tree::{StoredTile, Tree, TreeId};
 
-/// Leaves that are looked at together.
+/// Number of leaves that are verified in one step.
 pub(super) const STEP: i64 = 1024;
 
-/// Verifies the leaves from `from` on. Answers where to go on.
+/// Verifies one step of leaves from `from` on. Returns the index of the next step, or `None` if the tree is complete.
 pub(super) async fn verify(
     tx: &mut Tx,
     id: &TreeId,
     from: i64,
     report: &mut Report,
-) -> Result<Option<i64>, Unanswered> {
+) -> Result<Option<i64>, QueryError> {
     let tree = match Tree::read(tx, id.clone()).await {
         Ok(tree) => tree,
         Err(error) if error.kind == StoreErrorKind::Unexpected => {
-            report.wrong("altered-tree", id, "what is stored of its edge is none");
+            report.add("altered-tree", id, "the stored edge of the tree is invalid");
             return Ok(None);
         }
         Err(error) => return Err(error.into()),
@@ -45,14 +45,14 @@ pub(super) async fn verify(
     Ok((until < tree.size()).then_some(until))
 }
 
-/// The tiles of these leaves. Every full tile that ends among them is compared with its parent.
+/// Returns the tiles of these leaves. Compares every full tile that ends among them with its parent.
 async fn tiles(
     tx: &mut Tx,
     tree: &Tree,
     from: i64,
     until: i64,
     report: &mut Report,
-) -> Result<HashMap<TileId, StoredTile>, Unanswered> {
+) -> Result<HashMap<TileId, StoredTile>, QueryError> {
     let (from, until) = (from as u64, until.max(from) as u64);
     let ending = |row| {
         let span = TileId::span(row);
@@ -64,31 +64,39 @@ async fn tiles(
     let known = tree.tiles(tx, ids.iter().copied().chain(parents)).await?;
     for id in ids {
         report.checked.tiles += 1;
-        let place = format!("{} row {} tile {}", tree.id, id.row, id.index);
+        let location = format!("{} row {} tile {}", tree.id, id.row, id.index);
         let Some(tile) = known.get(&id) else {
-            report.wrong("missing-tile", place, "a full tile is not in the store, or is none");
+            report.add(
+                "missing-tile",
+                location,
+                "a full tile is missing in the store or invalid",
+            );
             continue;
         };
         let parent = id.parent();
         let in_parent = match known.get(&parent) {
-            Some(parent) => parent.hashes.get(id.place_in_parent()).copied(),
-            None => edge(tree, parent, id.place_in_parent()),
+            Some(parent) => parent.hashes.get(id.slot_in_parent()).copied(),
+            None => edge(tree, parent, id.slot_in_parent()),
         };
         if in_parent != Some(merkle::tile_root(&tile.hashes)) {
-            report.wrong("altered-tile", place, "its root is not what the tree has above it");
+            report.add(
+                "altered-tile",
+                location,
+                "the root of the tile differs from its hash in the parent tile",
+            );
         }
     }
     Ok(known)
 }
 
-/// A hash of the tree's edge, where that is the tile.
-fn edge(tree: &Tree, tile: TileId, place: usize) -> Option<Hash> {
+/// Returns a hash of the tree's edge, if the tile is part of the edge.
+fn edge(tree: &Tree, tile: TileId, slot: usize) -> Option<Hash> {
     let is_edge = tree.edge.size() / TileId::span(tile.row) == tile.index;
     let row = tree.edge.rows().get(tile.row as usize).filter(|_| is_edge)?;
-    row.get(place).copied()
+    row.get(slot).copied()
 }
 
-/// Leaves from one up to another.
+/// A range of leaves, and the tiles that they need.
 struct Leaves<'a> {
     tree: &'a Tree,
     tiles: &'a HashMap<TileId, StoredTile>,
@@ -97,12 +105,12 @@ struct Leaves<'a> {
 }
 
 impl Leaves<'_> {
-    /// By index, what the tree holds; `None` where its tile is missing.
+    /// Returns the hash of a leaf in the tree, or `None` if its tile is missing.
     fn hash(&self, index: i64) -> Option<Hash> {
-        let (tile, place) = self.tile(index);
+        let (tile, slot) = self.tile(index);
         match self.tiles.get(&tile) {
-            Some(tile) => Some(tile.hashes[place]),
-            None => edge(self.tree, tile, place),
+            Some(tile) => Some(tile.hashes[slot]),
+            None => edge(self.tree, tile, slot),
         }
     }
 
@@ -115,7 +123,7 @@ impl Leaves<'_> {
         (tile, (index % width) as usize)
     }
 
-    /// The offset of the first entry of a tile, as the tree has it.
+    /// Returns the offset of the first entry of a leaf's tile, as the tree has it.
     fn first_offset(&self, index: i64) -> Option<i64> {
         let (tile, _) = self.tile(index);
         match self.tiles.get(&tile) {
@@ -124,26 +132,31 @@ impl Leaves<'_> {
         }
     }
 
-    async fn verify(&self, tx: &mut Tx, report: &mut Report) -> Result<(), Unanswered> {
+    async fn verify(&self, tx: &mut Tx, report: &mut Report) -> Result<(), QueryError> {
         let is_last = self.until == self.tree.size();
         let begin = match self.from {
             0 => Some(-1),
             from => self.first_offset(from),
         };
-        let end = match is_last {
-            true => Some(i64::MAX),
-            false => self.tree.offset_near(tx, self.until).await?,
+        let end = if is_last {
+            Some(i64::MAX)
+        } else {
+            self.tree.offset_near(tx, self.until).await?
         };
         let (Some(begin), Some(end)) = (begin, end) else {
-            let place = format!("{} leaf {}", self.tree.id, self.from);
-            report.wrong("missing-tile", place, "without it, the entries are not found");
+            let location = format!("{} leaf {}", self.tree.id, self.from);
+            report.add(
+                "missing-tile",
+                location,
+                "the entries cannot be located without this tile",
+            );
             return Ok(());
         };
         let mut seen = BTreeSet::new();
-        // Of entries that are in no tree, a step's worth is named.
+        // At most one step's number of entries that are in no tree is reported.
         let entries = tx.collection::<Document>(ENTRIES);
         let found = entries
-            .find(doc! { "_id": { "$gte": self.tree.id.place(begin), "$lt": self.tree.id.place(end) } })
+            .find(doc! { "_id": { "$gte": self.tree.id.entry_id(begin), "$lt": self.tree.id.entry_id(end) } })
             .sort(doc! { "_id": 1 })
             .limit(2 * STEP)
             .session(tx.session());
@@ -152,65 +165,70 @@ impl Leaves<'_> {
         let mut newest = None;
         while let Some(document) = found.try_next().await.map_err(store_error)? {
             report.checked.entries += 1;
-            let place = place(&document);
+            let location = location(&document);
             let Ok(entry) = bson::deserialize_from_document::<Entry>(document) else {
-                report.wrong("altered-entry", place, "it is none any more");
+                report.add("altered-entry", location, "the document is not a valid entry");
                 continue;
             };
             let index = entry.index.filter(|index| (self.from..self.until).contains(index));
             let Some(index) = index else {
-                report.wrong("unlisted-entry", place, "the tree has no leaf for it");
+                report.add("unlisted-entry", location, "the tree has no leaf for this entry");
                 continue;
             };
-            newest = Some(entry.place.offset);
+            newest = Some(entry.position.offset);
             if seen.last().is_some_and(|last| index <= *last) {
-                report.wrong(
+                report.add(
                     "altered-entry",
-                    place.clone(),
-                    "its index is not in the order of offsets",
+                    location.clone(),
+                    "the index does not follow the order of offsets",
                 );
             }
             let is_first_of_tile = index % WIDTH as i64 == 0;
-            if is_first_of_tile && self.first_offset(index) != Some(entry.place.offset) {
-                report.wrong(
+            if is_first_of_tile && self.first_offset(index) != Some(entry.position.offset) {
+                report.add(
                     "altered-tile",
-                    place.clone(),
-                    "the tree has another entry's offset for it",
+                    location.clone(),
+                    "the tile has a different offset for its first entry",
                 );
             }
-            if let Some(what) = self.wrong(index, &entry) {
-                report.wrong("altered-entry", place, what);
+            if let Some(detail) = self.discrepancy(index, &entry) {
+                report.add("altered-entry", location, detail);
             }
             seen.insert(index);
         }
         for index in (self.from..self.until).filter(|index| !seen.contains(index)) {
-            let place = format!("{} leaf {index}", self.tree.id);
-            report.wrong("missing-entry", place, "the tree has a leaf, and the log no entry");
+            let location = format!("{} leaf {index}", self.tree.id);
+            report.add(
+                "missing-entry",
+                location,
+                "the tree has a leaf, but the log has no entry for it",
+            );
         }
         if is_last && newest.is_some_and(|newest| newest != self.tree.last_offset) {
-            report.wrong("altered-tree", &self.tree.id, "its newest entry is another one");
+            report.add("altered-tree", &self.tree.id, "the tree names a different newest entry");
         }
         Ok(())
     }
 
-    fn wrong(&self, index: i64, entry: &Entry) -> Option<&'static str> {
+    /// Returns how an entry differs from its leaf or from itself, if it does.
+    fn discrepancy(&self, index: i64, entry: &Entry) -> Option<&'static str> {
         let hash = leaf::hash(entry);
         let value = entry.value.as_ref().map(|value| Sha256::digest(&value.bytes).to_vec());
         if self.hash(index) != Some(hash) {
-            return Some("what it asserts is not what the tree has");
+            return Some("the leaf of the entry is not the one in the tree");
         }
         if entry.leaf_hash.as_ref().map(|hash| hash.bytes.as_slice()) != Some(&hash) {
-            return Some("its leaf hash is not that of what it asserts");
+            return Some("the leaf hash of the entry is not the hash of its leaf");
         }
         if value.is_some() && value.as_deref() != entry.sha256.as_ref().map(|hash| hash.bytes.as_slice()) {
-            return Some("its bytes are not those that were hashed");
+            return Some("the value does not match its SHA-256");
         }
-        (!entry.follows_from_its_headers()).then_some("it can be found by what its headers do not say")
+        (!entry.matches_its_headers()).then_some("a searchable field does not match the headers")
     }
 }
 
-/// Names an entry, however little is left of it.
-fn place(document: &Document) -> String {
+/// Returns the name of an entry, even if the document is damaged.
+fn location(document: &Document) -> String {
     let id = document.get_document("_id").cloned().unwrap_or_default();
     let topic = id.get_str("topic").unwrap_or("?");
     let number = |name| id.get(name).map(ToString::to_string).unwrap_or_default();
@@ -222,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_is_whole_tiles() {
+    fn a_step_consists_of_whole_tiles() {
         assert_eq!(STEP % WIDTH as i64, 0);
     }
 }
