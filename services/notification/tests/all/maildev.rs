@@ -31,7 +31,7 @@ async fn inbox(address: &str) -> Vec<Json> {
         .expect("maildev responds")
         .json()
         .await
-        .expect("it is JSON");
+        .expect("a JSON response");
     let is_for = |mail: &Json| mail["to"][0]["address"] == json!(address);
     mails.into_iter().filter(is_for).collect()
 }
