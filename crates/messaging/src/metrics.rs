@@ -159,7 +159,7 @@ impl Metrics {
         })
     }
 
-    pub(crate) fn handled(&self, topic: &str, outcome: &str, count: usize) {
+    pub(crate) fn count_messages(&self, topic: &str, outcome: &str, count: usize) {
         if count > 0 {
             self.messages.with_label_values(&[topic, outcome]).inc_by(count as u64);
         }
@@ -172,7 +172,7 @@ impl Metrics {
     }
 
     /// Forgets a partition that was given away, so that no stale lag is shown.
-    pub(crate) fn no_lag(&self, topic: &str, partition: i32) {
+    pub(crate) fn remove_lag(&self, topic: &str, partition: i32) {
         let labels = [topic, &partition.to_string()];
         // Removing what was never set is no error worth telling.
         let _ = self.lag_messages.remove_label_values(&labels);

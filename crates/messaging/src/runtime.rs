@@ -47,15 +47,20 @@ impl<L: Ledger> Runtime<L> {
 
     /// Fetches the schema of a record, and waits while the registry is down. Returns `false` if the registry does not
     /// know the schema either, if it cannot be used, or if an operator has skipped the record meanwhile.
-    pub(crate) async fn learn(&self, id: i32, record: &Record, stop: &CancellationToken) -> Result<bool, Stopped> {
+    pub(crate) async fn fetch_schema(
+        &self,
+        id: i32,
+        record: &Record,
+        stop: &CancellationToken,
+    ) -> Result<bool, Stopped> {
         let mut back_off = Duration::from_millis(100);
         loop {
-            match self.try_to_learn(id).await {
+            match self.try_fetch_schema(id).await {
                 Ok(learned) => return Ok(learned),
                 Err(error) => {
                     tracing::warn!(id, error = error_chain(&error), "waiting for the schema registry");
                     wait_or_stop(&mut back_off, stop).await?;
-                    if self.is_passed(record).await {
+                    if self.is_skipped(record).await {
                         return Ok(false);
                     }
                 }
@@ -65,7 +70,7 @@ impl<L: Ledger> Runtime<L> {
 
     /// Returns `true` if the stored position is behind the record. The worker's next attempt then finds its own position
     /// out of date, and drops the record.
-    async fn is_passed(&self, record: &Record) -> bool {
+    async fn is_skipped(&self, record: &Record) -> bool {
         match self.ledger.positions(std::slice::from_ref(&record.partition)).await {
             Ok(positions) => positions
                 .get(&record.partition)
@@ -75,7 +80,7 @@ impl<L: Ledger> Runtime<L> {
     }
 
     /// The same, without waiting for a registry that is down.
-    pub(crate) async fn try_to_learn(&self, id: i32) -> Result<bool, contracts::registry::Error> {
+    pub(crate) async fn try_fetch_schema(&self, id: i32) -> Result<bool, contracts::registry::Error> {
         let Some(registry) = &self.registry else {
             return Ok(false);
         };

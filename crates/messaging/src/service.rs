@@ -17,7 +17,7 @@ use crate::ledger::{Ledger, StoreError};
 use crate::metrics::Metrics;
 use crate::ops::Ops;
 use crate::ops::status::Reporter;
-use crate::publishing::publisher::{Handed, Publisher};
+use crate::publishing::publisher::{Publisher, RelayInput};
 use crate::publishing::relay::{self, Relay};
 use crate::runtime::Runtime;
 use crate::watch::Watch;
@@ -38,7 +38,7 @@ const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60 * 60);
 pub struct Messaging<L: Ledger> {
     settings: Settings,
     runtime: Arc<Runtime<L>>,
-    handed: Handed<L>,
+    handed: RelayInput<L>,
 }
 
 impl<L: Ledger> Messaging<L> {

@@ -1,4 +1,4 @@
-//! What could be made of a record: a message, one that is not handled here, one that can't be read.
+//! Decodes a record: into a message, into one that this service does not handle, or into one that cannot be read.
 
 use std::collections::HashSet;
 
@@ -10,14 +10,14 @@ use uuid::Uuid;
 
 use crate::backoff::Stopped;
 use crate::consuming::known_failures::{KnownFailure, KnownFailures};
-use crate::consuming::sequence::Numbered;
+use crate::consuming::sequence::Sequenced;
 use crate::ledger::Ledger;
 use crate::runtime::Runtime;
-use crate::wire::envelope::{Envelope, EnvelopeError, Place};
+use crate::wire::envelope::{Envelope, EnvelopeError, KeyPosition};
 use crate::wire::message::Received;
 use crate::wire::record::Record;
 
-/// A record, and what could be made of it.
+/// A record with its decoded content.
 pub(crate) struct Arrival<M> {
     pub(crate) record: Record,
     pub(crate) content: Content<M>,
@@ -25,11 +25,11 @@ pub(crate) struct Arrival<M> {
 
 pub(crate) enum Content<M> {
     Message(Received<M>),
-    /// Of a type that this service does not handle; it still has its number.
+    /// A message of a type that this service does not handle. It still has its sequence.
     Unhandled(Envelope),
-    /// A domain event that can't be read, but whose place can: it holds its key back.
-    Unreadable(Place, String),
-    /// Nobody will ever apply it.
+    /// A domain event that cannot be decoded, but whose key and sequence can be read: its key is parked.
+    Unreadable(KeyPosition, String),
+    /// A record that can never be applied.
     Dead {
         reason: DeadLetterReason,
         detail: String,
@@ -38,6 +38,7 @@ pub(crate) enum Content<M> {
 }
 
 impl<M> Arrival<M> {
+    /// Returns the envelope, or `None` if it could not be read.
     pub(crate) fn envelope(&self) -> Option<&Envelope> {
         match &self.content {
             Content::Message(message) => Some(&message.envelope),
@@ -47,21 +48,22 @@ impl<M> Arrival<M> {
         }
     }
 
-    /// Where it stands in its key's order; `None` for what has no place there.
-    pub(crate) fn place(&self) -> Option<Place> {
+    /// Returns the position in the order of its key, or `None` if the record has no sequence.
+    pub(crate) fn key_position(&self) -> Option<KeyPosition> {
         let envelope = match &self.content {
             Content::Message(message) => &message.envelope,
             Content::Unhandled(envelope) => envelope,
-            Content::Unreadable(place, _) => return Some(*place),
+            Content::Unreadable(position, _) => return Some(*position),
             Content::Dead { .. } => return None,
         };
-        Some(Place {
+        Some(KeyPosition {
             key: envelope.key,
             sequence: envelope.sequence?,
             id: envelope.id,
         })
     }
 
+    /// Returns the message, or `None` if no handler can be called with it.
     pub(crate) fn message(&self) -> Option<&Received<M>> {
         match &self.content {
             Content::Message(message) => Some(message),
@@ -70,28 +72,28 @@ impl<M> Arrival<M> {
     }
 }
 
-/// A message's place in its key's order; `None` for what has none.
-pub(crate) fn numbered<M>(item: &Arrival<M>, index: usize, known: &KnownFailures) -> Option<Numbered<usize>> {
+/// Returns the message as the sequence check needs it, or `None` if the record has no sequence.
+pub(crate) fn sequenced<M>(item: &Arrival<M>, index: usize, known: &KnownFailures) -> Option<Sequenced<usize>> {
     let poison = match &item.content {
         Content::Dead { .. } => return None,
         Content::Unreadable(..) => true,
         Content::Unhandled(_) => false,
         Content::Message(message) => known.get(&message.envelope.id).is_some(),
     };
-    let place = item.place()?;
-    Some(Numbered {
-        key: place.key,
-        sequence: place.sequence,
-        id: place.id,
+    let position = item.key_position()?;
+    Some(Sequenced {
+        key: position.key,
+        sequence: position.sequence,
+        id: position.id,
         poison,
         item: index,
     })
 }
 
-/// What went wrong with a message; empty for one that merely waits.
+/// Returns the error that a message is parked with; empty if it only waits for an earlier message.
 pub(crate) fn error_of<M>(item: &Arrival<M>, id: Uuid, known: &KnownFailures) -> String {
     match (&item.content, known.get(&id)) {
-        (Content::Unreadable(_, error), _) | (_, Some(KnownFailure::Poison(error))) => text(error),
+        (Content::Unreadable(_, error), _) | (_, Some(KnownFailure::Poison(error))) => storable_text(error),
         (_, Some(KnownFailure::Defer(Rejection { code, .. }) | KnownFailure::Reject(Rejection { code, .. }))) => {
             format!("only commands can be rejected or deferred ({code})")
         }
@@ -99,10 +101,11 @@ pub(crate) fn error_of<M>(item: &Arrival<M>, id: Uuid, known: &KnownFailures) ->
     }
 }
 
+/// Returns the distinct keys of the records, sorted.
 pub(crate) fn keys<M>(items: &[Arrival<M>]) -> Vec<Uuid> {
     let mut keys: Vec<_> = items
         .iter()
-        .filter_map(|item| item.place().map(|place| place.key))
+        .filter_map(|item| item.key_position().map(|position| position.key))
         .collect::<HashSet<_>>()
         .into_iter()
         .collect();
@@ -110,7 +113,7 @@ pub(crate) fn keys<M>(items: &[Arrival<M>]) -> Vec<Uuid> {
     keys
 }
 
-/// Decodes a record. A schema that is not known is fetched; while the registry is down, the partition waits.
+/// Decodes a record. An unknown schema is fetched; while the registry is unreachable, the partition waits.
 pub(crate) async fn decode<L: Ledger, M: Message>(
     kind: Kind,
     runtime: &Runtime<L>,
@@ -120,16 +123,24 @@ pub(crate) async fn decode<L: Ledger, M: Message>(
     loop {
         match decode_known(kind, runtime, record) {
             Ok(arrival) => return Ok(arrival),
-            Err((arrival, schema)) => match runtime.learn(schema, &arrival.record, stop).await? {
-                true => record = arrival.record,
-                false => return Ok(arrival),
-            },
+            Err((arrival, schema)) => {
+                if !runtime.fetch_schema(schema, &arrival.record, stop).await? {
+                    return Ok(arrival);
+                }
+                record = arrival.record;
+            }
         }
     }
 }
 
-/// Decodes with the schemas at hand; an error carries the id of the one that is missing.
-#[expect(clippy::result_large_err, reason = "the arrival goes on either way")]
+/// Decodes a record with the schemas that are known already.
+///
+/// # Errors
+/// Returns the arrival, as it is without the schema, and the registry id of the schema if that schema is unknown.
+#[expect(
+    clippy::result_large_err,
+    reason = "the caller continues with the arrival in both cases"
+)]
 pub(crate) fn decode_known<L: Ledger, M: Message>(
     kind: Kind,
     runtime: &Runtime<L>,
@@ -146,8 +157,8 @@ pub(crate) fn decode_known<L: Ledger, M: Message>(
     let envelope = match Envelope::of(&record) {
         Ok(envelope) => envelope,
         Err(error) => {
-            if let (Kind::DomainEvents, Some(place)) = (kind, Place::of(&record)) {
-                let content = Content::Unreadable(place, error.to_string());
+            if let (Kind::DomainEvents, Some(position)) = (kind, KeyPosition::of(&record)) {
+                let content = Content::Unreadable(position, error.to_string());
                 return Ok(Arrival { record, content });
             }
             let reason = match error {
@@ -157,9 +168,9 @@ pub(crate) fn decode_known<L: Ledger, M: Message>(
             return Ok(dead(record, reason, error.to_string(), None));
         }
     };
-    let numbered = matches!(kind, Kind::DomainEvents | Kind::State);
-    if numbered && envelope.sequence.is_none_or(|sequence| sequence < 1) {
-        let detail = "the header ce_sequence is missing".to_owned();
+    let has_sequence = matches!(kind, Kind::DomainEvents | Kind::State);
+    if has_sequence && envelope.sequence.is_none_or(|sequence| sequence < 1) {
+        let detail = "the header ce_sequence is missing or not positive".to_owned();
         return Ok(dead(
             record,
             DeadLetterReason::MalformedEnvelope,
@@ -170,7 +181,7 @@ pub(crate) fn decode_known<L: Ledger, M: Message>(
     let body = match &record.value {
         Some(value) => M::decode(runtime.codec(), &envelope.type_name, value),
         None if kind == Kind::State => Ok(M::tombstone()),
-        None => Err(contracts::codec::Error::NotFramed("there is no value")),
+        None => Err(contracts::codec::Error::NotFramed("the record has no value")),
     };
     match body {
         Ok(Some(body)) => {
@@ -181,7 +192,7 @@ pub(crate) fn decode_known<L: Ledger, M: Message>(
             })
         }
         Ok(None) if kind == Kind::Commands => {
-            let detail = format!("{} is no command of this topic", envelope.type_name);
+            let detail = format!("{} is not a command of this topic", envelope.type_name);
             Ok(dead(record, DeadLetterReason::UnknownType, detail, Some(envelope)))
         }
         Ok(None) => Ok(Arrival {
@@ -197,8 +208,8 @@ pub(crate) fn decode_known<L: Ledger, M: Message>(
             let arrival = match (kind, envelope.sequence) {
                 (Kind::DomainEvents, Some(sequence)) => {
                     let (key, id) = (envelope.key, envelope.id);
-                    let place = Place { key, sequence, id };
-                    let content = Content::Unreadable(place, detail);
+                    let position = KeyPosition { key, sequence, id };
+                    let content = Content::Unreadable(position, detail);
                     Arrival { record, content }
                 }
                 _ => dead(record, DeadLetterReason::Undecodable, detail, Some(envelope)),
@@ -211,8 +222,8 @@ pub(crate) fn decode_known<L: Ledger, M: Message>(
     }
 }
 
-/// An error's text, as every store can keep it: short, and without NUL.
-pub(crate) fn text(error: &str) -> String {
-    const LONGEST: usize = 2_000;
-    error.chars().filter(|c| *c != '\0').take(LONGEST).collect()
+/// Returns an error's text in a form that every store accepts: at most 2,000 characters, without NUL.
+pub(crate) fn storable_text(error: &str) -> String {
+    const MAX_CHARS: usize = 2_000;
+    error.chars().filter(|c| *c != '\0').take(MAX_CHARS).collect()
 }

@@ -1,7 +1,7 @@
-//! The consumer: one poll thread a process, one worker an assigned partition, bounded queues between them.
+//! The consumer: one poll thread per process, one worker per assigned partition, and bounded queues between them.
 //!
-//! Positions come from the store, not from Kafka: on assignment they are put into the list that is assigned.
-//! The group's committed offsets follow, for lag tools only.
+//! Positions come from the store, not from Kafka: on assignment, they are put into the list that is assigned. The group's
+//! committed offsets follow, only for lag tools.
 
 mod assignment;
 
@@ -24,24 +24,26 @@ use crate::ledger::Ledger;
 use crate::runtime::Runtime;
 use crate::wire::record::{Record, TopicPartition};
 
+/// Longest time that one poll waits for a record.
 const POLL: Duration = Duration::from_millis(100);
-/// While a partition is paused, its queue is looked at this often.
+/// The same while a partition is paused, because its queue must be checked often.
 const POLL_WHILE_PAUSED: Duration = Duration::from_millis(2);
-/// Time to leave the group when the process ends: within what the drain leaves of the shutdown deadline.
+/// Time to leave the group when the process ends. It fits into the shutdown deadline after the drain of the workers.
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 
+/// The reason for which the consumer ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("the Kafka consumer can't be made")]
+    #[error("the Kafka consumer cannot be created")]
     Consumer(#[source] KafkaError),
-    #[error("the topics can't be subscribed to")]
+    #[error("the topics cannot be subscribed to")]
     Subscribe(#[source] KafkaError),
     #[error("the Kafka consumer failed fatally")]
     Fatal(#[source] KafkaError),
-    #[error("the poll thread ended")]
+    #[error("the poll thread ended unexpectedly")]
     Thread,
-    #[error("the worker of {0} ended, and nobody asked it to")]
+    #[error("the worker of {0} ended unexpectedly")]
     Worker(TopicPartition),
 }
 
@@ -53,11 +55,11 @@ pub struct PartitionLag {
     pub lag: i64,
     /// Age of the next record; zero at the end of the partition.
     pub age: Duration,
-    /// Whether the worker holds no record. If there is a lag all the same, nothing is fetched.
+    /// `true` if the worker holds no record. With a lag, this means that nothing is fetched.
     pub is_idle: bool,
 }
 
-/// Consumes what a service subscribed to. Cheap to clone: the clones show the same consumer.
+/// Consumes the topics that a service subscribes to. Cheap to clone: the clones share one consumer.
 pub struct Consumer<L: Ledger> {
     assignments: Arc<Assignments<L>>,
 }
@@ -77,13 +79,13 @@ impl<L: Ledger> Consumer<L> {
         }
     }
 
-    /// The partitions that this process works on.
+    /// Returns the partitions that are assigned to this process.
     pub fn lags(&self) -> Vec<PartitionLag> {
         self.assignments.lags()
     }
 
-    /// Asks Kafka, through the client that consumes, where the assigned partitions end, so that [`lags`](Self::lags) is
-    /// up to date. Blocks for `timeout` at most.
+    /// Requests the ends of the assigned partitions through the client that consumes, so that [`lags`](Self::lags) is up
+    /// to date. Blocks for at most `timeout`.
     ///
     /// # Errors
     /// Returns an error if the brokers do not respond in time, or while the client is being replaced.
@@ -92,19 +94,19 @@ impl<L: Ledger> Consumer<L> {
         self.assignments.query_ends(&client, timeout)
     }
 
-    /// The client that consumes, to be watched.
+    /// Returns the client that consumes, for the watch.
     pub(crate) fn client(&self) -> Arc<dyn Watched> {
         Arc::clone(&self.assignments.client) as Arc<dyn Watched>
     }
 
-    /// Consumes until `stop`; then the transactions under way are finished and the group is left.
+    /// Consumes until `stop`, then finishes the transactions in progress and leaves the group.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         let (sender, ended) = oneshot::channel();
         let assignments = Arc::clone(&self.assignments);
         std::thread::Builder::new()
             .name("kafka-poll".to_owned())
             .spawn(move || {
-                // The receiver is gone only when the process is being torn down.
+                // The receiver is dropped only when the process is being torn down.
                 let _ = sender.send(poll(&assignments, &stop));
             })
             .expect("a process can have one more thread");
@@ -112,13 +114,13 @@ impl<L: Ledger> Consumer<L> {
     }
 }
 
-/// Polls with one client after the other: a client that has no broker is replaced.
+/// Polls with one client after another, because a client that reaches no broker is replaced.
 fn poll<L: Ledger>(assignments: &Arc<Assignments<L>>, stop: &CancellationToken) -> Result<(), Error> {
     while let Ended::Replaced = poll_client(assignments, stop)? {}
     Ok(())
 }
 
-/// Why a client is no longer polled.
+/// The reason for which a client is no longer polled.
 enum Ended {
     Stopped,
     Replaced,
@@ -142,7 +144,7 @@ fn poll_client<L: Ledger>(assignments: &Arc<Assignments<L>>, stop: &Cancellation
         let paused = assignments.refill(|list| consumer.resume(list));
         match consumer.poll(if paused { POLL_WHILE_PAUSED } else { POLL }) {
             None => {}
-            Some(Ok(message)) if assignments.pass_on(Record::read(&message)) == Room::Full => {
+            Some(Ok(message)) if assignments.enqueue(Record::read(&message)) == Room::Full => {
                 assignments.pause(message.topic(), message.partition(), |list| consumer.pause(list));
             }
             Some(Ok(_)) => {}
@@ -154,7 +156,7 @@ fn poll_client<L: Ledger>(assignments: &Arc<Assignments<L>>, stop: &Cancellation
                 if is_outside_the_log(&error) {
                     assignments.stop_partitions_outside_the_log(&consumer);
                 } else {
-                    tracing::warn!(%error, "Kafka reported an error; the consumer goes on");
+                    tracing::warn!(%error, "Kafka reported an error; the consumer continues");
                 }
             }
         }
@@ -167,25 +169,25 @@ fn poll_client<L: Ledger>(assignments: &Arc<Assignments<L>>, stop: &Cancellation
         if Instant::now() >= next_commit {
             next_commit = Instant::now() + COMMIT_EVERY;
             commit(assignments, &consumer);
-            // Its partition would stand still, and nothing would show it.
-            if let Some(partition) = assignments.ended() {
+            // Otherwise the partition would stall unnoticed.
+            if let Some(partition) = assignments.unexpectedly_ended() {
                 result = Err(Error::Worker(partition));
                 break;
             }
         }
     }
-    // Draining: every worker finishes the transaction under way, then the group is left.
+    // The drain: every worker finishes its transaction, then the consumer leaves the group.
     assignments.finish_all();
     commit(assignments, &consumer);
     consumer.unsubscribe();
     if close(consumer).recv_timeout(CLOSE_LIMIT).is_err() {
-        tracing::warn!("the group was not left in time; the broker notices by its session timeout");
+        tracing::warn!("the consumer did not leave its group in time; the broker removes it after the session timeout");
     }
     result
 }
 
-/// Closes a client on a separate thread, because closing may wait for brokers that the client no longer has. The receiver
-/// is notified at the end.
+/// Closes a client on a separate thread, because closing may wait for brokers that the client no longer reaches. The
+/// receiver is notified at the end.
 fn close<L: Ledger>(mut consumer: Arc<BaseConsumer<assignment::Context<L>>>) -> mpsc::Receiver<()> {
     let (ended, closed) = mpsc::channel();
     let closing = std::thread::Builder::new().name("kafka-close".to_owned());
@@ -202,13 +204,14 @@ fn close<L: Ledger>(mut consumer: Arc<BaseConsumer<assignment::Context<L>>>) -> 
     closed
 }
 
-/// The stored positions, for lag tools. Never inside a rebalance (librdkafka 4059).
+/// Commits the stored positions to the group, for lag tools. Never call it inside a rebalance
+/// (confluentinc/librdkafka#4059).
 fn commit<L: Ledger>(assignments: &Assignments<L>, consumer: &BaseConsumer<assignment::Context<L>>) {
     let Some(list) = assignments.positions_to_commit() else {
         return;
     };
     if let Err(error) = consumer.commit(&list, CommitMode::Async) {
-        tracing::debug!(%error, "the group's offsets were not committed; the stored positions count");
+        tracing::debug!(%error, "the offsets of the group were not committed; they are only for lag tools");
     }
 }
 

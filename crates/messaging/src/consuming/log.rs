@@ -1,4 +1,5 @@
-//! Raw records in log order, for the audit trail: identified by topic, partition and offset.
+//! Passes raw records to a log handler, in log order. For the audit trail, which identifies them by topic, partition and
+//! offset.
 
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
@@ -14,13 +15,13 @@ use crate::backoff::Stopped;
 use crate::consuming::handler::{Failure, LogHandler};
 use crate::consuming::known_failures::KnownFailures;
 use crate::consuming::stub;
-use crate::consuming::worker::{Body, Setback, Taking, age};
+use crate::consuming::worker::{AttemptError, Granularity, Processor, age};
 use crate::ledger::{Ledger, StoreError, StoreErrorKind};
 use crate::publishing::unit::Unit;
 use crate::runtime::Runtime;
 use crate::wire::record::Record;
 
-/// Makes the log handler of one partition.
+/// Creates the log handler of one partition.
 pub(crate) type MakeLog<L> = Arc<dyn Fn() -> Box<dyn AnyLogHandler<L>> + Send + Sync>;
 
 /// A [`LogHandler`] of any type.
@@ -58,15 +59,15 @@ impl<L: Ledger, H: LogHandler<L>> AnyLogHandler<L> for H {
     }
 }
 
-/// The records of a topic, for a log alone.
-pub(crate) struct Log<L: Ledger> {
+/// Processes a topic that only a log handler consumes.
+pub(crate) struct LogProcessor<L: Ledger> {
     make: MakeLog<L>,
     handler: Option<Box<dyn AnyLogHandler<L>>>,
-    /// Stubs in this transaction.
+    /// Number of stubs that this transaction logs.
     stubs: u64,
 }
 
-impl<L: Ledger> Log<L> {
+impl<L: Ledger> LogProcessor<L> {
     pub(crate) fn new(make: MakeLog<L>) -> Self {
         Self {
             make,
@@ -75,8 +76,14 @@ impl<L: Ledger> Log<L> {
         }
     }
 
-    /// Logs records. A log skips nothing: a single record that it refused for the given reason is logged as a stub.
-    async fn log(&mut self, unit: &mut Unit<L>, records: &[&Record], refused: Option<&str>) -> Result<(), Setback> {
+    /// Logs records. A log never skips a record: a single record that it refused, for the given reason, is logged as a
+    /// stub.
+    async fn log(
+        &mut self,
+        unit: &mut Unit<L>,
+        records: &[&Record],
+        refused: Option<&str>,
+    ) -> Result<(), AttemptError> {
         let handler = self.handler.get_or_insert_with(|| (self.make)());
         self.stubs = 0;
         let logged = async {
@@ -90,12 +97,12 @@ impl<L: Ledger> Log<L> {
             }
             Ok(())
         };
-        // A log handler panics because of its own mistake, perhaps that of a new release, so the partition waits with an
-        // alarm, because a stub would lose content that could be logged. What it left half done is thrown away.
+        // A panic is a defect of the log handler, perhaps of a new release. The partition waits with an alarm, because a
+        // stub would lose content that could be logged. The rollback discards what the handler left half done.
         let logged = AssertUnwindSafe(logged).catch_unwind().await;
         let logged = logged
-            .unwrap_or_else(|_| Err(StoreError::new(StoreErrorKind::Unexpected, "the log's handler panicked").into()));
-        logged.map_err(Setback::Unlogged)
+            .unwrap_or_else(|_| Err(StoreError::new(StoreErrorKind::Unexpected, "the log handler panicked").into()));
+        logged.map_err(AttemptError::Log)
     }
 
     fn count_stubs(&self, runtime: &Runtime<L>, item: Option<&Record>) {
@@ -106,7 +113,7 @@ impl<L: Ledger> Log<L> {
     }
 }
 
-impl<L: Ledger> Body<L> for Log<L> {
+impl<L: Ledger> Processor<L> for LogProcessor<L> {
     type Item = Record;
 
     async fn prepare(
@@ -115,7 +122,7 @@ impl<L: Ledger> Body<L> for Log<L> {
         records: Vec<Record>,
         stop: &CancellationToken,
     ) -> Result<Vec<Record>, Stopped> {
-        learn(runtime, &records, stop).await?;
+        fetch_schemas(runtime, &records, stop).await?;
         Ok(records)
     }
 
@@ -133,8 +140,8 @@ impl<L: Ledger> Body<L> for Log<L> {
         unit: &mut Unit<L>,
         items: &[Record],
         known: &KnownFailures,
-        _: Taking,
-    ) -> Result<(), Setback> {
+        _: Granularity,
+    ) -> Result<(), AttemptError> {
         let refused = known.log_refusal().or_else(|| {
             let single = items.first()?;
             known.record_refusal(single.offset)
@@ -151,35 +158,37 @@ impl<L: Ledger> Body<L> for Log<L> {
             .batch_size
             .with_label_values(&[topic])
             .observe(items.len() as f64);
-        runtime.metrics.handled(topic, "applied", items.len());
+        runtime.metrics.count_messages(topic, "applied", items.len());
         let ages = runtime.metrics.message_age.with_label_values(&[topic]);
         for record in items {
             ages.observe(age(record.timestamp));
         }
     }
 
-    fn forget(&mut self) {
+    fn invalidate(&mut self) {
         self.handler = None;
     }
 }
 
-/// A topic that is logged and handled too, in one transaction, since it has one position. The log comes
-/// first: what the handler is asked is in the log when it answers.
-pub(crate) struct Logged<L: Ledger, B> {
-    log: Log<L>,
-    body: B,
+/// Processes a topic that a log handler and a handler consume.
+///
+/// Both work in one transaction, because the topic has one position. The log handler runs first, so that the log contains
+/// the message when the handler runs.
+pub(crate) struct LoggedProcessor<L: Ledger, B> {
+    log: LogProcessor<L>,
+    inner: B,
 }
 
-impl<L: Ledger, B: Body<L>> Logged<L, B> {
-    pub(crate) fn new(make: MakeLog<L>, body: B) -> Self {
+impl<L: Ledger, B: Processor<L>> LoggedProcessor<L, B> {
+    pub(crate) fn new(make: MakeLog<L>, inner: B) -> Self {
         Self {
-            log: Log::new(make),
-            body,
+            log: LogProcessor::new(make),
+            inner,
         }
     }
 }
 
-impl<L: Ledger, B: Body<L>> Body<L> for Logged<L, B> {
+impl<L: Ledger, B: Processor<L>> Processor<L> for LoggedProcessor<L, B> {
     type Item = B::Item;
 
     async fn prepare(
@@ -188,8 +197,8 @@ impl<L: Ledger, B: Body<L>> Body<L> for Logged<L, B> {
         records: Vec<Record>,
         stop: &CancellationToken,
     ) -> Result<Vec<B::Item>, Stopped> {
-        learn(runtime, &records, stop).await?;
-        self.body.prepare(runtime, records, stop).await
+        fetch_schemas(runtime, &records, stop).await?;
+        self.inner.prepare(runtime, records, stop).await
     }
 
     fn record(item: &B::Item) -> &Record {
@@ -206,34 +215,38 @@ impl<L: Ledger, B: Body<L>> Body<L> for Logged<L, B> {
         unit: &mut Unit<L>,
         items: &[B::Item],
         known: &KnownFailures,
-        taking: Taking,
-    ) -> Result<(), Setback> {
+        granularity: Granularity,
+    ) -> Result<(), AttemptError> {
         let records: Vec<_> = items.iter().map(B::record).collect();
         self.log.log(unit, &records, known.log_refusal()).await?;
-        self.body.write(runtime, unit, items, known, taking).await
+        self.inner.write(runtime, unit, items, known, granularity).await
     }
 
     fn committed(&mut self, runtime: &Runtime<L>, items: &[B::Item]) {
         self.log.count_stubs(runtime, items.first().map(B::record));
-        self.body.committed(runtime, items);
+        self.inner.committed(runtime, items);
     }
 
-    fn forget(&mut self) {
-        self.log.forget();
-        self.body.forget();
+    fn invalidate(&mut self) {
+        self.log.invalidate();
+        self.inner.invalidate();
     }
 }
 
-/// Fetches the schemas that are met for the first time; while the registry is down, the partition waits.
-async fn learn<L: Ledger>(runtime: &Runtime<L>, records: &[Record], stop: &CancellationToken) -> Result<(), Stopped> {
-    let mut asked = HashSet::new();
+/// Fetches the schemas that are still unknown; while the registry is unreachable, the partition waits.
+async fn fetch_schemas<L: Ledger>(
+    runtime: &Runtime<L>,
+    records: &[Record],
+    stop: &CancellationToken,
+) -> Result<(), Stopped> {
+    let mut requested = HashSet::new();
     for record in records {
         if let Some(value) = record.value.as_deref()
             && let Err(codec::Error::UnknownSchema(id)) = runtime.codec().record_name(value)
-            && asked.insert(id)
+            && requested.insert(id)
         {
-            // One that the registry does not know either is the handler's to note.
-            runtime.learn(id, record, stop).await?;
+            // If the registry does not know the schema either, the handler notes it.
+            runtime.fetch_schema(id, record, stop).await?;
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What a service does on `ops.commands` beyond what every service does.
+//! Handlers of ops commands that only one service has.
 
 use std::future::Future;
 
@@ -12,13 +12,15 @@ use crate::ledger::Ledger;
 use crate::publishing::unit::Unit;
 use crate::wire::message::Received;
 
-/// Executes operations that are a service's own. Registered with [`Subscriptions::handle_ops`].
+/// Handles ops commands of one service. Registered with [`Subscriptions::handle_ops`].
 ///
-/// It is asked once per command for this service, in the transaction that also writes the reply: a command that is
-/// delivered twice is not seen twice. What it takes up may be anything, `ReleaseKey` and its like included.
+/// It is called once per command for this service, in the transaction that also writes the reply. A command that is
+/// delivered twice is handled once. It may handle any command, including those that every service handles, such as
+/// `ReleaseKey`.
 ///
 /// [`Subscriptions::handle_ops`]: crate::Subscriptions::handle_ops
 pub trait OpsHandler<L: Ledger>: Send + Sync + 'static {
+    /// Handles a command, or returns [`OpsOutcome::Unhandled`].
     fn handle(
         &self,
         unit: &mut Unit<L>,
@@ -26,15 +28,15 @@ pub trait OpsHandler<L: Ledger>: Send + Sync + 'static {
     ) -> impl Future<Output = Result<OpsOutcome, Failure>> + Send;
 }
 
-/// What became of an operation.
+/// The outcome of an ops command.
 #[derive(Debug, Clone, PartialEq)]
 pub enum OpsOutcome {
-    /// Not this operator's: the next one is asked.
+    /// This handler does not handle the command: the next handler is called.
     Unhandled,
-    /// Done. The reply carries the value as its `result`. For `WhereIs`, an object: its fields are added to what every
-    /// service answers.
+    /// The command was executed. The reply contains the value as its `result`. For `WhereIs`, the value is an object whose
+    /// fields are added to the result that every service returns.
     Done(Value),
-    /// A business no.
+    /// The command was rejected.
     Rejected(Rejection),
 }
 

@@ -1,5 +1,5 @@
-//! What happens to the messages of a topic inside the position's transaction, top to bottom:
-//! duplicates are dropped, domain events put in order, the handler called, the rest parked or buried.
+//! Processes the messages of a topic inside the transaction that advances the position, from top to bottom: drops
+//! duplicates, orders domain events, calls the handler, and parks or dead-letters the rest.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -12,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::backoff::Stopped;
-use crate::consuming::arrival::{Arrival, Content, decode, decode_known, error_of, keys, numbered};
+use crate::consuming::arrival::{Arrival, Content, decode, decode_known, error_of, keys, sequenced};
 use crate::consuming::handler::{Failure, Handler};
 use crate::consuming::known_failures::{KnownFailure, KnownFailures};
-use crate::consuming::sequence::{self, Numbered, Plan};
+use crate::consuming::sequence::{self, Plan, Sequenced};
 use crate::consuming::stub;
-use crate::consuming::worker::{Body, Setback, Taking, age};
+use crate::consuming::worker::{AttemptError, Granularity, Processor, age};
 use crate::ledger::{DeadLetter, InboxEntry, Ledger, Parked, Sequence};
 use crate::publishing::publisher::AppendError;
 use crate::publishing::unit::Unit;
@@ -27,18 +27,18 @@ use crate::wire::message::{Cause, Outgoing, Received};
 use crate::wire::record::Record;
 use crate::wire::trace;
 
-/// The messages of one topic, for one handler.
-pub(crate) struct Messages<H> {
+/// Processes the messages of one topic with one handler.
+pub(crate) struct MessageProcessor<H> {
     kind: Kind,
     make: Arc<dyn Fn() -> H + Send + Sync>,
-    /// Dropped whenever what it may have cached is in doubt.
+    /// Dropped whenever its cached state may be wrong.
     handler: Option<H>,
-    seen: Seen,
+    counts: BatchCounts,
 }
 
-/// Counted when the transaction is there.
+/// What one batch adds to the metrics after its commit.
 #[derive(Default)]
-struct Seen {
+struct BatchCounts {
     applied: usize,
     duplicates: usize,
     gaps: usize,
@@ -47,18 +47,18 @@ struct Seen {
     dead: Vec<DeadLetterReason>,
 }
 
-impl<H> Messages<H> {
+impl<H> MessageProcessor<H> {
     pub(crate) fn new(kind: Kind, make: Arc<dyn Fn() -> H + Send + Sync>) -> Self {
         Self {
             kind,
             make,
             handler: None,
-            seen: Seen::default(),
+            counts: BatchCounts::default(),
         }
     }
 }
 
-impl<L: Ledger, H: Handler<L>> Body<L> for Messages<H> {
+impl<L: Ledger, H: Handler<L>> Processor<L> for MessageProcessor<H> {
     type Item = Arrival<H::Message>;
 
     async fn prepare(
@@ -92,13 +92,15 @@ impl<L: Ledger, H: Handler<L>> Body<L> for Messages<H> {
         unit: &mut Unit<L>,
         items: &[Self::Item],
         known: &KnownFailures,
-        taking: Taking,
-    ) -> Result<(), Setback> {
-        self.seen = Seen::default();
+        granularity: Granularity,
+    ) -> Result<(), AttemptError> {
+        self.counts = BatchCounts::default();
         match self.kind {
-            Kind::DomainEvents => self.write_sequenced(runtime, unit, items, known, taking).await,
-            Kind::State => self.write_newest(runtime, unit, items, known, taking).await,
-            Kind::Commands | Kind::Replies | Kind::Facts => self.write_once(runtime, unit, items, known, taking).await,
+            Kind::DomainEvents => self.write_sequenced(runtime, unit, items, known, granularity).await,
+            Kind::State => self.write_newest(runtime, unit, items, known, granularity).await,
+            Kind::Commands | Kind::Replies | Kind::Facts => {
+                self.write_once(runtime, unit, items, known, granularity).await
+            }
         }
     }
 
@@ -106,22 +108,22 @@ impl<L: Ledger, H: Handler<L>> Body<L> for Messages<H> {
         let Some(first) = items.first() else { return };
         let topic = first.record.partition.topic.as_str();
         let metrics = &runtime.metrics;
-        let seen = std::mem::take(&mut self.seen);
+        let counts = std::mem::take(&mut self.counts);
         metrics
             .batch_size
             .with_label_values(&[topic])
             .observe(items.len() as f64);
-        metrics.handled(topic, "applied", seen.applied);
-        metrics.handled(topic, "duplicate", seen.duplicates);
-        metrics.handled(topic, "fork", seen.forks);
-        metrics.forks.with_label_values(&[topic]).inc_by(seen.forks as u64);
+        metrics.count_messages(topic, "applied", counts.applied);
+        metrics.count_messages(topic, "duplicate", counts.duplicates);
+        metrics.count_messages(topic, "fork", counts.forks);
+        metrics.forks.with_label_values(&[topic]).inc_by(counts.forks as u64);
         metrics
             .duplicates
             .with_label_values(&[topic])
-            .inc_by(seen.duplicates as u64);
-        metrics.gaps.with_label_values(&[topic]).inc_by(seen.gaps as u64);
-        metrics.stubs.with_label_values(&[topic]).inc_by(seen.stubs as u64);
-        for reason in seen.dead {
+            .inc_by(counts.duplicates as u64);
+        metrics.gaps.with_label_values(&[topic]).inc_by(counts.gaps as u64);
+        metrics.stubs.with_label_values(&[topic]).inc_by(counts.stubs as u64);
+        for reason in counts.dead {
             metrics
                 .dead_letters
                 .with_label_values(&[topic, &format!("{reason:?}").to_lowercase()])
@@ -136,21 +138,21 @@ impl<L: Ledger, H: Handler<L>> Body<L> for Messages<H> {
         }
     }
 
-    fn forget(&mut self) {
+    fn invalidate(&mut self) {
         self.handler = None;
     }
 }
 
-impl<H> Messages<H> {
-    /// Commands, replies and facts: each once, whatever the order.
+impl<H> MessageProcessor<H> {
+    /// Writes commands, replies and facts: each takes effect once, in any order.
     async fn write_once<L: Ledger>(
         &mut self,
         runtime: &Runtime<L>,
         unit: &mut Unit<L>,
         items: &[Arrival<H::Message>],
         known: &KnownFailures,
-        taking: Taking,
-    ) -> Result<(), Setback>
+        granularity: Granularity,
+    ) -> Result<(), AttemptError>
     where
         H: Handler<L>,
     {
@@ -166,13 +168,13 @@ impl<H> Messages<H> {
             .collect();
         let (ledger, tx) = unit.parts();
         let mut fresh = ledger.insert_inbox(tx, &ids).await?;
-        // Taken out as it is met: a second copy in the same batch is a duplicate too.
+        // Each id is removed when it is met, because a second copy in the same batch is a duplicate too.
         let mut first = |envelope: &Envelope| fresh.remove(&(envelope.id, envelope.attempt));
 
         let mut apply = Vec::with_capacity(items.len());
         for item in items {
             match &item.content {
-                // Only domain events are `Unreadable`.
+                // Only domain events can be `Unreadable`.
                 Content::Unhandled(_) | Content::Unreadable(..) => {}
                 Content::Dead {
                     reason,
@@ -180,50 +182,53 @@ impl<H> Messages<H> {
                     envelope,
                 } => {
                     if envelope.as_ref().is_none_or(&mut first) {
-                        self.bury(runtime, unit, item, *reason, detail, known).await?;
+                        self.dead_letter(runtime, unit, item, *reason, detail, known).await?;
                     }
                 }
-                Content::Message(message) if !first(&message.envelope) => self.seen.duplicates += 1,
+                Content::Message(message) if !first(&message.envelope) => self.counts.duplicates += 1,
                 Content::Message(message) => {
                     let envelope = &message.envelope;
                     match known.get(&envelope.id) {
                         None if self.kind == Kind::Commands && runtime.has_expired(envelope) => {
                             let reason = DeadLetterReason::Expired;
-                            let detail = "older than the inbox remembers: it may have been executed";
-                            self.bury(runtime, unit, item, reason, detail, known).await?;
+                            let detail =
+                                "the command is older than the inbox retention, so it may have been executed already";
+                            self.dead_letter(runtime, unit, item, reason, detail, known).await?;
                         }
                         None => apply.push(message),
                         Some(KnownFailure::Poison(error)) => {
                             let reason = DeadLetterReason::Poison;
-                            self.bury(runtime, unit, item, reason, error, known).await?;
+                            self.dead_letter(runtime, unit, item, reason, error, known).await?;
                         }
                         Some(KnownFailure::Defer(then)) if self.kind == Kind::Commands => {
-                            unit.defer(message, then).map_err(|error| blame(envelope, error))?;
+                            unit.defer(message, then)
+                                .map_err(|error| attributed_to(envelope, error))?;
                         }
                         Some(KnownFailure::Reject(rejected)) if self.kind == Kind::Commands => {
-                            unit.reject(message, rejected).map_err(|error| blame(envelope, error))?;
+                            unit.reject(message, rejected)
+                                .map_err(|error| attributed_to(envelope, error))?;
                         }
                         Some(KnownFailure::Defer(_) | KnownFailure::Reject(_)) => {
                             let error = error_of(item, envelope.id, known);
-                            self.bury(runtime, unit, item, DeadLetterReason::Poison, &error, known)
+                            self.dead_letter(runtime, unit, item, DeadLetterReason::Poison, &error, known)
                                 .await?;
                         }
                     }
                 }
             }
         }
-        self.handle(unit, &apply, taking).await
+        self.handle(unit, &apply, granularity).await
     }
 
-    /// State messages: the newest version wins, an older one is dropped, gaps are normal.
+    /// Writes state messages: the newest version wins, an older one is dropped, and gaps are normal.
     async fn write_newest<L: Ledger>(
         &mut self,
         runtime: &Runtime<L>,
         unit: &mut Unit<L>,
         items: &[Arrival<H::Message>],
         known: &KnownFailures,
-        taking: Taking,
-    ) -> Result<(), Setback>
+        granularity: Granularity,
+    ) -> Result<(), AttemptError>
     where
         H: Handler<L>,
     {
@@ -240,7 +245,7 @@ impl<H> Messages<H> {
                 Content::Message(message) => message,
                 Content::Unhandled(_) | Content::Unreadable(..) => continue,
                 Content::Dead { reason, detail, .. } => {
-                    self.bury(runtime, unit, item, *reason, detail, known).await?;
+                    self.dead_letter(runtime, unit, item, *reason, detail, known).await?;
                     continue;
                 }
             };
@@ -248,7 +253,7 @@ impl<H> Messages<H> {
             let version = envelope.sequence.unwrap_or(0);
             let current = newest.get(&envelope.key).or_else(|| stored.get(&envelope.key));
             if current.is_some_and(|current| version <= current.last) {
-                self.seen.duplicates += 1;
+                self.counts.duplicates += 1;
                 continue;
             }
             let state = Sequence {
@@ -261,26 +266,26 @@ impl<H> Messages<H> {
                 None => apply.push(message),
                 Some(_) => {
                     let error = error_of(item, envelope.id, known);
-                    self.bury(runtime, unit, item, DeadLetterReason::Poison, &error, known)
+                    self.dead_letter(runtime, unit, item, DeadLetterReason::Poison, &error, known)
                         .await?;
                 }
             }
         }
-        self.handle(unit, &apply, taking).await?;
+        self.handle(unit, &apply, granularity).await?;
         let mut rows: Vec<_> = newest.into_iter().collect();
         rows.sort_unstable_by_key(|(key, _)| *key);
         set_sequences(unit, &topic, &stored, rows).await
     }
 
-    /// Domain events: complete and in order per key.
+    /// Writes domain events: completely and in order per key.
     async fn write_sequenced<L: Ledger>(
         &mut self,
         runtime: &Runtime<L>,
         unit: &mut Unit<L>,
         items: &[Arrival<H::Message>],
         known: &KnownFailures,
-        taking: Taking,
-    ) -> Result<(), Setback>
+        granularity: Granularity,
+    ) -> Result<(), AttemptError>
     where
         H: Handler<L>,
     {
@@ -290,7 +295,7 @@ impl<H> Messages<H> {
         let topic = first.record.partition.topic.clone();
         for item in items {
             if let Content::Dead { reason, detail, .. } = &item.content {
-                self.bury(runtime, unit, item, *reason, detail, known).await?;
+                self.dead_letter(runtime, unit, item, *reason, detail, known).await?;
             }
         }
         let (ledger, tx) = unit.parts();
@@ -302,28 +307,31 @@ impl<H> Messages<H> {
             .collect();
         let waiting = load_parked::<L, H>(self.kind, runtime, unit, &topic, &open).await?;
 
-        // A handle below `items.len()` is an arrival, above it one that waited.
+        // An index below `items.len()` is a record of this batch; a higher one is a parked record.
         let item = |index: usize| items.get(index).unwrap_or_else(|| &waiting[index - items.len()]);
-        let numbered = |index: usize| numbered(item(index), index, known);
+        let sequenced = |index: usize| sequenced(item(index), index, known);
         let plan = sequence::plan(
             &stored,
             (items.len()..items.len() + waiting.len())
-                .filter_map(numbered)
+                .filter_map(sequenced)
                 .collect(),
-            (0..items.len()).filter_map(numbered),
+            (0..items.len()).filter_map(sequenced),
         );
-        self.seen.duplicates += plan.duplicates.len();
-        self.seen.gaps += plan.gaps;
+        self.counts.duplicates += plan.duplicates.len();
+        self.counts.gaps += plan.gaps;
         for fork in &plan.forks {
             self.fork(runtime, unit, &topic, item(fork.item), fork, known).await?;
         }
-        self.carry_out(runtime, unit, &topic, &stored, plan, item, known, taking)
+        self.execute(runtime, unit, &topic, &stored, plan, item, known, granularity)
             .await
     }
 
-    /// Handles and writes what was planned.
-    #[expect(clippy::too_many_arguments, reason = "the plan and all that its indices refer to")]
-    async fn carry_out<'a, L: Ledger>(
+    /// Executes a plan: applies, parks and unparks its messages, and writes the sequences.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the plan and everything that its indices refer to"
+    )]
+    async fn execute<'a, L: Ledger>(
         &mut self,
         runtime: &Runtime<L>,
         unit: &mut Unit<L>,
@@ -332,8 +340,8 @@ impl<H> Messages<H> {
         plan: Plan<usize>,
         item: impl Fn(usize) -> &'a Arrival<H::Message>,
         known: &KnownFailures,
-        taking: Taking,
-    ) -> Result<(), Setback>
+        granularity: Granularity,
+    ) -> Result<(), AttemptError>
     where
         H: Handler<L>,
     {
@@ -342,12 +350,12 @@ impl<H> Messages<H> {
             .iter()
             .filter_map(|message| item(message.item).message())
             .collect();
-        self.handle(unit, &apply, taking).await?;
+        self.handle(unit, &apply, granularity).await?;
         let mut park = Vec::with_capacity(plan.park.len());
         for message in &plan.park {
             let item = item(message.item);
             let error = error_of(item, message.id, known);
-            let (record, error) = stub::kept(&item.record, &error, known, &mut self.seen.stubs);
+            let (record, error) = stub::storable(&item.record, &error, known, &mut self.counts.stubs);
             park.push(Parked {
                 key: message.key,
                 sequence: message.sequence,
@@ -358,18 +366,19 @@ impl<H> Messages<H> {
         }
         for parked in park.iter().filter(|parked| !parked.error.is_empty()) {
             tracing::error!(topic, key = %parked.key, sequence = parked.sequence, error = parked.error,
-                "this key is parked until it is released");
+                "a key is parked until an operator releases it");
         }
         let (ledger, tx) = unit.parts();
         if !plan.unpark.is_empty() {
             ledger.unpark(tx, topic, &plan.unpark).await?;
         }
-        let forks = match park.is_empty() {
-            true => Vec::new(),
-            false => ledger.park(tx, topic, &park).await?,
+        let forks = if park.is_empty() {
+            Vec::new()
+        } else {
+            ledger.park(tx, topic, &park).await?
         };
-        // What waits behind a poison message is not loaded, so the plan did not see them.
-        let is_fork = |message: &&Numbered<usize>| forks.contains(&(message.key, message.sequence));
+        // The messages behind a poison message are not loaded, so the plan could not detect these forks.
+        let is_fork = |message: &&Sequenced<usize>| forks.contains(&(message.key, message.sequence));
         for message in plan.park.iter().filter(is_fork) {
             self.fork(runtime, unit, topic, item(message.item), message, known)
                 .await?;
@@ -377,21 +386,22 @@ impl<H> Messages<H> {
         set_sequences(unit, topic, stored, plan.sequences).await
     }
 
-    /// Sets a fork aside, and tells: consumers hold another domain event under this number than the producer's journal.
+    /// Dead-letters a fork and raises an alarm: consumers have applied or parked another domain event under this sequence
+    /// than the producer's journal contains.
     async fn fork<L: Ledger, M>(
         &mut self,
         runtime: &Runtime<L>,
         unit: &mut Unit<L>,
         topic: &str,
         item: &Arrival<M>,
-        fork: &Numbered<usize>,
+        fork: &Sequenced<usize>,
         known: &KnownFailures,
-    ) -> Result<(), Setback> {
+    ) -> Result<(), AttemptError> {
         tracing::error!(topic, key = %fork.key, sequence = fork.sequence, message_id = %fork.id,
-            "the same sequence under another id: was the producer restored from a backup?");
-        self.seen.forks += 1;
-        let detail = format!("sequence {} came before under another id", fork.sequence);
-        self.bury(runtime, unit, item, DeadLetterReason::Fork, &detail, known)
+            "a domain event has the sequence of an earlier one but another id: was the producer restored from a backup?");
+        self.counts.forks += 1;
+        let detail = format!("sequence {} arrived before under another id", fork.sequence);
+        self.dead_letter(runtime, unit, item, DeadLetterReason::Fork, &detail, known)
             .await
     }
 
@@ -399,26 +409,30 @@ impl<H> Messages<H> {
         &mut self,
         unit: &mut Unit<L>,
         messages: &[&Received<H::Message>],
-        taking: Taking,
-    ) -> Result<(), Setback>
+        granularity: Granularity,
+    ) -> Result<(), AttemptError>
     where
         H: Handler<L>,
     {
         if messages.is_empty() {
             return Ok(());
         }
-        self.seen.applied += messages.len();
+        self.counts.applied += messages.len();
         let handler = self.handler.get_or_insert_with(|| (self.make)());
-        match taking {
-            Taking::Together => call(handler, unit, messages).await.map_err(|failure| Setback::Failed {
-                message: (messages.len() == 1).then(|| messages[0].envelope.id),
-                failure,
-            }),
-            Taking::OneByOne => {
+        match granularity {
+            Granularity::Batch => {
+                call_handler(handler, unit, messages)
+                    .await
+                    .map_err(|failure| AttemptError::Handler {
+                        message: (messages.len() == 1).then(|| messages[0].envelope.id),
+                        failure,
+                    })
+            }
+            Granularity::Single => {
                 for message in messages {
-                    call(handler, unit, std::slice::from_ref(message))
+                    call_handler(handler, unit, std::slice::from_ref(message))
                         .await
-                        .map_err(|failure| Setback::Failed {
+                        .map_err(|failure| AttemptError::Handler {
                             message: Some(message.envelope.id),
                             failure,
                         })?;
@@ -428,8 +442,10 @@ impl<H> Messages<H> {
         }
     }
 
-    /// Keeps a record with its bytes, announces it, and answers whoever waits for it.
-    async fn bury<L: Ledger, M>(
+    /// Dead-letters a record: stores it with its raw bytes and publishes `MessageDeadLettered`.
+    ///
+    /// For a command whose envelope names a reply topic, also publishes a `CommandFailed` reply.
+    async fn dead_letter<L: Ledger, M>(
         &mut self,
         runtime: &Runtime<L>,
         unit: &mut Unit<L>,
@@ -437,21 +453,23 @@ impl<H> Messages<H> {
         reason: DeadLetterReason,
         detail: &str,
         known: &KnownFailures,
-    ) -> Result<(), Setback> {
+    ) -> Result<(), AttemptError> {
         let record = &item.record;
         let envelope = item.envelope();
         let id = Uuid::now_v7();
         tracing::error!(partition = %record.partition, offset = record.offset, ?reason, detail, dead_letter = %id,
-            "a record is a dead letter");
-        let (kept, detail) = stub::kept(record, detail, known, &mut self.seen.stubs);
-        let letter = DeadLetter {
+            "a record was dead-lettered");
+        let (stored, detail) = stub::storable(record, detail, known, &mut self.counts.stubs);
+        let dead_letter = DeadLetter {
             id,
             reason,
             detail: detail.clone(),
-            record: kept,
+            record: stored,
         };
         let (ledger, tx) = unit.parts();
-        ledger.insert_dead_letters(tx, std::slice::from_ref(&letter)).await?;
+        ledger
+            .insert_dead_letters(tx, std::slice::from_ref(&dead_letter))
+            .await?;
         let cause = match envelope {
             Some(envelope) => Cause::of(envelope),
             None => Cause::origin(id, None, opentelemetry::Context::new()),
@@ -473,15 +491,14 @@ impl<H> Messages<H> {
                 DeadLetterReason::Expired => "expired",
                 _ => "not-executable",
             };
-            let detail = format!("The command could not be executed; it is kept as dead letter {id}.");
+            let detail = format!("The command could not be executed. It is stored as dead letter {id}.");
             unit.fail(envelope, code, &detail)?;
         }
-        self.seen.dead.push(reason);
+        self.counts.dead.push(reason);
         Ok(())
     }
 
-    /// Continues a key whose poison message was mended, up to the next one. Answers how many were
-    /// applied, and where it stopped again.
+    /// Continues a key after its poison message was fixed, up to the next poison message.
     pub(crate) async fn release<L: Ledger>(
         &mut self,
         runtime: &Runtime<L>,
@@ -489,7 +506,7 @@ impl<H> Messages<H> {
         topic: &str,
         key: Uuid,
         known: &KnownFailures,
-    ) -> Result<Released, Setback>
+    ) -> Result<Released, AttemptError>
     where
         H: Handler<L>,
     {
@@ -502,14 +519,14 @@ impl<H> Messages<H> {
         let parked = waiting
             .iter()
             .enumerate()
-            .filter_map(|(index, item)| numbered(item, index, known))
+            .filter_map(|(index, item)| sequenced(item, index, known))
             .collect();
         let plan = sequence::release(key, *state, parked);
         let released = Released {
             applied: plan.apply.len(),
             poisoned_at: plan.sequences.first().and_then(|(_, state)| state.poisoned_at),
         };
-        self.carry_out(
+        self.execute(
             runtime,
             unit,
             topic,
@@ -517,50 +534,51 @@ impl<H> Messages<H> {
             plan,
             |index| &waiting[index],
             known,
-            Taking::OneByOne,
+            Granularity::Single,
         )
         .await?;
         Ok(released)
     }
 }
 
-/// What a release did.
+/// The result of a release.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Released {
+    /// Number of messages that were applied.
     pub applied: usize,
-    /// The sequence that can't be applied either, if there is one.
+    /// The sequence of the next message that cannot be applied, if there is one.
     pub poisoned_at: Option<i64>,
 }
 
-/// What can't be said because of a message is that message's failure, not the partition's.
-fn blame(envelope: &Envelope, error: AppendError) -> Setback {
-    Setback::Failed {
+/// Attributes an error in publishing to the message that led to it, because it is not a failure of the partition.
+fn attributed_to(envelope: &Envelope, error: AppendError) -> AttemptError {
+    AttemptError::Handler {
         message: Some(envelope.id),
         failure: error.into(),
     }
 }
 
-/// Writes the rows that changed, telling the new ones from those that were `stored`.
+/// Writes the rows that changed. Those that are not in `stored` are new.
 async fn set_sequences<L: Ledger>(
     unit: &mut Unit<L>,
     topic: &str,
     stored: &HashMap<Uuid, Sequence>,
     rows: Vec<(Uuid, Sequence)>,
-) -> Result<(), Setback> {
+) -> Result<(), AttemptError> {
     let (changed, new): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(key, _)| stored.contains_key(key));
     let (ledger, tx) = unit.parts();
     ledger.set_sequences(tx, topic, &new, &changed).await?;
     Ok(())
 }
 
-/// What waits for these keys, decoded anew: what was unreadable may be readable now.
+/// Loads the parked messages of these keys and decodes them again, because an unreadable one may be readable now.
 async fn load_parked<L: Ledger, H: Handler<L>>(
     kind: Kind,
     runtime: &Runtime<L>,
     unit: &mut Unit<L>,
     topic: &str,
     keys: &[Uuid],
-) -> Result<Vec<Arrival<H::Message>>, Setback> {
+) -> Result<Vec<Arrival<H::Message>>, AttemptError> {
     if keys.is_empty() {
         return Ok(Vec::new());
     }
@@ -570,8 +588,8 @@ async fn load_parked<L: Ledger, H: Handler<L>>(
     for row in rows {
         let arrival = match decode_known(kind, runtime, row.record) {
             Ok(arrival) => arrival,
-            // Met when the message arrived, but perhaps by another process.
-            Err((arrival, schema)) => match runtime.try_to_learn(schema).await {
+            // The schema was fetched when the message arrived, but perhaps by another process.
+            Err((arrival, schema)) => match runtime.try_fetch_schema(schema).await {
                 Ok(true) => decode_known(kind, runtime, arrival.record).unwrap_or_else(|(arrival, _)| arrival),
                 Ok(false) => arrival,
                 Err(error) => return Err(Failure::retry(error).into()),
@@ -582,14 +600,14 @@ async fn load_parked<L: Ledger, H: Handler<L>>(
     Ok(arrivals)
 }
 
-/// Calls a handler. One that panics has met a message that will never work: the message is to blame, not the process
-/// or the message's neighbours.
-async fn call<L: Ledger, H: Handler<L>>(
+/// Calls a handler. A panic counts as a poison message, because it must affect neither the process nor the other
+/// messages.
+async fn call_handler<L: Ledger, H: Handler<L>>(
     handler: &mut H,
     unit: &mut Unit<L>,
     messages: &[&Received<H::Message>],
 ) -> Result<(), Failure> {
-    // What it may have left half done, its own cache and the transaction, is thrown away.
+    // The rollback discards what the handler may have left half done: its cache and the transaction.
     let handled = AssertUnwindSafe(handler.handle(unit, messages)).catch_unwind().await;
     handled.unwrap_or_else(|_| Err(Failure::poison("the handler panicked")))
 }

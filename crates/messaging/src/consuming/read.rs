@@ -1,4 +1,4 @@
-//! Reading a log beside the consumer: outside of any group, and without moving a position.
+//! Reads a log independently of the consumer: outside of any group, and without advancing a position.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -12,20 +12,24 @@ use tokio::sync::mpsc;
 use crate::kafka::Settings;
 use crate::wire::record::{Record, TopicPartition};
 
+/// Timeout of one request to Kafka.
 const TIMEOUT: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(100);
-/// A read that gets neither a record nor the end of the log for this long has failed: librdkafka itself never gives up.
+/// A read that receives neither a record nor the end of the log for this long has failed, because librdkafka itself never
+/// times out.
 const NO_PROGRESS: Duration = Duration::from_secs(5);
-/// Batches that are read ahead.
-const AHEAD: usize = 2;
+/// Number of batches that are read ahead.
+const BATCHES_AHEAD: usize = 2;
 
-/// The log can't be read.
+/// A Kafka error while a log was read.
 #[derive(Debug, thiserror::Error)]
-#[error("the log can't be read")]
+#[error("the log cannot be read")]
 pub struct Error(#[from] KafkaError);
 
-/// The records of a partition from `from` up to, not including, `until`, in batches of at most `batch`. Where the log
-/// begins later, from its beginning. It ends at `until`, at the end of the log, or with an error.
+/// Reads the records of a partition from offset `from` up to, but not including, `until`, in batches of at most `batch`
+/// records. If the log begins after `from`, reading starts at its first record.
+///
+/// The stream ends at `until`, at the end of the log, or with an error.
 pub fn read(
     settings: &Settings,
     partition: TopicPartition,
@@ -33,22 +37,22 @@ pub fn read(
     until: i64,
     batch: usize,
 ) -> mpsc::Receiver<Result<Vec<Record>, Error>> {
-    let (sender, batches) = mpsc::channel(AHEAD);
+    let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
     let settings = settings.clone();
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = read_on(&settings, &partition, from, until, batch, &sender) {
-            // Where nobody takes it, nobody reads any more.
+        if let Err(error) = read_blocking(&settings, &partition, from, until, batch, &sender) {
+            // If the receiver was dropped, no caller needs the error.
             let _ = sender.blocking_send(Err(error.into()));
         }
     });
     batches
 }
 
-/// The partitions of a topic, each with the first offset that it still has.
+/// Returns the partitions of a topic, each with the first offset that it still has.
 ///
 /// # Errors
-/// Returns an error if Kafka does not respond, or does not know the topic, for 15 s. A topic that was just created is not
-/// known for some milliseconds.
+/// Returns an error if Kafka does not respond, or does not know the topic, for 15 s. It does not know a topic for some
+/// milliseconds after its creation.
 pub async fn beginnings(settings: &Settings, topic: &str) -> Result<Vec<(TopicPartition, i64)>, Error> {
     let (settings, topic) = (settings.clone(), topic.to_owned());
     let beginnings = tokio::task::spawn_blocking(move || {
@@ -65,11 +69,11 @@ pub async fn beginnings(settings: &Settings, topic: &str) -> Result<Vec<(TopicPa
     Ok(beginnings.await.unwrap_or(Err(KafkaError::Canceled))?)
 }
 
-/// The offsets that a partition holds.
+/// Returns the range of offsets that a partition holds.
 ///
 /// # Errors
 /// Returns an error if Kafka does not respond, or does not know the partition.
-pub(crate) async fn log(settings: &Settings, partition: &TopicPartition) -> Result<Range<i64>, Error> {
+pub(crate) async fn log_range(settings: &Settings, partition: &TopicPartition) -> Result<Range<i64>, Error> {
     let (settings, partition) = (settings.clone(), partition.clone());
     let log = tokio::task::spawn_blocking(move || {
         let consumer: BaseConsumer = settings.connect(&settings.client(), TIMEOUT)?;
@@ -93,7 +97,7 @@ fn beginnings_of(consumer: &BaseConsumer, name: &str) -> Result<Vec<(TopicPartit
         .collect()
 }
 
-fn read_on(
+fn read_blocking(
     settings: &Settings,
     partition: &TopicPartition,
     from: i64,

@@ -1,4 +1,4 @@
-//! Releasing a parked key: what waits for it is applied in order, to this service only.
+//! Releases a parked key: applies its parked messages in order, to this service only.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use crate::consuming::handler::{Failure, Handler};
 use crate::consuming::known_failures::{KnownFailure, KnownFailures};
-use crate::consuming::pipeline::{Messages, Released};
-use crate::consuming::worker::{Body, Setback};
+use crate::consuming::pipeline::{MessageProcessor, Released};
+use crate::consuming::worker::{AttemptError, Processor};
 use crate::ledger::{CommitError, Ledger};
 use crate::publishing::unit::Unit;
 use crate::runtime::Runtime;
@@ -17,27 +17,29 @@ use crate::wire::record::TopicPartition;
 
 const ATTEMPTS: usize = 20;
 
-/// Why a key was not released. Nothing changed, and it can be tried again.
+/// The reason for which a key was not released. Nothing has changed, and the release can be repeated.
 #[derive(Debug, thiserror::Error)]
 #[error("the key was not released: {0}")]
 pub struct Error(String);
 
-/// One transaction, which first locks the partition's position row, so that it and the partition's worker
-/// take turns. It stops at the next poison message, and the key stays parked from there. Releasing a key
-/// that is not parked does nothing, so a release may be repeated.
+/// Releases a key in one transaction.
+///
+/// The transaction first locks the partition's position row, so that the release and the partition's worker take turns.
+/// It stops at the next poison message, and the key stays parked from there. Releasing a key that is not parked does
+/// nothing, so a release may be repeated.
 pub(crate) async fn run<L: Ledger, H: Handler<L>>(
     runtime: Arc<Runtime<L>>,
-    mut body: Messages<H>,
+    mut processor: MessageProcessor<H>,
     partition: TopicPartition,
     key: Uuid,
 ) -> Result<Released, Error> {
     let mut known = KnownFailures::new();
-    let mut last = String::from("it was tried too often");
+    let mut last = format!("no outcome after {ATTEMPTS} attempts");
     let mut back_off = Duration::from_millis(20);
     for _ in 0..ATTEMPTS {
-        let attempted = attempt(&runtime, &mut body, &partition, key, &known).await;
+        let attempted = attempt(&runtime, &mut processor, &partition, key, &known).await;
         if attempted.is_err() {
-            Body::<L>::forget(&mut body);
+            Processor::<L>::invalidate(&mut processor);
         }
         match attempted {
             Ok(released) => {
@@ -45,8 +47,8 @@ pub(crate) async fn run<L: Ledger, H: Handler<L>>(
                     "a parked key was released");
                 return Ok(released);
             }
-            Err(Setback::Failed { message, failure }) => match (message, failure) {
-                // Known from now on: the next attempt stops in front of it.
+            Err(AttemptError::Handler { message, failure }) => match (message, failure) {
+                // The next attempt stops before this message.
                 (Some(id), Failure::Poison(error)) => {
                     known.insert(id, KnownFailure::Poison(error_chain(error.as_ref())));
                 }
@@ -59,8 +61,8 @@ pub(crate) async fn run<L: Ledger, H: Handler<L>>(
                     back_off = (back_off * 2).min(Duration::from_secs(1));
                 }
             },
-            // A release logs nothing.
-            Err(Setback::OutOfDate | Setback::Unlogged(_) | Setback::Uncommitted(_)) => {}
+            // A release calls no log handler, and its commit errors are of the kind `Handler`.
+            Err(AttemptError::PositionMismatch | AttemptError::Log(_) | AttemptError::Commit(_)) => {}
         }
     }
     Err(Error(last))
@@ -68,16 +70,18 @@ pub(crate) async fn run<L: Ledger, H: Handler<L>>(
 
 async fn attempt<L: Ledger, H: Handler<L>>(
     runtime: &Runtime<L>,
-    body: &mut Messages<H>,
+    processor: &mut MessageProcessor<H>,
     partition: &TopicPartition,
     key: Uuid,
     known: &KnownFailures,
-) -> Result<Released, Setback> {
+) -> Result<Released, AttemptError> {
     let mut unit = Unit::begin(&runtime.ledger, &runtime.publisher).await?;
     let result = async {
         let (ledger, tx) = unit.parts();
         ledger.lock_position(tx, partition).await?;
-        body.release(runtime, &mut unit, &partition.topic, key, known).await
+        processor
+            .release(runtime, &mut unit, &partition.topic, key, known)
+            .await
     }
     .await;
     match result {
@@ -85,9 +89,9 @@ async fn attempt<L: Ledger, H: Handler<L>>(
             Ok(()) => Ok(released),
             Err(CommitError::RolledBack(error) | CommitError::Unknown(error)) => Err(error.into()),
         },
-        Err(setback) => {
+        Err(error) => {
             unit.rollback().await;
-            Err(setback)
+            Err(error)
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Order and duplicates of domain events: what to apply, park and drop, decided without a store.
+//! Decides which domain events of a batch are applied, parked and dropped, without a store.
 //!
-//! Per (topic, key) messages are numbered 1, 2, 3… without gaps. On the log they may repeat and stand
-//! out of order; what is applied is complete and in order.
+//! Per (topic, key), messages are numbered 1, 2, 3… without gaps. In the log they may be repeated and out of order. They
+//! are applied completely and in order.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -9,31 +9,32 @@ use uuid::Uuid;
 
 use crate::ledger::Sequence;
 
-/// One numbered message: `T` is the caller's handle to it.
+/// One message with a sequence. `T` is the caller's handle to it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Numbered<T> {
+pub(crate) struct Sequenced<T> {
     pub(crate) key: Uuid,
     pub(crate) sequence: i64,
     pub(crate) id: Uuid,
-    /// It can't be applied: it and what follows it of its key must wait for an operator.
+    /// The message cannot be applied: it and the later messages of its key wait for an operator.
     pub(crate) poison: bool,
     pub(crate) item: T,
 }
 
-/// What to do with a batch. Written by the pipeline in one transaction.
+/// The decisions for one batch. The pipeline executes them in one transaction.
 #[derive(Debug)]
 pub(crate) struct Plan<T> {
-    /// In the order to apply them.
-    pub(crate) apply: Vec<Numbered<T>>,
-    pub(crate) park: Vec<Numbered<T>>,
-    /// Applied from `parked`, or parked anew: their rows go, before rows are parked.
+    /// The messages to apply, in this order.
+    pub(crate) apply: Vec<Sequenced<T>>,
+    /// The messages to park.
+    pub(crate) park: Vec<Sequenced<T>>,
+    /// Rows of `parked` to delete before rows are parked: their messages are applied, or parked again.
     pub(crate) unpark: Vec<(Uuid, i64)>,
-    /// The rows that changed.
+    /// The rows of `sequences` that changed.
     pub(crate) sequences: Vec<(Uuid, Sequence)>,
     pub(crate) duplicates: Vec<T>,
-    /// The same number under another id: the producer was restored from a backup.
-    pub(crate) forks: Vec<Numbered<T>>,
-    /// Messages that arrived ahead of their turn.
+    /// Messages whose sequence is taken by another id: the producer was restored from a backup.
+    pub(crate) forks: Vec<Sequenced<T>>,
+    /// Number of messages that arrived before an earlier one of their key.
     pub(crate) gaps: usize,
 }
 
@@ -53,25 +54,26 @@ impl<T> Default for Plan<T> {
 
 struct Key<T> {
     state: Sequence,
-    waiting: BTreeMap<i64, (Numbered<T>, Stored)>,
+    waiting: BTreeMap<i64, (Sequenced<T>, Stored)>,
     touched: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Stored {
-    /// Already a row of `parked`.
+    /// The message is a row of `parked` already.
     Yes,
     No,
 }
 
 /// Decides for one batch of one topic, in log order.
 ///
-/// `stored` holds the rows of the batch's keys; `parked` everything that waits for those of them that
-/// are not poisoned. Next is applied and drains what waits behind it, lower is a duplicate, higher parks.
+/// `stored` holds the rows of the batch's keys, `parked` all parked messages of those keys that are not poisoned. The next
+/// sequence is applied, followed by the parked messages up to the next gap; a lower one is a duplicate; a higher one is
+/// parked.
 pub(crate) fn plan<T: Copy>(
     stored: &HashMap<Uuid, Sequence>,
-    parked: Vec<Numbered<T>>,
-    batch: impl IntoIterator<Item = Numbered<T>>,
+    parked: Vec<Sequenced<T>>,
+    batch: impl IntoIterator<Item = Sequenced<T>>,
 ) -> Plan<T> {
     let mut plan = Plan::default();
     let mut order = Vec::new();
@@ -94,10 +96,10 @@ pub(crate) fn plan<T: Copy>(
             order.push(message.key);
         }
         let key = keys.entry(message.key).or_insert_with(|| key_of(message.key));
-        take(key, message, &mut plan);
+        accept(key, message, &mut plan);
     }
-    // Keys in the order the batch met them: the rows are locked in that order by nobody else, since a
-    // key lives in one partition.
+    // Rows are written in the order in which the keys occur in the batch. No other worker locks them, because all records
+    // of a key are in one partition.
     for id in order {
         let key = keys.remove(&id).expect("every key of the batch was entered");
         finish(id, key, &mut plan);
@@ -105,8 +107,9 @@ pub(crate) fn plan<T: Copy>(
     plan
 }
 
-/// Continues a key whose poison message was mended: everything that waits, in order, up to the next one.
-pub(crate) fn release<T: Copy>(key: Uuid, mut state: Sequence, parked: Vec<Numbered<T>>) -> Plan<T> {
+/// Continues a key after its poison message was fixed: applies its parked messages in order, up to the next poison
+/// message.
+pub(crate) fn release<T: Copy>(key: Uuid, mut state: Sequence, parked: Vec<Sequenced<T>>) -> Plan<T> {
     state.poisoned_at = None;
     let mut plan = Plan::default();
     let mut key_state = Key {
@@ -122,19 +125,21 @@ pub(crate) fn release<T: Copy>(key: Uuid, mut state: Sequence, parked: Vec<Numbe
     plan
 }
 
-fn take<T: Copy>(key: &mut Key<T>, message: Numbered<T>, plan: &mut Plan<T>) {
+fn accept<T: Copy>(key: &mut Key<T>, message: Sequenced<T>, plan: &mut Plan<T>) {
     if message.sequence <= key.state.last {
         let fork = message.sequence == key.state.last && key.state.last_id.is_some_and(|id| id != message.id);
-        match fork {
-            true => plan.forks.push(message),
-            false => plan.duplicates.push(message.item),
+        if fork {
+            plan.forks.push(message);
+        } else {
+            plan.duplicates.push(message.item);
         }
         return;
     }
     if let Some((waiting, _)) = key.waiting.get(&message.sequence) {
-        match waiting.id == message.id {
-            true => plan.duplicates.push(message.item),
-            false => plan.forks.push(message),
+        if waiting.id == message.id {
+            plan.duplicates.push(message.item);
+        } else {
+            plan.forks.push(message);
         }
         return;
     }
@@ -146,7 +151,7 @@ fn take<T: Copy>(key: &mut Key<T>, message: Numbered<T>, plan: &mut Plan<T>) {
     drain(key, plan);
 }
 
-/// Applies what is next, and what waited for it, up to a gap or a poison message.
+/// Applies the next message and those that wait for it, up to a gap or a poison message.
 fn drain<T: Copy>(key: &mut Key<T>, plan: &mut Plan<T>) {
     while key.state.poisoned_at.is_none() {
         let next = key.state.last + 1;
@@ -155,7 +160,7 @@ fn drain<T: Copy>(key: &mut Key<T>, plan: &mut Plan<T>) {
         };
         if message.poison {
             key.state.poisoned_at = Some(next);
-            // Parked anew, so that its row says what is wrong with it.
+            // The message is parked again, so that its row contains the error.
             if stored == Stored::Yes {
                 plan.unpark.push((message.key, next));
             }

@@ -1,4 +1,4 @@
-//! Stubs: what is kept of a record that the store refuses to keep.
+//! Stubs of records that the store refuses to keep.
 
 use std::str::FromStr;
 
@@ -6,25 +6,29 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::consuming::arrival::text;
+use crate::consuming::arrival::storable_text;
 use crate::consuming::known_failures::KnownFailures;
 use crate::wire::envelope::header;
 use crate::wire::record::{Headers, Record};
 
-/// Returns what is kept of a record that is dead-lettered or parked, and the text beside it: the record itself, or a stub
-/// if the store refuses the record. Stubs are counted.
-pub(crate) fn kept(record: &Record, detail: &str, known: &KnownFailures, stubs: &mut usize) -> (Record, String) {
+/// Returns the record to store for a record that is dead-lettered or parked, and the text to store with it.
+///
+/// This is the record itself, or a stub if the store refuses the record. Each stub increments `stubs`.
+pub(crate) fn storable(record: &Record, detail: &str, known: &KnownFailures, stubs: &mut usize) -> (Record, String) {
     let Some(refused) = known.record_refusal(record.offset) else {
-        return (record.clone(), text(detail));
+        return (record.clone(), storable_text(detail));
     };
     *stubs += 1;
-    // What matters most comes first, because the text may be cut.
-    (of(record), text(&format!("{}; {detail}", describe(record, refused))))
+    // The most important part comes first, because the text may be cut.
+    (
+        stub_of(record),
+        storable_text(&format!("{}; {detail}", describe(record, refused))),
+    )
 }
 
-/// The record without its value, and with nothing in its key and headers but ids and the sequence, as Rollcall writes
-/// them: every store can keep that.
-fn of(record: &Record) -> Record {
+/// Returns the record without its value, and with only ids and the sequence in its key and headers, in the format that
+/// Rollcall writes. Every store can keep that.
+fn stub_of(record: &Record) -> Record {
     let key = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
     let names = [header::ID, header::SUBJECT, header::CORRELATION_ID];
     let ids = names.map(|name| Some((name.to_owned(), parsed::<Uuid>(record, name)?.to_string())));
@@ -40,12 +44,13 @@ fn of(record: &Record) -> Record {
     }
 }
 
-/// Characters of a reason, at most: there must be room for the rest.
-const LONGEST_REASON: usize = 500;
+/// Maximum length of a reason in characters, because the rest of the description needs room too.
+const MAX_REASON_CHARS: usize = 500;
 
-/// What a stub stands for: how large the record was, the SHA-256 of its value, and why the store refused it.
+/// Describes the record that a stub replaces: its size, the SHA-256 of its value, and the reason for which the store
+/// refused it.
 pub(crate) fn describe(record: &Record, reason: &str) -> String {
-    let reason: String = reason.chars().filter(|c| *c != '\0').take(LONGEST_REASON).collect();
+    let reason: String = reason.chars().filter(|c| *c != '\0').take(MAX_REASON_CHARS).collect();
     let headers = &record.headers.0;
     let in_headers: usize = headers.iter().map(|(name, text)| name.len() + text.len()).sum();
     let value = match &record.value {

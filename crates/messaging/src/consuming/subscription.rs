@@ -6,7 +6,7 @@ use contracts::Topic;
 use futures::future::BoxFuture;
 use uuid::Uuid;
 
-use crate::consuming::log::{Log, MakeLog};
+use crate::consuming::log::{LogProcessor, MakeLog};
 use crate::consuming::pipeline::Released;
 use crate::consuming::release;
 use crate::consuming::worker::{PartitionWorker, Worker};
@@ -21,7 +21,7 @@ pub(super) type Release<L> = Arc<
     dyn Fn(Arc<Runtime<L>>, TopicPartition, Uuid) -> BoxFuture<'static, Result<Released, release::Error>> + Send + Sync,
 >;
 
-/// What a service does with the records of one topic.
+/// The handlers that a service has for one topic.
 pub(crate) struct Subscription<L: Ledger> {
     pub(crate) topic: &'static Topic,
     pub(super) log: Option<MakeLog<L>>,
@@ -30,7 +30,7 @@ pub(crate) struct Subscription<L: Ledger> {
 }
 
 impl<L: Ledger> Subscription<L> {
-    /// The worker of one partition; `position` is the stored one.
+    /// Creates the worker of one partition. `position` is the stored position.
     pub(crate) fn worker(
         &self,
         runtime: Arc<Runtime<L>>,
@@ -39,7 +39,7 @@ impl<L: Ledger> Subscription<L> {
     ) -> Box<dyn PartitionWorker> {
         match (&self.handle, self.log.clone()) {
             (Some(make), log) => make(runtime, partition, position, log),
-            (None, Some(log)) => Box::new(Worker::new(runtime, partition, position, Log::new(log))),
+            (None, Some(log)) => Box::new(Worker::new(runtime, partition, position, LogProcessor::new(log))),
             (None, None) => unreachable!("a subscription is created with a handler or a log"),
         }
     }

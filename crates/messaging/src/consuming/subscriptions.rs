@@ -5,9 +5,9 @@ use std::sync::Arc;
 use contracts::{Message, Topic};
 
 use crate::consuming::handler::{Handler, LogHandler};
-use crate::consuming::log::Logged;
+use crate::consuming::log::LoggedProcessor;
 use crate::consuming::ops_handler::{AnyOpsHandler, OpsHandler};
-use crate::consuming::pipeline::Messages;
+use crate::consuming::pipeline::MessageProcessor;
 use crate::consuming::release;
 use crate::consuming::subscription::{MakeWorker, Release, Subscription};
 use crate::consuming::worker::Worker;
@@ -56,14 +56,19 @@ impl<L: Ledger> Subscriptions<L> {
         let make: Arc<dyn Fn() -> H + Send + Sync> = Arc::new(make);
         let for_release = Arc::clone(&make);
         let worker: MakeWorker<L> = Arc::new(move |runtime, partition, position, log| {
-            let body = Messages::new(topic.kind, Arc::clone(&make));
+            let body = MessageProcessor::new(topic.kind, Arc::clone(&make));
             match log {
-                Some(log) => Box::new(Worker::new(runtime, partition, position, Logged::new(log, body))),
+                Some(log) => Box::new(Worker::new(
+                    runtime,
+                    partition,
+                    position,
+                    LoggedProcessor::new(log, body),
+                )),
                 None => Box::new(Worker::new(runtime, partition, position, body)),
             }
         });
         let release: Release<L> = Arc::new(move |runtime, partition, key| {
-            let body = Messages::new(topic.kind, Arc::clone(&for_release));
+            let body = MessageProcessor::new(topic.kind, Arc::clone(&for_release));
             Box::pin(release::run(runtime, body, partition, key))
         });
         let subscription = self.subscription_to(topic);

@@ -1,4 +1,4 @@
-//! One worker per assigned partition: takes what is waiting, and gets it applied whatever happens.
+//! One worker per assigned partition: takes the waiting records, and retries until they are applied.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -20,22 +20,23 @@ use crate::wire::record::{Record, TopicPartition};
 
 const FIRST_BACK_OFF: Duration = Duration::from_millis(20);
 
-/// Why an attempt wrote nothing.
+/// The reason for which an attempt was rolled back.
 #[derive(Debug)]
-pub(crate) enum Setback {
-    /// The stored position is not the one this worker knows.
-    OutOfDate,
-    /// A handler failed; where it had a single message, its id is known.
-    Failed { message: Option<Uuid>, failure: Failure },
-    /// The log of the topic failed.
-    Unlogged(Failure),
+pub(crate) enum AttemptError {
+    /// The stored position is not the one that this worker knows.
+    PositionMismatch,
+    /// A handler or a statement of the pipeline failed. `message` is the id of the message that caused the failure, if it
+    /// is known.
+    Handler { message: Option<Uuid>, failure: Failure },
+    /// The log handler of the topic failed.
+    Log(Failure),
     /// The store refused the commit.
-    Uncommitted(Failure),
+    Commit(Failure),
 }
 
-impl Setback {
-    /// What a statement failed with that carries nothing of a message: none can be to blame.
-    fn blameless(mut error: StoreError) -> Self {
+impl AttemptError {
+    /// Converts the error of a statement that contains no data of a message, so that no message can have caused it.
+    fn of_bookkeeping(mut error: StoreError) -> Self {
         if error.kind == StoreErrorKind::Broken {
             error.kind = StoreErrorKind::Unexpected;
         }
@@ -43,42 +44,45 @@ impl Setback {
     }
 }
 
-impl From<StoreError> for Setback {
+impl From<StoreError> for AttemptError {
     fn from(error: StoreError) -> Self {
-        Self::Failed {
+        Self::Handler {
             message: None,
             failure: error.into(),
         }
     }
 }
 
-impl From<Failure> for Setback {
+impl From<Failure> for AttemptError {
     fn from(failure: Failure) -> Self {
-        Self::Failed { message: None, failure }
+        Self::Handler { message: None, failure }
     }
 }
 
-impl From<crate::publishing::publisher::AppendError> for Setback {
+impl From<crate::publishing::publisher::AppendError> for AttemptError {
     fn from(error: crate::publishing::publisher::AppendError) -> Self {
-        Self::Failed {
+        Self::Handler {
             message: None,
             failure: error.into(),
         }
     }
 }
 
-/// How the records of a batch are taken.
+/// How the messages of a batch are handed to the handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Taking {
-    Together,
-    OneByOne,
+pub(crate) enum Granularity {
+    /// All messages in one call.
+    Batch,
+    /// One call per message.
+    Single,
 }
 
-/// What a worker does inside the position's transaction.
-pub(crate) trait Body<L: Ledger>: Send + 'static {
-    /// A record made ready, outside of any transaction.
+/// Processes records inside the transaction that advances the position.
+pub(crate) trait Processor<L: Ledger>: Send + 'static {
+    /// A record that was prepared outside of any transaction.
     type Item: Send + Sync;
 
+    /// Prepares records for [`write`](Self::write). Waits while the schema registry is unreachable.
     fn prepare(
         &mut self,
         runtime: &Runtime<L>,
@@ -86,40 +90,43 @@ pub(crate) trait Body<L: Ledger>: Send + 'static {
         stop: &CancellationToken,
     ) -> impl Future<Output = Result<Vec<Self::Item>, Stopped>> + Send;
 
-    /// The record it was made of.
+    /// Returns the record of an item.
     fn record(item: &Self::Item) -> &Record;
 
-    /// The id of the message that a handler is called with; `None` for a record that is none.
+    /// Returns the id of the message that a handler is called with, or `None` if the record contains no such message.
     fn message(item: &Self::Item) -> Option<Uuid>;
 
-    /// Writes everything that `items` mean, after the position was moved.
+    /// Writes all effects of `items`, after the position was advanced.
     fn write(
         &mut self,
         runtime: &Runtime<L>,
         unit: &mut Unit<L>,
         items: &[Self::Item],
         known: &KnownFailures,
-        taking: Taking,
-    ) -> impl Future<Output = Result<(), Setback>> + Send;
+        granularity: Granularity,
+    ) -> impl Future<Output = Result<(), AttemptError>> + Send;
 
-    /// What is counted once the transaction is there.
+    /// Updates the metrics after the commit.
     fn committed(&mut self, runtime: &Runtime<L>, items: &[Self::Item]);
 
-    /// Whatever is cached may be wrong now.
-    fn forget(&mut self);
+    /// Drops all cached state, because it may be wrong.
+    fn invalidate(&mut self);
 }
 
-/// A worker of any kind.
+/// A partition's worker, for any processor.
 pub trait PartitionWorker: Send {
-    /// Applies records of the partition, in offset order. Returns when they are applied or parked or
-    /// buried: not before, however long the infrastructure is down, unless `stop` says so.
+    /// Applies records of the partition, in offset order. Returns after all of them are applied, parked or dead-lettered,
+    /// however long the infrastructure is down.
+    ///
+    /// # Errors
+    /// Returns [`Stopped`] if `stop` is cancelled, or if the stored position went back.
     fn process<'a>(
         &'a mut self,
         records: Vec<Record>,
         stop: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<(), Stopped>>;
 
-    /// The next offset to apply; `None` before anything was.
+    /// Returns the next offset to apply, or `None` if no record was applied yet.
     fn position(&self) -> Option<i64>;
 }
 
@@ -127,45 +134,52 @@ pub(crate) struct Worker<L: Ledger, B> {
     runtime: Arc<Runtime<L>>,
     partition: TopicPartition,
     position: Option<i64>,
-    body: B,
+    processor: B,
 }
 
-impl<L: Ledger, B: Body<L>> Worker<L, B> {
-    /// `position` is the stored one, as it was read on assignment.
-    pub(crate) fn new(runtime: Arc<Runtime<L>>, partition: TopicPartition, position: Option<i64>, body: B) -> Self {
+impl<L: Ledger, B: Processor<L>> Worker<L, B> {
+    /// `position` is the stored position, as it was read on assignment.
+    pub(crate) fn new(
+        runtime: Arc<Runtime<L>>,
+        partition: TopicPartition,
+        position: Option<i64>,
+        processor: B,
+    ) -> Self {
         Self {
             runtime,
             partition,
             position,
-            body,
+            processor,
         }
     }
 
     async fn apply(&mut self, records: Vec<Record>, stop: &CancellationToken) -> Result<(), Stopped> {
         let runtime = Arc::clone(&self.runtime);
-        let mut items = self.body.prepare(&runtime, records, stop).await?;
+        let mut items = self.processor.prepare(&runtime, records, stop).await?;
         let mut back_off = FIRST_BACK_OFF;
         loop {
-            let known = self.position.unwrap_or(0);
-            // Redelivered, or applied by a transaction whose outcome was unknown.
-            items.retain(|item| B::record(item).offset >= known);
+            let position = self.position.unwrap_or(0);
+            // Drops records that were redelivered, or applied by a transaction of unknown outcome.
+            items.retain(|item| B::record(item).offset >= position);
             if items.is_empty() {
                 return Ok(());
             }
-            match self.attempt(&items, &KnownFailures::new(), Taking::Together).await {
+            match self.attempt(&items, &KnownFailures::new(), Granularity::Batch).await {
                 Ok(()) => return Ok(()),
-                Err(Setback::OutOfDate) => self.read_position(stop).await?,
+                Err(AttemptError::PositionMismatch) => self.read_position(stop).await?,
                 Err(
-                    Setback::Failed {
+                    AttemptError::Handler {
                         failure: Failure::Retry(error),
                         ..
                     }
-                    | Setback::Unlogged(Failure::Retry(error))
-                    | Setback::Uncommitted(Failure::Retry(error)),
+                    | AttemptError::Log(Failure::Retry(error))
+                    | AttemptError::Commit(Failure::Retry(error)),
                 ) => self.wait(&mut back_off, &error, stop).await?,
-                // One bad message must not take its neighbours with it.
-                Err(Setback::Failed { failure, .. } | Setback::Unlogged(failure) | Setback::Uncommitted(failure)) => {
-                    tracing::debug!(partition = %self.partition, %failure, "taking the batch one by one");
+                // One bad message must not affect the other messages of the batch.
+                Err(
+                    AttemptError::Handler { failure, .. } | AttemptError::Log(failure) | AttemptError::Commit(failure),
+                ) => {
+                    tracing::debug!(partition = %self.partition, %failure, "the batch failed and is applied one by one");
                     break;
                 }
             }
@@ -179,15 +193,15 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
         Ok(())
     }
 
-    /// Applies a single record. A failed attempt is rolled back and made again, knowing what failed.
+    /// Applies a single record. A failed attempt is rolled back and repeated, with the failure known.
     async fn apply_one(&mut self, item: &[B::Item], stop: &CancellationToken) -> Result<(), Stopped> {
         let mut known = KnownFailures::new();
         let mut back_off = FIRST_BACK_OFF;
         while B::record(&item[0]).offset >= self.position.unwrap_or(0) {
-            match self.attempt(item, &known, Taking::OneByOne).await {
+            match self.attempt(item, &known, Granularity::Single).await {
                 Ok(()) => return Ok(()),
-                Err(Setback::OutOfDate) => self.read_position(stop).await?,
-                Err(Setback::Failed { message, failure }) => match (message, failure) {
+                Err(AttemptError::PositionMismatch) => self.read_position(stop).await?,
+                Err(AttemptError::Handler { message, failure }) => match (message, failure) {
                     (_, Failure::Retry(error) | Failure::Conflict(error)) => {
                         self.wait(&mut back_off, &error, stop).await?;
                     }
@@ -200,11 +214,11 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
                     (Some(id), Failure::Poison(error)) => {
                         tracing::error!(
                             partition = %self.partition, offset = B::record(&item[0]).offset, message_id = %id,
-                            error = error_chain(error.as_ref()), "this message can't be applied"
+                            error = error_chain(error.as_ref()), "the message cannot be applied"
                         );
                         known.insert(id, KnownFailure::Poison(error_chain(error.as_ref())));
                     }
-                    // The store refused what the record leads to, and will refuse it every time.
+                    // The store refused what the record leads to, and would refuse it every time.
                     (None, failure) => {
                         let reason = reason(&failure);
                         let offset = B::record(&item[0]).offset;
@@ -213,20 +227,20 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
                     }
                 },
                 Err(
-                    Setback::Unlogged(Failure::Retry(error) | Failure::Conflict(error))
-                    | Setback::Uncommitted(Failure::Retry(error) | Failure::Conflict(error)),
+                    AttemptError::Log(Failure::Retry(error) | Failure::Conflict(error))
+                    | AttemptError::Commit(Failure::Retry(error) | Failure::Conflict(error)),
                 ) => {
                     self.wait(&mut back_off, &error, stop).await?;
                 }
-                // The commit does not tell whose data it refuses, the handler's or the log's.
-                Err(Setback::Uncommitted(failure)) => {
+                // A refused commit does not show whether it refuses the data of the handler or of the log.
+                Err(AttemptError::Commit(failure)) => {
                     let reason = reason(&failure);
                     let offset = B::record(&item[0]).offset;
                     let fallback = known.note_refusal(B::message(&item[0]), offset, &reason);
                     let fallback = fallback.or_else(|| known.note_log_refusal(reason));
                     self.refused(&item[0], fallback, failure, &mut back_off, stop).await?;
                 }
-                Err(Setback::Unlogged(failure)) => {
+                Err(AttemptError::Log(failure)) => {
                     let fallback = known.note_log_refusal(reason(&failure));
                     self.refused(&item[0], fallback, failure, &mut back_off, stop).await?;
                 }
@@ -235,8 +249,7 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
         Ok(())
     }
 
-    /// Reports that the store refused an attempt. Where the next attempt can ask nothing less of it, the partition waits
-    /// for an operator.
+    /// Logs that the store refused an attempt. Without a `fallback`, the partition waits for an operator.
     async fn refused(
         &mut self,
         item: &B::Item,
@@ -248,7 +261,7 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
         let offset = B::record(item).offset;
         if let Some(fallback) = fallback {
             tracing::error!(partition = %self.partition, offset, ?fallback, error = reason(&failure),
-                "the store refuses what this record leads to; the next attempt asks less of it");
+                "the store refuses what this record leads to; the next attempt writes less");
             return Ok(());
         }
         tracing::error!(partition = %self.partition, offset,
@@ -257,62 +270,77 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
         self.wait(back_off, &error.into(), stop).await
     }
 
-    /// One transaction, within its limit.
-    async fn attempt(&mut self, items: &[B::Item], known: &KnownFailures, taking: Taking) -> Result<(), Setback> {
+    /// Runs one transaction, within its time limit.
+    async fn attempt(
+        &mut self,
+        items: &[B::Item],
+        known: &KnownFailures,
+        granularity: Granularity,
+    ) -> Result<(), AttemptError> {
         let limit = self.runtime.transaction_limit(&self.partition.topic);
-        match tokio::time::timeout(limit, self.transact(items, known, taking)).await {
+        match tokio::time::timeout(limit, self.transact(items, known, granularity)).await {
             Ok(outcome) => outcome,
-            // Perhaps the commit was under way: the relay looks for its rows, and the next attempt meets the position.
+            // The commit may have been in flight: the relay sweeps for its rows, and the next attempt checks the position.
             Err(_) => {
-                self.body.forget();
+                self.processor.invalidate();
                 self.runtime.publisher.request_sweep();
                 Err(Failure::Conflict(format!("the transaction took longer than {limit:?}").into()).into())
             }
         }
     }
 
-    /// The position, then everything that the items mean, then the commit.
-    async fn transact(&mut self, items: &[B::Item], known: &KnownFailures, taking: Taking) -> Result<(), Setback> {
+    /// Advances the position, writes all effects of the items, and commits.
+    async fn transact(
+        &mut self,
+        items: &[B::Item],
+        known: &KnownFailures,
+        granularity: Granularity,
+    ) -> Result<(), AttemptError> {
         let runtime = Arc::clone(&self.runtime);
         let next = B::record(items.last().expect("an attempt has items")).offset + 1;
         let mut unit = Unit::begin(&runtime.ledger, &runtime.publisher)
             .await
-            .map_err(Setback::blameless)?;
-        // The position is the first statement: its row lock makes every later read current.
+            .map_err(AttemptError::of_bookkeeping)?;
+        // The position comes first, because its row lock makes every later read current.
         let written = {
             let (ledger, tx) = unit.parts();
             match ledger.advance(tx, &self.partition, self.position, next).await {
-                Ok(true) => self.body.write(&runtime, &mut unit, items, known, taking).await,
-                Ok(false) => Err(Setback::OutOfDate),
-                Err(error) => Err(Setback::blameless(error)),
+                Ok(true) => {
+                    self.processor
+                        .write(&runtime, &mut unit, items, known, granularity)
+                        .await
+                }
+                Ok(false) => Err(AttemptError::PositionMismatch),
+                Err(error) => Err(AttemptError::of_bookkeeping(error)),
             }
         };
-        if let Err(setback) = written {
+        if let Err(error) = written {
             unit.rollback().await;
-            self.body.forget();
-            return Err(setback);
+            self.processor.invalidate();
+            return Err(error);
         }
         match unit.commit().await {
             Ok(()) => {
                 self.position = Some(next);
-                self.body.committed(&runtime, items);
+                self.processor.committed(&runtime, items);
                 Ok(())
             }
             Err(CommitError::RolledBack(error)) => {
-                self.body.forget();
-                Err(Setback::Uncommitted(error.into()))
+                self.processor.invalidate();
+                Err(AttemptError::Commit(error.into()))
             }
             Err(CommitError::Unknown(error)) => {
                 tracing::warn!(partition = %self.partition, error = error_chain(&error),
-                    "the outcome of a commit is unknown; the stored position will tell");
-                self.body.forget();
-                Err(Setback::OutOfDate)
+                    "the outcome of a commit is unknown; the stored position is read to determine it");
+                self.processor.invalidate();
+                Err(AttemptError::PositionMismatch)
             }
         }
     }
 
-    /// The position was not what this worker thought: somebody else had the partition, or an own commit
-    /// of unknown outcome is there. Its stored value says where to go on.
+    /// Reads the stored position after a mismatch, and continues from there.
+    ///
+    /// Either another process had the partition, or a commit of unknown outcome by this worker succeeded.
     async fn read_position(&mut self, stop: &CancellationToken) -> Result<(), Stopped> {
         let mut back_off = FIRST_BACK_OFF;
         loop {
@@ -324,14 +352,15 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
             {
                 Ok(positions) => {
                     let stored = positions.get(&self.partition).copied();
-                    // A position only grows. Going on would pass over the records between, which are not in hand.
+                    // A position only increases. Continuing would skip the records in between, which this worker does not
+                    // have.
                     if stored < self.position {
                         tracing::error!(partition = %self.partition, known = ?self.position, ?stored,
-                            "the stored position went back: was the store restored? The partition is given up");
+                            "the stored position went back: was the store restored? The worker of the partition stops");
                         return Err(Stopped);
                     }
                     tracing::info!(partition = %self.partition, known = ?self.position, ?stored,
-                        "going on from the stored position");
+                        "resuming from the stored position");
                     self.position = stored;
                     return Ok(());
                 }
@@ -351,18 +380,18 @@ impl<L: Ledger, B: Body<L>> Worker<L, B> {
         let cause = error.downcast_ref::<StoreError>();
         if cause.is_some_and(|cause| cause.kind == StoreErrorKind::Unexpected) {
             tracing::error!(partition = %self.partition, error = error_chain(error.as_ref()), wait = ?back_off,
-                "the partition waits, because the store fails in a way that no message causes; nothing is lost");
+                "the partition waits, because the store fails for a reason that no message causes; nothing is lost");
             metrics.unexpected_store_errors.with_label_values(&[topic]).inc();
         } else {
             tracing::warn!(partition = %self.partition, error = error_chain(error.as_ref()), wait = ?back_off,
-                "the partition waits; nothing is lost");
+                "the partition waits and retries; nothing is lost");
         }
         metrics.retries.with_label_values(&[topic]).inc();
         wait_or_stop(back_off, stop).await
     }
 }
 
-impl<L: Ledger, B: Body<L>> PartitionWorker for Worker<L, B> {
+impl<L: Ledger, B: Processor<L>> PartitionWorker for Worker<L, B> {
     fn process<'a>(
         &'a mut self,
         records: Vec<Record>,
@@ -376,7 +405,7 @@ impl<L: Ledger, B: Body<L>> PartitionWorker for Worker<L, B> {
     }
 }
 
-/// The cause for which a message is given up, without the introduction.
+/// Returns the cause of a failure as text, without the introduction of [`Failure::Poison`].
 fn reason(failure: &Failure) -> String {
     match failure {
         Failure::Poison(error) => error_chain(error.as_ref()),
@@ -384,7 +413,7 @@ fn reason(failure: &Failure) -> String {
     }
 }
 
-/// How old a message is when it is applied, in seconds.
+/// Returns the age of a message in seconds; 0 if `time` is in the future.
 pub(crate) fn age(time: Timestamp) -> f64 {
     let micros = Timestamp::now().as_micros() - time.as_micros();
     micros.max(0) as f64 / 1e6

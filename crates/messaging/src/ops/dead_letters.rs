@@ -92,7 +92,7 @@ impl<L: Ledger> Ops<L> {
         let mut content = codec.to_json_without_personal(value);
         if let Err(codec::Error::UnknownSchema(id)) = content {
             // All other operations wait behind this one: not for a registry that is down.
-            match self.runtime.try_to_learn(id).await {
+            match self.runtime.try_fetch_schema(id).await {
                 Ok(_) => content = codec.to_json_without_personal(value),
                 Err(error) => tracing::warn!(
                     id,

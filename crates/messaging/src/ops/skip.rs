@@ -35,7 +35,7 @@ impl<L: Ledger> Ops<L> {
         };
         let place = TopicPartition::new(self.runtime.publisher.topic_name(subscription.topic), *partition);
         // Past the end, the position would lose a record that is yet to be written.
-        let log = match read::log(&self.runtime.settings, &place).await {
+        let log = match read::log_range(&self.runtime.settings, &place).await {
             Ok(log) => log,
             Err(error) => return Ok(rejected("log-unknown", chassis::error_chain(&error))),
         };

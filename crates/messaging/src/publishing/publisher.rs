@@ -48,14 +48,14 @@ struct Shared<L: Outbox> {
 }
 
 /// The relay's end of a [`Publisher`].
-pub(crate) struct Handed<L: Outbox> {
+pub(crate) struct RelayInput<L: Outbox> {
     pub(crate) rows: mpsc::Receiver<Vec<OutboxRow<L::RowId>>>,
     pub(crate) publisher: Publisher<L>,
 }
 
 impl<L: Outbox> Publisher<L> {
     /// `service` is the name in `ce_source`; `topic_prefix` comes before every topic.
-    pub(crate) fn new(service: &str, topic_prefix: &str, codec: Codec) -> (Self, Handed<L>) {
+    pub(crate) fn new(service: &str, topic_prefix: &str, codec: Codec) -> (Self, RelayInput<L>) {
         let (sender, receiver) = mpsc::channel(HAND_OVER_BATCHES);
         let publisher = Self {
             shared: Arc::new(Shared {
@@ -68,7 +68,7 @@ impl<L: Outbox> Publisher<L> {
                 delayed: Notify::new(),
             }),
         };
-        let handed = Handed {
+        let handed = RelayInput {
             rows: receiver,
             publisher: publisher.clone(),
         };

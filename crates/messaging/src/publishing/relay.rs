@@ -23,7 +23,7 @@ use crate::kafka::Settings;
 use crate::kafka::client::Watched;
 use crate::ledger::{Outbox, OutboxRow, StoreError};
 use crate::metrics::Metrics;
-use crate::publishing::publisher::{Handed, Publisher};
+use crate::publishing::publisher::{Publisher, RelayInput};
 use crate::wire::envelope::header;
 use crate::wire::record::TopicPartition;
 use crate::wire::trace;
@@ -56,7 +56,7 @@ pub struct Relay<L: Outbox> {
     publisher: Publisher<L>,
     rows: mpsc::Receiver<Vec<OutboxRow<L::RowId>>>,
     found: mpsc::Receiver<Vec<OutboxRow<L::RowId>>>,
-    keeper: Option<Keeper<L>>,
+    keeper: Option<LeaseKeeper<L>>,
     deliveries: mpsc::UnboundedReceiver<Delivery<L::RowId>>,
     producer: Producer<L::RowId>,
     /// Rows that were published or are about to be, and are not deleted yet, with their owner: deleting is guarded by
@@ -101,11 +101,11 @@ impl<Id> Default for Acknowledged<Id> {
 type Deleted<Id> = (Acknowledged<Id>, Result<(), StoreError>);
 
 impl<L: Outbox> Relay<L> {
-    pub(crate) fn new(ledger: L, settings: Settings, metrics: Metrics, handed: Handed<L>) -> Result<Self, Error> {
+    pub(crate) fn new(ledger: L, settings: Settings, metrics: Metrics, handed: RelayInput<L>) -> Result<Self, Error> {
         let (sender, deliveries) = mpsc::unbounded_channel();
         let (finder, found) = mpsc::channel(16);
         let producer = Producer::new(&settings, sender).map_err(Error::Producer)?;
-        let keeper = Keeper {
+        let keeper = LeaseKeeper {
             ledger: ledger.clone(),
             publisher: handed.publisher.clone(),
             metrics: metrics.clone(),
@@ -377,7 +377,7 @@ impl<L: Outbox> Relay<L> {
 }
 
 /// Keeps the lease, and finds rows that have fallen due or belong to a dead process.
-struct Keeper<L: Outbox> {
+struct LeaseKeeper<L: Outbox> {
     ledger: L,
     publisher: Publisher<L>,
     metrics: Metrics,
@@ -386,7 +386,7 @@ struct Keeper<L: Outbox> {
     leased: bool,
 }
 
-impl<L: Outbox> Keeper<L> {
+impl<L: Outbox> LeaseKeeper<L> {
     async fn run(mut self, stop: CancellationToken) {
         // Rows may have been appended already, under the owner that there is.
         self.start_lease(self.publisher.owner()).await;

@@ -187,14 +187,14 @@ impl Envelope {
 
 /// Where a record stands in its key's order.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct KeyPosition {
     pub(crate) key: Uuid,
     pub(crate) sequence: i64,
     /// Nil where it can't be read.
     pub(crate) id: Uuid,
 }
 
-impl Place {
+impl KeyPosition {
     /// What is left of the envelope where the rest can't be read: enough to hold the key back.
     pub(crate) fn of(record: &Record) -> Option<Self> {
         let key = key_of(record)?;

@@ -1,8 +1,8 @@
-//! Which partitions this process has, their queues and workers, and what a rebalance does with them.
+//! The partitions that are assigned to this process, their queues and workers, and what a rebalance does with them.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chassis::error_chain;
@@ -28,10 +28,10 @@ use crate::runtime::Runtime;
 use crate::wire::record::{Record, TopicPartition};
 
 const OFFSETS_TIMEOUT: Duration = Duration::from_secs(5);
-/// Fits into the shutdown deadline together with the relay's own drain.
+/// Fits into the shutdown deadline together with the drain of the relay.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
-/// Whether a partition takes more records.
+/// Whether the queue of a partition accepts more records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Room {
     Enough,
@@ -45,15 +45,15 @@ pub(super) struct Assignments<L: Ledger> {
     subscriptions: Arc<Subscriptions<L>>,
     tokio: Handle,
     partitions: Mutex<HashMap<TopicPartition, Assigned>>,
-    /// Workers of partitions that were taken away, finishing their transaction.
+    /// Workers of revoked partitions that are finishing their transactions.
     leaving: Mutex<Vec<JoinHandle<()>>>,
-    /// Assigned partitions whose position lies outside the log.
+    /// Assigned partitions whose position is outside the log.
     outside: Mutex<HashSet<TopicPartition>>,
 }
 
 struct Assigned {
     queue: mpsc::Sender<Record>,
-    /// Records that found no room, while Kafka is told to pause.
+    /// Records that did not fit into the queue. Fetching is paused meanwhile.
     overflow: VecDeque<Record>,
     paused: bool,
     stop: CancellationToken,
@@ -63,13 +63,13 @@ struct Assigned {
     end: i64,
 }
 
-/// What a worker shows of itself.
+/// The progress that a worker reports.
 #[derive(Default)]
 struct Progress {
     position: AtomicI64,
-    /// Timestamp of the oldest record in hand, micros; 0 where there is none.
+    /// Timestamp of the oldest record that the worker holds, in microseconds; 0 if it holds none.
     oldest: AtomicI64,
-    /// Whether the worker holds records.
+    /// `true` while the worker holds records.
     busy: AtomicBool,
 }
 
@@ -100,14 +100,12 @@ impl<L: Ledger> Assignments<L> {
     }
 
     fn partitions(&self) -> MutexGuard<'_, HashMap<TopicPartition, Assigned>> {
-        self.partitions
-            .lock()
-            .expect("nobody panics while holding the assignment")
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a record for its worker. A record of an old assignment is discarded: its partition may be
-    /// somebody else's now.
-    pub(super) fn pass_on(&self, record: Record) -> Room {
+    /// Queues a record for its worker. A record of an old assignment is discarded, because its partition may belong to
+    /// another process now.
+    pub(super) fn enqueue(&self, record: Record) -> Room {
         let mut partitions = self.partitions();
         let Some(assigned) = partitions.get_mut(&record.partition) else {
             return Room::Enough;
@@ -131,8 +129,9 @@ impl<L: Ledger> Assignments<L> {
         }
     }
 
-    /// Fills queues from what found no room, and lets Kafka go on where there is room again. Answers
-    /// whether some partition still waits.
+    /// Moves overflowed records into their queues, and resumes partitions whose queues have room again.
+    ///
+    /// Returns `true` if a partition is still paused.
     pub(super) fn refill(&self, resume: impl Fn(&TopicPartitionList) -> KafkaResult<()>) -> bool {
         let mut waiting = false;
         for (partition, assigned) in self.partitions().iter_mut() {
@@ -154,7 +153,7 @@ impl<L: Ledger> Assignments<L> {
         waiting
     }
 
-    /// Positions that moved since they were last committed to the group.
+    /// Returns the positions that advanced since they were last committed to the group.
     pub(super) fn positions_to_commit(&self) -> Option<TopicPartitionList> {
         let mut moved = TopicPartitionList::new();
         for (partition, assigned) in self.partitions().iter_mut() {
@@ -189,33 +188,33 @@ impl<L: Ledger> Assignments<L> {
         Ok(())
     }
 
-    /// Starts workers at the stored positions, and tells Kafka to fetch from there.
+    /// Starts workers at the stored positions, and assigns the partitions from there.
     fn assign(&self, consumer: &BaseConsumer<Context<L>>, given: &TopicPartitionList, stop: &CancellationToken) {
         let wanted = partitions_of(given);
         let Some(stored) = self.stored_positions(&wanted, stop) else {
-            return take_paused(consumer, given);
+            return assign_paused(consumer, given);
         };
-        let logs = logs_of(consumer, &wanted);
+        let logs = log_ranges(consumer, &wanted);
         let mut start = TopicPartitionList::new();
         let mut outside = Vec::new();
         for partition in wanted {
             let position = stored.get(&partition).copied();
             let at = match logs.get(&partition).copied() {
-                // Without a position this service has read nothing yet: it begins with the oldest record.
+                // Without a position, this service has read nothing yet: it begins with the oldest record.
                 Some((low, _)) if position.is_none() => Offset::Offset(low),
                 Some((low, high)) => {
                     let position = position.expect("matched above");
                     if position < low || position > high {
                         tracing::error!(%partition, position, low, high,
-                            "the stored position is outside the log: records are lost or the topic was made anew; \
-                             the partition is stopped until an operator mends it");
+                            "the stored position is outside the log: records are lost, or the topic was recreated; \
+                             the partition is stopped until an operator corrects the position");
                         outside.push(partition.clone());
                         Offset::End
                     } else {
                         Offset::Offset(position)
                     }
                 }
-                // The broker did not say; a fetch outside the log is an error that comes back here.
+                // The broker did not report its log; a fetch outside the log is an error that is handled when it occurs.
                 None => position.map_or(Offset::Beginning, Offset::Offset),
             };
             start
@@ -227,11 +226,11 @@ impl<L: Ledger> Assignments<L> {
             }
         }
         if let Err(error) = consumer.incremental_assign(&start) {
-            tracing::error!(%error, "the assignment was refused; waiting for the next one");
+            tracing::error!(%error, "librdkafka refused the assignment; waiting for the next one");
         }
         if !outside.is_empty() {
-            self.count_outside(|stopped| stopped.extend(outside.iter().cloned()));
-            // Nothing of them is fetched; records that are under way find no worker.
+            self.update_outside(|stopped| stopped.extend(outside.iter().cloned()));
+            // Nothing more is fetched for them, and records that were fetched already have no worker.
             if let Err(error) = consumer.pause(&list(&outside)) {
                 tracing::warn!(%error, "a stopped partition is still fetched; its records are discarded");
             }
@@ -271,58 +270,58 @@ impl<L: Ledger> Assignments<L> {
             end,
         };
         if let Some(old) = self.partitions().insert(partition, assigned) {
-            self.let_go(old);
+            self.stop_worker(old);
         }
     }
 
-    /// Stops the workers of these partitions after the transaction under way; what is queued is discarded.
+    /// Stops the workers of these partitions after their current transaction, and discards the queued records.
     fn revoke(&self, taken: impl IntoIterator<Item = TopicPartition>) {
         for partition in taken {
             if let Some(assigned) = self.partitions().remove(&partition) {
-                self.let_go(assigned);
+                self.stop_worker(assigned);
             }
-            self.runtime.metrics.no_lag(&partition.topic, partition.partition);
-            self.count_outside(|stopped| {
+            self.runtime.metrics.remove_lag(&partition.topic, partition.partition);
+            self.update_outside(|stopped| {
                 stopped.remove(&partition);
             });
         }
     }
 
-    /// Revokes everything that a replaced client had.
+    /// Revokes all partitions of a replaced client.
     pub(super) fn revoke_all(&self) {
         let mut assigned: Vec<_> = self.partitions().keys().cloned().collect();
-        self.count_outside(|stopped| assigned.extend(stopped.iter().cloned()));
+        self.update_outside(|stopped| assigned.extend(stopped.iter().cloned()));
         self.revoke(assigned);
     }
 
-    /// Changes which partitions are stopped, and shows how many.
-    fn count_outside(&self, change: impl FnOnce(&mut HashSet<TopicPartition>)) {
-        let mut outside = self.outside.lock().expect("nobody panics while holding the list");
+    /// Changes the set of stopped partitions, and updates the metric.
+    fn update_outside(&self, change: impl FnOnce(&mut HashSet<TopicPartition>)) {
+        let mut outside = self.outside.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut outside);
         self.runtime.metrics.stopped_partitions.set(outside.len() as i64);
     }
 
-    /// A partition whose worker ended although nobody stopped it: it panicked, or gave up.
-    pub(super) fn ended(&self) -> Option<TopicPartition> {
+    /// Returns a partition whose worker ended without being stopped: it panicked, or its stored position went back.
+    pub(super) fn unexpectedly_ended(&self) -> Option<TopicPartition> {
         self.partitions()
             .iter()
             .find(|(_, assigned)| assigned.worker.is_finished() && !assigned.stop.is_cancelled())
             .map(|(partition, _)| partition.clone())
     }
 
-    fn let_go(&self, assigned: Assigned) {
+    fn stop_worker(&self, assigned: Assigned) {
         assigned.stop.cancel();
-        let mut leaving = self.leaving.lock().expect("nobody panics while holding the list");
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
         leaving.retain(|worker| !worker.is_finished());
         leaving.push(assigned.worker);
     }
 
-    /// Drains: every worker finishes the transaction under way. Positions stay readable for a last commit.
+    /// Drains: waits until every worker has finished its transaction. The positions stay readable for a last commit.
     pub(super) fn finish_all(&self) {
         let mut workers: Vec<_> = self
             .leaving
             .lock()
-            .expect("nobody panics while holding the list")
+            .unwrap_or_else(PoisonError::into_inner)
             .drain(..)
             .collect();
         for assigned in self.partitions().values_mut() {
@@ -335,7 +334,7 @@ impl<L: Ledger> Assignments<L> {
             .block_on(async { tokio::time::timeout(DRAIN_LIMIT, all).await })
             .is_err()
         {
-            tracing::warn!("a transaction did not end in time; its position tells what became of it");
+            tracing::warn!("a transaction did not end in time; the stored position will show whether it was committed");
         }
     }
 
@@ -351,7 +350,7 @@ impl<L: Ledger> Assignments<L> {
                 Err(error) => {
                     tracing::warn!(
                         error = error_chain(&error),
-                        "waiting for the store to say the positions"
+                        "waiting for the store, to read the positions"
                     );
                     std::thread::sleep(Duration::from_millis(200));
                 }
@@ -359,20 +358,20 @@ impl<L: Ledger> Assignments<L> {
         }
     }
 
-    /// Kafka said that some position is outside the log, but not which: look at them all.
+    /// Checks all positions, because Kafka reports that one is outside the log, but not which one.
     pub(super) fn stop_partitions_outside_the_log(&self, consumer: &BaseConsumer<Context<L>>) {
         let assigned: Vec<_> = self.partitions().keys().cloned().collect();
-        for (partition, (low, high)) in logs_of(consumer, &assigned) {
+        for (partition, (low, high)) in log_ranges(consumer, &assigned) {
             let position = self.partitions()[&partition].progress.position.load(Ordering::Acquire);
             if position < low || position > high {
                 tracing::error!(%partition, position, low, high,
-                    "the stored position is outside the log; the partition is stopped until an operator mends it");
-                self.count_outside(|stopped| {
+                    "the stored position is outside the log; the partition is stopped until an operator corrects the position");
+                self.update_outside(|stopped| {
                     stopped.insert(partition.clone());
                 });
-                self.runtime.metrics.no_lag(&partition.topic, partition.partition);
+                self.runtime.metrics.remove_lag(&partition.topic, partition.partition);
                 if let Some(assigned) = self.partitions().remove(&partition) {
-                    self.let_go(assigned);
+                    self.stop_worker(assigned);
                 }
                 if let Err(error) = consumer.pause(&list([&partition])) {
                     tracing::warn!(%error, "a stopped partition is still fetched; its records are discarded");
@@ -404,7 +403,7 @@ impl Assigned {
     }
 }
 
-/// Takes what is waiting, up to a batch, and never waits for more.
+/// Passes the waiting records to the worker, up to `limit` at a time, without waiting for more.
 async fn run(
     mut worker: Box<dyn PartitionWorker>,
     mut records: mpsc::Receiver<Record>,
@@ -445,9 +444,9 @@ fn list<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition>) -> TopicPa
     list
 }
 
-/// Returns the first and the next offset of each log, without the partitions whose log the broker does not report.
+/// Returns the first and the next offset of each log, except for partitions whose log the broker does not report.
 /// A fetch outside the log is an error that is handled when it occurs.
-fn logs_of<C: ConsumerContext>(
+fn log_ranges<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     partitions: &[TopicPartition],
 ) -> HashMap<TopicPartition, (i64, i64)> {
@@ -498,24 +497,21 @@ fn offsets<C: ConsumerContext>(
         Ok(found) => return Ok(found),
         Err(error) => error,
     };
-    // One leader that does not respond fails the request for all: the others are requested one by one.
+    // One leader that does not respond fails the request for all partitions, so each is requested separately.
     let mut found = HashMap::new();
     for (index, partition) in partitions.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left / u32::try_from(partitions.len() - index).unwrap_or(u32::MAX);
         found.extend(request(std::slice::from_ref(partition), share).unwrap_or_default());
     }
-    match found.is_empty() {
-        true => Err(error),
-        false => Ok(found),
-    }
+    if found.is_empty() { Err(error) } else { Ok(found) }
 }
 
-/// Takes an assignment of which nothing will be fetched.
-fn take_paused<C: ConsumerContext>(consumer: &BaseConsumer<C>, partitions: &TopicPartitionList) {
+/// Accepts an assignment without fetching from it.
+fn assign_paused<C: ConsumerContext>(consumer: &BaseConsumer<C>, partitions: &TopicPartitionList) {
     let taken = consumer.incremental_assign(partitions);
     if let Err(error) = taken.and_then(|()| consumer.pause(partitions)) {
-        tracing::debug!(%error, "an assignment of a client that ends was not taken");
+        tracing::debug!(%error, "a client that is ending did not accept an assignment");
     }
 }
 
@@ -526,7 +522,7 @@ fn partitions_of(list: &TopicPartitionList) -> Vec<TopicPartition> {
         .collect()
 }
 
-/// What librdkafka calls on the poll thread.
+/// The callbacks that librdkafka calls on the poll thread.
 pub(super) struct Context<L: Ledger> {
     assignments: Arc<Assignments<L>>,
     stop: CancellationToken,
@@ -542,7 +538,8 @@ impl<L: Ledger> Context<L> {
         }
     }
 
-    /// Cancelled when another client has replaced this one: its partitions are no longer this client's to change.
+    /// Returns a token that is cancelled when another client has replaced this one, which then must not change the
+    /// assignment any more.
     pub(super) fn retired(&self) -> CancellationToken {
         self.retired.clone()
     }
@@ -550,7 +547,7 @@ impl<L: Ledger> Context<L> {
 
 impl<L: Ledger> ClientContext for Context<L> {
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "Kafka client");
+        tracing::warn!(%error, reason, "the Kafka client reported an error");
     }
 }
 
@@ -558,8 +555,8 @@ impl<L: Ledger> ConsumerContext for Context<L> {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, what: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         let is_assignment = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         match (is_assignment, self.retired.is_cancelled()) {
-            // librdkafka closes the client only after the assignment was taken.
-            (true, true) => take_paused(consumer, partitions),
+            // librdkafka closes the client only after it has accepted the assignment.
+            (true, true) => assign_paused(consumer, partitions),
             (true, false) => self.assignments.assign(consumer, partitions, &self.stop),
             (false, retired) => {
                 if !retired {
@@ -567,16 +564,16 @@ impl<L: Ledger> ConsumerContext for Context<L> {
                 }
                 // A pause belongs to an assignment, but librdkafka keeps it across assignments.
                 if let Err(error) = consumer.resume(partitions) {
-                    tracing::warn!(%error, "Kafka did not resume partitions that are taken away");
+                    tracing::warn!(%error, "revoked partitions were not resumed");
                 }
                 if let Err(error) = consumer.incremental_unassign(partitions) {
-                    tracing::warn!(%error, "Kafka did not take the partitions back");
+                    tracing::warn!(%error, "revoked partitions were not unassigned");
                 }
             }
         }
         tracing::info!(
             assigned = self.assignments.partitions().len(),
-            "partitions were rebalanced"
+            "the partitions were rebalanced"
         );
     }
 }
