@@ -1,4 +1,4 @@
-//! Boot checks: a process refuses to start where the promise of delivery can't hold.
+//! Boot checks: a process refuses to start if the delivery guarantee cannot be met.
 
 use std::time::Duration;
 
@@ -9,37 +9,42 @@ use crate::kafka::Settings;
 use crate::ledger::{Ledger, StoreError, StoredSchema};
 use crate::topics::differences;
 
-/// What the inbox remembers beyond the longest life of a record.
+/// How much longer than the longest life of a record the inbox retention must be.
 const INBOX_MARGIN: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Why a process does not start.
+/// The reason for which a process does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("the promise of delivery can't hold:\n- {}", .0.join("\n- "))]
+    #[error("the delivery guarantee cannot be met:\n- {}", .0.join("\n- "))]
     Rules(Vec<String>),
     #[error("the metrics cannot be registered")]
     Metrics(#[source] prometheus::Error),
-    #[error("Kafka was not checked")]
+    #[error("the topics in Kafka cannot be checked")]
     Kafka(#[from] crate::topics::Error),
-    #[error("the service's store does not answer")]
+    #[error("the store of the service is unreachable")]
     Store(#[source] StoreError),
-    #[error("the schemas are not known: the registry at {url} does not answer, and this service has not run before")]
+    #[error(
+        "the schema ids are unknown: the registry at {url} is unreachable, and no earlier run of this service has stored them"
+    )]
     Registry {
         url: String,
         #[source]
         source: contracts::registry::Error,
     },
     #[error(
-        "the schemas of the registry and of this process differ; `rollcall schemas register` compares and registers"
+        "the schemas of the registry and of this process differ; `rollcall schemas register` compares and registers them"
     )]
     Schemas(#[source] contracts::registry::Error),
-    #[error("the relay can't start")]
+    #[error("the relay cannot start")]
     Relay(#[source] crate::publishing::relay::Error),
-    #[error("the schemas can't be used")]
+    #[error("the schemas cannot be used")]
     Codec(#[from] contracts::codec::Error),
 }
 
-/// Every rule that can be looked at before work begins. Says all that is wrong at once.
+/// Checks all rules that can be checked before work begins.
+///
+/// # Errors
+/// Returns all violations at once.
 pub(crate) async fn check<L: Ledger>(
     settings: &Settings,
     ledger: &L,
@@ -53,9 +58,10 @@ pub(crate) async fn check<L: Ledger>(
             .iter()
             .map(ToString::to_string),
     );
-    match problems.is_empty() {
-        true => Ok(()),
-        false => Err(Error::Rules(problems)),
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Rules(problems))
     }
 }
 
@@ -63,20 +69,20 @@ fn settings_problems(settings: &Settings, subscribed: &[&'static Topic]) -> Vec<
     let mut problems = Vec::new();
     if settings.lease <= settings.delivery_timeout {
         problems.push(format!(
-            "RELAY_LEASE_MS ({}) must be longer than DELIVERY_TIMEOUT_MS ({}): otherwise rows are adopted while they are on their way",
+            "RELAY_LEASE_MS ({}) must be greater than DELIVERY_TIMEOUT_MS ({}), because otherwise rows are adopted while they are in flight",
             settings.lease.as_millis(),
             settings.delivery_timeout.as_millis()
         ));
     }
     for topic in subscribed {
-        let remembered = matches!(topic.kind, Kind::Commands | Kind::Replies | Kind::Facts);
-        let Some(life) = topic.longest_life().filter(|_| remembered) else {
+        let is_in_inbox = matches!(topic.kind, Kind::Commands | Kind::Replies | Kind::Facts);
+        let Some(life) = topic.longest_life().filter(|_| is_in_inbox) else {
             continue;
         };
         let needed = life + INBOX_MARGIN;
         if settings.inbox_retention < needed {
             problems.push(format!(
-                "INBOX_RETENTION_HOURS ({}) must be at least {}: records of {} live that long, and a margin",
+                "INBOX_RETENTION_HOURS ({}) must be at least {}: the longest life of records of {}, and a margin",
                 settings.inbox_retention.as_secs() / 3600,
                 needed.as_secs().div_ceil(3600),
                 topic.name
@@ -86,9 +92,10 @@ fn settings_problems(settings: &Settings, subscribed: &[&'static Topic]) -> Vec<
     problems
 }
 
-/// The codec with the registry's ids; with the ids kept from an earlier run where the registry is down.
+/// Returns a codec with the schema ids of the registry. If the registry is unreachable, uses the ids that an earlier run
+/// stored.
 pub(crate) async fn codec<L: Ledger>(registry: &Registry, url: &str, ledger: &L) -> Result<Codec, Error> {
-    let kept = ledger.schemas().await.map_err(Error::Store)?;
+    let stored = ledger.schemas().await.map_err(Error::Store)?;
     let ids = match registry.lookup_all(topics::ALL, "").await {
         Ok(ids) => {
             let found: Vec<_> = records()
@@ -106,8 +113,8 @@ pub(crate) async fn codec<L: Ledger>(registry: &Registry, url: &str, ledger: &L)
         Err(error @ contracts::registry::Error::Unreachable { .. }) => {
             let ids: Vec<_> = records()
                 .filter_map(|(name, schema)| {
-                    let kept = kept.iter().find(|kept| kept.schema == schema)?;
-                    Some((name, kept.id))
+                    let stored = stored.iter().find(|stored| stored.schema == schema)?;
+                    Some((name, stored.id))
                 })
                 .collect();
             if ids.len() < records().count() {
@@ -118,19 +125,19 @@ pub(crate) async fn codec<L: Ledger>(registry: &Registry, url: &str, ledger: &L)
             }
             tracing::warn!(
                 error = error_chain(&error),
-                "the schema registry is down; going on with the ids of the last run"
+                "the schema registry is unreachable; using the schema ids of the last run"
             );
             ids
         }
         Err(error) => return Err(Error::Schemas(error)),
     };
     let codec = Codec::with_ids(ids)?;
-    for schema in kept {
+    for schema in stored {
         if let Err(error) = codec.learn(schema.id, &schema.schema) {
             tracing::warn!(
                 id = schema.id,
                 error = error_chain(&error),
-                "a kept schema can't be used"
+                "a stored schema cannot be used"
             );
         }
     }
@@ -149,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn defaults_keep_the_promise() {
+    fn the_defaults_violate_no_rule() {
         assert_eq!(
             settings_problems(&Settings::new("localhost:9092"), topics::ALL),
             Vec::<String>::new()
@@ -157,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_within_the_delivery_timeout_is_named() {
+    fn a_lease_within_the_delivery_timeout_is_reported() {
         let mut settings = Settings::new("localhost:9092");
         settings.lease = settings.delivery_timeout;
         let problems = settings_problems(&settings, &[]);
@@ -165,10 +172,10 @@ mod tests {
     }
 
     #[test]
-    fn an_inbox_that_forgets_too_early_is_named() {
+    fn an_inbox_retention_that_is_too_short_is_reported() {
         let mut settings = Settings::new("localhost:9092");
         settings.inbox_retention = Duration::from_secs(7 * 24 * 60 * 60);
-        let remembered = [
+        let topics_with_inbox = [
             &topics::USERS_COMMANDS,
             &topics::NOTIFICATIONS_COMMANDS,
             &topics::NOTIFICATIONS,
@@ -177,7 +184,7 @@ mod tests {
             &topics::AUDIT_QUERIES,
             &topics::OPS_COMMANDS,
         ];
-        for topic in remembered {
+        for topic in topics_with_inbox {
             let problems = settings_problems(&settings, &[topic]);
             assert_eq!(problems.len(), 1, "{}", topic.name);
             assert!(problems[0].contains("INBOX_RETENTION_HOURS"), "{problems:?}");

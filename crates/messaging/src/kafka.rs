@@ -1,4 +1,4 @@
-//! Client settings: one place that says what the promise needs of librdkafka.
+//! The settings of all Kafka clients: what the delivery guarantee requires of librdkafka, in one file.
 
 pub(crate) mod client;
 
@@ -12,40 +12,44 @@ use rdkafka::error::KafkaResult;
 
 pub use self::client::Probe;
 
-/// How long the inbox remembers by default: the command topics' retention and segment roll, and a margin.
+/// Default of the inbox retention: the retention and the segment roll of the command topics, and a margin.
 pub const INBOX_RETENTION: Duration = Duration::from_secs(10 * 24 * 60 * 60);
 
-/// How a process reaches Kafka, and the times of the delivery protocol.
+/// The connection to Kafka, and the numbers of the delivery protocol.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `host:port`, comma-separated.
     pub brokers: String,
-    /// Comes before every topic and group, so that tests share a broker.
+    /// Precedes the name of every topic and group, so that tests can share a broker.
     pub topic_prefix: String,
     /// `consumer` (KIP-848) or `classic` (cooperative-sticky).
     pub group_protocol: GroupProtocol,
-    /// How long a relay's lease lasts; the dead process's keys wait that long.
+    /// Duration of a relay's lease. The messages of a dead process wait that long.
     pub lease: Duration,
-    /// Time for one delivery (`message.timeout.ms`), below the lease.
+    /// Maximum time for one delivery (`message.timeout.ms`). Shorter than the lease.
     pub delivery_timeout: Duration,
-    /// Records in one transaction, at most.
+    /// Maximum number of records in one transaction.
     pub batch: usize,
-    /// Records that wait for a partition's worker, at most.
+    /// Maximum number of records that wait for a partition's worker.
     pub partition_queue: usize,
+    /// How long the inbox keeps the ids of messages.
     pub inbox_retention: Duration,
-    /// How long one transaction may take. A store that is gone without a word must not hold a worker for ever. No
-    /// setting: the stores' own limits are made to fit.
+    /// Maximum duration of one transaction, because an unresponsive store must not block a worker forever. It cannot be set
+    /// from the environment, because the time limits of the stores depend on it.
     pub transaction_limit: Duration,
-    /// An error is logged once messages wait longer than this for one that is missing.
+    /// An error is logged when messages have waited longer than this for a missing one.
     pub gap_alarm: Duration,
     /// A partition that has a lag and has not advanced for this long raises an alarm; if nothing is fetched for it, the
     /// consumer's client is replaced.
     pub stall_alarm: Duration,
 }
 
+/// The protocol of a consumer group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GroupProtocol {
+    /// KIP-848.
     Consumer,
+    /// For brokers before 4.0, with cooperative-sticky assignment.
     Classic,
 }
 
@@ -60,7 +64,7 @@ impl Value for GroupProtocol {
 }
 
 impl Settings {
-    /// The defaults of the delivery protocol.
+    /// Returns the defaults of the delivery protocol.
     pub fn new(brokers: impl Into<String>) -> Self {
         Self {
             brokers: brokers.into(),
@@ -77,7 +81,7 @@ impl Settings {
         }
     }
 
-    /// Reads them from a process's settings.
+    /// Reads the settings from those of the process.
     pub fn from_settings(read: &mut Reader) -> Self {
         let defaults = Self::new("");
         let hours = |duration: Duration| (duration.as_secs() / 3_600).to_string();
@@ -85,9 +89,9 @@ impl Settings {
             brokers: read.required(
                 "KAFKA_BROKERS",
                 "127.0.0.1:9092",
-                "where Kafka is: host:port, comma-separated",
+                "addresses of Kafka brokers: host:port, comma-separated",
             ),
-            topic_prefix: read.or("KAFKA_TOPIC_PREFIX", "", "comes before every topic and group"),
+            topic_prefix: read.or("KAFKA_TOPIC_PREFIX", "", "prefix of the name of every topic and group"),
             group_protocol: read.or(
                 "KAFKA_GROUP_PROTOCOL",
                 "consumer",
@@ -96,30 +100,34 @@ impl Settings {
             lease: read.or(
                 "RELAY_LEASE_MS",
                 "3000",
-                "how long the messages of a process that died wait",
+                "duration of the relay's lease: the messages of a dead process wait that long",
             ),
-            delivery_timeout: read.or("DELIVERY_TIMEOUT_MS", "2000", "time for one delivery; below the lease"),
-            batch: read.or("BATCH_SIZE", "500", "records in one transaction, at most"),
+            delivery_timeout: read.or(
+                "DELIVERY_TIMEOUT_MS",
+                "2000",
+                "maximum time for one delivery; shorter than the lease",
+            ),
+            batch: read.or("BATCH_SIZE", "500", "maximum number of records in one transaction"),
             partition_queue: read.or(
                 "PARTITION_QUEUE",
                 "1000",
-                "records that wait for a partition's worker, at most",
+                "maximum number of records that wait for the worker of a partition",
             ),
             inbox_retention: read.or(
                 "INBOX_RETENTION_HOURS",
                 &hours(defaults.inbox_retention),
-                "how long a message's id is remembered; longer than its topic keeps it",
+                "how long the id of a message is kept; longer than the retention of its topic",
             ),
             transaction_limit: defaults.transaction_limit,
             gap_alarm: read.or(
                 "GAP_ALARM_SECONDS",
                 "120",
-                "how long messages wait for one that is missing before an error is logged",
+                "how long messages wait for a missing one before an error is logged",
             ),
             stall_alarm: read.or(
                 "STALL_ALARM_SECONDS",
                 "30",
-                "how long a partition with a lag may stand still before an alarm is raised",
+                "how long a partition with a lag may not advance before an alarm is raised",
             ),
         }
     }
@@ -133,25 +141,26 @@ impl Settings {
         client::connect(config, &self.probed_topic(), timeout)
     }
 
-    /// The topic whose metadata shows that a client reaches Kafka. Every process uses it.
+    /// Returns the topic whose metadata a client requests to check that it reaches Kafka. Every process uses this topic.
     pub(crate) fn probed_topic(&self) -> String {
         topics::OPS_STATUS.full_name(&self.topic_prefix)
     }
 
-    /// A client without a role, for metadata and topics.
+    /// Returns the configuration that all clients have in common. It suffices for metadata and topics.
     pub fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &self.brokers)
             .set("client.id", "rollcall")
-            // Small messages wait 40 ms for an acknowledgement otherwise.
+            // Otherwise small messages wait 40 ms for an acknowledgement.
             .set("socket.nagle.disable", "true")
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "1000");
         config
     }
 
-    /// A consumer of assigned partitions, outside of any group. It reports the end of a partition.
+    /// Returns the configuration of a consumer of assigned partitions, outside of any group. It reports the end of a
+    /// partition.
     pub(crate) fn reader(&self) -> ClientConfig {
         let mut config = self.client();
         config
@@ -165,16 +174,17 @@ impl Settings {
         config
     }
 
+    /// Returns the configuration of the relay's producer.
     pub(crate) fn producer(&self) -> ClientConfig {
         let mut config = self.client();
         config
             .set("client.id", "rollcall-producer")
             .set("enable.idempotence", "true")
             .set("acks", "all")
-            // The same partition as a Java client finds.
+            // A Java client chooses the same partition.
             .set("partitioner", "murmur2_random")
             .set("message.timeout.ms", self.delivery_timeout.as_millis().to_string())
-            // A worker's batch is handed over at once: this long it gathers, so that it leaves as one request.
+            // A worker hands over its whole batch at once. Within this time it is gathered, so that it is sent as one request.
             .set("linger.ms", "1")
             .set("compression.type", "none")
             .set("queue.buffering.max.messages", "200000")
@@ -182,6 +192,7 @@ impl Settings {
         config
     }
 
+    /// Returns the configuration of a consumer in a group.
     pub(crate) fn consumer(&self, group: &str) -> ClientConfig {
         let mut config = self.client();
         config
@@ -195,7 +206,7 @@ impl Settings {
             .set("fetch.wait.max.ms", "100")
             .set("fetch.queue.backoff.ms", "10")
             .set("fetch.error.backoff.ms", "100")
-            // The default, 64 MiB, breaks the memory target.
+            // The default, 64 MiB, exceeds the memory target.
             .set("queued.max.messages.kbytes", "4096");
         match self.group_protocol {
             GroupProtocol::Consumer => {

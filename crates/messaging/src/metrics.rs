@@ -1,10 +1,10 @@
-//! What the messaging core counts. Names and units are Prometheus's; `topic` carries its prefix.
+//! The metrics of this crate. Names and units follow Prometheus's conventions. The label `topic` includes the prefix.
 
 use std::time::Duration;
 
 use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-/// The core's metrics, registered once a process.
+/// The metrics of this crate, registered once per process.
 #[derive(Clone)]
 pub struct Metrics {
     pub(crate) messages: IntCounterVec,
@@ -30,7 +30,10 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers with the process's registry. Fails where a name is registered already.
+    /// Registers the metrics with the registry of the process.
+    ///
+    /// # Errors
+    /// Returns an error if a name is registered already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let counter = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
             let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
@@ -48,14 +51,14 @@ impl Metrics {
             registry.register(Box::new(metric.clone()))?;
             Ok(metric)
         };
-        let outbox_rows = IntGauge::new("rollcall_outbox_rows", "Messages that wait in the outbox")?;
+        let outbox_rows = IntGauge::new("rollcall_outbox_rows", "Rows in the outbox")?;
         let outbox_oldest_age = Gauge::new(
             "rollcall_outbox_oldest_age_seconds",
             "Age of the oldest outbox row that is due",
         )?;
         let stopped_partitions = IntGauge::new(
             "rollcall_stopped_partitions",
-            "Partitions whose stored position lies outside the log; each needs an operator",
+            "Partitions whose stored position is outside the log; an operator must correct each",
         )?;
         let stalled_partitions = IntGauge::new(
             "rollcall_stalled_partitions",
@@ -76,7 +79,7 @@ impl Metrics {
         let oldest_gap_age = GaugeVec::new(
             Opts::new(
                 "rollcall_oldest_gap_age_seconds",
-                "How long messages have waited for one that is missing; absent where nothing is parked",
+                "How long messages have waited for a missing one; absent if nothing is parked",
             ),
             &["topic"],
         )?;
@@ -84,7 +87,7 @@ impl Metrics {
         Ok(Self {
             messages: counter(
                 "rollcall_messages_total",
-                "Messages taken from Kafka, by what became of them",
+                "Messages consumed from Kafka, by outcome",
                 &["topic", "outcome"],
             )?,
             duplicates: counter(
@@ -94,17 +97,17 @@ impl Metrics {
             )?,
             gaps: counter(
                 "rollcall_gaps_total",
-                "Domain events that arrived ahead of their turn",
+                "Domain events that arrived before an earlier one of their key",
                 &["topic"],
             )?,
             forks: counter(
                 "rollcall_forks_total",
-                "Domain events whose sequence was applied under another id",
+                "Domain events whose sequence is taken by another id",
                 &["topic"],
             )?,
             retries: counter(
                 "rollcall_batch_retries_total",
-                "Attempts that were rolled back and made again",
+                "Attempts that were rolled back and repeated",
                 &["topic"],
             )?,
             unexpected_store_errors: counter(
@@ -114,16 +117,20 @@ impl Metrics {
             )?,
             stubs: counter(
                 "rollcall_stubs_total",
-                "Records that the store refused, and of which only hash, size and reason are kept",
+                "Records that the store refused, and of which only a stub is kept: hash, size and reason",
                 &["topic"],
             )?,
             parked_keys: int_gauge(
                 "rollcall_parked_keys",
-                "Keys that a poison message holds back",
+                "Keys that are parked behind a poison message",
                 &["topic"],
             )?,
             oldest_gap_age,
-            dead_letters: counter("rollcall_dead_letters_total", "Records set aside", &["topic", "reason"])?,
+            dead_letters: counter(
+                "rollcall_dead_letters_total",
+                "Records that were dead-lettered",
+                &["topic", "reason"],
+            )?,
             batch_size: histogram(
                 "rollcall_batch_size",
                 "Records in one transaction",
@@ -131,7 +138,7 @@ impl Metrics {
             )?,
             message_age: histogram(
                 "rollcall_message_age_seconds",
-                "Time from saying a message to the commit of its effect",
+                "Time from publishing a message to the commit of its effect",
                 &[
                     0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0, 600.0,
                 ],
@@ -140,7 +147,7 @@ impl Metrics {
             outbox_oldest_age,
             relay_published: counter(
                 "rollcall_relay_published_total",
-                "Deliveries the relay asked for, by outcome",
+                "Deliveries to Kafka by the relay, by outcome",
                 &["topic", "outcome"],
             )?,
             lag_messages: int_gauge(
@@ -159,22 +166,24 @@ impl Metrics {
         })
     }
 
+    /// Counts messages with this outcome.
     pub(crate) fn count_messages(&self, topic: &str, outcome: &str, count: usize) {
         if count > 0 {
             self.messages.with_label_values(&[topic, outcome]).inc_by(count as u64);
         }
     }
 
+    /// Sets the lag of a partition.
     pub(crate) fn lag(&self, topic: &str, partition: i32, messages: i64, age: Duration) {
         let labels = [topic, &partition.to_string()];
         self.lag_messages.with_label_values(&labels).set(messages);
         self.lag_seconds.with_label_values(&labels).set(age.as_secs_f64());
     }
 
-    /// Forgets a partition that was given away, so that no stale lag is shown.
+    /// Removes the lag of a revoked partition, so that no stale lag is shown.
     pub(crate) fn remove_lag(&self, topic: &str, partition: i32) {
         let labels = [topic, &partition.to_string()];
-        // Removing what was never set is no error worth telling.
+        // An error means that no lag was set, which is harmless.
         let _ = self.lag_messages.remove_label_values(&labels);
         let _ = self.lag_seconds.remove_label_values(&labels);
     }

@@ -1,4 +1,4 @@
-//! What every worker of a process shares.
+//! The state that all workers of a process share.
 
 use std::time::Duration;
 
@@ -14,10 +14,11 @@ use crate::publishing::publisher::Publisher;
 use crate::wire::envelope::Envelope;
 use crate::wire::record::Record;
 
-/// How long an operation may take; a longer one is begun again. One that may take long gives itself up before.
+/// Maximum duration of an ops command. The transaction of a longer one is rolled back and repeated, so a handler that may
+/// take long stops itself before.
 pub const OPS_TIME_LIMIT: Duration = Duration::from_secs(10 * 60);
 
-/// What every worker of a process shares.
+/// The state that all workers of a process share.
 pub(crate) struct Runtime<L: Ledger> {
     pub(crate) service: &'static str,
     pub(crate) ledger: L,
@@ -32,21 +33,23 @@ impl<L: Ledger> Runtime<L> {
         self.publisher.codec()
     }
 
-    /// How long a transaction on this topic may take. An operation may do long work beside its own: rebuild, verify.
+    /// Returns the maximum duration of a transaction on this topic. It is longer for ops commands, which may wait for long
+    /// work: a rebuild, a verification.
     pub(crate) fn transaction_limit(&self, topic: &str) -> Duration {
-        match topic == self.publisher.topic_name(&topics::OPS_COMMANDS) {
-            true => OPS_TIME_LIMIT,
-            false => self.settings.transaction_limit,
+        if topic == self.publisher.topic_name(&topics::OPS_COMMANDS) {
+            OPS_TIME_LIMIT
+        } else {
+            self.settings.transaction_limit
         }
     }
 
-    /// Whether a command is older than the inbox is sure to remember: it may have been executed.
+    /// Returns `true` if a command is older than the inbox retention, so that it may have been executed already.
     pub(crate) fn has_expired(&self, envelope: &Envelope) -> bool {
         Timestamp::now() - self.settings.inbox_retention > envelope.since()
     }
 
-    /// Fetches the schema of a record, and waits while the registry is down. Returns `false` if the registry does not
-    /// know the schema either, if it cannot be used, or if an operator has skipped the record meanwhile.
+    /// Fetches the schema of a record, and waits while the registry is unreachable. Returns `false` if the registry does not
+    /// know the schema either, if the schema cannot be used, or if an operator has skipped the record meanwhile.
     pub(crate) async fn fetch_schema(
         &self,
         id: i32,
@@ -56,7 +59,7 @@ impl<L: Ledger> Runtime<L> {
         let mut back_off = Duration::from_millis(100);
         loop {
             match self.try_fetch_schema(id).await {
-                Ok(learned) => return Ok(learned),
+                Ok(is_known) => return Ok(is_known),
                 Err(error) => {
                     tracing::warn!(id, error = error_chain(&error), "waiting for the schema registry");
                     wait_or_stop(&mut back_off, stop).await?;
@@ -79,7 +82,8 @@ impl<L: Ledger> Runtime<L> {
         }
     }
 
-    /// The same, without waiting for a registry that is down.
+    /// Fetches a schema without waiting for an unreachable registry. Returns `false` as [`fetch_schema`](Self::fetch_schema)
+    /// does.
     pub(crate) async fn try_fetch_schema(&self, id: i32) -> Result<bool, contracts::registry::Error> {
         let Some(registry) = &self.registry else {
             return Ok(false);
@@ -88,19 +92,27 @@ impl<L: Ledger> Runtime<L> {
             Ok(schema) => schema,
             Err(contracts::registry::Error::NotFound { .. }) => return Ok(false),
             Err(error @ contracts::registry::Error::TooLarge { .. }) => {
-                tracing::error!(id, error = error_chain(&error), "the registry's schema can't be used");
+                tracing::error!(
+                    id,
+                    error = error_chain(&error),
+                    "the schema of the registry cannot be used"
+                );
                 return Ok(false);
             }
             Err(error) => return Err(error),
         };
         if let Err(error) = self.codec().learn(id, &schema) {
-            tracing::error!(id, error = error_chain(&error), "the registry's schema can't be used");
+            tracing::error!(
+                id,
+                error = error_chain(&error),
+                "the schema of the registry cannot be used"
+            );
             return Ok(false);
         }
-        let learned = StoredSchema { id, schema };
-        if let Err(error) = self.ledger.save_schemas(&[learned]).await {
-            // Known in this process; the next one asks the registry again.
-            tracing::warn!(id, error = error_chain(&error), "a schema was not kept");
+        let fetched = StoredSchema { id, schema };
+        if let Err(error) = self.ledger.save_schemas(&[fetched]).await {
+            // This process knows the schema; the next one fetches it from the registry again.
+            tracing::warn!(id, error = error_chain(&error), "a schema was not stored");
         }
         Ok(true)
     }

@@ -1,4 +1,4 @@
-//! The topic table on the broker: made from it, and compared with it.
+//! The topics on the broker: created from the topic table, and compared with it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,25 +13,27 @@ use crate::kafka::Settings;
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 
+/// The reason for which topics could not be created, deleted or compared.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("Kafka does not answer at {brokers}")]
+    #[error("Kafka is unreachable at {brokers}")]
     Unreachable {
         brokers: String,
         #[source]
         source: KafkaError,
     },
-    #[error("the topic {topic} was not made: {code}")]
+    #[error("the topic {topic} was not created: {code}")]
     Refused { topic: String, code: RDKafkaErrorCode },
 }
 
-/// How the broker's topics differ from the table.
+/// A difference between the topics on the broker and the topic table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Difference {
     Missing {
         topic: String,
     },
-    /// Never mended by adding partitions, which would move keys: more partitions are a new topic, after a drain.
+    /// Never add partitions to fix this, because that moves keys to other partitions. More partitions require a new topic,
+    /// after a drain.
     Partitions {
         topic: String,
         expected: i32,
@@ -42,7 +44,7 @@ pub enum Difference {
 impl std::fmt::Display for Difference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Missing { topic } => write!(f, "the topic {topic} is missing; `rollcall topics apply` makes it"),
+            Self::Missing { topic } => write!(f, "the topic {topic} is missing; `rollcall topics apply` creates it"),
             Self::Partitions { topic, expected, found } => {
                 write!(f, "the topic {topic} has {found} partitions instead of {expected}")
             }
@@ -50,8 +52,12 @@ impl std::fmt::Display for Difference {
     }
 }
 
-/// Makes the topics that are missing, with this replication factor. Answers the names of the new ones.
-/// Topics that are there stay as they are.
+/// Creates the topics that are missing, with this replication factor. Existing topics are not changed.
+///
+/// Returns the names of the new topics.
+///
+/// # Errors
+/// Returns an error if Kafka is unreachable, or if it refuses to create a topic.
 pub async fn apply(settings: &Settings, topics: &[&Topic], replication: i32) -> Result<Vec<String>, Error> {
     let unreachable = |source| Error::Unreachable {
         brokers: settings.brokers.clone(),
@@ -78,22 +84,28 @@ pub async fn apply(settings: &Settings, topics: &[&Topic], replication: i32) -> 
     let options = AdminOptions::new()
         .operation_timeout(Some(TIMEOUT))
         .request_timeout(Some(TIMEOUT));
-    let mut made = Vec::new();
+    let mut created = Vec::new();
     for result in admin.create_topics(&wanted, &options).await.map_err(unreachable)? {
         match result {
-            Ok(topic) => made.push(topic),
+            Ok(topic) => created.push(topic),
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((topic, code)) => return Err(Error::Refused { topic, code }),
         }
     }
-    Ok(made)
+    Ok(created)
 }
 
-/// Deletes topics: for tests, which have a prefix of their own.
+/// Deletes topics. For tests, which have a separate prefix.
+///
+/// # Errors
+/// Returns an error if Kafka is unreachable.
+///
+/// # Panics
+/// Panics if `settings` has no topic prefix.
 pub async fn delete(settings: &Settings, topics: &[&Topic]) -> Result<(), Error> {
     assert!(
         !settings.topic_prefix.is_empty(),
-        "only topics with a prefix are ever deleted"
+        "only topics with a prefix may be deleted"
     );
     let unreachable = |source| Error::Unreachable {
         brokers: settings.brokers.clone(),
@@ -122,7 +134,10 @@ async fn admin(settings: &Settings) -> Result<AdminClient<DefaultClientContext>,
     })
 }
 
-/// Compares the broker's topics with the table.
+/// Compares the topics on the broker with the topic table.
+///
+/// # Errors
+/// Returns an error if Kafka is unreachable.
 pub async fn differences(settings: &Settings, topics: &[&'static Topic]) -> Result<Vec<Difference>, Error> {
     let settings = settings.clone();
     let topics = topics.to_vec();

@@ -1,4 +1,4 @@
-//! Watches what a process depends on: whether its store and Kafka respond, and whether its partitions advance.
+//! Watches the dependencies of a process: whether its store and Kafka respond, and whether its partitions advance.
 //!
 //! Kafka is probed through the clients that do the work, because a separate client may be connected while they are not.
 //! The schema registry is not a part of readiness, because a process that has run before does not need it.
@@ -24,7 +24,7 @@ use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::runtime::Runtime;
 
-/// Names of the clients in readiness, log and metrics.
+/// Names of the clients in `/ready`, logs and metrics.
 const CONSUMER: &str = "kafka consumer";
 const PRODUCER: &str = "kafka producer";
 
@@ -32,9 +32,9 @@ const EVERY: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// A client that has had no broker for this long is replaced if Kafka responds to a new client. Longer than a leader
 /// election and than one timeout of a probe.
-const PATIENCE: Duration = Duration::from_secs(4);
+const REPLACE_AFTER: Duration = Duration::from_secs(4);
 /// Each replacement that does not help doubles the wait for the next one, up to this.
-const LONGEST_PATIENCE: Duration = Duration::from_secs(60);
+const MAX_REPLACE_AFTER: Duration = Duration::from_secs(60);
 
 /// Watches one process.
 pub(crate) struct Watch<L: Ledger> {
@@ -42,7 +42,7 @@ pub(crate) struct Watch<L: Ledger> {
     pub(crate) settings: Settings,
     pub(crate) health: Health,
     pub(crate) consumer: Consumer<L>,
-    /// The client that publishes.
+    /// The client of the relay.
     pub(crate) producer: Arc<dyn Watched>,
 }
 
@@ -83,23 +83,23 @@ impl<L: Ledger> Watch<L> {
     async fn watch_client(&self, name: &'static str, client: Arc<dyn Watched>) {
         let check = self.health.check(name);
         let mut up_at = Instant::now();
-        let mut patience = PATIENCE;
+        let mut replace_after = REPLACE_AFTER;
         loop {
             let generation = client.generation();
             match self.probe(Arc::clone(&client)).await {
                 Ok(()) => {
                     check.up();
                     up_at = Instant::now();
-                    patience = PATIENCE;
+                    replace_after = REPLACE_AFTER;
                 }
                 Err(error) => {
                     check.down(error);
-                    if up_at.elapsed() >= patience && self.kafka_responds().await {
+                    if up_at.elapsed() >= replace_after && self.kafka_responds().await {
                         tracing::error!(client = name, without_broker = ?up_at.elapsed(),
                             "the client reaches no broker although Kafka responds to a new client; it is replaced");
                         self.replace(name, &*client, generation);
                         up_at = Instant::now();
-                        patience = (patience * 2).min(LONGEST_PATIENCE);
+                        replace_after = (replace_after * 2).min(MAX_REPLACE_AFTER);
                     }
                 }
             }
@@ -139,7 +139,7 @@ impl<L: Ledger> Watch<L> {
             if let (Err(error), true) = (&ends, ends_are_known) {
                 tracing::warn!(
                     error,
-                    "Kafka does not report where the partitions end; their lag is not up to date"
+                    "Kafka does not report the ends of the partitions; their lag is out of date"
                 );
             }
             ends_are_known = ends.is_ok();
@@ -148,9 +148,10 @@ impl<L: Ledger> Watch<L> {
             for Stall { lag, since } in stalls.observe(Instant::now(), &self.consumer.lags(), busy_limit) {
                 let settings = self.settings.clone();
                 let stalled = lag.clone();
-                let fetched = match lag.is_idle {
-                    true => blocking(move || has_record(&settings, &stalled)).await,
-                    false => Ok(false),
+                let fetched = if lag.is_idle {
+                    blocking(move || has_record(&settings, &stalled)).await
+                } else {
+                    Ok(false)
                 };
                 if lag.is_idle && fetched == Ok(false) {
                     stalls.dismiss(&lag);

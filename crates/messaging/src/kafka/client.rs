@@ -57,10 +57,10 @@ impl<C: ClientContext + 'static> Probe for AdminClient<C> {
 
 fn find_broker<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Duration) -> KafkaResult<()> {
     let metadata = client.fetch_metadata(Some(topic), timeout)?;
-    match metadata.brokers().is_empty() {
-        true => Err(KafkaError::MetadataFetch(RDKafkaErrorCode::AllBrokersDown)),
-        false => Ok(()),
+    if metadata.brokers().is_empty() {
+        return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::AllBrokersDown));
     }
+    Ok(())
 }
 
 /// Creates a client that has reached a broker, and blocks for `timeout` at most. A client that reaches none is replaced
@@ -82,20 +82,20 @@ pub(crate) fn connect<C: Probe + FromClientConfig>(
     }
 }
 
-/// A working client as it is watched.
+/// The current client of one kind, as the watch sees it.
 pub(crate) trait Watched: Send + Sync {
-    /// Number of the client that works at present. It grows with each replacement.
+    /// Returns the number of the current client. It increases with each replacement.
     fn generation(&self) -> u64;
 
-    /// [Probes](Probe::probe) the client that works at present.
+    /// [Probes](Probe::probe) the current client.
     fn probe(&self, topic: &str, timeout: Duration) -> KafkaResult<()>;
 
-    /// Requests that the owner replaces the client of this generation. A request for an earlier client is ignored,
-    /// because it was judged by what that client did.
+    /// Requests that the owner replaces the client of this generation. A request for an earlier generation is ignored,
+    /// because it was based on the behaviour of that client.
     fn request_replacement(&self, generation: u64);
 }
 
-/// The client that does one kind of work at present, shared by its owner and its watchers.
+/// The current client for one kind of work, shared by its owner and its watchers.
 pub(crate) struct WorkingClient<C> {
     current: Mutex<Current<C>>,
     replacement: Notify,
@@ -119,7 +119,7 @@ impl<C> Default for WorkingClient<C> {
 }
 
 impl<C> WorkingClient<C> {
-    /// Makes `client` the one that is watched. Its owner drops it when it is replaced.
+    /// Sets the client that is watched. Its owner drops it when it is replaced.
     pub(crate) fn set(&self, client: &Arc<C>) {
         let mut current = self.current();
         current.client = Arc::downgrade(client);

@@ -1,4 +1,4 @@
-//! Dead letters: found, shown, sent again, dropped.
+//! Lists, shows, redrives and discards dead letters.
 
 use chassis::error_chain;
 use contracts::ops::{DiscardDeadLetter, FindDeadLetters, OpsCommand, RedriveDeadLetter, ShowDeadLetter};
@@ -16,8 +16,10 @@ use crate::wire::message::Received;
 use crate::wire::record::Headers;
 use crate::wire::trace;
 
-/// Value and headers of what is sent again, at most: below the broker's `message.max.bytes` by what frames them. What
-/// could not be published must never commit.
+/// Maximum size of the value and the headers of a redriven command, in bytes.
+///
+/// It is below the broker's `message.max.bytes` by the size of the record's framing, because a message that cannot be
+/// published must never commit.
 const MAX_RECORD_BYTES: usize = 1_000 * 1024;
 
 impl<L: Ledger> Ops<L> {
@@ -29,7 +31,12 @@ impl<L: Ledger> Ops<L> {
         let before = match command.cursor.as_deref().map(str::parse::<Uuid>) {
             None => None,
             Some(Ok(id)) => Some(id),
-            Some(Err(_)) => return Ok(rejected("cursor-invalid", "the cursor is none of an earlier page")),
+            Some(Err(_)) => {
+                return Ok(rejected(
+                    "cursor-invalid",
+                    "the cursor is not the cursor of an earlier page",
+                ));
+            }
         };
         let limit = page_size(command.limit);
         let (ledger, tx) = unit.parts();
@@ -40,7 +47,7 @@ impl<L: Ledger> Ops<L> {
         Ok(OpsOutcome::Done(json!({ "dead_letters": letters, "cursor": cursor })))
     }
 
-    /// What may be told of any dead letter.
+    /// Returns what may be shown of any dead letter.
     pub(super) fn summary(&self, kept: &StoredDeadLetter) -> Value {
         let DeadLetter {
             id,
@@ -57,7 +64,7 @@ impl<L: Ledger> Ops<L> {
             "offset": record.offset,
             "message_id": record.headers.get(header::ID),
             "message_type": record.headers.get(header::TYPE),
-            "dead_lettered_at": made_at(*id).map(|time| time.to_string()),
+            "dead_lettered_at": created_at(*id).map(|time| time.to_string()),
             "redriven_as": kept.redriven_as,
         })
     }
@@ -69,7 +76,7 @@ impl<L: Ledger> Ops<L> {
     ) -> Result<OpsOutcome, Failure> {
         let (ledger, tx) = unit.parts();
         let Some(kept) = ledger.dead_letter(tx, command.dead_letter_id).await? else {
-            return Ok(unknown());
+            return Ok(dead_letter_unknown());
         };
         let record = &kept.dead_letter.record;
         let mut shown = self.summary(&kept);
@@ -83,7 +90,8 @@ impl<L: Ledger> Ops<L> {
         Ok(OpsOutcome::Done(shown))
     }
 
-    /// A value as JSON without its personal fields; null where it can't be read: its bytes are shown to nobody.
+    /// Returns a value as JSON without its personal fields, or null if it cannot be decoded, because its bytes are never
+    /// shown.
     async fn content(&self, value: Option<&[u8]>) -> Value {
         let Some(value) = value else {
             return Value::Null;
@@ -91,23 +99,23 @@ impl<L: Ledger> Ops<L> {
         let codec = self.runtime.codec();
         let mut content = codec.to_json_without_personal(value);
         if let Err(codec::Error::UnknownSchema(id)) = content {
-            // All other operations wait behind this one: not for a registry that is down.
+            // All later ops commands wait for this one, so it must not wait for an unreachable registry.
             match self.runtime.try_fetch_schema(id).await {
                 Ok(_) => content = codec.to_json_without_personal(value),
                 Err(error) => tracing::warn!(
                     id,
                     error = error_chain(&error),
-                    "the schema of a dead letter is not known"
+                    "the schema of a dead letter is unknown"
                 ),
             }
         }
         content.map_or(Value::Null, |(_, content)| content)
     }
 
-    /// Says a dead command again, as a new one: its old id is in the inbox, and stays there. Whoever waits for the old
-    /// one's reply has had it.
+    /// Publishes a dead command again as a new command, because the old id stays in the inbox. The sender of the old command
+    /// already has its reply.
     ///
-    /// Only commands: to say somebody else's fact or state again is not a reader's to do, and would reach all readers.
+    /// Only commands can be redriven, because a fact or state message of another service would reach all of its consumers.
     pub(super) async fn redrive(
         &self,
         unit: &mut Unit<L>,
@@ -116,23 +124,26 @@ impl<L: Ledger> Ops<L> {
     ) -> Result<OpsOutcome, Failure> {
         let (ledger, tx) = unit.parts();
         let Some(kept) = ledger.dead_letter(tx, command.dead_letter_id).await? else {
-            return Ok(unknown());
+            return Ok(dead_letter_unknown());
         };
         if let Some(command) = kept.redriven_as {
-            return Ok(rejected("already-redriven", format!("it was sent again as {command}")));
+            return Ok(rejected(
+                "already-redriven",
+                format!("the dead letter was already redriven as {command}"),
+            ));
         }
         let DeadLetter { id, record, .. } = kept.dead_letter;
         let topic = self.runtime.publisher.without_prefix(&record.partition.topic);
         if topics::by_name(topic).is_none_or(|topic| topic.kind != Kind::Commands) {
             return Ok(rejected(
                 "not-a-command",
-                format!("{topic} holds no commands, and only those are sent again"),
+                format!("{topic} does not contain commands, and only commands can be redriven"),
             ));
         }
         let Ok(envelope) = Envelope::of(&record) else {
             return Ok(rejected(
                 "no-envelope",
-                "it has no envelope that a new command could be made of",
+                "the dead letter has no envelope from which a new command could be created",
             ));
         };
         let again = OutboxMessage {
@@ -142,8 +153,8 @@ impl<L: Ledger> Ops<L> {
             value: record.value,
             due_at: None,
         };
-        if bytes(&again) > MAX_RECORD_BYTES {
-            let detail = "with the headers of a new command it is larger than the broker takes";
+        if size_of(&again) > MAX_RECORD_BYTES {
+            let detail = "with the headers of a new command, the record exceeds the maximum size of the broker";
             return Ok(rejected("too-large", detail));
         }
         let new = again
@@ -153,19 +164,19 @@ impl<L: Ledger> Ops<L> {
             .unwrap_or_default();
         ledger.mark_redriven(tx, id, new).await?;
         unit.append(again);
-        tracing::info!(dead_letter = %id, command = %new, "a dead letter is sent again");
+        tracing::info!(dead_letter = %id, command = %new, "a dead letter was redriven as a new command");
         Ok(OpsOutcome::Done(json!({ "command_id": new })))
     }
 
     fn headers_of_a_new_command(
         &self,
-        operation: &Received<OpsCommand>,
+        ops_command: &Received<OpsCommand>,
         dead: &Envelope,
         mut headers: Headers,
         topic: &str,
     ) -> Headers {
         let id = Uuid::now_v7();
-        let (trace_parent, trace_state) = trace::created(&operation.cause(), topic, id, None);
+        let (trace_parent, trace_state) = trace::created(&ops_command.cause(), topic, id, None);
         let replaced = [
             header::ATTEMPT,
             header::DUE_AT,
@@ -187,24 +198,25 @@ impl<L: Ledger> Ops<L> {
     pub(super) async fn discard(&self, unit: &mut Unit<L>, command: &DiscardDeadLetter) -> Result<OpsOutcome, Failure> {
         let (ledger, tx) = unit.parts();
         if !ledger.discard_dead_letter(tx, command.dead_letter_id).await? {
-            return Ok(unknown());
+            return Ok(dead_letter_unknown());
         }
-        tracing::info!(dead_letter = %command.dead_letter_id, "a dead letter is dropped");
+        tracing::info!(dead_letter = %command.dead_letter_id, "a dead letter was discarded");
         Ok(OpsOutcome::Done(json!({ "discarded": command.dead_letter_id })))
     }
 }
 
-fn bytes(message: &OutboxMessage) -> usize {
+/// Returns the size of the value and the headers, in bytes.
+fn size_of(message: &OutboxMessage) -> usize {
     let headers = message.headers.0.iter().map(|(name, text)| name.len() + text.len());
     message.value.as_ref().map_or(0, bytes::Bytes::len) + headers.sum::<usize>()
 }
 
-fn unknown() -> OpsOutcome {
-    rejected("dead-letter-unknown", "there is no such dead letter at this service")
+fn dead_letter_unknown() -> OpsOutcome {
+    rejected("dead-letter-unknown", "this service has no dead letter with this id")
 }
 
-/// When an id of version 7 was made.
-fn made_at(id: Uuid) -> Option<Timestamp> {
+/// Returns the time at which a UUID of version 7 was created.
+fn created_at(id: Uuid) -> Option<Timestamp> {
     let (seconds, nanos) = id.get_timestamp()?.to_unix();
     let micros = i64::try_from(seconds).ok()? * 1_000_000 + i64::from(nanos / 1_000);
     Timestamp::from_micros(micros).ok()

@@ -1,4 +1,4 @@
-//! Keys whose messages wait: found, and released.
+//! Lists and releases parked keys.
 
 use std::sync::Arc;
 
@@ -15,27 +15,29 @@ use crate::publishing::unit::Unit;
 use crate::wire::record::TopicPartition;
 
 impl<L: Ledger> Ops<L> {
-    /// The release is a transaction of its own, which may be repeated; the reply is this one's.
+    /// Releases a key in a separate transaction, which may be repeated. The reply belongs to the transaction of `unit`.
     pub(super) async fn release(&self, unit: &mut Unit<L>, command: &ReleaseKey) -> Result<OpsOutcome, Failure> {
         let known = self.subscriptions.find(&command.topic);
         let Some((subscription, release)) =
             known.and_then(|subscription| Some((subscription, subscription.release.as_ref()?)))
         else {
-            let detail = format!("{} parks nothing of {}", command.service, command.topic);
+            let detail = format!("{} does not handle messages of {}", command.service, command.topic);
             return Ok(rejected("topic-unknown", detail));
         };
         let topic = self.runtime.publisher.topic_name(subscription.topic);
         let Some(partition) = self.partition_of(unit, &topic, command.parked_key).await? else {
-            let detail = format!("nothing of {} is parked for this key", command.topic);
+            let detail = format!("no message of {} is parked for this key", command.topic);
             return Ok(rejected("not-parked", detail));
         };
         match release(Arc::clone(&self.runtime), partition, command.parked_key).await {
             Ok(released) => Ok(OpsOutcome::Done(json!(released))),
-            // Said, not tried for ever: other operations wait behind this one, and it may be repeated.
+            // The failure is replied instead of retried, because later ops commands wait for this one, and an operator can
+            // repeat it.
             Err(error) => Ok(rejected("not-released", error.to_string())),
         }
     }
 
+    /// Returns the partition of a parked key, or `None` if no message of it is parked.
     async fn partition_of(
         &self,
         unit: &mut Unit<L>,
@@ -47,12 +49,18 @@ impl<L: Ledger> Ops<L> {
         Ok(parked.into_iter().next().map(|row| row.record.partition))
     }
 
+    /// Returns a page of parked keys.
     pub(super) async fn find_parked(&self, unit: &mut Unit<L>, command: &FindParked) -> Result<OpsOutcome, Failure> {
         let publisher = &self.runtime.publisher;
-        let after = match command.cursor.as_deref().map(cursor) {
+        let after = match command.cursor.as_deref().map(parse_cursor) {
             None => None,
             Some(Some((topic, key))) => Some((publisher.with_prefix(topic), key)),
-            Some(None) => return Ok(rejected("cursor-invalid", "the cursor is none of an earlier page")),
+            Some(None) => {
+                return Ok(rejected(
+                    "cursor-invalid",
+                    "the cursor is not the cursor of an earlier page",
+                ));
+            }
         };
         let after = after.as_ref().map(|(topic, key)| (topic.as_str(), *key));
         let limit = page_size(command.limit);
@@ -81,8 +89,8 @@ impl<L: Ledger> Ops<L> {
     }
 }
 
-/// `<topic>/<key>`: the last of a page.
-fn cursor(text: &str) -> Option<(&str, Uuid)> {
+/// Parses a cursor, `<topic>/<key>`: the last key of a page.
+fn parse_cursor(text: &str) -> Option<(&str, Uuid)> {
     let (topic, key) = text.rsplit_once('/')?;
     Some((topic, key.parse().ok()?))
 }

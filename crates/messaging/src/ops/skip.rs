@@ -1,4 +1,4 @@
-//! The last resort for a partition: its service is moved past one record.
+//! Skips one record of a partition, as a last resort.
 
 use contracts::ops::SkipOffset;
 use contracts::topics;
@@ -13,8 +13,8 @@ use crate::publishing::unit::Unit;
 use crate::wire::record::TopicPartition;
 
 impl<L: Ledger> Ops<L> {
-    /// Moves the stored position past the record, in the transaction of the reply. The partition's worker then finds its
-    /// own position out of date, and continues from the stored one.
+    /// Advances the stored position past the record, in the transaction of the reply. The worker of the partition then
+    /// detects that its own position is out of date, and continues from the stored one.
     pub(super) async fn skip(&self, unit: &mut Unit<L>, command: &SkipOffset) -> Result<OpsOutcome, Failure> {
         let SkipOffset {
             service,
@@ -24,38 +24,48 @@ impl<L: Ledger> Ops<L> {
             reason,
         } = command;
         if reason.trim().is_empty() {
-            return Ok(rejected("reason-missing", "a skip needs a reason, for the audit log"));
+            return Ok(rejected(
+                "reason-missing",
+                "a skip requires a reason, for the audit log",
+            ));
         }
         let subscription = self.subscriptions.find(topic);
         let Some(subscription) =
             subscription.filter(|subscription| subscription.topic.name != topics::OPS_COMMANDS.name)
         else {
-            let detail = format!("{service} does not consume {topic}, or its position moves with this command");
+            let detail =
+                format!("{service} does not consume {topic}, or this command itself advances the position of {topic}");
             return Ok(rejected("topic-unknown", detail));
         };
-        let place = TopicPartition::new(self.runtime.publisher.topic_name(subscription.topic), *partition);
-        // Past the end, the position would lose a record that is yet to be written.
-        let log = match read::log_range(&self.runtime.settings, &place).await {
+        let partition_of_record =
+            TopicPartition::new(self.runtime.publisher.topic_name(subscription.topic), *partition);
+        // A position past the end would lose a record that is written later.
+        let log = match read::log_range(&self.runtime.settings, &partition_of_record).await {
             Ok(log) => log,
             Err(error) => return Ok(rejected("log-unknown", chassis::error_chain(&error))),
         };
         if !log.contains(offset) {
             let detail = format!(
-                "{topic}[{partition}] holds the offsets from {} to {}",
+                "{topic}[{partition}] contains the offsets from {} to {}",
                 log.start,
                 log.end - 1
             );
             return Ok(rejected("record-not-found", detail));
         }
-        let expected = match self.is_first_position(&place, *offset, log.start).await? {
-            true => None,
-            false => Some(*offset),
-        };
+        let is_first = self.is_first_position(&partition_of_record, *offset, log.start).await?;
+        let expected = (!is_first).then_some(*offset);
         let (ledger, tx) = unit.parts();
-        match (ledger.advance(tx, &place, expected, offset + 1).await?, expected) {
+        match (
+            ledger.advance(tx, &partition_of_record, expected, offset + 1).await?,
+            expected,
+        ) {
             (true, _) => {}
-            // A worker was faster. MongoDB has ended the transaction.
-            (false, None) => return Err(Failure::Conflict("the partition got its first position".into())),
+            // The worker wrote the first position concurrently. MongoDB has ended the transaction.
+            (false, None) => {
+                return Err(Failure::Conflict(
+                    "a concurrent transaction wrote the first position of the partition".into(),
+                ));
+            }
             (false, Some(_)) => {
                 let detail = format!(
                     "the position of {service} on {topic}[{partition}] is not {offset}; `rollcall lag --partitions` \
@@ -64,16 +74,16 @@ impl<L: Ledger> Ops<L> {
                 return Ok(rejected("position-differs", detail));
             }
         }
-        tracing::warn!(partition = %place, offset, reason, "an operator skipped a record");
+        tracing::warn!(partition = %partition_of_record, offset, reason, "an operator skipped a record");
         Ok(OpsOutcome::Done(json!({ "position": offset + 1 })))
     }
 
     /// Returns `true` if the record is the first of the log, and the service has no position there yet.
-    async fn is_first_position(&self, place: &TopicPartition, offset: i64, start: i64) -> Result<bool, Failure> {
+    async fn is_first_position(&self, partition: &TopicPartition, offset: i64, start: i64) -> Result<bool, Failure> {
         if offset != start {
             return Ok(false);
         }
-        let positions = self.runtime.ledger.positions(std::slice::from_ref(place)).await?;
+        let positions = self.runtime.ledger.positions(std::slice::from_ref(partition)).await?;
         Ok(positions.is_empty())
     }
 }

@@ -1,4 +1,4 @@
-//! How a process is doing: its status on `ops.status`, every few seconds.
+//! Publishes the status of a process on `ops.status`, every few seconds.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,11 +19,12 @@ use crate::runtime::Runtime;
 use crate::wire::message::{Cause, Outgoing};
 
 const REPORT_EVERY: Duration = Duration::from_secs(3);
-/// A store that is gone without a word must not silence the process for as long as TCP believes in it.
-const PATIENCE: Duration = Duration::from_secs(10);
-const LAST_WORD: Duration = Duration::from_secs(1);
+/// Maximum time for one report, because an unresponsive store must not stop the reports until TCP detects it.
+const REPORT_LIMIT: Duration = Duration::from_secs(10);
+/// Maximum time for the tombstone, and for a report that is in progress when the process stops.
+const FINAL_LIMIT: Duration = Duration::from_secs(1);
 
-/// Says every few seconds how this process is doing.
+/// Publishes the status of this process every few seconds.
 pub(crate) struct Reporter<L: Ledger> {
     runtime: Arc<Runtime<L>>,
     consumer: Consumer<L>,
@@ -36,7 +37,7 @@ pub(crate) struct Reporter<L: Ledger> {
 }
 
 impl<L: Ledger> Reporter<L> {
-    /// An open gap is logged as an error once it is older than `gap_alarm`.
+    /// Creates a reporter that logs an error when a gap is older than `gap_alarm`.
     pub(crate) fn new(
         runtime: Arc<Runtime<L>>,
         consumer: Consumer<L>,
@@ -56,7 +57,8 @@ impl<L: Ledger> Reporter<L> {
         }
     }
 
-    /// Reports until `stop`; the last word is a tombstone: a process that ended in an orderly way is not missing.
+    /// Reports until `stop`, then publishes a tombstone, so that a process that ended in an orderly way is not reported as
+    /// missing.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let started_at = Timestamp::now();
         let mut ticks = tokio::time::interval(REPORT_EVERY);
@@ -67,18 +69,21 @@ impl<L: Ledger> Reporter<L> {
                 _ = ticks.tick() => {}
             }
             let reported = tokio::select! {
-                reported = tokio::time::timeout(PATIENCE, self.report(started_at)) => reported,
-                () = last_call(&stop) => break,
+                reported = tokio::time::timeout(REPORT_LIMIT, self.report(started_at)) => reported,
+                () = final_limit_after(&stop) => break,
             };
             let error = match reported {
                 Ok(Ok(())) => continue,
                 Ok(Err(error)) => chassis::error_chain(&error),
-                Err(_) => format!("it took longer than {PATIENCE:?}"),
+                Err(_) => format!("the report took longer than {REPORT_LIMIT:?}"),
             };
-            tracing::warn!(error, "the status was not published; the next one follows");
+            tracing::warn!(error, "the status was not published; the next report follows");
         }
-        // A store that is away must not hold up the drain: readers drop a process that says nothing, too.
-        let last = tokio::time::timeout(LAST_WORD, self.publish(ProcessStatusState::Tombstone, Timestamp::now()));
+        // An unreachable store must not delay the drain. Readers also drop a process that does not report any more.
+        let last = tokio::time::timeout(
+            FINAL_LIMIT,
+            self.publish(ProcessStatusState::Tombstone, Timestamp::now()),
+        );
         if !matches!(last.await, Ok(Ok(()))) {
             tracing::warn!("the end of this process was not published");
         }
@@ -108,7 +113,7 @@ impl<L: Ledger> Reporter<L> {
         self.publish(status, reported_at).await
     }
 
-    /// The newest wins, so the time is the version.
+    /// Publishes a state message. Its version is the time, because the newest version wins.
     async fn publish(&self, state: impl Into<ProcessStatusState>, at: Timestamp) -> Result<(), Failure> {
         let cause = Cause::origin(
             Uuid::now_v7(),
@@ -121,7 +126,7 @@ impl<L: Ledger> Reporter<L> {
         unit.commit().await.map_err(Failure::retry)
     }
 
-    /// Shows what waits, and alarms where a gap stays open: the message that is missing may be lost on the way.
+    /// Updates the metrics of parked keys, and logs an error if a gap stays open, because the missing message may be lost.
     fn show_held(&mut self, held: &[PendingTopic]) {
         let metrics = &self.runtime.metrics;
         metrics.parked_keys.reset();
@@ -136,9 +141,9 @@ impl<L: Ledger> Reporter<L> {
             metrics.parked_keys.with_label_values(&[topic]).set(*poisoned);
             let age = metrics.oldest_gap_age.with_label_values(&[topic]);
             age.set(oldest_gap.as_secs_f64());
-            if newly_old(&mut self.alarmed, topic, *oldest_gap, self.gap_alarm) {
+            if must_alarm(&mut self.alarmed, topic, *oldest_gap, self.gap_alarm) {
                 tracing::error!(topic, gaps, oldest_gap = ?oldest_gap,
-                    "a gap stays open: `rollcall parked` lists the keys; the producer can publish the missing again");
+                    "a gap stays open; `rollcall parked` lists the keys, and the producer can publish the missing domain events again");
             }
         }
         let is_held = |topic: &String| held.iter().any(|held| held.topic == *topic);
@@ -161,23 +166,23 @@ impl<L: Ledger> Reporter<L> {
     }
 }
 
-/// Whether a topic's oldest gap has become too old: told once, and again once it was closed, though others be open.
-fn newly_old(alarmed: &mut HashSet<String>, topic: &str, oldest_gap: Duration, limit: Duration) -> bool {
-    match oldest_gap > limit {
-        true => alarmed.insert(topic.to_owned()),
-        false => {
-            alarmed.remove(topic);
-            false
-        }
+/// Returns `true` if the oldest gap of a topic has just exceeded the limit. It is reported once, and again only after it
+/// was closed.
+fn must_alarm(alarmed: &mut HashSet<String>, topic: &str, oldest_gap: Duration, limit: Duration) -> bool {
+    if oldest_gap > limit {
+        return alarmed.insert(topic.to_owned());
     }
+    alarmed.remove(topic);
+    false
 }
 
-/// When a report that is under way is given up.
-async fn last_call(stop: &CancellationToken) {
+/// Waits until a report that was in progress at `stop` must be aborted.
+async fn final_limit_after(stop: &CancellationToken) {
     stop.cancelled().await;
-    tokio::time::sleep(LAST_WORD).await;
+    tokio::time::sleep(FINAL_LIMIT).await;
 }
 
+/// Returns the duration in milliseconds.
 pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
@@ -187,15 +192,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gap_alarms_once_and_the_next_one_again() {
+    fn each_gap_that_stays_open_raises_one_alarm() {
         let mut alarmed = HashSet::new();
         let ages = [119, 121, 124, 5, 120, 121];
-        let told = ages.map(|age| {
+        let alarms = ages.map(|age| {
             let (age, limit) = (Duration::from_secs(age), Duration::from_secs(120));
-            newly_old(&mut alarmed, "events", age, limit)
+            must_alarm(&mut alarmed, "events", age, limit)
         });
-        assert_eq!(told, [false, true, false, false, false, true]);
-        assert!(newly_old(
+        assert_eq!(alarms, [false, true, false, false, false, true]);
+        assert!(must_alarm(
             &mut alarmed,
             "users",
             Duration::from_secs(9),

@@ -1,4 +1,4 @@
-//! What became of a message at this service.
+//! Reports what this service knows of a message.
 
 use contracts::ops::{OpsCommand, WhereIs};
 use serde_json::{Map, Value, json};
@@ -20,33 +20,33 @@ impl<L: Ledger> Ops<L> {
     ) -> Result<OpsOutcome, Failure> {
         let (ledger, tx) = unit.parts();
         let found = ledger.find_message(tx, command.message_id).await?;
-        let (delayed, outbox): (Vec<_>, Vec<_>) = found.outbox.iter().partition(|said| said.due_at.is_some());
-        let said = |messages: Vec<&OutboxMessage>| -> Vec<_> {
-            messages.into_iter().map(|message| self.said(message)).collect()
+        let (delayed, outbox): (Vec<_>, Vec<_>) = found.outbox.iter().partition(|message| message.due_at.is_some());
+        let entries = |messages: Vec<&OutboxMessage>| -> Vec<_> {
+            messages.into_iter().map(|message| self.outbox_entry(message)).collect()
         };
         let applied = found.applied.iter().map(|(topic, key, sequence)| {
             json!({ "topic": self.runtime.publisher.without_prefix(topic), "key": key, "sequence": sequence })
         });
         let letters = found.dead_letters.iter().map(|kept| self.summary(kept));
-        let mut answer = Map::new();
-        answer.insert("outbox".to_owned(), said(outbox).into());
-        answer.insert("delayed".to_owned(), said(delayed).into());
-        answer.insert("inbox".to_owned(), json!(found.inbox));
-        answer.insert("applied".to_owned(), applied.collect());
-        answer.insert(
+        let mut result = Map::new();
+        result.insert("outbox".to_owned(), entries(outbox).into());
+        result.insert("delayed".to_owned(), entries(delayed).into());
+        result.insert("inbox".to_owned(), json!(found.inbox));
+        result.insert("applied".to_owned(), applied.collect());
+        result.insert(
             "parked".to_owned(),
-            found.parked.iter().map(|row| self.waiting(row)).collect(),
+            found.parked.iter().map(|row| self.parked_entry(row)).collect(),
         );
-        answer.insert("dead_letters".to_owned(), letters.collect());
+        result.insert("dead_letters".to_owned(), letters.collect());
         for handler in &self.subscriptions.ops_handlers {
             if let OpsOutcome::Done(Value::Object(more)) = handler.handle(unit, message).await? {
-                answer.extend(more);
+                result.extend(more);
             }
         }
-        Ok(OpsOutcome::Done(answer.into()))
+        Ok(OpsOutcome::Done(result.into()))
     }
 
-    fn said(&self, message: &OutboxMessage) -> Value {
+    fn outbox_entry(&self, message: &OutboxMessage) -> Value {
         json!({
             "topic": self.runtime.publisher.without_prefix(&message.topic),
             "key": message.key,
@@ -58,7 +58,7 @@ impl<L: Ledger> Ops<L> {
         })
     }
 
-    fn waiting(&self, row: &Parked) -> Value {
+    fn parked_entry(&self, row: &Parked) -> Value {
         json!({
             "topic": self.runtime.publisher.without_prefix(&row.record.partition.topic),
             "key": row.key,

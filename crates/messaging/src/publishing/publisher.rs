@@ -1,6 +1,6 @@
-//! The door to the outbox: frames messages for it, and hands committed rows to the relay.
+//! The API of the outbox: encodes messages with their envelopes, and hands committed rows to the relay.
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use contracts::{Codec, Kind, Message, topics};
@@ -12,19 +12,21 @@ use crate::wire::envelope::Envelope;
 use crate::wire::message::{Cause, Outgoing};
 use crate::wire::trace;
 
-/// The largest value that is appended, in bytes. Below the broker's `message.max.bytes` (1 MiB) by the
-/// room that headers take: what could not be published must never commit.
+/// Maximum size of a value in bytes.
+///
+/// It is below the broker's `message.max.bytes` (1 MiB) by the room that headers need, because a message that cannot be
+/// published must never commit.
 pub const MAX_VALUE_BYTES: usize = 900 * 1024;
 
-/// Rows on their way from workers to the relay, at most. What does not fit is swept up later.
+/// Maximum number of batches in the queue from the workers to the relay. Rows that do not fit are found by a sweep.
 const HAND_OVER_BATCHES: usize = 4_096;
 
-/// Why a message can't be appended.
+/// The reason for which a message cannot be appended.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    #[error("{type_name} has {bytes} bytes; {MAX_VALUE_BYTES} can be published")]
+    #[error("{type_name} has {bytes} bytes, but at most {MAX_VALUE_BYTES} bytes can be published")]
     TooLarge { type_name: &'static str, bytes: usize },
-    #[error("{type_name} can't be encoded")]
+    #[error("{type_name} cannot be encoded")]
     Encoding {
         type_name: &'static str,
         #[source]
@@ -32,7 +34,7 @@ pub enum AppendError {
     },
 }
 
-/// Frames messages and passes committed rows on. Cheap to clone.
+/// Encodes messages, and hands committed rows to the relay. Cheap to clone.
 pub struct Publisher<L: Outbox> {
     shared: Arc<Shared<L>>,
 }
@@ -47,14 +49,14 @@ struct Shared<L: Outbox> {
     delayed: Notify,
 }
 
-/// The relay's end of a [`Publisher`].
+/// What a [`Publisher`] hands to the relay.
 pub(crate) struct RelayInput<L: Outbox> {
     pub(crate) rows: mpsc::Receiver<Vec<OutboxRow<L::RowId>>>,
     pub(crate) publisher: Publisher<L>,
 }
 
 impl<L: Outbox> Publisher<L> {
-    /// `service` is the name in `ce_source`; `topic_prefix` comes before every topic.
+    /// Creates a publisher. `service` is the name in `ce_source`, `topic_prefix` precedes every topic name.
     pub(crate) fn new(service: &str, topic_prefix: &str, codec: Codec) -> (Self, RelayInput<L>) {
         let (sender, receiver) = mpsc::channel(HAND_OVER_BATCHES);
         let publisher = Self {
@@ -75,38 +77,44 @@ impl<L: Outbox> Publisher<L> {
         (publisher, handed)
     }
 
+    /// Returns the codec with all schemas that are known so far.
     pub fn codec(&self) -> &Codec {
         &self.shared.codec
     }
 
-    /// This service, as `ce_source` says it.
+    /// Returns the `ce_source` of this service's messages.
     pub fn source(&self) -> &str {
         &self.shared.source
     }
 
-    /// A topic's name on this broker.
+    /// Returns the topic's name on the broker, with prefix.
     pub fn topic_name(&self, topic: &contracts::Topic) -> String {
         topic.full_name(&self.shared.topic_prefix)
     }
 
-    /// A topic's name in the topic table.
+    /// Removes the prefix: returns the topic's name in the topic table.
     pub(crate) fn without_prefix<'a>(&self, topic: &'a str) -> &'a str {
         topic.strip_prefix(&self.shared.topic_prefix).unwrap_or(topic)
     }
 
-    /// The way back.
+    /// Adds the prefix.
     pub(crate) fn with_prefix(&self, topic: &str) -> String {
         format!("{}{topic}", self.shared.topic_prefix)
     }
 
+    /// Returns `true` if replies may be published to the topic.
     pub(crate) fn is_for_replies(&self, topic: &str) -> bool {
         topics::ALL
             .iter()
             .any(|known| known.kind == Kind::Replies && self.topic_name(known) == topic)
     }
 
-    /// Encodes a message with its envelope, once. Appending is what OpenTelemetry calls `create`: the
-    /// span made here is the parent of whatever the message leads to.
+    /// Encodes a message with its envelope. This is what OpenTelemetry calls `create`: the span that is created here is the
+    /// parent of the spans of all processing that the message leads to.
+    ///
+    /// # Errors
+    /// Returns [`AppendError::TooLarge`] if the encoded value exceeds [`MAX_VALUE_BYTES`], and [`AppendError::Encoding`] if
+    /// the message cannot be encoded.
     pub fn frame<M: Message>(&self, cause: &Cause, message: Outgoing<M>) -> Result<OutboxMessage, AppendError> {
         let (type_name, is_tombstone) = (message.body.type_name(), message.body.is_tombstone());
         let value = message
@@ -156,21 +164,17 @@ impl<L: Outbox> Publisher<L> {
         })
     }
 
-    /// The relay lease under which rows are appended now.
+    /// Returns the owner id, which is the relay lease, under which rows are appended now.
     pub fn owner(&self) -> Uuid {
-        *self.shared.owner.read().expect("nobody panics while holding the owner")
+        *self.shared.owner.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn set_owner(&self, owner: Uuid) {
-        *self
-            .shared
-            .owner
-            .write()
-            .expect("nobody panics while holding the owner") = owner;
+        *self.shared.owner.write().unwrap_or_else(PoisonError::into_inner) = owner;
     }
 
-    /// Passes rows to the relay after their commit. Never waits: rows that find no room stay in the
-    /// outbox for the relay's sweep.
+    /// Hands rows to the relay after their commit. Never waits: rows that do not fit into the queue are found by the
+    /// relay's sweep.
     pub fn hand_over(&self, rows: Vec<OutboxRow<L::RowId>>) {
         let (ready, delayed): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.message.due_at.is_none());
         if !delayed.is_empty() {
@@ -181,15 +185,17 @@ impl<L: Outbox> Publisher<L> {
         }
     }
 
-    /// Asks the relay to look for own rows in the store.
+    /// Requests that the relay sweeps the outbox for rows of this process.
     pub fn request_sweep(&self) {
         self.shared.sweep.notify_one();
     }
 
+    /// Waits until a sweep is requested.
     pub(crate) async fn sweep_requested(&self) {
         self.shared.sweep.notified().await;
     }
 
+    /// Waits until a delayed row was appended.
     pub(crate) async fn delayed_appended(&self) {
         self.shared.delayed.notified().await;
     }

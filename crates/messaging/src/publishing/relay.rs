@@ -1,7 +1,7 @@
-//! The relay: publishes this process's own outbox rows, and those that a dead process left.
+//! The relay: publishes the outbox rows of this process, and those of a dead process.
 //!
-//! Workers hand rows over in memory after their commit, so nothing is polled or read back. A row is deleted
-//! when the broker has acknowledged it. Duplicates are possible and harmless; a lost row is not possible.
+//! Workers hand rows over in memory after their commit, so nothing is polled or read back. A row is deleted after the
+//! broker has acknowledged it. Rows can be published twice, which is harmless, but they cannot be lost.
 
 mod producer;
 
@@ -28,23 +28,23 @@ use crate::wire::envelope::header;
 use crate::wire::record::TopicPartition;
 use crate::wire::trace;
 
-/// Messages on their way to the broker, at most; above it rows stay in the store until there is room.
+/// Maximum number of messages in flight to the broker. Further rows stay in the store until there is room.
 const IN_FLIGHT: usize = 20_000;
 const SWEEP_ROWS: i64 = 5_000;
 const ADOPTION_SCAN: Duration = Duration::from_millis(500);
 const SLOW_SWEEP: Duration = Duration::from_secs(10);
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
-/// Rows younger than this are most likely on their way from a worker.
-const SETTLING: Duration = Duration::from_secs(2);
-/// Below the share of the shutdown timeout that outputs have at least.
+/// A regular sweep skips rows younger than this, because a worker is most likely handing them over.
+const HAND_OVER_TIME: Duration = Duration::from_secs(2);
+/// Shorter than the minimum share of the shutdown timeout that outputs have.
 const DRAIN_LIMIT: Duration = Duration::from_secs(6);
-/// Counting a long outbox reads all of it.
+/// Not more often, because counting reads the whole outbox.
 const MEASURE_EVERY: Duration = Duration::from_secs(3);
 
-/// Why the relay ended. The rows are still there.
+/// The reason for which the relay ended. The rows stay in the outbox.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("the Kafka producer can't be made")]
+    #[error("the Kafka producer cannot be created")]
     Producer(#[source] rdkafka::error::KafkaError),
 }
 
@@ -59,26 +59,26 @@ pub struct Relay<L: Outbox> {
     keeper: Option<LeaseKeeper<L>>,
     deliveries: mpsc::UnboundedReceiver<Delivery<L::RowId>>,
     producer: Producer<L::RowId>,
-    /// Rows that were published or are about to be, and are not deleted yet, with their owner: deleting is guarded by
-    /// it, and it changes when this process adopts what it had published under a lease that ran out.
+    /// Rows that were queued for delivery and are not deleted yet, with their owner. Deletion is guarded by the owner, which
+    /// changes when this process adopts rows that it had published under an expired lease.
     in_flight: HashMap<L::RowId, Uuid>,
     acknowledged: Acknowledged<L::RowId>,
-    /// The last deletion failed, so that the next one waits first.
+    /// The last deletion failed, so the next one waits first.
     deletion_failed: bool,
-    /// Rows may be in the store that nobody handed over.
-    behind: Option<Behind>,
-    /// Not before this time.
+    /// Set if the store may contain rows that were not handed over.
+    pending_sweep: Option<SweepScope>,
+    /// The next sweep does not begin before this time.
     next_sweep: Instant,
-    /// Something was not delivered, so the producer may have failed for good.
+    /// A message was not delivered, so the producer may have failed fatally.
     producer_in_doubt: bool,
 }
 
-/// What the next sweep looks for.
+/// The rows that the next sweep publishes.
 #[derive(Clone, Copy, PartialEq)]
-enum Behind {
-    /// Every own row that is not in flight.
+enum SweepScope {
+    /// All rows of this process that are not in flight.
     All,
-    /// Only rows that had time to arrive from their worker.
+    /// Only rows whose worker has had time to hand them over.
     Settled,
 }
 
@@ -126,21 +126,24 @@ impl<L: Outbox> Relay<L> {
             in_flight: HashMap::new(),
             acknowledged: Acknowledged::default(),
             deletion_failed: false,
-            behind: None,
+            pending_sweep: None,
             next_sweep: Instant::now(),
             producer_in_doubt: false,
         })
     }
 
-    /// The client that publishes, to be watched.
+    /// Returns the client that publishes, for the watch.
     pub(crate) fn client(&self) -> Arc<dyn Watched> {
         self.producer.working()
     }
 
-    /// Publishes until `stop`; then what was handed over is published, and the lease ended.
+    /// Publishes until `stop`, then publishes the rows that were handed over, and ends the lease.
+    ///
+    /// # Errors
+    /// Returns an error if a producer cannot be created.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
         let keeper = self.keeper.take().expect("a relay runs once");
-        // Two loops in one task: the store's answers never hold up a message.
+        // Two loops run in one task, so that waiting for the store never delays a message.
         let ((), published) = tokio::join!(keeper.run(stop.clone()), self.publish_until(&stop));
         published?;
         self.drain().await
@@ -150,55 +153,56 @@ impl<L: Outbox> Relay<L> {
         let mut slow_sweep = ticks(SLOW_SWEEP);
         let mut rows = Vec::new();
         let mut deliveries = Vec::new();
-        // A separate task, because the loop does not poll it while it waits for a sweep: the deletion would keep the
-        // connection that the sweep needs.
+        // A separate task, because the loop would not poll the deletion while it waits for a sweep, and the deletion would
+        // hold the connection that the sweep needs.
         let mut deletion: Option<AbortOnDropHandle<Deleted<L::RowId>>> = None;
         loop {
             let room = self.in_flight.len() < IN_FLIGHT;
-            // While behind, the store has older rows of the same keys: they go first. Not those that just failed:
-            // all others would have to wait for them.
-            let hand_over = room && (self.behind.is_none() || Instant::now() < self.next_sweep);
+            // While a sweep is pending, the store has older rows of the same keys, which go first. This does not apply to
+            // rows that just failed, because all others would have to wait for them.
+            let hand_over = room && (self.pending_sweep.is_none() || Instant::now() < self.next_sweep);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 count = self.deliveries.recv_many(&mut deliveries, 4_096) => {
                     debug_assert!(count > 0, "the producer holds a sender");
-                    self.settle(&mut deliveries);
+                    self.handle_deliveries(&mut deliveries);
                 }
                 deleted = async { deletion.as_mut().expect("checked").await }, if deletion.is_some() => {
                     deletion = None;
-                    self.deleted(deleted.expect("a deletion does not panic"));
+                    self.handle_deletion(deleted.expect("a deletion does not panic"));
                 }
                 _ = self.rows.recv_many(&mut rows, 64), if hand_over => {
                     self.publish_all(rows.drain(..).flatten());
                 }
                 Some(found) = self.found.recv(), if room => self.publish_all(found.into_iter()),
-                () = self.publisher.sweep_requested() => self.behind = Some(Behind::All),
+                () = self.publisher.sweep_requested() => self.pending_sweep = Some(SweepScope::All),
                 () = self.producer.replacement_requested() => self.replace_producer()?,
-                () = tokio::time::sleep_until(self.next_sweep), if room && self.behind.is_some() => self.sweep().await,
-                _ = slow_sweep.tick() => self.behind = self.behind.or(Some(Behind::Settled)),
+                () = tokio::time::sleep_until(self.next_sweep), if room && self.pending_sweep.is_some() => self.sweep().await,
+                _ = slow_sweep.tick() => self.pending_sweep = self.pending_sweep.or(Some(SweepScope::Settled)),
             }
             if deletion.is_none() && !self.acknowledged.rows.is_empty() {
                 deletion = Some(AbortOnDropHandle::new(tokio::spawn(self.delete())));
             }
             if std::mem::take(&mut self.producer_in_doubt) && self.producer.is_fatal() {
-                tracing::error!("the Kafka producer failed fatally; it is replaced");
+                tracing::error!("the Kafka producer failed fatally and is replaced");
                 self.replace_producer()?;
             }
             if !room {
-                // What workers hand over now is left to the sweep, so that memory stays bounded.
+                // Rows that are handed over now are left to the sweep, so that memory stays bounded.
                 while self.rows.try_recv().is_ok() {
-                    self.behind = Some(Behind::All);
+                    self.pending_sweep = Some(SweepScope::All);
                 }
             }
         }
         if let Some(deletion) = deletion {
-            self.deleted(deletion.await.expect("a deletion does not panic"));
+            self.handle_deletion(deletion.await.expect("a deletion does not panic"));
         }
         Ok(())
     }
 
-    /// Publishes what is at hand, waits for its acknowledgements, ends the lease. What remains is adopted.
+    /// Publishes the rows that were handed over, waits for their acknowledgements, and ends the lease. Another process
+    /// adopts the remaining rows.
     async fn drain(mut self) -> Result<(), Error> {
         while let Ok(rows) = self.rows.try_recv() {
             self.publish_all(rows.into_iter());
@@ -211,17 +215,20 @@ impl<L: Outbox> Relay<L> {
                 if tokio::time::timeout_at(deadline, received).await.is_err() {
                     break;
                 }
-                self.settle(&mut deliveries);
+                self.handle_deliveries(&mut deliveries);
             }
             let deleted = self.delete().await;
             let failed = deleted.1.is_err();
-            self.deleted(deleted);
+            self.handle_deletion(deleted);
             if failed && Instant::now() > deadline {
                 break;
             }
         }
         if let Err(error) = self.ledger.end_lease(self.publisher.owner()).await {
-            tell("the lease was not ended; it runs out by itself", &error);
+            tracing::warn!(
+                error = error_chain(&error),
+                "the lease was not ended; it expires by itself"
+            );
         }
         tracing::info!(left = self.in_flight.len(), "the relay is drained");
         Ok(())
@@ -235,7 +242,7 @@ impl<L: Outbox> Relay<L> {
                     owner.insert(row.owner);
                     continue;
                 }
-                Entry::Vacant(place) => place.insert(row.owner),
+                Entry::Vacant(entry) => entry.insert(row.owner),
             };
             if row.message.headers.get(header::TRACE_PARENT).is_some() {
                 sent.entry(row.message.topic.clone()).or_default().push((
@@ -244,8 +251,8 @@ impl<L: Outbox> Relay<L> {
                 ));
             }
             if let Err(error) = self.producer.send(&row) {
-                tracing::warn!(%error, "a message was not taken by the Kafka client; its row stays");
-                self.not_delivered(&row.id);
+                tracing::warn!(%error, "the Kafka client did not accept a message; its row stays in the outbox");
+                self.keep_row(&row.id);
             }
         }
         for (topic, contexts) in sent {
@@ -258,20 +265,20 @@ impl<L: Outbox> Relay<L> {
         }
     }
 
-    /// The row stays, and is published again after a pause: not hotly, whatever is wrong with it.
-    fn not_delivered(&mut self, row: &L::RowId) {
+    /// Keeps a row that was not delivered, so that a sweep publishes it again after a pause.
+    fn keep_row(&mut self, row: &L::RowId) {
         self.in_flight.remove(row);
-        self.behind = Some(Behind::All);
+        self.pending_sweep = Some(SweepScope::All);
         self.producer_in_doubt = true;
         let now = Instant::now();
-        // A pause that has begun is not prolonged: others may fail all the time.
+        // A pause that has begun is not extended, because other rows may fail continuously.
         if self.next_sweep <= now {
             self.next_sweep = now + RETRY_PAUSE;
         }
     }
 
-    /// Takes note of what became of deliveries.
-    fn settle(&mut self, deliveries: &mut Vec<Delivery<L::RowId>>) {
+    /// Handles the reports of deliveries.
+    fn handle_deliveries(&mut self, deliveries: &mut Vec<Delivery<L::RowId>>) {
         for delivery in deliveries.drain(..) {
             let topic = delivery.partition.topic.as_str();
             match delivery.outcome {
@@ -280,27 +287,27 @@ impl<L: Outbox> Relay<L> {
                         .relay_published
                         .with_label_values(&[topic, "delivered"])
                         .inc();
-                    // Stays in flight until it is deleted: a sweep must not publish it again.
+                    // The row stays in flight until it is deleted, so that a sweep does not publish it again.
                     self.acknowledged.rows.push((delivery.id, delivery.owner));
                     let newest = self.acknowledged.offsets.entry(delivery.partition).or_insert(offset);
                     *newest = offset.max(*newest);
                 }
                 Outcome::Failed(error) => {
                     self.metrics.relay_published.with_label_values(&[topic, "failed"]).inc();
-                    tracing::warn!(topic, %error, "a delivery failed; its row stays and is published again");
-                    self.not_delivered(&delivery.id);
+                    tracing::warn!(topic, %error, "a delivery failed; the row stays in the outbox and is published again");
+                    self.keep_row(&delivery.id);
                 }
             }
         }
     }
 
-    /// Replaces a producer that never works again: after a fatal error, or when it reaches no broker any more. The new
-    /// one publishes what was in flight.
+    /// Replaces a producer that will never work again, because it failed fatally or reaches no broker. The new producer
+    /// publishes the rows that were in flight.
     fn replace_producer(&mut self) -> Result<(), Error> {
         self.producer = self.producer.renewed(&self.settings).map_err(Error::Producer)?;
-        // Also forgets rows that are just being deleted; publishing those again is a duplicate, no loss.
+        // This also clears rows whose deletion is in progress. Publishing those again is a duplicate, not a loss.
         self.in_flight.clear();
-        self.behind = Some(Behind::All);
+        self.pending_sweep = Some(SweepScope::All);
         Ok(())
     }
 
@@ -313,7 +320,7 @@ impl<L: Outbox> Relay<L> {
         let ledger = self.ledger.clone();
         let has_failed = std::mem::take(&mut self.deletion_failed);
         async move {
-            // A store that refuses at once must not keep the relay busy with it.
+            // A store that fails immediately must not keep the relay busy.
             if has_failed {
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
@@ -327,7 +334,7 @@ impl<L: Outbox> Relay<L> {
         }
     }
 
-    fn deleted(&mut self, (batch, result): Deleted<L::RowId>) {
+    fn handle_deletion(&mut self, (batch, result): Deleted<L::RowId>) {
         match result {
             Ok(()) => {
                 for (id, _) in batch.rows {
@@ -335,8 +342,8 @@ impl<L: Outbox> Relay<L> {
                 }
             }
             Err(error) => {
-                // Kept for the next deletion; at worst somebody adopts and publishes them again.
-                tell("published rows were not deleted", &error);
+                // The rows are kept for the next deletion. At worst, another process adopts and publishes them again.
+                warn_of_retry("published rows were not deleted", &error);
                 self.deletion_failed = true;
                 self.acknowledged.rows.extend(batch.rows);
                 for (partition, offset) in batch.offsets {
@@ -347,14 +354,14 @@ impl<L: Outbox> Relay<L> {
         }
     }
 
-    /// Publishes own rows from the store.
+    /// Publishes rows of this process from the store.
     async fn sweep(&mut self) {
-        let min_age = match self.behind {
+        let min_age = match self.pending_sweep {
             None => return,
-            Some(Behind::All) => Duration::ZERO,
-            Some(Behind::Settled) => SETTLING,
+            Some(SweepScope::All) => Duration::ZERO,
+            Some(SweepScope::Settled) => HAND_OVER_TIME,
         };
-        // What is in flight is still in the store, so the limit must reach beyond it.
+        // Rows in flight are still in the store, so the limit must exceed their number.
         let limit = SWEEP_ROWS + i64::try_from(self.in_flight.len()).unwrap_or(i64::MAX - SWEEP_ROWS);
         match self.ledger.sweep(self.publisher.owner(), min_age, limit).await {
             Ok(rows) => {
@@ -364,19 +371,19 @@ impl<L: Outbox> Relay<L> {
                     .filter(|row| !self.in_flight.contains_key(&row.id))
                     .collect::<Vec<_>>();
                 if complete {
-                    self.behind = None;
+                    self.pending_sweep = None;
                 }
                 self.publish_all(fresh.into_iter());
             }
             Err(error) => {
-                tell("the outbox was not swept", &error);
+                warn_of_retry("the outbox was not swept", &error);
                 self.next_sweep = Instant::now() + RETRY_PAUSE;
             }
         }
     }
 }
 
-/// Keeps the lease, and finds rows that have fallen due or belong to a dead process.
+/// Renews the lease, and finds rows that have fallen due or belong to a dead process.
 struct LeaseKeeper<L: Outbox> {
     ledger: L,
     publisher: Publisher<L>,
@@ -388,7 +395,7 @@ struct LeaseKeeper<L: Outbox> {
 
 impl<L: Outbox> LeaseKeeper<L> {
     async fn run(mut self, stop: CancellationToken) {
-        // Rows may have been appended already, under the owner that there is.
+        // Rows may have been appended already, under the present owner.
         self.start_lease(self.publisher.owner()).await;
         let mut renewal = ticks(self.lease / 3);
         let mut adoption = ticks(ADOPTION_SCAN);
@@ -406,19 +413,19 @@ impl<L: Outbox> LeaseKeeper<L> {
         }
     }
 
-    /// Publishes what has fallen due; answers when to look again.
+    /// Takes rows that have fallen due. Returns the time of the next check.
     async fn take_due(&mut self) -> Instant {
         match self.ledger.take_due(self.publisher.owner(), SWEEP_ROWS).await {
             Ok((rows, next)) => {
                 self.pass_on(rows);
-                // Rows of other processes fall due too, so the look is repeated.
+                // Rows that other processes appended fall due too, so the check is repeated regularly.
                 Instant::now()
                     + next
                         .unwrap_or(ADOPTION_SCAN)
                         .clamp(Duration::from_millis(1), ADOPTION_SCAN)
             }
             Err(error) => {
-                tell("due messages were not taken", &error);
+                warn_of_retry("due messages were not taken", &error);
                 Instant::now() + ADOPTION_SCAN
             }
         }
@@ -435,11 +442,11 @@ impl<L: Outbox> LeaseKeeper<L> {
                 }
                 self.pass_on(rows);
             }
-            Err(error) => tell("no rows were adopted", &error),
+            Err(error) => warn_of_retry("no rows were adopted", &error),
         }
     }
 
-    /// They are own rows by now: what finds no room is found by a sweep.
+    /// Passes rows to the publishing loop. They belong to this process already, so a sweep finds those that do not fit.
     fn pass_on(&self, rows: Vec<OutboxRow<L::RowId>>) {
         if !rows.is_empty() && self.found.try_send(rows).is_err() {
             self.publisher.request_sweep();
@@ -447,18 +454,19 @@ impl<L: Outbox> LeaseKeeper<L> {
     }
 
     async fn start_lease(&mut self, owner: Uuid) {
-        // Before the lease is there, rows of this owner may be adopted: a duplicate, no loss.
+        // Until the lease exists, other processes may adopt rows of this owner, which is a duplicate, not a loss.
         self.publisher.set_owner(owner);
         match self.ledger.start_lease(owner, self.lease).await {
             Ok(()) => self.leased = true,
             Err(error) => {
                 self.leased = false;
-                tell("no lease was taken", &error);
+                warn_of_retry("no lease was started", &error);
             }
         }
     }
 
-    /// A process whose lease ran out takes a new owner id and goes on: others may hold its rows now.
+    /// Renews the lease. A process whose lease expired continues under a new owner id, because other processes may have
+    /// adopted its rows.
     async fn renew_lease(&mut self) {
         if !self.leased {
             return self.start_lease(Uuid::now_v7()).await;
@@ -466,10 +474,10 @@ impl<L: Outbox> LeaseKeeper<L> {
         match self.ledger.renew_lease(self.publisher.owner(), self.lease).await {
             Ok(true) => {}
             Ok(false) => {
-                tracing::warn!("the relay's lease ran out; going on under a new one");
+                tracing::warn!("the lease of the relay expired; continuing under a new one");
                 self.start_lease(Uuid::now_v7()).await;
             }
-            Err(error) => tell("the lease was not renewed", &error),
+            Err(error) => warn_of_retry("the lease was not renewed", &error),
         }
     }
 
@@ -479,7 +487,7 @@ impl<L: Outbox> LeaseKeeper<L> {
                 self.metrics.outbox_rows.set(gauge.rows);
                 self.metrics.outbox_oldest_age.set(gauge.oldest_age.as_secs_f64());
             }
-            Err(error) => tell("the outbox was not measured", &error),
+            Err(error) => warn_of_retry("the outbox was not measured", &error),
         }
     }
 }
@@ -490,6 +498,7 @@ fn ticks(period: Duration) -> tokio::time::Interval {
     ticks
 }
 
-fn tell(what: &'static str, error: &StoreError) {
-    tracing::warn!(error = error_chain(error), "{what}; it is tried again");
+/// Logs the error of a store operation that will be repeated.
+fn warn_of_retry(what: &'static str, error: &StoreError) {
+    tracing::warn!(error = error_chain(error), "{what}; retrying");
 }

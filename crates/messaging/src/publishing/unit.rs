@@ -1,4 +1,4 @@
-//! The unit of work: one transaction, and what is said in it.
+//! The unit of work: one transaction, and the messages that are appended in it.
 
 use std::sync::Arc;
 
@@ -14,41 +14,45 @@ use crate::wire::deferral;
 use crate::wire::envelope::Envelope;
 use crate::wire::message::{Cause, Outgoing, Received};
 
-/// One transaction on a service's store. What is said in it is appended to the outbox and handed to the
-/// relay after the commit.
+/// One transaction on a service's store.
+///
+/// Messages that are published in it are appended to the outbox, and handed to the relay after the commit.
 pub struct Unit<L: Ledger> {
     ledger: L,
     publisher: Publisher<L>,
     tx: L::Tx,
-    said: Vec<OutboxMessage>,
-    wakes: Vec<Arc<Notify>>,
+    messages: Vec<OutboxMessage>,
+    waiters: Vec<Arc<Notify>>,
 }
 
 impl<L: Ledger> Unit<L> {
+    /// Begins a transaction.
     pub async fn begin(ledger: &L, publisher: &Publisher<L>) -> Result<Self, StoreError> {
         Ok(Self {
             tx: ledger.begin().await?,
             ledger: ledger.clone(),
             publisher: publisher.clone(),
-            said: Vec::new(),
-            wakes: Vec::new(),
+            messages: Vec::new(),
+            waiters: Vec::new(),
         })
     }
 
-    /// The transaction, for the service's own statements.
+    /// Returns the transaction, for the service's own statements.
     pub fn tx(&mut self) -> &mut L::Tx {
         &mut self.tx
     }
 
+    /// Returns the ledger that the transaction belongs to.
     pub fn ledger(&self) -> &L {
         &self.ledger
     }
 
-    /// The transaction together with the ledger that it belongs to.
+    /// Returns the ledger together with the transaction.
     pub(crate) fn parts(&mut self) -> (&L, &mut L::Tx) {
         (&self.ledger, &mut self.tx)
     }
 
+    /// Returns the publisher that encodes this unit's messages.
     pub fn publisher(&self) -> &Publisher<L> {
         &self.publisher
     }
@@ -59,20 +63,20 @@ impl<L: Ledger> Unit<L> {
     /// Returns [`AppendError::TooLarge`] if the encoded value exceeds [`MAX_VALUE_BYTES`](crate::MAX_VALUE_BYTES), and
     /// [`AppendError::Encoding`] if the message cannot be encoded.
     pub fn publish<M: Message>(&mut self, cause: &Cause, message: Outgoing<M>) -> Result<(), AppendError> {
-        self.said.push(self.publisher.frame(cause, message)?);
+        self.messages.push(self.publisher.frame(cause, message)?);
         Ok(())
     }
 
-    /// Says a message that was framed before.
+    /// Appends a message that was encoded before.
     pub fn append(&mut self, message: OutboxMessage) {
-        self.said.push(message);
+        self.messages.push(message);
     }
 
-    /// For an erasure: deletes what this service keeps of messages with these keys where personal fields may be, on
-    /// command and state topics: dead letters with their bytes, and messages for later that are not due yet.
+    /// Erases stored messages with these keys that may contain personal fields: dead letters of command and state topics,
+    /// and messages of these topics in the outbox that are not due yet.
     ///
-    /// What this transaction itself says stays. A personal field in a message under another key (`CreateAdmin`, whose
-    /// key is the operation) is not found.
+    /// Messages of this transaction are kept. A personal field in a message under another key (`CreateAdmin`, whose key is
+    /// the operation) is not found.
     pub async fn erase(&mut self, keys: &[Uuid]) -> Result<(), StoreError> {
         let topics: Vec<String> = topics::ALL
             .iter()
@@ -86,26 +90,26 @@ impl<L: Ledger> Unit<L> {
     ///
     /// It is also notified after a commit of unknown outcome, because each waiter re-reads the store.
     pub fn notify_after_commit(&mut self, waiting: &Arc<Notify>) {
-        self.wakes.push(Arc::clone(waiting));
+        self.waiters.push(Arc::clone(waiting));
     }
 
-    /// Replies that a command was accepted, where it asks for a reply.
+    /// Replies that a command was accepted, if the command names a reply topic.
     pub fn accept<C>(&mut self, command: &Received<C>, accepted: CommandAccepted) -> Result<(), AppendError> {
         self.reply(&command.envelope, &command.cause(), accepted.into())
     }
 
-    /// Replies a business no.
-    pub fn reject<C>(&mut self, command: &Received<C>, rejected: &Rejection) -> Result<(), AppendError> {
+    /// Replies that a command was rejected, if the command names a reply topic.
+    pub fn reject<C>(&mut self, command: &Received<C>, rejection: &Rejection) -> Result<(), AppendError> {
         let reply = CommandRejected {
             command_id: command.envelope.id,
-            code: rejected.code.to_string(),
-            detail: rejected.detail.clone(),
-            errors: rejected.errors.clone(),
+            code: rejection.code.to_string(),
+            detail: rejection.detail.clone(),
+            errors: rejection.errors.clone(),
         };
         self.reply(&command.envelope, &command.cause(), reply.into())
     }
 
-    /// Replies that a command can't be executed: nothing is wrong with the request, and it will not work.
+    /// Replies that a command cannot be executed although no business rule rejects it.
     pub(crate) fn fail(&mut self, command: &Envelope, code: &str, detail: &str) -> Result<(), AppendError> {
         let reply = CommandFailed {
             command_id: command.id,
@@ -119,31 +123,31 @@ impl<L: Ledger> Unit<L> {
         let Some(topic) = &command.reply_to else {
             return Ok(());
         };
-        // A reply to a topic that is not there could never be published, and its row would stay for ever.
+        // A reply to a topic that does not exist could never be published, and its row would stay in the outbox forever.
         if !self.publisher.is_for_replies(topic) {
-            tracing::warn!(command_id = %command.id, topic, "a command asks for its reply on a topic that is for none");
+            tracing::warn!(command_id = %command.id, topic, "a command names a reply topic that is not for replies; it gets no reply");
             return Ok(());
         }
         let reply = Outgoing::<Reply>::new(command.correlation_id, reply).topic(topic.clone());
         self.publish(cause, reply)
     }
 
-    /// Sends a command that came too early back to its own topic, to be due a little later: the same
-    /// `ce_id` with the next attempt. Where that was the last time, it is rejected instead.
-    pub fn defer<C: Message>(&mut self, command: &Received<C>, then: &Rejection) -> Result<(), AppendError> {
-        let Some(wait) = deferral::wait_before(command.envelope.attempt.saturating_add(1)) else {
-            return self.reject(command, then);
+    /// Publishes a command that came too early to its own topic again, with a delay: the same `ce_id` with the next
+    /// attempt. After the last attempt, the command is rejected instead.
+    pub fn defer<C: Message>(&mut self, command: &Received<C>, rejection: &Rejection) -> Result<(), AppendError> {
+        let Some(delay) = deferral::delay_before(command.envelope.attempt.saturating_add(1)) else {
+            return self.reject(command, rejection);
         };
         let envelope = &command.envelope;
         let mut again = Outgoing::<C>::new(envelope.key, command.body.clone())
             .id(envelope.id)
             .time(envelope.time)
-            .due_at(Timestamp::now() + wait)
+            .due_at(Timestamp::now() + delay)
             .expected_version(envelope.expected_version)
             .topic(command.partition.topic.clone());
         again.attempt = envelope.attempt + 1;
         again.reply_to.clone_from(&envelope.reply_to);
-        // It is the same command: what caused it stays its cause.
+        // The command keeps its cause, because it is the same command.
         let cause = Cause {
             id: envelope.causation_id,
             ..command.cause()
@@ -151,24 +155,28 @@ impl<L: Ledger> Unit<L> {
         self.publish(&cause, again)
     }
 
-    /// Writes the outbox rows and commits; then the relay has them, without a look at the store.
+    /// Writes the outbox rows, commits, and hands the rows to the relay in memory.
     ///
-    /// After an unknown outcome the relay sweeps: rows that were committed after all are found there.
+    /// After a commit of unknown outcome, the relay sweeps, because the rows may have been committed.
+    ///
+    /// # Errors
+    /// Returns [`CommitError::RolledBack`] if nothing was committed, and [`CommitError::Unknown`] if the outcome of the commit
+    /// is unknown.
     pub async fn commit(mut self) -> Result<(), CommitError> {
-        let wakes = std::mem::take(&mut self.wakes);
+        let waiters = std::mem::take(&mut self.waiters);
         let outcome = self.append_and_commit().await;
         if !matches!(outcome, Err(CommitError::RolledBack(_))) {
-            wakes.iter().for_each(|waiting| waiting.notify_one());
+            waiters.iter().for_each(|waiting| waiting.notify_one());
         }
         outcome
     }
 
     async fn append_and_commit(mut self) -> Result<(), CommitError> {
-        if self.said.is_empty() {
+        if self.messages.is_empty() {
             return self.ledger.commit(self.tx).await;
         }
         let owner = self.publisher.owner();
-        let appended = self.ledger.append(&mut self.tx, owner, &self.said).await;
+        let appended = self.ledger.append(&mut self.tx, owner, &self.messages).await;
         let ids = match appended {
             Ok(ids) => ids,
             Err(error) => {
@@ -186,13 +194,14 @@ impl<L: Ledger> Unit<L> {
         }
         let rows = ids
             .into_iter()
-            .zip(self.said)
+            .zip(self.messages)
             .map(|(id, message)| OutboxRow { id, owner, message })
             .collect();
         self.publisher.hand_over(rows);
         Ok(())
     }
 
+    /// Rolls the transaction back.
     pub async fn rollback(self) {
         self.ledger.rollback(self.tx).await;
     }

@@ -1,4 +1,4 @@
-//! Which partitions have a lag and do not advance, as a pure function of what was observed.
+//! Detects partitions that have a lag and do not advance, as a pure function of the observed lags.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,12 +15,13 @@ pub(super) struct Stall {
     pub(super) since: Instant,
 }
 
-/// A partition that is missing for this long is no longer this process's. A replaced client gets its own back sooner.
+/// A partition that is missing for this long no longer belongs to this process. A replaced client gets its partitions back
+/// sooner.
 const ABSENCE: Duration = Duration::from_secs(10);
-/// Each report of a partition that stays where it is doubles the time to the next one, up to this.
+/// Each report of a partition that still does not advance doubles the time to the next report, up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10 * 60);
 
-/// The partitions with a lag, and since when each has been where it is.
+/// The partitions with a lag, and since when each has not advanced.
 pub(super) struct Stalls {
     limit: Duration,
     waiting: HashMap<TopicPartition, Waiting>,
@@ -31,16 +32,16 @@ struct Waiting {
     since: Instant,
     /// When it was last observed.
     seen: Instant,
-    /// No record is between the position and this offset.
+    /// There is no record between the position and this offset.
     empty_until: Option<i64>,
-    /// When it is reported next, and how long after that again.
+    /// When the partition is reported next, and the time from then to the following report.
     due: Instant,
     pause: Duration,
     alarmed: bool,
 }
 
 impl Stalls {
-    /// A partition is reported when it has not advanced for `limit`.
+    /// Creates a detector that reports a partition when it has not advanced for `limit`.
     pub(super) fn new(limit: Duration) -> Self {
         Self {
             limit,
@@ -48,8 +49,8 @@ impl Stalls {
         }
     }
 
-    /// Returns the partitions that have not advanced for the limit; for a worker that holds records, for `busy_limit` if
-    /// that is longer, because one transaction may take so long. A partition that stays where it is is returned again
+    /// Returns the partitions that have not advanced for the limit. If the worker holds records, `busy_limit` applies if it
+    /// is longer, because one transaction may take that long. A partition that still does not advance is returned again
     /// after twice the time.
     pub(super) fn observe(
         &mut self,
@@ -63,15 +64,16 @@ impl Stalls {
             before.remove(&caught_up.partition);
         }
         for lag in lags.iter().filter(|lag| lag.lag > 0) {
-            let limit = match lag.is_idle {
-                true => self.limit,
-                false => self.limit.max(busy_limit(lag)),
+            let limit = if lag.is_idle {
+                self.limit
+            } else {
+                self.limit.max(busy_limit(lag))
             };
-            let is_where_it_was = |known: &Waiting| {
+            let has_not_advanced = |known: &Waiting| {
                 let has_a_record_now = known.empty_until.is_some_and(|end| end < lag.position + lag.lag);
                 known.position == lag.position && !has_a_record_now
             };
-            let known = before.remove(&lag.partition).filter(is_where_it_was);
+            let known = before.remove(&lag.partition).filter(has_not_advanced);
             let mut waiting = known.unwrap_or(Waiting {
                 position: lag.position,
                 since: now,
@@ -101,7 +103,7 @@ impl Stalls {
         stalls
     }
 
-    /// A reported partition has nothing to fetch up to its present end.
+    /// Withdraws the report of a partition that has no record up to its present end.
     pub(super) fn dismiss(&mut self, lag: &PartitionLag) {
         if let Some(waiting) = self.waiting.get_mut(&lag.partition) {
             waiting.alarmed = false;
@@ -109,7 +111,7 @@ impl Stalls {
         }
     }
 
-    /// Number of partitions that were reported, not dismissed, and have not advanced since.
+    /// Returns the number of partitions that were reported, not dismissed, and have not advanced since.
     pub(super) fn alarmed(&self) -> i64 {
         self.waiting.values().filter(|waiting| waiting.alarmed).count() as i64
     }
@@ -135,13 +137,13 @@ mod tests {
             }
         }
 
-        /// No partition is assigned after `seconds`.
+        /// Observes that no partition is assigned after `seconds`.
         fn absent(&mut self, seconds: u64) {
             let now = self.start + Duration::from_secs(seconds);
             assert!(self.stalls.observe(now, &[], |_| BUSY_LIMIT).is_empty());
         }
 
-        /// Returns the positions that are reported after `seconds`.
+        /// Observes one partition after `seconds`, and returns the reported positions.
         fn at(&mut self, seconds: u64, position: i64, lag: i64, is_idle: bool) -> Vec<i64> {
             let lag = PartitionLag {
                 partition: TopicPartition::new("events", 0),
@@ -212,7 +214,7 @@ mod tests {
         assert_eq!(reported, [20, 40, 80]);
 
         observed.absent(109);
-        assert_eq!(observed.stalls.alarmed(), 0, "another process has it");
+        assert_eq!(observed.stalls.alarmed(), 0, "another process has the partition");
         assert!(observed.at(110, 7, 1, true).is_empty());
     }
 

@@ -1,4 +1,4 @@
-//! The envelope: CloudEvents 1.0 in the Kafka binding's binary mode, as headers.
+//! The envelope of a message: CloudEvents 1.0 as headers, in the binary mode of the Kafka binding.
 //!
 //! Sources: CloudEvents 1.0.2, its Kafka protocol binding 1.0.2, the `sequence` extension, W3C Trace Context.
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::wire::record::{Headers, Record};
 
-/// Header names.
+/// The header names of an envelope.
 pub mod header {
     pub const SPEC_VERSION: &str = "ce_specversion";
     pub const ID: &str = "ce_id";
@@ -29,7 +29,7 @@ pub mod header {
     pub const TRACE_PARENT: &str = "traceparent";
     pub const TRACE_STATE: &str = "tracestate";
 
-    /// Every header of an envelope, in the order in which they are sent.
+    /// All headers of an envelope, in the order in which they are sent.
     pub const ALL: [&str; 18] = [
         SPEC_VERSION,
         ID,
@@ -51,60 +51,64 @@ pub mod header {
         TRACE_STATE,
     ];
 
-    /// Bytes of one header's text, at most: what is passed on must fit into the next message. W3C asks for room for a
-    /// `tracestate` of 512.
+    /// Maximum length of one header's text in bytes, because a text that is passed on must fit into the next message. W3C
+    /// Trace Context requires room for a `tracestate` of 512 bytes.
     pub const LONGEST: usize = 512;
 }
 
+/// The value of the header `content-type`.
 pub const CONTENT_TYPE: &str = "application/avro";
 
-/// What travels beside the value of every message.
+/// The metadata of a message, which its headers carry.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Envelope {
-    /// `ce_id`: names the message; a copy of it has the same.
+    /// `ce_id`: identifies the message. All copies of the message have the same id.
     pub id: Uuid,
     /// `ce_source`: `/rollcall/<service>`.
     pub source: String,
     /// `ce_type`: the Avro record's full name.
     pub type_name: String,
-    /// `ce_time`: when it was said.
+    /// `ce_time`: when the message was published.
     pub time: Timestamp,
     /// `ce_subject`, equal to the record's key: the aggregate's id.
     pub key: Uuid,
-    /// `ce_sequence`: the number within (topic, key); domain events and state messages have one.
+    /// `ce_sequence`: the number within (topic, key). Only domain events and state messages have one.
     pub sequence: Option<i64>,
-    /// `ce_correlationid`: the operation that all of this belongs to.
+    /// `ce_correlationid`: the operation that the message belongs to.
     pub correlation_id: Uuid,
     /// `ce_causationid`: the message that led to this one.
     pub causation_id: Option<Uuid>,
-    /// `ce_actor`: on whose behalf.
+    /// `ce_actor`: the actor on whose behalf the message was published.
     pub actor: Option<Actor>,
-    /// `ce_attempt`: how often a command was deferred before.
+    /// `ce_attempt`: how often the command was deferred before.
     pub attempt: i32,
-    /// `ce_dueat`: a delayed message's time.
+    /// `ce_dueat`: the time before which a delayed message is not published.
     pub due_at: Option<Timestamp>,
     /// `ce_expectedversion`: the version of the aggregate that the sender saw.
     pub expected_version: Option<i64>,
-    /// The topic (with prefix) that a command's reply goes to.
+    /// The topic, with prefix, for the reply to a command.
     pub reply_to: Option<String>,
     /// W3C trace context of the message's `create` span.
     pub trace_parent: Option<String>,
     pub trace_state: Option<String>,
 }
 
-/// Why a record has no usable envelope.
+/// The reason for which a record has no usable envelope.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
     #[error("the header {0} is missing")]
     Missing(&'static str),
-    #[error("the header {0} can't be read")]
+    #[error("the header {0} cannot be read")]
     Unreadable(&'static str),
-    #[error("the key is not the subject's UUID")]
+    #[error("the record key is not the UUID in ce_subject")]
     WrongKey,
 }
 
 impl Envelope {
-    /// Reads a record's headers and key.
+    /// Reads the headers and the key of a record.
+    ///
+    /// # Errors
+    /// Returns an error if a required header is missing or cannot be read, or if the key is not the UUID in `ce_subject`.
     pub fn of(record: &Record) -> Result<Self, EnvelopeError> {
         let headers = &record.headers;
         let key = key_of(record).ok_or(EnvelopeError::WrongKey)?;
@@ -125,13 +129,13 @@ impl Envelope {
             due_at: optional(headers, header::DUE_AT)?,
             expected_version: optional(headers, header::EXPECTED_VERSION)?,
             reply_to: optional(headers, header::REPLY_TO)?,
-            // A trace that can't be followed is no reason to lose a message.
+            // An invalid trace context is ignored, because it must not cost a message.
             trace_parent: optional(headers, header::TRACE_PARENT).unwrap_or(None),
             trace_state: optional(headers, header::TRACE_STATE).unwrap_or(None),
         })
     }
 
-    /// The headers to send. `ce_dataschema` names the schema by its registry id.
+    /// Returns the headers to send. `ce_dataschema` contains the registry id of the schema.
     pub fn to_headers(&self, schema_id: Option<i32>) -> Headers {
         let mut headers = Vec::with_capacity(14);
         let mut set = |name: &str, value: String| headers.push((name.to_owned(), value));
@@ -146,7 +150,7 @@ impl Envelope {
         }
         set(header::CONTENT_TYPE, CONTENT_TYPE.to_owned());
         if let Some(sequence) = self.sequence {
-            // The extension wants lexicographic order: 19 digits hold every positive i64.
+            // The extension requires lexicographic order. Every positive i64 fits into 19 digits.
             set(header::SEQUENCE, format!("{sequence:019}"));
         }
         set(header::CORRELATION_ID, self.correlation_id.to_string());
@@ -179,23 +183,25 @@ impl Envelope {
 }
 
 impl Envelope {
-    /// Since when the message could have been applied: when it fell due, else when it was said.
+    /// Returns the time from which the message could be applied: when it fell due, or else when it was published.
     pub(crate) fn since(&self) -> Timestamp {
         self.due_at.unwrap_or(self.time)
     }
 }
 
-/// Where a record stands in its key's order.
+/// The position of a record in the order of its key.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct KeyPosition {
     pub(crate) key: Uuid,
     pub(crate) sequence: i64,
-    /// Nil where it can't be read.
+    /// `ce_id`, or the nil UUID if it cannot be read.
     pub(crate) id: Uuid,
 }
 
 impl KeyPosition {
-    /// What is left of the envelope where the rest can't be read: enough to hold the key back.
+    /// Reads the position of a record whose envelope cannot be read completely, so that its key can be parked.
+    ///
+    /// Returns `None` if the key or the sequence cannot be read, or if the key is not the UUID in `ce_subject`.
     pub(crate) fn of(record: &Record) -> Option<Self> {
         let key = key_of(record)?;
         let headers = &record.headers;
@@ -213,7 +219,7 @@ impl KeyPosition {
     }
 }
 
-/// The record's key as the UUID text it must be.
+/// Returns the record's key as a UUID, or `None` if it is not the text of one.
 fn key_of(record: &Record) -> Option<Uuid> {
     let key = record.key.as_deref()?;
     Uuid::try_parse(std::str::from_utf8(key).ok()?).ok()
@@ -224,13 +230,11 @@ fn required<T: std::str::FromStr>(headers: &Headers, name: &'static str) -> Resu
 }
 
 fn optional<T: std::str::FromStr>(headers: &Headers, name: &'static str) -> Result<Option<T>, EnvelopeError> {
-    headers
-        .get(name)
-        .map(
-            |text| match text.len() <= header::LONGEST && !text.contains(char::is_control) {
-                true => text.parse().map_err(|_| EnvelopeError::Unreadable(name)),
-                false => Err(EnvelopeError::Unreadable(name)),
-            },
-        )
-        .transpose()
+    let Some(text) = headers.get(name) else {
+        return Ok(None);
+    };
+    if text.len() > header::LONGEST || text.contains(char::is_control) {
+        return Err(EnvelopeError::Unreadable(name));
+    }
+    text.parse().map(Some).map_err(|_| EnvelopeError::Unreadable(name))
 }

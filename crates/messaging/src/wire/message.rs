@@ -1,4 +1,4 @@
-//! Messages with their envelopes: as they arrive, and as they are said.
+//! Messages with their envelopes: received ones, and outgoing ones.
 
 use std::ops::Deref;
 use std::sync::OnceLock;
@@ -13,18 +13,20 @@ use crate::wire::envelope::Envelope;
 use crate::wire::record::TopicPartition;
 use crate::wire::trace_context;
 
-/// A message that arrived, decoded. Dereferences to its body.
+/// A decoded message that was received. Dereferences to its body.
 #[derive(Debug)]
 pub struct Received<M> {
     pub envelope: Envelope,
     pub body: M,
     pub partition: TopicPartition,
     pub offset: i64,
-    /// The `process` span's context while the message is being handled; what is said meanwhile is its child.
+    /// The context of the `process` span while the message is being handled. Messages that are published meanwhile become its
+    /// children.
     pub(crate) span: OnceLock<opentelemetry::Context>,
 }
 
 impl<M> Received<M> {
+    /// Creates a message from its parts.
     pub fn new(envelope: Envelope, body: M, partition: TopicPartition, offset: i64) -> Self {
         Self {
             envelope,
@@ -35,7 +37,7 @@ impl<M> Received<M> {
         }
     }
 
-    /// What a message said because of this one inherits.
+    /// Returns what messages inherit that are published because of this one.
     pub fn cause(&self) -> Cause {
         Cause {
             trace: self.span.get().cloned(),
@@ -45,7 +47,7 @@ impl<M> Received<M> {
 }
 
 impl<C: Message> Received<C> {
-    /// As `decide` sees it: the time is when it was said, whenever it is executed.
+    /// Returns the command as `decide` sees it. Its time is when it was published, not when it is executed.
     pub fn to_command(&self) -> Command<C> {
         Command {
             id: self.envelope.id,
@@ -53,7 +55,7 @@ impl<C: Message> Received<C> {
             actor: self.envelope.actor.clone(),
             time: self.envelope.time,
             expected_version: self.envelope.expected_version,
-            last_attempt: deferral::wait_before(self.envelope.attempt.saturating_add(1)).is_none(),
+            last_attempt: deferral::delay_before(self.envelope.attempt.saturating_add(1)).is_none(),
             body: self.body.clone(),
         }
     }
@@ -67,7 +69,7 @@ impl<M> Deref for Received<M> {
     }
 }
 
-/// Why something is said: the chain that a message joins.
+/// The cause of a message: its causation, its correlation, its actor and its trace.
 #[derive(Debug, Clone)]
 pub struct Cause {
     pub id: Option<Uuid>,
@@ -79,7 +81,7 @@ pub struct Cause {
 }
 
 impl Cause {
-    /// A message as the cause, without a span of its own: its trace context is passed on as it is.
+    /// Returns a message as the cause, without a separate span: its trace context is passed on unchanged.
     pub(crate) fn of(envelope: &Envelope) -> Self {
         Self {
             id: Some(envelope.id),
@@ -91,7 +93,7 @@ impl Cause {
         }
     }
 
-    /// `traceparent` and `tracestate`, to keep beside work that is done later: [`remote_context`] reads them.
+    /// Returns `traceparent` and `tracestate`, to store with work that is done later. [`remote_context`] reads them.
     ///
     /// [`remote_context`]: crate::remote_context
     pub fn trace_context(&self) -> (Option<String>, Option<String>) {
@@ -101,7 +103,8 @@ impl Cause {
         }
     }
 
-    /// The beginning of a chain, e.g. a request: `correlation_id` names it, `trace` is its span.
+    /// Returns the origin of a chain of messages, for example a request. `correlation_id` identifies the chain, `trace`
+    /// contains the span of the origin.
     pub fn origin(correlation_id: Uuid, actor: Option<Actor>, trace: opentelemetry::Context) -> Self {
         Self {
             id: None,
@@ -114,7 +117,7 @@ impl Cause {
     }
 }
 
-/// A message to say, before it is encoded.
+/// A message to publish, before it is encoded.
 #[derive(Debug, Clone)]
 pub struct Outgoing<M> {
     pub key: Uuid,
@@ -127,12 +130,12 @@ pub struct Outgoing<M> {
     pub expected_version: Option<i64>,
     pub reply_to: Option<String>,
     pub actor: Option<Actor>,
-    /// The topic with prefix; where `None`, the one that the message type belongs to.
+    /// The topic, with prefix; `None` for the topic of the message type.
     pub topic: Option<String>,
 }
 
 impl<M: Message> Outgoing<M> {
-    /// A message about `key`, said now, under a new id.
+    /// Creates a message for `key` with a new id and the present time.
     pub fn new(key: Uuid, body: impl Into<M>) -> Self {
         Self {
             key,
@@ -161,21 +164,21 @@ impl<M: Message> Outgoing<M> {
         self
     }
 
-    /// Its number within (topic, key).
+    /// Sets the number within (topic, key).
     #[must_use]
     pub fn sequence(mut self, sequence: i64) -> Self {
         self.sequence = Some(sequence);
         self
     }
 
-    /// A delayed message: published when it is due.
+    /// Delays the message: it is published when it is due.
     #[must_use]
     pub fn due_at(mut self, time: Timestamp) -> Self {
         self.due_at = Some(time);
         self
     }
 
-    /// On whose behalf, where it is not the cause's actor.
+    /// Sets the actor, if it is not the actor of the cause.
     #[must_use]
     pub fn actor(mut self, actor: Actor) -> Self {
         self.actor = Some(actor);
@@ -188,14 +191,14 @@ impl<M: Message> Outgoing<M> {
         self
     }
 
-    /// Where the reply goes, with prefix.
+    /// Sets the topic, with prefix, for the reply.
     #[must_use]
     pub fn reply_to(mut self, topic: impl Into<String>) -> Self {
         self.reply_to = Some(topic.into());
         self
     }
 
-    /// Another topic than the message type's own (a reply's is named by the command).
+    /// Sets a topic, with prefix, that differs from the topic of the message type. The command names the topic of its reply.
     #[must_use]
     pub fn topic(mut self, topic: impl Into<String>) -> Self {
         self.topic = Some(topic.into());

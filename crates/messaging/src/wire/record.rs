@@ -1,4 +1,4 @@
-//! Raw Kafka records, as they are stored when they must wait or die.
+//! Raw Kafka records. They are stored when they are parked or dead-lettered.
 
 mod headers;
 
@@ -31,13 +31,14 @@ impl fmt::Display for TopicPartition {
     }
 }
 
-/// Header names and texts, in order. All of Rollcall's headers are UTF-8; a foreign one that is not
-/// is kept with its bad bytes replaced.
+/// Header names and texts, in order. All of Rollcall's headers are UTF-8. In headers of other producers, invalid bytes are
+/// replaced.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Headers(pub Vec<(String, String)>);
 
 impl Headers {
+    /// Returns the text of the first header with this name.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0
             .iter()
@@ -45,6 +46,7 @@ impl Headers {
             .map(|(_, value)| value.as_str())
     }
 
+    /// Sets the text of a header; appends the header if it is missing.
     pub fn set(&mut self, name: &str, value: impl Into<String>) {
         let value = value.into();
         match self.0.iter_mut().find(|(key, _)| key == name) {
@@ -53,11 +55,15 @@ impl Headers {
         }
     }
 
-    /// As one JSON text, for stores.
+    /// Returns the headers as one JSON text, for stores.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("texts are always JSON")
+        serde_json::to_string(self).expect("strings can always be serialized")
     }
 
+    /// Reads the JSON text that [`to_json`](Self::to_json) returns.
+    ///
+    /// # Errors
+    /// Returns an error if the text is not a JSON array of pairs of strings.
     pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(text)
     }

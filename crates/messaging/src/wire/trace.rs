@@ -1,8 +1,8 @@
-//! Spans around messages, as OpenTelemetry's messaging conventions say (the version is `chassis::telemetry::SEMCONV_VERSION`).
+//! Spans of messages, by OpenTelemetry's messaging conventions (version `chassis::telemetry::SEMCONV_VERSION`).
 //!
-//! Appending to the outbox makes a `create` span, whose context travels with the message. Each message's
-//! `process` span is its child and links to it. What handles many messages at once (the relay's `send`,
-//! a batch) only links. Messages that are not sampled cost no span: their context is passed on.
+//! Appending to the outbox creates a `create` span, whose context is sent with the message. The `process` span of a message
+//! is its child and links to it. A span for many messages (the relay's `send`, a batch) only links to their `create` spans.
+//! Messages that are not sampled get no span: their context is passed on.
 
 use contracts::Timestamp;
 use opentelemetry::trace::{Link, SpanBuilder, SpanContext, SpanKind, TraceContextExt, Tracer};
@@ -25,9 +25,9 @@ const OFFSET: &str = "messaging.kafka.offset";
 const GROUP: &str = "messaging.consumer.group.name";
 const BATCH_SIZE: &str = "messaging.batch.message_count";
 
-/// The `create` span of a message that `cause` led to: the trace context that travels with it.
+/// Creates the `create` span of a message, and returns the trace context to send with the message.
 ///
-/// A delayed message starts a new trace, linked to the old one: it would stretch it by hours.
+/// A delayed message starts a new trace that links to the old one, because it would extend the old trace by hours.
 pub(crate) fn created(
     cause: &Cause,
     topic: &str,
@@ -53,7 +53,7 @@ pub(crate) fn created(
     render(context.span().span_context())
 }
 
-/// Starts the `process` span of a sampled message; what is said meanwhile becomes its child.
+/// Starts the `process` span of a sampled message. Messages that are published meanwhile become its children.
 pub(crate) fn start_process<M>(service: &str, message: &Received<M>) {
     let Some(created) = sampled(&message.envelope) else {
         return;
@@ -72,7 +72,7 @@ pub(crate) fn start_process<M>(service: &str, message: &Received<M>) {
     }
     let parent = Context::new().with_remote_span_context(created);
     let span = global::tracer(TRACER).build_with_context(span, &parent);
-    // A batch that is tried again keeps its first span: it shows how long the message really took.
+    // A batch that is retried keeps its first span, because that span shows how long the message took in total.
     let _ = message.span.set(parent.with_span(span));
 }
 
@@ -83,8 +83,8 @@ pub(crate) fn end_process<M>(message: &Received<M>) {
     }
 }
 
-/// A span of its own trace that links to every sampled message it worked on: `process` of a batch, or
-/// the relay's `send`. `None` where no message is sampled.
+/// Creates a span in a separate trace that links to every sampled message: `process` of a batch, or the relay's `send`.
+/// Returns `None` if no message is sampled.
 pub(crate) fn linked<'a>(
     operation: &'static str,
     topic: &str,
@@ -108,7 +108,7 @@ pub(crate) fn linked<'a>(
     Some(context.with_span(span))
 }
 
-/// The context of a message's `create` span, where it is sampled.
+/// Returns the context of the message's `create` span if it is sampled.
 fn sampled(envelope: &Envelope) -> Option<SpanContext> {
     let parent = envelope.trace_parent.as_deref()?;
     parse(parent, envelope.trace_state.as_deref()).filter(SpanContext::is_sampled)

@@ -3,7 +3,7 @@
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 
-/// The trace context that was kept as texts, for a span that continues it; an empty one where there is none.
+/// Reads a trace context from its texts, for a span that continues the trace. Returns an empty context if there is none.
 pub fn remote_context(trace_parent: Option<&str>, trace_state: Option<&str>) -> Context {
     match trace_parent.and_then(|parent| parse(parent, trace_state)) {
         Some(parent) => Context::new().with_remote_span_context(parent),
@@ -11,7 +11,7 @@ pub fn remote_context(trace_parent: Option<&str>, trace_state: Option<&str>) -> 
     }
 }
 
-/// W3C Trace Context, level 1: `00-<trace id>-<span id>-<flags>`.
+/// Returns `traceparent` (`00-<trace id>-<span id>-<flags>`) and `tracestate`; `None` if the context is invalid or empty.
 pub(crate) fn render(context: &SpanContext) -> (Option<String>, Option<String>) {
     if !context.is_valid() {
         return (None, None);
@@ -26,6 +26,7 @@ pub(crate) fn render(context: &SpanContext) -> (Option<String>, Option<String>) 
     (Some(parent), (!state.is_empty()).then_some(state))
 }
 
+/// Returns the span context that the texts contain, or `None` if `parent` is invalid. An invalid `state` is ignored.
 pub(crate) fn parse(parent: &str, state: Option<&str>) -> Option<SpanContext> {
     let mut parts = parent.split('-');
     let (_version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);

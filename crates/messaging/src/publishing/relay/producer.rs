@@ -1,4 +1,4 @@
-//! The Kafka producer, and what it reports of each delivery.
+//! The Kafka producer, and its report of each delivery.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::kafka::client::{Watched, WorkingClient};
 use crate::ledger::OutboxRow;
 use crate::wire::record::TopicPartition;
 
-/// What became of one delivery.
+/// The report of one delivery.
 #[derive(Debug)]
 pub(super) struct Delivery<Id> {
     pub(super) id: Id,
@@ -27,7 +27,7 @@ pub(super) struct Delivery<Id> {
 
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// At this offset.
+    /// The record was written at this offset.
     Delivered(i64),
     Failed(KafkaError),
 }
@@ -39,7 +39,8 @@ pub(super) struct Producer<Id: Copy + Send + Sync + Debug + 'static> {
 }
 
 impl<Id: Copy + Send + Sync + Debug + 'static> Producer<Id> {
-    /// Acknowledged by every in-sync replica, idempotent within its session. Reports go to `sender`.
+    /// Creates an idempotent producer whose deliveries are acknowledged by every in-sync replica. It sends its reports to
+    /// `sender`.
     pub(super) fn new(settings: &Settings, sender: mpsc::UnboundedSender<Delivery<Id>>) -> KafkaResult<Self> {
         Self::create(settings, sender, Arc::default())
     }
@@ -56,12 +57,12 @@ impl<Id: Copy + Send + Sync + Debug + 'static> Producer<Id> {
         Ok(Self { inner, working, sender })
     }
 
-    /// Another producer that reports to the same receiver, and is watched instead of this one.
+    /// Creates a producer that reports to the same receiver and is watched instead of this one.
     pub(super) fn renewed(&self, settings: &Settings) -> KafkaResult<Self> {
         Self::create(settings, self.sender.clone(), Arc::clone(&self.working))
     }
 
-    /// The client that publishes, to be watched.
+    /// Returns the client that publishes, for the watch.
     pub(super) fn working(&self) -> Arc<dyn Watched> {
         Arc::clone(&self.working) as Arc<dyn Watched>
     }
@@ -71,6 +72,7 @@ impl<Id: Copy + Send + Sync + Debug + 'static> Producer<Id> {
         self.working.replacement_requested()
     }
 
+    /// Returns `true` if the producer failed fatally and never works again.
     pub(super) fn is_fatal(&self) -> bool {
         self.inner.client().fatal_error().is_some()
     }
@@ -114,7 +116,7 @@ impl<Id: Copy + Send + Sync + Debug + 'static> ProducerContext for Reports<Id> {
             Ok(message) => (message, Outcome::Delivered(message.offset())),
             Err((error, message)) => (message, Outcome::Failed(error.clone())),
         };
-        // The receiver is gone only when the relay has ended; the row stays for whoever adopts it.
+        // The receiver is dropped only when the relay has ended. The row stays in the outbox, and another process adopts it.
         let _ = self.sender.send(Delivery {
             id: opaque.0,
             owner: opaque.1,

@@ -35,9 +35,10 @@ impl Headers {
                 if found != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
                     return None;
                 }
-                let value = match value.is_null() || size == 0 {
-                    true => &[],
-                    false => std::slice::from_raw_parts(value.cast::<u8>(), size),
+                let value = if value.is_null() || size == 0 {
+                    &[]
+                } else {
+                    std::slice::from_raw_parts(value.cast::<u8>(), size)
                 };
                 Some((
                     CStr::from_ptr(name).to_string_lossy().into_owned(),
