@@ -116,7 +116,7 @@ pub(crate) trait Processor<L: Ledger>: Send + 'static {
 /// A partition's worker, for any processor.
 pub trait PartitionWorker: Send {
     /// Applies records of the partition, in offset order. Returns after all of them are applied, parked or dead-lettered,
-    /// however long the infrastructure is down.
+    /// however long the infrastructure is unavailable.
     ///
     /// # Errors
     /// Returns [`Stopped`] if `stop` is cancelled, or if the stored position went back.

@@ -31,7 +31,7 @@ const OFFSETS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Fits into the shutdown deadline together with the drain of the relay.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
-/// Whether the queue of a partition accepts more records.
+/// The state of a partition's queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Room {
     Enough,
