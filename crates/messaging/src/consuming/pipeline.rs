@@ -36,7 +36,7 @@ pub(crate) struct MessageProcessor<H> {
     counts: BatchCounts,
 }
 
-/// What one batch adds to the metrics after its commit.
+/// Counts of one batch, added to the metrics after its commit.
 #[derive(Default)]
 struct BatchCounts {
     applied: usize,

@@ -49,7 +49,7 @@ struct Shared<L: Outbox> {
     delayed: Notify,
 }
 
-/// What a [`Publisher`] hands to the relay.
+/// The receiving end of a [`Publisher`], for the relay.
 pub(crate) struct RelayInput<L: Outbox> {
     pub(crate) rows: mpsc::Receiver<Vec<OutboxRow<L::RowId>>>,
     pub(crate) publisher: Publisher<L>,
