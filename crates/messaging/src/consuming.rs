@@ -1,6 +1,7 @@
 //! The path of a message from a Kafka record to the commit of its effects.
 
 pub(crate) mod arrival;
+pub(crate) mod batch_counts;
 pub(crate) mod consumer;
 pub(crate) mod handler;
 pub(crate) mod known_failures;

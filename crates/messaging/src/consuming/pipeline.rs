@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::backoff::Stopped;
 use crate::consuming::arrival::{Arrival, Content, decode, decode_known, error_of, keys, sequenced};
+use crate::consuming::batch_counts::BatchCounts;
 use crate::consuming::handler::{Failure, Handler};
 use crate::consuming::known_failures::{KnownFailure, KnownFailures};
 use crate::consuming::sequence::{self, Plan, Sequenced};
@@ -34,17 +35,6 @@ pub(crate) struct MessageProcessor<H> {
     /// Dropped whenever its cached state may be wrong.
     handler: Option<H>,
     counts: BatchCounts,
-}
-
-/// Counts of one batch, added to the metrics after its commit.
-#[derive(Default)]
-struct BatchCounts {
-    applied: usize,
-    duplicates: usize,
-    gaps: usize,
-    forks: usize,
-    stubs: usize,
-    dead: Vec<DeadLetterReason>,
 }
 
 impl<H> MessageProcessor<H> {
@@ -108,27 +98,11 @@ impl<L: Ledger, H: Handler<L>> Processor<L> for MessageProcessor<H> {
         let Some(first) = items.first() else { return };
         let topic = first.record.partition.topic.as_str();
         let metrics = &runtime.metrics;
-        let counts = std::mem::take(&mut self.counts);
         metrics
             .batch_size
             .with_label_values(&[topic])
             .observe(items.len() as f64);
-        metrics.count_messages(topic, "applied", counts.applied);
-        metrics.count_messages(topic, "duplicate", counts.duplicates);
-        metrics.count_messages(topic, "fork", counts.forks);
-        metrics.forks.with_label_values(&[topic]).inc_by(counts.forks as u64);
-        metrics
-            .duplicates
-            .with_label_values(&[topic])
-            .inc_by(counts.duplicates as u64);
-        metrics.gaps.with_label_values(&[topic]).inc_by(counts.gaps as u64);
-        metrics.stubs.with_label_values(&[topic]).inc_by(counts.stubs as u64);
-        for reason in counts.dead {
-            metrics
-                .dead_letters
-                .with_label_values(&[topic, &format!("{reason:?}").to_lowercase()])
-                .inc();
-        }
+        std::mem::take(&mut self.counts).add_to(metrics, topic);
         let ages = metrics.message_age.with_label_values(&[topic]);
         for item in items {
             if let Some(message) = item.message() {
