@@ -39,7 +39,7 @@ const PHRASES: [(&str, &str); 26] = [
 /// Marks a line, or the next one, on which a phrase is allowed. A reason must follow.
 const MARKER: &str = "wording:";
 
-/// Extensions of the files that are checked. Scripts without an extension are recognized by their first line.
+/// Extensions of the files that are checked. Shell scripts are recognized by their first line.
 const EXTENSIONS: [&str; 7] = [".rs", ".md", ".yml", ".yaml", ".avsc", ".html", ".template"];
 
 /// Files that quote the phrases.
@@ -53,7 +53,9 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
 }
 
 fn is_checked(file: &File) -> bool {
-    let is_script = file.text.starts_with("#!") && file.text.lines().next().is_some_and(|line| line.ends_with("sh"));
+    let first_line = file.text.lines().next().unwrap_or_default();
+    let is_script =
+        first_line.starts_with("#!") && first_line.ends_with("sh") || first_line.contains("shellcheck shell=");
     let has_extension = EXTENSIONS.iter().any(|extension| file.path.ends_with(extension));
     (is_script || has_extension) && !EXEMPT.contains(&file.path.as_str())
 }
@@ -136,6 +138,7 @@ mod tests {
             ("docker-compose.yml", "# built anew"),
             ("schemas/users/UserCreated.avsc", "{ \"doc\": \"Somebody.\" }"),
             ("site/index.html", "<p>The promise</p>"),
+            ("scripts/stages", "# shellcheck shell=bash\n# made anew"),
             ("scripts/demo", "#!/usr/bin/env bash\necho 'it is made anew'"),
         ] {
             assert_eq!(found(path, text).len(), 1, "{text}");
