@@ -50,7 +50,7 @@ enum Command {
     Status(status::Arguments),
     /// Show how far each service is behind, by topic or partition
     Lag(lag::Arguments),
-    /// Trace a message, or all messages of an operation, through topics and services
+    /// Locate a message, or all messages of an operation, in topics and services
     WhereIs(where_is::Arguments),
     /// Show a trace as a tree
     Trace(trace::Arguments),

@@ -124,7 +124,7 @@ impl OpsSession {
         Ok(replies)
     }
 
-    /// Waits for the reply of `service` to a command of another operation, which a request of this command has started.
+    /// Waits for the reply of `service` to a command of another operation, which an earlier request has started.
     ///
     /// The session must have been opened before that request was sent, because it would miss earlier replies.
     ///
