@@ -57,11 +57,6 @@ pub(crate) fn findings() -> anyhow::Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Returns the violations of the wording rule, which are reported but do not fail yet.
-pub(crate) fn wording_remarks() -> anyhow::Result<Vec<Finding>> {
-    Ok(wording::check(&Tree::read()?))
-}
-
 /// Checks the rules that also apply to a part of the tree.
 pub(crate) fn of_files(metadata: &Metadata, tree: &Tree) -> Vec<Finding> {
     [
@@ -73,6 +68,7 @@ pub(crate) fn of_files(metadata: &Metadata, tree: &Tree) -> Vec<Finding> {
         adr::check(tree),
         links::check(tree),
         statements::check(tree),
+        wording::check(tree),
     ]
     .concat()
 }
