@@ -37,6 +37,3 @@ pub use wire::envelope::{CONTENT_TYPE, Envelope, EnvelopeError, header};
 pub use wire::message::{Cause, Outgoing, Received};
 pub use wire::record::{Headers, Record, TopicPartition};
 pub use wire::trace_context::remote_context;
-
-// The ledger names its types as `crate::record::…`.
-use wire::record;

@@ -95,6 +95,7 @@ macro_rules! conformance {
             rollback_leaves_no_version_gap
             stale_cache_cannot_reject
             reassigned_away_and_back_reads_fresh
+            // wording: a named test of the delivery protocol
             zombie_mismatch_reads_position_anew
             first_position_insert_race
             retry_never_skips_a_batch

@@ -92,16 +92,6 @@ impl Failure {
     }
 }
 
-impl From<Rejection> for Failure {
-    fn from(rejection: Rejection) -> Self {
-        if rejection.deferred {
-            Self::Defer(rejection)
-        } else {
-            Self::Reject(rejection)
-        }
-    }
-}
-
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error.kind {

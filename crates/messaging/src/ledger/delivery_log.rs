@@ -4,7 +4,7 @@ use std::future::Future;
 use uuid::Uuid;
 
 use super::{DeadLetter, InboxEntry, Parked, Sequence, StoreError, StoredSchema, Transactions};
-use crate::record::TopicPartition;
+use crate::wire::record::TopicPartition;
 
 /// The record of what was consumed: positions, the inbox, sequences, parked records and dead letters.
 ///

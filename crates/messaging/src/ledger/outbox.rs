@@ -6,7 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{OutboxGauge, OutboxMessage, OutboxRow, StoreError, Transactions};
-use crate::record::TopicPartition;
+use crate::wire::record::TopicPartition;
 
 /// The outbox, and the leases of the relays that publish it.
 ///

@@ -7,7 +7,7 @@ use contracts::Timestamp;
 use contracts::dead_letters::DeadLetterReason;
 use uuid::Uuid;
 
-use crate::record::{Headers, Record};
+use crate::wire::record::{Headers, Record};
 
 /// An inbox entry: a message that takes effect once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -114,6 +114,7 @@ pub async fn reassigned_away_and_back_reads_fresh<S: Store>() {
 }
 
 /// A worker whose partition another process owned meanwhile resumes from that process's position, and repeats nothing.
+// wording: a named test of the delivery protocol
 pub async fn zombie_mismatch_reads_position_anew<S: Store>() {
     let zombie = Service::<S>::start().await;
     let other = zombie.another();
