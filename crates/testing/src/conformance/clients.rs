@@ -6,7 +6,7 @@ use contracts::topics;
 use messaging::kafka::Settings;
 use uuid::Uuid;
 
-use super::process::{DEADLINE, Process, effects_are_there, framer, outbox_is_empty};
+use super::process::{DEADLINE, Process, framer, wait_for_effects, wait_for_empty_outbox};
 use super::service::{Service, Store, happened};
 use crate::eventually;
 use crate::faulty::FaultyLedger;
@@ -68,12 +68,12 @@ pub async fn a_consumer_that_lost_every_broker_consumes_again<S: Store>() {
     let framer = framer(&store, &proxied.settings());
     let process = Process::whole(&store, proxied.settings());
     proxied.produce(&framer).await;
-    effects_are_there(&store, 3).await;
+    wait_for_effects(&store, 3).await;
 
     proxied.stall("rollcall-consumer").await;
     let stalled = Instant::now();
     proxied.produce(&framer).await;
-    effects_are_there(&store, 6).await;
+    wait_for_effects(&store, 6).await;
     process.is_ready().await;
     assert!(stalled.elapsed() < RECOVERY, "it took {:?}", stalled.elapsed());
     process.stop().await;
@@ -84,12 +84,12 @@ pub async fn a_producer_that_lost_every_broker_publishes_again<S: Store>() {
     let store = S::fresh().await;
     let process = Process::whole(&store, proxied.settings());
     process.publish([happened(Uuid::now_v7(), 1, "")]).await;
-    outbox_is_empty(&store).await;
+    wait_for_empty_outbox(&store).await;
 
     proxied.stall("rollcall-producer").await;
     let stalled = Instant::now();
     process.publish([happened(Uuid::now_v7(), 1, "")]).await;
-    outbox_is_empty(&store).await;
+    wait_for_empty_outbox(&store).await;
     process.is_ready().await;
     assert!(stalled.elapsed() < RECOVERY, "it took {:?}", stalled.elapsed());
     assert_eq!(proxied.kafka.records(&topics::EVENTS).await.len(), 2);
@@ -120,12 +120,12 @@ pub async fn a_partition_that_is_not_fetched_is_assigned_again<S: Store>() {
     let framer = framer(&store, &settings);
     let process = Process::whole(&store, settings);
     proxied.produce(&framer).await;
-    effects_are_there(&store, 3).await;
+    wait_for_effects(&store, 3).await;
 
     proxied.proxy.swallow_fetches().await;
     proxied.produce(&framer).await;
     process.metric_reaches("rollcall_stalled_partitions", "", 1.0).await;
-    effects_are_there(&store, 6).await;
+    wait_for_effects(&store, 6).await;
     assert_eq!(
         process.metric(REPLACEMENTS, ""),
         1.0,
@@ -157,7 +157,7 @@ pub async fn a_partition_whose_worker_waits_raises_an_alarm<S: Store>() {
 
     process.faults.set_down(false);
     pause.resume();
-    effects_are_there(&store, 1).await;
+    wait_for_effects(&store, 1).await;
     process.stop().await;
 }
 

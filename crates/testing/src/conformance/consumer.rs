@@ -9,7 +9,7 @@ use messaging::ledger::{DeliveryLog as _, Transactions as _};
 use messaging::{Headers, Outgoing, Record, TopicPartition};
 use uuid::Uuid;
 
-use super::process::{DEADLINE, Process, effects_are_there, framer};
+use super::process::{DEADLINE, Process, framer, wait_for_effects};
 use super::service::{Service, Store, happened, order};
 use crate::eventually;
 use crate::faulty::FaultyLedger;
@@ -62,12 +62,12 @@ pub async fn records_of_an_old_assignment_are_discarded<S: Store>() {
     })
     .await;
     drop(pauses);
-    effects_are_there(&store, PARTITIONS * EACH).await;
+    wait_for_effects(&store, PARTITIONS * EACH).await;
 
-    let noted: Vec<_> = store.noted().await.iter().map(|entry| entry.id).collect();
-    assert_eq!(noted.len(), PARTITIONS * EACH);
+    let effects: Vec<_> = store.effects().await.iter().map(|entry| entry.id).collect();
+    assert_eq!(effects.len(), PARTITIONS * EACH);
     assert_eq!(
-        noted.iter().collect::<HashSet<_>>().len(),
+        effects.iter().collect::<HashSet<_>>().len(),
         PARTITIONS * EACH,
         "each record takes effect once"
     );
@@ -80,8 +80,8 @@ pub async fn records_of_an_old_assignment_are_discarded<S: Store>() {
     // The partition returns to the first process.
     second.stop().await;
     kafka.produce(&records(&framer, moved as i32, 3)).await;
-    effects_are_there(&store, PARTITIONS * EACH + 3).await;
-    assert_eq!(store.noted().await.len(), PARTITIONS * EACH + 3);
+    wait_for_effects(&store, PARTITIONS * EACH + 3).await;
+    assert_eq!(store.effects().await.len(), PARTITIONS * EACH + 3);
     first.stop().await;
 }
 
@@ -108,7 +108,7 @@ pub async fn position_outside_the_log_stops<S: Store>() {
     settings.batch = 1;
     settings.partition_queue = 1;
     let process = Process::whole(&store, settings);
-    effects_are_there(&store, 5).await;
+    wait_for_effects(&store, 5).await;
     process.metric_reaches("rollcall_stopped_partitions", "", 2.0).await;
     let positions = store
         .ledger()
@@ -125,7 +125,10 @@ pub async fn position_outside_the_log_stops<S: Store>() {
     kafka.delete_records(&topics::EVENTS, 2, 45).await;
     pause.resume();
     process.metric_reaches("rollcall_stopped_partitions", "", 3.0).await;
-    assert!(store.noted().await.len() < 45, "the worker skipped the deleted records");
+    assert!(
+        store.effects().await.len() < 45,
+        "the worker skipped the deleted records"
+    );
     process.stop().await;
 }
 
@@ -156,9 +159,9 @@ pub async fn full_queue_loses_nothing<S: Store>() {
     settings.batch = 20;
     settings.partition_queue = 10;
     let process = Process::whole(&store, settings);
-    effects_are_there(&store, records.len()).await;
-    let noted: Vec<_> = store.noted().await.iter().map(|entry| entry.number).collect();
-    assert_eq!(noted, (1..=150).collect::<Vec<_>>());
+    wait_for_effects(&store, records.len()).await;
+    let effects: Vec<_> = store.effects().await.iter().map(|entry| entry.number).collect();
+    assert_eq!(effects, (1..=150).collect::<Vec<_>>());
     let gaps = process.metric("rollcall_gaps_total", "");
     assert!(gaps == 0.0, "{gaps} records were out of order");
     process.stop().await;
@@ -192,8 +195,8 @@ pub async fn a_paused_partition_that_comes_back_is_consumed<S: Store>() {
     .await;
     second.stop().await;
     drop(pauses);
-    effects_are_there(&store, PARTITIONS * EACH).await;
-    assert_eq!(store.noted().await.len(), PARTITIONS * EACH);
+    wait_for_effects(&store, PARTITIONS * EACH).await;
+    assert_eq!(store.effects().await.len(), PARTITIONS * EACH);
     first.stop().await;
 }
 
@@ -258,14 +261,14 @@ pub async fn a_record_that_is_hostile_on_the_wire_stops_no_neighbour<S: Store>()
 
     let process = Process::whole(&store, kafka.settings());
     // The first four are valid with an additional header; the ninth has a timestamp outside the calendar.
-    effects_are_there(&store, 6).await;
+    wait_for_effects(&store, 6).await;
     eventually("the others are dead-lettered or parked", DEADLINE, || async {
         let dead = store.ledger().dead_letters().await.len();
         let parked = store.ledger().parked_records().await.len();
         ((dead, parked) == (3, 1)).then_some(())
     })
     .await;
-    assert_eq!(store.noted().await.len(), 6);
+    assert_eq!(store.effects().await.len(), 6);
     process.stop().await;
 
     let partition = TopicPartition::new(kafka.name(&topics::EVENTS), 0);
@@ -290,7 +293,7 @@ pub async fn a_worker_that_ends_also_ends_the_process<S: Store>() {
     drop(process);
 
     let next = Process::whole(&store, kafka.settings());
-    effects_are_there(&store, 1).await;
+    wait_for_effects(&store, 1).await;
     next.stop().await;
 }
 
@@ -383,22 +386,22 @@ pub async fn an_offset_is_skipped_by_command<S: Store>() {
     let commands = commands.map(|command| framer.record(command));
     kafka.produce(&commands[..7]).await;
     kafka.produce(&commands[..7]).await;
-    effects_are_there(&store, 1).await;
+    wait_for_effects(&store, 1).await;
     let retries = process.metric("rollcall_batch_retries_total", &name);
     kafka.produce(&events[2..]).await;
     process
         .metric_reaches("rollcall_batch_retries_total", &name, retries + 2.0)
         .await;
     kafka.produce(&commands[7..]).await;
-    effects_are_there(&store, 2).await;
+    wait_for_effects(&store, 2).await;
     let replies = kafka.name(&topics::GATEWAY_REPLIES);
     process
         .metric_reaches("rollcall_relay_published_total", &replies, 8.0)
         .await;
     process.stop().await;
 
-    let noted: Vec<_> = store.noted().await.iter().map(|entry| entry.id).collect();
-    assert_eq!(noted, [id(&events[1]), id(&events[3])]);
+    let effects: Vec<_> = store.effects().await.iter().map(|entry| entry.id).collect();
+    assert_eq!(effects, [id(&events[1]), id(&events[3])]);
     let replies = kafka.records(&topics::GATEWAY_REPLIES).await;
     let outcomes = ids.map(|id| outcome(&framer, &replies, id).expect("every command gets a reply"));
     assert_eq!(

@@ -63,7 +63,7 @@ impl Store for OnMongo {
         Ok(found.map_err(store_error)?.is_some())
     }
 
-    async fn note(&self, tx: &mut Tx, entry: Entry) -> Result<(), StoreError> {
+    async fn record_effect(&self, tx: &mut Tx, entry: Entry) -> Result<(), StoreError> {
         let place = self.place.fetch_add(1, Ordering::Relaxed);
         let id = doc! { "place": place, "key": to_bson(entry.key), "number": entry.number };
         insert(tx, "notes", doc! { "_id": id, "id": to_bson(entry.id) }).await
@@ -75,7 +75,7 @@ impl Store for OnMongo {
         entries
     }
 
-    async fn noted(&self) -> Vec<Entry> {
+    async fn effects(&self) -> Vec<Entry> {
         self.entries("notes").await
     }
 }

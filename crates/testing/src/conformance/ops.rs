@@ -95,7 +95,7 @@ pub async fn a_service_handles_its_own_ops_commands<S: Store>() {
         result_of(&service, replay("conformance", "notes")).await,
         json!({ "noted": true })
     );
-    assert_eq!(service.store.noted().await.len(), 1);
+    assert_eq!(service.store.effects().await.len(), 1);
     assert_eq!(
         code_of(&service, replay("conformance", "songs")).await,
         "projection-unknown"

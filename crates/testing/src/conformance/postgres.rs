@@ -71,7 +71,7 @@ impl Store for OnPostgres {
             .map_err(store_error)
     }
 
-    async fn note(&self, tx: &mut Tx, entry: Entry) -> Result<(), StoreError> {
+    async fn record_effect(&self, tx: &mut Tx, entry: Entry) -> Result<(), StoreError> {
         insert(tx, "INSERT INTO notes (key, number, id) VALUES ($1, $2, $3)", entry).await
     }
 
@@ -80,7 +80,7 @@ impl Store for OnPostgres {
             .await
     }
 
-    async fn noted(&self) -> Vec<Entry> {
+    async fn effects(&self) -> Vec<Entry> {
         self.entries("SELECT key, number, id FROM notes ORDER BY place").await
     }
 }

@@ -199,7 +199,7 @@ impl<S: Store> Drop for Process<S> {
 }
 
 /// Waits until the outbox is empty.
-pub(super) async fn outbox_is_empty<S: Store>(store: &S) {
+pub(super) async fn wait_for_empty_outbox<S: Store>(store: &S) {
     use crate::inside::Inside as _;
     eventually("the outbox is empty", DEADLINE, || async {
         store.ledger().outbox().await.is_empty().then_some(())
@@ -208,9 +208,9 @@ pub(super) async fn outbox_is_empty<S: Store>(store: &S) {
 }
 
 /// Waits until `count` effects are recorded.
-pub(super) async fn effects_are_there<S: Store>(store: &S, count: usize) {
+pub(super) async fn wait_for_effects<S: Store>(store: &S, count: usize) {
     eventually(&format!("{count} effects"), DEADLINE, || async {
-        (store.noted().await.len() >= count).then_some(())
+        (store.effects().await.len() >= count).then_some(())
     })
     .await;
 }

@@ -9,7 +9,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use uuid::Uuid;
 
-use super::process::{DEADLINE, Process, framer, outbox_is_empty};
+use super::process::{DEADLINE, Process, framer, wait_for_empty_outbox};
 use super::service::{Store, happened};
 use crate::eventually;
 use crate::inside::Inside as _;
@@ -30,7 +30,7 @@ pub async fn first_of_three_times_out<S: Store>() {
     process.publish([happened(key, 2, ""), happened(key, 3, "")]).await;
     process.metric_reaches(DELIVERIES, "delivered", 2.0).await;
     kafka.configure(&topics::EVENTS, "max.message.bytes", "1048588").await;
-    outbox_is_empty(&store).await;
+    wait_for_empty_outbox(&store).await;
 
     let records = kafka.records(&topics::EVENTS).await;
     let numbers: Vec<_> = records.iter().map(|record| number(&record.headers)).collect();
@@ -61,9 +61,9 @@ pub async fn fatal_producer_error_makes_a_new_producer<S: Store>() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     process.publish([happened(key, 1, ""), happened(key, 2, "")]).await;
     process.metric_reaches(DELIVERIES, "delivered", 2.0).await;
-    outbox_is_empty(&store).await;
+    wait_for_empty_outbox(&store).await;
     process.publish([happened(key, 3, "")]).await;
-    outbox_is_empty(&store).await;
+    wait_for_empty_outbox(&store).await;
     process.stop().await;
 }
 
@@ -84,7 +84,7 @@ pub async fn deletions_pause_while_the_store_is_down<S: Store>() {
     let deletions = deletions.iter().filter(|call| **call == "acknowledge").count();
     assert!((1..=6).contains(&deletions), "{deletions} deletions in one second");
     process.faults.set_down(false);
-    outbox_is_empty(&store).await;
+    wait_for_empty_outbox(&store).await;
     process.stop().await;
 }
 
@@ -101,7 +101,7 @@ pub async fn rows_are_deleted_while_a_sweep_waits<S: Store>() {
     process.publisher.request_sweep();
     sweep.reached().await;
     deletion.resume();
-    outbox_is_empty(&store).await;
+    wait_for_empty_outbox(&store).await;
     sweep.resume();
     process.stop().await;
 }
@@ -116,7 +116,7 @@ pub async fn lost_lease_of_a_single_process_recovers<S: Store>() {
     let process = Process::relay(&store, settings);
     let key = Uuid::now_v7();
     process.publish([happened(key, 1, "")]).await;
-    outbox_is_empty(&store).await;
+    wait_for_empty_outbox(&store).await;
     let lost = process.publisher.owner();
     eventually("the process has a lease", DEADLINE, || async {
         let live = store
@@ -139,7 +139,7 @@ pub async fn lost_lease_of_a_single_process_recovers<S: Store>() {
             .expect("the message can be framed"),
     )
     .await;
-    outbox_is_empty(&store).await;
+    wait_for_empty_outbox(&store).await;
     eventually("the process has another lease", DEADLINE, || async {
         let owner = process.publisher.owner();
         let live = store
@@ -173,7 +173,7 @@ pub async fn due_row_survives_a_restart<S: Store>() {
 
     let second = Process::relay(&store, kafka.settings());
     second.metric_reaches(DELIVERIES, "delivered", 1.0).await;
-    outbox_is_empty(&store).await;
+    wait_for_empty_outbox(&store).await;
     let records = kafka.records(&topics::EVENTS).await;
     assert_eq!(records.len(), 1);
     assert!(
@@ -203,7 +203,7 @@ pub async fn rows_of_a_dead_process_are_published<S: Store>() {
     process.metric_reaches(DELIVERIES, "delivered", 1.0).await;
     ledger.commit(late).await.expect("the transaction is committed");
     process.metric_reaches(DELIVERIES, "delivered", 2.0).await;
-    outbox_is_empty(&store).await;
+    wait_for_empty_outbox(&store).await;
 }
 
 /// Rows of a commit with an unknown outcome are found at once by a sweep.
@@ -213,7 +213,7 @@ pub async fn unknown_commit_is_swept<S: Store>() {
     let process = Process::relay(&store, kafka.settings());
     let key = Uuid::now_v7();
     process.publish([happened(key, 1, "")]).await;
-    outbox_is_empty(&store).await;
+    wait_for_empty_outbox(&store).await;
     process.faults.commit(crate::CommitFault::UnknownCommitted);
     let mut unit = messaging::Unit::begin(process.ledger(), &process.publisher)
         .await
@@ -222,7 +222,7 @@ pub async fn unknown_commit_is_swept<S: Store>() {
         .expect("the message can be appended");
     unit.commit().await.expect_err("the outcome is unknown");
     let before = Instant::now();
-    outbox_is_empty(&store).await;
+    wait_for_empty_outbox(&store).await;
     assert!(
         before.elapsed() < Duration::from_secs(2),
         "the slow sweep found the row"
@@ -239,7 +239,7 @@ pub async fn acknowledgement_is_repeated<S: Store>() {
     }
     let key = Uuid::now_v7();
     process.publish((1..=5).map(|number| happened(key, number, ""))).await;
-    outbox_is_empty(&store).await;
+    wait_for_empty_outbox(&store).await;
     assert_eq!(kafka.records(&topics::EVENTS).await.len(), 5);
     let partition = messaging::TopicPartition::new(kafka.name(&topics::EVENTS), 0);
     assert_eq!(store.ledger().acknowledged_offsets().await, [(partition, 4)]);
@@ -322,7 +322,7 @@ pub async fn largest_message_is_published<S: Store>() {
         .frame(&cause(), of(MAX_VALUE_BYTES - 99 + rest))
         .expect_err("the message is one byte too large");
     process.publish([largest]).await;
-    outbox_is_empty(&store).await;
+    wait_for_empty_outbox(&store).await;
     let records = kafka.records(&topics::EVENTS).await;
     let sizes: Vec<_> = records
         .iter()

@@ -403,7 +403,7 @@ pub async fn any_order_any_batches<S: Store>() {
         service.parked().await;
     }
     assert_eq!(service.numbers(key).await, (1..=9).collect::<Vec<_>>());
-    let ids: Vec<_> = service.store.noted().await.iter().map(|entry| entry.id).collect();
+    let ids: Vec<_> = service.store.effects().await.iter().map(|entry| entry.id).collect();
     assert_eq!(ids, events.iter().map(|event| event.id).collect::<Vec<_>>());
     assert_eq!(service.inside().parked_records().await, []);
 }

@@ -42,13 +42,13 @@ pub trait Store: Clone + Send + Sync + 'static {
     fn is_claimed(&self, tx: &mut Tx<Self>, name: &str) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Records an effect.
-    fn note(&self, tx: &mut Tx<Self>, entry: Entry) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn record_effect(&self, tx: &mut Tx<Self>, entry: Entry) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Returns the committed journal entries, ordered by key and version.
     fn journaled(&self) -> impl Future<Output = Vec<Entry>> + Send;
 
     /// Returns the committed effects, in the order in which they were recorded.
-    fn noted(&self) -> impl Future<Output = Vec<Entry>> + Send;
+    fn effects(&self) -> impl Future<Output = Vec<Entry>> + Send;
 }
 
 /// The store's own transaction.
@@ -152,8 +152,8 @@ impl<S: Store> Service<S> {
 
     /// Returns the numbers of the effects on one key, in order.
     pub async fn numbers(&self, key: Uuid) -> Vec<i64> {
-        let noted = self.store.noted().await.into_iter();
-        noted
+        let effects = self.store.effects().await.into_iter();
+        effects
             .filter(|entry| entry.key == key)
             .map(|entry| entry.number)
             .collect()
@@ -407,7 +407,7 @@ impl<S: Store> Handler<FaultyLedger<S::Ledger>> for Events<S> {
             if let EventEvent::EventCancelled(event) = &message.body {
                 self.hooks.execute(&event.reason)?;
             }
-            self.store.note(unit.tx().inner(), entry(message)).await?;
+            self.store.record_effect(unit.tx().inner(), entry(message)).await?;
         }
         Ok(())
     }
@@ -430,7 +430,7 @@ impl<S: Store> Handler<FaultyLedger<S::Ledger>> for Facts<S> {
             if let NotificationFact::NotificationFailed(fact) = &message.body {
                 self.hooks.execute(&fact.reason)?;
             }
-            self.store.note(unit.tx().inner(), entry(message)).await?;
+            self.store.record_effect(unit.tx().inner(), entry(message)).await?;
         }
         Ok(())
     }
@@ -453,7 +453,7 @@ impl<S: Store> Handler<FaultyLedger<S::Ledger>> for States<S> {
             if message.body == UserProfileState::Tombstone {
                 self.hooks.state().tombstones.push(message.envelope.key);
             }
-            self.store.note(unit.tx().inner(), entry(message)).await?;
+            self.store.record_effect(unit.tx().inner(), entry(message)).await?;
         }
         Ok(())
     }
@@ -487,7 +487,7 @@ impl<S: Store> OpsHandler<FaultyLedger<S::Ledger>> for OwnOps<S> {
                 "the only projection is `notes`",
             )));
         }
-        self.store.note(unit.tx().inner(), entry(command)).await?;
+        self.store.record_effect(unit.tx().inner(), entry(command)).await?;
         Ok(OpsOutcome::Done(serde_json::json!({ "noted": true })))
     }
 }
