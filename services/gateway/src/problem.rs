@@ -94,7 +94,7 @@ const CODES: &[(&str, StatusCode, &str)] = &[
     (
         "wrong-credentials",
         StatusCode::UNAUTHORIZED,
-        "E-mail address or password wrong",
+        "Incorrect e-mail address or password",
     ),
     (
         "refresh-token-invalid",
@@ -167,7 +167,11 @@ const CODES: &[(&str, StatusCode, &str)] = &[
     ("already-registered", StatusCode::CONFLICT, "Already registered"),
     ("registration-unknown", StatusCode::NOT_FOUND, "Registration not found"),
     ("forbidden", StatusCode::FORBIDDEN, "Not allowed"),
-    ("ticket-invalid", StatusCode::UNPROCESSABLE_ENTITY, "Ticket code wrong"),
+    (
+        "ticket-invalid",
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "Invalid ticket code",
+    ),
     ("no-seat", StatusCode::CONFLICT, "Registration has no seat"),
     (
         "unsupported",

@@ -1,6 +1,6 @@
 //! Every schema is fully compatible with every released version of it.
 //!
-//! `tests/baseline/<tag>.jsonl` holds the schemas of the release with that git tag, one per line and without docs. A
+//! `tests/baseline/<tag>.jsonl` holds the schemas of that version, one per line and without docs. A
 //! release that changes a schema adds its own file: `NEW_BASELINE=v0.2.0 cargo test -p contracts every_schema_is`. A file
 //! is never changed after its release, because its schemas are in registries and its data is in topics.
 

@@ -78,7 +78,7 @@ pub trait Outbox: Transactions {
     /// adopted the rows already.
     fn renew_lease(&self, owner: Uuid, length: Duration) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Ends a lease, so that other relays adopt the remaining rows at once. A missing one is no error.
+    /// Ends a lease, so that other relays adopt the remaining rows at once. A missing one is not an error.
     fn end_lease(&self, owner: Uuid) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Measures the outbox for metrics. MongoDB estimates the number of rows of a long outbox.

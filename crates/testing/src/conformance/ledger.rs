@@ -68,7 +68,7 @@ pub async fn positions_move_by_compare_and_set<S: Store>() {
     ledger.rollback(tx).await;
     committed!(ledger, tx => assert!(ledger.advance(&mut tx, &other, None, 3).await.expect("a result")));
     committed!(ledger, tx => ledger.lock_position(&mut tx, &one).await.expect("locked"));
-    committed!(ledger, tx => ledger.lock_position(&mut tx, &two).await.expect("a missing position is no error"));
+    committed!(ledger, tx => ledger.lock_position(&mut tx, &two).await.expect("a missing position is not an error"));
 
     let positions = ledger
         .positions(&[one.clone(), two, other.clone()])
@@ -391,7 +391,7 @@ pub async fn rows_without_a_live_lease_are_adopted<S: Store>() {
     ledger
         .end_lease(Uuid::now_v7())
         .await
-        .expect("a missing lease is no error");
+        .expect("a missing lease is not an error");
 }
 
 /// A process counts as dead, and then its commit arrives.

@@ -26,14 +26,19 @@ pub(super) async fn prove(tx: &mut Tx, query: &ProveAuditEntry) -> Result<String
         .find_one(doc! { "_id": id.entry_id(position.offset) })
         .session(tx.session());
     let Some(entry) = entry.await.map_err(store_error)? else {
-        return Err(Rejection::new("entry-unknown", "There is no entry with this id.").into());
+        return Err(Rejection::new("entry-unknown", "No audit entry has this id. Check the entry id.").into());
     };
     let newest = newest(tx).await?;
     let signed = match query.checkpoint_id {
         None => newest.clone(),
         Some(id) => {
             let signed = checkpoints::by_id(tx, id).await?;
-            let unknown = || Rejection::new("checkpoint-unknown", "There is no checkpoint with this id.");
+            let unknown = || {
+                Rejection::new(
+                    "checkpoint-unknown",
+                    "No checkpoint has this id. Check the checkpoint id.",
+                )
+            };
             Some(signed.ok_or_else(unknown)?)
         }
     };

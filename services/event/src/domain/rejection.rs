@@ -8,7 +8,7 @@ pub enum Rejection {
     AlreadyExists,
     /// Only a user can organize an event.
     NoOrganizer,
-    /// The event does not exist, or the actor may not manage it.
+    /// The event does not exist, or the actor is not allowed to manage it.
     Unknown,
     /// The event is a draft.
     NotPublished,
@@ -35,7 +35,7 @@ impl From<Rejection> for contracts::Rejection {
             ),
             Rejection::Unknown => Self::new(
                 "event-unknown",
-                "The event does not exist, or you may not manage it. Check the event id.",
+                "The event does not exist, or you are not allowed to manage it. Check the event id.",
             ),
             Rejection::NotPublished => Self::new(
                 "event-not-published",
@@ -48,8 +48,8 @@ impl From<Rejection> for contracts::Rejection {
             .with_errors(errors),
             Rejection::Started(errors) => Self::new(
                 "event-started",
-                "The start of the event has passed. A draft needs a new start before it can be published. Of a published \
-                 event, only title, description and venue can change.",
+                "The start of the event has passed. Set a later start before you publish a draft. In a published event, \
+                 only the title, the description and the venue can still change.",
             )
             .with_errors(errors),
             Rejection::Cancelled => Self::new("event-cancelled", "The event is cancelled and can no longer change."),

@@ -105,7 +105,7 @@ fn the_start_is_shown_in_the_recipients_time_zone_and_in_the_venues_if_it_differ
     assert!(
         abroad
             .text
-            .contains("At the venue: Friday, 3 July 2026, 17:00 (Europe/London)"),
+            .contains("Local time at the venue: Friday, 3 July 2026, 17:00 (Europe/London)"),
         "{}",
         abroad.text
     );
@@ -116,8 +116,8 @@ fn the_start_is_shown_in_the_recipients_time_zone_and_in_the_venues_if_it_differ
         "{}",
         home.text
     );
-    assert!(!home.text.contains("At the venue"), "{}", home.text);
-    assert!(!home.html.contains("At the venue"), "{}", home.html);
+    assert!(!home.text.contains("at the venue"), "{}", home.text);
+    assert!(!home.html.contains("at the venue"), "{}", home.html);
 }
 
 #[test]

@@ -42,7 +42,7 @@ impl From<Rejection> for contracts::Rejection {
             ),
             Rejection::Unsupported => Self::new(
                 "unsupported",
-                "This version of the registration service does not support the command. Upgrade the service.",
+                "This version of the registration service does not support the command. Report this to the operators.",
             ),
             Rejection::EventUnknown => Self::new(
                 "event-unknown",
