@@ -129,19 +129,19 @@ async fn domain_events_are_republished_unchanged() {
     let app = App::start().await;
     let key = Uuid::now_v7();
     app.publish(key, &["a", "b", "c"]).await;
-    let said = app.bench.published_with_envelopes::<UserEvent>().await;
+    let published = app.bench.published_with_envelopes::<UserEvent>().await;
 
     let result = app.execute(republish(key, 2, None)).await;
     assert_eq!(result, Ok(json!({ "published": 2, "next_version": null })));
     let again = app.bench.published_with_envelopes::<UserEvent>().await;
     assert_eq!(again.len(), 2, "once, although the ops command is delivered twice");
-    for (again, said) in again.iter().zip(&said[1..]) {
-        assert_eq!(again.body, said.body);
-        let (mut again, mut said) = (again.envelope.clone(), said.envelope.clone());
-        for envelope in [&mut again, &mut said] {
+    for (again, published) in again.iter().zip(&published[1..]) {
+        assert_eq!(again.body, published.body);
+        let (mut again, mut published) = (again.envelope.clone(), published.envelope.clone());
+        for envelope in [&mut again, &mut published] {
             (envelope.trace_parent, envelope.trace_state) = (None, None);
         }
-        assert_eq!(again, said);
+        assert_eq!(again, published);
     }
 
     assert_eq!(
@@ -166,8 +166,11 @@ async fn a_long_stream_is_republished_in_parts() {
     assert_eq!(first, Ok(json!({ "published": 1_000, "next_version": 1_001 })));
     let rest = app.execute(republish(key, 1_001, None)).await;
     assert_eq!(rest, Ok(json!({ "published": 5, "next_version": null })));
-    let said = app.bench.published_with_envelopes::<UserEvent>().await;
-    let numbers: Vec<_> = said.iter().filter_map(|message| message.envelope.sequence).collect();
+    let published = app.bench.published_with_envelopes::<UserEvent>().await;
+    let numbers: Vec<_> = published
+        .iter()
+        .filter_map(|message| message.envelope.sequence)
+        .collect();
     assert_eq!(numbers, (1..=1_005).collect::<Vec<_>>());
 }
 
@@ -267,8 +270,8 @@ async fn a_command_is_traced_to_its_domain_events() {
     let app = App::start().await;
     let key = Uuid::now_v7();
     let commands = app.publish(key, &["a", "b"]).await;
-    let said: Vec<Received<UserEvent>> = app.bench.published_with_envelopes().await;
-    for id in [commands[1], said[1].envelope.id] {
+    let published: Vec<Received<UserEvent>> = app.bench.published_with_envelopes().await;
+    for id in [commands[1], published[1].envelope.id] {
         let question = WhereIs {
             service: user(),
             message_id: id,
@@ -280,6 +283,6 @@ async fn a_command_is_traced_to_its_domain_events() {
             (&journal[0]["aggregate_id"], &journal[0]["version"]),
             (&json!(key), &json!(2))
         );
-        assert_eq!(journal[0]["type"], said[1].body.type_name());
+        assert_eq!(journal[0]["type"], published[1].body.type_name());
     }
 }

@@ -105,14 +105,7 @@ async fn a_wrong_password_and_an_unknown_address_get_the_same_response() {
 #[tokio::test]
 async fn users_cannot_sign_in_before_the_sign_up_is_accepted() {
     let app = TestApp::start().await;
-    let response = app
-        .gateway
-        .post("/v1/users")
-        .wait(0)
-        .json(sign_up("ada"))
-        .send()
-        .await
-        .expect(202);
+    let response = app.sign_up_without_waiting("ada").await;
     app.sign_in("ada").await.expect(401);
     app.users_accept().await;
     app.sign_in("ada").await.expect(201);
@@ -209,13 +202,7 @@ async fn an_e_mail_address_signs_in_its_current_owner() {
 #[tokio::test]
 async fn a_deactivation_before_the_reply_to_the_sign_up_takes_precedence() {
     let app = TestApp::start().await;
-    app.gateway
-        .post("/v1/users")
-        .wait(0)
-        .json(sign_up("ada"))
-        .send()
-        .await
-        .expect(202);
+    app.sign_up_without_waiting("ada").await;
     let command = app.command::<UserCommand>().await;
     let user = command.envelope.key;
     let at = Timestamp::EPOCH;

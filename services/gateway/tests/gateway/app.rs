@@ -181,6 +181,12 @@ impl TestApp {
         commands.remove(0)
     }
 
+    /// Sends a sign-up that does not wait for its outcome, and returns the response, which names the operation.
+    pub(crate) async fn sign_up_without_waiting(&self, name: &str) -> Response {
+        let request = self.gateway.post("/v1/users").wait(0).json(sign_up(name));
+        request.send().await.expect(202)
+    }
+
     /// Delivers the messages of the user service about a new account.
     pub(crate) async fn user_is_created(&self, id: Uuid, profile: UserProfile) {
         let created_at = Timestamp::parse("2026-03-01T12:00:00Z").expect("a time");

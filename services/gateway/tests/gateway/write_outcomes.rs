@@ -36,14 +36,7 @@ async fn a_sign_up_returns_the_profile_that_reads_show() {
 #[tokio::test]
 async fn a_command_names_its_operation_its_actor_and_the_reply_topic() {
     let app = TestApp::start().await;
-    let response = app
-        .gateway
-        .post("/v1/users")
-        .wait(0)
-        .json(sign_up("ada"))
-        .send()
-        .await
-        .expect(202);
+    let response = app.sign_up_without_waiting("ada").await;
     let command = app.command::<UserCommand>().await;
     let envelope = &command.envelope;
     assert_eq!((envelope.id, envelope.correlation_id), (response.id(), response.id()));
@@ -103,14 +96,7 @@ async fn a_late_outcome_is_202_and_shown_by_the_operation() {
 #[tokio::test]
 async fn an_operation_succeeds_only_when_the_read_models_contain_every_effect() {
     let app = TestApp::start().await;
-    let response = app
-        .gateway
-        .post("/v1/users")
-        .wait(0)
-        .json(sign_up("ada"))
-        .send()
-        .await
-        .expect(202);
+    let response = app.sign_up_without_waiting("ada").await;
     let command = app.command::<UserCommand>().await;
     let user = command.envelope.key;
     let status = async || {
@@ -274,14 +260,7 @@ async fn a_failed_command_is_a_problem_with_its_code() {
 #[tokio::test]
 async fn an_operation_has_one_outcome() {
     let app = TestApp::start().await;
-    let response = app
-        .gateway
-        .post("/v1/users")
-        .wait(0)
-        .json(sign_up("ada"))
-        .send()
-        .await
-        .expect(202);
+    let response = app.sign_up_without_waiting("ada").await;
     app.users_accept().await;
     app.bench.deliver(failed(response.id(), "expired")).await;
     app.bench.deliver(rejected(response.id(), "email-taken", &[])).await;
