@@ -1,2 +1,2 @@
--- A message's id tells when it was said: this finds its domain events without an index that every one pays for.
+-- A message id contains its time, so domain events are found by time, without an index that slows down every insert.
 CREATE INDEX domain_events_said ON domain_events USING brin (said_at) WITH (pages_per_range = 32);

@@ -1,18 +1,18 @@
--- What was asked of other services, and what became of it.
+-- Operations and their outcomes.
 CREATE TABLE operations (
-    -- Also the correlation id, the command's id and the reply's key.
+    -- Also the correlation id, the id of the command and the key of the reply.
     id              uuid        PRIMARY KEY,
     kind            text        NOT NULL,
-    -- The user who asked; NULL: nobody who was signed in.
+    -- Requesting user; NULL if not signed in.
     principal       uuid,
-    -- What it is about: a user, an event, a registration.
+    -- User, event or registration that the operation concerns.
     resource_id     uuid        NOT NULL,
-    -- `accepted` is shown as succeeded once the read models hold the effects.
+    -- `accepted` is shown as succeeded once the read models contain the effects.
     state           text        NOT NULL DEFAULT 'pending'
                                 CHECK (state IN ('pending', 'accepted', 'rejected', 'failed')),
-    -- [{"topic" (with prefix), "key", "sequence"}]: what a reader must have seen to see the outcome.
+    -- [{"topic" (with prefix), "key", "sequence"}]: domain events that the read models must have applied.
     effects         jsonb,
-    -- The answer to a question.
+    -- Result of a query.
     result          text,
     code            text,
     detail          text,
@@ -20,9 +20,9 @@ CREATE TABLE operations (
     errors          jsonb,
     scope           text,
     idempotency_key text,
-    -- HMAC of the request: the body holds a password where this is a sign-up.
+    -- HMAC of the request, because the body of a sign-up contains a password.
     fingerprint     bytea,
-    -- Until then at most, the request that began it waits for the outcome.
+    -- The HTTP request waits for the outcome until this time at most.
     held_until      timestamptz,
     created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     completed_at    timestamptz

@@ -1,5 +1,5 @@
--- The gateway's own copies of what the services say. There is no order between topics, so no row is written by two
--- of them: what belongs together is joined when it is read, and may be missing on one side for a moment.
+-- Read models: copies of data that services publish. There is no order between topics, so each row is written from one
+-- topic only. Rows that belong together are joined when they are read, and one of them may be missing for a moment.
 
 -- From `users`.
 CREATE TABLE users (
@@ -13,7 +13,7 @@ CREATE TABLE users (
 CREATE TABLE profiles (
     user_id       uuid   PRIMARY KEY,
     email         text   NOT NULL,
-    -- In lower case: e-mails that differ in case only are one.
+    -- E-mail in lower case, because e-mails that differ only in case are the same.
     email_key     text   NOT NULL,
     username      text   NOT NULL,
     full_name     text   NOT NULL,
@@ -47,7 +47,7 @@ CREATE TABLE events (
 CREATE INDEX events_published ON events (starts_at, id) WHERE status = 'published';
 CREATE INDEX events_by_organizer ON events (organizer_id, id);
 
--- From `registrations`: seats of an event, counted.
+-- From `registrations`: seat counts of each event.
 CREATE TABLE rosters (
     event_id uuid    PRIMARY KEY,
     capacity integer NOT NULL,
@@ -63,7 +63,7 @@ CREATE TABLE registrations (
     event_id      uuid        NOT NULL,
     user_id       uuid        NOT NULL,
     status        text        NOT NULL CHECK (status IN ('confirmed', 'waitlisted', 'cancelled')),
-    -- The sequence of its first domain event: the order of the waiting list.
+    -- Sequence of the registration's first domain event, which defines the order of the waiting list.
     position      bigint      NOT NULL,
     registered_at timestamptz NOT NULL,
     confirmed_at  timestamptz,
@@ -87,7 +87,7 @@ CREATE TABLE notifications (
 );
 CREATE INDEX notifications_by_user ON notifications (user_id, at DESC, id DESC);
 
--- From `ops.status`: the newest report of each process.
+-- From `ops.status`: newest report of each process.
 CREATE TABLE processes (
     instance             uuid        PRIMARY KEY,
     service              text        NOT NULL,

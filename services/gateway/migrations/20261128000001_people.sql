@@ -1,4 +1,4 @@
--- What the profile says since people verify their e-mail and opt out of mails, and who is forgotten.
+-- Verified e-mails and the choice of mails in the profile; erased users; parked keys and gaps that a process reports.
 ALTER TABLE users ADD COLUMN erased_at timestamptz;
 
 ALTER TABLE profiles
@@ -7,7 +7,7 @@ ALTER TABLE profiles
     ADD COLUMN announcements  boolean NOT NULL DEFAULT true;
 CREATE INDEX profiles_by_username ON profiles (username text_pattern_ops);
 
--- What a process says of what it keeps back.
+-- Parked keys, gaps and dead letters that a process reports.
 ALTER TABLE processes
     ADD COLUMN parked_keys       bigint NOT NULL DEFAULT 0,
     ADD COLUMN oldest_gap_age_ms bigint NOT NULL DEFAULT 0,

@@ -1,4 +1,4 @@
--- Who with a seat is there.
+-- Checked-in attendees.
 ALTER TABLE registrations
     ADD COLUMN checked_in_at timestamptz,
     DROP CONSTRAINT registrations_status_check,

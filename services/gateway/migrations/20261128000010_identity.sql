@@ -1,6 +1,7 @@
--- Sign-ins that last, and links that are mailed.
+-- Sessions with refresh tokens, and mailed links.
 
--- One sign-in and all that comes of it. It ends by being deleted, and its refresh tokens with it.
+-- One sign-in, with all tokens that are issued after it. It ends when its row is deleted, and its
+-- refresh tokens with it.
 CREATE TABLE session_families (
     id         uuid        PRIMARY KEY,
     user_id    uuid        NOT NULL,
@@ -9,17 +10,17 @@ CREATE TABLE session_families (
 CREATE INDEX session_families_by_user ON session_families (user_id, created_at);
 
 CREATE TABLE refresh_tokens (
-    -- SHA-256: who reads this table can't sign in with it.
+    -- SHA-256, so that a reader of this table cannot sign in.
     hash       bytea       PRIMARY KEY,
     family_id  uuid        NOT NULL REFERENCES session_families ON DELETE CASCADE,
-    -- A used one is kept, so that its second use is known for what it is.
+    -- Used tokens are kept, so that the reuse of a token is detected.
     used_at    timestamptz,
     expires_at timestamptz NOT NULL
 );
 CREATE INDEX refresh_tokens_by_family ON refresh_tokens (family_id);
 CREATE INDEX refresh_tokens_by_expiry ON refresh_tokens (expires_at);
 
--- What makes mailed links good for once. Their tokens are nowhere: they are made of these under a key.
+-- Ids that make mailed links single-use. Tokens are not stored, because they are derived from these ids with a key.
 CREATE TABLE link_nonces (
     nonce      uuid        PRIMARY KEY,
     user_id    uuid        NOT NULL,
@@ -29,9 +30,9 @@ CREATE TABLE link_nonces (
 CREATE INDEX link_nonces_by_user ON link_nonces (user_id);
 CREATE INDEX link_nonces_by_expiry ON link_nonces (expires_at);
 
--- NULL: an admin made by an operator has no password until one is set by a mailed link.
+-- NULL for an admin whom an operator created and who has not yet set a password with a mailed link.
 ALTER TABLE credentials ALTER COLUMN password_hash DROP NOT NULL;
 
--- For an admin's search by prefix.
+-- For the admins' search by prefix.
 CREATE INDEX profiles_by_email_prefix ON profiles (email_key text_pattern_ops);
 CREATE INDEX profiles_by_name_prefix ON profiles (lower(full_name) text_pattern_ops);

@@ -1,10 +1,10 @@
--- What events say since they can be changed, moved and staffed; how they are found; and what happened to them.
+-- Columns for events that can be changed, rescheduled and staffed; full-text search; history of events.
 ALTER TABLE events
     ADD COLUMN registration_opens_at timestamptz,
     ADD COLUMN staff                 uuid[]      NOT NULL DEFAULT '{}',
     ADD COLUMN updated_at            timestamptz,
-    -- 'simple', because events are in any language, and the wrong stems hide more than the right ones find. Bounded,
-    -- because a tsvector is: a text that is too long must not be what a read model stops at.
+    -- 'simple', because events are in any language, and wrong stems hide more events than correct ones find. Each text is
+    -- cut, because the size of a tsvector is limited, and a text that is too long must not stop the read model.
     ADD COLUMN search                tsvector    NOT NULL GENERATED ALWAYS AS (
         to_tsvector('simple', left(title, 1000) || ' ' || left(venue, 1000) || ' ' || left(description, 50000))) STORED;
 UPDATE events SET updated_at = coalesce(ended_at, cancelled_at, published_at, created_at);
@@ -15,11 +15,11 @@ DROP INDEX events_published, events_by_organizer;
 CREATE INDEX events_by_status ON events (status, starts_at, id);
 CREATE INDEX events_by_organizer ON events (organizer_id, status, starts_at, id);
 
--- From `events`: a row a domain event, with the event as it was after it.
+-- From `events`: one row per domain event, with the state of the event after it.
 CREATE TABLE event_history (
     event_id       uuid        NOT NULL,
     version        bigint      NOT NULL,
-    -- Full name of the record.
+    -- Full name of the record's schema.
     type           text        NOT NULL,
     at             timestamptz NOT NULL,
     actor          text,
@@ -29,7 +29,7 @@ CREATE TABLE event_history (
     PRIMARY KEY (event_id, version)
 );
 
--- Mails about one event.
+-- Queries for the mails about one event, and for one kind of mail.
 ALTER TABLE notifications ADD COLUMN event_id uuid;
 CREATE INDEX notifications_by_event ON notifications (user_id, event_id, at DESC, id DESC) WHERE event_id IS NOT NULL;
 CREATE INDEX notifications_by_kind ON notifications (user_id, kind, at DESC, id DESC);

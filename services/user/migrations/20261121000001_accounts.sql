@@ -1,4 +1,4 @@
--- Personal data, beside the journal: it can't be rebuilt from there, so that it can be erased here.
+-- Personal data. It is not in the journal and cannot be rebuilt from it, so that erasing it here is enough.
 CREATE TABLE profiles (
     user_id       uuid PRIMARY KEY,
     email         text NOT NULL,
@@ -8,8 +8,8 @@ CREATE TABLE profiles (
     time_zone     text NOT NULL
 );
 
--- Who holds an e-mail (in lower case) or a username. One table, so that one sorted insert claims both kinds and two
--- workers can't wait for each other.
+-- Reserved e-mails (in lower case) and usernames, with their users. One table for both, so that one sorted insert
+-- reserves both and two workers cannot deadlock.
 CREATE TABLE names (
     kind    text NOT NULL CHECK (kind IN ('email', 'username')),
     name    text COLLATE "C" NOT NULL,

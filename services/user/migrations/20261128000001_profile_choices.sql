@@ -1,4 +1,4 @@
--- Whether the address is known to be the person's, and which mails the person wants.
+-- Verification of the e-mail address, and the kinds of mail that the user wants to receive.
 ALTER TABLE profiles
     ADD COLUMN email_verified boolean NOT NULL DEFAULT false,
     ADD COLUMN reminders      boolean NOT NULL DEFAULT true,
