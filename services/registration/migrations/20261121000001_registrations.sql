@@ -1,22 +1,22 @@
--- Everybody's place at every event. Follows from the journal, and could be rebuilt from it.
+-- Registrations and their status. They are derived from the journal and can be rebuilt from it.
 CREATE TABLE registrations (
     id       uuid   PRIMARY KEY,
     event_id uuid   NOT NULL,
     user_id  uuid   NOT NULL,
-    place    text   NOT NULL CHECK (place IN ('seat', 'waiting', 'cancelled')),
-    -- The roster's version when the registration was made: lower is earlier.
+    status   text   NOT NULL CHECK (status IN ('seat', 'waiting', 'cancelled')),
+    -- Version of the roster when the registration was created: a lower one is earlier.
     position bigint NOT NULL
 ) WITH (fillfactor = 90);
 
--- One active registration a person and event; also finds all of one person's.
-CREATE UNIQUE INDEX registrations_person ON registrations (user_id, event_id) WHERE place <> 'cancelled';
--- Who is to be told when an event is cancelled, first come first.
-CREATE UNIQUE INDEX registrations_active ON registrations (event_id, position) WHERE place <> 'cancelled';
--- The waiting list.
-CREATE UNIQUE INDEX registrations_waiting ON registrations (event_id, position) WHERE place = 'waiting';
+-- At most one active registration per user and event. Also finds all active registrations of a user.
+CREATE UNIQUE INDEX registrations_person ON registrations (user_id, event_id) WHERE status <> 'cancelled';
+-- Active registrations of an event, which are cancelled with it in the order of registration.
+CREATE UNIQUE INDEX registrations_active ON registrations (event_id, position) WHERE status <> 'cancelled';
+-- Waiting list of an event.
+CREATE UNIQUE INDEX registrations_waiting ON registrations (event_id, position) WHERE status = 'waiting';
 
--- Who has registered before, or has no account any more. A registration locks its person's row FOR SHARE, and whoever
--- closes the account updates it before looking for seats: so no seat slips between.
+-- Users who have registered before, or whose account is closed. A registration locks its user's row FOR SHARE, and the
+-- closing of an account updates that row before it queries the user's registrations, so that none is missed.
 CREATE TABLE members (
     user_id     uuid    PRIMARY KEY,
     deactivated boolean NOT NULL DEFAULT false

@@ -1,4 +1,4 @@
--- A seat whose person is here.
+-- Checked-in attendees.
 ALTER TABLE registrations
-    DROP CONSTRAINT registrations_place_check,
-    ADD CONSTRAINT registrations_place_check CHECK (place IN ('waiting', 'seat', 'checked-in', 'cancelled'));
+    DROP CONSTRAINT registrations_status_check,
+    ADD CONSTRAINT registrations_status_check CHECK (status IN ('waiting', 'seat', 'checked-in', 'cancelled'));

@@ -57,7 +57,7 @@ async fn update(tx: &mut Tx, registrations: &[&Registration]) -> Result<(), Stor
         return Ok(());
     }
     let updated = sqlx::query(
-        "UPDATE registrations r SET place = n.place FROM UNNEST($1::uuid[], $2::text[]) AS n (id, place)
+        "UPDATE registrations r SET status = n.status FROM UNNEST($1::uuid[], $2::text[]) AS n (id, status)
          WHERE r.id = n.id",
     )
     .bind(registrations.iter().map(|row| row.id).collect::<Vec<_>>())
@@ -80,7 +80,7 @@ async fn insert(tx: &mut Tx, registrations: &[&Registration]) -> Result<(), Stor
         return Ok(());
     }
     sqlx::query(
-        "INSERT INTO registrations (id, event_id, user_id, place, position)
+        "INSERT INTO registrations (id, event_id, user_id, status, position)
          SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[])",
     )
     .bind(registrations.iter().map(|row| row.id).collect::<Vec<_>>())
@@ -147,8 +147,8 @@ pub(crate) async fn deactivate_members(tx: &mut Tx, users: &[Uuid]) -> Result<()
 /// Returns the registrations of these users that are not cancelled, for all events.
 pub(crate) async fn active_registrations(tx: &mut Tx, users: &[Uuid]) -> Result<Vec<Registration>, sqlx::Error> {
     let rows = sqlx::query(
-        "SELECT id, event_id, user_id, place, position FROM registrations
-         WHERE user_id = ANY($1) AND place <> 'cancelled' ORDER BY id",
+        "SELECT id, event_id, user_id, status, position FROM registrations
+         WHERE user_id = ANY($1) AND status <> 'cancelled' ORDER BY id",
     )
     .bind(users)
     .fetch_all(&mut **tx)
@@ -164,24 +164,24 @@ async fn find_registrations(tx: &mut Tx, required: &RequiredRows) -> Result<Vec<
     let (waiting, waiting_limits) = limits(&required.waiting);
     let (active, active_limits) = limits(&required.active);
     let rows = sqlx::query(
-        "SELECT id, event_id, user_id, place, position FROM registrations WHERE id = ANY($1)
+        "SELECT id, event_id, user_id, status, position FROM registrations WHERE id = ANY($1)
          UNION ALL
-         SELECT r.id, r.event_id, r.user_id, r.place, r.position FROM UNNEST($2::uuid[], $3::uuid[]) AS a (event_id, user_id)
+         SELECT r.id, r.event_id, r.user_id, r.status, r.position FROM UNNEST($2::uuid[], $3::uuid[]) AS a (event_id, user_id)
          CROSS JOIN LATERAL (
-             SELECT id, event_id, user_id, place, position FROM registrations
-             WHERE user_id = a.user_id AND event_id = a.event_id AND place <> 'cancelled' LIMIT 1
+             SELECT id, event_id, user_id, status, position FROM registrations
+             WHERE user_id = a.user_id AND event_id = a.event_id AND status <> 'cancelled' LIMIT 1
          ) r
          UNION ALL
-         SELECT r.id, r.event_id, r.user_id, r.place, r.position FROM UNNEST($4::uuid[], $5::bigint[]) AS w (event_id, most)
+         SELECT r.id, r.event_id, r.user_id, r.status, r.position FROM UNNEST($4::uuid[], $5::bigint[]) AS w (event_id, most)
          CROSS JOIN LATERAL (
-             SELECT id, event_id, user_id, place, position FROM registrations
-             WHERE event_id = w.event_id AND place = 'waiting' ORDER BY position LIMIT w.most
+             SELECT id, event_id, user_id, status, position FROM registrations
+             WHERE event_id = w.event_id AND status = 'waiting' ORDER BY position LIMIT w.most
          ) r
          UNION ALL
-         SELECT r.id, r.event_id, r.user_id, r.place, r.position FROM UNNEST($6::uuid[], $7::bigint[]) AS w (event_id, most)
+         SELECT r.id, r.event_id, r.user_id, r.status, r.position FROM UNNEST($6::uuid[], $7::bigint[]) AS w (event_id, most)
          CROSS JOIN LATERAL (
-             SELECT id, event_id, user_id, place, position FROM registrations
-             WHERE event_id = w.event_id AND place <> 'cancelled' ORDER BY position LIMIT w.most
+             SELECT id, event_id, user_id, status, position FROM registrations
+             WHERE event_id = w.event_id AND status <> 'cancelled' ORDER BY position LIMIT w.most
          ) r",
     )
     .bind(required.registrations.iter().copied().collect::<Vec<_>>())
@@ -208,7 +208,7 @@ fn registration(row: &PgRow) -> Result<Registration, sqlx::Error> {
         id: row.try_get("id")?,
         event_id: row.try_get("event_id")?,
         user_id: row.try_get("user_id")?,
-        status: match row.try_get("place")? {
+        status: match row.try_get("status")? {
             "waiting" => RegistrationStatus::Waitlisted,
             "seat" => RegistrationStatus::Confirmed,
             "checked-in" => RegistrationStatus::CheckedIn,
@@ -218,7 +218,7 @@ fn registration(row: &PgRow) -> Result<Registration, sqlx::Error> {
     })
 }
 
-/// Returns the value of the column `place` for a status.
+/// Returns the text that the column `status` stores for a status.
 fn stored(status: RegistrationStatus) -> &'static str {
     match status {
         RegistrationStatus::Waitlisted => "waiting",

@@ -59,7 +59,7 @@ async fn no_registration_survives_a_concurrent_closing_of_the_account() {
         app.bench.settle().await;
     }
     let counts = app.status_counts().await;
-    assert!(counts.keys().all(|place| place == "cancelled"), "{counts:?}");
+    assert!(counts.keys().all(|status| status == "cancelled"), "{counts:?}");
 }
 
 #[tokio::test]

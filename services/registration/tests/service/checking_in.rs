@@ -25,7 +25,7 @@ async fn a_confirmed_registration_is_checked_in_once() {
     assert_eq!(app.request(check_in(BOB)).await, Err("no-seat".into()));
     assert_eq!(app.request(cancel(ADA)).await, Err("checked-in".into()));
     assert_eq!(app.request(register(ADA)).await, Err("already-registered".into()));
-    let row = |user, place: &str, position| (of(EVENT, user), user, place.to_owned(), position);
+    let row = |user, status: &str, position| (of(EVENT, user), user, status.to_owned(), position);
     assert_eq!(app.rows().await, [row(ADA, "checked-in", 2), row(BOB, "waiting", 3)]);
 }
 
@@ -59,7 +59,7 @@ async fn registration_and_check_in_succeed_in_one_batch() {
             Ok(7)
         ]
     );
-    let row = |user, place: &str, position| (of(EVENT, user), user, place.to_owned(), position);
+    let row = |user, status: &str, position| (of(EVENT, user), user, status.to_owned(), position);
     assert_eq!(app.rows().await, [row(ADA, "cancelled", 2), row(BOB, "checked-in", 3)]);
 }
 

@@ -87,19 +87,19 @@ impl App {
         self.bench.published().await
     }
 
-    /// Returns the columns id, user_id, place and position of all registrations.
+    /// Returns the columns id, user_id, status and position of all registrations.
     async fn rows(&self) -> Vec<(Uuid, Uuid, String, i64)> {
-        sqlx::query_as("SELECT id, user_id, place, position FROM registrations ORDER BY id")
+        sqlx::query_as("SELECT id, user_id, status, position FROM registrations ORDER BY id")
             .fetch_all(self.database.pool())
             .await
             .expect("registrations can be read")
     }
 
-    /// Returns the number of registrations per value of the column place.
+    /// Returns the number of registrations per value of the column status.
     async fn status_counts(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
-        for (_, _, place, _) in self.rows().await {
-            *counts.entry(place).or_default() += 1;
+        for (_, _, status, _) in self.rows().await {
+            *counts.entry(status).or_default() += 1;
         }
         counts
     }

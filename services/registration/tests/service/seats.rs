@@ -21,7 +21,7 @@ async fn a_cancelled_seat_goes_to_the_first_on_the_waiting_list() {
         app.published().await,
         [cancelled(ADA, CancelReason::ByAttendee, true), promoted(BOB)]
     );
-    let row = |user, place: &str, position| (of(EVENT, user), user, place.to_owned(), position);
+    let row = |user, status: &str, position| (of(EVENT, user), user, status.to_owned(), position);
     assert_eq!(
         app.rows().await,
         [row(ADA, "cancelled", 2), row(BOB, "seat", 3), row(EVE, "waiting", 4)]
@@ -63,7 +63,7 @@ async fn registrations_and_cancellations_succeed_in_one_batch() {
             Ok(8)
         ]
     );
-    let row = |id, user, place: &str, position| (id, user, place.to_owned(), position);
+    let row = |id, user, status: &str, position| (id, user, status.to_owned(), position);
     let expected = [
         row(again, ADA, "seat", 6),
         row(of(EVENT, ADA), ADA, "cancelled", 2),
