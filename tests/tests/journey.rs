@@ -61,7 +61,7 @@ async fn the_journey_succeeds_from_sign_up_to_the_audit_trail() -> Result<()> {
 
 /// Decodes every record of every topic through the registry, with clients that do not contain Rollcall's code.
 async fn third_party_clients_read_every_record(prefix: &str) -> Result<()> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/foreign-clients");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/third-party-clients");
     let output = tokio::process::Command::new(script)
         .args(["--prefix", prefix])
         .output()

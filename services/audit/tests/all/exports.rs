@@ -18,7 +18,10 @@ use uuid::Uuid;
 use self::export::write_export;
 use crate::app::{App, create_user, signed_up};
 
-const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/foreign/verify_audit.py");
+const PYTHON: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../tests/third-party-clients/verify_audit.py"
+);
 
 /// Returns the export of a small log with two checkpoints, personal data and reduced headers.
 async fn export() -> Vec<u8> {

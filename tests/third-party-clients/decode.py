@@ -3,7 +3,7 @@ schemas in the registry.
 
 decode.py [--prefix P]   reads KAFKA_BROKERS and SCHEMA_REGISTRY_URL; exit code 1 if a record breaks a rule
 
-From this repository it uses only the folder names of schemas/, which are the topic names. Decode.java checks the same
+From this repository it uses only the folder names of schemas/, as topic names. Decode.java checks the same
 rules. The two share no code, so that neither can hide a bug of the other.
 """
 
@@ -32,7 +32,7 @@ TIMEOUT = 30  # seconds, for a response of the broker or the registry
 
 
 class Problem(Exception):
-    """A rule that a record breaks."""
+    """A violation of a rule by a record."""
 
 
 def murmur2(data):
@@ -82,15 +82,15 @@ class Registry:
             return Problem(f"schema {schema_id} cannot be parsed: {error}")
 
 
-def uuid_text(data, what):
-    """Returns a UUID in its canonical form: 36 characters, lower case."""
+def uuid_text(data, name):
+    """Returns a UUID in canonical form (36 characters, lower case). Raises Problem if the data is not one."""
     try:
         text = data.decode()
         if str(uuid.UUID(text)) == text:
             return text
     except (AttributeError, ValueError):
         pass
-    raise Problem(f"{what} is not a UUID in canonical form")
+    raise Problem(f"{name} is not a UUID in canonical form")
 
 
 class Topic:
@@ -112,7 +112,7 @@ class Topic:
         return self.types.total() + self.tombstones
 
     def take(self, message, registry):
-        """Checks a record, and stores every rule that it breaks."""
+        """Checks a record, and stores an error for each rule that it breaks."""
         position = f"{self.name}[{message.partition()}]@{message.offset()}"
         headers = dict(message.headers() or [])
         type_name = schema_id = None
@@ -146,11 +146,11 @@ class Topic:
         if self.numbered and None not in (key, id_, sequence):
             first = self.sequences[key].setdefault(sequence, id_)
             if first != id_:
-                self.errors.append(f"{position}: ce_sequence {sequence} of {key} is {first} and {id_}")
+                self.errors.append(f"{position}: ce_sequence {sequence} of {key} has the ids {first} and {id_}")
 
     def check_tombstone(self):
         if not self.compacted:
-            raise Problem("no value, on a topic that is not compacted")
+            raise Problem("the record has no value, but the topic is not compacted")
 
     def check_partition(self, message):
         expected = partition_of(message.key(), self.partitions)
@@ -168,13 +168,15 @@ class Topic:
         return int(data)
 
     def finish(self):
-        """Checks for gaps, after all records were read."""
+        """Checks the sequences for gaps, after all records were read."""
         for key, ids in self.sequences.items():
             missing = [number for number in range(1, max(ids) + 1) if number not in ids]
             if missing:
-                self.errors.append(f"{self.name}: ce_sequence {missing[0]} of {key} is missing ({len(missing)} in all)")
+                self.errors.append(
+                    f"{self.name}: ce_sequence {missing[0]} of {key} is missing ({len(missing)} missing in total)"
+                )
             if len(set(ids.values())) < len(ids):
-                self.errors.append(f"{self.name}: one ce_id has several values of ce_sequence for {key}")
+                self.errors.append(f"{self.name}: one ce_id of {key} has several values of ce_sequence")
 
     def __str__(self):
         types = ", ".join(f"{name.rpartition('.')[2]} {count}" for name, count in sorted(self.types.items()))
@@ -234,17 +236,17 @@ def is_time(data):
 
 
 def belongs(name, prefix):
-    """Returns True if a topic has this prefix, and not a longer one of another run."""
+    """Returns True if a topic has exactly this prefix, and not a longer one of another run."""
     if name.startswith("__") or not name.startswith(prefix):
         return False
     rest = name.removeprefix(prefix)
     return rest in TOPICS or not rest.endswith(tuple(TOPICS))
 
 
-def offsets(admin, topics, where):
+def offsets(admin, topics, spec):
     """Returns offsets by topic and partition."""
     partitions = [(topic.name, partition) for topic in topics.values() for partition in range(topic.partitions)]
-    futures = admin.list_offsets({TopicPartition(*partition): where for partition in partitions}, request_timeout=TIMEOUT)
+    futures = admin.list_offsets({TopicPartition(*partition): spec for partition in partitions}, request_timeout=TIMEOUT)
     return {(key.topic, key.partition): future.result().offset for key, future in futures.items()}
 
 
@@ -252,7 +254,7 @@ def read(admin, consumer, topics, registry):
     """Reads the topics from the beginning to their current end."""
     starts = offsets(admin, topics, OffsetSpec.earliest())
     ends = {key: end for key, end in offsets(admin, topics, OffsetSpec.latest()).items() if end > starts[key]}
-    # All at once, because the client needs a second to find the leaders of newly assigned partitions.
+    # Assigns all at once, because the client needs a second to find the leaders of newly assigned partitions.
     consumer.assign([TopicPartition(*key, starts[key]) for key in ends])
     while ends:
         message = consumer.poll(TIMEOUT)
@@ -263,7 +265,7 @@ def read(admin, consumer, topics, registry):
         if message.error():
             if message.error().code() != KafkaError._PARTITION_EOF:
                 raise KafkaException(message.error())
-            # The end of the log is a control record, or a record that was compacted away.
+            # The last offsets belong to control records, or to records that were compacted away.
             ends.pop(key, None)
         elif end is not None:
             if message.offset() < end:
@@ -291,7 +293,7 @@ def main():
     admin = AdminClient(brokers)
     # The group is never joined, and no offset is committed.
     settings = {
-        "group.id": "foreign-python",
+        "group.id": "third-party-python",
         "enable.auto.commit": False,
         "auto.offset.reset": "error",
         "enable.partition.eof": True,

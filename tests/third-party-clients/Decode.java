@@ -64,16 +64,19 @@ final class Decode {
     private static final int ERRORS_SHOWN = 20;
     /** Time limit for a response of the broker or the registry. */
     private static final Duration TIMEOUT = Duration.ofSeconds(30);
-    /** Larger than any record, because the decoder could otherwise allocate gigabytes for bytes that are not Avro. */
-    private static final String LONGEST = String.valueOf(16 << 20);
+    /**
+     * Maximum length of a decoded value, larger than any record. Without it, the decoder could allocate gigabytes for
+     * bytes that are not Avro.
+     */
+    private static final String MAX_LENGTH = String.valueOf(16 << 20);
 
     public static void main(String[] arguments) throws Exception {
-        for (var what : List.of("bytes", "string", "collectionItems")) {
-            System.setProperty("org.apache.avro.limits." + what + ".maxLength", LONGEST);
+        for (var limit : List.of("bytes", "string", "collectionItems")) {
+            System.setProperty("org.apache.avro.limits." + limit + ".maxLength", MAX_LENGTH);
         }
         try {
             System.exit(run(prefix(arguments)) ? 0 : 1);
-        } catch (Unusable | IOException | KafkaException | ExecutionException | TimeoutException failure) {
+        } catch (ReadFailure | IOException | KafkaException | ExecutionException | TimeoutException failure) {
             System.err.println("Decode.java: " + failure);
             System.exit(1);
         }
@@ -127,7 +130,7 @@ final class Decode {
         topics.forEach(topic -> errors.addAll(topic.errors));
         var records = topics.stream().mapToLong(topic -> topic.records).sum();
         if (records == 0) {
-            errors.add("there is no record on any topic whose name begins with \"" + prefix + "\": nothing is proven");
+            errors.add("no topic with prefix '" + prefix + "' contains a record, so nothing was checked");
         }
         errors.stream().limit(ERRORS_SHOWN).forEach(error -> System.out.println("ERROR " + error));
         if (errors.size() > ERRORS_SHOWN) {
@@ -135,16 +138,16 @@ final class Decode {
         }
         var absent = new TreeSet<>(known);
         topics.forEach(topic -> absent.remove(topic.name.substring(prefix.length())));
-        System.out.println("Java: " + topics.size() + " topics, " + records + " records, " + registry.known()
+        System.out.println("Java: " + topics.size() + " topics, " + records + " records, " + registry.count()
                 + " schemas, " + errors.size() + " errors"
-                + (absent.isEmpty() ? "" : "; no such topic: " + String.join(", ", absent)));
+                + (absent.isEmpty() ? "" : "; topics not found: " + String.join(", ", absent)));
         return errors.isEmpty();
     }
 
     private static String setting(String name) {
         var value = System.getenv(name);
         if (value == null || value.isEmpty()) {
-            throw new Unusable(name + " is not set");
+            throw new ReadFailure(name + " is not set");
         }
         return value;
     }
@@ -152,7 +155,7 @@ final class Decode {
     private static Set<String> topicsOfSchemas() throws IOException {
         var schemas = Path.of("schemas");
         if (!Files.isDirectory(schemas)) {
-            throw new Unusable("there is no folder schemas/ here: it is to be run from the root of the repository");
+            throw new ReadFailure("folder schemas/ not found: run this program from the root of the repository");
         }
         try (var folders = Files.list(schemas)) {
             return folders.filter(Files::isDirectory)
@@ -161,7 +164,7 @@ final class Decode {
         }
     }
 
-    /** Returns true if a topic has this prefix, and not a longer one of another run. */
+    /** Returns true if a topic has exactly this prefix, and not a longer one of another run. */
     private static boolean belongs(String name, String prefix, Set<String> known) {
         if (name.startsWith("__") || !name.startsWith(prefix)) {
             return false;
@@ -176,12 +179,12 @@ final class Decode {
         return configs.get(resource).get("cleanup.policy").value().contains("compact");
     }
 
-    private static Map<TopicPartition, Long> offsets(Admin admin, List<TopicPartition> partitions, OffsetSpec where)
+    private static Map<TopicPartition, Long> offsets(Admin admin, List<TopicPartition> partitions, OffsetSpec spec)
             throws Exception {
-        var question = partitions.stream().collect(Collectors.toMap(partition -> partition, partition -> where));
+        var request = partitions.stream().collect(Collectors.toMap(partition -> partition, partition -> spec));
         var offsets = new HashMap<TopicPartition, Long>();
-        admin.listOffsets(question).all().get(TIMEOUT.toSeconds(), TimeUnit.SECONDS)
-                .forEach((partition, answer) -> offsets.put(partition, answer.offset()));
+        admin.listOffsets(request).all().get(TIMEOUT.toSeconds(), TimeUnit.SECONDS)
+                .forEach((partition, result) -> offsets.put(partition, result.offset()));
         return offsets;
     }
 
@@ -211,16 +214,16 @@ final class Decode {
             if (ended || !records.isEmpty()) {
                 progress = System.nanoTime();
             } else if (System.nanoTime() - progress > TIMEOUT.toNanos()) {
-                throw new Unusable("no record came for " + TIMEOUT.toSeconds() + " s, but there must be more in "
-                        + ends.keySet());
+                throw new ReadFailure("no record was received for " + TIMEOUT.toSeconds() + " s, but " + ends.keySet()
+                        + " contain more");
             }
         }
         topic.finish();
     }
 
-    /** The reason why records could not be read. */
-    private static final class Unusable extends RuntimeException {
-        Unusable(String message) {
+    /** A failure because of which records cannot be read: a setting, the broker or the registry. */
+    private static final class ReadFailure extends RuntimeException {
+        ReadFailure(String message) {
             super(message);
         }
 
@@ -230,7 +233,7 @@ final class Decode {
         }
     }
 
-    /** A rule that a record breaks. */
+    /** A violation of a rule by a record. */
     private static final class Problem extends Exception {
         Problem(String message) {
             super(message);
@@ -242,41 +245,41 @@ final class Decode {
         private final String url;
         private final HttpClient http = HttpClient.newBuilder().connectTimeout(TIMEOUT).build();
         private final Map<Integer, Schema> schemas = new HashMap<>();
-        private final Map<Integer, String> unusable = new HashMap<>();
+        private final Map<Integer, String> failures = new HashMap<>();
 
         Registry(String url) {
             this.url = url.endsWith("/") ? url.substring(0, url.length() - 1) : url;
         }
 
-        int known() {
+        int count() {
             return schemas.size();
         }
 
         Schema schema(int id) throws Problem, IOException, InterruptedException {
-            if (!schemas.containsKey(id) && !unusable.containsKey(id)) {
+            if (!schemas.containsKey(id) && !failures.containsKey(id)) {
                 fetch(id);
             }
-            if (unusable.containsKey(id)) {
-                throw new Problem(unusable.get(id));
+            if (failures.containsKey(id)) {
+                throw new Problem(failures.get(id));
             }
             return schemas.get(id);
         }
 
         private void fetch(int id) throws IOException, InterruptedException {
             var request = HttpRequest.newBuilder(URI.create(url + "/schemas/ids/" + Integer.toUnsignedString(id)));
-            var answer = http.send(request.timeout(TIMEOUT).build(), HttpResponse.BodyHandlers.ofString());
-            if (answer.statusCode() == 404) {
-                unusable.put(id, "the registry has no schema " + Integer.toUnsignedString(id));
+            var response = http.send(request.timeout(TIMEOUT).build(), HttpResponse.BodyHandlers.ofString());
+            if (response.statusCode() == 404) {
+                failures.put(id, "the registry has no schema " + Integer.toUnsignedString(id));
                 return;
             }
-            if (answer.statusCode() != 200) {
-                throw new Unusable("the registry answers " + answer.statusCode() + ", asked for schema " + id);
+            if (response.statusCode() != 200) {
+                throw new ReadFailure("the registry returned status " + response.statusCode() + " for schema " + id);
             }
             try {
-                var text = new ObjectMapper().readTree(answer.body()).get("schema").asText();
+                var text = new ObjectMapper().readTree(response.body()).get("schema").asText();
                 schemas.put(id, new Schema.Parser().parse(text));
             } catch (AvroRuntimeException error) {
-                unusable.put(id, "schema " + id + " can't be read: " + error.getMessage());
+                failures.put(id, "schema " + id + " cannot be parsed: " + error.getMessage());
             }
         }
     }
@@ -303,14 +306,14 @@ final class Decode {
             this.numbered = DOMAIN_EVENTS.contains(knownAs);
         }
 
-        /** Checks a record, and stores every rule that it breaks. */
+        /** Checks a record, and stores an error for each rule that it breaks. */
         void take(ConsumerRecord<byte[], byte[]> record, Registry registry) throws IOException, InterruptedException {
             records++;
-            var place = name + "[" + record.partition() + "]@" + record.offset() + ": ";
+            var position = name + "[" + record.partition() + "]@" + record.offset() + ": ";
             var headers = new HashMap<String, byte[]>();
             for (Header header : record.headers()) {
                 if (headers.put(header.key(), header.value()) != null) {
-                    errors.add(place + "the header " + header.key() + " is there more than once");
+                    errors.add(position + "header " + header.key() + " occurs more than once");
                 }
             }
 
@@ -318,51 +321,52 @@ final class Decode {
             if (record.value() == null) {
                 tombstones++;
                 if (!compacted) {
-                    errors.add(place + "no value, on a topic that is not compacted");
+                    errors.add(position + "the record has no value, but the topic is not compacted");
                 }
             } else {
                 try {
                     schema = decode(record.value(), registry);
                 } catch (Problem problem) {
-                    errors.add(place + problem.getMessage());
+                    errors.add(position + problem.getMessage());
                 }
                 types.merge(schema == null ? "?" : schema.getName(), 1, Integer::sum);
             }
 
             var key = uuidText(record.key());
             if (key == null) {
-                errors.add(place + "the key is not the text of a UUID");
+                errors.add(position + "the key is not a UUID in canonical form");
             }
             if (record.key() != null) {
                 var expected = Utils.toPositive(Utils.murmur2(record.key())) % partitions;
                 if (record.partition() != expected) {
-                    errors.add(place + "the key belongs into partition " + expected + " of " + partitions);
+                    errors.add(position + "the key belongs to partition " + expected + " of " + partitions);
                 }
             }
             var wrong = envelope(headers, key, schema, schema == null ? 0 : schemaId(record.value()));
             if (!wrong.isEmpty()) {
-                errors.add(place + String.join("; ", wrong));
+                errors.add(position + String.join("; ", wrong));
             }
             var id = uuidText(headers.get("ce_id"));
             if (id == null) {
-                errors.add(place + "ce_id is not the text of a UUID");
+                errors.add(position + "ce_id is not a UUID in canonical form");
             } else if (!sent.add(id + " " + text(headers.get("ce_attempt")))) {
                 duplicates++;
             }
-            var sequence = sequence(headers.get("ce_sequence"), place);
+            var sequence = sequence(headers.get("ce_sequence"), position);
             if (numbered && key != null && id != null && sequence > 0) {
                 var first = sequences.computeIfAbsent(key, unseen -> new TreeMap<>()).putIfAbsent(sequence, id);
                 if (first != null && !first.equals(id)) {
-                    errors.add(place + "ce_sequence " + sequence + " of " + key + " is " + first + " and " + id);
+                    errors.add(position + "ce_sequence " + sequence + " of " + key + " has the ids " + first + " and "
+                            + id);
                 }
             }
         }
 
-        /** Returns the sequence; 0 if there is none. */
-        private long sequence(byte[] header, String place) {
+        /** Returns the sequence, or 0 if the header is missing or invalid. */
+        private long sequence(byte[] header, String position) {
             if (header == null) {
                 if (numbered) {
-                    errors.add(place + "ce_sequence is missing");
+                    errors.add(position + "ce_sequence is missing");
                 }
                 return 0;
             }
@@ -374,11 +378,11 @@ final class Decode {
                     return number;
                 }
             }
-            errors.add(place + "ce_sequence is not a positive number of 19 digits");
+            errors.add(position + "ce_sequence is not a positive number of 19 digits");
             return 0;
         }
 
-        /** Checks for gaps, after all records were read. */
+        /** Checks the sequences for gaps, after all records were read. */
         void finish() {
             sequences.forEach((key, ids) -> {
                 long missing = ids.lastKey() - ids.size();
@@ -387,10 +391,11 @@ final class Decode {
                     while (ids.containsKey(first)) {
                         first++;
                     }
-                    errors.add(name + ": ce_sequence " + first + " of " + key + " is missing (" + missing + " in all)");
+                    errors.add(name + ": ce_sequence " + first + " of " + key + " is missing (" + missing
+                            + " missing in total)");
                 }
                 if (new HashSet<>(ids.values()).size() < ids.size()) {
-                    errors.add(name + ": one ce_id has several values of ce_sequence for " + key);
+                    errors.add(name + ": one ce_id of " + key + " has several values of ce_sequence");
                 }
             });
         }
@@ -418,23 +423,23 @@ final class Decode {
         return ByteBuffer.wrap(value, 1, 4).getInt();
     }
 
-    /** Returns the schema with which the value was decoded to its last byte. */
+    /** Decodes a value to its last byte, and returns its schema. */
     private static Schema decode(byte[] value, Registry registry) throws Problem, IOException, InterruptedException {
         if (value.length < 5 || value[0] != 0) {
             throw new Problem("the value does not begin with a zero byte and a schema id");
         }
         int id = schemaId(value);
         var schema = registry.schema(id);
-        var what = schema.getFullName() + " (schema " + id + ")";
+        var description = schema.getFullName() + " (schema " + id + ")";
         BinaryDecoder decoder = DecoderFactory.get().binaryDecoder(value, 5, value.length - 5, null);
         try {
             new GenericDatumReader<GenericRecord>(schema, schema, DATA).read(null, decoder);
             if (!decoder.isEnd()) {
-                throw new Problem("bytes are left after a " + what);
+                throw new Problem("bytes are left after a " + description);
             }
         } catch (IOException | RuntimeException error) {
             // A decoder may throw anything for bytes that are not Avro.
-            throw new Problem("not a " + what + ": " + error);
+            throw new Problem("not a " + description + ": " + error);
         }
         return schema;
     }
@@ -467,7 +472,7 @@ final class Decode {
         }
         var time = text(headers.get("ce_time"));
         if (!time.isEmpty() && !isTime(time)) {
-            wrong.add("ce_time is not a time of RFC 3339");
+            wrong.add("ce_time is not an RFC 3339 time");
         }
         return wrong;
     }
@@ -476,7 +481,7 @@ final class Decode {
         try {
             OffsetDateTime.parse(text);
             return true;
-        } catch (DateTimeParseException notOne) {
+        } catch (DateTimeParseException error) {
             return false;
         }
     }
@@ -490,7 +495,7 @@ final class Decode {
         var text = text(data);
         try {
             return UUID.fromString(text).toString().equals(text) ? text : null;
-        } catch (IllegalArgumentException notOne) {
+        } catch (IllegalArgumentException error) {
             return null;
         }
     }
