@@ -40,7 +40,22 @@ const PHRASES: [(&str, &str); 26] = [
 const MARKER: &str = "wording:";
 
 /// Extensions of the files that are checked. Shell scripts are recognized by their first line.
-const EXTENSIONS: [&str; 7] = [".rs", ".md", ".yml", ".yaml", ".avsc", ".html", ".template"];
+const EXTENSIONS: [&str; 14] = [
+    ".rs",
+    ".md",
+    ".yml",
+    ".yaml",
+    ".avsc",
+    ".html",
+    ".template",
+    ".sql",
+    ".py",
+    ".java",
+    ".txt",
+    ".js",
+    ".toml",
+    ".css",
+];
 
 /// Files that quote the phrases.
 const EXEMPT: [&str; 3] = ["CONTRIBUTING.md", "CHANGELOG.md", "crates/xtask/src/tidy/wording.rs"];
@@ -97,7 +112,8 @@ fn check_file(file: &File) -> Vec<Finding> {
 /// Returns `true` if the phrase begins on `line` and ends there or on the `next` line.
 fn begins_in(line: &str, next: &str, phrase: &str) -> bool {
     let line = line.trim_end();
-    let next = next.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '/' | '!' | '*' | '#' | '>' | '|'));
+    let next =
+        next.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '/' | '!' | '*' | '#' | '>' | '|' | '-'));
     let text = format!("{line} {next}")
         .replace('’', "'")
         .replace('_', " ")
@@ -140,6 +156,13 @@ mod tests {
             ("site/index.html", "<p>The promise</p>"),
             ("scripts/stages", "# shellcheck shell=bash\n# made anew"),
             ("scripts/demo", "#!/usr/bin/env bash\necho 'it is made anew'"),
+            ("migrations/0001_ledger.sql", "-- Records that are set\n-- aside."),
+            ("tests/verify.py", "print('this is no JSON')"),
+            ("tests/Decode.java", "/** Nobody answers. */"),
+            ("templates/welcome.txt", "Hello, whoever you are"),
+            ("site/page.js", "// made anew"),
+            ("Cargo.toml", "# made anew"),
+            ("site/page.css", "/* made anew */"),
         ] {
             assert_eq!(found(path, text).len(), 1, "{text}");
         }
