@@ -1,5 +1,5 @@
 // Creates the replica set rs0 with one member, and for each service's database a role of the same name, which can open only
-// this database. Run by mongosh. It can run again: it adds what is missing, and sets the passwords to those of the environment.
+// this database. Run by mongosh. It can be run again: it adds missing roles, and sets the passwords to those of the environment.
 const HOST = "mongo:27017"; // how the services reach it
 const ROLES = {
   notification: "NOTIFICATION_DB_PASSWORD",
