@@ -78,10 +78,11 @@ fn python_accepts(exports: &[Vec<u8>]) -> Vec<bool> {
     let output = output.expect("Python 3 is installed");
     let stdout = String::from_utf8(output.stdout).expect("UTF-8");
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
-    let is_whole = |file: &Path| stdout.contains(&format!("{}: 10 entries and 2 checkpoints", file.display()));
-    let whole = (0..exports.len()).map(|index| is_whole(&name(index))).collect();
+    let is_valid =
+        |file: &Path| stdout.contains(&format!("{}: valid, with 10 entries and 2 checkpoints", file.display()));
+    let accepted = (0..exports.len()).map(|index| is_valid(&name(index))).collect();
     std::fs::remove_dir_all(&folder).expect("the folder can be removed");
-    whole
+    accepted
 }
 
 fn lines(export: &[u8]) -> Vec<Vec<u8>> {
