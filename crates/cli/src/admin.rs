@@ -74,7 +74,7 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Outcome, Err
     }
 }
 
-/// Requests the account from the gateway, which sends `CreateUser` to the user service in an operation of its own.
+/// Requests the account from the gateway, which sends `CreateUser` to the user service in a separate operation.
 ///
 /// Waits for the user service's reply too, because it decides: the address may be taken, or the person too young.
 async fn create_admin(create: Create, output: Output) -> Result<Outcome, Error> {

@@ -133,7 +133,7 @@ impl Error {
     }
 }
 
-/// Runs the command, and prints its result on standard output.
+/// Runs the command, and prints its result to standard output.
 pub async fn run(arguments: Arguments) -> Result<Outcome, Error> {
     let output = Output { json: arguments.json };
     match arguments.command {
@@ -155,7 +155,7 @@ pub async fn run(arguments: Arguments) -> Result<Outcome, Error> {
     }
 }
 
-/// Returns the exit code. Prints an error with its source chain on standard error before.
+/// Returns the exit code of a result. Prints an error and its source chain to standard error.
 pub fn exit_code(result: &Result<Outcome, Error>) -> ExitCode {
     match result {
         Ok(Outcome::Positive) => ExitCode::SUCCESS,

@@ -20,7 +20,7 @@ use crate::{Error, Outcome};
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 const TICK: Duration = Duration::from_millis(200);
 
-/// Addresses for ops requests, and how long to wait for the replies.
+/// Addresses for ops commands, and the timeout for their replies.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct OpsArguments {
     /// Seconds to wait for replies [default: 15, or 1800 for long-running work]
@@ -43,7 +43,7 @@ impl OpsArguments {
     }
 }
 
-/// Ops requests that belong together: they share a trace and a correlation id, which identifies their replies.
+/// Ops commands that belong together: they share a trace and a correlation id, which identifies their replies.
 pub(crate) struct OpsSession {
     pub(crate) correlation_id: Uuid,
     trace: String,
@@ -53,7 +53,7 @@ pub(crate) struct OpsSession {
     replies: Reader,
 }
 
-/// Reply of one service to an ops request.
+/// Reply of one service to an ops command.
 #[derive(Debug, Serialize)]
 pub(crate) struct OpsReply {
     pub(crate) service: String,
@@ -78,7 +78,6 @@ pub(crate) enum ReplyOutcome {
     /// This version cannot decode the reply.
     Unreadable,
     /// No reply arrived before the timeout.
-    #[serde(rename = "silent")]
     NoReply,
 }
 

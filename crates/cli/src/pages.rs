@@ -46,7 +46,6 @@ struct List {
     /// Services that have more rows than the limit.
     more: Vec<String>,
     /// Replies that hold no rows: missing, unreadable, rejected or failed.
-    #[serde(rename = "unanswered")]
     unsuccessful: Vec<OpsReply>,
 }
 

@@ -75,7 +75,7 @@ async fn apply(kafka: &Kafka, replication: i32, output: Output) -> Result<Outcom
     };
     created.sort();
     let rows = settled(kafka, &created).await?;
-    let result = serde_json::json!({ "made": created, "differences": rows });
+    let result = serde_json::json!({ "created": created, "differences": rows });
     output.print(&result, || {
         let existing = topics::ALL.len() - created.len();
         let mut lines = vec![format!(

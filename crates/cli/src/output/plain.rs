@@ -61,10 +61,11 @@ fn lines(fields: &Map<String, Value>) -> String {
 
 /// Returns the header of a column. Drops the suffix `_ms`, because cells show durations with their unit.
 fn header(name: &str) -> String {
-    name.strip_suffix("_ms")
-        .unwrap_or(name)
-        .replace('_', " ")
-        .to_uppercase()
+    let name = match name {
+        "said_at" => "occurred_at",
+        name => name.strip_suffix("_ms").unwrap_or(name),
+    };
+    name.replace('_', " ").to_uppercase()
 }
 
 fn cell(name: &str, value: &Value) -> String {

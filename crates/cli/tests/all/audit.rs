@@ -194,7 +194,7 @@ fn result(lines: &[Value], query: &AuditQuery) -> Value {
         AuditQuery::FindCheckpoints(_) => {
             let public_key = of_kind("key").next().map(|key| &key["public_key"]);
             let checkpoints = of_kind("checkpoint").map(|checkpoint| {
-                let text = checkpoint["text"].as_str().expect("a text");
+                let text = checkpoint["text"].as_str().expect("a string");
                 json!({
                     "text": text,
                     "signature": checkpoint["signature"],

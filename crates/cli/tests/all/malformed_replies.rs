@@ -65,7 +65,7 @@ async fn an_undecodable_reply_leads_to_exit_code_69() {
     let listed = rollcall.run(&["dead-letters", "list", "--json"]);
     assert_eq!(listed.code, Some(69), "{listed:?}");
     assert_eq!(listed.json()["rows"], json!([{ "service": "event", "id": KEY }]));
-    assert_eq!(listed.json()["unanswered"][0]["outcome"], "unreadable");
+    assert_eq!(listed.json()["unsuccessful"][0]["outcome"], "unreadable");
 }
 
 #[tokio::test]

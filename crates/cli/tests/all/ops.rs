@@ -212,7 +212,7 @@ async fn parked_keys_of_all_services_are_listed_page_by_page() {
     };
     assert_eq!(
         output.json(),
-        json!({ "rows": [row("a"), row("b"), row("c")], "more": [], "unanswered": [] })
+        json!({ "rows": [row("a"), row("b"), row("c")], "more": [], "unsuccessful": [] })
     );
     assert_eq!(services.received().len(), 3, "one page of event, two of user");
 

@@ -50,7 +50,7 @@ impl Rollcall {
         }
     }
 
-    /// Creates the topics of ops requests, and registers the schemas.
+    /// Creates the topics of ops commands, and registers the schemas.
     pub(crate) async fn with_topics() -> Self {
         let mut rollcall = Self::new();
         rollcall.topics = vec![&topics::OPS_COMMANDS, &topics::OPS_STATUS, &topics::GATEWAY_REPLIES];
@@ -72,7 +72,7 @@ impl Rollcall {
     pub(crate) async fn create_topics(&mut self) {
         self.delete_all_topics_on_drop();
         let applied = self.run_async(&["topics", "apply", "--json"]).await;
-        assert!(applied.json()["made"].is_array(), "{applied:?}");
+        assert!(applied.json()["created"].is_array(), "{applied:?}");
     }
 
     /// Deletes all topics on drop, including those that the test itself creates.

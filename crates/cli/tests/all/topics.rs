@@ -22,7 +22,10 @@ async fn topics_are_created_once_and_then_compared() {
     rollcall.delete_all_topics_on_drop();
     let applied = rollcall.run(&["topics", "apply", "--json"]);
     assert_eq!(applied.code, Some(0), "{applied:?}");
-    assert_eq!(applied.json()["made"].as_array().map(Vec::len), Some(topics::ALL.len()));
+    assert_eq!(
+        applied.json()["created"].as_array().map(Vec::len),
+        Some(topics::ALL.len())
+    );
 
     let again = rollcall.run(&["topics", "apply"]);
     assert_eq!(

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::{MessageTrace, PendingKey, PendingTopic, StoreError, StoredDeadLetter, Transactions};
 
-/// The queries and changes that operator commands and the status report need.
+/// The queries and changes that ops commands and the status report need.
 ///
 /// [`pending_keys`](Self::pending_keys), [`list_dead_letters`](Self::list_dead_letters) and
 /// [`find_message`](Self::find_message) may read outside of the given transaction and then do not see its own writes:
