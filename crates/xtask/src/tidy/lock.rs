@@ -22,22 +22,6 @@ const ONCE: [(&str, &str); 4] = [
         "librdkafka takes a minute to compile, and two versions cannot be linked",
     ),
 ];
-/// Crates that are not allowed, with the reason.
-const NEVER: [(&str, &str); 4] = [
-    (
-        "native-tls",
-        "TLS is rustls, so that builds and images need no system library",
-    ),
-    (
-        "openssl-sys",
-        "TLS is rustls, so that builds and images need no system library",
-    ),
-    ("opentelemetry-jaeger", "it is unmaintained; spans are exported by OTLP"),
-    (
-        "testcontainers",
-        "tests use the servers of scripts/stack, without a Docker engine",
-    ),
-];
 /// Crates of which an exact version is required, with the reason.
 const EXACTLY: [(&str, &str, &str); 1] = [(
     "sqlx",
@@ -69,15 +53,6 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
                 LOCK,
                 line,
                 format!("{name} has a second version, {version}: {reason}"),
-            ));
-        }
-    }
-    for (name, reason) in NEVER {
-        for (line, _) in versions_of(name) {
-            findings.push(Finding::new(
-                LOCK,
-                line,
-                format!("{name} is not allowed: {reason}; `cargo tree -i {name}` shows who depends on it"),
             ));
         }
     }
@@ -116,14 +91,6 @@ mod tests {
         assert_found(
             &found,
             &["Cargo.lock:6: opentelemetry has a second version, 0.33.1: two versions"],
-        );
-    }
-
-    #[test]
-    fn a_forbidden_crate_is_found() {
-        assert_found(
-            &found(&[("openssl-sys", "0.9.0")]),
-            &["Cargo.lock:2: openssl-sys is not allowed: TLS is rustls"],
         );
     }
 

@@ -50,7 +50,7 @@ fn check_file(file: &File) -> Vec<Finding> {
     findings
 }
 
-/// Returns `true` if the line contains the folder as a path of its own: not within another path or a URL, and not as the
+/// Returns `true` if the line contains the folder as a complete path: not within another path or a URL, and not as the
 /// beginning of another word.
 fn names(line: &str, folder: &str) -> bool {
     line.match_indices(folder).any(|(at, _)| {
