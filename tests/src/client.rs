@@ -13,7 +13,7 @@ pub struct Client {
     http: reqwest::Client,
     base: String,
     token: Option<String>,
-    /// How long requests to an unresponsive gateway are retried, with the same Idempotency-Key.
+    /// Time for which requests to an unresponsive gateway are retried, with the same Idempotency-Key.
     patience: Duration,
 }
 

@@ -39,12 +39,12 @@ fn get_ready(stream: &mut TcpStream, address: SocketAddr) -> std::io::Result<Str
         "GET /ready HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
     )?;
     let mut response = Vec::new();
-    // A report has a few hundred bytes.
+    // A readiness report is a few hundred bytes long.
     stream.take(64 * 1024).read_to_end(&mut response)?;
     Ok(String::from_utf8_lossy(&response).into_owned())
 }
 
-/// Replaces an unspecified address, on which a process listens on all interfaces, by the loopback address.
+/// Replaces the unspecified address, which stands for all interfaces, with the loopback address.
 fn reachable(mut admin: SocketAddr) -> SocketAddr {
     match admin.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => admin.set_ip(Ipv4Addr::LOCALHOST.into()),

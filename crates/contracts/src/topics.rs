@@ -41,7 +41,7 @@ pub enum Kind {
     State,
 }
 
-/// How long a topic keeps its records.
+/// Time for which a topic keeps its records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retention {
     Forever,

@@ -9,7 +9,7 @@ use crate::kafka::Settings;
 use crate::ledger::{Ledger, StoreError, StoredSchema};
 use crate::topics::differences;
 
-/// How much longer than the longest life of a record the inbox retention must be.
+/// Time by which the inbox retention must exceed the longest life of a record.
 const INBOX_MARGIN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The reason for which a process does not start.

@@ -32,7 +32,7 @@ pub struct Settings {
     pub batch: usize,
     /// Maximum number of records that wait for a partition's worker.
     pub partition_queue: usize,
-    /// How long the inbox keeps the ids of messages.
+    /// Time for which the inbox keeps the ids of messages.
     pub inbox_retention: Duration,
     /// Maximum duration of one transaction, because an unresponsive store must not block a worker forever. It cannot be set
     /// from the environment, because the time limits of the stores depend on it.

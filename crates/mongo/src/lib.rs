@@ -35,12 +35,12 @@ pub use schema::{Schema, SchemaError, partial_index};
 pub use setup::index;
 pub use transactions::{Tx, Update};
 
-/// How long a statement waits for an available server.
+/// Maximum time that a statement waits for an available server.
 const SERVER_SELECTION: Duration = Duration::from_secs(3);
 /// Interval and timeout of heartbeats. A server that misses two of them counts as unavailable, and the statements that wait
 /// for it fail.
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// How long a write waits for its majority. After that its outcome is unknown, as after a lost connection.
+/// Maximum time that a write waits for its majority. After that, its outcome is unknown, as after a lost connection.
 const MAJORITY: Duration = Duration::from_secs(10);
 /// Maximum number of connections, unless the URL contains `maxPoolSize`.
 const CONNECTIONS: u32 = 16;

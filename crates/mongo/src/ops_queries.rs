@@ -94,8 +94,8 @@ impl OpsQueries for Mongo {
     }
 
     async fn dead_letter(&self, tx: &mut Tx, id: Uuid) -> Result<Option<StoredDeadLetter>, StoreError> {
-        let letters = tx.collection::<DeadLetterDocument<'static>>(DEAD_LETTERS);
-        let found = letters
+        let found = tx
+            .collection::<DeadLetterDocument<'static>>(DEAD_LETTERS)
             .find_one(doc! { "_id": to_bson(id) })
             .session(tx.session())
             .await;
@@ -137,11 +137,11 @@ impl OpsQueries for Mongo {
             { "message_id": to_bson(id) },
             { "record.headers": { "$in": named.clone() } },
         ] };
-        let letters = doc! { "$or": [
+        let redriven_or_named = doc! { "$or": [
             { "redriven_as": to_bson(id) },
             { "record.headers": { "$in": named.clone() } },
         ] };
-        let mut dead_letters = self.find_dead_letters(letters, MAX_TRACED_ROWS).await?;
+        let mut dead_letters = self.find_dead_letters(redriven_or_named, MAX_TRACED_ROWS).await?;
         dead_letters.reverse();
         Ok(MessageTrace {
             outbox: self

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::error::{commit_error, kind_of_code, store_error};
 use crate::{Mongo, durable};
 
-/// How long a commit of unknown outcome is retried.
+/// Maximum time for which a commit of unknown outcome is retried.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause between two attempts of a commit.
 const COMMIT_PAUSE: Duration = Duration::from_millis(50);

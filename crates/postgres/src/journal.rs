@@ -16,8 +16,8 @@ use uuid::Uuid;
 use crate::Postgres;
 use crate::history::{self, Entry, Until};
 
-/// Maximum number of domain events in one reply.
-const MAX_EVENTS: i64 = 1_000;
+/// Maximum number of versions that one command reads or publishes again.
+const MAX_VERSIONS: i64 = 1_000;
 /// Time limit of a verification, because other ops commands and the transaction wait for it.
 const VERIFICATION_LIMIT: Duration = Duration::from_secs(20);
 
@@ -68,7 +68,7 @@ impl<A: Aggregate> Journal<A> {
                 format!("valid versions are 1 to {version}"),
             ));
         }
-        let last = to.min(command.from_version.saturating_add(MAX_EVENTS - 1));
+        let last = to.min(command.from_version.saturating_add(MAX_VERSIONS - 1));
         let count = last - command.from_version + 1;
         let entries = history::read(unit.tx(), command.aggregate_id, command.from_version - 1, count).await?;
         for entry in entries {
@@ -118,7 +118,7 @@ impl<A: Aggregate> Journal<A> {
         let Some(version) = history::version_of::<A>(unit.tx(), command.aggregate_id).await? else {
             return Ok(unknown());
         };
-        let limit = i64::from(command.limit).clamp(1, MAX_EVENTS);
+        let limit = i64::from(command.limit).clamp(1, MAX_VERSIONS);
         let entries = history::read(unit.tx(), command.aggregate_id, command.after_version, limit).await?;
         let last = entries.last().map_or(version, |entry| entry.version);
         let codec = unit.publisher().codec();

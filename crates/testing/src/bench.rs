@@ -481,7 +481,12 @@ impl<L: Ledger> Bench<L> {
     async fn check_left_over(&self) {
         let parked = self.inside.parked_records().await.iter().map(position_of).collect();
         let dead = self.inside.dead_letters().await.into_iter();
-        let dead = dead.map(|letter| (letter.id, format!("{:?}: {}", letter.reason, letter.detail)));
+        let dead = dead.map(|dead_letter| {
+            (
+                dead_letter.id,
+                format!("{:?}: {}", dead_letter.reason, dead_letter.detail),
+            )
+        });
         let mut left = self.lock(&self.left_over);
         left.parked = parked;
         left.dead = dead.collect();

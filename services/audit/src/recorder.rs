@@ -88,7 +88,7 @@ impl Recorder {
     ) -> Result<u64, Failure> {
         let mut tree = match self.tree.take() {
             Some(tree) => tree,
-            None => Tree::to_append(tx, TreeId::new(self.topic.name, partition)).await?,
+            None => Tree::load_for_append(tx, TreeId::new(self.topic.name, partition)).await?,
         };
         let (mut entries, mut findings) = self.only_new(tx, &tree, recorded).await?;
         if !entries.is_empty() {

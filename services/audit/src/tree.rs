@@ -132,11 +132,11 @@ impl Tree {
         head.map_or_else(|| Ok(Self::empty(id)), Self::try_from)
     }
 
-    /// Reads a tree to append to it.
+    /// Loads a tree that entries are to be appended to.
     ///
     /// # Errors
     /// Fails if an entry of the partition is not in the tree.
-    pub(crate) async fn to_append(tx: &mut Tx, id: TreeId) -> Result<Self, StoreError> {
+    pub(crate) async fn load_for_append(tx: &mut Tx, id: TreeId) -> Result<Self, StoreError> {
         let tree = Self::read(tx, id).await?;
         let outside = doc! { "_id": { "$gt": tree.id.entry_id(tree.last_offset), "$lt": tree.id.entry_id(i64::MAX) } };
         let outside = tx

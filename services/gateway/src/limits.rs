@@ -43,7 +43,7 @@ pub struct Limit<K: Hash + Eq + Clone> {
     buckets: Option<Buckets<K>>,
 }
 
-/// The key `None` stands for all keys that have no bucket of their own.
+/// The key `None` stands for all keys without a separate bucket.
 type Buckets<K> = RateLimiter<Option<K>, HashMapStateStore<Option<K>>, DefaultClock, StateInformationMiddleware>;
 
 /// The state of one limit for one key (draft-ietf-httpapi-ratelimit-headers).

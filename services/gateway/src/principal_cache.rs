@@ -12,7 +12,7 @@ use crate::roles::Roles;
 use crate::store::accounts;
 use crate::tokens::Bearer;
 
-/// How long an entry is valid. A deactivation, the end of a session or a revoked role takes effect within this time.
+/// Maximum age of a valid entry. A deactivation, the end of a session or a revoked role takes effect within this time.
 const MAX_AGE: Duration = Duration::from_secs(1);
 /// Maximum number of entries. A full cache is cleared.
 const MAX_ENTRIES: usize = 20_000;

@@ -48,7 +48,7 @@ parsed!(
     bool: "true or false",
     SocketAddr: "an IP address and a port, such as 127.0.0.1:9464 or [::1]:9464",
     PathBuf: "a path",
-    String: "a text",
+    String: "a string",
 );
 
 impl Value for f64 {
@@ -58,7 +58,7 @@ impl Value for f64 {
     }
 }
 
-/// A whole number in the unit with which the name ends: `_MS`, `_SECONDS`, `_MINUTES`, `_HOURS`, `_DAYS`.
+/// A whole number. The suffix of the name is its unit: `_MS`, `_SECONDS`, `_MINUTES`, `_HOURS`, `_DAYS`.
 impl Value for Duration {
     fn parse(name: &str, text: &str) -> Result<Duration, String> {
         let (unit, milliseconds) = match name.rsplit_once('_').map(|(_, unit)| unit) {
@@ -139,7 +139,7 @@ impl fmt::Debug for Url {
     }
 }
 
-/// A text that `Debug` hides.
+/// A string that `Debug` hides.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 

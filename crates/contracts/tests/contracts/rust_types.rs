@@ -100,7 +100,7 @@ enum Shape {
 
 fn avro_shape(schema: &str) -> Shape {
     fn text(value: &Value) -> String {
-        value.as_str().expect("a text").to_owned()
+        value.as_str().expect("a string").to_owned()
     }
     fn shape(schema: &Value) -> Shape {
         let name = |schema: &Value| text(&schema["name"]);

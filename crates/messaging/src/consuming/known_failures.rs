@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use contracts::aggregate::Rejection;
 use uuid::Uuid;
 
-/// How a message failed in an earlier attempt, so that the next attempt does not hand it to the handler again.
+/// Failure of a message in an earlier attempt. The next attempt does not pass the message to the handler again.
 #[derive(Debug, Clone)]
 pub(crate) enum KnownFailure {
     Poison(String),
@@ -19,11 +19,11 @@ pub(crate) struct KnownFailures {
     messages: HashMap<Uuid, KnownFailure>,
     /// The offset of the record that the store refused, and the reason.
     record_refusal: Option<(i64, String)>,
-    /// The reason for which the log refused the record.
+    /// The reason for which the store refused the record's entry in the log.
     log_refusal: Option<String>,
 }
 
-/// How the next attempt reduces what it writes, because the store refused the last one.
+/// Reduction of what the next attempt writes, because the store refused the writes of the last one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fallback {
     /// The message is dead-lettered or parked, because the store refuses what its handler writes.
@@ -48,21 +48,21 @@ impl KnownFailures {
     }
 
     /// Returns the reason for which the store refused to keep the record at this offset, if it did.
-    pub(crate) fn record_refusal(&self, offset: i64) -> Option<&str> {
+    pub(crate) fn stub_reason(&self, offset: i64) -> Option<&str> {
         let (refused, reason) = self.record_refusal.as_ref()?;
         (*refused == offset).then_some(reason.as_str())
     }
 
-    /// Returns the reason for which the log refused the record, if it did.
-    pub(crate) fn log_refusal(&self) -> Option<&str> {
+    /// Returns the reason for which the store refused the record's entry in the log, if it did.
+    pub(crate) fn log_stub_reason(&self) -> Option<&str> {
         self.log_refusal.as_deref()
     }
 
-    /// Notes that the store refused what the single record at `offset` leads to, apart from its entry in the log.
+    /// Records that the store refused what the single record at `offset` leads to, apart from its entry in the log.
     /// `message` is the id of the record's message, if it has one.
     ///
     /// Each refusal makes the next attempt write less. Returns `None` if it cannot write less.
-    pub(crate) fn note_refusal(&mut self, message: Option<Uuid>, offset: i64, reason: &str) -> Option<Fallback> {
+    pub(crate) fn add_refusal(&mut self, message: Option<Uuid>, offset: i64, reason: &str) -> Option<Fallback> {
         if let Some(id) = message
             && !matches!(self.get(&id), Some(KnownFailure::Poison(_)))
         {
@@ -76,8 +76,8 @@ impl KnownFailures {
         None
     }
 
-    /// Notes that the log refused a single record. Returns `None` if it refused a stub of the record too.
-    pub(crate) fn note_log_refusal(&mut self, reason: String) -> Option<Fallback> {
+    /// Records that the store refused the log entry of a single record. Returns `None` if it refused a stub of the record too.
+    pub(crate) fn add_log_refusal(&mut self, reason: String) -> Option<Fallback> {
         let is_first = self.log_refusal.is_none();
         self.log_refusal = Some(reason);
         is_first.then_some(Fallback::LogStub)

@@ -142,9 +142,9 @@ impl<L: Ledger> Processor<L> for LogProcessor<L> {
         known: &KnownFailures,
         _: Granularity,
     ) -> Result<(), AttemptError> {
-        let refused = known.log_refusal().or_else(|| {
+        let refused = known.log_stub_reason().or_else(|| {
             let single = items.first()?;
-            known.record_refusal(single.offset)
+            known.stub_reason(single.offset)
         });
         self.log(unit, &items.iter().collect::<Vec<_>>(), refused).await
     }
@@ -218,7 +218,7 @@ impl<L: Ledger, B: Processor<L>> Processor<L> for LoggedProcessor<L, B> {
         granularity: Granularity,
     ) -> Result<(), AttemptError> {
         let records: Vec<_> = items.iter().map(B::record).collect();
-        self.log.log(unit, &records, known.log_refusal()).await?;
+        self.log.log(unit, &records, known.log_stub_reason()).await?;
         self.inner.write(runtime, unit, items, known, granularity).await
     }
 

@@ -15,7 +15,7 @@ use crate::wire::record::{Headers, Record};
 ///
 /// This is the record itself, or a stub if the store refuses the record. Each stub increments `stubs`.
 pub(crate) fn storable(record: &Record, detail: &str, known: &KnownFailures, stubs: &mut usize) -> (Record, String) {
-    let Some(refused) = known.record_refusal(record.offset) else {
+    let Some(refused) = known.stub_reason(record.offset) else {
         return (record.clone(), storable_text(detail));
     };
     *stubs += 1;

@@ -68,7 +68,7 @@ impl From<crate::publishing::publisher::AppendError> for AttemptError {
     }
 }
 
-/// How the messages of a batch are handed to the handler.
+/// Number of messages that one call passes to the handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Granularity {
     /// All messages in one call.
@@ -222,7 +222,7 @@ impl<L: Ledger, B: Processor<L>> Worker<L, B> {
                     (None, failure) => {
                         let reason = reason(&failure);
                         let offset = B::record(&item[0]).offset;
-                        let fallback = known.note_refusal(B::message(&item[0]), offset, &reason);
+                        let fallback = known.add_refusal(B::message(&item[0]), offset, &reason);
                         self.refused(&item[0], fallback, failure, &mut back_off, stop).await?;
                     }
                 },
@@ -236,12 +236,12 @@ impl<L: Ledger, B: Processor<L>> Worker<L, B> {
                 Err(AttemptError::Commit(failure)) => {
                     let reason = reason(&failure);
                     let offset = B::record(&item[0]).offset;
-                    let fallback = known.note_refusal(B::message(&item[0]), offset, &reason);
-                    let fallback = fallback.or_else(|| known.note_log_refusal(reason));
+                    let fallback = known.add_refusal(B::message(&item[0]), offset, &reason);
+                    let fallback = fallback.or_else(|| known.add_log_refusal(reason));
                     self.refused(&item[0], fallback, failure, &mut back_off, stop).await?;
                 }
                 Err(AttemptError::Log(failure)) => {
-                    let fallback = known.note_log_refusal(reason(&failure));
+                    let fallback = known.add_log_refusal(reason(&failure));
                     self.refused(&item[0], fallback, failure, &mut back_off, stop).await?;
                 }
             }

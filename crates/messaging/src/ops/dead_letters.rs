@@ -40,11 +40,13 @@ impl<L: Ledger> Ops<L> {
         };
         let limit = page_size(command.limit);
         let (ledger, tx) = unit.parts();
-        let letters = ledger.list_dead_letters(tx, before, limit).await?;
-        let is_full = letters.len() as i64 == limit;
-        let cursor = letters.last().filter(|_| is_full).map(|last| last.dead_letter.id);
-        let letters: Vec<_> = letters.iter().map(|kept| self.summary(kept)).collect();
-        Ok(OpsOutcome::Done(json!({ "dead_letters": letters, "cursor": cursor })))
+        let dead_letters = ledger.list_dead_letters(tx, before, limit).await?;
+        let is_full = dead_letters.len() as i64 == limit;
+        let cursor = dead_letters.last().filter(|_| is_full).map(|last| last.dead_letter.id);
+        let dead_letters: Vec<_> = dead_letters.iter().map(|kept| self.summary(kept)).collect();
+        Ok(OpsOutcome::Done(
+            json!({ "dead_letters": dead_letters, "cursor": cursor }),
+        ))
     }
 
     /// Returns what may be shown of any dead letter.

@@ -54,14 +54,14 @@ async fn the_last_schema_of_an_id_is_stored() {
 async fn a_dead_letter_keeps_its_bytes() {
     let database = TestDatabase::new().await;
     let store = &database.store;
-    let letter = DeadLetter {
+    let dead_letter = DeadLetter {
         id: Uuid::now_v7(),
         reason: contracts::dead_letters::DeadLetterReason::Undecodable,
         detail: "it cannot be decoded".to_owned(),
         record: record(),
     };
     committed(store, async |tx| {
-        store.insert_dead_letters(tx, std::slice::from_ref(&letter)).await
+        store.insert_dead_letters(tx, std::slice::from_ref(&dead_letter)).await
     })
     .await
     .expect("no conflict");

@@ -225,7 +225,7 @@ pub async fn dead_letters_keep_their_bytes<S: Store>() {
     let mut odd = record(4);
     odd.key = Some(Bytes::from_static(&[0xff, 0]));
     odd.value = None;
-    let letters = [dead_letter(record(3), "no time"), dead_letter(odd, "no text")];
+    let dead_letters = [dead_letter(record(3), "no time"), dead_letter(odd, "no text")];
     let nul = dead_letter(
         Record {
             headers: Headers(vec![("a\0".to_owned(), "\0b".to_owned())]),
@@ -234,12 +234,12 @@ pub async fn dead_letters_keep_their_bytes<S: Store>() {
         "",
     );
     committed!(ledger, tx => {
-        ledger.insert_dead_letters(&mut tx, &letters).await.expect("inserted");
+        ledger.insert_dead_letters(&mut tx, &dead_letters).await.expect("inserted");
         ledger.insert_dead_letters(&mut tx, std::slice::from_ref(&nul)).await.expect("NUL is accepted");
         ledger.insert_dead_letters(&mut tx, &[]).await.expect("an empty call is allowed");
     });
     let kept = ledger.dead_letters().await;
-    assert_eq!(kept[..2], letters);
+    assert_eq!(kept[..2], dead_letters);
     assert_eq!((kept[2].id, &kept[2].record.value), (nul.id, &nul.record.value));
 
     // Operators list them in pages without values, and read one with its value.
@@ -247,11 +247,11 @@ pub async fn dead_letters_keep_their_bytes<S: Store>() {
     let page = committed!(ledger, tx => ledger.list_dead_letters(&mut tx, None, 2).await.expect("a page"));
     assert_eq!(
         page.iter().map(|kept| kept.dead_letter.id).collect::<Vec<_>>(),
-        [nul.id, letters[1].id]
+        [nul.id, dead_letters[1].id]
     );
-    let before = Some(letters[1].id);
+    let before = Some(dead_letters[1].id);
     let page = committed!(ledger, tx => ledger.list_dead_letters(&mut tx, before, 2).await.expect("a page"));
-    let mut without_value = letters[0].clone();
+    let mut without_value = dead_letters[0].clone();
     without_value.record.value = None;
     assert_eq!(
         page.iter().map(|kept| &kept.dead_letter).collect::<Vec<_>>(),
@@ -259,14 +259,14 @@ pub async fn dead_letters_keep_their_bytes<S: Store>() {
     );
     let command = Uuid::now_v7();
     committed!(ledger, tx => {
-        let kept = ledger.dead_letter(&mut tx, letters[0].id).await.expect("read").expect("the dead letter exists");
-        assert_eq!((&kept.dead_letter, kept.redriven_as), (&letters[0], None));
-        ledger.mark_redriven(&mut tx, letters[0].id, command).await.expect("marked");
-        let kept = ledger.dead_letter(&mut tx, letters[0].id).await.expect("read").expect("the dead letter exists");
+        let kept = ledger.dead_letter(&mut tx, dead_letters[0].id).await.expect("read").expect("the dead letter exists");
+        assert_eq!((&kept.dead_letter, kept.redriven_as), (&dead_letters[0], None));
+        ledger.mark_redriven(&mut tx, dead_letters[0].id, command).await.expect("marked");
+        let kept = ledger.dead_letter(&mut tx, dead_letters[0].id).await.expect("read").expect("the dead letter exists");
         assert_eq!(kept.redriven_as, Some(command));
-        assert!(ledger.discard_dead_letter(&mut tx, letters[1].id).await.expect("deleted"));
-        assert!(!ledger.discard_dead_letter(&mut tx, letters[1].id).await.expect("it may be repeated"));
-        assert_eq!(ledger.dead_letter(&mut tx, letters[1].id).await.expect("read"), None);
+        assert!(ledger.discard_dead_letter(&mut tx, dead_letters[1].id).await.expect("deleted"));
+        assert!(!ledger.discard_dead_letter(&mut tx, dead_letters[1].id).await.expect("it may be repeated"));
+        assert_eq!(ledger.dead_letter(&mut tx, dead_letters[1].id).await.expect("read"), None);
     });
     assert_eq!(ledger.count_dead_letters().await.expect("counted"), 1);
 }

@@ -107,7 +107,7 @@ async fn every_entry_has_a_proof_for_every_checkpoint_that_includes_it() {
             let proof = app.query(of(&format!("users-0-{offset}"), Some(*checkpoint))).await;
             assert!(included(&proof), "{proof}");
             assert_eq!(proof["entry"]["offset"], offset);
-            let text = proof["checkpoint"]["text"].as_str().expect("a text");
+            let text = proof["checkpoint"]["text"].as_str().expect("a string");
             let root = proof["inclusion"]["root"].as_str().expect("a root");
             assert!(text.contains(&format!("users 0 {size} {root}\n")), "{text}");
 

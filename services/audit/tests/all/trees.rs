@@ -1,4 +1,4 @@
-//! How trees grow, and how old entries are added to them.
+//! The growth of trees, and the migration of old entries.
 
 use audit::entry::Entry;
 use audit::merkle::{self, Edge};

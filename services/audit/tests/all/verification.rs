@@ -95,7 +95,7 @@ fn altered(value: &Bson) -> Bson {
 
 fn flipped(text: &str) -> String {
     let mut bytes = text.as_bytes().to_vec();
-    let last = bytes.last_mut().expect("a text");
+    let last = bytes.last_mut().expect("a string");
     *last = if *last == b'1' { b'2' } else { b'1' };
     String::from_utf8(bytes).expect("ASCII")
 }

@@ -26,7 +26,7 @@ pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub(super) const PREFER: &str = "prefer";
 pub(super) const PREFERENCE_APPLIED: &str = "preference-applied";
 
-/// How long a write waits for its outcome if the client states no preference.
+/// Time that a write waits for its outcome if the client states no preference.
 const DEFAULT_WAIT: Duration = Duration::from_secs(2);
 /// Longest time that a client can ask to wait.
 const MAX_WAIT: Duration = Duration::from_secs(25);

@@ -15,8 +15,8 @@ use crate::operations::Intent;
 use crate::principal::Principal;
 use crate::store::operations::{Kind, Status};
 
-/// How long a request waits for the result if the client states no preference: longer than a write, because a `202` is
-/// of no use for a read.
+/// Time that a request waits for the result if the client states no preference. It is longer than that of a write, because
+/// a `202` is of no use for a read.
 const DEFAULT_WAIT: Duration = Duration::from_secs(10);
 
 /// Headers of every query.

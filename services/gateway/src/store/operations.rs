@@ -40,7 +40,7 @@ pub struct NewOperation {
     pub principal: Option<Uuid>,
     pub resource_id: Uuid,
     pub idempotency: Option<Idempotency>,
-    /// How long the request waits for the outcome.
+    /// Time that the request waits for the outcome.
     pub held: Duration,
     /// The hash of the password, for a sign-up. The credentials are pending until the reply.
     pub password_hash: Option<String>,

@@ -73,7 +73,7 @@ fn routes() -> Vec<Route> {
 }
 
 fn text(value: &Value) -> String {
-    value.as_str().expect("a text").to_owned()
+    value.as_str().expect("a string").to_owned()
 }
 
 fn list(item: &str) -> String {

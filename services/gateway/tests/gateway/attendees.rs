@@ -81,7 +81,7 @@ async fn the_csv_list_contains_no_formulas() {
         .expect(200);
     assert_eq!(list.header("content-type"), "text/csv; charset=utf-8; header=present");
     assert_eq!(list.header("vary").to_lowercase().matches("accept").count(), 1);
-    let text = list.body.as_str().expect("a text");
+    let text = list.body.as_str().expect("a string");
     let lines: Vec<&str> = text.strip_suffix("\r\n").expect("a line end").split("\r\n").collect();
     assert_eq!(lines.len(), 602);
     assert_eq!(

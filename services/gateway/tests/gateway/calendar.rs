@@ -64,7 +64,7 @@ async fn a_calendar_entry_conforms_to_rfc_5545() {
         "END:VCALENDAR".to_owned(),
         String::new(),
     ];
-    assert_eq!(response.body.as_str().expect("a text"), expected.join("\r\n"));
+    assert_eq!(response.body.as_str().expect("a string"), expected.join("\r\n"));
 
     let cancelled = EventCancelled {
         reason: "rain".to_owned(),
@@ -73,7 +73,7 @@ async fn a_calendar_entry_conforms_to_rfc_5545() {
     let cancelled = Outgoing::<EventEvent>::new(event, cancelled).time(at("2026-03-04T12:00:00Z"));
     app.bench.deliver(cancelled).await;
     let response = app.gateway.get(&path).send().await.expect(200);
-    let text = response.body.as_str().expect("a text");
+    let text = response.body.as_str().expect("a string");
     for line in ["SEQUENCE:4", "DTSTAMP:20260304T120000Z", "STATUS:CANCELLED"] {
         assert!(text.split("\r\n").any(|other| other == line), "{line} in {text}");
     }

@@ -285,7 +285,7 @@ async fn a_request_with_a_slow_body_times_out() {
             () = trickle => {}
             () = read_to_end => {}
         }
-        String::from_utf8(read).expect("a text")
+        String::from_utf8(read).expect("a string")
     };
     let response = tokio::select! {
         () = serving => panic!("the server ended"),

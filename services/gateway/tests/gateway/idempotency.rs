@@ -82,7 +82,7 @@ async fn a_different_request_with_the_same_key_is_rejected() {
     let response = create(other).send().await.expect(422);
     assert_eq!(response.code(), "idempotency-key-reused");
     assert_eq!(response.body["instance"], format!("/v1/operations/{}", first.id()));
-    let detail = response.body["detail"].as_str().expect("a text");
+    let detail = response.body["detail"].as_str().expect("a string");
     assert!(detail.contains(&first.id().to_string()), "{detail}");
     // A request to another path is rejected as well.
     let elsewhere = app
@@ -217,7 +217,7 @@ async fn a_key_is_deleted_after_its_retention() {
     sqlx::query("UPDATE operations SET created_at = created_at - interval '25 hours'")
         .execute(app.database.pool())
         .await
-        .expect("the operations are made older");
+        .expect("the operations are backdated");
     let (day, month) = (24 * 3_600, 30 * 24 * 3_600);
     let [day, month] = [day, month].map(std::time::Duration::from_secs);
     gateway::store::operations::clean_up(app.database.pool(), day, month)

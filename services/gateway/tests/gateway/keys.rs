@@ -18,7 +18,7 @@ use crate::app::{Gateway, Person, TestApp};
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn decode(text: &Value) -> Vec<u8> {
-    let text = text.as_str().expect("a text");
+    let text = text.as_str().expect("a string");
     URL_SAFE_NO_PAD.decode(text).expect("base64url")
 }
 

@@ -24,7 +24,7 @@ async fn anonymous_requests_are_limited_by_address() {
     assert!((1..=21).contains(&wait), "{wait}");
     assert_eq!(response.header("ratelimit"), format!("\"anonymous\";r=0;t={wait}"));
     assert_eq!(response.header("ratelimit-policy"), "\"anonymous\";q=3;w=60");
-    let detail = response.body["detail"].as_str().expect("a text");
+    let detail = response.body["detail"].as_str().expect("a string");
     assert!(detail.contains("`anonymous` allows 3 requests per minute"), "{detail}");
     app.gateway.get("/v1/events").from("192.0.2.2").send().await.expect(200);
 }

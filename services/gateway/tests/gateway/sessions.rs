@@ -22,7 +22,7 @@ impl TestApp {
 }
 
 fn text(response: &Response, member: &str) -> String {
-    response.body[member].as_str().expect("a text").to_owned()
+    response.body[member].as_str().expect("a string").to_owned()
 }
 
 fn revoked(facts: &[SecurityFact]) -> Vec<(Uuid, RevocationReason)> {

@@ -1,4 +1,4 @@
-//! How mails are sent, and what happens when they cannot be sent.
+//! Mails that are sent, and mails that cannot be sent.
 
 use std::collections::HashSet;
 use std::future::pending;

@@ -60,7 +60,7 @@ pub(crate) struct Row {
     pub(crate) against_what: &'static str,
     pub(crate) must: String,
     pub(crate) met: bool,
-    /// How the row was measured, and what limits it.
+    /// Method of the measurement, and what limits the result.
     pub(crate) note: String,
 }
 

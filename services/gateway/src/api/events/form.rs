@@ -58,7 +58,7 @@ pub(in crate::api) struct NewEvent {
     /// Must not be after the start. The default is the start.
     #[schema(format = DateTime)]
     registration_closes_at: Option<String>,
-    /// Whether users can join a waiting list when all seats are taken.
+    /// `true` if users can join a waiting list when all seats are taken.
     #[serde(default)]
     waiting_list: bool,
 }
@@ -102,7 +102,7 @@ pub(in crate::api) struct EventChanges {
     /// Must not be after the start.
     #[schema(format = DateTime)]
     registration_closes_at: Option<String>,
-    /// Whether users can join a waiting list when all seats are taken.
+    /// `true` if users can join a waiting list when all seats are taken.
     waiting_list: Option<bool>,
 }
 

@@ -37,7 +37,7 @@ pub(in crate::api) struct EventSearch {
     /// The default is published events. Only the organizer and admins can see drafts.
     #[param(inline)]
     status: Option<EventStatus>,
-    /// Whether seats are available.
+    /// `true`: only events with available seats; `false`: only events without.
     has_seats: Option<bool>,
     /// `next` of the previous page of the same search.
     cursor: Option<String>,

@@ -42,9 +42,9 @@ pub(in crate::api) struct UserChanges {
         examples("Europe/Berlin")
     )]
     time_zone: Option<String>,
-    /// Whether the user receives reminders of events.
+    /// `true` if the user receives reminders of events.
     reminders: Option<bool>,
-    /// Whether the user receives announcements from organizers.
+    /// `true` if the user receives announcements from organizers.
     announcements: Option<bool>,
 }
 

@@ -119,7 +119,7 @@ impl Response {
             .headers
             .get(name)
             .unwrap_or_else(|| panic!("there is no header {name}: {self:?}"));
-        value.to_str().expect("a text")
+        value.to_str().expect("a string")
     }
 
     pub(crate) fn id(&self) -> Uuid {
