@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::problem::{self, Problem};
 
 pub(super) const REQUEST_ID: &str = "x-request-id";
-/// Names the trace of the request (W3C Trace Context, level 2, draft).
+/// Header that identifies the trace of the request (W3C Trace Context, level 2, draft).
 pub(super) const TRACE_RESPONSE: &str = "traceresponse";
 
 /// Content security policy of API responses: a browser may only display them.

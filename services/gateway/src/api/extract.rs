@@ -98,16 +98,16 @@ pub(super) struct Paging {
 }
 
 impl Paging {
-    /// Returns the page of a list without filters.
-    pub(super) fn cut<P: PageCursor>(&self) -> Result<PageRequest<P>, Error> {
-        self.cut_of(List::default())
+    /// Returns the request for a page of a list without filters.
+    pub(super) fn page_request<P: PageCursor>(&self) -> Result<PageRequest<P>, Error> {
+        self.page_request_for(List::default())
     }
 
-    /// Returns the page of a list with filters.
+    /// Returns the request for a page of a list with filters.
     ///
     /// # Errors
     /// Returns [`Error::Invalid`] if the limit is out of range, or the cursor belongs to another list or other filters.
-    pub(super) fn cut_of<P: PageCursor>(&self, list: List) -> Result<PageRequest<P>, Error> {
+    pub(super) fn page_request_for<P: PageCursor>(&self, list: List) -> Result<PageRequest<P>, Error> {
         let limit = limit(self.limit)?;
         let after = match &self.cursor {
             None => None,

@@ -85,7 +85,7 @@ impl Form {
         );
     }
 
-    /// Checks a text of several lines, which may be empty.
+    /// Checks a multi-line text, which may be empty.
     pub(super) fn text(&mut self, field: &str, text: &str, max_chars: usize) {
         self.max_length(field, text, max_chars);
         let is_unprintable = |char: char| char.is_control() && !matches!(char, '\n' | '\r' | '\t');

@@ -52,7 +52,7 @@ pub(super) async fn list_mine(
         cursor: search.cursor,
         limit: search.limit,
     };
-    let cut = paging.cut_of(List::new("notifications", &(member.id, filter)))?;
-    let page = of_user(app.pool(), member.id, filter, cut).await?;
+    let page_request = paging.page_request_for(List::new("notifications", &(member.id, filter)))?;
+    let page = of_user(app.pool(), member.id, filter, page_request).await?;
     Ok(Json(page))
 }

@@ -121,7 +121,7 @@ pub(super) async fn list_mine(
     member: Member,
     QueryParams(paging): QueryParams<Paging>,
 ) -> Result<Json<Page<OperationView>>, Error> {
-    let page = operations::of_user(app.pool(), member.id, paging.cut()?).await?;
+    let page = operations::of_user(app.pool(), member.id, paging.page_request()?).await?;
     Ok(Json(Page {
         items: page.items.into_iter().map(OperationView::from).collect(),
         next: page.next,

@@ -112,7 +112,7 @@ pub(super) async fn list_mine(
     member: Member,
     QueryParams(paging): QueryParams<Paging>,
 ) -> Result<Json<Page<Registration>>, Error> {
-    let cut = paging.cut_of(List::new("registrations of", &member.id))?;
-    let page = registrations::of_user(app.pool(), member.id, cut).await?;
+    let page_request = paging.page_request_for(List::new("registrations of", &member.id))?;
+    let page = registrations::of_user(app.pool(), member.id, page_request).await?;
     Ok(Json(page))
 }

@@ -41,7 +41,7 @@ pub(in crate::api) struct Verification {
     post, path = "/v1/audit/verifications", tag = "audit", operation_id = "verifyAuditLog",
     params(QueryHeaders), request_body = Option<Verification>,
     security(("bearer" = [])),
-    responses((status = OK, body = Object, description = "Whether the part is valid, the checks, and the findings")),
+    responses((status = OK, body = Object, description = "Validity of the part, the checks, and the findings")),
 )]
 pub(in crate::api) async fn verify(
     State(app): State<App>,

@@ -84,10 +84,10 @@ pub(in crate::api) async fn history(
     QueryParams(query): QueryParams<HistoryQuery>,
 ) -> Result<Response, Error> {
     let (moment, paging) = query.parse()?;
-    let cut = paging.cut_of(List::new("history", &id))?;
+    let page_request = paging.page_request_for(List::new("history", &id))?;
     find_own(&app, &organizer, id).await?;
     match moment {
-        None => Ok(Json(history::of_event(app.pool(), id, cut).await?).into_response()),
+        None => Ok(Json(history::of_event(app.pool(), id, page_request).await?).into_response()),
         Some(moment) => {
             let state: Option<Value> = history::state(app.pool(), id, moment).await?;
             Ok(Json(state.ok_or(Error::NotFound)?).into_response())

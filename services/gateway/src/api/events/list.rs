@@ -84,7 +84,7 @@ pub(in crate::api) async fn list(
     QueryParams(search): QueryParams<EventSearch>,
 ) -> Result<Json<Page<Event>>, Error> {
     let (filter, paging) = search.parse()?;
-    let cut = paging.cut_of(List::new("events", &filter))?;
-    let page = events::list(app.pool(), anyone.viewer(), &filter, cut).await?;
+    let page_request = paging.page_request_for(List::new("events", &filter))?;
+    let page = events::list(app.pool(), anyone.viewer(), &filter, page_request).await?;
     Ok(Json(page))
 }

@@ -58,11 +58,11 @@ pub(in crate::api) async fn list_attendees(
     QueryParams(paging): QueryParams<Paging>,
 ) -> Result<Response, Error> {
     let list = List::new("registrations at", &event);
-    let cut = paging.cut_of(list)?;
+    let page_request = paging.page_request_for(list)?;
     find_own(&app, &organizer, event).await?;
     let mut response = match preferred(&headers, &[JSON, CSV]) {
         CSV => csv_file(app.pool(), event, list).await?,
-        _ => Json(registrations::of_event(app.pool(), event, cut).await?).into_response(),
+        _ => Json(registrations::of_event(app.pool(), event, page_request).await?).into_response(),
     };
     response
         .headers_mut()
@@ -74,14 +74,14 @@ pub(in crate::api) async fn list_attendees(
 ///
 /// The first page is read before the response begins, because an error can only be reported as a problem until then.
 async fn csv_file(pool: &PgPool, event: Uuid, list: List) -> Result<Response, Error> {
-    let cut = move |after| PageRequest {
+    let page_request = move |after| PageRequest {
         after,
         limit: PAGE_SIZE,
         list,
     };
     let mut text = String::new();
     csv::line(&mut text, HEADER);
-    let first = registrations::of_event(pool, event, cut(None)).await?;
+    let first = registrations::of_event(pool, event, page_request(None)).await?;
     let after = append_page(&first, list, &mut text);
     let pool = pool.clone();
     let rest = stream::try_unfold(after, move |after| {
@@ -90,7 +90,7 @@ async fn csv_file(pool: &PgPool, event: Uuid, list: List) -> Result<Response, Er
             let Some(after) = after else {
                 return Ok(None);
             };
-            let page = registrations::of_event(&pool, event, cut(Some(after))).await?;
+            let page = registrations::of_event(&pool, event, page_request(Some(after))).await?;
             let mut text = String::new();
             let after = append_page(&page, list, &mut text);
             Ok::<_, sqlx::Error>(Some((Bytes::from(text), after)))

@@ -71,7 +71,7 @@ pub(in crate::api) async fn export(
     let pool = app.pool();
     let user = users::find(pool, id, member.viewer()).await?.ok_or(Error::NotFound)?;
     let trail = audit_trail(&app, &member, id).await?;
-    let operations = read_all(|cut| operations::of_user(pool, id, cut)).await?;
+    let operations = read_all(|page_request| operations::of_user(pool, id, page_request)).await?;
     let any = notifications::Filter {
         event: None,
         kind: None,
@@ -80,9 +80,9 @@ pub(in crate::api) async fn export(
         exported_at: Utc::now(),
         user,
         sessions: sessions::of_user(pool, id).await?,
-        events: read_all(|cut| events::of_organizer(pool, id, cut)).await?,
-        registrations: read_all(|cut| registrations::of_user(pool, id, cut)).await?,
-        notifications: read_all(|cut| notifications::of_user(pool, id, any, cut)).await?,
+        events: read_all(|page_request| events::of_organizer(pool, id, page_request)).await?,
+        registrations: read_all(|page_request| registrations::of_user(pool, id, page_request)).await?,
+        notifications: read_all(|page_request| notifications::of_user(pool, id, any, page_request)).await?,
         operations: operations.into_iter().map(OperationView::from).collect(),
         audit: trail.entries,
         audit_is_cut: trail.is_cut,
@@ -97,20 +97,20 @@ where
     F: Future<Output = sqlx::Result<Page<T>>>,
 {
     let list = List::default();
-    let mut cut = PageRequest {
+    let mut page_request = PageRequest {
         after: None,
         limit: PAGE_SIZE,
         list,
     };
     let mut items = Vec::new();
     loop {
-        let page = read(cut).await?;
+        let page = read(page_request).await?;
         items.extend(page.items);
         let next = page.next.and_then(|next| page::decode(&next, list));
         if next.is_none() || items.len() >= MAX_ITEMS {
             return Ok(items);
         }
-        cut.after = next;
+        page_request.after = next;
     }
 }
 

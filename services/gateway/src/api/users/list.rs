@@ -60,6 +60,6 @@ pub(in crate::api) async fn list(
         role: search.role,
         status: search.status,
     };
-    let cut = paging.cut_of(List::new("users", &filter))?;
-    Ok(Json(users::list(app.pool(), &filter, cut).await?))
+    let page_request = paging.page_request_for(List::new("users", &filter))?;
+    Ok(Json(users::list(app.pool(), &filter, page_request).await?))
 }
