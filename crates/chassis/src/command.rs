@@ -24,7 +24,7 @@ const UNSUPERVISED_TIMEOUT: Duration = Duration::from_secs(1);
 ///
 /// - `config` describes the service's settings; see [`settings`].
 /// - `migrate` brings the service's own store up to date, and returns.
-/// - `run` opens connections, makes its boot checks, spawns named tasks, and returns. An error means that the
+/// - `run` opens connections, runs its boot checks, spawns named tasks, and returns. An error means that the
 ///   service cannot start: exit code 69.
 ///
 /// The command line selects one of them: [`USAGE`].
@@ -146,7 +146,7 @@ async fn serve(
     run: impl AsyncFnOnce(Process) -> anyhow::Result<()>,
 ) -> anyhow::Result<Exit> {
     let name = process.name();
-    let mut signals = Signals::listen().context("cannot install the signal handlers")?;
+    let mut signals = Signals::install().context("cannot install the signal handlers")?;
     let admin = Admin::bind(admin)
         .await
         .with_context(|| format!("cannot listen on {admin} (ADMIN_LISTEN)"))?;

@@ -97,7 +97,7 @@ async fn observed(State(durations): State<HistogramVec>, request: Request, next:
         method,
         route,
         status: None,
-        begun: Instant::now(),
+        started: Instant::now(),
     };
     let response = next.run(request).instrument(span.clone()).await;
     let status = response.status();
@@ -125,7 +125,7 @@ fn span(method: &'static str, route: Option<&str>, headers: &HeaderMap) -> Span 
             None => span.record("otel.name", method),
         };
         let parent = global::get_text_map_propagator(|propagator| propagator.extract(&Headers(headers)));
-        // Fails if no traces are collected. Then no trace is to be continued.
+        // Fails if no traces are collected, and then there is no trace to continue.
         let _ = span.set_parent(parent);
     }
     span
@@ -153,7 +153,7 @@ struct Measurement {
     method: &'static str,
     route: Option<MatchedPath>,
     status: Option<StatusCode>,
-    begun: Instant,
+    started: Instant,
 }
 
 impl Drop for Measurement {
@@ -162,7 +162,7 @@ impl Drop for Measurement {
         let status = self.status.as_ref().map_or(CANCELLED, StatusCode::as_str);
         self.durations
             .with_label_values(&[self.method, route, status])
-            .observe(self.begun.elapsed().as_secs_f64());
+            .observe(self.started.elapsed().as_secs_f64());
     }
 }
 

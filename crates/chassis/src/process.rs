@@ -84,7 +84,7 @@ impl Process {
         self.inner.name
     }
 
-    /// Returns the time that inputs have to end when the process is stopped, a share of `SHUTDOWN_TIMEOUT_MS`.
+    /// Returns the time limit for inputs to end after the process is stopped: a share of `SHUTDOWN_TIMEOUT_MS`.
     pub fn inputs_grace(&self) -> Duration {
         self.inner.inputs_grace
     }
@@ -109,7 +109,7 @@ impl Process {
         &self.inner.metrics
     }
 
-    /// Returns the state that `/ready` shows, on which checks are announced.
+    /// Returns the readiness of the process, which `/ready` shows, and to which checks are added.
     pub fn health(&self) -> Health {
         self.inner.health.clone()
     }

@@ -1,7 +1,7 @@
 //! Serves a router over HTTP/1.1 on a listener, with limits on what a client may hold open.
 //!
 //! Both the admin port and the gateway's public port are served here, because `axum::serve` sets no limits: a client
-//! that sends nothing, or half of a header, would hold its connection and its buffers for as long as it likes.
+//! that sends nothing, or half of a header, would hold its connection and its buffers indefinitely.
 
 mod admission;
 mod connection;
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use admission::Admission;
-use connection::Stops;
+use connection::StopTokens;
 
 /// Limits for connections and their phases. The defaults suit a public port; tests shorten them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +113,7 @@ pub async fn serve(
             }
         };
         disable_nagle(&stream);
-        let stops = Stops {
+        let stops = StopTokens {
             drain: drain.clone(),
             end: end.clone(),
         };

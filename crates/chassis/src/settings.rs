@@ -144,8 +144,8 @@ impl Reader<'_> {
     /// Reads a setting that must be set.
     ///
     /// # Panics
-    /// If the example is not a valid value. This is a mistake in the code, which any test that reads the configuration
-    /// finds.
+    /// Panics if the example is not a valid value. This is a mistake in the code, which any test that reads the
+    /// configuration finds.
     pub fn required<T: Value>(&mut self, name: &'static str, example: &str, description: &'static str) -> T {
         let placeholder = self.register(name, Presence::Required, example, description);
         match self.value(name) {
@@ -164,7 +164,7 @@ impl Reader<'_> {
     /// Reads a setting that may be missing. Returns `None` if it is.
     ///
     /// # Panics
-    /// If the example is not a valid value.
+    /// Panics if the example is not a valid value.
     pub fn optional<T: Value>(&mut self, name: &'static str, example: &str, description: &'static str) -> Option<T> {
         let _: T = self.register(name, Presence::Optional, example, description);
         match self.value(name)? {
@@ -179,7 +179,7 @@ impl Reader<'_> {
     /// Reads a setting with a default, which is written as in the environment.
     ///
     /// # Panics
-    /// If the default is not a valid value.
+    /// Panics if the default is not a valid value.
     pub fn or<T: Value>(&mut self, name: &'static str, default: &str, description: &'static str) -> T {
         let default_value = self.register(name, Presence::Default, default, description);
         match self.value(name) {

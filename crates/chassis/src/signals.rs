@@ -12,7 +12,7 @@ pub(crate) struct Signals {
 
 impl Signals {
     /// Installs the handlers. After this call, neither signal ends the process directly.
-    pub(crate) fn listen() -> io::Result<Signals> {
+    pub(crate) fn install() -> io::Result<Signals> {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

@@ -79,7 +79,7 @@ async fn export_into(file: File, ops: &OpsArguments) -> Result<Option<Exported>,
         if reply.is_accepted() {
             Ok(reply.result)
         } else {
-            Err(Error::without_source(reply.describe_refusal()))
+            Err(Error::without_source(reply.describe_failure()))
         }
     };
     let exported = write_export(

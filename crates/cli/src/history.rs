@@ -1,4 +1,4 @@
-//! `rollcall history`: the domain events of an aggregate, or its state at some point.
+//! `rollcall history`: the domain events of an aggregate, or its state at a version or time.
 
 use contracts::{OpsCommand, ReadAggregate, ReadHistory, Timestamp};
 use serde_json::{Value, json};

@@ -161,8 +161,8 @@ mod tests {
         Timestamp::parse("2026-03-01T12:00:00Z").expect("a time")
     }
 
-    fn process(silent_for: u64, partitions: &[i32]) -> ProcessStatus {
-        let reported_at = now() - Duration::from_secs(silent_for);
+    fn process(report_age: u64, partitions: &[i32]) -> ProcessStatus {
+        let reported_at = now() - Duration::from_secs(report_age);
         ProcessStatus {
             service: "user".to_owned(),
             instance: Uuid::now_v7(),

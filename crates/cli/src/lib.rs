@@ -62,7 +62,7 @@ enum Command {
     DeadLetters(dead_letters::Command),
     /// Move a service past one record that it can never process: the last resort
     Skip(skip::Arguments),
-    /// Show the domain events of an aggregate, or its state at some point
+    /// Show the domain events of an aggregate, or its state at a version or time
     History(history::Arguments),
     /// Publish domain events of an aggregate again, from the journal
     Republish(journal::RepublishArguments),

@@ -152,7 +152,7 @@ impl OpsSession {
         (record.headers.get(header::CORRELATION_ID) == Some(correlation_id.to_string().as_str())).then_some(record)
     }
 
-    /// Decodes a reply. Returns `None` if this version cannot.
+    /// Decodes a reply. Returns `None` if this version cannot decode it.
     async fn decode(&self, record: &Record) -> Result<Option<Reply>, Error> {
         let type_name = record.headers.get(header::TYPE).unwrap_or_default();
         let value = record.value.as_deref().unwrap_or_default();
@@ -179,7 +179,7 @@ impl OpsSession {
             if reply.is_accepted() {
                 text(&reply.result)
             } else {
-                reply.describe_refusal()
+                reply.describe_failure()
             }
         });
     }
@@ -313,7 +313,7 @@ impl OpsReply {
     }
 
     /// Describes why the request was not accepted.
-    pub(crate) fn describe_refusal(&self) -> String {
+    pub(crate) fn describe_failure(&self) -> String {
         let Self { service, code, .. } = self;
         let code = code.as_deref().unwrap_or("no code");
         let verb = match self.outcome {

@@ -63,7 +63,7 @@ pub(crate) async fn list(
         .iter()
         .find(|reply| matches!(reply.outcome, ReplyOutcome::NoReply | ReplyOutcome::Unreadable));
     if let Some(reply) = unavailable {
-        return Err(Error::without_source(reply.describe_refusal()));
+        return Err(Error::without_source(reply.describe_failure()));
     }
     Ok(Outcome::positive_if(
         list.rows.is_empty() && list.unsuccessful.is_empty(),
@@ -162,7 +162,7 @@ fn text(list: &List, shape: &Shape) -> String {
     if !list.rows.is_empty() {
         parts.push(table_of(&list.rows, shape.columns));
     }
-    parts.extend(list.unsuccessful.iter().map(OpsReply::describe_refusal));
+    parts.extend(list.unsuccessful.iter().map(OpsReply::describe_failure));
     let count = counted(list.rows.len(), shape.noun);
     parts.push(match list.more.as_slice() {
         [] => count,

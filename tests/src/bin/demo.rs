@@ -30,7 +30,7 @@ async fn main() -> ExitCode {
 }
 
 async fn demo(exit: bool) -> Result<()> {
-    let mut shutdown = ShutdownSignals::listen()?;
+    let mut shutdown = ShutdownSignals::install()?;
     let servers = Servers::from_env()?;
     let folder =
         PathBuf::from(std::env::var("ROLLCALL_DEMO_DIR").context("ROLLCALL_DEMO_DIR is not set; run scripts/demo")?);
@@ -81,7 +81,7 @@ struct ShutdownSignals {
 
 impl ShutdownSignals {
     /// Installs the handlers. From now on, neither signal ends this process.
-    fn listen() -> Result<Self> {
+    fn install() -> Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,

@@ -26,7 +26,7 @@ use super::Limits;
 
 /// Tokens that end a connection.
 #[derive(Debug)]
-pub(super) struct Stops {
+pub(super) struct StopTokens {
     /// Accepts no more requests, and finishes the response in flight.
     pub(super) drain: CancellationToken,
     /// Closes the connection immediately.
@@ -76,7 +76,7 @@ struct Socket {
 }
 
 /// Serves the requests of one connection until it ends or exceeds a limit.
-pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, limits: Limits, stops: Stops) {
+pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, limits: Limits, stops: StopTokens) {
     let phases = Phases(Arc::new(Mutex::new(Phase::Header { since: Instant::now() })));
     let socket = Socket {
         stream,

@@ -1,7 +1,7 @@
 //! Formats log lines as JSON, one object per line:
 //!
 //! ```json
-//! {"timestamp":"2026-01-02T03:04:05.678901Z","level":"INFO","service":"user","target":"user::consumers",
+//! {"timestamp":"2026-01-02T03:04:05.678901Z","level":"INFO","service":"user","target":"user::handlers",
 //!  "trace_id":"4bf9…","span_id":"00f0…","message":"…","topic":"users","spans":[{"name":"batch","size":3}]}
 //! ```
 //!

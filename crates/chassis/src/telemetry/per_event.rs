@@ -8,8 +8,8 @@ use tracing_subscriber::layer::{Context, Filter};
 /// An `EnvFilter` that never returns `Interest::always`.
 ///
 /// With a per-layer filter, tracing-subscriber stores the result of `tracing::enabled!` in a thread-local. A call site
-/// with `Interest::always` does not evaluate the filter again, and uses the stored result of another call site. So the
-/// event after a negative `tracing::enabled!`, which sqlx calls before it logs a statement, would be lost.
+/// with `Interest::always` does not evaluate the filter again, and uses the stored result of another call site. The event after
+/// a negative `tracing::enabled!`, which sqlx calls before it logs a statement, would therefore be lost.
 pub(super) struct PerEvent(pub(super) EnvFilter);
 
 impl<S: Subscriber> Filter<S> for PerEvent

@@ -95,7 +95,7 @@ impl Running {
         loop {
             let mut line = String::new();
             let read = self.stderr.read_line(&mut line).expect("UTF-8");
-            assert_ne!(read, 0, "{words:?} was never log, only {}", self.log);
+            assert_ne!(read, 0, "{words:?} was never logged, only {}", self.log);
             self.log.push_str(&line);
             if line.contains(words) {
                 return serde_json::from_str(&line).expect("JSON");
@@ -352,11 +352,11 @@ fn the_collector_receives_spans_and_the_log_contains_their_ids() {
 fn an_unreachable_collector_causes_one_warning_and_no_delay() {
     let (_reserved, address) = unreachable_address();
     let running = Running::start(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{address}"))]);
-    let begun = Instant::now();
+    let started = Instant::now();
     running.signal("TERM");
     let ended = running.end();
     assert_eq!(ended.code, Some(0));
-    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert!(started.elapsed() < Duration::from_secs(10));
     let warnings = ended.lines().into_iter().filter(|line| line["level"] == "WARN").count();
     assert_eq!(warnings, 1, "{}", ended.stderr);
 }

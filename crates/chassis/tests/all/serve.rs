@@ -224,9 +224,9 @@ async fn an_idle_connection_is_closed_after_the_idle_limit() {
     };
     let server = Server::start(limits).await;
     let mut stream = server.idle().await;
-    let begun = Instant::now();
+    let started = Instant::now();
     assert_eq!(closed(&mut stream).await, "");
-    assert!(begun.elapsed() > SHORT * 3, "{:?}", begun.elapsed());
+    assert!(started.elapsed() > SHORT * 3, "{:?}", started.elapsed());
 }
 
 #[tokio::test]
@@ -297,7 +297,7 @@ async fn a_client_that_reads_slowly_receives_the_complete_response() {
     let mut stream = server.connect().await;
     send(&mut stream, LARGE).await;
     send(&mut stream, b"G").await;
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut ticks = interval(SHORT / 30);
     let (mut read, mut buffer) = (0, vec![0; 256 * 1024]);
     while read < LARGE_BYTES {
@@ -307,9 +307,9 @@ async fn a_client_that_reads_slowly_receives_the_complete_response() {
         read += more;
     }
     assert!(
-        begun.elapsed() > SHORT * 2,
+        started.elapsed() > SHORT * 2,
         "the client was not slow: {:?}",
-        begun.elapsed()
+        started.elapsed()
     );
 }
 

@@ -12,10 +12,10 @@ use crate::client::send;
 const GRACE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Default)]
-struct Diary(Arc<Mutex<Vec<&'static str>>>);
+struct EventLog(Arc<Mutex<Vec<&'static str>>>);
 
-impl Diary {
-    fn note(&self, line: &'static str) {
+impl EventLog {
+    fn record(&self, line: &'static str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 
@@ -25,21 +25,21 @@ impl Diary {
 }
 
 /// Spawns a consumer and a relay that record their end.
-fn spawn_both(process: &Process, diary: &Diary) {
-    let (inputs, notes) = (process.inputs_token(), diary.clone());
+fn spawn_both(process: &Process, log: &EventLog) {
+    let (inputs, consumer_log) = (process.inputs_token(), log.clone());
     process.spawn_input("consumer", async move {
         inputs.cancelled().await;
         // If outputs were cancelled together with inputs, the relay would end here before the consumer.
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
-        notes.note("consumer drained");
+        consumer_log.record("consumer drained");
         Ok(())
     });
-    let (outputs, notes) = (process.outputs_token(), diary.clone());
+    let (outputs, relay_log) = (process.outputs_token(), log.clone());
     process.spawn_output("relay", async move {
         outputs.cancelled().await;
-        notes.note("relay drained");
+        relay_log.record("relay drained");
         Ok(())
     });
 }
@@ -58,16 +58,16 @@ async fn next(signals: &mut UnboundedReceiver<&'static str>) -> &'static str {
 #[tokio::test]
 async fn inputs_are_drained_before_outputs() {
     let supervisor = Supervisor::new("test", "0", GRACE);
-    let (process, diary) = (supervisor.process().clone(), Diary::default());
+    let (process, log) = (supervisor.process().clone(), EventLog::default());
     let (stop, mut signals) = signals();
     let run = async {
-        spawn_both(&process, &diary);
+        spawn_both(&process, &log);
         stop.send("the test ends").expect("the receiver is alive");
         Ok(())
     };
     let exit = supervisor.supervise(run, async || next(&mut signals).await).await;
     assert_eq!(exit, Exit::Success);
-    assert_eq!(diary.lines(), ["consumer drained", "relay drained"]);
+    assert_eq!(log.lines(), ["consumer drained", "relay drained"]);
 }
 
 #[tokio::test]
@@ -80,30 +80,30 @@ async fn a_task_that_ends_unexpectedly_is_a_failure_and_the_others_are_drained()
     ];
     for end in ends {
         let supervisor = Supervisor::new("test", "0", GRACE);
-        let (process, diary) = (supervisor.process().clone(), Diary::default());
+        let (process, log) = (supervisor.process().clone(), EventLog::default());
         let run = async {
-            spawn_both(&process, &diary);
+            spawn_both(&process, &log);
             process.spawn_input("timer", async move { end() });
             Ok(())
         };
         let exit = supervisor.supervise(run, async || pending().await).await;
         assert_eq!(exit, Exit::Internal);
-        assert_eq!(diary.lines(), ["consumer drained", "relay drained"]);
+        assert_eq!(log.lines(), ["consumer drained", "relay drained"]);
     }
 }
 
 #[tokio::test]
 async fn an_output_that_ends_unexpectedly_is_a_failure() {
     let supervisor = Supervisor::new("test", "0", GRACE);
-    let (process, diary) = (supervisor.process().clone(), Diary::default());
+    let (process, log) = (supervisor.process().clone(), EventLog::default());
     let run = async {
-        spawn_both(&process, &diary);
+        spawn_both(&process, &log);
         process.spawn_output("lease", async { bail!("the lease is lost") });
         Ok(())
     };
     let exit = supervisor.supervise(run, async || pending().await).await;
     assert_eq!(exit, Exit::Internal);
-    assert_eq!(diary.lines(), ["consumer drained", "relay drained"]);
+    assert_eq!(log.lines(), ["consumer drained", "relay drained"]);
 }
 
 #[tokio::test]
@@ -135,9 +135,9 @@ async fn an_output_that_ends_while_inputs_are_drained_is_a_failure() {
 #[tokio::test]
 async fn a_service_that_cannot_start_drains_the_tasks_it_has_spawned() {
     let supervisor = Supervisor::new("test", "0", GRACE);
-    let (process, diary) = (supervisor.process().clone(), Diary::default());
+    let (process, log) = (supervisor.process().clone(), EventLog::default());
     let run = async {
-        spawn_both(&process, &diary);
+        spawn_both(&process, &log);
         let inputs = process.inputs_token();
         process.spawn_input("timer", async move {
             inputs.cancelled().await;
@@ -147,7 +147,7 @@ async fn a_service_that_cannot_start_drains_the_tasks_it_has_spawned() {
     };
     let exit = supervisor.supervise(run, async || pending().await).await;
     assert_eq!(exit, Exit::Unavailable);
-    assert_eq!(diary.lines(), ["consumer drained", "relay drained"]);
+    assert_eq!(log.lines(), ["consumer drained", "relay drained"]);
 }
 
 #[tokio::test]
@@ -169,17 +169,17 @@ async fn a_service_without_tasks_is_a_failure() {
 #[tokio::test]
 async fn a_task_that_hangs_is_aborted_and_the_relay_is_drained() {
     let supervisor = Supervisor::new("test", "0", Duration::from_secs(1));
-    let (process, diary) = (supervisor.process().clone(), Diary::default());
+    let (process, log) = (supervisor.process().clone(), EventLog::default());
     let (stop, mut signals) = signals();
     let run = async {
-        spawn_both(&process, &diary);
+        spawn_both(&process, &log);
         process.spawn_input("stuck", pending());
         stop.send("the test ends").expect("the receiver is alive");
         Ok(())
     };
     let exit = supervisor.supervise(run, async || next(&mut signals).await).await;
     assert_eq!(exit, Exit::Internal);
-    assert_eq!(diary.lines(), ["consumer drained", "relay drained"]);
+    assert_eq!(log.lines(), ["consumer drained", "relay drained"]);
 }
 
 #[tokio::test]
@@ -193,10 +193,10 @@ async fn a_second_signal_ends_the_grace_period() {
         stop.send("the test ends now").expect("the receiver is alive");
         Ok(())
     };
-    let begun = Instant::now();
+    let started = Instant::now();
     let exit = supervisor.supervise(run, async || next(&mut signals).await).await;
     assert_eq!(exit, Exit::Internal);
-    assert!(begun.elapsed() < GRACE / 2);
+    assert!(started.elapsed() < GRACE / 2);
 }
 
 #[tokio::test]

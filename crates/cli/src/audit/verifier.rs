@@ -60,7 +60,8 @@ struct Leaf {
     timestamp: i64,
     recorded_at: i64,
     key: Option<String>,
-    foreign_key: Option<String>,
+    #[serde(rename = "foreign_key")]
+    noncanonical_key: Option<String>,
     headers: Vec<(String, String)>,
     sha256: Option<String>,
     kept: bool,

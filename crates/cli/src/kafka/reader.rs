@@ -12,7 +12,7 @@ use crate::Error;
 
 const POLL: Duration = Duration::from_millis(100);
 
-/// Reads a topic from some point. Its calls block, because the thread has no other work.
+/// Reads a topic from a given position. Its calls block, because the thread has no other work.
 pub(crate) struct Reader {
     kafka: Kafka,
     topic: String,

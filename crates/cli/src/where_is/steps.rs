@@ -1,4 +1,4 @@
-//! Combines records, positions and replies: each message, its place in the causal tree, and its state at each subscriber.
+//! Combines records, positions and replies: each message, its position in the causal tree, and its state at each subscriber.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -214,7 +214,7 @@ fn details(reply: &OpsReply) -> Option<String> {
         (ReplyOutcome::Accepted, Value::Object(fields)) => fields,
         (ReplyOutcome::Accepted, Value::Null) => return None,
         (ReplyOutcome::Accepted, other) => return Some(format!("{}\n{}", reply.service, indented(&plain(other)))),
-        _ => return Some(reply.describe_refusal()),
+        _ => return Some(reply.describe_failure()),
     };
     let specific: Map<String, Value> = fields
         .iter()

@@ -90,7 +90,7 @@ impl Services {
     /// Returns the only command that was received.
     ///
     /// # Panics
-    /// If not exactly one command was received.
+    /// Panics if not exactly one command was received.
     #[track_caller]
     pub(crate) fn received_one(&self) -> OpsCommand {
         let [(_, command)] = self.received().try_into().expect("one command");

@@ -150,7 +150,7 @@ pub(crate) async fn start(
 
 /// Returns the projected rows per second, from the first row to the last.
 async fn watch(projected: &Postgres) -> Result<f64> {
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut first: Option<(Instant, i64)> = None;
     loop {
         let count: i64 = sqlx::query_scalar("SELECT count(*) FROM projected")
@@ -162,7 +162,7 @@ async fn watch(projected: &Postgres) -> Result<f64> {
                 return Ok((count - from) as f64 / since.elapsed().as_secs_f64());
             }
         }
-        if begun.elapsed() > WITHIN {
+        if started.elapsed() > WITHIN {
             bail!("only {count} of {COMMANDS} rows were projected within {WITHIN:?}");
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
