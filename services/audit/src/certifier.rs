@@ -115,8 +115,8 @@ impl Certifier {
         }
     }
 
-    /// Certifies every past hour that is not certified yet. If there was any, also certifies again the hours that have become
-    /// complete since.
+    /// Certifies every past hour that is not certified yet. If there was any, also recertifies the hours that have become
+    /// complete in the meantime.
     pub async fn certify(&self, now: Timestamp) -> Result<(), Failure> {
         let closed = Hour::of((now - GRACE).as_micros()).from;
         let mut advanced = false;

@@ -84,8 +84,8 @@ pub struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<bson::Uuid>,
     /// Key that is not a UUID in its canonical text form, in hexadecimal.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub foreign_key: Option<String>,
+    #[serde(rename = "foreign_key", skip_serializing_if = "Option::is_none")]
+    pub noncanonical_key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -208,7 +208,7 @@ impl Entry {
             message_id: id(header::ID),
             source: header(&headers, header::SOURCE),
             key: uuid.map(to_bson),
-            foreign_key: key.filter(|key| !is_canonical(key)).map(hex),
+            noncanonical_key: key.filter(|key| !is_canonical(key)).map(hex),
             sequence: header(&headers, header::SEQUENCE),
             correlation_id: id(header::CORRELATION_ID),
             causation_id: id(header::CAUSATION_ID),
@@ -225,7 +225,7 @@ impl Entry {
 
     /// Returns `true` if all searchable fields have the values that follow from the headers and the key.
     pub(crate) fn matches_its_headers(&self) -> bool {
-        let key = match (&self.foreign_key, self.key) {
+        let key = match (&self.noncanonical_key, self.key) {
             (Some(hex), _) => unhex(hex),
             (None, key) => key.map(|key| mongo::from_bson(key).to_string().into_bytes()),
         };
@@ -564,7 +564,7 @@ mod tests {
         };
         let (entry, findings) = Entry::of(&topics::USERS, &record, &codec());
         assert_eq!(kinds(&findings), [FindingKind::MalformedEnvelope]);
-        assert_eq!((entry.key, entry.foreign_key.as_deref()), (None, Some("616461")));
+        assert_eq!((entry.key, entry.noncanonical_key.as_deref()), (None, Some("616461")));
         assert_eq!(entry.time, entry.timestamp);
         assert_eq!((entry.value, entry.sha256, entry.content), (None, None, None));
     }
@@ -576,7 +576,7 @@ mod tests {
         let (entry, _) = Entry::of(&topics::USERS, &record, &codec());
         assert_eq!(entry.key, Some(to_bson(KEY)));
         assert_eq!(
-            unhex(&entry.foreign_key.clone().expect("the key is kept")),
+            unhex(&entry.noncanonical_key.clone().expect("the key is kept")),
             record.key.map(|key| key.to_vec())
         );
         assert!(entry.matches_its_headers());
@@ -589,7 +589,7 @@ mod tests {
         let altered: [fn(&mut Entry); 6] = [
             |entry| entry.time += 1,
             |entry| entry.sequence = None,
-            |entry| entry.foreign_key = Some("616461".to_owned()),
+            |entry| entry.noncanonical_key = Some("616461".to_owned()),
             |entry| entry.actor = Some("service:user".to_owned()),
             |entry| entry.type_name = None,
             |entry| entry.correlation_id = entry.message_id,

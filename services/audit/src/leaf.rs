@@ -18,7 +18,8 @@ struct Leaf<'a> {
     timestamp: i64,
     recorded_at: i64,
     key: Option<String>,
-    foreign_key: Option<&'a str>,
+    #[serde(rename = "foreign_key")]
+    noncanonical_key: Option<&'a str>,
     headers: &'a Headers,
     sha256: Option<String>,
     kept: bool,
@@ -27,7 +28,7 @@ struct Leaf<'a> {
 
 /// Returns the text of the leaf, which is JSON without white space.
 pub fn text(entry: &Entry) -> String {
-    let key = entry.key.filter(|_| entry.foreign_key.is_none());
+    let key = entry.key.filter(|_| entry.noncanonical_key.is_none());
     let leaf = Leaf {
         v: 1,
         topic: &entry.position.topic,
@@ -36,7 +37,7 @@ pub fn text(entry: &Entry) -> String {
         timestamp: entry.timestamp,
         recorded_at: entry.recorded_at.timestamp_millis(),
         key: key.map(|key| mongo::from_bson(key).to_string()),
-        foreign_key: entry.foreign_key.as_deref(),
+        noncanonical_key: entry.noncanonical_key.as_deref(),
         headers: &entry.headers,
         sha256: entry.sha256.as_ref().map(|Binary { bytes, .. }| hex(bytes)),
         kept: entry.value.is_some(),

@@ -108,8 +108,8 @@ fn failure(error: mongodb::error::Error) -> QueryError {
     }
 }
 
-/// Returns the rejection of a query that met an unreadable document. It is committed in another transaction, because this one
-/// may have ended.
+/// Returns the rejection of a query that encountered an unreadable document. It is committed in another transaction, because
+/// this one may have ended.
 fn unreadable() -> Rejection {
     Rejection::new(
         "log-damaged",

@@ -200,7 +200,7 @@ mod tests {
             message_id: None,
             source: None,
             key: None,
-            foreign_key: None,
+            noncanonical_key: None,
             sequence: None,
             correlation_id: None,
             causation_id: None,

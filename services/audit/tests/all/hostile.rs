@@ -140,7 +140,7 @@ async fn invalid_envelopes_are_recorded_and_large_ones_without_unknown_headers()
         );
     }
     assert!(entries[1].key.is_some() && entries[1].sequence.is_some());
-    assert!(entries[2].foreign_key.is_none());
+    assert!(entries[2].noncanonical_key.is_none());
     assert_eq!((&entries[3].value, entries[3].sha256.is_some()), (&None, true));
     assert_eq!(entries[3].headers, records[3].headers);
     assert_eq!((app.bench.counted(STUBS), app.bench.counted(UNEXPECTED)), (2.0, 0.0));

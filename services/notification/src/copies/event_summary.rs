@@ -16,7 +16,8 @@ pub(crate) struct EventSummary {
     pub(crate) starts_at: Option<bson::DateTime>,
     cancelled_at: Option<bson::DateTime>,
     /// Time of the cause of the latest mailing.
-    pub(crate) last_told_at: Option<bson::DateTime>,
+    #[serde(rename = "last_told_at")]
+    pub(crate) last_mailing_at: Option<bson::DateTime>,
     /// Counter that each change of registrations increments. It exists once a user has registered.
     registrations: Option<i64>,
 }

@@ -47,8 +47,8 @@ impl Handler<Mongo> for FollowEvents {
             }
             if let Some(content) = content {
                 let mailing = Mailing::new(StoredCause::of(message), event, content);
-                summary.last_told_at = summary.last_told_at.max(Some(mailing.published_at()));
-                events.set(event, doc! { "last_told_at": summary.last_told_at });
+                summary.last_mailing_at = summary.last_mailing_at.max(Some(mailing.published_at()));
+                events.set(event, doc! { "last_told_at": summary.last_mailing_at });
                 mailings.push((mailing, message.cause()));
             }
         }

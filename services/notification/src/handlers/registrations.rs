@@ -70,7 +70,7 @@ impl Handler<Mongo> for FollowRegistrations {
                 };
                 schedule_reminder(unit, &message.cause(), &seat, starts_at)?;
             }
-            if summary.is_some_and(|summary| summary.last_told_at >= Some(at)) {
+            if summary.is_some_and(|summary| summary.last_mailing_at >= Some(at)) {
                 late.push((event, at, *change));
             }
         }

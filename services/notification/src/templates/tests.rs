@@ -4,7 +4,7 @@ use contracts::links::Token;
 use super::*;
 
 const KEY: &str = "a key of thirty-two characters..";
-const NASTY: &str = "Bring **two** looms & <script>alert(1)</script>\r\n\r\n<img src=x onerror=y>\u{7}\n-- \nBob";
+const HOSTILE: &str = "Bring **two** looms & <script>alert(1)</script>\r\n\r\n<img src=x onerror=y>\u{7}\n-- \nBob";
 
 const KINDS: [NotificationKind; 11] = [
     Kind::Welcome,
@@ -50,7 +50,7 @@ fn content(kind: NotificationKind, event: &Event) -> MailContent<'_> {
         Kind::EventRescheduled => MailContent::Rescheduled(event.starts_at),
         Kind::Announcement => MailContent::Announcement {
             subject: "Looms\r\nBcc: everybody@example.org",
-            body: NASTY,
+            body: HOSTILE,
         },
         Kind::EmailVerification | Kind::PasswordReset => MailContent::Link(link()),
         _ => MailContent::Plain,
