@@ -10,7 +10,7 @@ use crate::{Message, Timestamp};
 
 /// Maximum number of domain events that one command may lead to.
 ///
-/// Work that takes more continues with commands that the service sends to itself, so that a batch stays small.
+/// Larger work continues with commands that the service sends to itself, so that a batch stays small.
 pub const MAX_DOMAIN_EVENTS: usize = 1_000;
 
 /// A unit of consistency that commands change. Only its own domain events change its state.
@@ -48,11 +48,11 @@ pub struct Command<C> {
     pub key: Uuid,
     /// The actor; `None` if the envelope names none.
     pub actor: Option<Actor>,
-    /// `ce_time`: the time at which the command was given.
+    /// `ce_time`: the time at which the command was sent.
     pub time: Timestamp,
     /// The version that the sender has seen; a stale one is rejected.
     pub expected_version: Option<i64>,
-    /// True if a [deferred](Rejection::deferred) rejection of this attempt is final.
+    /// `true` if a [deferred](Rejection::deferred) rejection of this attempt is final.
     pub last_attempt: bool,
     pub body: C,
 }
@@ -91,7 +91,7 @@ pub struct FieldError {
     pub message: String,
 }
 
-/// A text that is not an actor.
+/// A string that is not an actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected user:<uuid>, admin:<uuid> or service:<name>")]
 pub struct UnknownActor;

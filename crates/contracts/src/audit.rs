@@ -59,7 +59,7 @@ pub struct DeliveryCertified {
     pub certificate_id: Uuid,
     pub from: Timestamp,
     pub until: Timestamp,
-    /// True if no sequence number is missing.
+    /// `true` if no sequence number is missing.
     pub complete: bool,
     /// Counts, one row per topic and producer.
     pub topics: Vec<CertifiedTopic>,

@@ -114,7 +114,7 @@ impl Codec {
     /// Adds the schema of a writer that was found on the wire. Adding the same schema again has no effect.
     ///
     /// # Errors
-    /// Returns [`Error::BadSchema`] for a text that is not the schema of a record or exceeds a limit, and
+    /// Returns [`Error::BadSchema`] for a string that is not the schema of a record or exceeds a limit, and
     /// [`Error::IdTaken`] if another schema has this id.
     pub fn learn(&self, id: i32, schema_json: &str) -> Result<(), Error> {
         let learned = reader::catch_panic(|| self.learn_within_limits(id, schema_json));

@@ -48,7 +48,7 @@ pub struct CreateEvent {
     pub capacity: i32,
     /// Time at which registration closes.
     pub registration_closes_at: Timestamp,
-    /// True if users can join a waiting list when all seats are taken.
+    /// `true` if users can join a waiting list when all seats are taken.
     pub waiting_list: bool,
     /// Time at which registration opens; `None`: when the event is published.
     pub registration_opens_at: Option<Timestamp>,
@@ -145,7 +145,7 @@ pub struct Details {
     pub registration_opens_at: Option<Timestamp>,
     /// Time at which registration closes.
     pub registration_closes_at: Timestamp,
-    /// True if users can join a waiting list when all seats are taken.
+    /// `true` if users can join a waiting list when all seats are taken.
     pub waiting_list: bool,
     /// Users who may check in attendees, in addition to the organizer.
     pub staff: Vec<Uuid>,
@@ -155,7 +155,7 @@ pub struct Details {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EventChanged {
     pub details: Details,
-    /// True if the event is published; false if it is a draft.
+    /// `true` if the event is published; `false` if it is a draft.
     pub published: bool,
 }
 
@@ -171,7 +171,7 @@ pub struct EventRescheduled {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StaffNamed {
     pub details: Details,
-    /// True if the event is published; false if it is a draft.
+    /// `true` if the event is published; `false` if it is a draft.
     pub published: bool,
 }
 

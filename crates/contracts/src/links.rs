@@ -35,7 +35,7 @@ pub struct Link {
 #[derive(Clone)]
 pub struct LinkKey(Hmac<Sha256>);
 
-/// A text that has the form of a token. Only the key can verify that it is genuine.
+/// A string that has the form of a token. Only the key can verify that it is genuine.
 #[derive(Debug, Clone, Copy)]
 pub struct Token {
     pub link: Link,

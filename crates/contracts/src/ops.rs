@@ -165,7 +165,7 @@ pub struct ProcessStatus {
     pub version: String,
     pub started_at: Timestamp,
     pub reported_at: Timestamp,
-    /// True if the process is ready for work.
+    /// `true` if the process is ready for work.
     pub ready: bool,
     /// Number of messages in the outbox that the broker has not acknowledged.
     pub outbox_rows: i64,

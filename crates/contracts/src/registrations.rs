@@ -173,6 +173,6 @@ pub struct RegistrationCancelled {
     pub registration_id: Uuid,
     pub user_id: Uuid,
     pub reason: CancelReason,
-    /// True if the registration had a seat; false if it was on the waiting list.
+    /// `true` if the registration had a seat; `false` if it was on the waiting list.
     pub had_seat: bool,
 }

@@ -25,7 +25,7 @@ pub struct Date(i32);
 #[error("outside the years 0 to 9999")]
 pub struct OutOfRange;
 
-/// A text that is not a time or not a date.
+/// A string that is not a time or not a date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}")]
 pub struct ParseError {

@@ -3,7 +3,7 @@
 /// Maximum length of a name, in bytes.
 const MAX_BYTES: usize = 64;
 
-/// Checks that a text has the form of an IANA name, for example `Europe/Berlin`.
+/// Checks that a string has the form of an IANA name, for example `Europe/Berlin`.
 ///
 /// Returns `None` if it does, and otherwise the code and the message of a [`FieldError`](crate::FieldError). Whether the zone
 /// exists is not checked, because only the gateway has the tz database.

@@ -52,9 +52,9 @@ pub struct ChangeUser {
     pub date_of_birth: Option<Date>,
     /// IANA name, e.g. `Europe/Berlin`.
     pub time_zone: Option<String>,
-    /// True if the user wants reminders.
+    /// `true` if the user wants reminders.
     pub reminders: Option<bool>,
-    /// True if the user wants announcements of organizers.
+    /// `true` if the user wants announcements of organizers.
     pub announcements: Option<bool>,
 }
 
@@ -117,11 +117,11 @@ pub struct UserProfile {
     pub date_of_birth: Date,
     /// IANA name, e.g. `Europe/Berlin`.
     pub time_zone: String,
-    /// True if the user has verified the e-mail address.
+    /// `true` if the user has verified the e-mail address.
     pub email_verified: bool,
-    /// True if the user wants reminders.
+    /// `true` if the user wants reminders.
     pub reminders: bool,
-    /// True if the user wants announcements of organizers.
+    /// `true` if the user wants announcements of organizers.
     pub announcements: bool,
 }
 

@@ -12,7 +12,7 @@ use crate::topics::differences;
 /// Time by which the inbox retention must exceed the longest life of a record.
 const INBOX_MARGIN: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The reason for which a process does not start.
+/// The reason why a process does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the delivery guarantee cannot be met:\n- {}", .0.join("\n- "))]

@@ -116,18 +116,18 @@ impl Settings {
             inbox_retention: read.or(
                 "INBOX_RETENTION_HOURS",
                 &hours(defaults.inbox_retention),
-                "how long the id of a message is kept; longer than the retention of its topic",
+                "time for which the id of a message is kept; longer than the retention of its topic",
             ),
             transaction_limit: defaults.transaction_limit,
             gap_alarm: read.or(
                 "GAP_ALARM_SECONDS",
                 "120",
-                "how long messages wait for a missing one before an error is logged",
+                "time that messages wait for a missing one before an error is logged",
             ),
             stall_alarm: read.or(
                 "STALL_ALARM_SECONDS",
                 "30",
-                "how long a partition with a lag may not advance before an alarm is raised",
+                "time for which a partition with a lag may not advance before an alarm is raised",
             ),
         }
     }

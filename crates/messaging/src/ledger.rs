@@ -1,7 +1,7 @@
 //! The bookkeeping of delivery, which is written in the same transaction as an effect.
 //!
 //! A store keeps it next to the business data, so that one transaction covers both. [`Ledger`] is the sum of five traits,
-//! one for each user: [`Transactions`], [`DeliveryLog`] (the pipeline), [`Outbox`] (the relay), [`OpsQueries`] (operator
+//! one for each user: [`Transactions`], [`DeliveryLog`] (the pipeline), [`Outbox`] (the relay), [`OpsQueries`] (ops
 //! commands and the status report) and [`Maintenance`] (the boot checks and the housekeeping task). The crates
 //! `postgres` and `mongo` implement them, each trait in a file of the same name; `testing::conformance` verifies that both
 //! behave alike.
@@ -23,7 +23,7 @@ pub use self::rows::{
 };
 pub use self::transactions::Transactions;
 
-/// A store that implements all five traits. There is nothing to implement by hand.
+/// A store that implements all five traits. Every such store implements this trait automatically.
 pub trait Ledger: Transactions + DeliveryLog + Outbox + OpsQueries + Maintenance {}
 
 impl<L: Transactions + DeliveryLog + Outbox + OpsQueries + Maintenance> Ledger for L {}

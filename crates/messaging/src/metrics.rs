@@ -79,7 +79,7 @@ impl Metrics {
         let oldest_gap_age = GaugeVec::new(
             Opts::new(
                 "rollcall_oldest_gap_age_seconds",
-                "How long messages have waited for a missing one; absent if nothing is parked",
+                "Time that messages have waited for a missing one; absent if nothing is parked",
             ),
             &["topic"],
         )?;

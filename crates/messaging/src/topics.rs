@@ -13,7 +13,7 @@ use crate::kafka::Settings;
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The reason for which topics could not be created, deleted or compared.
+/// The reason why topics could not be created, deleted or compared.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("Kafka is unreachable at {brokers}")]

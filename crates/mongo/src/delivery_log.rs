@@ -31,8 +31,8 @@ struct SchemaDocument {
 impl DeliveryLog for Mongo {
     async fn positions(&self, partitions: &[TopicPartition]) -> Result<HashMap<TopicPartition, i64>, StoreError> {
         // A transaction, because its commit waits until everything that it has read is majority-committed. A majority read
-        // without one may return a position from before this process's own commit, which would then be read again and
-        // again.
+        // without one may return a position from before this process's own commit, which would then be read
+        // repeatedly.
         let ids: Vec<_> = partitions.iter().map(partition_id).collect();
         let mut tx = self.begin().await?;
         let documents: Vec<Consumed> = tx
@@ -92,7 +92,7 @@ impl DeliveryLog for Mongo {
         let locked = collection
             .update_one(
                 doc! { "_id": partition_id(partition) },
-                // A counter, because an update that changes nothing is not a write and conflicts with none.
+                // A counter, because an update that changes nothing is not a write and conflicts with no other write.
                 doc! { "$inc": { "locks": 1_i64 } },
             )
             .session(tx.session())

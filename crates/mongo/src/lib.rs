@@ -112,8 +112,8 @@ impl Mongo {
     }
 }
 
-/// Returns the write concern of all writes: majority and journaled, so that neither a fail-over nor a crash takes a write
-/// back.
+/// Returns the write concern of all writes: majority and journaled, so that neither a fail-over nor a crash undoes a
+/// write.
 fn durable() -> WriteConcern {
     WriteConcern::builder()
         .w(Acknowledgment::Majority)

@@ -26,7 +26,7 @@ pub(crate) struct SequenceDocument<'a> {
     last_id: Option<bson::Uuid>,
     poisoned_at: Option<i64>,
     has_parked: bool,
-    /// Counts the writes, because a write that changes nothing conflicts with none.
+    /// Number of writes. Each write increments it, because an update that changes nothing conflicts with no other write.
     revision: i64,
 }
 

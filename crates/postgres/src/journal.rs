@@ -230,5 +230,5 @@ fn rejected(code: &'static str, detail: impl Into<String>) -> OpsOutcome {
 }
 
 fn unknown() -> OpsOutcome {
-    rejected("aggregate-unknown", "this service has no such aggregate")
+    rejected("aggregate-unknown", "this service has no aggregate with this id")
 }

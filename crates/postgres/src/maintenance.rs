@@ -81,11 +81,11 @@ impl Maintenance for Postgres {
         let mut problems = Vec::new();
         if synchronous_commit == "off" || (synchronous_commit == "local" && !standbys.is_empty()) {
             problems.push(format!(
-                "synchronous_commit is {synchronous_commit}: a commit that a crash or fail-over takes back may have been published"
+                "synchronous_commit is {synchronous_commit}: a commit that a crash or fail-over undoes may have been published"
             ));
         }
         if fsync == "off" {
-            problems.push("fsync is off: a commit that a crash takes back may have been published".to_owned());
+            problems.push("fsync is off: a commit that a crash undoes may have been published".to_owned());
         }
         Ok(problems)
     }

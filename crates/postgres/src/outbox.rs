@@ -67,7 +67,7 @@ impl Outbox for Postgres {
                 .unzip();
             let (topics, numbers) = columns(&partitions);
             let mut tx = self.pool().begin().await.map_err(store_error)?;
-            // The disk is not worth waiting for, because a lost deletion only publishes a message twice.
+            // Does not wait for the disk, because a lost deletion only publishes a message twice.
             sqlx::query("SET LOCAL synchronous_commit = off")
                 .execute(&mut *tx)
                 .await

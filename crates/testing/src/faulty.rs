@@ -78,7 +78,7 @@ impl Gate {
 
     async fn pass(&self) {
         self.reached.add_permits(1);
-        // Closed means open for good.
+        // An error means that the semaphore is closed, which leaves the gate open forever.
         let _ = self.open.acquire().await;
     }
 }
@@ -162,7 +162,7 @@ impl Faults {
         self.orders().commits.push(fault);
     }
 
-    /// Gives the next commit an unknown outcome. It happens when the test lets it.
+    /// Gives the next commit an unknown outcome, and delays it until the test lets it happen.
     pub fn commit_late(&self) -> LateCommit {
         let (gate, done) = (Gate::new(), Arc::new(Semaphore::new(0)));
         self.orders().late.push((gate.clone(), Arc::clone(&done)));

@@ -126,7 +126,7 @@ impl KafkaTopics {
             })
             .collect::<KafkaResult<_>>()?;
         for delivery in queued {
-            let delivery = delivery.await.expect("the producer lives");
+            let delivery = delivery.await.expect("the producer exists");
             delivery.map_err(|(error, _)| error)?;
         }
         Ok(())

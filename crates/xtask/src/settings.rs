@@ -94,7 +94,7 @@ mod tests {
     use super::*;
     use crate::tidy::assert_found;
 
-    const README: &str = "# user\n`GET` is not a setting.\n\n## Settings\n\nBeside `user settings`: `DATABASE_URL`.\n\n\
+    const README: &str = "# user\n`GET` is not a setting.\n\n## Settings\n\nBesides `user settings`: `DATABASE_URL`.\n\n\
                           | `BATCH_SIZE` | 500 | `classic` |\n\n## Tests\n\n`OTHER`\n";
 
     fn names(names: &[&str]) -> BTreeSet<String> {

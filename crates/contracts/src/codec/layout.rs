@@ -15,7 +15,7 @@ use super::{
 };
 
 pub(super) const TOO_SHORT: &str = "they end too early";
-pub(super) const NO_SUCH_BRANCH: &str = "a union has no such branch";
+pub(super) const NO_SUCH_BRANCH: &str = "a union has no branch with this index";
 pub(super) const TOO_LONG: &str = "a length is larger than any message";
 const TOO_DEEP: &str = "values are nested too deeply";
 const TOO_MANY: &str = "there are too many values";

@@ -58,7 +58,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Parses a third party's schema, to read data that was written with it.
 ///
 /// # Errors
-/// Returns an error for a text that is not a schema, and for one that exceeds a limit.
+/// Returns an error for a string that is not a schema, and for one that exceeds a limit.
 pub(super) fn parse(text: &str) -> Result<Schema, BoxError> {
     if text.len() > MAX_SCHEMA_BYTES {
         return Err(format!("it has {} bytes; the maximum is {MAX_SCHEMA_BYTES}", text.len()).into());

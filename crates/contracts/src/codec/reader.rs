@@ -207,11 +207,11 @@ pub(super) fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, &'static str
 pub(super) fn reason(error: &apache_avro::Error) -> &'static str {
     match error.details() {
         Details::ReadVariableIntegerBytes(_) | Details::ReadBytes(_) | Details::ReadString(_) => TOO_SHORT,
-        Details::ConvertToUtf8(_) => "a text is not UTF-8",
-        Details::EnumSymbolIndex { .. } => "an enum has no such symbol",
+        Details::ConvertToUtf8(_) => "a string is not UTF-8",
+        Details::EnumSymbolIndex { .. } => "an enum has no symbol with this index",
         Details::GetUnionVariant { .. } => NO_SUCH_BRANCH,
         Details::MemoryAllocation { .. } => TOO_LONG,
-        Details::GetField(_) => "a field is missing that has no default",
+        Details::GetField(_) => "a field without a default is missing",
         Details::SerializeRecordFieldWithSchema { .. } | Details::SerializeValueWithSchema { .. } => {
             "a field is of another type"
         }

@@ -195,8 +195,16 @@ fn a_size_beyond_the_datum_is_rejected() {
     assert_rejected(json!("bytes"), &number(1_000_000), "they end too early");
     assert_rejected(json!("bytes"), &number(i64::MAX), "a length is larger than any message");
     assert_rejected(json!("string"), &number(-1), "a length is larger than any message");
-    assert_rejected(json!(["null"]), &number(i64::MAX), "a union has no such branch");
-    assert_rejected(json!(["null"]), &number(i64::MIN), "a union has no such branch");
+    assert_rejected(
+        json!(["null"]),
+        &number(i64::MAX),
+        "a union has no branch with this index",
+    );
+    assert_rejected(
+        json!(["null"]),
+        &number(i64::MIN),
+        "a union has no branch with this index",
+    );
     assert_rejected(json!("long"), &[0xff; 20], "a number is too long");
 }
 

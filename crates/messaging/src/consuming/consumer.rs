@@ -32,7 +32,7 @@ const POLL_WHILE_PAUSED: Duration = Duration::from_millis(2);
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 
-/// The reason for which the consumer ended.
+/// The reason why the consumer ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the Kafka consumer cannot be created")]
@@ -120,7 +120,7 @@ fn poll<L: Ledger>(assignments: &Arc<Assignments<L>>, stop: &CancellationToken) 
     Ok(())
 }
 
-/// The reason for which a client is no longer polled.
+/// The reason why a client is no longer polled.
 enum Ended {
     Stopped,
     Replaced,

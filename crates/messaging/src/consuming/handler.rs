@@ -55,7 +55,7 @@ pub trait LogHandler<L: Ledger>: Send + 'static {
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
-/// The reason for which a handler failed. It determines what the pipeline does next.
+/// The reason why a handler failed. It determines what the pipeline does next.
 ///
 /// A [`Rejection`] converts into [`Defer`](Self::Defer) or [`Reject`](Self::Reject), as its field `deferred` states.
 #[derive(Debug, thiserror::Error)]

@@ -19,7 +19,7 @@ pub(crate) struct KnownFailures {
     messages: HashMap<Uuid, KnownFailure>,
     /// The offset of the record that the store refused, and the reason.
     record_refusal: Option<(i64, String)>,
-    /// The reason for which the store refused the record's entry in the log.
+    /// The reason why the store refused the record's entry in the log.
     log_refusal: Option<String>,
 }
 
@@ -47,13 +47,13 @@ impl KnownFailures {
         self.messages.get(message)
     }
 
-    /// Returns the reason for which the store refused to keep the record at this offset, if it did.
+    /// Returns the reason why the store refused to keep the record at this offset, if it did.
     pub(crate) fn stub_reason(&self, offset: i64) -> Option<&str> {
         let (refused, reason) = self.record_refusal.as_ref()?;
         (*refused == offset).then_some(reason.as_str())
     }
 
-    /// Returns the reason for which the store refused the record's entry in the log, if it did.
+    /// Returns the reason why the store refused the record's entry in the log, if it did.
     pub(crate) fn log_stub_reason(&self) -> Option<&str> {
         self.log_refusal.as_deref()
     }

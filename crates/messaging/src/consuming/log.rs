@@ -245,7 +245,7 @@ async fn fetch_schemas<L: Ledger>(
             && let Err(codec::Error::UnknownSchema(id)) = runtime.codec().record_name(value)
             && requested.insert(id)
         {
-            // If the registry does not know the schema either, the handler notes it.
+            // If the registry does not know the schema either, the handler records that.
             runtime.fetch_schema(id, record, stop).await?;
         }
     }

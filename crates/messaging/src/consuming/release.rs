@@ -17,7 +17,7 @@ use crate::wire::record::TopicPartition;
 
 const ATTEMPTS: usize = 20;
 
-/// The reason for which a key was not released. Nothing has changed, and the release can be repeated.
+/// The reason why a key was not released. Nothing has changed, and the release can be repeated.
 #[derive(Debug, thiserror::Error)]
 #[error("the key was not released: {0}")]
 pub struct Error(String);

@@ -47,7 +47,7 @@ fn stub_of(record: &Record) -> Record {
 /// Maximum length of a reason in characters, because the rest of the description needs room too.
 const MAX_REASON_CHARS: usize = 500;
 
-/// Describes the record that a stub replaces: its size, the SHA-256 of its value, and the reason for which the store
+/// Describes the record that a stub replaces: its size, the SHA-256 of its value, and the reason why the store
 /// refused it.
 pub(crate) fn describe(record: &Record, reason: &str) -> String {
     let reason: String = reason.chars().filter(|c| *c != '\0').take(MAX_REASON_CHARS).collect();

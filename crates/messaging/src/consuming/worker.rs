@@ -20,7 +20,7 @@ use crate::wire::record::{Record, TopicPartition};
 
 const FIRST_BACK_OFF: Duration = Duration::from_millis(20);
 
-/// The reason for which an attempt was rolled back.
+/// The reason why an attempt was rolled back.
 #[derive(Debug)]
 pub(crate) enum AttemptError {
     /// The stored position is not the one that this worker knows.

@@ -13,7 +13,7 @@ use crate::wire::record::TopicPartition;
 pub trait DeliveryLog: Transactions {
     /// Returns the next offset of each of these partitions. A partition without a stored position is missing.
     ///
-    /// Reads outside of a transaction, and only positions that no fail-over takes back, because a position that went
+    /// Reads outside of a transaction, and only positions that no fail-over can undo, because a position that went
     /// back would skip messages.
     fn positions(
         &self,
@@ -107,7 +107,7 @@ pub trait DeliveryLog: Transactions {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Inserts dead letters. Their bytes are stored unchanged; Postgres replaces a NUL in a header by U+FFFD, because its
-    /// texts cannot hold one.
+    /// text type cannot contain one.
     fn insert_dead_letters(
         &self,
         tx: &mut Self::Tx,
@@ -123,7 +123,7 @@ pub trait DeliveryLog: Transactions {
         keys: &[Uuid],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Returns the record schemas that this service has met. They let a process that has run before start while the
+    /// Returns the record schemas that this service has read. They let a process that has run before start while the
     /// registry is down.
     fn schemas(&self) -> impl Future<Output = Result<Vec<StoredSchema>, StoreError>> + Send;
 

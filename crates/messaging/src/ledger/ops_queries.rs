@@ -10,10 +10,10 @@ use super::{MessageTrace, PendingKey, PendingTopic, StoreError, StoredDeadLetter
 /// [`find_message`](Self::find_message) may read outside of the given transaction and then do not see its own writes:
 /// MongoDB does so, because a transaction there holds no connection between its statements.
 pub trait OpsQueries: Transactions {
-    /// Returns the topics with parked records, by name, and how many keys of each are pending.
+    /// Returns the topics with parked records, by name, and the number of pending keys of each.
     fn pending_topics(&self) -> impl Future<Output = Result<Vec<PendingTopic>, StoreError>> + Send;
 
-    /// Returns at most `limit` keys with parked records, by topic and key, beginning behind `after`.
+    /// Returns at most `limit` keys with parked records, by topic and key, beginning after `after`.
     fn pending_keys(
         &self,
         tx: &mut Self::Tx,
@@ -24,7 +24,7 @@ pub trait OpsQueries: Transactions {
     /// Returns the number of dead letters that were not sent again.
     fn count_dead_letters(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;
 
-    /// Returns at most `limit` dead letters without their values, the newest first, beginning behind `before`.
+    /// Returns at most `limit` dead letters without their values, the newest first, beginning after `before`.
     fn list_dead_letters(
         &self,
         tx: &mut Self::Tx,
@@ -42,7 +42,7 @@ pub trait OpsQueries: Transactions {
         id: Uuid,
     ) -> impl Future<Output = Result<Option<StoredDeadLetter>, StoreError>> + Send;
 
-    /// Stores the id of the command as which a dead letter was sent again.
+    /// Stores the id of the new command with which a dead letter was redriven.
     fn mark_redriven(
         &self,
         tx: &mut Self::Tx,

@@ -14,7 +14,7 @@ use crate::wire::record::TopicPartition;
 /// row belongs to one owner, the relay lease under which it was appended. A row with a due time belongs to no owner until
 /// a relay takes it.
 pub trait Outbox: Transactions {
-    /// Identifies a row. Its order means nothing.
+    /// Identifies a row. Its order has no meaning.
     type RowId: Copy + Eq + Hash + Debug + Send + Sync + 'static;
 
     /// Appends messages in their order, for `owner`; those with a due time get no owner.

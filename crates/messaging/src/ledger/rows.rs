@@ -115,7 +115,7 @@ pub struct PendingTopic {
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredDeadLetter {
     pub dead_letter: DeadLetter,
-    /// The id of the command as which it was sent again.
+    /// The id of the new command with which it was redriven.
     pub redriven_as: Option<Uuid>,
 }
 

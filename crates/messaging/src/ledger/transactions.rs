@@ -21,7 +21,7 @@ pub trait Transactions: Clone + Send + Sync + 'static {
 
     /// Commits a transaction.
     ///
-    /// After `Ok`, all of its statements have taken effect together, and neither a crash nor a fail-over takes them back.
+    /// After `Ok`, all of its statements have taken effect together, and neither a crash nor a fail-over undoes them.
     ///
     /// # Errors
     /// Returns [`CommitError::RolledBack`] if nothing has taken effect. A transaction in which a statement failed always

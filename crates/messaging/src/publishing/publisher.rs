@@ -21,7 +21,7 @@ pub const MAX_VALUE_BYTES: usize = 900 * 1024;
 /// Maximum number of batches in the queue from the workers to the relay. Rows that do not fit are found by a sweep.
 const HAND_OVER_BATCHES: usize = 4_096;
 
-/// The reason for which a message cannot be appended.
+/// The reason why a message cannot be appended.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
     #[error("{type_name} has {bytes} bytes, but at most {MAX_VALUE_BYTES} bytes can be published")]

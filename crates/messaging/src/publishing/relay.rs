@@ -41,7 +41,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(6);
 /// Not more often, because counting reads the whole outbox.
 const MEASURE_EVERY: Duration = Duration::from_secs(3);
 
-/// The reason for which the relay ended. The rows stay in the outbox.
+/// The reason why the relay ended. The rows stay in the outbox.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the Kafka producer cannot be created")]

@@ -30,11 +30,11 @@ pub(super) struct Stalls {
 struct Waiting {
     position: i64,
     since: Instant,
-    /// When it was last observed.
+    /// Time of the last observation.
     seen: Instant,
     /// There is no record between the position and this offset.
     empty_until: Option<i64>,
-    /// When the partition is reported next, and the time from then to the following report.
+    /// Time of the next report, and the interval from then to the following one.
     due: Instant,
     pause: Duration,
     alarmed: bool,

@@ -93,7 +93,7 @@ pub struct Envelope {
     pub trace_state: Option<String>,
 }
 
-/// The reason for which a record has no usable envelope.
+/// The reason why a record has no usable envelope.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
     #[error("the header {0} is missing")]

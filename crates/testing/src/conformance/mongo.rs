@@ -24,8 +24,8 @@ impl Store for OnMongo {
     async fn fresh() -> Self {
         let database = mongo().await;
         for name in ["journal", "claims", "notes"] {
-            let made = database.ledger().prepare_collection(name, Vec::new()).await;
-            made.expect("collections can be made");
+            let created = database.ledger().prepare_collection(name, Vec::new()).await;
+            created.expect("collections can be created");
         }
         Self {
             database: Arc::new(database),

@@ -14,18 +14,18 @@ const HEAD: &str = "\
 
 This document lists all topics and their messages. [ARCHITECTURE.md](../ARCHITECTURE.md) describes how they are delivered, \
 and [crates/contracts](../crates/contracts/README.md) how to add or change one. [asyncapi.json](asyncapi.json) contains the \
-same in a machine-readable form, with all headers.
+same information in a machine-readable form, with all headers.
 
 Values are Avro in the Confluent wire format, and keys are UUIDs as text. Times are microseconds since 1970-01-01, dates are \
 days since 1970-01-01. Only commands and state have fields marked *personal*, because these can be erased there.
 
-Every message is `FULL_TRANSITIVE`: each version of its schema can read every other version. So a new field needs a default, \
-and only a field with a default can be removed. Any other change needs a new message name.
+Every message is `FULL_TRANSITIVE`: each version of its schema can read every other version. A new field therefore needs a \
+default, and only a field with a default can be removed. Any other change needs a new message name.
 ";
 
 pub(super) fn text() -> String {
     let mut text = format!(
-        "{HEAD}\n| topic | what | owner | key | partitions | kept | messages |\n|---|---|---|---|---|---|---|\n"
+        "{HEAD}\n| topic | kind | owner | key | partitions | kept | messages |\n|---|---|---|---|---|---|---|\n"
     );
     for topic in topics::ALL {
         let Topic {

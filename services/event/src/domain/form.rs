@@ -83,9 +83,9 @@ pub(super) fn started_errors(before: &Details, after: &Details) -> Vec<FieldErro
 /// Returns the errors of the list of staff, which must be sorted.
 pub(super) fn staff_errors(staff: &[Uuid], organizer: Uuid) -> Vec<FieldError> {
     let fault = if staff.len() > 100 {
-        Some(("too-many", "Name at most 100 users."))
+        Some(("too-many", "List at most 100 users."))
     } else if staff.windows(2).any(|pair| pair[0] == pair[1]) {
-        Some(("duplicate", "Name each user only once."))
+        Some(("duplicate", "List each user only once."))
     } else if staff.contains(&organizer) {
         Some(("organizer", "Remove the organizer, who may check in attendees anyway."))
     } else {
@@ -99,7 +99,10 @@ pub(super) fn announcement_errors(announce: &Announce) -> Vec<FieldError> {
     let body_fault = text(body, 10_000, "Use at most 10,000 characters.");
     named([
         ("subject", required("Enter a subject.", subject, line(subject))),
-        ("body", required("Enter a text.", body, body_fault)),
+        (
+            "body",
+            required("Enter the text of the announcement.", body, body_fault),
+        ),
     ])
 }
 
@@ -139,7 +142,7 @@ fn line(text: &str) -> Option<Fault> {
     }
 }
 
-/// Checks a text of several lines. `too_long` is the message for more than `most` characters.
+/// Checks a multi-line text. `too_long` is the message for more than `most` characters.
 fn text(text: &str, most: usize, too_long: &'static str) -> Option<Fault> {
     if text.chars().count() > most {
         Some(("too-long", too_long))

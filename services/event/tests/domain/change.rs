@@ -1,4 +1,4 @@
-//! Which fields can change, and when.
+//! Fields that can change, and until when.
 
 use super::*;
 

@@ -66,7 +66,7 @@ pub struct Notification {
     /// The event that the e-mail is about, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event_id: Option<Uuid>,
-    /// Why the e-mail could not be sent.
+    /// Reason why the e-mail could not be sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
