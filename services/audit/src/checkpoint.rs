@@ -48,7 +48,7 @@ impl Checkpoint {
         text
     }
 
-    /// Parses a text. Returns `None` unless it is exactly as [`text`](Self::text) writes it.
+    /// Parses the text of a checkpoint. Returns `None` unless it is exactly as [`text`](Self::text) writes it.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines();
         (lines.next()? == TITLE).then_some(())?;

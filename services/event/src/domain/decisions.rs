@@ -167,7 +167,7 @@ impl Event {
         Ok(vec![StaffNamed { details, published }.into()])
     }
 
-    /// Announces a text to the attendees. This is possible after the end too, because registrations are kept and an
+    /// Sends an announcement to the attendees. This is possible after the end too, because registrations are kept and an
     /// organizer may want to thank the attendees.
     pub(super) fn announce(&self, actor: Option<&Actor>, announce: &Announce) -> Result<Vec<EventEvent>, Rejection> {
         let organizer_id = self.details_for(actor)?.organizer_id;

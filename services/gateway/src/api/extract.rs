@@ -40,10 +40,10 @@ const DEFAULT_LIMIT: u16 = 50;
 /// Maximum number of items on a page.
 const MAX_LIMIT: u16 = 200;
 
-/// The id in the path. A text that is not a UUID leads to `404`, because no resource has such an id.
+/// The id in the path. A string that is not a UUID leads to `404`, because no resource has such an id.
 pub(super) struct Id(pub(super) Uuid);
 
-/// The text in the path. A text that is not UTF-8 leads to `404`, because no resource has such a name.
+/// The string in the path. A string that is not UTF-8 leads to `404`, because no resource has such a name.
 pub(super) struct Segment(pub(super) String);
 
 /// The query parameters. An unknown parameter is an error.

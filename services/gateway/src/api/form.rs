@@ -68,7 +68,7 @@ impl Form {
         self.line(field, text, max_chars);
     }
 
-    /// Checks that a text is not blank.
+    /// Checks that a string is not blank.
     pub(super) fn not_blank(&mut self, field: &str, text: &str) {
         self.check(!text.trim().is_empty(), field, "required", "Must not be blank.");
     }
