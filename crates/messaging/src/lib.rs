@@ -10,6 +10,7 @@ mod ops;
 mod publishing;
 mod runtime;
 mod service;
+mod settings;
 pub mod topics;
 mod watch;
 mod wire;
@@ -33,6 +34,7 @@ pub use runtime::OPS_TIME_LIMIT;
 #[cfg(feature = "testing")]
 pub use service::Inputs;
 pub use service::Messaging;
+pub use settings::Settings;
 pub use wire::envelope::{CONTENT_TYPE, Envelope, EnvelopeError, header};
 pub use wire::message::{Cause, Outgoing, Received};
 pub use wire::record::{Headers, Record, TopicPartition};

@@ -12,7 +12,7 @@ use crate::boot;
 use crate::consuming::consumer::{self, Consumer};
 use crate::consuming::subscriptions::Subscriptions;
 use crate::consuming::worker::PartitionWorker;
-use crate::kafka::Settings;
+use crate::kafka;
 use crate::ledger::{Ledger, StoreError};
 use crate::metrics::Metrics;
 use crate::ops::Ops;
@@ -20,6 +20,7 @@ use crate::ops::status::Reporter;
 use crate::publishing::publisher::{Publisher, RelayInput};
 use crate::publishing::relay::{self, Relay};
 use crate::runtime::Runtime;
+use crate::settings::Settings;
 use crate::watch::Watch;
 use crate::wire::record::TopicPartition;
 
@@ -30,13 +31,13 @@ const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60 * 60);
 ///
 /// ```no_run
 /// # use messaging::{Ledger, Messaging, Subscriptions};
-/// # async fn run<L: Ledger>(process: chassis::Process, kafka: messaging::kafka::Settings, ledger: L) -> Result<(), messaging::BootError> {
-/// let messaging = Messaging::connect(&process, kafka, "http://127.0.0.1:8081", ledger).await?;
+/// # async fn run<L: Ledger>(process: chassis::Process, settings: messaging::Settings, ledger: L) -> Result<(), messaging::BootError> {
+/// let messaging = Messaging::connect(&process, settings, ledger).await?;
 /// messaging.spawn(&process, Subscriptions::new()).await
 /// # }
 /// ```
 pub struct Messaging<L: Ledger> {
-    settings: Settings,
+    settings: kafka::Settings,
     runtime: Arc<Runtime<L>>,
     handed: RelayInput<L>,
 }
@@ -48,18 +49,14 @@ impl<L: Ledger> Messaging<L> {
     /// # Errors
     /// Returns an error if the metrics are registered already, if the store is unreachable, or if the schemas are
     /// unknown or differ from those of the registry.
-    pub async fn connect(
-        process: &Process,
-        settings: Settings,
-        registry_url: &str,
-        ledger: L,
-    ) -> Result<Self, boot::Error> {
+    pub async fn connect(process: &Process, settings: Settings, ledger: L) -> Result<Self, boot::Error> {
         let metrics = Metrics::register(process.metrics()).map_err(boot::Error::Metrics)?;
+        let registry_url = settings.registry.as_str();
         let registry = Registry::new(registry_url);
         let codec = boot::codec(&registry, registry_url, &ledger).await?;
         Ok(Self::with_codec(
             process.name(),
-            settings,
+            settings.kafka,
             ledger,
             metrics,
             codec,
@@ -73,7 +70,7 @@ impl<L: Ledger> Messaging<L> {
     /// Without a `registry`, a record whose schema the codec does not know cannot be decoded.
     pub fn with_codec(
         service: &'static str,
-        settings: Settings,
+        settings: kafka::Settings,
         ledger: L,
         metrics: Metrics,
         codec: Codec,

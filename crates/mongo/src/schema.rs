@@ -18,6 +18,8 @@ pub struct Schema {
 /// The reason why a database cannot be used by this version of a service.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
+    #[error(transparent)]
+    Unreachable(StoreError),
     #[error("the collections of the database cannot be listed")]
     Store(#[from] StoreError),
     #[error("the database lacks the collections {}: run `{service} migrate` first", .missing.join(", "))]
@@ -25,9 +27,22 @@ pub enum SchemaError {
         service: &'static str,
         missing: Vec<&'static str>,
     },
+    #[error("the metrics of the database cannot be registered")]
+    Metrics(#[source] prometheus::Error),
 }
 
 impl Schema {
+    /// Opens the prepared database of a process, and registers the number of connections as a metric.
+    ///
+    /// # Errors
+    /// Returns an error if the database is unreachable, if a collection is missing, or if `metrics` already has this metric.
+    pub async fn open(self, url: &str, metrics: &prometheus::Registry) -> Result<Mongo, SchemaError> {
+        let mongo = Mongo::connect(url).await.map_err(SchemaError::Unreachable)?;
+        self.check(&mongo).await?;
+        mongo.register_metrics(metrics).map_err(SchemaError::Metrics)?;
+        Ok(mongo)
+    }
+
     /// Creates all missing collections and indexes, including those of the bookkeeping. May be repeated.
     pub async fn prepare(self, mongo: &Mongo) -> Result<(), StoreError> {
         mongo.prepare().await?;

@@ -49,6 +49,16 @@ pub enum Error {
     Migration(#[source] sqlx::migrate::MigrateError),
     #[error("the database lacks migrations: run the service's `migrate` first")]
     NotMigrated,
+    #[error("the metrics of the database cannot be registered")]
+    Metrics(#[source] prometheus::Error),
+}
+
+/// Applies all migrations that the database of a service lacks, over one connection. `own` are those of the service.
+///
+/// # Errors
+/// Returns an error if the database is unreachable or if a migration fails.
+pub async fn migrate(settings: &Settings, own: &Migrator) -> Result<(), Error> {
+    Postgres::connect(settings.url.as_str(), 1).await?.migrate(own).await
 }
 
 /// Limits that the server enforces, so that nothing waits forever and a disconnected client (its host crashed, or the
@@ -89,6 +99,18 @@ impl Postgres {
             .await
             .map_err(Error::Unreachable)?;
         Ok(Self { pool })
+    }
+
+    /// Opens the migrated database of a process, and registers the number of connections as a metric. `own` are the
+    /// migrations of the service.
+    ///
+    /// # Errors
+    /// Returns an error if the database is unreachable, if it lacks a migration, or if `metrics` already has this metric.
+    pub async fn open(settings: &Settings, own: &Migrator, metrics: &prometheus::Registry) -> Result<Self, Error> {
+        let postgres = Self::connect(settings.url.as_str(), settings.connections).await?;
+        postgres.check_migrations(own).await?;
+        postgres.register_metrics(metrics).map_err(Error::Metrics)?;
+        Ok(postgres)
     }
 
     /// Registers the number of connections as a metric.

@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use chassis::settings::{Reader, Secret, Url};
-use messaging::kafka;
 
 #[derive(Debug, Clone)]
 pub struct Config {
     pub database: Url,
-    pub registry: Url,
-    pub kafka: kafka::Settings,
+    pub messaging: messaging::Settings,
     /// PKCS#8 PEM of an Ed25519 key. If `None`, a key is generated and kept in the store.
     pub signing_key: Option<Secret>,
     pub checkpoint_every: Duration,
@@ -23,12 +21,7 @@ impl Config {
                 "mongodb://127.0.0.1/audit?replicaSet=rs0",
                 "the MongoDB database of this service",
             ),
-            registry: read.required(
-                "SCHEMA_REGISTRY_URL",
-                "http://127.0.0.1:8081",
-                "URL of the schema registry",
-            ),
-            kafka: kafka::Settings::from_settings(read),
+            messaging: messaging::Settings::from_settings(read),
             signing_key: read.optional(
                 "AUDIT_SIGNING_KEY",
                 "-----BEGIN PRIVATE KEY-----\\n…",

@@ -12,19 +12,18 @@ fn main() -> ExitCode {
 
 async fn migrate(config: Config) -> anyhow::Result<()> {
     let mongo = Mongo::connect(config.database.as_str()).await?;
-    store::prepare(&mongo).await?;
+    store::schema().prepare(&mongo).await?;
     grow_trees(&mongo).await?;
     Ok(())
 }
 
 async fn run(config: Config, process: Process) -> anyhow::Result<()> {
-    let mongo = Mongo::connect(config.database.as_str()).await?;
-    store::check(&mongo).await?;
-    mongo.register_metrics(process.metrics())?;
-
+    let mongo = store::schema()
+        .open(config.database.as_str(), process.metrics())
+        .await?;
     let signer = Signer::load(config.signing_key.as_ref(), &mongo).await?;
     let findings = metrics::Metrics::register(process.metrics())?;
-    let messaging = Messaging::connect(&process, config.kafka, config.registry.as_str(), mongo.clone()).await?;
+    let messaging = Messaging::connect(&process, config.messaging, mongo.clone()).await?;
     let notary = Notary {
         ledger: mongo.clone(),
         publisher: messaging.publisher().clone(),

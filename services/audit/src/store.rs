@@ -1,7 +1,6 @@
 //! The collections of this service and their indexes.
 
-use messaging::ledger::StoreError;
-use mongo::{Mongo, Schema, SchemaError, index, partial_index};
+use mongo::{Schema, index, partial_index};
 use mongodb::bson::doc;
 
 /// The log: one document for each record.
@@ -23,7 +22,8 @@ pub const CERTIFICATES: &str = "certificates";
 /// The time up to which hours are certified: one document.
 pub const CERTIFIED: &str = "certified";
 
-fn schema() -> Schema {
+/// Returns all collections of this service with their indexes.
+pub fn schema() -> Schema {
     // Pages list the newest entries first; the position orders entries of the same time.
     let by = |field: &str| index(doc! { field: 1, "time": -1, "_id": -1 }, false);
     let entries = vec![
@@ -56,17 +56,4 @@ fn schema() -> Schema {
         service: env!("CARGO_PKG_NAME"),
         collections,
     }
-}
-
-/// Creates all missing collections and indexes. May be repeated.
-pub async fn prepare(mongo: &Mongo) -> Result<(), StoreError> {
-    schema().prepare(mongo).await
-}
-
-/// Checks that [`prepare`] was run by this version.
-///
-/// # Errors
-/// Fails if a collection is missing or the database is unreachable.
-pub async fn check(mongo: &Mongo) -> Result<(), SchemaError> {
-    schema().check(mongo).await
 }

@@ -47,7 +47,10 @@ fn third_party(bench: &Bench<Mongo>, items: u8) -> Record {
 async fn a_batch_takes_bounded_memory() {
     let database = testing::mongo().await;
     let ledger = database.ledger();
-    store::prepare(&ledger).await.expect("collections can be created");
+    store::schema()
+        .prepare(&ledger)
+        .await
+        .expect("collections can be created");
     let metrics = Metrics::register(&prometheus::Registry::new()).expect("the registry is empty");
     let bench = Bench::new("audit", ledger.clone(), ledger, subscriptions(&metrics));
     let learned = bench.codec().learn(SCHEMA, &schema());

@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use chassis::settings::{Reader, Secret, Url, Value};
-use messaging::kafka;
+use chassis::settings::{Reader, Secret, Value};
 
 use crate::client::Network;
 use crate::memory;
@@ -15,8 +14,7 @@ use crate::passwords::{HASHER_BYTES, Password};
 #[derive(Debug, Clone)]
 pub struct Config {
     pub database: postgres::Settings,
-    pub kafka: kafka::Settings,
-    pub registry: Url,
+    pub messaging: messaging::Settings,
     pub listen: SocketAddr,
     pub http: Http,
     /// Secret key of the fingerprints of requests; the same in every gateway process.
@@ -127,12 +125,7 @@ impl Config {
     pub fn from_settings(read: &mut Reader) -> Self {
         Self {
             database: postgres::Settings::from_settings(read, "postgres://gateway@127.0.0.1/gateway", "20"),
-            kafka: kafka::Settings::from_settings(read),
-            registry: read.required(
-                "SCHEMA_REGISTRY_URL",
-                "http://127.0.0.1:8081/apis/ccompat/v7",
-                "URL of the schema registry's Confluent API",
-            ),
+            messaging: messaging::Settings::from_settings(read),
             listen: read.or("LISTEN", "127.0.0.1:8080", "address and port of the public API"),
             http: Http {
                 cors_origins: read.or(
@@ -353,7 +346,7 @@ mod tests {
     #[test]
     fn six_settings_are_sufficient() {
         let config = read(&[]).expect("valid");
-        assert_eq!(config.kafka.brokers, "one:9092,two:9092");
+        assert_eq!(config.messaging.kafka.brokers, "one:9092,two:9092");
         assert_eq!(config.tokens.lifetime, Duration::from_secs(15 * 60));
         assert!(config.bootstrap_admin.is_none());
     }

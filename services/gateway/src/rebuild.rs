@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use chassis::error_chain;
 use contracts::OpsCommand;
 use contracts::aggregate::Rejection;
-use messaging::{Failure, OPS_TIME_LIMIT, OpsHandler, OpsOutcome, Received, Unit, kafka, read};
+use messaging::{Failure, OPS_TIME_LIMIT, OpsHandler, OpsOutcome, Received, Unit, read};
 use postgres::Postgres;
 use serde::Serialize;
 use serde_json::json;
@@ -31,8 +31,7 @@ const TIME_LIMIT: Duration = OPS_TIME_LIMIT.saturating_sub(Duration::from_secs(6
 #[derive(Debug, Clone)]
 pub struct Endpoints {
     database: chassis::settings::Url,
-    registry: chassis::settings::Url,
-    kafka: kafka::Settings,
+    messaging: messaging::Settings,
 }
 
 /// Handles the ops command `Replay`.
@@ -67,8 +66,7 @@ impl Endpoints {
     pub fn from_config(config: &Config) -> Self {
         Self {
             database: config.database.url.clone(),
-            registry: config.registry.clone(),
-            kafka: config.kafka.clone(),
+            messaging: config.messaging.clone(),
         }
     }
 }
@@ -132,8 +130,8 @@ impl Rebuild {
     /// The live tables are not changed before the last transaction.
     async fn rebuild(&self, pool: &PgPool, projection: &Projection, schema: &str) -> Result<Report, Error> {
         let started = Instant::now();
-        let endpoints = self.0.rebuild_endpoints();
-        let topic = projection.topic.full_name(&endpoints.kafka.topic_prefix);
+        let kafka = &self.0.rebuild_endpoints().messaging.kafka;
+        let topic = projection.topic.full_name(&kafka.topic_prefix);
         tracing::info!(
             projection = projection.name,
             topic,
@@ -141,7 +139,7 @@ impl Rebuild {
             projection.name
         );
         shadow::create(pool, schema).await?;
-        let beginnings = read::beginnings(&endpoints.kafka, &topic).await?;
+        let beginnings = read::beginnings(kafka, &topic).await?;
         let mut shadow = Shadow::open(&self.0, projection, schema, beginnings.clone()).await?;
         while shadow.catch_up(&shadow::positions(pool, &topic).await?).await? > CATCH_UP_RECORDS {}
 

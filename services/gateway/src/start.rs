@@ -22,20 +22,13 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// Applies all migrations that the database does not have yet.
 pub async fn migrate(config: Config) -> anyhow::Result<()> {
-    let ledger = Postgres::connect(config.database.url.as_str(), 1).await?;
-    ledger.migrate(&MIGRATIONS).await?;
-    Ok(())
+    Ok(postgres::migrate(&config.database, &MIGRATIONS).await?)
 }
 
 /// Connects, spawns all tasks of the process, and returns the address of the public API.
 pub async fn start(config: Config, process: &Process) -> anyhow::Result<SocketAddr> {
-    let ledger = Postgres::connect(config.database.url.as_str(), config.database.connections)
-        .await
-        .context("the database is unreachable")?;
-    ledger.check_migrations(&MIGRATIONS).await?;
-    ledger.register_metrics(process.metrics())?;
-
-    let messaging = Messaging::connect(process, config.kafka.clone(), config.registry.as_str(), ledger.clone()).await?;
+    let ledger = Postgres::open(&config.database, &MIGRATIONS, process.metrics()).await?;
+    let messaging = Messaging::connect(process, config.messaging.clone(), ledger.clone()).await?;
     let publisher = messaging.publisher().clone();
     let (app, tasks) = App::new(&config, ledger.clone(), publisher.clone(), process.inputs_token()).await?;
     messaging.spawn(process, app.subscriptions()).await?;

@@ -4,15 +4,13 @@ use std::num::NonZeroU32;
 
 use chassis::settings::{Reader, Secret, Url};
 use contracts::links;
-use messaging::kafka;
 
 use crate::server::{Sender, check_url};
 
 #[derive(Debug, Clone)]
 pub struct Config {
     pub database: Url,
-    pub registry: Url,
-    pub kafka: kafka::Settings,
+    pub messaging: messaging::Settings,
     pub smtp: Url,
     pub mail_from: Sender,
     pub public_url: Url,
@@ -29,12 +27,7 @@ impl Config {
                 "mongodb://127.0.0.1/notification?replicaSet=rs0",
                 "the MongoDB database of this service",
             ),
-            registry: read.required(
-                "SCHEMA_REGISTRY_URL",
-                "http://127.0.0.1:8081",
-                "URL of the schema registry",
-            ),
-            kafka: kafka::Settings::from_settings(read),
+            messaging: messaging::Settings::from_settings(read),
             smtp: read.required("SMTP_URL", "smtp://127.0.0.1:1025", "URL of the mail server"),
             mail_from: read.or(
                 "MAIL_FROM",

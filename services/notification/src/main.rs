@@ -22,16 +22,15 @@ fn main() -> ExitCode {
 
 async fn migrate(config: Config) -> anyhow::Result<()> {
     let mongo = Mongo::connect(config.database.as_str()).await?;
-    store::prepare(&mongo).await?;
+    store::schema().prepare(&mongo).await?;
     Ok(())
 }
 
 async fn run(config: Config, process: Process) -> anyhow::Result<()> {
-    let mongo = Mongo::connect(config.database.as_str()).await?;
-    store::check(&mongo).await?;
-    mongo.register_metrics(process.metrics())?;
-
-    let messaging = Messaging::connect(&process, config.kafka, config.registry.as_str(), mongo.clone()).await?;
+    let mongo = store::schema()
+        .open(config.database.as_str(), process.metrics())
+        .await?;
+    let messaging = Messaging::connect(&process, config.messaging, mongo.clone()).await?;
     let lanes = Lanes::default();
     let settings = MailerSettings {
         senders: usize::try_from(config.senders.get())?,

@@ -1,14 +1,14 @@
 //! The collections of this service and their indexes.
 
-use messaging::ledger::StoreError;
-use mongo::{Mongo, Schema, SchemaError, index, partial_index};
+use mongo::{Schema, index, partial_index};
 use mongodb::bson::doc;
 
 use crate::copies::{EVENTS, MEMBERS, PROFILES, REGISTRATIONS};
 use crate::mail::MAILS;
 use crate::mailing::MAILINGS;
 
-fn schema() -> Schema {
+/// Returns all collections of this service with their indexes.
+pub fn schema() -> Schema {
     let mails = vec![
         // Finds due mails. Contains only pending mails, so that it stays small however many mails were ever sent.
         partial_index(doc! { "lane": 1, "next_attempt_at": 1 }, doc! { "state": "pending" }),
@@ -43,17 +43,4 @@ fn schema() -> Schema {
         service: env!("CARGO_PKG_NAME"),
         collections,
     }
-}
-
-/// Creates all missing collections and indexes. May be repeated.
-pub async fn prepare(mongo: &Mongo) -> Result<(), StoreError> {
-    schema().prepare(mongo).await
-}
-
-/// Checks that [`prepare`] was run by this version.
-///
-/// # Errors
-/// Fails if a collection is missing or the database is unreachable.
-pub async fn check(mongo: &Mongo) -> Result<(), SchemaError> {
-    schema().check(mongo).await
 }

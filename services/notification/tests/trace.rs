@@ -31,7 +31,10 @@ async fn a_mail_is_sent_in_the_trace_of_its_cause() {
     global::set_tracer_provider(SdkTracerProvider::builder().with_simple_exporter(spans.clone()).build());
     let database = testing::mongo().await;
     let mongo = database.ledger();
-    store::prepare(&mongo).await.expect("the collections can be created");
+    store::schema()
+        .prepare(&mongo)
+        .await
+        .expect("the collections can be created");
     let lanes = Lanes::default();
     let bench = Bench::new("notification", mongo.clone(), mongo.clone(), subscriptions(&lanes));
     let mailer = Mailer::new(

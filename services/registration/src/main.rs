@@ -17,17 +17,12 @@ fn main() -> ExitCode {
 }
 
 async fn migrate(config: Config) -> anyhow::Result<()> {
-    let ledger = Postgres::connect(config.database.url.as_str(), 1).await?;
-    ledger.migrate(&MIGRATIONS).await?;
-    Ok(())
+    Ok(postgres::migrate(&config.database, &MIGRATIONS).await?)
 }
 
 async fn run(config: Config, process: Process) -> anyhow::Result<()> {
-    let ledger = Postgres::connect(config.database.url.as_str(), config.database.connections).await?;
-    ledger.check_migrations(&MIGRATIONS).await?;
-    ledger.register_metrics(process.metrics())?;
-
-    let messaging = Messaging::connect(&process, config.kafka, config.registry.as_str(), ledger).await?;
+    let ledger = Postgres::open(&config.database, &MIGRATIONS, process.metrics()).await?;
+    let messaging = Messaging::connect(&process, config.messaging, ledger).await?;
     messaging.spawn(&process, subscriptions()).await?;
     Ok(())
 }

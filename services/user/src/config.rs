@@ -1,13 +1,11 @@
 //! The settings of the service, read once at boot.
 
-use chassis::settings::{Reader, Url};
-use messaging::kafka;
+use chassis::settings::Reader;
 
 #[derive(Debug, Clone)]
 pub struct Config {
     pub database: postgres::Settings,
-    pub registry: Url,
-    pub kafka: kafka::Settings,
+    pub messaging: messaging::Settings,
     pub allowed_email_domains: Vec<String>,
 }
 
@@ -15,12 +13,7 @@ impl Config {
     pub fn from_settings(read: &mut Reader) -> Self {
         Self {
             database: postgres::Settings::from_settings(read, "postgres://users@127.0.0.1/users", "16"),
-            registry: read.required(
-                "SCHEMA_REGISTRY_URL",
-                "http://127.0.0.1:8081",
-                "URL of the schema registry",
-            ),
-            kafka: kafka::Settings::from_settings(read),
+            messaging: messaging::Settings::from_settings(read),
             allowed_email_domains: read.or(
                 "ALLOWED_EMAIL_DOMAINS",
                 "",

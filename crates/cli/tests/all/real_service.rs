@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chassis::Supervisor;
+use chassis::settings::{Url, Value as _};
 use messaging::kafka::Settings;
 use messaging::{Messaging, Outgoing};
 use serde_json::{Value, json};
@@ -30,8 +31,11 @@ impl Running {
         let (stop, stopped) = oneshot::channel();
         let run = async move {
             let ledger = FaultyLedger::new(store.ledger());
-            let registry = env("SCHEMA_REGISTRY_URL");
-            let messaging = Messaging::connect(&process, settings, &registry, ledger).await?;
+            let settings = messaging::Settings {
+                registry: registry_url(),
+                kafka: settings,
+            };
+            let messaging = Messaging::connect(&process, settings, ledger).await?;
             messaging.spawn(&process, subscriptions(&store, &hooks)).await?;
             Ok(())
         };
@@ -51,6 +55,11 @@ impl Running {
         self.stop.send(()).expect("the process is running");
         assert_eq!(self.ended.await.expect("no panic"), chassis::Exit::Success);
     }
+}
+
+fn registry_url() -> Url {
+    let name = "SCHEMA_REGISTRY_URL";
+    Url::parse(name, &env(name)).expect("SCHEMA_REGISTRY_URL is a URL")
 }
 
 /// Runs the command until its output meets the condition.

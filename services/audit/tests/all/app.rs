@@ -30,7 +30,10 @@ impl App {
     pub(crate) async fn start() -> Self {
         let database = testing::mongo().await;
         let mongo = database.ledger();
-        store::prepare(&mongo).await.expect("the collections can be created");
+        store::schema()
+            .prepare(&mongo)
+            .await
+            .expect("the collections can be created");
         Self {
             bench: Bench::new("audit", mongo.clone(), mongo, all_subscriptions()),
             database,

@@ -65,11 +65,11 @@ impl Shadow {
             .await?;
         let connected = Messaging::with_codec(
             "gateway",
-            endpoints.kafka.clone(),
+            endpoints.messaging.kafka.clone(),
             Postgres::from_pool(pool.clone()),
             Metrics::register(&prometheus::Registry::new())?,
             app.operations().publisher().codec().clone(),
-            Some(Registry::new(endpoints.registry.as_str())),
+            Some(Registry::new(endpoints.messaging.registry.as_str())),
         );
         let subscriptions = app.subscriptions();
         let mut partitions = Vec::new();
@@ -94,7 +94,7 @@ impl Shadow {
 
     /// Applies the records up to the positions of the live read model. Returns the number of records.
     pub(super) async fn catch_up(&mut self, live: &HashMap<i32, i64>) -> Result<i64, Error> {
-        let kafka = &self.app.rebuild_endpoints().kafka;
+        let kafka = &self.app.rebuild_endpoints().messaging.kafka;
         let stop = CancellationToken::new();
         let (before, mut reported) = (self.records, Instant::now());
         for partition in &mut self.partitions {

@@ -39,7 +39,10 @@ impl App {
     pub(crate) async fn start() -> Self {
         let database = testing::mongo().await;
         let mongo = database.ledger();
-        store::prepare(&mongo).await.expect("the collections can be created");
+        store::schema()
+            .prepare(&mongo)
+            .await
+            .expect("the collections can be created");
         let lanes = Lanes::default();
         Self {
             bench: Bench::new("notification", mongo.clone(), mongo, subscriptions(&lanes)),
