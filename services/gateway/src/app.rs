@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use chassis::settings::Url;
 use contracts::links::LinkKey;
 use messaging::ledger::StoreError;
 use messaging::{Publisher, Subscriptions, Unit};
@@ -19,7 +20,7 @@ use crate::ops::Accounts;
 use crate::password_resets::{PasswordResetTask, PasswordResets};
 use crate::passwords::Hasher;
 use crate::principal_cache::PrincipalCache;
-use crate::rebuild::{Endpoints, Rebuild};
+use crate::rebuild::Rebuild;
 use crate::security::{SecurityLog, SecurityLogWriter};
 use crate::tickets::Tickets;
 use crate::tokens::Tokens;
@@ -45,8 +46,9 @@ struct Inner {
     links: LinkKey,
     tickets: Tickets,
     http: config::Http,
-    rebuild_endpoints: Endpoints,
     publisher: Publisher<Postgres>,
+    database: Url,
+    messaging: messaging::Settings,
 }
 
 impl App {
@@ -91,7 +93,8 @@ impl App {
             principals: PrincipalCache::new(pool),
             fingerprints: Fingerprints::new(&config.fingerprint_key),
             http: config.http.clone(),
-            rebuild_endpoints: Endpoints::from_config(config),
+            database: config.database.url.clone(),
+            messaging: config.messaging.clone(),
             ledger,
         };
         Ok((Self { inner: Arc::new(inner) }, tasks))
@@ -99,7 +102,7 @@ impl App {
 
     /// Returns all subscriptions of the gateway. No two of them write the same row.
     pub fn subscriptions(&self) -> Subscriptions<Postgres> {
-        Subscriptions::new()
+        let subscriptions = Subscriptions::new()
             .handle(self.notifying(handlers::Replies)) // gateway.replies → operations, pending credentials
             .handle(self.notifying(handlers::Users)) // users → users; a deactivation or erasure ends credentials and roles
             .handle(self.notifying(handlers::Profiles)) // users.profiles → profiles
@@ -107,8 +110,14 @@ impl App {
             .handle(self.notifying(handlers::Registrations)) // registrations → rosters, registrations
             .handle(|| handlers::Notifications) // notifications → notifications
             .handle(|| handlers::Processes) // ops.status → processes
-            .handle_ops(Accounts) // ops.commands → admins, roles
-            .handle_ops(Rebuild(self.clone())) // ops.commands → rebuilt read models
+            .handle_ops(Accounts); // ops.commands → admins, roles
+        let rebuild = Rebuild {
+            database: self.inner.database.clone(),
+            messaging: self.inner.messaging.clone(),
+            codec: self.inner.publisher.codec().clone(),
+            subscriptions: subscriptions.clone(),
+        };
+        subscriptions.handle_ops(rebuild) // ops.commands → rebuilt read models
     }
 
     /// Returns a constructor of handlers that notify the requests of this process.
@@ -170,11 +179,6 @@ impl App {
     /// Begins a transaction, for changes that the gateway itself decides.
     pub async fn unit(&self) -> Result<Unit<Postgres>, StoreError> {
         Unit::begin(&self.inner.ledger, &self.inner.publisher).await
-    }
-
-    /// Returns the endpoints that a rebuild of a read model connects to.
-    pub fn rebuild_endpoints(&self) -> &Endpoints {
-        &self.inner.rebuild_endpoints
     }
 
     pub fn http(&self) -> &config::Http {

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use chassis::settings::{Reader, Secret, Value};
+use chassis::settings::{Reader, Secret};
 
 use crate::client::Network;
-use crate::memory;
-use crate::passwords::{HASHER_BYTES, Password};
+use crate::passwords::{self, Password};
+use crate::tokens;
 
 /// The configuration of the gateway.
 #[derive(Debug, Clone)]
@@ -24,8 +24,8 @@ pub struct Config {
     /// Secret key of the ticket codes; the same in every gateway process.
     pub ticket_key: Secret,
     pub limits: Limits,
-    pub tokens: Tokens,
-    pub passwords: Passwords,
+    pub tokens: tokens::Settings,
+    pub passwords: passwords::Settings,
     pub operations: Retention,
     pub bootstrap_admin: Option<BootstrapAdmin>,
 }
@@ -55,50 +55,6 @@ pub struct Limits {
     pub check_ins: u32,
     pub sign_ins: u32,
     pub account: u32,
-}
-
-/// The settings of access and refresh tokens.
-#[derive(Debug, Clone, Default)]
-pub struct Tokens {
-    pub algorithm: Algorithm,
-    /// Private key in PKCS#8 PEM. Without it, the gateway creates keys and stores them in the database.
-    pub signing_key: Option<Secret>,
-    /// Further keys that are published and whose tokens are accepted: the previous or the next key.
-    pub other_keys: Option<Secret>,
-    /// Age of the newest key in the database at which a new key is created.
-    pub key_age: Duration,
-    pub issuer: String,
-    /// Lifetime of an access token.
-    pub lifetime: Duration,
-    /// Lifetime of a refresh token.
-    pub refresh_lifetime: Duration,
-}
-
-/// The signature algorithm of access tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Algorithm {
-    #[default]
-    EdDsa,
-    Rs256,
-}
-
-impl Value for Algorithm {
-    fn parse(_: &str, text: &str) -> Result<Self, String> {
-        match text {
-            "EdDSA" => Ok(Self::EdDsa),
-            "RS256" => Ok(Self::Rs256),
-            _ => Err("must be EdDSA or RS256".to_owned()),
-        }
-    }
-}
-
-/// The settings of password hashing.
-#[derive(Debug, Clone, Copy)]
-pub struct Passwords {
-    /// Maximum number of passwords that are hashed at the same time.
-    pub hashers: usize,
-    /// Maximum number of passwords that wait for a hasher. Further passwords are refused.
-    pub queue: usize,
 }
 
 /// How long Idempotency-Keys and operations are stored.
@@ -167,22 +123,9 @@ impl Config {
                 "secret key of the ticket codes; the same in every process",
             ),
             limits: limits(read),
-            tokens: tokens(read),
-            passwords: Passwords {
-                hashers: read
-                    .optional::<NonZeroUsize>(
-                        "PASSWORD_HASHERS",
-                        "1",
-                        "maximum number of passwords hashed at the same time; default: half of the cores, in at most a quarter of the memory",
-                    )
-                    .map_or_else(hashers, NonZeroUsize::get),
-                queue: read.or(
-                    "PASSWORD_QUEUE",
-                    "16",
-                    "maximum number of passwords that wait for a hasher; the response to further requests is 503",
-                ),
-            },
-            operations: Retention {
+            tokens: tokens::Settings::from_settings(read),
+            passwords: passwords::Settings::from_settings(read),
+                        operations: Retention {
                 idempotency_keys: read.or("IDEMPOTENCY_KEY_HOURS", "24", "how long an Idempotency-Key is stored"),
                 operations: read.or("OPERATIONS_DAYS", "30", "how long operations are stored"),
             },
@@ -211,56 +154,6 @@ fn limits(read: &mut Reader) -> Limits {
             "maximum number of sign-ins and mailed links per minute for one account, from any address",
         ),
     }
-}
-
-fn tokens(read: &mut Reader) -> Tokens {
-    let algorithm = read.or(
-        "JWT_ALGORITHM",
-        "EdDSA",
-        "signature algorithm of access tokens: EdDSA, or RS256, which requires JWT_SIGNING_KEY",
-    );
-    let signing_key = private_keys(
-        read,
-        "JWT_SIGNING_KEY",
-        algorithm,
-        "private key (PKCS#8 PEM) that signs access tokens; default: keys are created and stored in the database",
-    );
-    let other_keys = private_keys(
-        read,
-        "JWT_OTHER_KEYS",
-        algorithm,
-        "further private keys whose access tokens are accepted: the previous or the next key",
-    );
-    if algorithm == Algorithm::Rs256 && signing_key.is_none() {
-        read.problem(
-            "JWT_SIGNING_KEY",
-            "is required for RS256, because the gateway creates only EdDSA keys",
-        );
-    }
-    if other_keys.is_some() && signing_key.is_none() {
-        read.problem("JWT_OTHER_KEYS", "is set, but JWT_SIGNING_KEY is not set");
-    }
-    Tokens {
-        algorithm,
-        signing_key,
-        other_keys,
-        key_age: read.or(
-            "JWT_KEY_DAYS",
-            "90",
-            "age of the newest key in the database at which a new key is created",
-        ),
-        issuer: read.or("JWT_ISSUER", "rollcall", "`iss` and `aud` of access tokens"),
-        lifetime: read.or("ACCESS_TOKEN_MINUTES", "15", "lifetime of an access token"),
-        refresh_lifetime: read.or("REFRESH_TOKEN_DAYS", "30", "lifetime of a refresh token"),
-    }
-}
-
-fn private_keys(read: &mut Reader, name: &'static str, algorithm: Algorithm, purpose: &'static str) -> Option<Secret> {
-    let key: Secret = read.optional(name, "-----BEGIN PRIVATE KEY----- …", purpose)?;
-    if let Err(error) = crate::tokens::check(algorithm, key.expose()) {
-        read.problem(name, format_args!("is not valid: {error}"));
-    }
-    Some(key)
 }
 
 fn key(read: &mut Reader, name: &'static str, purpose: &'static str) -> Secret {
@@ -310,20 +203,6 @@ fn bootstrap_admin(read: &mut Reader) -> Option<BootstrapAdmin> {
     }
 }
 
-/// Returns the default number of hashers on this machine.
-fn hashers() -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    hashers_for(cores, memory::limit())
-}
-
-/// Returns half of the cores, so that the other routes have the rest, but not more hashers than a quarter of the memory holds,
-/// because each hasher keeps its own working memory. `memory` is in bytes.
-fn hashers_for(cores: usize, memory: Option<u64>) -> usize {
-    let by_memory = memory.map_or(u64::MAX, |bytes| bytes / 4 / HASHER_BYTES);
-    let by_memory = usize::try_from(by_memory).unwrap_or(usize::MAX);
-    (cores / 2).min(by_memory).max(1)
-}
-
 #[cfg(test)]
 mod tests {
     use chassis::settings::{self, Settings};
@@ -349,17 +228,6 @@ mod tests {
         assert_eq!(config.messaging.kafka.brokers, "one:9092,two:9092");
         assert_eq!(config.tokens.lifetime, Duration::from_secs(15 * 60));
         assert!(config.bootstrap_admin.is_none());
-    }
-
-    #[test]
-    fn hashers_use_half_of_the_cores_and_at_most_a_quarter_of_the_memory() {
-        const MIB: u64 = 1024 * 1024;
-        assert_eq!(hashers_for(8, None), 4);
-        assert_eq!(hashers_for(8, Some(1024 * MIB)), 4);
-        assert_eq!(hashers_for(64, Some(256 * MIB)), 3);
-        assert_eq!(hashers_for(2, Some(256 * MIB)), 1);
-        assert_eq!(hashers_for(8, Some(16 * MIB)), 1);
-        assert_eq!(hashers_for(1, None), 1);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Passwords: the rules for new ones, and their hashes.
 
 mod argon;
+mod settings;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,10 +10,7 @@ use argon::Memory;
 use contracts::FieldError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config;
-
-/// Memory that one hasher allocates and keeps, in bytes.
-pub const HASHER_BYTES: u64 = Memory::BYTES;
+pub use settings::Settings;
 
 /// Minimum length of a password, in characters.
 const MIN_LENGTH: usize = 12;
@@ -117,12 +115,12 @@ impl PasswordFault {
 
 impl Hasher {
     /// Creates a hasher. Computes one hash, of a random password.
-    pub fn new(config: config::Passwords) -> Self {
+    pub fn new(settings: Settings) -> Self {
         let mut memory = Memory::new();
         let decoy = memory.hash(&uuid::Uuid::now_v7().to_string());
         Self(Arc::new(Pool {
-            admissions: Arc::new(Semaphore::new(config.hashers + config.queue)),
-            hashers: Arc::new(Semaphore::new(config.hashers)),
+            admissions: Arc::new(Semaphore::new(settings.hashers + settings.queue)),
+            hashers: Arc::new(Semaphore::new(settings.hashers)),
             memories: Mutex::new(vec![memory]),
             decoy,
         }))
@@ -191,7 +189,7 @@ mod tests {
     use super::*;
 
     fn hasher(hashers: usize, queue: usize) -> Hasher {
-        Hasher::new(config::Passwords { hashers, queue })
+        Hasher::new(Settings { hashers, queue })
     }
 
     fn password(text: &str) -> Password {

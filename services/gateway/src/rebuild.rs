@@ -7,16 +7,15 @@ mod projections;
 use std::time::{Duration, Instant};
 
 use chassis::error_chain;
-use contracts::OpsCommand;
+use chassis::settings::Url;
 use contracts::aggregate::Rejection;
-use messaging::{Failure, OPS_TIME_LIMIT, OpsHandler, OpsOutcome, Received, Unit, read};
+use contracts::{Codec, OpsCommand};
+use messaging::{Failure, OPS_TIME_LIMIT, OpsHandler, OpsOutcome, Received, Subscriptions, Unit, read};
 use postgres::Postgres;
 use serde::Serialize;
 use serde_json::json;
 use sqlx::PgPool;
 
-use crate::app::App;
-use crate::config::Config;
 use crate::store::shadow::{self, Difference};
 use filling::Shadow;
 use projections::{BOOKKEEPING, PROJECTIONS, Projection};
@@ -27,15 +26,15 @@ const CATCH_UP_RECORDS: i64 = 500;
 /// be processed again after that limit.
 const TIME_LIMIT: Duration = OPS_TIME_LIMIT.saturating_sub(Duration::from_secs(60));
 
-/// The servers that a rebuild connects to: the database, the schema registry and Kafka.
-#[derive(Debug, Clone)]
-pub struct Endpoints {
-    database: chassis::settings::Url,
-    messaging: messaging::Settings,
-}
-
 /// Handles the ops command `Replay`.
-pub struct Rebuild(pub App);
+pub struct Rebuild {
+    pub database: Url,
+    pub messaging: messaging::Settings,
+    /// The codec of the process, which already knows the schema ids.
+    pub codec: Codec,
+    /// The subscriptions whose handlers fill the read models.
+    pub subscriptions: Subscriptions<Postgres>,
+}
 
 #[derive(Debug, thiserror::Error)]
 enum Error {
@@ -60,15 +59,6 @@ struct Report {
     seconds: f64,
     /// The differences between the live read model and its topic before the rebuild.
     tables: Vec<Difference>,
-}
-
-impl Endpoints {
-    pub fn from_config(config: &Config) -> Self {
-        Self {
-            database: config.database.url.clone(),
-            messaging: config.messaging.clone(),
-        }
-    }
 }
 
 impl OpsHandler<Postgres> for Rebuild {
@@ -110,7 +100,7 @@ impl Rebuild {
     /// Rebuilds a projection over a separate connection, because the transaction of the command holds one of the pool.
     async fn run(&self, projection: &Projection) -> Result<Report, Error> {
         let schema = format!("rebuild_{}", projection.name);
-        let database = Postgres::connect(self.0.rebuild_endpoints().database.as_str(), 1).await?;
+        let database = Postgres::connect(self.database.as_str(), 1).await?;
         let pool = database.pool();
         let rebuilt = tokio::time::timeout(TIME_LIMIT, self.rebuild(pool, projection, &schema)).await;
         let rebuilt = rebuilt.unwrap_or(Err(Error::TooLong));
@@ -130,7 +120,7 @@ impl Rebuild {
     /// The live tables are not changed before the last transaction.
     async fn rebuild(&self, pool: &PgPool, projection: &Projection, schema: &str) -> Result<Report, Error> {
         let started = Instant::now();
-        let kafka = &self.0.rebuild_endpoints().messaging.kafka;
+        let kafka = &self.messaging.kafka;
         let topic = projection.topic.full_name(&kafka.topic_prefix);
         tracing::info!(
             projection = projection.name,
@@ -140,7 +130,7 @@ impl Rebuild {
         );
         shadow::create(pool, schema).await?;
         let beginnings = read::beginnings(kafka, &topic).await?;
-        let mut shadow = Shadow::open(&self.0, projection, schema, beginnings.clone()).await?;
+        let mut shadow = Shadow::open(self, projection, schema, beginnings.clone()).await?;
         while shadow.catch_up(&shadow::positions(pool, &topic).await?).await? > CATCH_UP_RECORDS {}
 
         // From here on the live read model does not change. Readers see its current rows.

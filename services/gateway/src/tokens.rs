@@ -3,6 +3,7 @@
 
 mod keys;
 mod rotation;
+mod settings;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -17,11 +18,11 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::config;
 use crate::roles::{Role, Roles};
 
+pub use keys::KeyError;
 use keys::KeySet;
-pub use keys::{KeyError, check};
+pub use settings::{Algorithm, Settings};
 
 /// Tolerated difference between clocks, in seconds.
 const LEEWAY_SECONDS: u64 = 5;
@@ -35,7 +36,7 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 pub struct Tokens(Arc<Inner>);
 
 struct Inner {
-    config: config::Tokens,
+    settings: Settings,
     keys: RwLock<Arc<KeySet>>,
     /// Verified tokens by their SHA-256. They are cached, because verifying a signature costs more than the rest of a read.
     verified: RwLock<HashMap<[u8; 32], Verified>>,
@@ -88,17 +89,17 @@ impl Tokens {
     ///
     /// # Errors
     /// Returns an error if a configured or stored key is invalid, or if the database fails.
-    pub async fn load(config: &config::Tokens, pool: &PgPool) -> Result<Self, KeyError> {
-        let keys = match KeySet::configured(config)? {
+    pub async fn load(settings: &Settings, pool: &PgPool) -> Result<Self, KeyError> {
+        let keys = match KeySet::configured(settings)? {
             Some(keys) => keys,
-            None => rotation::keys(pool, config, Timestamp::now()).await?,
+            None => rotation::keys(pool, settings, Timestamp::now()).await?,
         };
-        Ok(Self::new(config, keys))
+        Ok(Self::new(settings, keys))
     }
 
-    fn new(config: &config::Tokens, keys: KeySet) -> Self {
+    fn new(settings: &Settings, keys: KeySet) -> Self {
         Self(Arc::new(Inner {
-            config: config.clone(),
+            settings: settings.clone(),
             keys: RwLock::new(Arc::new(keys)),
             verified: RwLock::default(),
         }))
@@ -108,7 +109,7 @@ impl Tokens {
     ///
     /// Returns at once if a key is configured.
     pub async fn run(self, pool: PgPool, stop: CancellationToken) {
-        if self.0.config.signing_key.is_some() {
+        if self.0.settings.signing_key.is_some() {
             return;
         }
         let mut ticks = tokio::time::interval(REFRESH_INTERVAL);
@@ -130,7 +131,7 @@ impl Tokens {
 
     /// Reads the keys from the database once, and creates a new key if one is due.
     pub async fn renew(&self, pool: &PgPool, now: Timestamp) -> Result<(), KeyError> {
-        let keys = rotation::keys(pool, &self.0.config, now).await?;
+        let keys = rotation::keys(pool, &self.0.settings, now).await?;
         *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
         // Tokens that were signed with a deleted key are no longer valid.
         self.0.verified.write().unwrap_or_else(PoisonError::into_inner).clear();
@@ -142,7 +143,7 @@ impl Tokens {
     }
 
     pub fn refresh_lifetime(&self) -> Duration {
-        self.0.config.refresh_lifetime
+        self.0.settings.refresh_lifetime
     }
 
     /// Returns the public keys as a JWK set.
@@ -152,11 +153,11 @@ impl Tokens {
 
     /// Issues a token. Its roles are information for the client; the gateway reads the roles from the store.
     pub fn issue(&self, bearer: Bearer, roles: Roles) -> AccessToken {
-        let config = &self.0.config;
-        let (now, lifetime_seconds) = (seconds(Timestamp::now()), config.lifetime.as_secs());
+        let settings = &self.0.settings;
+        let (now, lifetime_seconds) = (seconds(Timestamp::now()), settings.lifetime.as_secs());
         let claims = Claims {
-            iss: config.issuer.clone(),
-            aud: config.issuer.clone(),
+            iss: settings.issuer.clone(),
+            aud: settings.issuer.clone(),
             sub: bearer.user,
             sid: bearer.session,
             iat: now,
@@ -197,7 +198,7 @@ impl Tokens {
             .kid
             .and_then(|kid| keys.verifying(&kid))
             .ok_or(TokenError::Invalid)?;
-        let issuer = &self.0.config.issuer;
+        let issuer = &self.0.settings.issuer;
         // The key determines the algorithm. The `alg` header of the token is not trusted.
         let mut validation = Validation::new(key.algorithm);
         validation.leeway = LEEWAY_SECONDS;
@@ -245,13 +246,13 @@ mod tests {
     };
 
     fn tokens(seed: u8, issuer: &str, lifetime: u64) -> Tokens {
-        let config = config::Tokens {
+        let settings = Settings {
             issuer: issuer.to_owned(),
             lifetime: Duration::from_secs(lifetime),
-            ..config::Tokens::default()
+            ..Settings::default()
         };
         let key = Key::ed25519(&SigningKey::from_bytes(&[seed; 32]));
-        Tokens::new(&config, KeySet::new(key, Vec::new()))
+        Tokens::new(&settings, KeySet::new(key, Vec::new()))
     }
 
     #[test]

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use contracts::Registry;
 use messaging::ledger::StoreError;
-use messaging::{Messaging, Metrics, PartitionWorker, TopicPartition, read};
+use messaging::{Messaging, Metrics, PartitionWorker, TopicPartition, kafka, read};
 use postgres::Postgres;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio_util::sync::CancellationToken;
 
+use super::Rebuild;
 use super::projections::Projection;
-use crate::app::App;
 
 /// Maximum number of records in one transaction.
 const BATCH: usize = 500;
@@ -20,7 +20,7 @@ const BATCH: usize = 500;
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 pub(super) struct Shadow {
-    app: App,
+    kafka: kafka::Settings,
     pool: PgPool,
     partitions: Vec<Partition>,
     records: i64,
@@ -52,30 +52,28 @@ pub(super) enum Error {
 impl Shadow {
     /// Creates a worker for each partition. The workers see only the tables of `schema`.
     pub(super) async fn open(
-        app: &App,
+        rebuild: &Rebuild,
         projection: &Projection,
         schema: &str,
         beginnings: Vec<(TopicPartition, i64)>,
     ) -> Result<Self, Error> {
-        let endpoints = app.rebuild_endpoints();
-        let options: PgConnectOptions = endpoints.database.as_str().parse()?;
+        let options: PgConnectOptions = rebuild.database.as_str().parse()?;
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .connect_with(options.options([("search_path", schema)]))
             .await?;
         let connected = Messaging::with_codec(
             "gateway",
-            endpoints.messaging.kafka.clone(),
+            rebuild.messaging.kafka.clone(),
             Postgres::from_pool(pool.clone()),
             Metrics::register(&prometheus::Registry::new())?,
-            app.operations().publisher().codec().clone(),
-            Some(Registry::new(endpoints.messaging.registry.as_str())),
+            rebuild.codec.clone(),
+            Some(Registry::new(rebuild.messaging.registry.as_str())),
         );
-        let subscriptions = app.subscriptions();
         let mut partitions = Vec::new();
         for (name, beginning) in beginnings {
             let worker = connected
-                .worker(&subscriptions, projection.topic, name.partition)
+                .worker(&rebuild.subscriptions, projection.topic, name.partition)
                 .await?;
             partitions.push(Partition {
                 name,
@@ -84,7 +82,7 @@ impl Shadow {
             });
         }
         Ok(Self {
-            app: app.clone(),
+            kafka: rebuild.messaging.kafka.clone(),
             pool,
             partitions,
             records: 0,
@@ -94,14 +92,13 @@ impl Shadow {
 
     /// Applies the records up to the positions of the live read model. Returns the number of records.
     pub(super) async fn catch_up(&mut self, live: &HashMap<i32, i64>) -> Result<i64, Error> {
-        let kafka = &self.app.rebuild_endpoints().messaging.kafka;
         let stop = CancellationToken::new();
         let (before, mut reported) = (self.records, Instant::now());
         for partition in &mut self.partitions {
             let Some(until) = live.get(&partition.name.partition).copied() else {
                 continue;
             };
-            let mut batches = read::read(kafka, partition.name.clone(), partition.next, until, BATCH);
+            let mut batches = read::read(&self.kafka, partition.name.clone(), partition.next, until, BATCH);
             while let Some(batch) = batches.recv().await {
                 let batch = batch?;
                 self.records += i64::try_from(batch.len()).unwrap_or(i64::MAX);

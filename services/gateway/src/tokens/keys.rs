@@ -11,7 +11,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::config;
+use super::settings::{self, Settings};
 
 /// The reason why no keys could be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +46,7 @@ pub(super) struct KeySet {
 ///
 /// # Errors
 /// Returns [`KeyError::Setting`] if it does not. The configuration is then refused before any connection is opened.
-pub fn check(algorithm: config::Algorithm, pem: &str) -> Result<(), KeyError> {
+pub(super) fn check(algorithm: settings::Algorithm, pem: &str) -> Result<(), KeyError> {
     parse_all(algorithm, pem).map(drop)
 }
 
@@ -60,13 +60,13 @@ impl KeySet {
     }
 
     /// Returns the configured keys, or `None` if no key is configured.
-    pub(super) fn configured(config: &config::Tokens) -> Result<Option<Self>, KeyError> {
-        let Some(signing) = &config.signing_key else {
+    pub(super) fn configured(settings: &Settings) -> Result<Option<Self>, KeyError> {
+        let Some(signing) = &settings.signing_key else {
             return Ok(None);
         };
-        let signing = parse_all(config.algorithm, signing.expose())?.swap_remove(0);
-        let others = match &config.other_keys {
-            Some(others) => parse_all(config.algorithm, others.expose())?,
+        let signing = parse_all(settings.algorithm, signing.expose())?.swap_remove(0);
+        let others = match &settings.other_keys {
+            Some(others) => parse_all(settings.algorithm, others.expose())?,
             None => Vec::new(),
         };
         Ok(Some(Self::new(signing, others)))
@@ -121,7 +121,7 @@ impl Key {
 }
 
 /// Parses one or more private keys. Fails if the text holds none.
-fn parse_all(algorithm: config::Algorithm, pems: &str) -> Result<Vec<Key>, KeyError> {
+fn parse_all(algorithm: settings::Algorithm, pems: &str) -> Result<Vec<Key>, KeyError> {
     const END: &str = "-----END PRIVATE KEY-----";
     // An environment variable without line breaks holds `\n` in their place.
     let pems = pems.replace("\\n", "\n");
@@ -130,11 +130,11 @@ fn parse_all(algorithm: config::Algorithm, pems: &str) -> Result<Vec<Key>, KeyEr
         .map(str::trim)
         .filter(|pem| !pem.is_empty())
         .map(|pem| match algorithm {
-            config::Algorithm::EdDsa => {
+            settings::Algorithm::EdDsa => {
                 let key = SigningKey::from_pkcs8_pem(pem).map_err(|_| KeyError::Setting)?;
                 Ok(Key::ed25519(&key))
             }
-            config::Algorithm::Rs256 => Key::rsa(pem),
+            settings::Algorithm::Rs256 => Key::rsa(pem),
         })
         .collect::<Result<_, _>>()?;
     if keys.is_empty() {
@@ -165,10 +165,10 @@ mod tests {
         let key = SigningKey::from_bytes(&[1; 32]).to_pkcs8_pem(Default::default());
         let pem = key.expect("the key can be encoded");
         let two = format!("{}\\n{}", pem.replace('\n', "\\n"), *pem);
-        assert_eq!(parse_all(config::Algorithm::EdDsa, &two).expect("two keys").len(), 2);
-        assert!(check(config::Algorithm::Rs256, &pem).is_err());
+        assert_eq!(parse_all(settings::Algorithm::EdDsa, &two).expect("two keys").len(), 2);
+        assert!(check(settings::Algorithm::Rs256, &pem).is_err());
         for text in ["", "x", &pem[..60], &format!("{}x", *pem)] {
-            assert!(check(config::Algorithm::EdDsa, text).is_err(), "{text}");
+            assert!(check(settings::Algorithm::EdDsa, text).is_err(), "{text}");
         }
     }
 }

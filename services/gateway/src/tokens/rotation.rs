@@ -10,7 +10,7 @@ use rand::RngCore;
 use sqlx::PgPool;
 
 use super::keys::{Key, KeyError, KeySet};
-use crate::config;
+use super::settings::Settings;
 use crate::store::signing_keys;
 
 /// How long a key is published before it signs. Verifiers cache the key set for five minutes, and a gateway reads a new key
@@ -31,18 +31,18 @@ struct Plan {
 }
 
 /// Returns the keys that are in use at `now`. Creates one if there is none or if the newest one is old enough.
-pub(super) async fn keys(pool: &PgPool, config: &config::Tokens, now: Timestamp) -> Result<KeySet, KeyError> {
+pub(super) async fn keys(pool: &PgPool, settings: &Settings, now: Timestamp) -> Result<KeySet, KeyError> {
     let mut tx = pool.begin().await?;
     signing_keys::lock(&mut tx).await?;
     let mut stored = signing_keys::newest_first(&mut tx).await?;
     let ages = |stored: &[signing_keys::StoredKey]| stored.iter().map(|key| age(key, now)).collect::<Vec<_>>();
-    if plan(&ages(&stored), config).is_none_or(|plan| plan.is_due) {
+    if plan(&ages(&stored), settings).is_none_or(|plan| plan.is_due) {
         let new = generate(now);
         signing_keys::add(&mut tx, &new).await?;
         tracing::info!(kid = new.kid, "created key {} for access tokens", new.kid);
         stored.insert(0, new);
     }
-    let plan = plan(&ages(&stored), config).expect("at least one key exists");
+    let plan = plan(&ages(&stored), settings).expect("at least one key exists");
     let expired: Vec<&str> = stored[plan.published..].iter().map(|key| key.kid.as_str()).collect();
     signing_keys::delete(&mut tx, &expired).await?;
     tx.commit().await?;
@@ -57,7 +57,7 @@ pub(super) async fn keys(pool: &PgPool, config: &config::Tokens, now: Timestamp)
 }
 
 /// Returns the plan for keys of these ages, newest first, or `None` if there is no key.
-fn plan(ages: &[Duration], config: &config::Tokens) -> Option<Plan> {
+fn plan(ages: &[Duration], settings: &Settings) -> Option<Plan> {
     let newest = *ages.first()?;
     // The very first key signs at once, because there is no other one.
     let signing = ages
@@ -65,7 +65,7 @@ fn plan(ages: &[Duration], config: &config::Tokens) -> Option<Plan> {
         .position(|age| *age >= PUBLISHED_BEFORE_USE)
         .unwrap_or(ages.len() - 1);
     // The previous signing key stays published until its last token has expired.
-    let last_needed = config.lifetime + MARGIN + PUBLISHED_BEFORE_USE;
+    let last_needed = settings.lifetime + MARGIN + PUBLISHED_BEFORE_USE;
     let published = if ages[signing] >= last_needed {
         signing + 1
     } else {
@@ -74,7 +74,7 @@ fn plan(ages: &[Duration], config: &config::Tokens) -> Option<Plan> {
     Some(Plan {
         signing,
         published,
-        is_due: newest >= config.key_age,
+        is_due: newest >= settings.key_age,
     })
 }
 
@@ -103,13 +103,13 @@ mod tests {
     const DAY: u64 = 24 * 60 * MINUTE;
 
     fn at(ages: &[u64]) -> Option<(usize, usize, bool)> {
-        let config = config::Tokens {
+        let settings = Settings {
             lifetime: Duration::from_secs(15 * MINUTE),
             key_age: Duration::from_secs(90 * DAY),
-            ..config::Tokens::default()
+            ..Settings::default()
         };
         let ages: Vec<Duration> = ages.iter().copied().map(Duration::from_secs).collect();
-        plan(&ages, &config).map(|plan| (plan.signing, plan.published, plan.is_due))
+        plan(&ages, &settings).map(|plan| (plan.signing, plan.published, plan.is_due))
     }
 
     #[test]
