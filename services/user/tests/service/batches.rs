@@ -1,15 +1,10 @@
-//! With the real store, a batch has the same result as single commands: replies, domain events, states and rows.
+//! A batch has the same result as single commands: replies, domain events, states and rows.
 
-use contracts::{
-    Actor, ChangeUser, CreateUser, Date, DeactivateUser, EraseUser, Reply, UserCommand, UserEvent, UserProfileState,
-    VerifyEmail,
-};
-use messaging::Outgoing;
+use contracts::{ChangeUser, CreateUser, Date, DeactivateUser, EraseUser, UserCommand, UserEvent, UserProfileState};
 use proptest::prelude::*;
-use testing::Bench;
-use user::store::UserStore;
-use user::{MIGRATIONS, subscriptions};
 use uuid::Uuid;
+
+use crate::{App, Outcome, by_service, verify};
 
 /// Few users and few names, so that they conflict often.
 const USERS: u8 = 9;
@@ -58,7 +53,7 @@ fn any_request() -> impl Strategy<Value = Request> {
     let body = prop_oneof![
         6 => any_create().prop_map(UserCommand::from),
         6 => any_change().prop_map(UserCommand::from),
-        3 => any_email().prop_map(|email| VerifyEmail { email }.into()),
+        3 => any_email().prop_map(|email| verify(&email).into()),
         2 => Just(DeactivateUser { reason: "enough".into() }.into()),
         2 => Just(EraseUser {}.into()),
     ];
@@ -66,40 +61,34 @@ fn any_request() -> impl Strategy<Value = Request> {
 }
 
 #[derive(Debug, PartialEq)]
-struct Outcome {
-    replies: Vec<Result<i64, String>>,
+struct Outcomes {
+    replies: Vec<Outcome>,
     events: Vec<(Uuid, Option<i64>, &'static str)>,
     states: Vec<(Uuid, Option<i64>, UserProfileState)>,
     rows: Vec<String>,
 }
 
-async fn run(requests: &[Request], sizes: &[usize]) -> Outcome {
-    let database = testing::postgres(&MIGRATIONS).await;
-    let ledger = database.ledger();
-    let bench = Bench::new("user", ledger.clone(), ledger, subscriptions(UserStore::new([])));
+async fn run(requests: &[Request], sizes: &[usize]) -> Outcomes {
+    let app = App::start().await;
     let commands: Vec<_> = requests
         .iter()
-        .map(|(key, body)| Outgoing::<UserCommand>::new(*key, body.clone()).actor(Actor::service("gateway")))
+        .map(|(key, body)| by_service(*key, body.clone()))
         .collect();
     let ids: Vec<_> = commands.iter().map(|command| command.id).collect();
     let (mut commands, mut sizes) = (commands.into_iter().peekable(), sizes.iter().cycle());
     while commands.peek().is_some() {
         let size = sizes.next().copied().unwrap_or(1);
-        bench.deliver_all(commands.by_ref().take(size)).await;
+        app.bench.deliver_all(commands.by_ref().take(size)).await;
     }
-    let mut replies = Vec::new();
-    for id in ids {
-        replies.push(match bench.reply(id).await {
-            Reply::CommandAccepted(accepted) => Ok(accepted.version),
-            Reply::CommandRejected(rejected) => Err(rejected.code),
-            Reply::CommandFailed(failed) => Err(failed.code),
-        });
-    }
-    let events = bench.published_with_envelopes::<UserEvent>().await.into_iter();
-    let states = bench.published_with_envelopes::<UserProfileState>().await.into_iter();
+    let events = app.bench.published_with_envelopes::<UserEvent>().await.into_iter();
+    let states = app
+        .bench
+        .published_with_envelopes::<UserProfileState>()
+        .await
+        .into_iter();
     let rows = "SELECT p::text FROM profiles p UNION ALL SELECT n::text FROM names n ORDER BY 1";
-    Outcome {
-        replies,
+    Outcomes {
+        replies: app.outcomes(ids).await,
         events: events
             .map(|event| {
                 let name = contracts::Message::type_name(&event.body);
@@ -110,7 +99,7 @@ async fn run(requests: &[Request], sizes: &[usize]) -> Outcome {
             .map(|state| (state.envelope.key, state.envelope.sequence, state.body))
             .collect(),
         rows: sqlx::query_scalar(rows)
-            .fetch_all(database.pool())
+            .fetch_all(app.database.pool())
             .await
             .expect("the rows can be read"),
     }

@@ -1,60 +1,12 @@
-//! Given these domain events, when this command, then these domain events or this rejection.
+//! Signing up and closing an account.
 
-use contracts::{
-    Actor, Aggregate, Command, CreateUser, Date, DeactivateUser, Timestamp, UserCommand, UserCreated, UserDeactivated,
-    UserEvent,
-};
+use contracts::{Actor, Aggregate, Command, CreateUser, DeactivateUser, Timestamp, UserCommand, UserEvent};
 use user::domain::{Accounts, DuplicateCommand, Rejection, User};
 use uuid::Uuid;
 
-const ADA: Uuid = Uuid::from_u128(1);
-const BOB: Uuid = Uuid::from_u128(2);
+use crate::{ADA, BOB, command, created, date, deactivate, deactivated, invalid_fields, sign_up};
 
-fn now() -> Timestamp {
-    Timestamp::parse("2026-03-01T12:00:00Z").expect("a valid time")
-}
-
-fn sign_up() -> CreateUser {
-    CreateUser {
-        email: "ada@example.com".into(),
-        username: "ada_1815".into(),
-        full_name: "Ada Lovelace".into(),
-        date_of_birth: Date::parse("1990-12-10").expect("a valid date"),
-        time_zone: "Europe/London".into(),
-    }
-}
-
-fn deactivate() -> DeactivateUser {
-    DeactivateUser {
-        reason: "on request".into(),
-    }
-}
-
-fn created() -> UserEvent {
-    UserCreated { created_at: now() }.into()
-}
-
-fn deactivated() -> UserEvent {
-    UserDeactivated {
-        reason: "on request".into(),
-        deactivated_at: now(),
-    }
-    .into()
-}
-
-fn command(key: Uuid, actor: Option<Actor>, body: impl Into<UserCommand>) -> Command<UserCommand> {
-    Command {
-        id: Uuid::from_u128(99),
-        key,
-        actor,
-        time: now(),
-        expected_version: None,
-        last_attempt: false,
-        body: body.into(),
-    }
-}
-
-/// Ada's account after these domain events.
+/// Returns Ada's account after these domain events.
 fn given(events: &[UserEvent]) -> User {
     let mut user = User::default();
     for event in events {
@@ -88,14 +40,6 @@ fn batch(accounts: &mut Accounts, commands: &[(Uuid, UserCommand)]) -> Vec<Resul
         .collect()
 }
 
-/// Field and code of each error.
-fn invalid_fields(result: Result<Vec<UserEvent>, Rejection>) -> Vec<(String, String)> {
-    match result {
-        Err(Rejection::Invalid(errors)) => errors.into_iter().map(|error| (error.field, error.code)).collect(),
-        other => panic!("expected field errors, got {other:?}"),
-    }
-}
-
 fn email_of(email: &str) -> CreateUser {
     CreateUser {
         email: email.into(),
@@ -114,7 +58,7 @@ fn all_invalid_fields_are_reported_at_once() {
         email: "ada".into(),
         username: "A".into(),
         full_name: " ".into(),
-        date_of_birth: Date::parse("2020-01-01").expect("a valid date"),
+        date_of_birth: date("2020-01-01"),
         time_zone: String::new(),
     };
     let found = invalid_fields(when(given(&[]), None, create));
@@ -252,7 +196,7 @@ fn invalid_names_and_time_zones_are_rejected() {
 fn a_user_must_be_thirteen_to_the_day() {
     let sign_up_on = |today: &str, born: &str| {
         let create = CreateUser {
-            date_of_birth: Date::parse(born).expect("a valid date"),
+            date_of_birth: date(born),
             ..sign_up()
         };
         let time = Timestamp::parse(&format!("{today}T00:00:00Z")).expect("a valid time");
@@ -293,7 +237,7 @@ fn a_user_must_be_thirteen_to_the_day() {
 
 #[test]
 fn an_account_is_created_once() {
-    for events in [vec![created()], vec![created(), deactivated()]] {
+    for events in [vec![created()], vec![created(), deactivated("on request")]] {
         assert_eq!(when(given(&events), None, sign_up()), Err(Rejection::AlreadyExists));
     }
 }
@@ -376,7 +320,11 @@ fn deactivation_frees_the_email_but_not_the_username() {
     let results = batch(&mut Accounts::default(), &commands(other_name));
     assert_eq!(
         results,
-        [Ok(vec![created()]), Ok(vec![deactivated()]), Ok(vec![created()])]
+        [
+            Ok(vec![created()]),
+            Ok(vec![deactivated("on request")]),
+            Ok(vec![created()])
+        ]
     );
 
     let results = batch(&mut Accounts::default(), &commands(sign_up()));
@@ -422,7 +370,7 @@ fn users_admins_and_services_can_close_an_account() {
     for actor in [Actor::User(ADA), Actor::Admin(BOB), Actor::service("gateway")] {
         assert_eq!(
             when(given(&[created()]), Some(actor), deactivate()),
-            Ok(vec![deactivated()])
+            Ok(vec![deactivated("on request")])
         );
     }
 }
@@ -437,7 +385,7 @@ fn an_unknown_account_cannot_be_closed() {
 
 #[test]
 fn a_closed_account_stays_closed() {
-    let user = given(&[created(), deactivated()]);
+    let user = given(&[created(), deactivated("on request")]);
     assert_eq!(when(user, Some(Actor::User(ADA)), deactivate()), Ok(vec![]));
 }
 

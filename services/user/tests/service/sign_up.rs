@@ -1,100 +1,20 @@
-//! The service with its real store and pipeline.
+//! Signing up and closing an account.
 
-use contracts::{
-    Actor, CommandRejected, CreateUser, Date, DeactivateUser, Effect, Reply, UserCommand, UserEvent, UserProfileState,
-    topics,
-};
+use contracts::{CommandRejected, CreateUser, Effect, Reply, UserCommand, UserEvent, UserProfileState, topics};
 use messaging::Outgoing;
-use postgres::Postgres;
-use testing::{Bench, PostgresDatabase};
-use user::store::UserStore;
-use user::{MIGRATIONS, subscriptions};
 use uuid::Uuid;
 
-const ADA: Uuid = Uuid::from_u128(1);
-const BOB: Uuid = Uuid::from_u128(2);
-
-struct App {
-    bench: Bench<Postgres>,
-    database: PostgresDatabase,
-}
-
-impl App {
-    async fn start() -> Self {
-        Self::start_with([]).await
-    }
-
-    async fn start_with(allowed_domains: impl IntoIterator<Item = &str>) -> Self {
-        let database = testing::postgres(&MIGRATIONS).await;
-        let ledger = database.ledger();
-        let store = UserStore::new(allowed_domains.into_iter().map(str::to_owned));
-        Self {
-            bench: Bench::new("user", ledger.clone(), ledger, subscriptions(store)),
-            database,
-        }
-    }
-
-    /// Returns the result of a command: the version, or the code of the rejection.
-    async fn outcome(&self, command: Uuid) -> Result<i64, String> {
-        match self.bench.reply(command).await {
-            Reply::CommandAccepted(accepted) => Ok(accepted.version),
-            Reply::CommandRejected(rejected) => Err(rejected.code),
-            Reply::CommandFailed(failed) => panic!("{failed:?}"),
-        }
-    }
-
-    async fn request(&self, command: Outgoing<UserCommand>) -> Result<i64, String> {
-        let id = self.bench.deliver(command).await;
-        self.outcome(id).await
-    }
-
-    /// Delivers all commands in one batch.
-    async fn request_all(&self, commands: impl IntoIterator<Item = Outgoing<UserCommand>>) -> Vec<Result<i64, String>> {
-        let commands: Vec<_> = commands.into_iter().collect();
-        let ids: Vec<_> = commands.iter().map(|command| command.id).collect();
-        self.bench.deliver_all(commands).await;
-        let mut outcomes = Vec::new();
-        for id in ids {
-            outcomes.push(self.outcome(id).await);
-        }
-        outcomes
-    }
-
-    /// Returns the taken names: kind, name and holder.
-    async fn names(&self) -> Vec<(String, String, Uuid)> {
-        sqlx::query_as("SELECT kind, name, user_id FROM names ORDER BY kind, name")
-            .fetch_all(self.database.pool())
-            .await
-            .expect("names can be read")
-    }
-}
-
-fn sign_up(username: &str) -> CreateUser {
-    CreateUser {
-        email: format!("{username}@example.com"),
-        username: username.into(),
-        full_name: "Ada Lovelace".into(),
-        date_of_birth: Date::parse("1990-12-10").expect("a valid date"),
-        time_zone: "Europe/London".into(),
-    }
-}
+use crate::{ADA, App, BOB, CARL, by_user, deactivate, held, sign_up, taken};
 
 fn create(key: Uuid, body: CreateUser) -> Outgoing<UserCommand> {
     Outgoing::new(key, body)
 }
 
-fn deactivate(key: Uuid) -> Outgoing<UserCommand> {
-    Outgoing::new(
-        key,
-        DeactivateUser {
-            reason: "on request".into(),
-        },
-    )
-    .actor(Actor::User(key))
-}
-
-fn taken(name: &str) -> Result<i64, String> {
-    Err(format!("{name}-taken"))
+fn bob_with_the_email_of_ada() -> CreateUser {
+    CreateUser {
+        username: "bob".into(),
+        ..sign_up("ada")
+    }
 }
 
 #[tokio::test]
@@ -136,7 +56,7 @@ async fn a_sign_up_creates_an_account_and_a_profile() {
 async fn the_journal_contains_no_personal_data() {
     let app = App::start().await;
     app.request(create(ADA, sign_up("ada_canary"))).await.expect("accepted");
-    app.request(deactivate(ADA)).await.expect("accepted");
+    app.request(by_user(ADA, deactivate())).await.expect("accepted");
     let journal: Vec<(Vec<u8>, String)> =
         sqlx::query_as("SELECT payload, type || coalesce(actor, '') FROM domain_events ORDER BY version")
             .fetch_all(app.database.pool())
@@ -153,7 +73,7 @@ async fn the_journal_contains_no_personal_data() {
 
 #[tokio::test]
 async fn a_sign_up_is_rejected_with_every_invalid_field() {
-    let app = App::start_with(["Example.ORG"]).await;
+    let app = App::allowing(["Example.ORG"]).await;
     // A zero byte must be rejected before the store, because no text column can hold it.
     let invalid = CreateUser {
         full_name: "Ada\0".into(),
@@ -195,17 +115,12 @@ async fn same_email_in_one_batch() {
         .request_all([create(ADA, sign_up("ada")), create(BOB, other_case)])
         .await;
     assert_eq!(outcomes, [Ok(1), taken("email")]);
-    app.bench.deliver_again().await;
     assert_eq!(app.bench.published::<UserEvent>().await.len(), 1);
 }
 
 #[tokio::test]
 async fn same_email_at_two_workers() {
-    let App { bench, database } = App::start().await;
-    let app = App {
-        bench: bench.partitions(2),
-        database,
-    };
+    let app = App::with_two_workers().await;
     for round in 0..20 {
         let (even, odd) = (Uuid::from_u128(100 + 2 * round), Uuid::from_u128(101 + 2 * round));
         let same = |username: String| CreateUser {
@@ -224,11 +139,7 @@ async fn same_email_at_two_workers() {
 
 #[tokio::test]
 async fn two_workers_that_take_names_in_opposite_order_do_not_deadlock() {
-    let App { bench, database } = App::start().await;
-    let app = App {
-        bench: bench.partitions(2),
-        database,
-    };
+    let app = App::with_two_workers().await;
     for round in 0..20 {
         let key = |n: u128| Uuid::from_u128(100 + 4 * round + n);
         let names = |email: &str, username: &str| CreateUser {
@@ -256,32 +167,14 @@ async fn a_closed_account_frees_its_email_but_not_its_username() {
     let app = App::start().await;
     app.request(create(ADA, sign_up("ada"))).await.expect("accepted");
     assert_eq!(
-        app.request(create(
-            BOB,
-            CreateUser {
-                username: "bob".into(),
-                ..sign_up("ada")
-            }
-        ))
-        .await,
+        app.request(create(BOB, bob_with_the_email_of_ada())).await,
         taken("email")
     );
 
-    assert_eq!(app.request(deactivate(ADA)).await, Ok(2));
-    app.bench.deliver_again().await;
+    assert_eq!(app.request(by_user(ADA, deactivate())).await, Ok(2));
 
     assert_eq!(app.request(create(BOB, sign_up("ada"))).await, taken("username"));
-    assert_eq!(
-        app.request(create(
-            BOB,
-            CreateUser {
-                username: "bob".into(),
-                ..sign_up("ada")
-            }
-        ))
-        .await,
-        Ok(1)
-    );
+    assert_eq!(app.request(create(BOB, bob_with_the_email_of_ada())).await, Ok(1));
     let held = |kind: &str, name: &str, by| (kind.to_owned(), name.to_owned(), by);
     let expected = [
         held("email", "ada@example.com", BOB),
@@ -294,47 +187,35 @@ async fn a_closed_account_frees_its_email_but_not_its_username() {
 #[tokio::test]
 async fn an_email_changes_holders_within_one_batch() {
     let app = App::start().await;
-    let third = Uuid::from_u128(3);
     let same = |username: &str| CreateUser {
         email: "Same@example.com".into(),
         ..sign_up(username)
     };
     app.request(create(ADA, same("ada"))).await.expect("accepted");
     let batch = [
-        deactivate(ADA),
+        by_user(ADA, deactivate()),
         create(BOB, same("bob")),
-        deactivate(BOB),
-        create(third, same("third")),
+        by_user(BOB, deactivate()),
+        create(CARL, same("carl")),
     ];
     assert_eq!(app.request_all(batch).await, [Ok(2), Ok(1), Ok(2), Ok(1)]);
-    let emails: Vec<_> = app
-        .names()
-        .await
-        .into_iter()
-        .filter(|(kind, ..)| kind == "email")
-        .collect();
-    assert_eq!(emails, [("email".to_owned(), "same@example.com".to_owned(), third)]);
+    assert_eq!(app.emails().await, [held("same@example.com", CARL)]);
 }
 
 #[tokio::test]
 async fn two_sign_ups_of_one_key_in_one_batch_are_executed_one_by_one() {
     let app = App::start().await;
     app.request(create(ADA, sign_up("ada"))).await.expect("accepted");
-    let third = Uuid::from_u128(3);
-    let taken_email = CreateUser {
-        username: "bob".into(),
-        ..sign_up("ada")
-    };
     let other_email = CreateUser {
         email: "bob@example.com".into(),
         ..sign_up("carl")
     };
     let batch = [
-        create(BOB, taken_email),
+        create(BOB, bob_with_the_email_of_ada()),
         create(BOB, sign_up("bob")),
         create(BOB, sign_up("bob")),
-        create(third, other_email),
-        deactivate(BOB),
+        create(CARL, other_email),
+        by_user(BOB, deactivate()),
     ];
     let outcomes = app.request_all(batch).await;
     assert_eq!(
@@ -354,10 +235,13 @@ async fn a_stale_version_is_rejected() {
     let app = App::start().await;
     app.request(create(ADA, sign_up("ada"))).await.expect("accepted");
     assert_eq!(
-        app.request(deactivate(ADA).expected_version(Some(7))).await,
+        app.request(by_user(ADA, deactivate()).expected_version(Some(7))).await,
         Err("version-conflict".into())
     );
-    assert_eq!(app.request(deactivate(ADA).expected_version(Some(1))).await, Ok(2));
+    assert_eq!(
+        app.request(by_user(ADA, deactivate()).expected_version(Some(1))).await,
+        Ok(2)
+    );
 }
 
 #[tokio::test]
@@ -370,23 +254,8 @@ async fn a_new_process_continues_from_the_stored_state() {
         Err("already-exists".into())
     );
     assert_eq!(
-        app.request(create(
-            BOB,
-            CreateUser {
-                username: "bob".into(),
-                ..sign_up("ada")
-            }
-        ))
-        .await,
+        app.request(create(BOB, bob_with_the_email_of_ada())).await,
         taken("email")
     );
-    assert_eq!(app.request(deactivate(ADA)).await, Ok(2));
-}
-
-#[test]
-fn the_readme_names_every_setting() {
-    let readme = include_str!("../README.md");
-    for setting in chassis::settings::describe(user::config::Config::from_settings) {
-        assert!(readme.contains(&format!("`{}`", setting.name)), "{}", setting.name);
-    }
+    assert_eq!(app.request(by_user(ADA, deactivate())).await, Ok(2));
 }

@@ -1,33 +1,12 @@
-//! Changing, verifying and erasing profiles: given these domain events, when this command, then these domain events or
-//! this rejection.
+//! Changing, verifying and erasing profiles.
 
 use contracts::{
-    Actor, Aggregate, ChangeUser, Command, CreateUser, Date, DeactivateUser, EmailVerified, EraseUser, Timestamp,
-    UserChanged, UserCommand, UserCreated, UserDeactivated, UserErased, UserEvent, UserProfile, VerifyEmail,
+    Actor, Aggregate, ChangeUser, EmailVerified, EraseUser, UserChanged, UserCommand, UserErased, UserEvent,
+    UserProfile, VerifyEmail,
 };
 use user::domain::{Accounts, DuplicateCommand, Rejection, User, profile};
-use uuid::Uuid;
 
-const ADA: Uuid = Uuid::from_u128(1);
-const BOB: Uuid = Uuid::from_u128(2);
-
-fn now() -> Timestamp {
-    Timestamp::parse("2026-03-01T12:00:00Z").expect("a valid time")
-}
-
-fn date(text: &str) -> Date {
-    Date::parse(text).expect("a valid date")
-}
-
-fn sign_up() -> CreateUser {
-    CreateUser {
-        email: "ada@example.com".into(),
-        username: "ada_1815".into(),
-        full_name: "Ada Lovelace".into(),
-        date_of_birth: date("1990-12-10"),
-        time_zone: "Europe/London".into(),
-    }
-}
+use crate::{ADA, BOB, command, created, date, deactivate, deactivated, invalid_fields, now, sign_up};
 
 fn ada() -> UserProfile {
     profile::opened(&sign_up())
@@ -44,16 +23,6 @@ fn verify(email: &str) -> VerifyEmail {
     VerifyEmail { email: email.into() }
 }
 
-fn deactivate() -> DeactivateUser {
-    DeactivateUser {
-        reason: "on request".into(),
-    }
-}
-
-fn created() -> UserEvent {
-    UserCreated { created_at: now() }.into()
-}
-
 fn changed(fields: &[&str]) -> UserEvent {
     UserChanged {
         fields: fields.iter().map(|field| (*field).to_owned()).collect(),
@@ -64,14 +33,6 @@ fn changed(fields: &[&str]) -> UserEvent {
 
 fn verified() -> UserEvent {
     EmailVerified { verified_at: now() }.into()
-}
-
-fn deactivated(reason: &str) -> UserEvent {
-    UserDeactivated {
-        reason: reason.into(),
-        deactivated_at: now(),
-    }
-    .into()
 }
 
 fn erased() -> UserEvent {
@@ -97,28 +58,11 @@ fn when(
     actor: impl Into<Option<Actor>>,
     body: impl Into<UserCommand>,
 ) -> Result<Vec<UserEvent>, Rejection> {
-    let command = Command {
-        id: Uuid::from_u128(99),
-        key: ADA,
-        actor: actor.into(),
-        time: now(),
-        expected_version: None,
-        last_attempt: false,
-        body: body.into(),
-    };
-    user.decide(accounts, &command)
+    user.decide(accounts, &command(ADA, actor.into(), body))
 }
 
 const SHE: Actor = Actor::User(ADA);
 const GATEWAY: Actor = Actor::service("gateway");
-
-/// Field and code of each error.
-fn invalid_fields(result: Result<Vec<UserEvent>, Rejection>) -> Vec<(String, String)> {
-    match result {
-        Err(Rejection::Invalid(errors)) => errors.into_iter().map(|error| (error.field, error.code)).collect(),
-        other => panic!("expected field errors, got {other:?}"),
-    }
-}
 
 #[test]
 fn a_change_names_the_fields_without_their_values() {

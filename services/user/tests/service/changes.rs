@@ -1,107 +1,14 @@
-//! Changes of a profile with the real store.
+//! Changes of a profile.
 
-use contracts::{Actor, ChangeUser, CreateUser, Date, DeactivateUser, Reply, UserCommand, UserEvent, UserProfileState};
-use contracts::{VerifyEmail, topics};
-use messaging::Outgoing;
-use postgres::Postgres;
+use contracts::{ChangeUser, CreateUser, Date, Reply, UserEvent, UserProfileState, topics};
 use sqlx::{Connection as _, Executor as _, PgConnection};
-use testing::{Bench, PostgresDatabase};
-use user::store::UserStore;
-use user::{MIGRATIONS, subscriptions};
 use uuid::Uuid;
 
-const ADA: Uuid = Uuid::from_u128(1);
-const BOB: Uuid = Uuid::from_u128(2);
-
-struct App {
-    bench: Bench<Postgres>,
-    database: PostgresDatabase,
-}
-
-impl App {
-    /// Starts with the accounts of Ada and Bob.
-    async fn start() -> Self {
-        let database = testing::postgres(&MIGRATIONS).await;
-        // One connection, so that every command runs with the statements that an earlier command has prepared.
-        let ledger = Postgres::connect(&database.url(), 1).await.expect("a connection");
-        let inside = database.ledger();
-        let app = Self {
-            bench: Bench::new("user", ledger, inside, subscriptions(UserStore::new([]))),
-            database,
-        };
-        app.request_all([by_service(ADA, sign_up("ada")), by_service(BOB, sign_up("bob"))])
-            .await;
-        app.bench.published::<UserEvent>().await;
-        app.bench.published::<UserProfileState>().await;
-        app
-    }
-
-    async fn request(&self, command: Outgoing<UserCommand>) -> Result<i64, String> {
-        self.request_all([command]).await.remove(0)
-    }
-
-    /// Delivers all commands in one batch, and then the batch again, as Kafka may.
-    async fn request_all(&self, commands: impl IntoIterator<Item = Outgoing<UserCommand>>) -> Vec<Result<i64, String>> {
-        let commands: Vec<_> = commands.into_iter().collect();
-        let ids: Vec<_> = commands.iter().map(|command| command.id).collect();
-        self.bench.deliver_all(commands).await;
-        self.bench.deliver_again().await;
-        let mut outcomes = Vec::new();
-        for id in ids {
-            outcomes.push(match self.bench.reply(id).await {
-                Reply::CommandAccepted(accepted) => Ok(accepted.version),
-                Reply::CommandRejected(rejected) => Err(rejected.code),
-                Reply::CommandFailed(failed) => panic!("{failed:?}"),
-            });
-        }
-        outcomes
-    }
-
-    /// Returns the taken e-mail addresses with their holders.
-    async fn emails(&self) -> Vec<(String, Uuid)> {
-        sqlx::query_as("SELECT name, user_id FROM names WHERE kind = 'email' ORDER BY name")
-            .fetch_all(self.database.pool())
-            .await
-            .expect("names can be read")
-    }
-}
-
-fn sign_up(username: &str) -> CreateUser {
-    CreateUser {
-        email: format!("{username}@example.com"),
-        username: username.into(),
-        full_name: "Ada Lovelace".into(),
-        date_of_birth: Date::parse("1990-12-10").expect("a valid date"),
-        time_zone: "Europe/London".into(),
-    }
-}
-
-fn by_service(key: Uuid, body: impl Into<UserCommand>) -> Outgoing<UserCommand> {
-    Outgoing::new(key, body).actor(Actor::service("gateway"))
-}
-
-fn by_user(key: Uuid, body: impl Into<UserCommand>) -> Outgoing<UserCommand> {
-    Outgoing::new(key, body).actor(Actor::User(key))
-}
-
-fn email(email: &str) -> ChangeUser {
-    ChangeUser {
-        email: Some(email.into()),
-        ..ChangeUser::default()
-    }
-}
-
-fn verify(email: &str) -> VerifyEmail {
-    VerifyEmail { email: email.into() }
-}
-
-fn held(name: &str, by: Uuid) -> (String, Uuid) {
-    (name.to_owned(), by)
-}
+use crate::{ADA, App, BOB, CARL, by_service, by_user, deactivate, email, held, sign_up, taken, verify};
 
 #[tokio::test]
 async fn a_change_publishes_the_whole_profile_and_the_reply_names_it() {
-    let app = App::start().await;
+    let app = App::with_accounts().await;
     let change = ChangeUser {
         full_name: Some("Ada King".into()),
         date_of_birth: Some(Date::parse("1991-01-02").expect("a valid date")),
@@ -143,7 +50,7 @@ async fn a_change_publishes_the_whole_profile_and_the_reply_names_it() {
 
 #[tokio::test]
 async fn a_change_without_a_difference_publishes_nothing() {
-    let app = App::start().await;
+    let app = App::with_accounts().await;
     assert_eq!(app.request(by_user(ADA, email("ada@example.com"))).await, Ok(1));
     assert!(app.bench.published::<UserEvent>().await.is_empty());
     assert!(app.bench.published::<UserProfileState>().await.is_empty());
@@ -151,7 +58,7 @@ async fn a_change_without_a_difference_publishes_nothing() {
 
 #[tokio::test]
 async fn a_verified_email_stays_verified_until_it_changes() {
-    let app = App::start().await;
+    let app = App::with_accounts().await;
     assert_eq!(app.request(by_service(ADA, verify("ADA@example.com"))).await, Ok(2));
     assert_eq!(app.request(by_service(ADA, verify("ada@example.com"))).await, Ok(2));
     assert_eq!(app.request(by_user(ADA, email("new@example.com"))).await, Ok(3));
@@ -168,16 +75,14 @@ async fn a_verified_email_stays_verified_until_it_changes() {
 
 #[tokio::test]
 async fn emails_change_holders_within_one_batch() {
-    let app = App::start().await;
-    let third = Uuid::from_u128(3);
+    let app = App::with_accounts().await;
     let batch = [
         by_user(BOB, email("ada@example.com")),
         by_user(ADA, email("new@example.com")),
-        by_service(third, sign_up("ada")),
-        by_service(third, verify("ada@example.com")),
+        by_service(CARL, sign_up("ada")),
+        by_service(CARL, verify("ada@example.com")),
     ];
     let outcomes = app.request_all(batch).await;
-    let taken = |name: &str| Err(format!("{name}-taken"));
     assert_eq!(
         outcomes,
         [taken("email"), Ok(2), taken("username"), Err("user-unknown".into())]
@@ -186,27 +91,27 @@ async fn emails_change_holders_within_one_batch() {
     let batch = [
         by_user(BOB, email("ada@example.com")),
         by_service(
-            third,
+            CARL,
             CreateUser {
-                username: "third".into(),
+                username: "carl".into(),
                 ..sign_up("bob")
             },
         ),
-        by_user(third, email("third@example.com")),
-        by_service(third, verify("third@example.com")),
+        by_user(CARL, email("carl@example.com")),
+        by_service(CARL, verify("carl@example.com")),
     ];
     assert_eq!(app.request_all(batch).await, [Ok(2), Ok(1), Ok(2), Ok(3)]);
     let expected = [
         held("ada@example.com", BOB),
+        held("carl@example.com", CARL),
         held("new@example.com", ADA),
-        held("third@example.com", third),
     ];
     assert_eq!(app.emails().await, expected);
 }
 
 #[tokio::test]
 async fn several_changes_of_one_user_succeed_in_one_batch() {
-    let app = App::start().await;
+    let app = App::with_accounts().await;
     let batch = [
         by_user(ADA, email("bob@example.com")),
         by_user(ADA, email("new@example.com")),
@@ -214,7 +119,7 @@ async fn several_changes_of_one_user_succeed_in_one_batch() {
         by_user(ADA, email("newer@example.com")),
     ];
     let outcomes = app.request_all(batch).await;
-    assert_eq!(outcomes, [Err("email-taken".into()), Ok(2), Ok(2), Ok(3)]);
+    assert_eq!(outcomes, [taken("email"), Ok(2), Ok(2), Ok(3)]);
     assert_eq!(
         app.emails().await,
         [held("ada@example.com", BOB), held("newer@example.com", ADA)]
@@ -223,11 +128,7 @@ async fn several_changes_of_one_user_succeed_in_one_batch() {
 
 #[tokio::test]
 async fn only_one_of_two_workers_takes_the_same_new_email() {
-    let App { bench, database } = App::start().await;
-    let app = App {
-        bench: bench.partitions(2),
-        database,
-    };
+    let app = App::with_two_workers().await;
     for round in 0..20 {
         let (even, odd) = (Uuid::from_u128(100 + 2 * round), Uuid::from_u128(101 + 2 * round));
         app.request_all([
@@ -240,13 +141,13 @@ async fn only_one_of_two_workers_takes_the_same_new_email() {
             .request_all([by_user(even, email(&wanted)), by_user(odd, email(&wanted))])
             .await;
         outcomes.sort();
-        assert_eq!(outcomes, [Ok(2), Err("email-taken".into())]);
+        assert_eq!(outcomes, [Ok(2), taken("email")]);
     }
 }
 
 #[tokio::test]
 async fn a_stale_change_is_rejected() {
-    let app = App::start().await;
+    let app = App::with_accounts().await;
     app.request(by_user(ADA, email("new@example.com")))
         .await
         .expect("accepted");
@@ -258,11 +159,8 @@ async fn a_stale_change_is_rejected() {
 
 #[tokio::test]
 async fn a_closed_account_keeps_its_profile_but_not_its_email() {
-    let app = App::start().await;
-    let reason = "on request".to_owned();
-    app.request(by_user(ADA, DeactivateUser { reason }))
-        .await
-        .expect("accepted");
+    let app = App::with_accounts().await;
+    app.request(by_user(ADA, deactivate())).await.expect("accepted");
     assert_eq!(
         app.request(by_user(ADA, email("new@example.com"))).await,
         Err("user-deactivated".into())
@@ -275,7 +173,8 @@ async fn a_closed_account_keeps_its_profile_but_not_its_email() {
     assert_eq!(profiles, 2);
 }
 
-/// Executes a statement on every table from another process, as the service's `migrate` does.
+/// Executes a statement on every table from another process, as the service's `migrate` does. The service has one
+/// connection, so that its next command runs with the statements that an earlier command has prepared.
 async fn migrate_every_table(app: &App, statement: impl Fn(&str) -> String) {
     let mut other = PgConnection::connect(&app.database.url())
         .await
@@ -298,7 +197,7 @@ async fn migrate_every_table(app: &App, statement: impl Fn(&str) -> String) {
 
 #[tokio::test]
 async fn changes_succeed_while_a_migration_adds_a_column_to_every_table() {
-    let app = App::start().await;
+    let app = App::with_accounts().await;
     assert_eq!(app.request(by_user(ADA, email("one@example.com"))).await, Ok(2));
 
     migrate_every_table(&app, |table| {
@@ -313,7 +212,7 @@ async fn changes_succeed_while_a_migration_adds_a_column_to_every_table() {
 /// The server rejects all statements that were prepared before, whatever columns they name.
 #[tokio::test]
 async fn changes_succeed_while_a_migration_changes_the_type_of_a_column() {
-    let app = App::start().await;
+    let app = App::with_accounts().await;
     assert_eq!(app.request(by_user(ADA, email("one@example.com"))).await, Ok(2));
 
     migrate_every_table(&app, |table| match table {
