@@ -13,22 +13,12 @@ use crate::app::{PASSWORD, Person, TestApp, draft, sign_up};
 impl TestApp {
     /// Asserts that no command was published.
     async fn assert_nothing_published(&self) {
-        assert!(self.bench.published_with_envelopes::<UserCommand>().await.is_empty());
-        assert!(self.bench.published_with_envelopes::<EventCommand>().await.is_empty());
-        assert!(
-            self.bench
-                .published_with_envelopes::<RegistrationCommand>()
-                .await
-                .is_empty()
-        );
-        assert!(self.bench.published_with_envelopes::<OpsCommand>().await.is_empty());
-        assert!(self.bench.published_with_envelopes::<AuditQuery>().await.is_empty());
-        assert!(
-            self.bench
-                .published_with_envelopes::<NotificationCommand>()
-                .await
-                .is_empty()
-        );
+        self.assert_not_published::<UserCommand>().await;
+        self.assert_not_published::<EventCommand>().await;
+        self.assert_not_published::<RegistrationCommand>().await;
+        self.assert_not_published::<OpsCommand>().await;
+        self.assert_not_published::<AuditQuery>().await;
+        self.assert_not_published::<NotificationCommand>().await;
     }
 }
 

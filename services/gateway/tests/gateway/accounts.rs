@@ -126,7 +126,7 @@ async fn an_invalid_sign_up_returns_all_field_errors_and_sends_no_command() {
         ("password", "too-common"),
     ];
     assert_eq!(response.field_errors(), field_errors);
-    assert!(app.bench.published_with_envelopes::<UserCommand>().await.is_empty());
+    app.assert_not_published::<UserCommand>().await;
 }
 
 #[tokio::test]
@@ -173,7 +173,7 @@ async fn the_profile_of_another_user_is_not_found() {
     );
     app.gateway.delete(&path).by(&bob).send().await.expect(404);
     app.gateway.get("/v1/users/ada").by(&ada).send().await.expect(404);
-    assert!(app.bench.published_with_envelopes::<UserCommand>().await.is_empty());
+    app.assert_not_published::<UserCommand>().await;
 }
 
 #[tokio::test]
@@ -320,16 +320,13 @@ async fn the_first_admin_is_signed_up_once_and_again_after_a_rejection() {
     };
     start().await;
     start().await;
-    let command = app.command::<UserCommand>().await;
-    app.bench
-        .deliver(crate::app::rejected(command.envelope.id, "email-taken", &[]))
-        .await;
+    app.reject_next::<UserCommand>("email-taken").await;
     assert_eq!(app.count("SELECT count(*) FROM roles").await, 0);
 
     start().await;
     app.users_accept().await;
     start().await;
-    assert!(app.bench.published_with_envelopes::<UserCommand>().await.is_empty());
+    app.assert_not_published::<UserCommand>().await;
     assert_eq!(
         app.sign_in("root").await.expect(201).body["roles"],
         json!(["member", "admin"])

@@ -181,6 +181,12 @@ impl TestApp {
         commands.remove(0)
     }
 
+    /// Asserts that no message of this type was published since the last call.
+    pub(crate) async fn assert_not_published<M: Message>(&self) {
+        let published = self.bench.published_with_envelopes::<M>().await;
+        assert!(published.is_empty(), "{published:?}");
+    }
+
     /// Sends a sign-up that does not wait for its outcome, and returns the response, which names the operation.
     pub(crate) async fn sign_up_without_waiting(&self, name: &str) -> Response {
         let request = self.gateway.post("/v1/users").wait(0).json(sign_up(name));

@@ -241,5 +241,5 @@ async fn queries_are_only_for_auditors_and_parsed_strictly() {
             .await
             .expect(404);
     }
-    assert!(app.bench.published_with_envelopes::<AuditQuery>().await.is_empty());
+    app.assert_not_published::<AuditQuery>().await;
 }

@@ -250,7 +250,7 @@ async fn every_write_parses_its_body_strictly() {
             ("time_zone", "unknown")
         ]
     );
-    assert!(app.bench.published_with_envelopes::<EventCommand>().await.is_empty());
+    app.assert_not_published::<EventCommand>().await;
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use messaging::Outgoing;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::app::{TestApp, draft, event_created, event_published, rejected, roster_opened, uuid};
+use crate::app::{TestApp, draft, event_created, event_published, roster_opened, uuid};
 
 #[tokio::test]
 async fn only_the_organizer_sees_a_draft() {
@@ -134,7 +134,7 @@ async fn only_organizers_create_events() {
     );
     let publish = app.gateway.post(format!("/v1/events/{}/publish", Uuid::now_v7()));
     publish.by(&bob).send().await.expect(403);
-    assert!(app.bench.published_with_envelopes::<EventCommand>().await.is_empty());
+    app.assert_not_published::<EventCommand>().await;
 }
 
 #[tokio::test]
@@ -142,18 +142,13 @@ async fn the_event_of_another_organizer_is_not_found_by_a_write() {
     let app = TestApp::start().await;
     let bob = app.organizer("bob").await;
     let event = Uuid::now_v7();
-    let (response, ()) = tokio::join!(
+    let (response, _) = tokio::join!(
         app.gateway
             .post(format!("/v1/events/{event}/publish"))
             .by(&bob)
             .wait(10)
             .send(),
-        async {
-            let command = app.command::<EventCommand>().await;
-            app.bench
-                .deliver(rejected(command.envelope.id, "event-unknown", &[]))
-                .await;
-        }
+        app.reject_next::<EventCommand>("event-unknown")
     );
     assert_eq!(response.expect(404).code(), "event-unknown");
 }
@@ -168,13 +163,11 @@ async fn an_outdated_version_is_412() {
         .post(format!("/v1/events/{event}/publish"))
         .by(&ada)
         .wait(10);
-    let (response, ()) = tokio::join!(publish.header("if-match", "\"7\"").send(), async {
-        let command = app.command::<EventCommand>().await;
-        assert_eq!(command.envelope.expected_version, Some(7));
-        app.bench
-            .deliver(rejected(command.envelope.id, "version-conflict", &[]))
-            .await;
-    });
+    let (response, command) = tokio::join!(
+        publish.header("if-match", "\"7\"").send(),
+        app.reject_next::<EventCommand>("version-conflict")
+    );
+    assert_eq!(command.envelope.expected_version, Some(7));
     assert_eq!(response.expect(412).code(), "version-conflict");
 }
 

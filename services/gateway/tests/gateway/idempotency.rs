@@ -3,22 +3,27 @@
 use contracts::{EventCommand, UserCommand};
 use serde_json::json;
 
-use crate::app::{TestApp, draft, rejected, sign_up};
+use crate::app::{Call, Person, TestApp, draft, rejected, sign_up};
 
 const KEY: &str = "idempotency-key";
+
+impl TestApp {
+    /// Returns a request with a key that creates an event, and waits for `seconds`.
+    fn creation(&self, organizer: &Person, seconds: u64) -> Call<'_> {
+        self.gateway
+            .post("/v1/events")
+            .by(organizer)
+            .header(KEY, "one")
+            .wait(seconds)
+            .json(draft())
+    }
+}
 
 #[tokio::test]
 async fn a_repeated_request_returns_the_outcome_of_the_first() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
-    let create = || {
-        app.gateway
-            .post("/v1/events")
-            .by(&ada)
-            .header(KEY, "one")
-            .wait(10)
-            .json(draft())
-    };
+    let create = || app.creation(&ada, 10);
     let (first, ()) = tokio::join!(create().send(), app.events_accept(1));
     let first = first.expect(201);
     let again = create().send().await.expect(201);
@@ -61,7 +66,7 @@ async fn a_repeated_request_returns_the_rejection_of_the_first() {
     let again = sign_up().send().await.expect(409);
     assert_eq!(first.expect(409).body["instance"], again.body["instance"]);
     assert_eq!(again.code(), "email-taken");
-    assert!(app.bench.published_with_envelopes::<UserCommand>().await.is_empty());
+    app.assert_not_published::<UserCommand>().await;
 }
 
 #[tokio::test]
@@ -102,14 +107,7 @@ async fn a_key_belongs_to_its_user_or_to_the_anonymous_request() {
     let (ada, bob) = (app.organizer("ada").await, app.organizer("bob").await);
     let mut operations = Vec::new();
     for person in [&ada, &bob] {
-        let create = app
-            .gateway
-            .post("/v1/events")
-            .by(person)
-            .header(KEY, "one")
-            .wait(0)
-            .json(draft());
-        operations.push(create.send().await.expect(202).id());
+        operations.push(app.creation(person, 0).send().await.expect(202).id());
     }
     for name in ["eve", "mallory"] {
         let create = app
@@ -130,14 +128,7 @@ async fn a_key_belongs_to_its_user_or_to_the_anonymous_request() {
 async fn a_repetition_conflicts_only_while_the_first_request_waits() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
-    let create = |wait| {
-        app.gateway
-            .post("/v1/events")
-            .by(&ada)
-            .header(KEY, "one")
-            .wait(wait)
-            .json(draft())
-    };
+    let create = |wait| app.creation(&ada, wait);
     let mut first = Box::pin(create(20).send());
     tokio::select! {
         response = &mut first => panic!("no service has replied, but the response is {response:?}"),
@@ -164,14 +155,7 @@ async fn a_repetition_conflicts_only_while_the_first_request_waits() {
 async fn a_repetition_is_pending_if_the_first_request_did_not_wait() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
-    let create = || {
-        app.gateway
-            .post("/v1/events")
-            .by(&ada)
-            .header(KEY, "one")
-            .wait(0)
-            .json(draft())
-    };
+    let create = || app.creation(&ada, 0);
     let first = create().send().await.expect(202);
     let again = create().send().await.expect(202);
     assert_eq!(again.id(), first.id());
@@ -182,15 +166,7 @@ async fn a_repetition_is_pending_if_the_first_request_did_not_wait() {
 async fn concurrent_requests_with_one_key_begin_one_operation() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
-    let create = |_| {
-        app.gateway
-            .post("/v1/events")
-            .by(&ada)
-            .header(KEY, "one")
-            .wait(0)
-            .json(draft())
-            .send()
-    };
+    let create = |_| app.creation(&ada, 0).send();
     let responses = futures::future::join_all((0..20).map(create)).await;
     let mut operations: Vec<_> = responses
         .into_iter()
@@ -205,14 +181,7 @@ async fn concurrent_requests_with_one_key_begin_one_operation() {
 async fn a_key_is_deleted_after_its_retention() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
-    let create = || {
-        app.gateway
-            .post("/v1/events")
-            .by(&ada)
-            .header(KEY, "one")
-            .wait(0)
-            .json(draft())
-    };
+    let create = || app.creation(&ada, 0);
     let first = create().send().await.expect(202);
     sqlx::query("UPDATE operations SET created_at = created_at - interval '25 hours'")
         .execute(app.database.pool())

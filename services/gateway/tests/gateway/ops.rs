@@ -87,7 +87,7 @@ async fn ops_routes_are_only_for_admins() {
         assert_eq!(call().by(&ada).send().await.expect(403).code(), "role-needed", "{path}");
         call().send().await.expect(401);
     }
-    assert!(app.bench.published_with_envelopes::<OpsCommand>().await.is_empty());
+    app.assert_not_published::<OpsCommand>().await;
 }
 
 #[tokio::test]
@@ -258,7 +258,7 @@ async fn commands_of_operators_are_operations_like_other_writes() {
         assert!(response.headers.get("retry-after").is_none(), "{path}");
         assert_eq!(response.body["result"], json!({ "applied": 1 }), "{path}");
         assert_eq!(send(0).await.expect(202).id(), response.id(), "{path} again");
-        assert!(app.bench.published_with_envelopes::<OpsCommand>().await.is_empty());
+        app.assert_not_published::<OpsCommand>().await;
         let wrong = body.replacen("\"user\"", "\"weather\"", 1);
         let call = app.gateway.post(path).by(&root).raw("application/json", wrong);
         assert_eq!(call.send().await.expect(422).field_errors(), [("service", "unknown")]);
@@ -350,19 +350,11 @@ async fn an_admin_that_the_user_service_rejects_is_not_created() {
     app.bench
         .request(Outgoing::<OpsCommand>::new(user, create_admin(user)))
         .await;
-    let command = app.command::<UserCommand>().await;
-    app.bench
-        .deliver(rejected(command.envelope.id, "email-taken", &[]))
-        .await;
+    app.reject_next::<UserCommand>("email-taken").await;
     app.bench.deliver_again().await;
     assert_eq!(app.count("SELECT count(*) FROM roles").await, 0);
     assert_eq!(app.count("SELECT count(*) FROM credentials").await, 0);
-    assert!(
-        app.bench
-            .published_with_envelopes::<NotificationCommand>()
-            .await
-            .is_empty()
-    );
+    app.assert_not_published::<NotificationCommand>().await;
 }
 
 #[tokio::test]

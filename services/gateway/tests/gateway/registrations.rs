@@ -9,7 +9,7 @@ use messaging::Outgoing;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::app::{TestApp, rejected, roster_opened};
+use crate::app::{TestApp, roster_opened};
 
 fn fact(event: Uuid, fact: impl Into<RegistrationEvent>) -> Outgoing<RegistrationEvent> {
     Outgoing::new(event, fact)
@@ -105,20 +105,15 @@ async fn a_full_event_is_a_conflict() {
     let app = TestApp::start().await;
     let (ada, bob) = (app.organizer("ada").await, app.person("bob").await);
     let event = app.has_event(&ada).await;
-    let (response, ()) = tokio::join!(
+    let (response, command) = tokio::join!(
         app.gateway
             .post(format!("/v1/events/{event}/registrations"))
             .by(&bob)
             .wait(10)
             .send(),
-        async {
-            let command = app.command::<RegistrationCommand>().await;
-            assert_eq!(command.envelope.key, event);
-            app.bench
-                .deliver(rejected(command.envelope.id, "event-full", &[]))
-                .await;
-        }
+        app.reject_next::<RegistrationCommand>("event-full")
     );
+    assert_eq!(command.envelope.key, event);
     assert_eq!(response.expect(409).code(), "event-full");
 }
 
@@ -148,12 +143,7 @@ async fn only_the_attendee_and_the_organizer_see_a_registration() {
     assert_eq!(listed.body["items"][0]["attendee"]["username"], "bob");
     app.gateway.get(&list).by(&eve).send().await.expect(404);
     app.gateway.get(&list).by(&bob).send().await.expect(403);
-    assert!(
-        app.bench
-            .published_with_envelopes::<RegistrationCommand>()
-            .await
-            .is_empty()
-    );
+    app.assert_not_published::<RegistrationCommand>().await;
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use testing::eventually;
 use uuid::Uuid;
 
-use crate::app::{Person, Response, TestApp, accepted, effect, profile, rejected, replied};
+use crate::app::{Person, Response, TestApp, accepted, effect, profile, replied};
 
 impl TestApp {
     fn user(&self, id: Uuid) -> String {
@@ -97,10 +97,10 @@ async fn a_stale_version_is_412_and_a_taken_address_409() {
     let ada = app.person("ada").await;
     for (code, status) in [("version-conflict", 412), ("email-taken", 409)] {
         let call = app.gateway.patch(app.user(ada.id)).by(&ada).wait(10);
-        let (response, ()) = tokio::join!(call.json(json!({ "email": "bob@example.org" })).send(), async {
-            let command = app.command::<UserCommand>().await;
-            app.bench.deliver(rejected(command.envelope.id, code, &[])).await;
-        });
+        let (response, _) = tokio::join!(
+            call.json(json!({ "email": "bob@example.org" })).send(),
+            app.reject_next::<UserCommand>(code)
+        );
         assert_eq!(response.expect(status).code(), code);
     }
     let mails = app.bench.published_with_envelopes::<NotificationCommand>().await;
@@ -130,7 +130,7 @@ async fn changes_are_parsed_strictly() {
     }
     let large = json!({ "full_name": "a".repeat(70_000) });
     app.change(&ada, ada.id, large).await.expect(413);
-    assert!(app.bench.published_with_envelopes::<UserCommand>().await.is_empty());
+    app.assert_not_published::<UserCommand>().await;
 }
 
 #[tokio::test]
@@ -293,10 +293,10 @@ async fn only_the_user_gets_the_export_and_only_a_complete_one() {
     let path = format!("{}/export", app.user(ada.id));
     app.gateway.get(&path).by(&bob).send().await.expect(404);
     app.gateway.get(&path).send().await.expect(401);
-    let (response, ()) = tokio::join!(app.gateway.get(&path).by(&ada).send(), async {
-        let query = app.command::<AuditQuery>().await;
-        app.bench.deliver(rejected(query.envelope.id, "too-slow", &[])).await;
-    });
+    let (response, _) = tokio::join!(
+        app.gateway.get(&path).by(&ada).send(),
+        app.reject_next::<AuditQuery>("too-slow")
+    );
     assert_eq!(response.expect(503).code(), "too-slow");
 }
 
@@ -410,7 +410,7 @@ async fn only_the_user_can_request_the_erasure() {
     app.gateway.post(&path).send().await.expect(401);
     let sure = app.gateway.post(&path).by(&ada).json(json!({ "sure": true }));
     assert_eq!(sure.send().await.expect(422).field_errors(), [("sure", "unknown")]);
-    assert!(app.bench.published_with_envelopes::<UserCommand>().await.is_empty());
+    app.assert_not_published::<UserCommand>().await;
 }
 
 #[tokio::test]

@@ -42,7 +42,7 @@ async fn a_new_account_is_mailed_a_link_that_verifies_its_address_once() {
     assert_eq!(verify.email, "ada@example.org");
     let again = app.verify(user, json!({ "token": token })).await.expect(422);
     assert_eq!(again.code(), "link-invalid");
-    assert!(app.bench.published_with_envelopes::<UserCommand>().await.is_empty());
+    app.assert_not_published::<UserCommand>().await;
 }
 
 #[tokio::test]
@@ -60,12 +60,7 @@ async fn links_are_mailed_until_the_address_is_verified() {
         .await;
     app.bench.deliver_again().await;
     app.request_link(&ada).await.expect(204);
-    assert!(
-        app.bench
-            .published_with_envelopes::<NotificationCommand>()
-            .await
-            .is_empty()
-    );
+    app.assert_not_published::<NotificationCommand>().await;
     let me = app.gateway.get("/v1/me").by(&ada).send().await.expect(200);
     assert_eq!(me.body["email_verified"], true);
     app.verify(ada.id, json!({ "token": token })).await.expect(204);
@@ -80,12 +75,7 @@ async fn users_can_only_request_links_for_themselves() {
     call.send().await.expect(404);
     let response = app.verify(ada.id, json!({ "tokens": "x" })).await.expect(422);
     assert_eq!(response.field_errors(), [("tokens", "unknown")]);
-    assert!(
-        app.bench
-            .published_with_envelopes::<NotificationCommand>()
-            .await
-            .is_empty()
-    );
+    app.assert_not_published::<NotificationCommand>().await;
 }
 
 #[tokio::test]
