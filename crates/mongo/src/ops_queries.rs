@@ -1,15 +1,14 @@
 use std::time::Duration;
 
-use messaging::ledger::{MessageTrace, OpsQueries, PendingKey, PendingTopic, StoreError, StoredDeadLetter};
+use messaging::ledger::{
+    MAX_TRACED_ROWS, MessageTrace, OpsQueries, PendingKey, PendingTopic, StoreError, StoredDeadLetter,
+};
 use mongodb::bson::{Bson, Document, bson, doc};
 use uuid::Uuid;
 
 use crate::dead_letters::{DEAD_LETTERS, DeadLetterDocument};
 use crate::pending::{PendingKeyDocument, PendingTopicDocument, with_parked};
 use crate::{Mongo, Tx, from_bson, store_error, to_bson};
-
-/// Maximum number of rows in each list of a message trace, because a chain of messages may be long.
-const MAX_TRACED_ROWS: i64 = 100;
 
 impl OpsQueries for Mongo {
     async fn pending_topics(&self) -> Result<Vec<PendingTopic>, StoreError> {

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use contracts::{Aggregate, Codec, Timestamp};
 use messaging::BoxError;
-use messaging::ledger::{StoreError, StoreErrorKind};
+use messaging::ledger::{MAX_TRACED_ROWS, StoreError, StoreErrorKind};
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
@@ -62,8 +62,8 @@ pub(crate) async fn read(tx: &mut Tx, stream: Uuid, after: i64, limit: i64) -> R
 
 /// Returns the domain events that belong to a message: itself, those that it caused, and those with this correlation id.
 ///
-/// They were published after the id was created. The search ends one day later, and it is empty if the id contains no
-/// time.
+/// At most [`MAX_TRACED_ROWS`] are returned. They were published after the id was created. The search ends one day later, and
+/// it is empty if the id contains no time.
 pub(crate) async fn find_by_message(tx: &mut Tx, id: Uuid) -> Result<Vec<Entry>, StoreError> {
     let Some(created) = id.get_timestamp() else {
         return Ok(Vec::new());
@@ -75,10 +75,11 @@ pub(crate) async fn find_by_message(tx: &mut Tx, id: Uuid) -> Result<Vec<Entry>,
          FROM domain_events
          WHERE said_at BETWEEN $2::timestamptz - interval '1 minute' AND $2::timestamptz + interval '1 day'
            AND (message_id = $1 OR causation_id = $1 OR correlation_id = $1)
-         ORDER BY said_at, stream_id, version LIMIT 100",
+         ORDER BY said_at, stream_id, version LIMIT $3",
     )
     .bind(id)
     .bind(created)
+    .bind(MAX_TRACED_ROWS)
     .fetch_all(&mut **tx)
     .await
     .map_err(store_error)?;

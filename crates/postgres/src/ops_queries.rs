@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use messaging::ledger::{MessageTrace, OpsQueries, PendingKey, PendingTopic, StoreError, StoredDeadLetter};
+use messaging::ledger::{
+    MAX_TRACED_ROWS, MessageTrace, OpsQueries, PendingKey, PendingTopic, StoreError, StoredDeadLetter,
+};
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
@@ -138,9 +140,10 @@ impl OpsQueries for Postgres {
              WHERE headers::jsonb @> ANY($1::text[]::jsonb[])
              UNION ALL
              SELECT due_at, topic, key, headers FROM delayed WHERE headers::jsonb @> ANY($1::text[]::jsonb[])
-             LIMIT 100",
+             LIMIT $2",
         )
         .bind(&named)
+        .bind(MAX_TRACED_ROWS)
         .fetch_all(&mut **tx)
         .await
         .map_err(store_error)?;
@@ -163,20 +166,22 @@ impl OpsQueries for Postgres {
         let parked = sqlx::query(
             r#"SELECT topic, key, sequence, message_id, partition, "offset", said_at, NULL::bytea AS value, headers, error
                FROM parked WHERE message_id = $1 OR replace(headers, '\u0000', '\ufffd')::jsonb @> ANY($2::text[]::jsonb[])
-               ORDER BY topic, key, sequence LIMIT 100"#,
+               ORDER BY topic, key, sequence LIMIT $3"#,
         )
         .bind(id)
         .bind(&named)
+        .bind(MAX_TRACED_ROWS)
         .fetch_all(&mut **tx)
         .await
         .map_err(store_error)?;
         let dead_letters = sqlx::query(
             r#"SELECT id, reason, detail, topic, partition, "offset", said_at, key, NULL::bytea AS value, headers, redriven_as
                FROM dead_letters WHERE redriven_as = $1 OR headers::jsonb @> ANY($2::text[]::jsonb[])
-               ORDER BY id LIMIT 100"#,
+               ORDER BY id LIMIT $3"#,
         )
         .bind(id)
         .bind(&named)
+        .bind(MAX_TRACED_ROWS)
         .fetch_all(&mut **tx)
         .await
         .map_err(store_error)?;

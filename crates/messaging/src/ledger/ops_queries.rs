@@ -4,6 +4,9 @@ use uuid::Uuid;
 
 use super::{MessageTrace, PendingKey, PendingTopic, StoreError, StoredDeadLetter, Transactions};
 
+/// Maximum number of rows in each list of a message trace, because a chain of messages may be long.
+pub const MAX_TRACED_ROWS: i64 = 100;
+
 /// The queries and changes that ops commands and the status report need.
 ///
 /// [`pending_keys`](Self::pending_keys), [`list_dead_letters`](Self::list_dead_letters) and
@@ -55,7 +58,7 @@ pub trait OpsQueries: Transactions {
     -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Returns everything that the store knows of the message with this id, and of the messages with this correlation id.
-    /// Each list has at most 100 rows, except `inbox` and `applied`.
+    /// Each list has at most [`MAX_TRACED_ROWS`] rows, except `inbox` and `applied`.
     fn find_message(
         &self,
         tx: &mut Self::Tx,
