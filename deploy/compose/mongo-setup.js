@@ -1,4 +1,4 @@
-// Creates the replica set rs0 with one member, and for each service's database a role of the same name, which can open only
+// Creates the replica set rs0 with one member, and for each service's database a role with the same name, which can open only
 // this database. Run by mongosh. It can be run again: it adds missing roles, and sets the passwords to those of the environment.
 const HOST = "mongo:27017"; // how the services reach it
 const ROLES = {

@@ -169,7 +169,10 @@ fn check_sequences(events: &[DomainEvent]) -> Result<()> {
 async fn eventually(what: &str, condition: impl AsyncFn() -> Result<bool>) -> Result<()> {
     let deadline = Instant::now() + DEADLINE;
     while !condition().await? {
-        ensure!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
+        ensure!(
+            Instant::now() < deadline,
+            "timed out after {DEADLINE:?} waiting until {what}"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(())

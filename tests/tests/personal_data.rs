@@ -1,5 +1,5 @@
 //! Tests where personal data and secrets are stored, and that an erasure removes all personal data. A person with unique
-//! values uses the whole product; then every store, topic, log, metric and trace is searched for these values.
+//! values uses every feature; then every store, topic, log, metric and trace is searched for these values.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ const NEXT_PASSWORD: &str = "canary plumage 1988 green";
 
 /// Personal data, which may be stored where an erasure can remove it.
 const PERSONAL: &[&str] = &[EMAIL, NEXT_EMAIL, USERNAME, NAME];
-/// Secrets, which may not be stored in plain text.
+/// Secrets, which must not be stored in plain text.
 const SECRET: &[&str] = &[PASSWORD, NEXT_PASSWORD];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -317,7 +317,10 @@ where
     loop {
         match check().await? {
             Ok(()) => return Ok(()),
-            Err(found) => ensure!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}: {found:?}"),
+            Err(found) => ensure!(
+                Instant::now() < deadline,
+                "timed out after {DEADLINE:?} waiting until {what}; found {found:?}"
+            ),
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

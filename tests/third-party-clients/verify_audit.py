@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Verifies an export of the audit log offline, like `rollcall audit verify` but without Rollcall's code: every leaf,
-tree and signature, and the chain of checkpoints. The format is in services/audit/README.md.
+tree and signature, and the chain of checkpoints. The format is described in services/audit/README.md.
 
-verify_audit.py FILE...   prints one line per finding; exit code 1 if it prints one
+verify_audit.py FILE...   prints one line per finding; exits with 1 if there are any
 
 Requires only Python 3.9 or newer and its standard library.
 """
@@ -150,10 +150,10 @@ class Verifier:
             if rewritten != data or list(line) != FIELDS[line["kind"]]:
                 raise ValueError
         except (AttributeError, KeyError, TypeError, ValueError):
-            return self.add_finding("this is not a line of an export")
+            return self.add_finding("this is not a valid export line")
         stage = STAGES.index(line["kind"])
         if stage < self.stage or (stage == 0) != (self.line == 1):
-            self.add_finding("this kind of line must not occur here")
+            self.add_finding("this kind of line is not allowed here")
         self.stage = stage
         try:
             getattr(self, line.pop("kind"))(**line)
@@ -203,7 +203,7 @@ class Verifier:
             tree, size, root = (words[0], int(words[1])), int(words[2]), words[3]
             heads[tree] = size
             if self.signed_roots.setdefault(tree, {}).setdefault(size, root) != root:
-                self.add_finding(f"two checkpoints have signed different roots of {display_name(tree)}")
+                self.add_finding(f"two checkpoints contain different roots of {display_name(tree)}")
         for tree, size in self.newest.items():
             if heads.get(tree, -1) < size:
                 self.add_finding(f"{display_name(tree)} has shrunk")
@@ -231,8 +231,8 @@ class Verifier:
         tree.append(actual)
         signed = self.signed_roots.get(tree_id, {}).pop(tree.size, None)
         if signed is not None and signed != tree.root():
-            self.add_finding(f"the first {tree.size} entries of {display_name(tree_id)} differ from those that a "
-                             "checkpoint has signed")
+            self.add_finding(f"the first {tree.size} entries of {display_name(tree_id)} differ from those covered "
+                             "by a checkpoint")
 
     def check_leaf(self, tree, text, content, value):
         try:
@@ -244,7 +244,7 @@ class Verifier:
         if (leaf["topic"], leaf["partition"]) != tree.id:
             self.add_finding("the leaf belongs to another topic or partition")
         if leaf["offset"] <= tree.last_offset:
-            self.add_finding("the entry's offset is not greater than the previous one")
+            self.add_finding("the entry's offset is not greater than that of the previous entry")
         tree.last_offset = leaf["offset"]
         if content is not None and sha256(content.encode()).hex() != leaf["content_sha256"]:
             self.add_finding("the content does not match its hash in the leaf")
@@ -257,7 +257,7 @@ class Verifier:
         if self.tree is not None:
             tree_id = self.tree.id
             for size in self.signed_roots.pop(tree_id, {}):
-                self.add_finding(f"a checkpoint has signed {size} entries of {display_name(tree_id)}, but the export "
+                self.add_finding(f"a checkpoint covers {size} entries of {display_name(tree_id)}, but the export "
                                  "lacks some of them")
 
     def end(self):
@@ -267,18 +267,18 @@ class Verifier:
         if len(self.keys) > len(self.signers):
             self.add_finding("the export has a key that signed no checkpoint")
         for tree in self.signed_roots:
-            self.add_finding(f"checkpoints have signed {display_name(tree)}, but the export has none of its entries")
+            self.add_finding(f"checkpoints cover {display_name(tree)}, but the export has none of its entries")
 
 
 def verify(lines):
-    """Verifies the lines of an export, and returns the verifier with its findings."""
+    """Verifies the lines of an export and returns the verifier with its findings."""
     verifier = Verifier()
     for line in lines:
         if line.endswith(b"\n"):
             verifier.take(line[:-1])
         else:
             verifier.line += 1
-            verifier.add_finding("the file ends within a line")
+            verifier.add_finding("the file ends in the middle of a line")
     verifier.end()
     return verifier
 

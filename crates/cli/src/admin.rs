@@ -9,7 +9,7 @@ use crate::{Error, Outcome};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Create an account with the admin role; the user sets the password through a mailed link
+    /// Create an account with the admin role; the user sets the password via a link sent by e-mail
     Create(Create),
     /// Grant a role to a user
     Grant(Grant),
@@ -76,7 +76,8 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Outcome, Err
 
 /// Requests the account from the gateway, which sends `CreateUser` to the user service in a separate operation.
 ///
-/// Waits for the user service's reply too, because it decides: the address may be taken, or the person too young.
+/// Waits for the user service's reply too, because it can reject the account, for example if the address is taken or the person
+/// is too young.
 async fn create_admin(create: Create, output: Output) -> Result<Outcome, Error> {
     let user_id = Uuid::now_v7();
     let ops = &create.ops;

@@ -139,7 +139,10 @@ fn text(file: &Path, report: &Report) -> String {
             .map(|finding| format!("  line {}: {}", finding.line, finding.description)),
     );
     if report.more_findings > 0 {
-        lines.push(format!("  and {} more findings", report.more_findings));
+        lines.push(format!(
+            "  and {}",
+            counted(report.more_findings as usize, "more finding")
+        ));
     }
     if report.left_out > 0 {
         lines.push(format!(
@@ -149,7 +152,7 @@ fn text(file: &Path, report: &Report) -> String {
     }
     let keys: Vec<_> = report.key_ids.iter().map(String::as_str).collect();
     lines.push(format!(
-        "signed with {}; compare with the id of the key that you trust",
+        "signed with {}; compare this with the id of the key that you trust",
         keys.join(", ")
     ));
     if let Some(hash) = &report.newest_checkpoint {

@@ -11,7 +11,7 @@ use crate::{Error, Outcome};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// List dead letters with their reasons, the newest first
+    /// List dead letters with their reasons, newest first
     List(Listing),
     /// Show a dead letter with its headers and content, without personal fields
     Show(DeadLetter),

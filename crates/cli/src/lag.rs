@@ -1,4 +1,4 @@
-//! `rollcall lag`: how far each service is behind on each partition, as reported on `ops.status`.
+//! `rollcall lag`: how far behind each service is on each partition, as reported on `ops.status`.
 
 use std::collections::BTreeMap;
 

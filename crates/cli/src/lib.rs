@@ -48,7 +48,7 @@ enum Command {
     Schemas(schemas::Command),
     /// Show every process: version, readiness, lag, outbox, parked keys, gaps and dead letters
     Status(status::Arguments),
-    /// Show how far each service is behind, by topic or partition
+    /// Show how far behind each service is, by topic or partition
     Lag(lag::Arguments),
     /// Locate a message, or all messages of an operation, in topics and services
     WhereIs(where_is::Arguments),
@@ -60,18 +60,18 @@ enum Command {
     /// List, show, redrive and discard dead-lettered records
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
-    /// Move a service past one record that it can never process: the last resort
+    /// Move a service past one record that it can never process (last resort)
     Skip(skip::Arguments),
     /// Show the domain events of an aggregate, or its state at a version or time
     History(history::Arguments),
     /// Publish domain events of an aggregate again, from the journal
     Republish(journal::RepublishArguments),
-    /// Rebuild a read model from the topics, beside the live one
+    /// Rebuild a read model from the topics alongside the live one
     Replay(journal::ReplayArguments),
     /// Verify the snapshots of a service
     #[command(subcommand)]
     Snapshots(journal::Snapshots),
-    /// Create admins, and grant roles
+    /// Create admins and grant roles
     #[command(subcommand)]
     Admin(admin::Command),
     /// Export the audit log to a file, or verify such a file
@@ -93,7 +93,7 @@ In a checkout, `eval \"$(scripts/stack env)\"` sets the addresses.";
 pub enum Outcome {
     /// Success, or nothing to do. Exit code 0.
     Positive,
-    /// Differences exist, the request was rejected, or nothing was found. Exit code 1.
+    /// Differences exist, the request was rejected, or nothing found. Exit code 1.
     Negative,
 }
 

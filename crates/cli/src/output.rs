@@ -1,4 +1,4 @@
-//! Output formats: JSON for programs, tables and sentences for people.
+//! Output formats: machine-readable JSON, and human-readable tables and sentences.
 
 mod plain;
 

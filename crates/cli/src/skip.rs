@@ -1,4 +1,4 @@
-//! `rollcall skip`: the last resort for a record that a service can never process.
+//! `rollcall skip`: last resort for a record that a service can never process.
 
 use contracts::SkipOffset;
 
@@ -8,7 +8,7 @@ use crate::{Error, Outcome, topics};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Service that is stopped at the record, e.g. registration
+    /// Service that is stuck at the record, e.g. registration
     service: String,
     /// Topic of the record (name without prefix), e.g. events
     topic: String,

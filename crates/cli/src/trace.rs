@@ -77,7 +77,7 @@ pub(crate) async fn run(arguments: &Arguments, output: Output) -> Result<Outcome
     let Some(trace) = fetch(&arguments.url, &arguments.id).await? else {
         let id = &arguments.id;
         output.print(&serde_json::json!({ "id": id, "spans": [] }), || {
-            format!("Jaeger has no trace {id}; spans arrive after some seconds, and only those of sampled traces")
+            format!("Jaeger has no trace {id}; spans arrive after a few seconds, and only those of sampled traces")
         });
         return Ok(Outcome::Negative);
     };

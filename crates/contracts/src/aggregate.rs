@@ -73,7 +73,7 @@ pub enum Actor {
 pub struct Rejection {
     /// Stable, kebab-case, e.g. `email-taken`.
     pub code: Cow<'static, str>,
-    /// One sentence for people, without personal data.
+    /// One human-readable sentence without personal data.
     pub detail: String,
     /// The invalid fields; empty if no field is invalid.
     pub errors: Vec<FieldError>,
@@ -87,7 +87,7 @@ pub struct FieldError {
     pub field: String,
     /// Stable, kebab-case.
     pub code: String,
-    /// One sentence for people, without personal data.
+    /// One human-readable sentence without personal data.
     pub message: String,
 }
 

@@ -184,7 +184,7 @@ impl Codec {
     }
 
     /// Like [`to_json`](Self::to_json), but without the fields that are marked personal in the writer's schema or in the
-    /// current schema of that name.
+    /// current schema with that name.
     pub fn to_json_without_personal(&self, framed: &[u8]) -> Result<(String, Value), Error> {
         let (writer, datum) = self.open(framed)?;
         let current = embedded::get(writer.name()).map(|embedded| embedded.schema);

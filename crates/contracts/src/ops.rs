@@ -128,7 +128,7 @@ pub struct VerifySnapshots {
     pub service: String,
 }
 
-/// Rebuild a read model from the topics beside the live one, compare the two, and swap them.
+/// Rebuild a read model from the topics alongside the live one, compare the two, and swap them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Replay {
     pub service: String,

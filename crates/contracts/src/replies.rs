@@ -44,7 +44,7 @@ pub struct CommandRejected {
     pub command_id: Uuid,
     /// Stable, kebab-case, e.g. `email-taken`.
     pub code: String,
-    /// One sentence for people, without personal data.
+    /// One human-readable sentence without personal data.
     pub detail: String,
     /// The invalid fields; empty if no field is invalid.
     pub errors: Vec<FieldError>,
@@ -57,6 +57,6 @@ pub struct CommandFailed {
     pub command_id: Uuid,
     /// Stable, kebab-case, e.g. `expired`.
     pub code: String,
-    /// One sentence for people, without personal data.
+    /// One human-readable sentence without personal data.
     pub detail: String,
 }

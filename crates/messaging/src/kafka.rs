@@ -24,7 +24,7 @@ pub struct Settings {
     pub topic_prefix: String,
     /// `consumer` (KIP-848) or `classic` (cooperative-sticky).
     pub group_protocol: GroupProtocol,
-    /// Duration of a relay's lease. The messages of a dead process wait that long.
+    /// Duration of a relay's lease. Messages of dead processes wait that long.
     pub lease: Duration,
     /// Maximum time for one delivery (`message.timeout.ms`). Shorter than the lease.
     pub delivery_timeout: Duration,
@@ -39,7 +39,7 @@ pub struct Settings {
     pub transaction_limit: Duration,
     /// An error is logged when messages have waited longer than this for a missing one.
     pub gap_alarm: Duration,
-    /// A partition that has a lag and has not advanced for this long raises an alarm; if nothing is fetched for it, the
+    /// A partition that has a lag and has not advanced for this long raises an alert; if nothing is fetched for it, the
     /// consumer's client is replaced.
     pub stall_alarm: Duration,
 }
@@ -100,7 +100,7 @@ impl Settings {
             lease: read.or(
                 "RELAY_LEASE_MS",
                 "3000",
-                "duration of the relay's lease: the messages of a dead process wait that long",
+                "duration of the relay's lease: messages of dead processes wait that long",
             ),
             delivery_timeout: read.or(
                 "DELIVERY_TIMEOUT_MS",
@@ -127,7 +127,7 @@ impl Settings {
             stall_alarm: read.or(
                 "STALL_ALARM_SECONDS",
                 "30",
-                "time for which a partition with a lag may not advance before an alarm is raised",
+                "time without progress after which a partition with a lag raises an alert",
             ),
         }
     }
@@ -200,7 +200,7 @@ impl Settings {
             .set("group.id", format!("{}{group}", self.topic_prefix))
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
-            // A position outside the log is an alarm, never a silent jump.
+            // A position outside the log raises an alert and is never a silent jump.
             .set("auto.offset.reset", "error")
             .set("enable.partition.eof", "false")
             .set("fetch.wait.max.ms", "100")

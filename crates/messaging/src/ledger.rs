@@ -3,7 +3,7 @@
 //! A store keeps it next to the business data, so that one transaction covers both. [`Ledger`] is the sum of five traits,
 //! one for each user: [`Transactions`], [`DeliveryLog`] (the pipeline), [`Outbox`] (the relay), [`OpsQueries`] (ops
 //! commands and the status report) and [`Maintenance`] (the boot checks and the housekeeping task). The crates
-//! `postgres` and `mongo` implement them, each trait in a file of the same name; `testing::conformance` verifies that both
+//! `postgres` and `mongo` implement them, each trait in a file with the same name; `testing::conformance` verifies that both
 //! behave alike.
 
 mod delivery_log;
@@ -46,12 +46,12 @@ pub enum StoreErrorKind {
     /// again and decides again.
     #[error("conflict with a concurrent transaction")]
     Conflict,
-    /// The store cannot store this data, however often it is retried. Only an error that clearly blames the data is of
+    /// The store cannot store this data, however often it is retried. Only an error that was clearly caused by the data is of
     /// this kind, because its message is then dead-lettered or parked.
     #[error("the store rejected the data")]
     Broken,
     /// Neither the data nor the infrastructure explains the error, for example a table that a migration has changed, a
-    /// missing privilege or a wrong statement. It is retried like `Unavailable`, and raises an alarm, because an
+    /// missing privilege or a wrong statement. It is retried like `Unavailable`, and raises an alert, because an
     /// operator may have to act.
     #[error("the store failed unexpectedly")]
     Unexpected,

@@ -160,7 +160,7 @@ impl Metrics {
             stalled_partitions,
             client_replacements: counter(
                 "rollcall_kafka_client_replacements_total",
-                "Kafka clients that were replaced because they reached no broker or fetched nothing",
+                "Kafka clients that were replaced because they could not reach any broker or fetched nothing",
                 &["client"],
             )?,
         })

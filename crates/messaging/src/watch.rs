@@ -96,7 +96,7 @@ impl<L: Ledger> Watch<L> {
                     check.down(error);
                     if up_at.elapsed() >= replace_after && self.kafka_responds().await {
                         tracing::error!(client = name, without_broker = ?up_at.elapsed(),
-                            "the client reaches no broker although Kafka responds to a new client; it is replaced");
+                            "the client cannot reach any broker although Kafka responds to a new client; replacing it");
                         self.replace(name, &*client, generation);
                         up_at = Instant::now();
                         replace_after = (replace_after * 2).min(MAX_REPLACE_AFTER);
@@ -126,7 +126,7 @@ impl<L: Ledger> Watch<L> {
         probed.await.is_ok()
     }
 
-    /// Raises an alarm when a partition has a lag and does not advance. If its worker holds nothing, nothing is fetched,
+    /// Raises an alert when a partition has a lag and does not advance. If its worker holds nothing, nothing is fetched,
     /// and the consumer's client is replaced, which assigns every partition again.
     async fn watch_progress(&self) {
         let client = self.consumer.client();

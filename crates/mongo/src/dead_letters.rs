@@ -25,7 +25,7 @@ pub(crate) struct DeadLetterDocument<'a> {
 }
 
 impl Mongo {
-    /// Returns the dead letters that match a filter, the newest first, without their values.
+    /// Returns the dead letters that match a filter, newest first, without their values.
     pub(crate) async fn find_dead_letters(
         &self,
         filter: Document,

@@ -13,8 +13,8 @@ const WRITE_CONFLICT: i32 = 112;
 const NAMESPACE_EXISTS: i32 = 48;
 const TRANSACTION_TOO_LARGE_FOR_CACHE: i32 = 388;
 
-/// Codes that blame the data. All other errors are retried, because a statement that is wrong for every message must stop
-/// the partition and not dead-letter its messages.
+/// Codes of errors caused by the data. All other errors are retried, because a statement that is wrong for every message
+/// must stop the partition and not dead-letter its messages.
 const DATA: [i32; 16] = [
     2,     // BadValue
     14,    // TypeMismatch
@@ -34,8 +34,8 @@ const DATA: [i32; 16] = [
     17420, // the upserted document is too large
 ];
 
-/// Codes that blame the infrastructure: those that the driver retries, and those of a short-lived state. Every other code
-/// raises an alarm while its message waits.
+/// Codes of errors caused by the infrastructure: those that the driver retries, and those of a short-lived state. Every
+/// other code raises an alert while its message waits.
 const INFRASTRUCTURE: [i32; 27] = [
     6,     // HostUnreachable
     7,     // HostNotFound
@@ -154,7 +154,7 @@ fn kind(error: &mongodb::error::Error) -> StoreErrorKind {
             bson::error::ErrorKind::Serialization { .. } | bson::error::ErrorKind::TooLargeUnsignedInteger { .. } => {
                 StoreErrorKind::Broken
             }
-            // A stored document is not as this release expects it. The message is not the cause.
+            // A stored document does not have the format that this release expects; the message did not cause this.
             _ => StoreErrorKind::Unexpected,
         },
         (None, ErrorKind::InvalidTlsConfig { .. }) => StoreErrorKind::Unexpected,
@@ -193,7 +193,7 @@ pub(crate) fn is_write_conflict(error: &mongodb::error::Error) -> bool {
     code(error) == Some(WRITE_CONFLICT)
 }
 
-pub(crate) fn exists_already(error: &mongodb::error::Error) -> bool {
+pub(crate) fn already_exists(error: &mongodb::error::Error) -> bool {
     code(error) == Some(NAMESPACE_EXISTS)
 }
 
@@ -239,7 +239,7 @@ mod tests {
         ErrorKind::Command(error).into()
     }
 
-    /// The only kind whose labels can be set from outside of the driver.
+    /// Returns an error with a label. It is of the only kind whose labels can be set from outside the driver.
     fn labelled(label: &str) -> mongodb::error::Error {
         let document = doc! { "code": 64, "errmsg": "", "errorLabels": [label] };
         let error: WriteConcernError = deserialize_from_document(document).expect("a write concern error");
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn an_infrastructure_failure_waits() {
+    fn an_infrastructure_failure_is_unavailable() {
         assert_eq!(kind(&connection_lost()), StoreErrorKind::Unavailable);
         for code in INFRASTRUCTURE {
             assert_eq!(kind(&command(code)), StoreErrorKind::Unavailable, "{code}");
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_no_message_causes_waits_and_raises_an_alarm() {
+    fn an_error_not_caused_by_a_message_is_unexpected() {
         // Unauthorized, NamespaceNotFound, CommandNotFound, and a code of a later version.
         for code in [13, 26, 59, 999_999] {
             assert_eq!(kind(&command(code)), StoreErrorKind::Unexpected, "{code}");

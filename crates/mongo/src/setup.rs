@@ -6,7 +6,7 @@ use mongodb::IndexModel;
 use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
 
-use crate::error::exists_already;
+use crate::error::already_exists;
 use crate::{Mongo, dead_letters, inbox, leases, outbox, parked, pending, position, sequences, store_error};
 
 pub(crate) const SCHEMAS: &str = "schemas";
@@ -29,7 +29,7 @@ impl Mongo {
     pub async fn prepare_collection(&self, name: &str, indexes: Vec<IndexModel>) -> Result<(), StoreError> {
         if indexes.is_empty() {
             return match self.database().create_collection(name).await {
-                Err(error) if !exists_already(&error) => Err(store_error(error)),
+                Err(error) if !already_exists(&error) => Err(store_error(error)),
                 _ => Ok(()),
             };
         }

@@ -11,7 +11,7 @@ use crate::{Mongo, durable};
 
 /// Maximum time for which a commit of unknown outcome is retried.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pause between two attempts of a commit.
+/// Pause between two commit attempts.
 const COMMIT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A multi-document transaction. It reads a snapshot, and its commit is acknowledged by a majority and journaled. It is

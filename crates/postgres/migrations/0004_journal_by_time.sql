@@ -1,2 +1,3 @@
--- A message id contains its time, so domain events are found by time, without an index that slows down every insert.
+-- A message id contains its time, so domain events can be found by time without an index that slows down every
+-- insert.
 CREATE INDEX domain_events_said ON domain_events USING brin (said_at) WITH (pages_per_range = 32);

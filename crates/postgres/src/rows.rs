@@ -19,7 +19,8 @@ pub(crate) fn columns(partitions: &[TopicPartition]) -> (Vec<String>, Vec<i32>) 
         .unzip()
 }
 
-/// Reads a column. Unlike `Row::get`, it does not panic if the table is not as this process expects it.
+/// Reads a column. Unlike `Row::get`, it does not panic if the table does not match what this process
+/// expects.
 pub(crate) fn get<'r, T>(row: &'r PgRow, column: &str) -> Result<T, StoreError>
 where
     T: Decode<'r, sqlx::Postgres> + Type<sqlx::Postgres>,

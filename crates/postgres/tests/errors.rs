@@ -156,7 +156,7 @@ fn errors_of_the_driver_are_classified() {
 }
 
 #[tokio::test]
-async fn an_unexpected_row_does_not_blame_the_data() {
+async fn an_unexpected_row_is_not_caused_by_the_data() {
     let (_database, ledger) = database().await;
     let errors = [
         sqlx::query_scalar::<_, i32>("SELECT 'a text'")

@@ -159,7 +159,7 @@ impl<L: Ledger> Bench<L> {
         self.connected().publisher().codec().clone()
     }
 
-    /// Returns the sum of this process's counters of that name, over all labels; 0 if nothing was counted.
+    /// Returns the sum of this process's counters with that name, over all labels; 0 if nothing was counted.
     pub fn counted(&self, name: &str) -> f64 {
         let families = self.metrics.0.gather();
         let series = families.iter().filter(|family| family.name() == name);

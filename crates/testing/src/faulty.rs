@@ -147,7 +147,7 @@ impl Faults {
         self.orders().is_down = is_down;
     }
 
-    /// Makes the next call of that name fail with this kind. Several orders apply to successive calls.
+    /// Makes the next call with that name fail with this kind. Several orders apply to successive calls.
     pub fn fail(&self, call: &'static str, kind: StoreErrorKind) {
         self.orders().calls.push((call, kind));
     }
@@ -169,14 +169,14 @@ impl Faults {
         LateCommit { gate, done }
     }
 
-    /// Makes the next call of that name wait until the test lets it continue.
+    /// Makes the next call with that name wait until the test lets it continue.
     pub fn pause_before(&self, call: &'static str) -> Pause {
         let gate = Gate::new();
         self.orders().pauses.push((call, gate.clone()));
         Pause(gate)
     }
 
-    /// Makes the next call of that name panic.
+    /// Makes the next call with that name panic.
     pub fn panic_at(&self, call: &'static str) {
         self.orders().panics.push(call);
     }

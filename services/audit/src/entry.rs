@@ -173,7 +173,7 @@ impl Entry {
     }
 
     /// Returns the stub of a record that the store rejects: its position, the broker's time, the SHA-256 of its value, and
-    /// its key if it is short. `what`, which describes the rest for people, replaces the headers.
+    /// its key if it is short. `what`, a human-readable description of the rest, replaces the headers.
     pub(crate) fn stub(topic: &'static Topic, record: &Record, what: &str) -> (Self, Vec<Finding>) {
         let entry = Self {
             sha256: record.value.as_deref().map(|value| binary(&Sha256::digest(value))),

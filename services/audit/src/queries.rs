@@ -113,7 +113,7 @@ fn failure(error: mongodb::error::Error) -> QueryError {
 fn unreadable() -> Rejection {
     Rejection::new(
         "log-damaged",
-        "A document of the log that the query needs cannot be read. Verify the log.",
+        "The query needs a log document that cannot be read. Verify the log.",
     )
 }
 
@@ -121,7 +121,7 @@ fn unreadable() -> Rejection {
 fn damaged() -> QueryError {
     Rejection::new(
         "log-damaged",
-        "A part of the tree that the query needs is missing or cannot be read. Verify the log.",
+        "The query needs a part of the tree that is missing or cannot be read. Verify the log.",
     )
     .into()
 }

@@ -1,7 +1,7 @@
 -- Credentials and roles, which only the gateway stores.
 
 -- Inserted as pending by a sign-up, whose reply activates or deletes them. They contain no e-mail: a sign-in finds the
--- user by the profile, so that the change or erasure of an e-mail takes effect here too.
+-- user by the profile, so a change or erasure of an e-mail address takes effect here too.
 CREATE TABLE credentials (
     user_id       uuid        PRIMARY KEY,
     password_hash text        NOT NULL,

@@ -1,5 +1,5 @@
--- Read models: copies of data that services publish. There is no order between topics, so each row is written from one
--- topic only. Rows that belong together are joined when they are read, and one of them may be missing for a moment.
+-- Read models: copies of data that services publish. Messages on different topics have no relative order, so each
+-- row is written from one topic only. Rows that belong together are joined when they are read, and one of them may be temporarily missing.
 
 -- From `users`.
 CREATE TABLE users (
@@ -13,7 +13,7 @@ CREATE TABLE users (
 CREATE TABLE profiles (
     user_id       uuid   PRIMARY KEY,
     email         text   NOT NULL,
-    -- E-mail in lower case, because e-mails that differ only in case are the same.
+    -- E-mail address in lower case, because e-mail addresses that differ only in case are the same.
     email_key     text   NOT NULL,
     username      text   NOT NULL,
     full_name     text   NOT NULL,

@@ -25,7 +25,7 @@ pub enum Error {
     MediaType,
     #[error("the body is too large")]
     BodyTooLarge,
-    /// The resource does not exist, or the principal may not know that it exists.
+    /// The resource does not exist, or the principal is not allowed to know that it exists.
     #[error("the resource does not exist, or is not visible to this principal")]
     NotFound,
     #[error("the path does not support this method")]
@@ -38,8 +38,8 @@ pub enum Error {
     WrongCredentials,
     #[error("the refresh token was rejected")]
     RefreshToken(#[source] TokenError),
-    /// The token of a mailed link is invalid or expired.
-    #[error("the token of a mailed link was rejected")]
+    /// The token of a link sent by e-mail is invalid or expired.
+    #[error("the token of a link sent by e-mail was rejected")]
     Link(#[source] TokenError),
     #[error(transparent)]
     TooMany(#[from] TooMany),
@@ -47,20 +47,20 @@ pub enum Error {
     RoleNeeded(Role),
     #[error("admins cannot revoke their own admin role")]
     OwnAdminRole,
-    /// The registration is the principal's own: only the organizer and the staff may check it in.
-    #[error("the principal may not check in this registration")]
+    /// The registration belongs to the principal, and only the organizer or staff can check it in.
+    #[error("the principal is not allowed to check in this registration")]
     CheckInForbidden,
     #[error("the ticket code is wrong")]
     TicketInvalid,
     /// Only a registration that holds a seat has a ticket.
     #[error("the registration has no seat")]
     NoSeat,
-    /// The request repeats an Idempotency-Key while the first request still waits for its outcome.
+    /// The request repeats an Idempotency-Key while the first request is still waiting for its outcome.
     #[error("the first request with this Idempotency-Key is in progress")]
     StillHeld { operation: Uuid },
     #[error("the Idempotency-Key belongs to a different request")]
     KeyReused { operation: Uuid },
-    /// A service rejected the command of an operation by a business rule.
+    /// A service rejected the command of an operation because of a business rule.
     #[error("the operation was rejected: {}", .rejection.code)]
     Rejected { operation: Uuid, rejection: Rejection },
     /// A service could not execute the command of an operation.
@@ -69,7 +69,7 @@ pub enum Error {
     /// A service did not reply to a query in time.
     #[error("the service did not reply in time")]
     NoReply { operation: Uuid },
-    #[error("the reply of the service cannot be read")]
+    #[error("the service's reply cannot be decoded")]
     UnreadableReply(#[source] serde_json::Error),
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
@@ -132,7 +132,7 @@ impl Error {
             ),
             Self::NotSignedIn => Problem::new(
                 "not-signed-in",
-                "This request requires an access token. Sign in, and send the token as `Authorization: Bearer`.",
+                "This request requires an access token. Sign in and send the token in the `Authorization: Bearer` header.",
             ),
             Self::Token(TokenError::Expired) => Problem::new(
                 "token-expired",
@@ -271,7 +271,7 @@ impl Error {
 fn invalid_detail(errors: &[FieldError]) -> String {
     let values = if errors.len() == 1 { "value" } else { "values" };
     format!(
-        "The request contains {} invalid {values}. Correct each field as `errors` describes, and send the request again.",
+        "The request contains {} invalid {values}. Correct each field as `errors` describes and send the request again.",
         errors.len()
     )
 }

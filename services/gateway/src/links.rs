@@ -18,7 +18,7 @@ pub fn link(purpose: Purpose, user_id: Uuid) -> Link {
     };
     Link {
         user_id,
-        // Random, because a UUIDv7 holds its time and is easier to guess.
+        // Random, because a UUIDv7 contains a timestamp and is easier to guess.
         nonce: Uuid::from_bytes(rand::random()),
         expires_at: Timestamp::now() + lifetime,
     }

@@ -13,7 +13,7 @@ pub const CONTENT_TYPE: &str = "application/problem+json";
 pub const MAX_BYTES: usize = 32 * 1024;
 /// Maximum number of field errors in one problem.
 pub const MAX_ERRORS: usize = 20;
-/// Maximum size of a field name in JSON, in bytes. All limits of texts together stay below [`MAX_BYTES`].
+/// Maximum size of a field name in JSON, in bytes. All limits of strings together stay below [`MAX_BYTES`].
 pub const MAX_FIELD_BYTES: usize = 300;
 const MAX_CODE_BYTES: usize = 100;
 const MAX_MESSAGE_BYTES: usize = 600;
@@ -26,14 +26,14 @@ pub struct Body {
     /// `urn:rollcall:problem:` followed by the code.
     #[serde(rename = "type")]
     pub type_uri: String,
-    /// Short summary for people; the same for every problem with this code.
+    /// Short human-readable summary; the same for every problem with this code.
     pub title: String,
     /// HTTP status of the response.
     pub status: u16,
-    /// Identifies the kind of problem for programs. Codes do not change.
+    /// Machine-readable kind of problem. Codes do not change.
     #[schema(examples("event-full"))]
     pub code: String,
-    /// Explains this occurrence and the next step, for people.
+    /// Human-readable explanation of this occurrence and the next step.
     pub detail: String,
     /// The invalid fields; absent if no field is invalid.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -42,7 +42,7 @@ pub struct Body {
     /// The affected operation (`/v1/operations/{id}`), or else the request: `urn:uuid:` followed by its `x-request-id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
-    /// Identifies the trace of the request, and finds its log messages.
+    /// Trace id of the request, for finding its spans and log messages.
     #[serde(rename = "traceId", skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
 }
@@ -54,10 +54,10 @@ pub struct Body {
 pub struct Field {
     /// Name of the field; a dotted path if it is nested, and empty for the whole body.
     field: String,
-    /// Identifies the kind of error for programs.
+    /// Machine-readable kind of error.
     #[schema(examples("too-short"))]
     code: String,
-    /// Explains the error, for people.
+    /// Human-readable explanation of the error.
     message: String,
 }
 
@@ -77,12 +77,12 @@ pub struct Problem {
 /// All problem codes with their status and title: the gateway's own, and those with which services reject commands.
 const CODES: &[(&str, StatusCode, &str)] = &[
     // The request.
-    ("malformed", StatusCode::BAD_REQUEST, "Request malformed"),
-    ("invalid", StatusCode::UNPROCESSABLE_ENTITY, "Request invalid"),
+    ("malformed", StatusCode::BAD_REQUEST, "Malformed request"),
+    ("invalid", StatusCode::UNPROCESSABLE_ENTITY, "Invalid request"),
     (
         "media-type",
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "Media type not supported",
+        "Unsupported media type",
     ),
     ("too-large", StatusCode::PAYLOAD_TOO_LARGE, "Request body too large"),
     ("not-found", StatusCode::NOT_FOUND, "Not found"),
@@ -90,7 +90,7 @@ const CODES: &[(&str, StatusCode, &str)] = &[
     // The principal.
     ("not-signed-in", StatusCode::UNAUTHORIZED, "Not signed in"),
     ("token-expired", StatusCode::UNAUTHORIZED, "Access token expired"),
-    ("token-invalid", StatusCode::UNAUTHORIZED, "Access token invalid"),
+    ("token-invalid", StatusCode::UNAUTHORIZED, "Invalid access token"),
     (
         "wrong-credentials",
         StatusCode::UNAUTHORIZED,
@@ -99,16 +99,16 @@ const CODES: &[(&str, StatusCode, &str)] = &[
     (
         "refresh-token-invalid",
         StatusCode::UNAUTHORIZED,
-        "Refresh token invalid",
+        "Invalid refresh token",
     ),
-    ("link-invalid", StatusCode::UNPROCESSABLE_ENTITY, "Link invalid"),
+    ("link-invalid", StatusCode::UNPROCESSABLE_ENTITY, "Invalid link"),
     ("link-expired", StatusCode::GONE, "Link expired"),
     ("too-many-requests", StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
     ("role-needed", StatusCode::FORBIDDEN, "Role required"),
     (
         "own-admin-role",
         StatusCode::CONFLICT,
-        "Own admin role cannot be revoked",
+        "Cannot revoke your own admin role",
     ),
     // Idempotency-Key.
     ("operation-in-progress", StatusCode::CONFLICT, "Request in progress"),
@@ -131,7 +131,7 @@ const CODES: &[(&str, StatusCode, &str)] = &[
     (
         "version-conflict",
         StatusCode::PRECONDITION_FAILED,
-        "Resource changed since it was read",
+        "Resource has changed since it was read",
     ),
     ("already-exists", StatusCode::CONFLICT, "Resource already exists"),
     // Users.
@@ -148,7 +148,7 @@ const CODES: &[(&str, StatusCode, &str)] = &[
     (
         "use-reschedule",
         StatusCode::UNPROCESSABLE_ENTITY,
-        "Published event must be rescheduled",
+        "Published events can only be rescheduled",
     ),
     // Registrations.
     (
@@ -189,7 +189,7 @@ const CODES: &[(&str, StatusCode, &str)] = &[
     ("too-slow", StatusCode::SERVICE_UNAVAILABLE, "Query too slow"),
     ("log-damaged", StatusCode::INTERNAL_SERVER_ERROR, "Audit log damaged"),
     // Operators.
-    ("cursor-invalid", StatusCode::UNPROCESSABLE_ENTITY, "Cursor invalid"),
+    ("cursor-invalid", StatusCode::UNPROCESSABLE_ENTITY, "Invalid cursor"),
     (
         "topic-unknown",
         StatusCode::UNPROCESSABLE_ENTITY,
@@ -233,7 +233,7 @@ impl Problem {
 
     /// Returns the HTTP status of the code.
     ///
-    /// An unknown code comes from a newer service. It is a `409`, because the service understood the command and
+    /// An unknown code comes from a newer service. It maps to `409`, because the service understood the command and
     /// rejected it.
     pub fn status(&self) -> StatusCode {
         self.known().map_or(StatusCode::CONFLICT, |(_, status, _)| *status)
@@ -241,7 +241,7 @@ impl Problem {
 
     /// Returns the body of the response. `request` identifies the problem if it belongs to no operation.
     ///
-    /// Texts and the list of errors are shortened, so that the body never exceeds [`MAX_BYTES`], regardless of what a
+    /// Strings and the list of errors are shortened, so the body never exceeds [`MAX_BYTES`], regardless of what a
     /// client or a service put into them.
     pub fn body(&self, request: Option<Uuid>, trace_id: Option<String>) -> Body {
         let operation = self.operation.map(|id| format!("/v1/operations/{id}"));
@@ -268,7 +268,7 @@ impl Problem {
     }
 }
 
-/// Returns the text, shortened with an ellipsis if it takes more than `max_bytes` bytes in JSON.
+/// Returns `text`, shortened with an ellipsis if it takes more than `max_bytes` bytes in JSON.
 pub fn clipped(text: &str, max_bytes: usize) -> String {
     const ELLIPSIS: &str = "…";
     let (mut bytes, mut kept) = (0, 0);
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_shortened_only_if_it_is_too_long() {
+    fn a_string_is_shortened_only_if_it_is_too_long() {
         for (text, expected) in [
             ("", ""),
             ("abcdef", "abcdef"),
@@ -341,7 +341,7 @@ mod tests {
             ("ab\"d\"", "ab…"),
         ] {
             assert_eq!(clipped(text, 6), expected);
-            assert_eq!(clipped(expected, 6), expected, "a clipped text is not clipped again");
+            assert_eq!(clipped(expected, 6), expected, "a clipped string is not clipped again");
         }
     }
 

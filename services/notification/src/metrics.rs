@@ -13,7 +13,7 @@ impl Metrics {
     /// Registers the metrics with the registry of the process.
     ///
     /// # Errors
-    /// Fails if a metric of the same name is already registered.
+    /// Fails if a metric with the same name is already registered.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let mails = IntCounterVec::new(
             Opts::new(

@@ -4,7 +4,7 @@ CREATE TABLE registrations (
     event_id uuid   NOT NULL,
     user_id  uuid   NOT NULL,
     status   text   NOT NULL CHECK (status IN ('seat', 'waiting', 'cancelled')),
-    -- Version of the roster when the registration was created: a lower one is earlier.
+    -- Version of the roster when the registration was created: lower means earlier.
     position bigint NOT NULL
 ) WITH (fillfactor = 90);
 
@@ -15,8 +15,8 @@ CREATE UNIQUE INDEX registrations_active ON registrations (event_id, position) W
 -- Waiting list of an event.
 CREATE UNIQUE INDEX registrations_waiting ON registrations (event_id, position) WHERE status = 'waiting';
 
--- Users who have registered before, or whose account is closed. A registration locks its user's row FOR SHARE, and the
--- closing of an account updates that row before it queries the user's registrations, so that none is missed.
+-- Users who have registered before, or whose account is closed. A registration locks its user's row FOR SHARE, and
+-- closing an account updates that row before it queries the user's registrations, so none is missed.
 CREATE TABLE members (
     user_id     uuid    PRIMARY KEY,
     deactivated boolean NOT NULL DEFAULT false

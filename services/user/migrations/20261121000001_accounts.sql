@@ -8,7 +8,7 @@ CREATE TABLE profiles (
     time_zone     text NOT NULL
 );
 
--- Reserved e-mails (in lower case) and usernames, with their users. One table for both, so that one sorted insert
+-- Reserved e-mail addresses (in lower case) and usernames, with their users. One table for both, so that one sorted insert
 -- reserves both and two workers cannot deadlock.
 CREATE TABLE names (
     kind    text NOT NULL CHECK (kind IN ('email', 'username')),

@@ -166,11 +166,11 @@ impl Model {
         if !possible.as_ref().contains(&now.status) {
             return false;
         }
-        let then = change(*now);
-        if (then.status, then.capacity) != (now.status, now.capacity) {
+        let updated = change(*now);
+        if (updated.status, updated.capacity) != (now.status, now.capacity) {
             *now = Event {
                 version: now.version + 1,
-                ..then
+                ..updated
             };
             if now.status != Status::Draft {
                 self.in_flight.push(Notice::Event { event, change: *now });

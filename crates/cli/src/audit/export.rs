@@ -129,7 +129,7 @@ pub(super) async fn write_export<E>(
     }))
 }
 
-/// Returns all checkpoints, the oldest first.
+/// Returns all checkpoints, oldest first.
 async fn checkpoints<E>(
     query: &mut impl AsyncFnMut(AuditQuery) -> Result<Value, E>,
 ) -> Result<Vec<Checkpoint>, ExportError<E>> {

@@ -79,7 +79,7 @@ struct Head {
 #[derive(Default)]
 struct Tree {
     size: u64,
-    /// Roots of complete subtrees, each with the base-2 logarithm of its size; the largest first.
+    /// Roots of complete subtrees, each with the base-2 logarithm of its size; largest first.
     peaks: Vec<(u32, Hash)>,
     last_offset: Option<i64>,
 }
@@ -117,7 +117,7 @@ pub(super) fn verify(mut export: impl BufRead) -> io::Result<Report> {
         verifier.line += 1;
         match line.strip_suffix(b"\n") {
             Some(line) => verifier.take(line),
-            None => verifier.add_finding("the file ends within a line"),
+            None => verifier.add_finding("the file ends in the middle of a line"),
         }
     }
 }
@@ -136,7 +136,7 @@ impl Verifier {
 
     fn take(&mut self, line: &[u8]) {
         let Some(line) = Line::parse(line) else {
-            return self.add_finding("this is not a line of an export");
+            return self.add_finding("this is not a valid export line");
         };
         let stage = match &line {
             Line::Export { .. } => Stage::Start,
@@ -145,7 +145,7 @@ impl Verifier {
             Line::Entry { .. } => Stage::Entries,
         };
         if stage < self.stage || (stage == Stage::Start) != (self.line == 1) {
-            self.add_finding("this kind of line must not occur here");
+            self.add_finding("this kind of line is not allowed here");
         }
         self.stage = stage;
         match line {
@@ -214,7 +214,7 @@ impl Verifier {
             let previous = roots.insert(head.size, head.root.clone());
             if previous.is_some_and(|previous| previous != head.root) {
                 self.add_finding(format!(
-                    "two checkpoints have signed different roots of {}",
+                    "two checkpoints contain different roots of {}",
                     name(&head.tree)
                 ));
             }
@@ -251,7 +251,7 @@ impl Verifier {
         let Some((tree, _)) = self.tree.take() else { return };
         for size in self.signed_roots.remove(&tree).unwrap_or_default().into_keys() {
             self.add_finding(format!(
-                "a checkpoint has signed {size} entries of {}, but the export lacks some of them",
+                "a checkpoint covers {size} entries of {}, but the export lacks some of them",
                 name(&tree)
             ));
         }
@@ -281,7 +281,7 @@ impl Verifier {
         if signed.is_some_and(|signed| signed != hex(root)) {
             let tree = name(id);
             self.add_finding(format!(
-                "the first {size} entries of {tree} differ from those that a checkpoint has signed"
+                "the first {size} entries of {tree} differ from those covered by a checkpoint"
             ));
         }
     }
@@ -292,7 +292,7 @@ impl Verifier {
         tree.last_offset = Some(leaf.offset);
         let is_of_tree = (leaf.topic.as_str(), leaf.partition) == (id.0.as_str(), id.1);
         if !follows {
-            self.add_finding("the entry's offset is not greater than the previous one");
+            self.add_finding("the entry's offset is not greater than that of the previous entry");
         }
         if !is_of_tree {
             self.add_finding("the leaf belongs to another topic or partition");
@@ -325,7 +325,7 @@ impl Verifier {
         let without_entries: Vec<_> = std::mem::take(&mut self.signed_roots).into_keys().collect();
         for tree in without_entries {
             self.add_finding(format!(
-                "checkpoints have signed {}, but the export has none of its entries",
+                "checkpoints cover {}, but the export has none of its entries",
                 name(&tree)
             ));
         }

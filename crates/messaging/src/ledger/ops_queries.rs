@@ -27,7 +27,7 @@ pub trait OpsQueries: Transactions {
     /// Returns the number of dead letters that were not sent again.
     fn count_dead_letters(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;
 
-    /// Returns at most `limit` dead letters without their values, the newest first, beginning after `before`.
+    /// Returns at most `limit` dead letters without their values, newest first, beginning after `before`.
     fn list_dead_letters(
         &self,
         tx: &mut Self::Tx,

@@ -39,7 +39,7 @@ pub trait Outbox: Transactions {
         offsets: &[(TopicPartition, i64)],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Returns at most `limit` of this owner's rows that were appended at least `min_age` ago, the oldest first. Without
+    /// Returns at most `limit` of this owner's rows that were appended at least `min_age` ago, oldest first. Without
     /// a `min_age` (zero) it returns rows of any age. It changes and locks nothing.
     fn sweep(
         &self,

@@ -1,4 +1,4 @@
-//! The relay: publishes the outbox rows of this process, and those of a dead process.
+//! The relay: publishes the outbox rows of this process and those of dead processes.
 //!
 //! Workers hand rows over in memory after their commit, so nothing is polled or read back. A row is deleted after the
 //! broker has acknowledged it. Rows can be published twice, which is harmless, but they cannot be lost.
@@ -36,9 +36,9 @@ const SLOW_SWEEP: Duration = Duration::from_secs(10);
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// A regular sweep skips rows younger than this, because a worker is most likely handing them over.
 const HAND_OVER_TIME: Duration = Duration::from_secs(2);
-/// Shorter than the minimum share of the shutdown timeout that outputs have.
+/// Maximum duration of the drain. It is shorter than the minimum share of the shutdown timeout that outputs have.
 const DRAIN_LIMIT: Duration = Duration::from_secs(6);
-/// Not more often, because counting reads the whole outbox.
+/// Interval between measurements of the outbox. It is not shorter because counting reads the whole outbox.
 const MEASURE_EVERY: Duration = Duration::from_secs(3);
 
 /// The reason why the relay ended. The rows stay in the outbox.
@@ -132,7 +132,7 @@ impl<L: Outbox> Relay<L> {
         })
     }
 
-    /// Returns the client that publishes, for the watch.
+    /// Returns the publishing client, for the watchdog.
     pub(crate) fn client(&self) -> Arc<dyn Watched> {
         self.producer.working()
     }
@@ -143,7 +143,7 @@ impl<L: Outbox> Relay<L> {
     /// Returns an error if a producer cannot be created.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
         let keeper = self.keeper.take().expect("a relay runs once");
-        // Two loops run in one task, so that waiting for the store never delays a message.
+        // Two loops run in one task, so waiting for the store never delays a message.
         let ((), published) = tokio::join!(keeper.run(stop.clone()), self.publish_until(&stop));
         published?;
         self.drain().await
@@ -185,11 +185,11 @@ impl<L: Outbox> Relay<L> {
                 deletion = Some(AbortOnDropHandle::new(tokio::spawn(self.delete())));
             }
             if std::mem::take(&mut self.producer_in_doubt) && self.producer.is_fatal() {
-                tracing::error!("the Kafka producer failed fatally and is replaced");
+                tracing::error!("the Kafka producer failed fatally; replacing it");
                 self.replace_producer()?;
             }
             if !room {
-                // Rows that are handed over now are left to the sweep, so that memory stays bounded.
+                // Rows that are handed over now are left to the sweep, so memory stays bounded.
                 while self.rows.try_recv().is_ok() {
                     self.pending_sweep = Some(SweepScope::All);
                 }
@@ -227,7 +227,7 @@ impl<L: Outbox> Relay<L> {
         if let Err(error) = self.ledger.end_lease(self.publisher.owner()).await {
             tracing::warn!(
                 error = error_chain(&error),
-                "the lease was not ended; it expires by itself"
+                "cannot end the lease; it will expire by itself"
             );
         }
         tracing::info!(left = self.in_flight.len(), "the relay is drained");
@@ -265,7 +265,7 @@ impl<L: Outbox> Relay<L> {
         }
     }
 
-    /// Keeps a row that was not delivered, so that a sweep publishes it again after a pause.
+    /// Keeps a row that was not delivered. A sweep publishes it again after a pause.
     fn keep_row(&mut self, row: &L::RowId) {
         self.in_flight.remove(row);
         self.pending_sweep = Some(SweepScope::All);
@@ -287,25 +287,25 @@ impl<L: Outbox> Relay<L> {
                         .relay_published
                         .with_label_values(&[topic, "delivered"])
                         .inc();
-                    // The row stays in flight until it is deleted, so that a sweep does not publish it again.
+                    // The row stays in flight until it is deleted, so a sweep does not publish it again.
                     self.acknowledged.rows.push((delivery.id, delivery.owner));
                     let newest = self.acknowledged.offsets.entry(delivery.partition).or_insert(offset);
                     *newest = offset.max(*newest);
                 }
                 Outcome::Failed(error) => {
                     self.metrics.relay_published.with_label_values(&[topic, "failed"]).inc();
-                    tracing::warn!(topic, %error, "a delivery failed; the row stays in the outbox and is published again");
+                    tracing::warn!(topic, %error, "a delivery failed; the row stays in the outbox and will be published again");
                     self.keep_row(&delivery.id);
                 }
             }
         }
     }
 
-    /// Replaces a producer that will never work again, because it failed fatally or reaches no broker. The new producer
-    /// publishes the rows that were in flight.
+    /// Replaces a producer that will never work again, because it failed fatally or cannot reach any broker. The new
+    /// producer publishes the rows that were in flight.
     fn replace_producer(&mut self) -> Result<(), Error> {
         self.producer = self.producer.renewed(&self.settings).map_err(Error::Producer)?;
-        // This also clears rows whose deletion is in progress. Publishing those again is a duplicate, not a loss.
+        // This also clears rows whose deletion is in progress. Publishing those again causes duplicates, not losses.
         self.in_flight.clear();
         self.pending_sweep = Some(SweepScope::All);
         Ok(())
@@ -343,7 +343,7 @@ impl<L: Outbox> Relay<L> {
             }
             Err(error) => {
                 // The rows are kept for the next deletion. At worst, another process adopts and publishes them again.
-                warn_of_retry("published rows were not deleted", &error);
+                warn_of_retry("cannot delete published rows", &error);
                 self.deletion_failed = true;
                 self.acknowledged.rows.extend(batch.rows);
                 for (partition, offset) in batch.offsets {
@@ -376,14 +376,14 @@ impl<L: Outbox> Relay<L> {
                 self.publish_all(fresh.into_iter());
             }
             Err(error) => {
-                warn_of_retry("the outbox was not swept", &error);
+                warn_of_retry("cannot sweep the outbox", &error);
                 self.next_sweep = Instant::now() + RETRY_PAUSE;
             }
         }
     }
 }
 
-/// Renews the lease, and finds rows that have fallen due or belong to a dead process.
+/// Renews the lease and finds rows that have fallen due or belong to a dead process.
 struct LeaseKeeper<L: Outbox> {
     ledger: L,
     publisher: Publisher<L>,
@@ -395,7 +395,7 @@ struct LeaseKeeper<L: Outbox> {
 
 impl<L: Outbox> LeaseKeeper<L> {
     async fn run(mut self, stop: CancellationToken) {
-        // Rows may have been appended already, under the present owner.
+        // Rows may have been appended already, under the current owner.
         self.start_lease(self.publisher.owner()).await;
         let mut renewal = ticks(self.lease / 3);
         let mut adoption = ticks(ADOPTION_SCAN);
@@ -425,7 +425,7 @@ impl<L: Outbox> LeaseKeeper<L> {
                         .clamp(Duration::from_millis(1), ADOPTION_SCAN)
             }
             Err(error) => {
-                warn_of_retry("due messages were not taken", &error);
+                warn_of_retry("cannot take due messages", &error);
                 Instant::now() + ADOPTION_SCAN
             }
         }
@@ -442,7 +442,7 @@ impl<L: Outbox> LeaseKeeper<L> {
                 }
                 self.pass_on(rows);
             }
-            Err(error) => warn_of_retry("no rows were adopted", &error),
+            Err(error) => warn_of_retry("cannot adopt rows", &error),
         }
     }
 
@@ -454,13 +454,14 @@ impl<L: Outbox> LeaseKeeper<L> {
     }
 
     async fn start_lease(&mut self, owner: Uuid) {
-        // Until the lease exists, other processes may adopt rows of this owner, which is a duplicate, not a loss.
+        // Until the lease exists, other processes may adopt rows of this owner, which causes duplicates, not
+        // losses.
         self.publisher.set_owner(owner);
         match self.ledger.start_lease(owner, self.lease).await {
             Ok(()) => self.leased = true,
             Err(error) => {
                 self.leased = false;
-                warn_of_retry("no lease was started", &error);
+                warn_of_retry("cannot start the lease", &error);
             }
         }
     }

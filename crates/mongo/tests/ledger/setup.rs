@@ -155,7 +155,7 @@ async fn many_updates_are_one_statement() {
         tx.update_each("counters", [update]).await
     })
     .await
-    .expect_err("an _id cannot change");
+    .expect_err("an _id cannot be changed");
     assert_eq!(wrong.kind, StoreErrorKind::Broken, "{wrong:?}");
 }
 

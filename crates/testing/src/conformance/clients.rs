@@ -13,7 +13,7 @@ use crate::faulty::FaultyLedger;
 use crate::kafka::KafkaTopics;
 use crate::kafka_proxy::KafkaProxy;
 
-/// The time within which a process works again after a broker stall.
+/// Maximum time for a process to recover from a broker stall.
 const RECOVERY: Duration = Duration::from_secs(10);
 
 const REPLACEMENTS: &str = "rollcall_kafka_client_replacements_total";
@@ -96,7 +96,7 @@ pub async fn a_producer_that_lost_every_broker_publishes_again<S: Store>() {
     process.stop().await;
 }
 
-/// Readiness depends on the clients that do the work, because other clients reach the broker all the time.
+/// Readiness depends on the clients that do the work, because other clients can still reach the broker.
 pub async fn a_process_whose_client_has_no_broker_is_not_ready<S: Store>() {
     let proxied = Proxied::start().await;
     let store = S::fresh().await;
@@ -111,7 +111,7 @@ pub async fn a_process_whose_client_has_no_broker_is_not_ready<S: Store>() {
     process.stop().await;
 }
 
-/// The client seems connected, and fetches nothing: the watchdog notices that the partition does not advance.
+/// The client seems connected but fetches nothing: the watchdog notices that the partition does not advance.
 pub async fn a_partition_that_is_not_fetched_is_assigned_again<S: Store>() {
     let proxied = Proxied::start().await;
     let store = S::fresh().await;
@@ -131,14 +131,14 @@ pub async fn a_partition_that_is_not_fetched_is_assigned_again<S: Store>() {
         1.0,
         "one replacement for all partitions"
     );
-    eventually("the alarm ends", DEADLINE, || async {
+    eventually("the alert ends", DEADLINE, || async {
         (process.metric("rollcall_stalled_partitions", "") == 0.0).then_some(())
     })
     .await;
     process.stop().await;
 }
 
-/// A store that does not respond raises the alarm too. The client works, so it is not replaced.
+/// A store that does not respond raises the alert too. The client works, so it is not replaced.
 pub async fn a_partition_whose_worker_waits_raises_an_alarm<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;

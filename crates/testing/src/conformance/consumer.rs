@@ -90,7 +90,7 @@ fn id(record: &Record) -> Uuid {
     id.parse().expect("the record has an id")
 }
 
-/// If unread records were deleted, or the topic was recreated, the partition stops and raises an alarm. The other
+/// If unread records were deleted, or the topic was recreated, the partition stops and raises an alert. The other
 /// partitions continue.
 pub async fn position_outside_the_log_stops<S: Store>() {
     let kafka = KafkaTopics::create(3).await;

@@ -182,7 +182,7 @@ pub async fn due_row_survives_a_restart<S: Store>() {
     );
 }
 
-/// The rows of a dead process are published, including a row that is committed after the first adoption.
+/// The rows of dead processes are published, including a row that is committed after the first adoption.
 pub async fn rows_of_a_dead_process_are_published<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;

@@ -255,7 +255,7 @@ pub async fn parked_duplicate_is_one_row<S: Store>() {
     assert_eq!(service.numbers(key).await, [1, 2, 3, 4, 5]);
 }
 
-/// A producer that was restored from a backup uses sequences again, which raises an alarm.
+/// A producer that was restored from a backup uses sequences again, which raises an alert.
 pub async fn same_sequence_other_id_alarms<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();

@@ -223,7 +223,7 @@ pub async fn a_message_with_a_refused_outcome_is_dead_lettered<S: Store>() {
     assert_eq!(service.counted(STUBS), 0.0);
 }
 
-/// While the store refuses even a stub, the partition waits, and raises an alarm.
+/// While the store refuses even a stub, the partition waits and raises an alert.
 pub async fn a_refused_stub_waits_and_raises_an_alarm<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();

@@ -85,7 +85,8 @@ pub(super) async fn prove(tx: &mut Tx, query: &ProveAuditEntry) -> Result<String
 fn not_included() -> QueryError {
     Rejection::new(
         "not-checkpointed",
-        "The checkpoint does not include this entry. Use a later checkpoint, which is signed soon after an entry is recorded.",
+        "The checkpoint does not include this entry. Use a later checkpoint. A new one is signed shortly after an entry is \
+         recorded.",
     )
     .into()
 }

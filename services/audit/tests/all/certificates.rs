@@ -49,7 +49,7 @@ async fn certificates(app: &App) -> Vec<Json> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_hour_is_certified_once_some_minutes_after_its_end() {
+async fn an_hour_is_certified_exactly_once_a_few_minutes_after_its_end() {
     let app = App::start().await;
     let ada = Uuid::now_v7();
     app.bench.deliver(signed_up(ada).time(at("12:59:59"))).await;
@@ -119,7 +119,7 @@ async fn an_hour_is_certified_again_when_its_gap_is_filled() {
     assert_eq!((first.topics[0].messages, first.topics[0].missing), (2, 2));
     assert_eq!(first.topics[0].examples, [format!("{ada}: 2-3")]);
 
-    // The number is still missing in the next hour, which does not concern that hour.
+    // The sequence numbers are still missing in the next hour, but the gap belongs to the previous hour.
     app.bench
         .deliver(deactivated(ada).sequence(5).time(at("13:10:00")))
         .await;

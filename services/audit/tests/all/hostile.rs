@@ -295,7 +295,7 @@ async fn recording_waits_with_an_alarm_when_the_store_rejects_even_stubs() {
     let app = App::start().await;
     accept_only(&app, doc! { "type": "nothing" }).await;
     let fix = async {
-        testing::eventually("the alarm", std::time::Duration::from_secs(20), || async {
+        testing::eventually("the alert is raised", std::time::Duration::from_secs(20), || async {
             (app.bench.counted(UNEXPECTED) > 0.0).then_some(())
         })
         .await;

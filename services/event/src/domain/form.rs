@@ -43,13 +43,15 @@ pub(super) fn errors(details: &Details, now: Option<Timestamp>) -> Vec<FieldErro
         ),
         (
             "registration_closes_at",
-            (closes_at > details.starts_at)
-                .then_some(("after-start", "Registration must close no later than the event starts.")),
+            (closes_at > details.starts_at).then_some((
+                "after-start",
+                "Registration must close before or when the event starts.",
+            )),
         ),
     ])
 }
 
-/// Returns the changed fields that a published event may change only by rescheduling, because attendees have made plans
+/// Returns the changed fields that can be changed only by rescheduling once the event is published, because attendees have made plans
 /// and are notified of a new time.
 pub(super) fn reschedule_errors(before: &Details, after: &Details) -> Vec<FieldError> {
     let fault = Some(("use-reschedule", "Reschedule the event to change this time."));
@@ -61,8 +63,12 @@ pub(super) fn reschedule_errors(before: &Details, after: &Details) -> Vec<FieldE
 
 /// Returns the changed fields that must not change after the start.
 pub(super) fn started_errors(before: &Details, after: &Details) -> Vec<FieldError> {
-    let fixed =
-        |differs: bool| differs.then_some(("event-started", "This field cannot change after the event has started."));
+    let fixed = |differs: bool| {
+        differs.then_some((
+            "event-started",
+            "This field cannot be changed after the event has started.",
+        ))
+    };
     named([
         ("starts_at", fixed(before.starts_at != after.starts_at)),
         ("ends_at", fixed(before.ends_at != after.ends_at)),
@@ -87,7 +93,7 @@ pub(super) fn staff_errors(staff: &[Uuid], organizer: Uuid) -> Vec<FieldError> {
     } else if staff.windows(2).any(|pair| pair[0] == pair[1]) {
         Some(("duplicate", "List each user only once."))
     } else if staff.contains(&organizer) {
-        Some(("organizer", "Remove the organizer, who may check in attendees anyway."))
+        Some(("organizer", "Remove the organizer, who can already check in attendees."))
     } else {
         None
     };

@@ -12,9 +12,9 @@ pub enum Rejection {
     Unknown,
     /// The event is a draft.
     NotPublished,
-    /// These fields of a published event change only by `RescheduleEvent`.
+    /// These fields of a published event can be changed only by `RescheduleEvent`.
     UseReschedule(Vec<FieldError>),
-    /// The event has started. Lists the fields that can no longer change; empty if the command changes no field.
+    /// The event has started. Lists the fields that can no longer be changed; empty if the command changes no field.
     Started(Vec<FieldError>),
     Cancelled,
     Ended,
@@ -48,12 +48,12 @@ impl From<Rejection> for contracts::Rejection {
             .with_errors(errors),
             Rejection::Started(errors) => Self::new(
                 "event-started",
-                "The start of the event has passed. Set a later start before you publish a draft. In a published event, \
-                 only the title, the description and the venue can still change.",
+                "The event's start time has passed. Set a later start before you publish a draft. In a published event, \
+                 only the title, the description and the venue can still be changed.",
             )
             .with_errors(errors),
-            Rejection::Cancelled => Self::new("event-cancelled", "The event is cancelled and can no longer change."),
-            Rejection::Ended => Self::new("event-ended", "The event has ended and can no longer change."),
+            Rejection::Cancelled => Self::new("event-cancelled", "The event is cancelled and can no longer be changed."),
+            Rejection::Ended => Self::new("event-ended", "The event has ended and can no longer be changed."),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Fields that can change, and until when.
+//! Fields that can be changed, and until when.
 
 use super::*;
 

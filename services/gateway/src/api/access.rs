@@ -86,7 +86,7 @@ fn take_permits(app: &App, request: &Request, principal: Option<Principal>) -> R
 }
 
 /// Publishes `AccessDenied` if the response denies access: for an invalid token, a missing role, or a resource that the
-/// principal may not see.
+/// principal is not allowed to see.
 fn record_denial(app: &App, principal: Option<Principal>, method: &Method, route: &MatchedPath, response: &Response) {
     let Some(problem) = response.extensions().get::<Problem>() else {
         return;

@@ -18,13 +18,13 @@ const PROBLEMS: [(&str, &str, &str, bool); 13] = [
     (
         "403",
         "Forbidden",
-        "The principal lacks a role, or may not change the resource",
+        "The principal lacks a role or is not allowed to change the resource",
         false,
     ),
     (
         "404",
         "NotFound",
-        "The resource does not exist, or the principal may not see it",
+        "The resource does not exist, or the principal is not allowed to see it",
         false,
     ),
     (

@@ -246,7 +246,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Write<T> {
             .map_err(|rejection| match rejection.status() {
                 StatusCode::PAYLOAD_TOO_LARGE => Error::BodyTooLarge,
                 _ => Error::Malformed(
-                    "The connection ended before the whole body arrived. Send the request again.".to_owned(),
+                    "The connection closed before the whole body was received. Send the request again.".to_owned(),
                 ),
             })?;
         if !bytes.is_empty() && !is_json(&headers) {
@@ -335,7 +335,7 @@ fn expected_version(headers: &HeaderMap) -> Result<Option<i64>, Error> {
     match version {
         Some(version) => Ok(Some(version)),
         None => Err(Error::Malformed(
-            "The If-Match header is invalid. Send one ETag, exactly as a response contained it.".to_owned(),
+            "The If-Match header is invalid. Send one ETag exactly as it appeared in a response.".to_owned(),
         )),
     }
 }

@@ -100,7 +100,7 @@ impl Resource {
         }
     }
 
-    /// Reads the resource. Returns `None` if it does not exist, or `viewer` may not see it.
+    /// Reads the resource. Returns `None` if it does not exist, or `viewer` is not allowed to see it.
     async fn read(self, app: &App, id: Uuid, viewer: Viewer) -> Result<Option<Response>, Error> {
         let pool = app.pool();
         let response = match self {

@@ -32,7 +32,7 @@ pub async fn by_email(pool: &PgPool, email: &str) -> sqlx::Result<Option<Credent
     .await
 }
 
-/// Returns the roles of a user, or `None` if the user does not exist or may not sign in.
+/// Returns the roles of a user, or `None` if the user does not exist or is not allowed to sign in.
 pub async fn roles(executor: impl PgExecutor<'_>, user: Uuid) -> sqlx::Result<Option<Roles>> {
     let rows: Vec<Option<Role>> = sqlx::query_scalar(
         "SELECT r.role FROM credentials c LEFT JOIN roles r ON r.user_id = c.user_id
@@ -44,7 +44,7 @@ pub async fn roles(executor: impl PgExecutor<'_>, user: Uuid) -> sqlx::Result<Op
     Ok((!rows.is_empty()).then(|| rows.into_iter().flatten().collect()))
 }
 
-/// Returns the roles of a user, or `None` if the user may not sign in or the session has ended.
+/// Returns the roles of a user, or `None` if the user is not allowed to sign in or the session has ended.
 pub async fn roles_in_session(pool: &PgPool, user: Uuid, session: Uuid) -> sqlx::Result<Option<Roles>> {
     let rows: Vec<Option<Role>> = sqlx::query_scalar(
         "SELECT r.role
@@ -113,7 +113,7 @@ pub async fn add_role(tx: &mut postgres::Tx, user: Uuid, role: Role, granted_by:
     Ok(granted.rows_affected() == 1)
 }
 
-/// Returns the password hash of a user, or `None` if the user may not sign in or has no password.
+/// Returns the password hash of a user, or `None` if the user is not allowed to sign in or has no password.
 pub async fn password_hash(pool: &PgPool, user: Uuid) -> sqlx::Result<Option<String>> {
     let hash: Option<Option<String>> =
         sqlx::query_scalar("SELECT password_hash FROM credentials WHERE user_id = $1 AND active")

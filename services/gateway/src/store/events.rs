@@ -140,7 +140,7 @@ pub async fn of_organizer(pool: &PgPool, organizer: Uuid, page: PageRequest<Uuid
     page.read(rows, Event::size, |event| event.id).await
 }
 
-/// Returns the event, or `None` if it does not exist or `viewer` may not see it.
+/// Returns the event, or `None` if it does not exist or `viewer` is not allowed to see it.
 pub async fn find(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Option<Event>> {
     sqlx::query_as(&format!("SELECT {COLUMNS} FROM events e WHERE e.id = $1 AND {VISIBLE}"))
         .bind(id)
@@ -207,7 +207,7 @@ pub async fn list(
     page.read(rows, Event::size, cursor).await
 }
 
-/// Returns the seats of an event, or `None` if it does not exist or `viewer` may not see it.
+/// Returns the seats of an event, or `None` if it does not exist or `viewer` is not allowed to see it.
 pub async fn availability(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Option<Availability>> {
     sqlx::query_as(&format!(
         "SELECT e.id AS event_id, seats.capacity, seats.taken, seats.waiting,

@@ -109,7 +109,7 @@ const COLUMNS: &str = "
     LEFT JOIN events e ON e.id = r.event_id
     LEFT JOIN profiles p ON p.user_id = r.user_id";
 
-/// Returns the registration, or `None` if it does not exist or `viewer` may not see it.
+/// Returns the registration, or `None` if it does not exist or `viewer` is not allowed to see it.
 ///
 /// The attendee, the organizer of the event, and admins see a registration.
 pub async fn find(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Option<Registration>> {
@@ -118,7 +118,7 @@ pub async fn find(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Optio
         .transpose()
 }
 
-/// Returns the registration, or `None` if it does not exist or `viewer` may not check the attendee in.
+/// Returns the registration, or `None` if it does not exist or `viewer` is not allowed to check in the attendee.
 ///
 /// The organizer and the staff of the event, and admins may check people in.
 pub async fn find_for_check_in(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Option<Registration>> {

@@ -79,7 +79,7 @@ const COLUMNS: &str = "
                 u.created_at, u.deactivated_at, u.version
          FROM users u JOIN profiles p ON p.user_id = u.id";
 
-/// Returns the user, or `None` if `viewer` may not see the user.
+/// Returns the user, or `None` if `viewer` is not allowed to see the user.
 ///
 /// Also returns `None` while the account or the profile is not yet known, and after the profile was erased.
 pub async fn find(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Option<User>> {

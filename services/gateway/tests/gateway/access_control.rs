@@ -177,7 +177,7 @@ async fn password_guessing_is_limited_per_account_and_per_address() {
 }
 
 #[tokio::test]
-async fn credentials_and_tokens_are_in_no_response_and_no_table() {
+async fn credentials_and_tokens_appear_in_no_response_and_in_no_table() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let event = app.has_event(&ada).await;

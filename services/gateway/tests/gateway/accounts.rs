@@ -38,7 +38,7 @@ impl TestApp {
 }
 
 #[tokio::test]
-async fn users_can_sign_in_after_the_sign_up_and_see_their_profile() {
+async fn users_can_sign_in_after_sign_up_and_see_their_profile() {
     let app = TestApp::start().await;
     let ada = app.person("ada").await;
     let session = app.sign_in("ada").await.expect(201);
@@ -103,7 +103,7 @@ async fn a_wrong_password_and_an_unknown_address_get_the_same_response() {
 }
 
 #[tokio::test]
-async fn users_cannot_sign_in_before_the_sign_up_is_accepted() {
+async fn users_cannot_sign_in_before_their_sign_up_is_accepted() {
     let app = TestApp::start().await;
     let response = app.sign_up_without_waiting("ada").await;
     app.sign_in("ada").await.expect(401);
@@ -130,7 +130,7 @@ async fn an_invalid_sign_up_returns_all_field_errors_and_sends_no_command() {
 }
 
 #[tokio::test]
-async fn a_password_is_on_no_topic_and_in_no_table() {
+async fn passwords_appear_on_no_topic_and_in_no_table() {
     let app = TestApp::start().await;
     let create = app.gateway.post("/v1/users").header("idempotency-key", "one").wait(0);
     create.json(sign_up("ada")).send().await.expect(202);
@@ -200,7 +200,7 @@ async fn an_e_mail_address_signs_in_its_current_owner() {
 }
 
 #[tokio::test]
-async fn a_deactivation_before_the_reply_to_the_sign_up_takes_precedence() {
+async fn a_deactivation_before_the_reply_to_a_sign_up_takes_precedence() {
     let app = TestApp::start().await;
     app.sign_up_without_waiting("ada").await;
     let command = app.command::<UserCommand>().await;
@@ -260,7 +260,7 @@ async fn roles_take_effect_at_once_when_an_admin_grants_them() {
 }
 
 #[tokio::test]
-async fn only_admins_grant_roles_and_keep_their_own_admin_role() {
+async fn only_admins_can_grant_roles_and_they_keep_their_own_admin_role() {
     let app = TestApp::start().await;
     let (root, ada) = (app.person("root").await, app.person("ada").await);
     app.grant(&root, Role::Admin).await;

@@ -81,7 +81,7 @@ async fn a_password_change_with_the_old_password_ends_other_sessions() {
 async fn a_password_that_changes_during_its_verification_counts_as_wrong() {
     let app = TestApp::start().await;
     let ada = app.person("ada").await;
-    // Both requests wait with a connection, and each gateway of these tests has only one.
+    // Both requests hold a connection while they wait, and each gateway in these tests has only one.
     let other = Gateway::start(&app.database, &[]).await;
     let sign_in = json!({ "email": "ada@example.org", "password": PASSWORD });
     let mut tx = app.database.pool().begin().await.expect("a transaction");
@@ -203,7 +203,7 @@ async fn a_reset_request_gets_the_same_response_for_known_and_unknown_accounts()
         names
     };
     assert_eq!((&known.body, names(&known)), (&unknown.body, names(&unknown)));
-    // Requests are processed in order: that of eve is done when the second one of ada is done.
+    // Requests are processed in order, so Eve's request is done when Ada's second request is done.
     app.request_reset("ada@example.org").await.expect(204);
     app.command::<NotificationCommand>().await;
     let response = app.request_reset("eve").await.expect(422);

@@ -57,11 +57,11 @@ impl Roster {
                 .into(),
             ];
         }
-        let then = Self {
+        let updated = Self {
             terms: Some(terms.clone()),
             ..self.clone()
         };
-        let promoted = then.promote(seating, command, seating.limit() - 1);
+        let promoted = updated.promote(seating, command, seating.limit() - 1);
         let changed = RosterChanged {
             event_sequence,
             terms: terms.clone(),
@@ -155,7 +155,7 @@ impl Roster {
         match self.phase {
             // The event's cancellation also cancels this registration; its turn had not come yet.
             Phase::Cancelled => return Ok(vec![cancelled(registration, CancelReason::EventCancelled)]),
-            // Registrations of an ended event are kept. Only the closing of an account still cancels one.
+            // Registrations of an ended event are kept. Only closing an account still cancels one.
             Phase::Ended if !by_service => return Err(Rejection::EventEnded),
             Phase::NotReceived | Phase::Open | Phase::Ended => {}
         }
@@ -166,16 +166,16 @@ impl Roster {
             _ => {}
         }
         let had_seat = registration.status.has_seat();
-        let then = Self {
+        let updated = Self {
             taken: self.taken - i64::from(had_seat),
             ..self.clone()
         };
-        let promoted = then.promote(seating, command, usize::from(had_seat));
+        let promoted = updated.promote(seating, command, usize::from(had_seat));
         Ok([cancelled(registration, reason)].into_iter().chain(promoted).collect())
     }
 
     /// Does the next part of work that exceeds the limit of one command: cancels further registrations of a cancelled
-    /// event, or promotes further registrations after a large increase of the capacity.
+    /// event, or promotes further registrations after a large increase in capacity.
     pub(super) fn continue_closing(
         &self,
         seating: &Seating,
@@ -193,7 +193,7 @@ impl Roster {
         }
     }
 
-    /// Gives free seats to the front of the waiting list, to at most `limit` registrations.
+    /// Gives free seats to the first registrations on the waiting list, at most `limit` of them.
     fn promote<'a>(
         &self,
         seating: &'a Seating,

@@ -1,7 +1,7 @@
 /// Reason why a roster rejects a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejection {
-    /// The actor may not give this command.
+    /// The actor is not allowed to issue this command.
     Forbidden,
     /// The command has a status of a newer writer, or publishes an event without terms.
     Unsupported,
@@ -20,7 +20,7 @@ pub enum Rejection {
     /// The registration, or the actor's right to check in attendees, has not been received. Either may still arrive, so
     /// the command is deferred.
     RegistrationNotReceived,
-    /// The registration does not exist, or the actor may not change it.
+    /// The registration does not exist, or the actor is not allowed to change it.
     RegistrationUnknown,
     /// A cancelled registration cannot be checked in.
     RegistrationCancelled,
@@ -51,11 +51,11 @@ impl From<Rejection> for contracts::Rejection {
             .deferred(),
             Rejection::EventCancelled => Self::new(
                 "event-cancelled",
-                "The event is cancelled. Its registrations can no longer change.",
+                "The event is cancelled. Its registrations can no longer be changed.",
             ),
             Rejection::EventEnded => Self::new(
                 "event-ended",
-                "The event has ended. Its registrations can no longer change.",
+                "The event has ended. Its registrations can no longer be changed.",
             ),
             Rejection::EventStarted => Self::new(
                 "event-started",

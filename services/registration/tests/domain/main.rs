@@ -3,7 +3,7 @@
 mod cancelling;
 mod checking_in;
 mod following;
-mod in_pieces;
+mod in_batches;
 mod registering;
 mod required_rows;
 
@@ -212,7 +212,7 @@ impl Given {
     }
 }
 
-/// Returns the code of a rejection that is final at once.
+/// Returns the code of a rejection that is immediately final.
 fn rejected(rejection: Rejection) -> Cow<'static, str> {
     let rejection = contracts::Rejection::from(rejection);
     assert!(!rejection.deferred, "deferred: {rejection:?}");
@@ -222,7 +222,7 @@ fn rejected(rejection: Rejection) -> Cow<'static, str> {
 /// Returns the code of a rejection that is final only after the last attempt.
 fn deferred(rejection: Rejection) -> Cow<'static, str> {
     let rejection = contracts::Rejection::from(rejection);
-    assert!(rejection.deferred, "rejected at once: {rejection:?}");
+    assert!(rejection.deferred, "rejected immediately: {rejection:?}");
     rejection.code
 }
 

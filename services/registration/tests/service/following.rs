@@ -43,7 +43,7 @@ async fn additional_seats_go_to_the_waiting_list() {
 }
 
 #[tokio::test]
-async fn a_large_increase_of_the_capacity_promotes_in_pieces() {
+async fn a_large_increase_in_capacity_promotes_in_batches() {
     const USER_COUNT: u128 = 2_300;
     let app = App::start().await;
     app.has_event(EVENT, seats(1)).await;
@@ -204,7 +204,7 @@ async fn a_cancelled_event_cancels_every_registration() {
 }
 
 #[tokio::test]
-async fn a_big_roster_is_closed_in_pieces() {
+async fn a_large_roster_is_closed_in_batches() {
     const USER_COUNT: u128 = 2_300;
     let app = App::start().await;
     app.has_event(EVENT, seats(2_000)).await;

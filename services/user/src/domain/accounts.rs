@@ -8,14 +8,14 @@ use super::{form, profile};
 
 /// The taken e-mail addresses and usernames and the profiles that one batch needs.
 ///
-/// A store fills it for a batch: first it [registers](Self::register_command) every command, then it adds the holders of
+/// A store fills the context for a batch: first it [registers](Self::register_command) every command, then it adds the holders of
 /// the requested names ([`add_email_holder`](Self::add_email_holder), [`add_username_holder`](Self::add_username_holder))
 /// and the profiles that decisions read ([`add_profile`](Self::add_profile)).
 ///
 /// Domain events carry no personal data, so `UserCreated` and `UserChanged` do not contain the profile. Therefore the
 /// content of each command is kept here, and `evolve` finds it by the key. This works only if a key has one sign-up and
 /// one change per batch, because a rejected first `ChangeUser` and an accepted second one could not be told apart. So
-/// `register_command` refuses the second one, and the commands of such a batch are executed one by one.
+/// `register_command` rejects the second one, and the commands of such a batch are executed one by one.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Accounts {
     allowed_domains: Arc<[String]>,
@@ -30,7 +30,7 @@ pub struct Accounts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DuplicateCommand;
 
-/// Returns the form of an e-mail address that is compared: addresses that differ only in case are the same.
+/// Returns the form in which e-mail addresses are compared: addresses that differ only in case are the same.
 pub fn email_key(email: &str) -> String {
     email.to_lowercase()
 }

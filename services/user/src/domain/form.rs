@@ -4,11 +4,11 @@ use contracts::{Date, FieldError, UserProfile};
 
 use super::Accounts;
 
-/// Characters of an e-mail address: RFC 5321, 4.5.3.1.3, without the angle brackets.
+/// Maximum length of an e-mail address, in characters: RFC 5321, 4.5.3.1.3, without the angle brackets.
 const MAX_EMAIL: usize = 254;
 /// In years.
 const MIN_AGE: u32 = 13;
-/// In years. No person was ever older, so an earlier date is a typing error.
+/// In years. No one has ever lived longer, so an earlier date is a typing error.
 const MAX_AGE: u32 = 130;
 
 /// Code and message of an invalid field.
@@ -62,7 +62,7 @@ fn email(email: &str, accounts: &Accounts) -> Option<Fault> {
         None => Some(("malformed", "Enter a valid e-mail address such as ada@example.org.")),
         Some((_, domain)) if !accounts.allows_domain(domain) => Some((
             "domain-not-allowed",
-            "E-mail addresses of this domain are not allowed here. Use an address of another domain.",
+            "E-mail addresses from this domain are not allowed. Use an address from a different domain.",
         )),
         Some(_) => None,
     }

@@ -17,7 +17,7 @@ pub enum Rejection {
     EmailChanged,
     /// The account is closed.
     Deactivated,
-    /// The user does not exist or is erased, or the actor may not act for the user.
+    /// The user does not exist or is erased, or the actor is not allowed to act for the user.
     Unknown,
 }
 
@@ -54,7 +54,7 @@ impl From<Rejection> for contracts::Rejection {
             ),
             Rejection::Deactivated => Self::new(
                 "user-deactivated",
-                "The account is closed and can no longer change. Sign up for a new account.",
+                "The account is closed and can no longer be changed. Sign up for a new account.",
             ),
             Rejection::Unknown => Self::new("user-unknown", "The user does not exist. Check the user id."),
         }

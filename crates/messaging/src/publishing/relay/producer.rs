@@ -62,7 +62,7 @@ impl<Id: Copy + Send + Sync + Debug + 'static> Producer<Id> {
         Self::create(settings, self.sender.clone(), Arc::clone(&self.working))
     }
 
-    /// Returns the client that publishes, for the watch.
+    /// Returns the publishing client, for the watchdog.
     pub(super) fn working(&self) -> Arc<dyn Watched> {
         Arc::clone(&self.working) as Arc<dyn Watched>
     }

@@ -25,7 +25,7 @@ fn run_to_the_end(given: &mut Given, first: FollowEvent) -> Vec<usize> {
 }
 
 #[test]
-fn a_big_roster_is_closed_in_pieces() {
+fn a_large_roster_is_closed_in_batches() {
     let mut roster = given([opened(2, seats(2_000))]);
     roster.and(users(2_000).map(confirmed));
     roster.and(users(2_500).skip(2_000).map(waitlisted));
@@ -38,7 +38,7 @@ fn a_big_roster_is_closed_in_pieces() {
 }
 
 #[test]
-fn a_large_increase_of_the_capacity_promotes_in_pieces() {
+fn a_large_increase_in_capacity_promotes_in_batches() {
     let mut roster = given([opened(2, seats(1))]);
     roster.and(users(1).map(confirmed));
     roster.and(users(2_501).skip(1).map(waitlisted));
