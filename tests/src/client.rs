@@ -58,7 +58,7 @@ impl Client {
         }
     }
 
-    /// Signs in, and returns a client that sends requests as this user.
+    /// Signs in and returns a client that sends requests as this user.
     pub async fn sign_in(&self, email: &str, password: &str) -> Result<Self> {
         let credentials = serde_json::json!({ "email": email, "password": password });
         let response = self
@@ -95,7 +95,7 @@ impl Client {
         self.send(Method::DELETE, path, None, &[]).await
     }
 
-    /// Sends a request with additional headers. Writes carry an Idempotency-Key, so that a retry is safe.
+    /// Sends a request with additional headers. Writes carry an Idempotency-Key so that a retry is safe.
     pub async fn send(
         &self,
         method: Method,

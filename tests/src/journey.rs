@@ -1,5 +1,5 @@
 //! The main use case, through the public API: an organizer publishes an event with one seat, one person gets the seat,
-//! the next person waits, and a cancellation promotes them. Mails are received, and the audit trail shows every step.
+//! the next person waits, and a cancellation promotes them. E-mails are received, and the audit trail shows every step.
 
 use std::time::{Duration, Instant};
 
@@ -50,7 +50,7 @@ pub struct Outcome {
     pub registration_trace: Option<String>,
 }
 
-/// Number of mails that the journey sends.
+/// Number of e-mails that the journey sends.
 pub const MAILS: usize = 10;
 
 impl<'a> Journey<'a> {
@@ -64,7 +64,7 @@ impl<'a> Journey<'a> {
         }
     }
 
-    /// Makes the journey retry its requests, so that it continues while services restart.
+    /// Makes the journey retry its requests so that it continues while services restart.
     #[must_use]
     pub fn patient(mut self) -> Self {
         self.anonymous = self.anonymous.patient(STEP);
@@ -234,14 +234,14 @@ impl<'a> Journey<'a> {
         Ok(())
     }
 
-    /// Waits for the mails of the whole journey, and checks that each was received once.
+    /// Waits for the e-mails of the whole journey and checks that each was received once.
     pub async fn mails(&mut self, maildev: &str, outcome: &Outcome) -> Result<Vec<Mail>> {
         let started = Instant::now();
         let people = [&outcome.organizer, &outcome.first, &outcome.second];
         let addresses = people.map(|person| person.email.clone());
         let mails = mails::arrived(maildev, &addresses, MAILS, STEP).await?;
         mails::each_once(&mails, MAILS)?;
-        self.done(format!("{MAILS} mails were received, each once"), started, None);
+        self.done(format!("{MAILS} e-mails were received, each once"), started, None);
         Ok(mails)
     }
 

@@ -14,7 +14,7 @@ pub mod traces;
 
 use std::path::PathBuf;
 
-/// Returns the folder for the logs of a test's processes. It is in the build folder, so that the checkout stays clean.
+/// Returns the folder for the logs of a test's processes. It is in the build folder, so the checkout stays clean.
 pub fn log_folder(test: &str) -> PathBuf {
     let executable = std::env::current_exe().unwrap_or_default();
     let target = executable

@@ -1,4 +1,4 @@
-//! The mails that the SMTP catcher received.
+//! The e-mails that the SMTP catcher received.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 
-/// A received mail.
+/// A received e-mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mail {
     pub to: String,
@@ -14,7 +14,7 @@ pub struct Mail {
     pub message_id: String,
 }
 
-/// Returns the mails to these addresses, in order of arrival.
+/// Returns the e-mails to these addresses, in order of arrival.
 pub async fn to(maildev: &str, addresses: &[String]) -> Result<Vec<Mail>> {
     let mails: Vec<Value> = reqwest::get(format!("{maildev}/email")).await?.json().await?;
     let text = |mail: &Value, pointer: &str| {
@@ -34,7 +34,7 @@ pub async fn to(maildev: &str, addresses: &[String]) -> Result<Vec<Mail>> {
         .collect())
 }
 
-/// Waits until `count` different mails have arrived.
+/// Waits until `count` different e-mails have arrived.
 pub async fn arrived(maildev: &str, addresses: &[String], count: usize, within: Duration) -> Result<Vec<Mail>> {
     let deadline = Instant::now() + within;
     loop {
@@ -44,23 +44,23 @@ pub async fn arrived(maildev: &str, addresses: &[String], count: usize, within: 
             return Ok(mails);
         }
         if Instant::now() > deadline {
-            bail!("{different} of {count} mails arrived within {within:?}: {mails:?}");
+            bail!("{different} of {count} e-mails arrived within {within:?}: {mails:?}");
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// Checks that exactly `count` mails were received, each once.
+/// Checks that exactly `count` e-mails were received, each once.
 pub fn each_once(mails: &[Mail], count: usize) -> Result<()> {
     ensure!(
         different(mails) == count,
         "expected {count} different mails: {mails:#?}"
     );
-    ensure!(mails.len() == count, "a mail was delivered twice: {mails:#?}");
+    ensure!(mails.len() == count, "an e-mail was delivered twice: {mails:#?}");
     Ok(())
 }
 
-/// Counts Message-IDs, because a repeated mail keeps its Message-ID.
+/// Counts Message-IDs, because a repeated e-mail keeps its Message-ID.
 fn different(mails: &[Mail]) -> usize {
     mails.iter().map(|mail| &mail.message_id).collect::<BTreeSet<_>>().len()
 }

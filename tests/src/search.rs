@@ -1,4 +1,4 @@
-//! Searches every table and collection of the services' stores for a text, as text and as bytes.
+//! Searches every table and collection of the services' stores for a string, as text and as bytes.
 
 use anyhow::Result;
 use futures::TryStreamExt;
@@ -7,7 +7,7 @@ use sqlx::{PgPool, Row};
 
 use crate::system::{SERVICES, System};
 
-/// Returns the tables and collections that contain one of these texts, as `service.table`, ignoring case.
+/// Returns the tables and collections that contain one of these strings, as `service.table`, ignoring case.
 pub async fn stores(system: &System, texts: &[&str]) -> Result<Vec<String>> {
     let mut locations = Vec::new();
     for service in SERVICES {
@@ -22,7 +22,7 @@ pub async fn stores(system: &System, texts: &[&str]) -> Result<Vec<String>> {
     Ok(locations)
 }
 
-/// Returns `true` if `bytes` contain one of the texts, ignoring case.
+/// Returns `true` if `bytes` contain one of the strings, ignoring case.
 pub fn holds(bytes: &[u8], texts: &[&str]) -> bool {
     texts.iter().any(|text| {
         bytes

@@ -230,7 +230,7 @@ impl System {
 
     fn command(&self, service: &'static str, admin_port: u16, port: Option<u16>) -> Command {
         let mut command = Command::new(binary(service));
-        // Without this process's environment, so that a service depends only on the settings below.
+        // Without this process's environment, so a service depends only on the settings below.
         command.env_clear().kill_on_drop(true).stdin(Stdio::null());
         command
             .env("DATABASE_URL", &self.databases[service])
@@ -376,7 +376,7 @@ impl System {
         Ok(())
     }
 
-    /// Starts the killed processes of a service, and waits until they are ready.
+    /// Starts the killed processes of a service and waits until they are ready.
     pub async fn restart(&mut self, service: &str) -> Result<()> {
         let indices: Vec<_> = (0..self.processes.len())
             .filter(|index| self.processes[*index].service == service && self.processes[*index].child.is_none())
@@ -459,7 +459,7 @@ pub struct Database {
 }
 
 impl Database {
-    /// Creates a database with a random suffix, so that concurrent runs do not share it.
+    /// Creates a database with a random suffix so that concurrent runs do not share it.
     pub async fn create(servers: &Servers, name: &str) -> Result<Self> {
         let run = Uuid::now_v7().simple().to_string();
         let name = format!("{name}_{}", &run[run.len() - 10..]);

@@ -18,7 +18,7 @@ use sqlx::PgPool;
 const CONCURRENT: usize = 4;
 const ROUNDS: usize = 2;
 
-/// Maximum number of mails that a killed process was sending: `SENDERS` in each of two lanes.
+/// Maximum number of e-mails that a killed process was sending: `SENDERS` in each of two lanes.
 const SENDING: usize = 8;
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -63,12 +63,12 @@ async fn killing_any_service_loses_and_doubles_nothing() -> Result<()> {
         repeated += check_mails(&system, outcome).await?;
         Journey::new(&gateway, |_| {}).audit(outcome).await?;
     }
-    // SMTP has no transactions: a mail that the server accepted when its sender was killed is sent again, with the same
-    // Message-ID. Every other mail is sent once.
+    // SMTP has no transactions: an e-mail that the server accepted when its sender was killed is sent again, with the same
+    // Message-ID. Every other e-mail is sent once.
     let limit = rounds.get() * SENDING;
     ensure!(
         repeated <= limit,
-        "{repeated} mails were sent twice; the kills explain at most {limit}"
+        "{repeated} e-mails were sent twice; the kills explain at most {limit}"
     );
     check_no_message_is_left(&system).await?;
     check_sequences(&topics::domain_events(&system.servers, &system.topic_prefix).await?)?;
@@ -90,7 +90,7 @@ async fn check_operations(system: &System) -> Result<()> {
     Ok(())
 }
 
-/// Checks that each cause led to one mail, which its recipient sees once. Returns how many mails were received twice.
+/// Checks that each cause led to one e-mail, which its recipient sees once. Returns how many e-mails were received twice.
 async fn check_mails(system: &System, outcome: &Outcome) -> Result<usize> {
     let people = [&outcome.organizer, &outcome.first, &outcome.second];
     let addresses = people.map(|person| person.email.clone());
@@ -106,7 +106,7 @@ async fn check_mails(system: &System, outcome: &Outcome) -> Result<usize> {
     );
     for person in people {
         let mails = causes.keys().filter(|(to, _)| *to == person.email).count();
-        eventually("every mail is shown as sent", async || {
+        eventually("every e-mail is shown as sent", async || {
             let shown = person.client.get("/v1/me/notifications?limit=200").await?;
             let shown = shown.body["items"].as_array().cloned().unwrap_or_default();
             ensure!(shown.len() <= mails, "{} sees {shown:#?}", person.name);

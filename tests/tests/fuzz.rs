@@ -16,7 +16,7 @@ async fn every_response_is_as_documented() -> Result<()> {
     let token = admin.token().context("the admin has no token")?;
 
     let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/fuzz-api"))
-        // The same requests in every run, so that a failure can be repeated.
+        // The same requests in every run, so a failure can be repeated.
         .args([&gateway, SECONDS, "--generation-deterministic"])
         .env("ROLLCALL_TOKEN", token)
         .kill_on_drop(true)

@@ -130,7 +130,7 @@ async fn sign_up_and_sign_in(client: &Client, number: usize) -> Result<()> {
     Ok(())
 }
 
-/// Returns a draft with a description of 16 KiB, so that a page of 200 drafts has 3 MiB.
+/// Returns a draft with a description of 16 KiB, so a page of 200 drafts has 3 MiB.
 fn draft() -> Value {
     json!({
         "title": "An event", "description": "Something to attend. ".repeat(800), "venue": "Pier 3", "time_zone": "UTC",

@@ -100,7 +100,7 @@ async fn use_everything(system: &System, gateway: &str, event: &str) -> Result<T
     });
     let response = anonymous.post("/v1/users", sign_up.clone()).await?;
     let person = response.expect(StatusCode::CREATED)?.text("id")?;
-    // Rejected, so that nothing is stored.
+    // Rejected, so nothing is stored.
     let duplicate = anonymous.post("/v1/users", sign_up).await?;
     duplicate.expect(StatusCode::CONFLICT)?;
     let wrong = json!({ "email": EMAIL, "password": NEXT_PASSWORD });
@@ -153,7 +153,7 @@ async fn use_everything(system: &System, gateway: &str, event: &str) -> Result<T
     Ok(Tokens { person, all })
 }
 
-/// Returns the token of the newest mail to the new address whose subject contains this word.
+/// Returns the token of the newest e-mail to the new address whose subject contains this word.
 async fn mailed_token(system: &System, subject: &str) -> Result<String> {
     let deadline = Instant::now() + DEADLINE;
     loop {
@@ -173,7 +173,7 @@ async fn mailed_token(system: &System, subject: &str) -> Result<String> {
         }
         ensure!(
             Instant::now() < deadline,
-            "no mail with subject {subject:?} was received"
+            "no e-mail with subject {subject:?} was received"
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

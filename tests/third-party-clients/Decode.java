@@ -55,7 +55,7 @@ import org.apache.kafka.common.utils.Utils;
  *
  * Reads KAFKA_BROKERS and SCHEMA_REGISTRY_URL; exit code 1 if a record breaks a rule. Run it from the root of the
  * repository, because it uses the folder names of schemas/ as topic names. decode.py checks the same rules. The two
- * share no code, so that neither can hide a bug of the other.
+ * share no code, so neither can hide a bug of the other.
  */
 final class Decode {
     /** Topics whose records have a sequence without gaps for each key. */
@@ -413,7 +413,7 @@ final class Decode {
     private static final GenericData DATA = new GenericData();
 
     static {
-        // Decodes logical types to UUIDs, dates and instants, so that a text that is not a UUID fails here.
+        // Decodes logical types to UUIDs, dates and instants, so a string that is not a UUID fails here.
         DATA.addLogicalTypeConversion(new Conversions.UUIDConversion());
         DATA.addLogicalTypeConversion(new TimeConversions.DateConversion());
         DATA.addLogicalTypeConversion(new TimeConversions.TimestampMicrosConversion());

@@ -4,7 +4,7 @@ schemas in the registry.
 decode.py [--prefix P]   reads KAFKA_BROKERS and SCHEMA_REGISTRY_URL; exit code 1 if a record breaks a rule
 
 From this repository it uses only the folder names of schemas/, as topic names. Decode.java checks the same
-rules. The two share no code, so that neither can hide a bug of the other.
+rules. The two share no code, so neither can hide a bug of the other.
 """
 
 import argparse
@@ -254,7 +254,7 @@ def read(admin, consumer, topics, registry):
     """Reads the topics from the beginning to their current end."""
     starts = offsets(admin, topics, OffsetSpec.earliest())
     ends = {key: end for key, end in offsets(admin, topics, OffsetSpec.latest()).items() if end > starts[key]}
-    # Assigns all at once, because the client needs a second to find the leaders of newly assigned partitions.
+    # Assigns all together, because the client needs a second to find the leaders of newly assigned partitions.
     consumer.assign([TopicPartition(*key, starts[key]) for key in ends])
     while ends:
         message = consumer.poll(TIMEOUT)

@@ -73,7 +73,7 @@ impl Health {
         (ready, json!({"ready": ready, "phase": phase, "checks": checks}))
     }
 
-    /// Marks the process as booted, so that it is ready as soon as every check is up.
+    /// Marks the process as booted so that it is ready as soon as every check is up.
     pub fn running(&self) {
         let mut state = self.lock();
         if state.phase == Phase::Starting {

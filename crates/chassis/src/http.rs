@@ -147,7 +147,7 @@ fn known(method: &Method) -> &'static str {
     }
 }
 
-/// Records the metric on drop, so that requests of disconnected clients are counted too.
+/// Records the metric on drop, so requests of disconnected clients are counted too.
 struct Measurement {
     durations: HistogramVec,
     method: &'static str,

@@ -130,7 +130,7 @@ impl Process {
 
     /// Returns a token that is cancelled when the drain begins.
     pub fn inputs_token(&self) -> CancellationToken {
-        // A child token, so that a task may cancel its own without stopping the others.
+        // A child token, so a task may cancel its own without stopping the others.
         self.inner.inputs.child_token()
     }
 

@@ -63,11 +63,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves `router` until `stop` completes, then drains the connections.
 ///
-/// A connection over a maximum is closed at once and without a response, because a response would cost what the maximum
+/// A connection over a maximum is closed immediately and without a response, because a response would cost what the maximum
 /// protects. `counted` returns the address that a client's connections are counted under, or `None` if they count
 /// towards [`Limits::connections`] only. Each request has an `axum::extract::ConnectInfo<SocketAddr>`.
 ///
-/// The drain closes connections that hold no complete request at once. Responses in flight have [`Limits::drain`].
+/// The drain closes connections that hold no complete request immediately. Responses in flight have [`Limits::drain`].
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -96,8 +96,8 @@ pub async fn serve(
             Ok(accepted) => accepted,
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
-                // The connection stays in the system's queue, so that an immediate retry would be a busy loop.
-                tracing::error!(%error, "cannot accept a connection; the next attempt is in {ACCEPT_PAUSE:?}: {error}");
+                // The connection stays in the system's queue, so an immediate retry would be a busy loop.
+                tracing::error!(%error, "cannot accept a connection; retrying in {ACCEPT_PAUSE:?}: {error}");
                 tokio::select! {
                     biased;
                     () = &mut stop => break,

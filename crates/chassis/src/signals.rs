@@ -19,7 +19,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next signal, and returns its name.
+    /// Waits for the next signal and returns its name.
     pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",

@@ -1,4 +1,4 @@
-//! Supervises the tasks of a process, and stops them in an order that loses no work.
+//! Supervises the tasks of a process and stops them in an order that loses no work.
 
 use std::future::Future;
 use std::pin::pin;

@@ -1,4 +1,4 @@
-//! Kafka clients of the operator: readers assign partitions manually, so that they neither join nor create a consumer
+//! Kafka clients of the operator: readers assign partitions manually, so they neither join nor create a consumer
 //! group.
 
 mod reader;
@@ -94,7 +94,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Writes a record, and returns when all in-sync replicas have it. `topic` is the name with its prefix.
+    /// Writes a record and returns when all in-sync replicas have it. `topic` is the name with its prefix.
     pub(crate) async fn write(&self, topic: &str, key: &str, value: &[u8], headers: &Headers) -> Result<(), Error> {
         let headers = headers.0.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
             headers.insert(Header {

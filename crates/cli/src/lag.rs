@@ -64,7 +64,7 @@ fn rows(all: &[&ProcessStatus], now: Timestamp) -> Vec<Row> {
     }
     let mut rows = Vec::new();
     for (service, mut statuses) in services {
-        // The newest last, so that it wins if two processes report a partition that has just moved.
+        // The newest last, so it wins if two processes report a partition that has just moved.
         statuses.sort_by_key(|status| status.reported_at);
         let newest = *statuses
             .last()

@@ -133,7 +133,7 @@ impl Error {
     }
 }
 
-/// Runs the command, and prints its result to standard output.
+/// Runs the command and prints its result to standard output.
 pub async fn run(arguments: Arguments) -> Result<Outcome, Error> {
     let output = Output { json: arguments.json };
     match arguments.command {

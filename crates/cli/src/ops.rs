@@ -89,7 +89,7 @@ impl OpsSession {
             arguments: arguments.clone(),
             schemas: Schemas::of(&arguments.sources.registry),
             commands: arguments.sources.kafka.writer()?,
-            // Opened before any command is published, so that no reply can be missed.
+            // Opened before any command is published, so no reply can be missed.
             replies: Reader::from_end(&arguments.sources.kafka, &topics::GATEWAY_REPLIES)?,
         })
     }
@@ -211,7 +211,7 @@ impl OpsSession {
         Ok(())
     }
 
-    /// Publishes a command, and returns its id.
+    /// Publishes a command and returns its id.
     async fn publish<M: Message>(&self, command: &M) -> Result<Uuid, Error> {
         let kafka = &self.arguments.sources.kafka;
         let value = self.schemas.encode(command).await?;

@@ -42,7 +42,7 @@ fn print(text: impl Display) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-/// Formats a table without lines, so that tools such as `awk` can split it. Right-aligns the columns in `numbers`.
+/// Formats a table without lines so that tools such as `awk` can split it. Right-aligns the columns in `numbers`.
 pub(crate) fn table(header: &[&str], numbers: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(header).add_rows(rows);

@@ -98,7 +98,7 @@ fn summarize(all: &[&ProcessStatus], now: Timestamp, include_stopped: bool) -> S
     let is_shown = |status: &ProcessStatus| {
         include_stopped
             || now.since(status.reported_at) < HIDDEN_AFTER
-            // The newest report of each service is always shown, so that a stopped service stays visible.
+            // The newest report of each service is always shown, so a stopped service stays visible.
             || !all.iter().any(|other| other.service == status.service && other.reported_at > status.reported_at)
     };
     Summary {

@@ -89,7 +89,7 @@ async fn apply(kafka: &Kafka, replication: i32, output: Output) -> Result<Outcom
     Ok(outcome(&rows))
 }
 
-/// Returns the differences after the broker has made the new topics visible, which takes some milliseconds.
+/// Returns the differences after the broker has made the new topics visible, which takes a few milliseconds.
 async fn settled(kafka: &Kafka, created: &[String]) -> Result<Vec<Row>, Error> {
     let deadline = Instant::now() + REQUEST_TIMEOUT;
     loop {

@@ -10,7 +10,7 @@ use crate::{Message, Timestamp};
 
 /// Maximum number of domain events that one command may lead to.
 ///
-/// Larger work continues with commands that the service sends to itself, so that a batch stays small.
+/// Larger work continues with commands that the service sends to itself, so a batch stays small.
 pub const MAX_DOMAIN_EVENTS: usize = 1_000;
 
 /// A unit of consistency that commands change. Only its own domain events change its state.
@@ -96,7 +96,7 @@ pub struct FieldError {
 #[error("expected user:<uuid>, admin:<uuid> or service:<name>")]
 pub struct UnknownActor;
 
-/// Derives serialization for a domain's structs and enums, so that snapshots can store them and the domain does not name
+/// Derives serialization for a domain's structs and enums so that snapshots can store them and the domain does not name
 /// serde.
 ///
 /// ```
@@ -190,7 +190,7 @@ impl Rejection {
         self
     }
 
-    /// Marks the command as too early, so that it is executed again later.
+    /// Marks the command as too early so that it is executed again later.
     #[must_use]
     pub fn deferred(mut self) -> Self {
         self.deferred = true;

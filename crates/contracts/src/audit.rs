@@ -23,7 +23,7 @@ topic! {
     pub AuditFact on AUDIT in "audit" as "rollcall.audit" { CheckpointSigned, DeliveryCertified }
 }
 
-/// The audit service signed the state of its log, so that later changes of the log can be detected.
+/// The audit service signed the state of its log, so later changes of the log can be detected.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CheckpointSigned {
     pub checkpoint_id: Uuid,

@@ -101,7 +101,7 @@ pub struct Announce {
     pub body: String,
 }
 
-/// Publish the draft, so that users can register.
+/// Publish the draft so that users can register.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PublishEvent {}
 

@@ -1,5 +1,5 @@
-//! Tokens in mailed links. The gateway and the mailer share a key, and exchange user, purpose, nonce and expiry over
-//! Kafka. Each computes the same token from them, so that no token is ever on a topic.
+//! Tokens in links sent by e-mail. The gateway and the mailer share a key, and exchange user, purpose, nonce and expiry over
+//! Kafka. Each computes the same token from them, so no token is ever on a topic.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -50,7 +50,7 @@ impl LinkKey {
 
     /// Returns the token in base64url (RFC 4648).
     ///
-    /// It is bound to the address that it is mailed to, ignoring case, so it becomes invalid when the user changes the
+    /// It is bound to the address that it is sent to, ignoring case, so it becomes invalid when the user changes the
     /// address.
     pub fn token(&self, purpose: Purpose, link: &Link, email: &str) -> String {
         let mac = self.mac(purpose, link, email).finalize().into_bytes();

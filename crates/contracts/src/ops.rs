@@ -136,7 +136,7 @@ pub struct Replay {
     pub projection: String,
 }
 
-/// Create an account with the role admin. Its user sets the password with a mailed link.
+/// Create an account with the role admin. Its user sets the password with a link sent by e-mail.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct CreateAdmin {
     /// A new UUID.

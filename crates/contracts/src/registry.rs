@@ -94,7 +94,7 @@ impl Registry {
         }
     }
 
-    /// Registers a schema under a subject, and returns its id. An already registered schema keeps its id.
+    /// Registers a schema under a subject and returns its id. An already registered schema keeps its id.
     ///
     /// # Errors
     /// Returns [`Error::Incompatible`] if the subject has a version with which the schema is not compatible.
@@ -191,7 +191,7 @@ impl Registry {
     }
 
     /// Registers every record of `topics`, fully compatible with all its earlier versions, and returns the ids by full
-    /// name. Calling it again changes nothing. `prefix` is prepended to the subjects, so that tests can share a registry;
+    /// name. Calling it again changes nothing. `prefix` is prepended to the subjects, so tests can share a registry;
     /// it is empty otherwise.
     pub async fn register_all(&self, topics: &[&Topic], prefix: &str) -> Result<Vec<(&'static str, i32)>, Error> {
         let mut ids = Vec::new();
@@ -251,7 +251,7 @@ impl Registry {
         self.http.request(method, format!("{}/{}", self.base, path.join("/")))
     }
 
-    /// Sends a request, and retries it after a server error, because a registry whose store was restarted returns one for
+    /// Sends a request and retries it after a server error, because a registry whose store was restarted returns one for
     /// each stale connection. Every request to the registry can be repeated safely.
     async fn send(&self, request: RequestBuilder, what: &str) -> Result<Response, Error> {
         for pause in RETRY_PAUSES {

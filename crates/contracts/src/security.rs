@@ -82,7 +82,7 @@ pub struct AccessDenied {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PasswordChanged {
     pub user_id: Uuid,
-    /// `true` if the user used a mailed link; `false` if the user gave the old password.
+    /// `true` if the user used a link sent by e-mail; `false` if the user gave the old password.
     pub by_reset: bool,
 }
 

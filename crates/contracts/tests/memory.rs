@@ -79,7 +79,7 @@ fn a_record_takes_bounded_memory() {
         ("60,000 empty maps", array(array(map.clone())), nested(6, 10_000, &[0])),
         ("18,000 entries of a map", map, map_of_many),
         (
-            "60,000 empty texts",
+            "60,000 empty strings",
             array(array(json!("string"))),
             nested(6, 10_000, &[0]),
         ),

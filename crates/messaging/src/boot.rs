@@ -44,7 +44,7 @@ pub enum Error {
 /// Checks all rules that can be checked before work begins.
 ///
 /// # Errors
-/// Returns all violations at once.
+/// Returns all violations together.
 pub(crate) async fn check<L: Ledger>(
     settings: &Settings,
     ledger: &L,
@@ -137,7 +137,7 @@ pub(crate) async fn codec<L: Ledger>(registry: &Registry, url: &str, ledger: &L)
             tracing::warn!(
                 id = schema.id,
                 error = error_chain(&error),
-                "a stored schema cannot be used"
+                "cannot use a stored schema"
             );
         }
     }

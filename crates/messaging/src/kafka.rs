@@ -20,7 +20,7 @@ pub const INBOX_RETENTION: Duration = Duration::from_secs(10 * 24 * 60 * 60);
 pub struct Settings {
     /// `host:port`, comma-separated.
     pub brokers: String,
-    /// Precedes the name of every topic and group, so that tests can share a broker.
+    /// Precedes the name of every topic and group so that tests can share a broker.
     pub topic_prefix: String,
     /// `consumer` (KIP-848) or `classic` (cooperative-sticky).
     pub group_protocol: GroupProtocol,
@@ -184,7 +184,7 @@ impl Settings {
             // A Java client chooses the same partition.
             .set("partitioner", "murmur2_random")
             .set("message.timeout.ms", self.delivery_timeout.as_millis().to_string())
-            // A worker hands over its whole batch at once. Within this time it is gathered, so that it is sent as one request.
+            // A worker hands over its whole batch together. Within this time it is gathered, so it is sent as one request.
             .set("linger.ms", "1")
             .set("compression.type", "none")
             .set("queue.buffering.max.messages", "200000")

@@ -1,6 +1,6 @@
 //! The bookkeeping of delivery, which is written in the same transaction as an effect.
 //!
-//! A store keeps it next to the business data, so that one transaction covers both. [`Ledger`] is the sum of five traits,
+//! A store keeps it next to the business data, so one transaction covers both. [`Ledger`] is the sum of five traits,
 //! one for each user: [`Transactions`], [`DeliveryLog`] (the pipeline), [`Outbox`] (the relay), [`OpsQueries`] (ops
 //! commands and the status report) and [`Maintenance`] (the boot checks and the housekeeping task). The crates
 //! `postgres` and `mongo` implement them, each trait in a file with the same name; `testing::conformance` verifies that both

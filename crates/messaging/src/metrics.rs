@@ -180,7 +180,7 @@ impl Metrics {
         self.lag_seconds.with_label_values(&labels).set(age.as_secs_f64());
     }
 
-    /// Removes the lag of a revoked partition, so that no stale lag is shown.
+    /// Removes the lag of a revoked partition so that no stale lag is shown.
     pub(crate) fn remove_lag(&self, topic: &str, partition: i32) {
         let labels = [topic, &partition.to_string()];
         // An error means that no lag was set, which is harmless.

@@ -43,12 +43,12 @@ impl<L: Ledger> Runtime<L> {
         }
     }
 
-    /// Returns `true` if a command is older than the inbox retention, so that it may have been executed already.
+    /// Returns `true` if a command is older than the inbox retention, so it may have been executed already.
     pub(crate) fn has_expired(&self, envelope: &Envelope) -> bool {
         Timestamp::now() - self.settings.inbox_retention > envelope.since()
     }
 
-    /// Fetches the schema of a record, and waits while the registry is unreachable. Returns `false` if the registry does not
+    /// Fetches the schema of a record and waits while the registry is unreachable. Returns `false` if the registry does not
     /// know the schema either, if the schema cannot be used, or if an operator has skipped the record meanwhile.
     pub(crate) async fn fetch_schema(
         &self,
@@ -92,27 +92,19 @@ impl<L: Ledger> Runtime<L> {
             Ok(schema) => schema,
             Err(contracts::registry::Error::NotFound { .. }) => return Ok(false),
             Err(error @ contracts::registry::Error::TooLarge { .. }) => {
-                tracing::error!(
-                    id,
-                    error = error_chain(&error),
-                    "the schema of the registry cannot be used"
-                );
+                tracing::error!(id, error = error_chain(&error), "cannot use the registry's schema");
                 return Ok(false);
             }
             Err(error) => return Err(error),
         };
         if let Err(error) = self.codec().learn(id, &schema) {
-            tracing::error!(
-                id,
-                error = error_chain(&error),
-                "the schema of the registry cannot be used"
-            );
+            tracing::error!(id, error = error_chain(&error), "cannot use the registry's schema");
             return Ok(false);
         }
         let fetched = StoredSchema { id, schema };
         if let Err(error) = self.ledger.save_schemas(&[fetched]).await {
             // This process knows the schema; the next one fetches it from the registry again.
-            tracing::warn!(id, error = error_chain(&error), "a schema was not stored");
+            tracing::warn!(id, error = error_chain(&error), "cannot store a schema");
         }
         Ok(true)
     }

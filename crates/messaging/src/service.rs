@@ -26,7 +26,7 @@ use crate::wire::record::TopicPartition;
 
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60 * 60);
 
-/// The messaging of one process. It can append messages to the outbox at once; it consumes and publishes after
+/// The messaging of one process. It can append messages to the outbox immediately; it consumes and publishes after
 /// [`spawn`](Self::spawn).
 ///
 /// ```no_run
@@ -99,7 +99,7 @@ impl<L: Ledger> Messaging<L> {
 
     /// Checks every boot rule, then spawns the tasks of the process: the consumer as an input, the relay as an output.
     ///
-    /// The relay drains after all inputs, so that it publishes what they committed last. `ops.commands` is added to the
+    /// The relay drains after all inputs, so it publishes what they committed last. `ops.commands` is added to the
     /// subscriptions. `/ready` shows from now on whether the store and Kafka respond.
     ///
     /// # Errors
@@ -279,7 +279,7 @@ async fn housekeeping<L: Ledger>(ledger: L, retention: Duration, stop: Cancellat
         if let Err(error) = done {
             tracing::warn!(
                 error = error_chain(&error),
-                "housekeeping of the store failed; it is repeated in an hour"
+                "housekeeping of the store failed; retrying in an hour"
             );
         }
     }

@@ -162,7 +162,7 @@ impl<L: Ledger> Watch<L> {
                 nothing_is_fetched |= fetched == Ok(true);
             }
             if nothing_is_fetched {
-                tracing::error!("the consumer fetches nothing although a new client does; its client is replaced");
+                tracing::error!("the consumer fetches nothing although a new client does; replacing its client");
                 self.replace(CONSUMER, &*client, generation);
             }
             self.metrics().stalled_partitions.set(stalls.alarmed());

@@ -80,7 +80,7 @@ pub(crate) fn timestamp(micros: i64) -> Result<Timestamp, StoreError> {
 }
 
 /// Returns the batch size that fetches this many documents in the first response, up to 16 MiB. The default is 101
-/// documents, and then another round trip for the rest. It is one more than the maximum number of documents, so that the
+/// documents, and then another round trip for the rest. It is one more than the maximum number of documents, so the
 /// response is known to be the last.
 pub(crate) fn batch_size(documents: impl TryInto<u32>) -> u32 {
     documents.try_into().unwrap_or(u32::MAX).clamp(100, i32::MAX as u32 - 1) + 1

@@ -112,7 +112,7 @@ impl Mongo {
     }
 }
 
-/// Returns the write concern of all writes: majority and journaled, so that neither a fail-over nor a crash undoes a
+/// Returns the write concern of all writes: majority and journaled, so neither a fail-over nor a crash undoes a
 /// write.
 fn durable() -> WriteConcern {
     WriteConcern::builder()

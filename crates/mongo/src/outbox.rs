@@ -55,7 +55,7 @@ pub(crate) fn order() -> Document {
     doc! { "owner": 1, "ready_at": 1, "_id": 1 }
 }
 
-/// The server's clock, in microseconds since the epoch. It is a constant to the query planner, so that comparisons with it
+/// The server's clock, in microseconds since the epoch. It is a constant to the query planner, so comparisons with it
 /// use the index.
 fn now() -> Document {
     doc! { "$multiply": [{ "$toLong": "$$NOW" }, 1_000_i64] }
@@ -122,7 +122,7 @@ impl Outbox for Mongo {
 
     async fn sweep(&self, owner: Uuid, min_age: Duration, limit: i64) -> Result<Vec<OutboxRow<Uuid>>, StoreError> {
         let mut filter = doc! { "owner": to_bson(owner) };
-        // The rows have the time of this process's own clock. Without a minimum age there is no bound, so that no row is
+        // The rows have the time of this process's own clock. Without a minimum age there is no bound, so no row is
         // overlooked because the clock was set back.
         if !min_age.is_zero() {
             let settled = Timestamp::now() - min_age;

@@ -35,7 +35,7 @@ impl Mongo {
             && is_write_conflict(error)
             && let Err(error) = self.end_abandoned_transactions().await
         {
-            tracing::debug!(%error, "could not search for abandoned transactions");
+            tracing::debug!(%error, "cannot search for abandoned transactions");
         }
         result.map_err(store_error)
     }

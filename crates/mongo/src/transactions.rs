@@ -122,7 +122,7 @@ impl Transactions for Mongo {
 
     async fn rollback(&self, mut tx: Tx) {
         if let Err(error) = tx.session.abort_transaction().await {
-            tracing::debug!(error = %store_error(error), "a transaction was not aborted; the server ends it");
+            tracing::debug!(error = %store_error(error), "cannot abort a transaction; the server will end it");
         }
     }
 }

@@ -105,7 +105,7 @@ CREATE TABLE relay_offsets (
     PRIMARY KEY (topic, partition)
 ) WITH (fillfactor = 50);
 
--- Schemas by registry id, so that a service that has run before can start while the registry is unreachable.
+-- Schemas by registry id, so a service that has run before can start while the registry is unreachable.
 CREATE TABLE schemas (
     id     integer PRIMARY KEY,
     schema text    NOT NULL

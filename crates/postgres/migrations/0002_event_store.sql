@@ -23,7 +23,7 @@ CREATE TABLE domain_events (
     PRIMARY KEY (stream_id, version)
 );
 
--- State of aggregates at a version, so that not all of their domain events must be read.
+-- State of aggregates at a version, so not all of their domain events must be read.
 CREATE TABLE snapshots (
     stream_id uuid   PRIMARY KEY,
     aggregate text   NOT NULL,

@@ -55,7 +55,7 @@ pub struct Decided<'a, A: Aggregate> {
 
 /// Executes the commands of one aggregate type on one partition.
 ///
-/// The worker of the partition is the only writer of its streams, so that the state stays cached between batches. The
+/// The worker of the partition is the only writer of its streams, so the state stays cached between batches. The
 /// pipeline drops the whole value whenever the cache may be wrong.
 pub struct Aggregates<A: Aggregate, S> {
     store: S,
@@ -88,7 +88,7 @@ impl<A: Aggregate, S: Store<A>> Aggregates<A, S> {
         Ok(())
     }
 
-    /// Decides the commands in offset order. Each accepted domain event evolves the state and the context, so that the next
+    /// Decides the commands in offset order. Each accepted domain event evolves the state and the context, so the next
     /// command of the batch sees it.
     fn decide<'a>(
         &mut self,

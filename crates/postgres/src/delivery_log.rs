@@ -85,7 +85,7 @@ impl DeliveryLog for Postgres {
     }
 
     async fn sequences(&self, tx: &mut Tx, topic: &str, keys: &[Uuid]) -> Result<HashMap<Uuid, Sequence>, StoreError> {
-        // Locked in the order of the keys, so that two transactions do not deadlock.
+        // Locked in the order of the keys, so two transactions do not deadlock.
         let rows = sqlx::query(
             "SELECT key, last, last_id, poisoned_at, has_parked FROM sequences
              WHERE topic = $1 AND key = ANY($2) ORDER BY key FOR UPDATE",

@@ -94,7 +94,7 @@ pub(crate) async fn load<A: Aggregate>(
             }
             // The snapshot has the format of another version of the service.
             Err(error) => {
-                tracing::info!(%stream, %error, aggregate = A::NAME, "the snapshot cannot be decoded; rebuilding from the journal");
+                tracing::info!(%stream, %error, aggregate = A::NAME, "cannot decode the snapshot; rebuilding from the journal");
             }
         }
     }

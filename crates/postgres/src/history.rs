@@ -11,7 +11,7 @@ use crate::event_store::{Loaded, decode};
 use crate::rows::{get, timestamp};
 use crate::{Tx, store_error};
 
-/// Number of domain events that are read at once.
+/// Number of domain events that are read together.
 const PAGE: i64 = 1_000;
 
 /// A domain event with its envelope, as it was published.
@@ -134,7 +134,7 @@ pub(crate) async fn replay<A: Aggregate>(
     }
 }
 
-/// Returns the snapshots of this aggregate in random order, so that a check that runs out of time covers others the next
+/// Returns the snapshots of this aggregate in random order so that a check that runs out of time covers others the next
 /// time.
 pub(crate) async fn snapshots<A: Aggregate>(tx: &mut Tx) -> Result<Vec<(Uuid, i64, String)>, StoreError> {
     sqlx::query_as("SELECT stream_id, version, state FROM snapshots WHERE aggregate = $1 ORDER BY random()")
@@ -158,7 +158,7 @@ fn entry(row: &PgRow) -> Result<Entry, StoreError> {
     })
 }
 
-/// Returns the error for a journal that cannot be read. The ops command fails, so that no other one waits behind it.
+/// Returns the error for a journal that cannot be read. The ops command fails, so no other one waits behind it.
 fn unreadable(what: impl Into<BoxError>) -> StoreError {
     StoreError::new(StoreErrorKind::Broken, what)
 }

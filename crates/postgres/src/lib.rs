@@ -61,7 +61,7 @@ pub async fn migrate(settings: &Settings, own: &Migrator) -> Result<(), Error> {
     Postgres::connect(settings.url.as_str(), 1).await?.migrate(own).await
 }
 
-/// Limits that the server enforces, so that nothing waits forever and a disconnected client (its host crashed, or the
+/// Limits that the server enforces, so nothing waits forever and a disconnected client (its host crashed, or the
 /// network failed) holds no row. The README explains how they fit together.
 const SERVER_LIMITS: [(&str, &str); 7] = [
     ("statement_timeout", "20s"),
@@ -80,7 +80,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Postgres {
-    /// Connects with at most `connections` connections, and returns when the first one is open.
+    /// Connects with at most `connections` connections and returns when the first one is open.
     ///
     /// # Errors
     /// Returns [`Error::Url`] if the URL is invalid, and [`Error::Unreachable`] if the server does not respond.

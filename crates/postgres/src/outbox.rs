@@ -146,7 +146,7 @@ impl Outbox for Postgres {
 
     async fn adopt(&self, owner: Uuid, limit: i64) -> Result<Vec<OutboxRow<i64>>, StoreError> {
         in_time(async {
-            // The owners are found by skipping through the index, so that a long outbox costs nothing.
+            // The owners are found by skipping through the index, so a long outbox costs nothing.
             let rows = sqlx::query(
                 "WITH RECURSIVE owners AS (
                      (SELECT owner FROM outbox ORDER BY owner LIMIT 1)

@@ -20,7 +20,7 @@ impl Transactions for Postgres {
 
     async fn commit(&self, mut tx: Tx) -> Result<(), CommitError> {
         // Postgres responds to the COMMIT of a failed transaction with a rollback and no error. This statement fails in such
-        // a transaction, so that a rollback is never taken for a commit and nothing is published that did not happen.
+        // a transaction, so a rollback is never taken for a commit and nothing is published that did not happen.
         if let Err(error) = sqlx::query("SELECT 1").execute(&mut *tx).await {
             self.rollback(tx).await;
             return Err(CommitError::RolledBack(store_error(error)));
@@ -34,7 +34,7 @@ impl Transactions for Postgres {
 
     async fn rollback(&self, tx: Tx) {
         if let Err(error) = tx.rollback().await {
-            tracing::debug!(%error, "a rollback failed; the server rolls back when the connection ends");
+            tracing::debug!(%error, "a rollback failed; the server will roll back when the connection ends");
         }
     }
 }

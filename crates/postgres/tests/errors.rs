@@ -113,7 +113,10 @@ async fn data_that_a_table_rejects_is_broken() {
         assert_eq!(kind, Broken, "{statement}");
     }
     let nul = sqlx::query("INSERT INTO rejected VALUES ($1, 1)").bind("a\0b");
-    let rejected = nul.execute(ledger.pool()).await.expect_err("a text cannot contain NUL");
+    let rejected = nul
+        .execute(ledger.pool())
+        .await
+        .expect_err("a string cannot contain NUL");
     assert_eq!(store_error(rejected).kind, Broken);
 }
 

@@ -57,7 +57,7 @@ async fn behind_a_proxy(connections: u32) -> (testing::PostgresDatabase, Proxy, 
     (database, proxy, ledger.expect("Postgres is reachable"))
 }
 
-/// Advances the clock by `time` at once.
+/// Advances the clock by `time` immediately.
 async fn pass(time: Duration) {
     tokio::time::pause();
     tokio::time::sleep(time).await;

@@ -439,7 +439,7 @@ impl<L: Ledger> Bench<L> {
         replies.remove(0)
     }
 
-    /// Returns the parked records, and marks them as read by the test.
+    /// Returns the parked records and marks them as read by the test.
     pub async fn parked(&self) -> Vec<Parked> {
         let parked = self.inside.parked_records().await;
         let mut left = self.lock(&self.left_over);
@@ -449,7 +449,7 @@ impl<L: Ledger> Bench<L> {
         parked
     }
 
-    /// Returns the dead letters, and marks them as read by the test.
+    /// Returns the dead letters and marks them as read by the test.
     pub async fn dead_letters(&self) -> Vec<DeadLetter> {
         let dead_letters = self.inside.dead_letters().await;
         let read = dead_letters.iter().map(|dead_letter| dead_letter.id);

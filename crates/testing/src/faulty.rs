@@ -123,7 +123,7 @@ impl LateCommit {
         permit.forget();
     }
 
-    /// Lets the commit happen, and waits until it has ended.
+    /// Lets the commit happen and waits until it has ended.
     pub async fn complete(self) {
         self.gate.open.close();
         let permit = self.done.acquire().await.expect("the semaphore is never closed");

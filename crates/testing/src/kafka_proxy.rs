@@ -22,7 +22,7 @@ use crate::env;
 /// LEADER_NOT_AVAILABLE (Kafka protocol guide, error codes).
 const NO_LEADER: i16 = 5;
 
-/// Forwards requests and responses, and puts its own address into responses that name brokers, so that clients stay
+/// Forwards requests and responses, and puts its own address into responses that name brokers, so clients stay
 /// connected to the proxy. It ends when it is dropped.
 pub struct KafkaProxy {
     shared: Arc<Shared>,
@@ -105,7 +105,7 @@ impl KafkaProxy {
         self.shared.faults().without_fetch = u64::MAX;
     }
 
-    /// Swallows every Fetch request on the connections that exist now, so that their clients seem connected and fetch
+    /// Swallows every Fetch request on the connections that exist now, so their clients seem connected and fetch
     /// nothing. Returns after the first one: a client has one such request in flight, so no response is to come.
     pub async fn swallow_fetches(&self) {
         {

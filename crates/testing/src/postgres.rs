@@ -75,7 +75,7 @@ impl Drop for PostgresDatabase {
     }
 }
 
-/// The database that others are copied from. Its name contains a hash of the migrations, so that changed migrations lead
+/// The database that others are copied from. Its name contains a hash of the migrations, so changed migrations lead
 /// to another template.
 struct Template {
     name: String,

@@ -1,4 +1,4 @@
-//! A minimal lexer of Rust, so that rules apply to code and not to comments and literals.
+//! A minimal lexer of Rust, so rules apply to code and not to comments and literals.
 
 /// Replaces comments and literals by spaces. Keeps the line breaks.
 pub(crate) fn code(text: &str) -> String {

@@ -42,7 +42,7 @@ pub(crate) struct File {
 }
 
 impl Tree {
-    /// Reads the tracked files, and new ones that are not ignored, so that files are checked before they are committed.
+    /// Reads the tracked files, and new ones that are not ignored, so files are checked before they are committed.
     /// Skips files that are not UTF-8.
     pub(crate) fn read() -> anyhow::Result<Self> {
         let root = root()?;

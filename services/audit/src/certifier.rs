@@ -106,7 +106,7 @@ impl Certifier {
     pub async fn run(self, stop: CancellationToken) {
         loop {
             if let Err(failure) = self.certify(Timestamp::now()).await {
-                tracing::warn!(error = error_chain(&failure), "an hour was not certified, will retry");
+                tracing::warn!(error = error_chain(&failure), "cannot certify an hour; retrying");
             }
             tokio::select! {
                 () = stop.cancelled() => return,

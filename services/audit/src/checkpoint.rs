@@ -84,7 +84,7 @@ impl Checkpoint {
     }
 }
 
-/// Returns the SHA-256 of a checkpoint's text. The next checkpoint contains it, so that they form a chain.
+/// Returns the SHA-256 of a checkpoint's text. The next checkpoint contains it, so they form a chain.
 pub(crate) fn hash(text: &str) -> String {
     hex(Sha256::digest(text))
 }

@@ -62,7 +62,7 @@ const RENAMED: &str = "incoming-";
 /// Maximum length of a key that a stub keeps, in bytes. It is enough for a UUID's text and for most keys of third parties.
 const MAX_STUB_KEY_BYTES: usize = 128;
 /// Maximum size of key and headers together that an entry keeps, in bytes. Even if every byte is escaped, the leaf fits into a
-/// reply, so that every entry can be proved and exported. Rollcall's own records have less than 2 KiB.
+/// reply, so every entry can be proved and exported. Rollcall's own records have less than 2 KiB.
 const MAX_ENVELOPE_BYTES: usize = 64 * 1024;
 
 /// A recorded record, as it is stored.

@@ -43,7 +43,7 @@ pub fn text(entry: &Entry) -> String {
         kept: entry.value.is_some(),
         content_sha256: entry.content.as_deref().map(|content| hex(Sha256::digest(content))),
     };
-    serde_json::to_string(&leaf).expect("texts and numbers are always JSON")
+    serde_json::to_string(&leaf).expect("strings and numbers are always JSON")
 }
 
 /// Returns the hash of the leaf, as it is stored in the tree.

@@ -48,10 +48,7 @@ impl Notary {
             let wait = match self.sign(Timestamp::now()).await {
                 Ok(_) => self.wait().await,
                 Err(failure) => {
-                    tracing::warn!(
-                        error = error_chain(&failure),
-                        "the checkpoint was not signed, will retry"
-                    );
+                    tracing::warn!(error = error_chain(&failure), "cannot sign the checkpoint; retrying");
                     self.every
                 }
             };

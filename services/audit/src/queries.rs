@@ -86,7 +86,7 @@ impl From<StoreError> for QueryError {
             StoreErrorKind::Unexpected => {
                 tracing::error!(
                     error = error_chain(&error),
-                    "a query is rejected because a document of the log cannot be read"
+                    "rejecting a query because a log document cannot be read"
                 );
                 Self::Failed(Failure::Reject(unreadable()))
             }

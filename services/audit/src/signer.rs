@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::entry::{binary, hex};
 use crate::store::SIGNING_KEY;
 
-/// Signs texts with one key.
+/// Signs strings with one key.
 #[derive(Clone)]
 pub struct Signer {
     key: SigningKey,

@@ -12,7 +12,7 @@ pub struct Stream {
     /// The highest number that was seen, or 0 if none was.
     pub last: i64,
     /// Missing numbers below `last`, as inclusive ranges in order. Beyond [`MAX_RANGES`], the last ranges also contain numbers
-    /// that were seen, so that no missing number is lost.
+    /// that were seen, so no missing number is lost.
     pub missing: Vec<(i64, i64)>,
 }
 
@@ -31,7 +31,7 @@ pub enum Observation {
 }
 
 impl Stream {
-    /// Adds a number, and returns its relation to the numbers before it.
+    /// Adds a number and returns its relation to the numbers before it.
     pub fn observe(&mut self, sequence: i64) -> Observation {
         if sequence > self.last {
             let from = self.last + 1;

@@ -1,4 +1,4 @@
--- Sessions with refresh tokens, and mailed links.
+-- Sessions with refresh tokens, and links sent by e-mail.
 
 -- One sign-in, with all tokens that are issued after it. It ends when its row is deleted, and its
 -- refresh tokens with it.
@@ -10,17 +10,17 @@ CREATE TABLE session_families (
 CREATE INDEX session_families_by_user ON session_families (user_id, created_at);
 
 CREATE TABLE refresh_tokens (
-    -- SHA-256, so that a reader of this table cannot sign in.
+    -- SHA-256, so a reader of this table cannot sign in.
     hash       bytea       PRIMARY KEY,
     family_id  uuid        NOT NULL REFERENCES session_families ON DELETE CASCADE,
-    -- Used tokens are kept, so that the reuse of a token is detected.
+    -- Used tokens are kept, so the reuse of a token is detected.
     used_at    timestamptz,
     expires_at timestamptz NOT NULL
 );
 CREATE INDEX refresh_tokens_by_family ON refresh_tokens (family_id);
 CREATE INDEX refresh_tokens_by_expiry ON refresh_tokens (expires_at);
 
--- Ids that make mailed links single-use. Tokens are not stored, because they are derived from these ids with a key.
+-- Ids that make links sent by e-mail single-use. Tokens are not stored, because they are derived from these ids with a key.
 CREATE TABLE link_nonces (
     nonce      uuid        PRIMARY KEY,
     user_id    uuid        NOT NULL,
@@ -30,7 +30,7 @@ CREATE TABLE link_nonces (
 CREATE INDEX link_nonces_by_user ON link_nonces (user_id);
 CREATE INDEX link_nonces_by_expiry ON link_nonces (expires_at);
 
--- NULL for an admin whom an operator created and who has not yet set a password with a mailed link.
+-- NULL for an admin whom an operator created and who has not yet set a password with a link sent by e-mail.
 ALTER TABLE credentials ALTER COLUMN password_hash DROP NOT NULL;
 
 -- For the admins' search by prefix.

@@ -4,7 +4,7 @@ ALTER TABLE events
     ADD COLUMN staff                 uuid[]      NOT NULL DEFAULT '{}',
     ADD COLUMN updated_at            timestamptz,
     -- 'simple', because events are in any language, and wrong stems hide more events than correct ones find. Each text is
-    -- cut, because the size of a tsvector is limited, and a text that is too long must not stop the read model.
+    -- cut, because the size of a tsvector is limited, and a string that is too long must not stop the read model.
     ADD COLUMN search                tsvector    NOT NULL GENERATED ALWAYS AS (
         to_tsvector('simple', left(title, 1000) || ' ' || left(venue, 1000) || ' ' || left(description, 50000))) STORED;
 UPDATE events SET updated_at = coalesce(ended_at, cancelled_at, published_at, created_at);
@@ -29,7 +29,7 @@ CREATE TABLE event_history (
     PRIMARY KEY (event_id, version)
 );
 
--- Queries for the mails about one event, and for one kind of mail.
+-- Queries for the e-mails about one event, and for one kind of e-mail.
 ALTER TABLE notifications ADD COLUMN event_id uuid;
 CREATE INDEX notifications_by_event ON notifications (user_id, event_id, at DESC, id DESC) WHERE event_id IS NOT NULL;
 CREATE INDEX notifications_by_kind ON notifications (user_id, kind, at DESC, id DESC);

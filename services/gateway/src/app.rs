@@ -166,7 +166,7 @@ impl App {
         &self.inner.password_resets
     }
 
-    /// Returns the key that signs the tokens of mailed links.
+    /// Returns the key that signs the tokens of links sent by e-mail.
     pub fn links(&self) -> &LinkKey {
         &self.inner.links
     }

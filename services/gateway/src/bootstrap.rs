@@ -29,7 +29,7 @@ pub async fn first_admin(
     let mut unit = Unit::begin(ledger, publisher)
         .await
         .context("cannot begin a transaction")?;
-    // `has_admin` holds a lock, so that gateways that start at the same time create only one admin.
+    // `has_admin` holds a lock, so gateways that start at the same time create only one admin.
     if accounts::has_admin(unit.tx()).await? {
         unit.rollback().await;
         return Ok(());

@@ -15,7 +15,7 @@ const MAX_LINE: usize = 75;
 
 /// Returns a calendar that holds only this event.
 ///
-/// All times are UTC, so that no time zone has to be defined. A calendar program replaces an entry with the same `UID` and
+/// All times are UTC, so no time zone has to be defined. A calendar program replaces an entry with the same `UID` and
 /// a lower `SEQUENCE`.
 pub fn entry(event: &Event) -> String {
     let status = match event.status {

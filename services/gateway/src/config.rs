@@ -19,7 +19,7 @@ pub struct Config {
     pub http: Http,
     /// Secret key of the fingerprints of requests; the same in every gateway process.
     pub fingerprint_key: Secret,
-    /// Secret key of the tokens of mailed links; the same as in the notification service.
+    /// Secret key of the tokens of links sent by e-mail; the same as in the notification service.
     pub link_key: Secret,
     /// Secret key of the ticket codes; the same in every gateway process.
     pub ticket_key: Secret,
@@ -115,7 +115,7 @@ impl Config {
             link_key: key(
                 read,
                 "LINK_KEY",
-                "secret key of the tokens of mailed links; the same in every process and in the notification service",
+                "secret key of the tokens of links sent by e-mail; the same in every process and in the notification service",
             ),
             ticket_key: key(
                 read,
@@ -151,7 +151,7 @@ fn limits(read: &mut Reader) -> Limits {
         account: read.or(
             "RATE_LIMIT_ACCOUNT",
             "5",
-            "maximum number of sign-ins and mailed links per minute for one account, from any address",
+            "maximum number of sign-ins and links sent by e-mail per minute for one account, from any address",
         ),
     }
 }

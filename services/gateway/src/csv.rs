@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use ::csv::{QuoteStyle, Terminator, WriterBuilder};
 
-/// The media type of a text with a header line.
+/// The media type of CSV with a header line.
 pub const CONTENT_TYPE: &str = "text/csv; charset=utf-8; header=present";
 
 /// Initial size of the buffer of a line, in bytes.

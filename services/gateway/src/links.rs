@@ -1,4 +1,4 @@
-//! Mailed links, which verify an e-mail address or set a new password.
+//! Links sent by e-mail, which verify an e-mail address or set a new password.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub fn link(purpose: Purpose, user_id: Uuid) -> Link {
     }
 }
 
-/// Returns the command that mails the link to the address that the user has when the command is processed.
+/// Returns the command that sends the link to the address that the user has when the command is processed.
 pub fn mail(purpose: Purpose, link: &Link) -> Outgoing<NotificationCommand> {
     let Link {
         user_id,

@@ -94,7 +94,7 @@ impl Operations {
         &self.inner.publisher
     }
 
-    /// Stores the intent together with its command, and waits for the outcome.
+    /// Stores the intent together with its command and waits for the outcome.
     ///
     /// The returned operation is pending if the outcome did not arrive in time.
     ///
@@ -145,7 +145,7 @@ impl Operations {
             // The outcome may have arrived since the last query of the poller.
             None => self.read_again(id).await.unwrap_or(pending),
         };
-        // The hold of a pending operation is dropped and thereby ended in the store, so that a repeated request is not refused.
+        // The hold of a pending operation is dropped and thereby ended in the store, so a repeated request is not refused.
         if operation.status != Status::Pending {
             hold.disarm();
         }
@@ -160,7 +160,7 @@ impl Operations {
                 tracing::warn!(
                     %error,
                     operation = %id,
-                    "cannot read the outcome of operation {id}; it is returned as pending: {error}"
+                    "cannot read the outcome of operation {id}; returning it as pending: {error}"
                 );
                 None
             }
@@ -228,7 +228,7 @@ fn pending(new: &NewOperation) -> Operation {
 
 /// A request with an Idempotency-Key that waits for its outcome.
 ///
-/// If the client disconnects, the request is dropped. Dropping the hold then ends it in the store, so that a repeated
+/// If the client disconnects, the request is dropped. Dropping the hold then ends it in the store, so a repeated
 /// request is not refused on behalf of a request that no longer exists.
 struct Hold {
     held: Option<(PgPool, Uuid)>,
@@ -250,7 +250,7 @@ impl Drop for Hold {
                     tracing::debug!(
                         %error,
                         operation = %id,
-                        "cannot release the hold of operation {id}; it ends with the request's wait: {error}"
+                        "cannot release the hold of operation {id}; it will end with the request's wait: {error}"
                     );
                 }
             });
@@ -285,7 +285,7 @@ async fn clean_up(pool: PgPool, retention: config::Retention, stop: Cancellation
         if let Err(error) = cleaned.await {
             tracing::warn!(
                 %error,
-                "cannot delete old operations, sessions and links; the next attempt is in ten minutes: {error}"
+                "cannot delete old operations, sessions and links; retrying in ten minutes: {error}"
             );
         }
     }

@@ -26,7 +26,7 @@ impl OpsHandler<Postgres> for Accounts {
     }
 }
 
-/// Signs an admin up without a password. When the sign-up is accepted, the user is mailed a link that sets one.
+/// Signs an admin up without a password. When the sign-up is accepted, the user receives a link by e-mail that sets one.
 async fn create_admin(
     unit: &mut Unit<Postgres>,
     command: &Received<OpsCommand>,
@@ -56,7 +56,7 @@ async fn create_admin(
     ))
 }
 
-/// Grants a role, and publishes a fact if the user did not have it.
+/// Grants a role and publishes a fact if the user did not have it.
 async fn grant_role(
     unit: &mut Unit<Postgres>,
     command: &Received<OpsCommand>,

@@ -1,4 +1,4 @@
-//! Requests for a new password. They are processed after the response, so that neither the response nor its time reveals
+//! Requests for a new password. They are processed after the response, so neither the response nor its time reveals
 //! whether the account exists.
 
 use chassis::error_chain;
@@ -21,7 +21,7 @@ const QUEUE: usize = 1_024;
 #[derive(Clone)]
 pub struct PasswordResets(mpsc::Sender<(String, Cause)>);
 
-/// Processes the requests: reads the account and publishes the command that mails a link.
+/// Processes the requests: reads the account and publishes the command that sends a link by e-mail.
 pub struct PasswordResetTask {
     queue: mpsc::Receiver<(String, Cause)>,
     ledger: Postgres,
@@ -39,10 +39,10 @@ impl PasswordResets {
         (Self(sender), task)
     }
 
-    /// Has a link mailed to this address if it belongs to an account.
+    /// Has a link sent to this address if it belongs to an account.
     ///
     /// The request is kept in memory only, because it may hold an address without an account. If the process dies before
-    /// the link is mailed, the user must send the request again.
+    /// the link is sent, the user must send the request again.
     ///
     /// # Errors
     /// Returns [`Error::Busy`] if the queue is full.
@@ -66,7 +66,7 @@ impl PasswordResetTask {
                 let error = error_chain(&error);
                 tracing::warn!(
                     error,
-                    "cannot mail a link for a new password; the user must request it again: {error}"
+                    "cannot send a link for a new password; the user must request it again: {error}"
                 );
             }
         }

@@ -39,7 +39,7 @@ pub struct Overloaded;
 
 /// Hashes and verifies passwords. Cheap to clone.
 ///
-/// The number of concurrent and of waiting passwords is limited, so that a burst of sign-ups leaves processor time to the
+/// The number of concurrent and of waiting passwords is limited, so a burst of sign-ups leaves processor time to the
 /// other routes.
 #[derive(Clone)]
 pub struct Hasher(Arc<Pool>);
@@ -51,7 +51,7 @@ struct Pool {
     hashers: Arc<Semaphore>,
     /// Working memories of idle hashers, for reuse.
     memories: Mutex<Vec<Memory>>,
-    /// Hash of a random password. It is verified if the user does not exist, so that the response takes as long.
+    /// Hash of a random password. It is verified if the user does not exist, so the response takes as long.
     decoy: String,
 }
 
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_password_is_refused_at_once_when_the_queue_is_full() {
+    async fn a_password_is_refused_immediately_when_the_queue_is_full() {
         let hasher = hasher(1, 1);
         let hash = || hasher.hash(password("correct horse battery"));
         let (one, two, three) = tokio::join!(hash(), hash(), hash());

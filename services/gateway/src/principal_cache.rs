@@ -59,7 +59,7 @@ impl PrincipalCache {
         Ok(roles.map(principal))
     }
 
-    /// Removes the entries of a user. A change that this process makes thereby takes effect here at once.
+    /// Removes the entries of a user. A change that this process makes thereby takes effect here immediately.
     pub fn invalidate(&self, user: Uuid) {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|bearer, _| bearer.user != user);

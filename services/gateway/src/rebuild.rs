@@ -20,7 +20,7 @@ use crate::store::shadow::{self, Difference};
 use filling::Shadow;
 use projections::{BOOKKEEPING, PROJECTIONS, Projection};
 
-/// Number of records by which the shadow may be behind when the live read model is locked, so that the lock is short.
+/// Number of records by which the shadow may be behind when the live read model is locked, so the lock is short.
 const CATCH_UP_RECORDS: i64 = 500;
 /// Maximum duration of a rebuild. It is shorter than the time limit of the command's transaction, because the command would
 /// be processed again after that limit.
@@ -110,7 +110,7 @@ impl Rebuild {
             tracing::warn!(
                 %error,
                 schema,
-                "cannot drop the schema {schema}; it stays until the next rebuild of this projection: {error}"
+                "cannot drop the schema {schema}; it will stay until the next rebuild of this projection: {error}"
             );
         }
         pool.close().await;

@@ -18,7 +18,7 @@ use crate::operations::GATEWAY;
 const QUEUE: usize = 1_024;
 /// Maximum number of entries in one transaction.
 const BATCH: usize = 256;
-/// Period in which identical entries are recorded once, so that a thousand attempts per second do not fill the topic.
+/// Period in which identical entries are recorded once, so a thousand attempts per second do not fill the topic.
 const DEDUPLICATION_PERIOD: Duration = Duration::from_secs(60);
 /// Maximum number of different entries in one period.
 const MAX_ENTRIES: usize = 4_096;
@@ -35,7 +35,7 @@ pub fn request_cause(actor: Actor) -> Cause {
     Cause::origin(Uuid::now_v7(), Some(actor), tracing::Span::current().context())
 }
 
-/// Records denials, which belong to no transaction. They are written in the background, so that a request does not wait.
+/// Records denials, which belong to no transaction. They are written in the background, so a request does not wait.
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct SecurityLog {

@@ -1,8 +1,8 @@
-//! Texts in the database: enums that are stored as words, and texts without characters that Postgres cannot store.
+//! Strings in the database: enums that are stored as words, and strings without characters that Postgres cannot store.
 
 use serde_json::Value;
 
-/// Returns the text without NUL characters, which Postgres cannot store. Texts of other services are not validated here.
+/// Returns the text without NUL characters, which Postgres cannot store. Strings of other services are not validated here.
 pub(crate) fn storable(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }

@@ -107,7 +107,7 @@ impl Tokens {
 
     /// Reads the keys from the database at an interval, until `stop`. Creates a new key when the newest one is old enough.
     ///
-    /// Returns at once if a key is configured.
+    /// Returns immediately if a key is configured.
     pub async fn run(self, pool: PgPool, stop: CancellationToken) {
         if self.0.settings.signing_key.is_some() {
             return;
@@ -123,13 +123,13 @@ impl Tokens {
                 let error = chassis::error_chain(&error);
                 tracing::warn!(
                     error,
-                    "cannot read the keys of access tokens; the current keys stay in use: {error}"
+                    "cannot read the keys of access tokens; the current keys will stay in use: {error}"
                 );
             }
         }
     }
 
-    /// Reads the keys from the database once, and creates a new key if one is due.
+    /// Reads the keys from the database once and creates a new key if one is due.
     pub async fn renew(&self, pool: &PgPool, now: Timestamp) -> Result<(), KeyError> {
         let keys = rotation::keys(pool, &self.0.settings, now).await?;
         *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
@@ -178,7 +178,7 @@ impl Tokens {
         }
     }
 
-    /// Verifies a token, and returns its user and session.
+    /// Verifies a token and returns its user and session.
     pub fn verify(&self, token: &str) -> Result<Bearer, TokenError> {
         let digest: [u8; 32] = Sha256::digest(token).into();
         let known = self

@@ -1,4 +1,4 @@
-//! The cause of a mail, stored with the mail until it is sent.
+//! The cause of an e-mail, stored with the mail until it is sent.
 
 use contracts::Timestamp;
 use messaging::{Cause, Received};
@@ -49,7 +49,7 @@ impl StoredCause {
         messaging::remote_context(self.trace_parent.as_deref(), self.trace_state.as_deref())
     }
 
-    /// Returns the cause for messages that are published because of the mail, within the span `trace`.
+    /// Returns the cause for messages that are published because of the e-mail, within the span `trace`.
     pub(crate) fn to_cause(&self, trace: Context) -> Cause {
         let actor = self.actor.as_deref().and_then(|actor| actor.parse().ok());
         let mut cause = Cause::origin(from_bson(self.correlation_id), actor, trace);

@@ -14,7 +14,7 @@ pub struct Config {
     pub smtp: Url,
     pub mail_from: Sender,
     pub public_url: Url,
-    /// Key that signs the tokens in mailed links. The gateway must have the same key.
+    /// Key that signs the tokens in links sent by e-mail. The gateway must have the same key.
     pub link_key: Secret,
     pub senders: NonZeroU32,
 }
@@ -32,22 +32,22 @@ impl Config {
             mail_from: read.or(
                 "MAIL_FROM",
                 "Rollcall <rollcall@localhost.localdomain>",
-                "sender of all mails; its domain is part of every Message-ID",
+                "sender of all e-mails; its domain is part of every Message-ID",
             ),
             public_url: read.or(
                 "PUBLIC_URL",
                 "http://127.0.0.1:8080",
-                "base URL of the links in mails, which lead to the gateway",
+                "base URL of the links in e-mails, which lead to the gateway",
             ),
             link_key: read.required(
                 "LINK_KEY",
                 "32-or-more-random-characters-here",
-                "key that signs the tokens in mailed links; must equal the gateway's",
+                "key that signs the tokens in links sent by e-mail; must equal the gateway's",
             ),
             senders: read.or(
                 "SENDERS",
                 "4",
-                "number of mails sent concurrently in each of the two lanes",
+                "number of e-mails sent concurrently in each of the two lanes",
             ),
         };
         if let Err(problem) = check_url(config.smtp.as_str()) {

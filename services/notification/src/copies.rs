@@ -1,6 +1,6 @@
 //! Copies of other services' data, which the handlers store.
 //!
-//! Messages of different topics arrive in any order, so a copy may be missing although other data refers to it. A mail that
+//! Messages of different topics arrive in any order, so a copy may be missing although other data refers to it. An e-mail that
 //! needs a missing copy waits for it.
 
 mod event_summary;
@@ -52,7 +52,7 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Creates the profile of a user who wants all mails.
+    /// Creates the profile of a user who wants all e-mails.
     pub fn new(user: Uuid, email: &str, full_name: &str, time_zone: &str) -> Self {
         Self {
             id: to_bson(user),
@@ -67,7 +67,7 @@ impl Profile {
     }
 }
 
-/// The data of an event that mails contain.
+/// The data of an event that e-mails contain.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Event {
     #[serde(rename = "_id")]
@@ -97,7 +97,7 @@ impl Event {
     }
 }
 
-/// The copies that a batch of mails refers to.
+/// The copies that a batch of e-mails refers to.
 #[derive(Default)]
 pub(crate) struct Copies {
     profiles: HashMap<Uuid, Profile>,
@@ -116,7 +116,7 @@ struct Closed {
 }
 
 impl Copies {
-    /// Reads all existing copies that these mails refer to.
+    /// Reads all existing copies that these e-mails refer to.
     pub(crate) async fn load(mongo: &Mongo, mails: &[Mail]) -> Result<Self, StoreError> {
         let users: Vec<_> = mails.iter().map(Mail::user).collect();
         let events: Vec<_> = mails.iter().filter_map(Mail::event).collect();

@@ -1,4 +1,4 @@
-//! The message handlers. They store copies of other services' data and enqueue mails.
+//! The message handlers. They store copies of other services' data and enqueue e-mails.
 
 mod commands;
 mod events;

@@ -1,4 +1,4 @@
-//! Lanes: two mail queues, so that mails to many recipients do not delay a mail that one person is waiting for.
+//! Lanes: two mail queues, so e-mails to many recipients do not delay an e-mail that one person is waiting for.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use contracts::NotificationKind;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-/// The queue of a mail. Each lane has its own senders.
+/// The queue of an e-mail. Each lane has its own senders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lane {
@@ -17,7 +17,7 @@ pub enum Lane {
 impl Lane {
     pub const ALL: [Self; 2] = [Self::Priority, Self::Bulk];
 
-    /// Returns the lane in which mails of this kind are sent.
+    /// Returns the lane in which e-mails of this kind are sent.
     pub fn of(kind: NotificationKind) -> Self {
         match kind {
             // These come in large numbers: after many sign-ups, or to all attendees of an event.
@@ -44,7 +44,7 @@ impl Lane {
     }
 }
 
-/// Notifies the mailer of this process when a handler's transaction has enqueued mails.
+/// Notifies the mailer of this process when a handler's transaction has enqueued e-mails.
 #[derive(Debug, Clone, Default)]
 pub struct Lanes {
     priority: Arc<Notify>,

@@ -30,10 +30,10 @@ pub use mailing::MAX_CHUNK;
 pub fn subscriptions(lanes: &Lanes) -> Subscriptions<Mongo> {
     let [users, profiles, events, registrations, commands] = [(); 5].map(|()| lanes.clone());
     Subscriptions::new()
-        .handle(move || FollowUsers(users.clone())) // account status; welcome mails
+        .handle(move || FollowUsers(users.clone())) // account status; welcome e-mails
         .handle(move || FollowProfiles(profiles.clone())) // addresses and preferences
         .handle(move || FollowEvents(events.clone())) // titles, venues, times; rescheduled events and announcements
         .handle(move || FollowRegistrations(registrations.clone())) // seats, waiting list, promotions, cancellations
         .handle(move || FollowCommands(commands.clone())) // reminders, links, the next chunk of a mailing
-        .handle_ops(FindMails) // ops.commands: finds the mails that a message caused
+        .handle_ops(FindMails) // ops.commands: finds the e-mails that a message caused
 }

@@ -1,5 +1,5 @@
-//! Queued mails. Each is a document that is inserted in the transaction of the message that caused it, and that the
-//! [`Mailer`](crate::Mailer) processes. It contains no personal data, because the address is read when the mail is sent.
+//! Queued e-mails. Each is a document that is inserted in the transaction of the message that caused it, and that the
+//! [`Mailer`](crate::Mailer) processes. It contains no personal data, because the address is read when the e-mail is sent.
 
 pub(crate) mod queue;
 
@@ -18,14 +18,14 @@ use crate::cause::StoredCause;
 use crate::copies::time;
 use crate::lane::Lane;
 
-/// Collection of all mails, with their states.
+/// Collection of all e-mails, with their states.
 pub const MAILS: &str = "mails";
 
-/// Namespace of the ids of mails (UUID version 5, RFC 9562). The same cause and recipient give the same id, so a redelivered
-/// message causes no second mail.
+/// Namespace of the ids of e-mails (UUID version 5, RFC 9562). The same cause and recipient give the same id, so a redelivered
+/// message causes no second e-mail.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f1c_2f6e_93d5_4f0a_8a57_0c1b_64d9_b7e3);
 
-/// A queued mail and its state.
+/// A queued e-mail and its state.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Mail {
     #[serde(rename = "_id")]
@@ -48,9 +48,9 @@ pub(crate) struct Mail {
     cause: StoredCause,
     pub(crate) state: State,
     created_at: bson::DateTime,
-    /// Time of the next attempt. While the mail is claimed, the time at which the claim expires.
+    /// Time of the next attempt. While the e-mail is claimed, the time at which the claim expires.
     next_attempt_at: bson::DateTime,
-    /// The reason why the mail was not sent, or not yet.
+    /// The reason why the e-mail was not sent, or not yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
     /// Number of temporary rejections by a mail server.
@@ -69,7 +69,7 @@ pub(crate) struct Mail {
     claim: Option<bson::Uuid>,
 }
 
-/// The content of a link's token. The token itself is created when the mail is rendered, and never stored.
+/// The content of a link's token. The token itself is created when the e-mail is rendered, and never stored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct StoredLink {
     nonce: bson::Uuid,
@@ -77,14 +77,14 @@ struct StoredLink {
     expires_at: i64,
 }
 
-/// The state of a mail.
+/// The state of an e-mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum State {
     Pending,
     Sent,
     Failed,
-    /// The mail was outdated or no longer wanted when it was to be sent.
+    /// The e-mail was outdated or no longer wanted when it was to be sent.
     Dropped,
 }
 
@@ -100,7 +100,7 @@ impl State {
 }
 
 impl Mail {
-    /// Creates the mail of `kind` to `user` that a message causes.
+    /// Creates the e-mail of `kind` to `user` that a message causes.
     pub(crate) fn new(cause: StoredCause, kind: NotificationKind, user: Uuid) -> Self {
         Self {
             id: to_bson(mail_id(cause.id(), user)),
@@ -181,7 +181,7 @@ impl Mail {
         }
     }
 
-    /// Returns the event that the mail is about.
+    /// Returns the event that the e-mail is about.
     pub(crate) fn event(&self) -> Option<Uuid> {
         self.event.map(from_bson)
     }
@@ -191,7 +191,7 @@ impl Mail {
         self.registration.map(from_bson)
     }
 
-    /// Returns `true` if mails of this kind go to all attendees of an event, and are of no use to a person whose
+    /// Returns `true` if e-mails of this kind go to all attendees of an event, and are of no use to a person whose
     /// registration has ended.
     pub(crate) fn is_broadcast(&self) -> bool {
         match self.kind {
@@ -222,12 +222,12 @@ impl Mail {
         self.cause.id()
     }
 
-    /// Returns the trace context that the mail's span continues.
+    /// Returns the trace context that the e-mail's span continues.
     pub(crate) fn trace(&self) -> Context {
         self.cause.trace()
     }
 
-    /// Returns the cause for messages that are published about the mail. `trace` is the mail's span.
+    /// Returns the cause for messages that are published about the e-mail. `trace` is the e-mail's span.
     pub(crate) fn cause(&self, trace: Context) -> Cause {
         self.cause.to_cause(trace)
     }
@@ -247,7 +247,7 @@ impl Mail {
         doc! { "_id": self.id, "state": State::Pending.name() }
     }
 
-    /// Returns the time from the cause of the mail to its claim.
+    /// Returns the time from the cause of the e-mail to its claim.
     pub(crate) fn age(&self) -> Duration {
         self.claimed_at().saturating_duration_since(self.created_at)
     }
@@ -263,7 +263,7 @@ impl Mail {
     }
 }
 
-/// Returns the id of a mail, which is its notification id, its document id and the local part of its Message-ID.
+/// Returns the id of an e-mail, which is its notification id, its document id and the local part of its Message-ID.
 pub fn mail_id(cause: Uuid, recipient: Uuid) -> Uuid {
     derived_id([*cause.as_bytes(), *recipient.as_bytes()])
 }
@@ -289,7 +289,7 @@ mod tests {
         assert_eq!(mail_id(cause, ada), mail_id(cause, ada));
         assert_ne!(mail_id(cause, ada), mail_id(cause, bob));
         assert_ne!(mail_id(cause, ada), mail_id(ada, cause));
-        // The ids of mails that earlier versions stored must not change.
+        // The ids of e-mails that earlier versions stored must not change.
         assert_eq!(mail_id(cause, ada).get_version_num(), 5);
     }
 

@@ -1,4 +1,4 @@
-//! Sends queued mails: two lanes of senders, and one recorder that stores the outcomes.
+//! Sends queued e-mails: two lanes of senders, and one recorder that stores the outcomes.
 
 mod attempt;
 mod breaker;
@@ -33,34 +33,34 @@ const RESULT_QUEUE: usize = 256;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Sends due mails. Several processes may each run one, because a mail is claimed before it is sent.
+/// Sends due e-mails. Several processes may each run one, because an e-mail is claimed before it is sent.
 pub struct Mailer<S>(Arc<Shared<S>>);
 
 /// The concurrency, delays and timeouts of a [`Mailer`].
 #[derive(Debug, Clone)]
 pub struct MailerSettings {
-    /// Number of mails that are sent concurrently in each lane.
+    /// Number of e-mails that are sent concurrently in each lane.
     pub senders: usize,
     /// Delay before the second attempt after a temporary rejection. It doubles with each further rejection.
     pub initial_retry_delay: Duration,
     /// Maximum delay before an attempt after a temporary rejection.
     pub max_retry_delay: Duration,
-    /// Delay before a mail with missing data is checked again, in case the arrival of the data goes unnoticed. It doubles
+    /// Delay before an e-mail with missing data is checked again, in case the arrival of the data goes unnoticed. It doubles
     /// with each further check.
     pub initial_recheck_delay: Duration,
-    /// Maximum delay before a mail with missing data is checked again.
+    /// Maximum delay before an e-mail with missing data is checked again.
     pub max_recheck_delay: Duration,
-    /// Time from the first attempt after which a mail fails for good. A mail that was never tried does not fail.
+    /// Time from the first attempt after which an e-mail fails for good. An e-mail that was never tried does not fail.
     pub max_retry_time: Duration,
-    /// Timeout for sending one mail, from the connection to the last response.
+    /// Timeout for sending one e-mail, from the connection to the last response.
     pub send_timeout: Duration,
-    /// Time for which a process claims a mail. It must be longer than `send_timeout`, because no mail is sent whose claim
+    /// Time for which a process claims an e-mail. It must be longer than `send_timeout`, because no e-mail is sent whose claim
     /// could expire meanwhile.
     pub claim_duration: Duration,
     /// Time that a process has to record an outcome after its claim has expired. It must be longer than the pauses between
     /// attempts to record.
     pub release_grace: Duration,
-    /// Interval at which a lane scans for due mails that it was not notified of, because another process enqueued them.
+    /// Interval at which a lane scans for due e-mails that it was not notified of, because another process enqueued them.
     pub scan_interval: Duration,
 }
 
@@ -95,7 +95,7 @@ struct Shared<S> {
 /// The next step of a lane.
 enum Next {
     Continue,
-    /// No mail is due for this time.
+    /// No e-mail is due for this time.
     Wait(Duration),
 }
 
@@ -121,7 +121,7 @@ impl<S: MailServer> Mailer<S> {
         }))
     }
 
-    /// Sends mails until `stop`. Returns when the outcomes of all mails in flight are recorded.
+    /// Sends e-mails until `stop`. Returns when the outcomes of all e-mails in flight are recorded.
     pub async fn run(self, stop: CancellationToken) {
         let (results, attempts) = mpsc::channel(RESULT_QUEUE);
         let lanes = Lane::ALL.map(|lane| Arc::clone(&self.0).run_lane(lane, results.clone(), stop.clone()));
@@ -140,7 +140,7 @@ impl<S: MailServer> Shared<S> {
                 () = stop.cancelled() => break,
                 slot = slots.acquire() => drop(slot),
             }
-            // Not cancelled by `stop`, because claimed mails are to be sent.
+            // Not cancelled by `stop`, because claimed e-mails are to be sent.
             let next = self.send_due(lane, &slots, &results, &stop).await;
             let wait = match next {
                 Ok(Next::Continue) => {
@@ -152,7 +152,7 @@ impl<S: MailServer> Shared<S> {
                     tracing::warn!(
                         lane = lane.name(),
                         error = error_chain(&error),
-                        "cannot read due mails from the store, will retry"
+                        "cannot read due e-mails from the store; retrying"
                     );
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     pause
@@ -164,12 +164,12 @@ impl<S: MailServer> Shared<S> {
                 () = tokio::time::sleep(wait) => {}
             }
         }
-        // Wait for the mails in flight. Each takes no longer than `send_timeout`.
+        // Wait for the e-mails in flight. Each takes no longer than `send_timeout`.
         let all = u32::try_from(self.settings.senders).unwrap_or(u32::MAX);
         drop(slots.acquire_many(all).await);
     }
 
-    /// Claims as many due mails as there are free slots, and starts to send them.
+    /// Claims as many due e-mails as there are free slots and starts to send them.
     async fn send_due(
         self: &Arc<Self>,
         lane: Lane,
@@ -196,7 +196,7 @@ impl<S: MailServer> Shared<S> {
         }
         let permit = tokio::select! {
             permit = self.breaker.acquire() => permit,
-            // Overdue mails fail even while the server is unreachable.
+            // Overdue e-mails fail even while the server is unreachable.
             () = tokio::time::sleep(self.settings.scan_interval) => return Ok(Next::Continue),
             () = stop.cancelled() => return Ok(Next::Continue),
         };
@@ -208,7 +208,7 @@ impl<S: MailServer> Shared<S> {
         Ok(Next::Continue)
     }
 
-    /// Fails mails that have been tried for longer than `max_retry_time`.
+    /// Fails e-mails that have been tried for longer than `max_retry_time`.
     async fn fail_overdue(&self, ids: &[bson::Uuid], results: &mpsc::Sender<Attempt>) -> Result<(), StoreError> {
         let claimed = Instant::now();
         for mail in queue::claim(&self.mongo, ids, self.settings.claim_duration).await? {
@@ -259,7 +259,7 @@ impl<S: MailServer> Shared<S> {
                     permit = Some(first);
                     next
                 }
-                // A probe sends only one mail.
+                // A probe sends only one e-mail.
                 None => return,
             };
             let (shared, copies, results) = (Arc::clone(self), Arc::clone(&copies), results.clone());
@@ -272,7 +272,7 @@ impl<S: MailServer> Shared<S> {
     }
 }
 
-/// Passes an attempt to the recorder. If the recorder has ended, the mail is not lost, because its claim expires.
+/// Passes an attempt to the recorder. If the recorder has ended, the e-mail is not lost, because its claim expires.
 async fn submit(attempt: Attempt, results: &mpsc::Sender<Attempt>) {
     let _ = results.send(attempt).await;
 }

@@ -18,14 +18,14 @@ impl Metrics {
         let mails = IntCounterVec::new(
             Opts::new(
                 "rollcall_mails_total",
-                "Number of attempts to send a mail, by kind and outcome",
+                "Number of attempts to send an e-mail, by kind and outcome",
             ),
             &["kind", "outcome"],
         )?;
         let delay = HistogramVec::new(
             HistogramOpts::new(
                 "rollcall_mail_delay_seconds",
-                "Time from the publication of the message that caused a mail until the mail server accepted the mail",
+                "Time from the publication of the message that caused an e-mail until the mail server accepted the e-mail",
             )
             .buckets(vec![
                 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0, 600.0, 3600.0,
@@ -34,7 +34,7 @@ impl Metrics {
         )?;
         let reachable = IntGauge::new(
             "rollcall_mail_server_reachable",
-            "1 while the mail server is reachable, 0 while mails wait for it",
+            "1 while the mail server is reachable, 0 while e-mails wait for it",
         )?;
         registry.register(Box::new(mails.clone()))?;
         registry.register(Box::new(delay.clone()))?;

@@ -9,10 +9,10 @@ use serde_json::json;
 
 use crate::mail::{MAILS, Mail};
 
-/// Maximum number of mails in one reply, because a mailing may have caused a million.
+/// Maximum number of e-mails in one reply, because a mailing may have caused a million.
 const MAX_MAILS: i64 = 100;
 
-/// Handles `WhereIs`: finds the mails that a message caused.
+/// Handles `WhereIs`: finds the e-mails that a message caused.
 pub(crate) struct FindMails;
 
 impl OpsHandler<Mongo> for FindMails {

@@ -20,7 +20,7 @@ pub(crate) struct Seat {
 
 /// Publishes a delayed `SendReminder` for this start, unless the time of the reminder has passed.
 ///
-/// The validity of the reminder is checked when the mail is sent.
+/// The validity of the reminder is checked when the e-mail is sent.
 pub(crate) fn schedule_reminder(
     unit: &mut Unit<Mongo>,
     cause: &Cause,

@@ -1,4 +1,4 @@
-//! The interface to mail servers. The service sends by SMTP; tests use a server that records mails.
+//! The interface to mail servers. The service sends by SMTP; tests use a server that records e-mails.
 
 mod smtp;
 
@@ -10,15 +10,15 @@ pub use smtp::{Sender, Smtp, check_url};
 
 /// A mail server.
 pub trait MailServer: Send + Sync + 'static {
-    /// Sends a mail, and returns when the server has accepted it.
+    /// Sends an e-mail and returns when the server has accepted it.
     ///
-    /// The same mail may be sent more than once, always with the same Message-ID.
+    /// The same e-mail may be sent more than once, always with the same Message-ID.
     fn send(&self, mail: &RenderedMail) -> impl Future<Output = Result<(), SendError>> + Send;
 }
 
-/// The reason why a mail was not sent.
+/// The reason why an e-mail was not sent.
 ///
-/// The texts contain no address and none of the server's own text, because servers quote the recipient.
+/// The messages contain no address and none of the server's own text, because servers quote the recipient.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// The server rejected this mail permanently.
@@ -27,7 +27,7 @@ pub enum SendError {
     /// The server rejected this mail temporarily.
     #[error("{0}")]
     Temporary(String),
-    /// The server is unreachable or accepts no mail at all.
+    /// The server is unreachable or accepts no e-mail at all.
     #[error("{0}")]
     Unreachable(String),
 }

@@ -10,9 +10,9 @@ use crate::mailing::MAILINGS;
 /// Returns all collections of this service with their indexes.
 pub fn schema() -> Schema {
     let mails = vec![
-        // Finds due mails. Contains only pending mails, so that it stays small however many mails were ever sent.
+        // Finds due e-mails. Contains only pending e-mails, so it stays small no matter how many e-mails were ever sent.
         partial_index(doc! { "lane": 1, "next_attempt_at": 1 }, doc! { "state": "pending" }),
-        // Finds mails that wait for a profile or an event.
+        // Finds e-mails that wait for a profile or an event.
         partial_index(
             doc! { "missing": 1, "user": 1 },
             doc! { "missing": { "$exists": true } },
@@ -21,10 +21,10 @@ pub fn schema() -> Schema {
             doc! { "missing": 1, "event": 1 },
             doc! { "missing": { "$exists": true } },
         ),
-        // Finds the mails that a message caused.
+        // Finds the e-mails that a message caused.
         index(doc! { "cause.id": 1 }, false),
         index(doc! { "cause.correlation_id": 1 }, false),
-        // Finds all pending mails to a user.
+        // Finds all pending e-mails to a user.
         partial_index(doc! { "user": 1 }, doc! { "state": "pending" }),
     ];
     let collections = vec![

@@ -1,4 +1,4 @@
-//! Renders mails from templates, in HTML and in plain text, in the recipient's time zone.
+//! Renders e-mails from templates, in HTML and in plain text, in the recipient's time zone.
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -11,10 +11,10 @@ use uuid::Uuid;
 
 use crate::copies::{self, Event, Profile};
 
-/// A mail that is ready to be sent. It contains personal data, so it deliberately does not implement `Debug`.
+/// An e-mail that is ready to be sent. It contains personal data, so it deliberately does not implement `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RenderedMail {
-    /// Identical for every attempt to send one mail, so that mail servers and clients can detect duplicates.
+    /// Identical for every attempt to send one e-mail, so mail servers and clients can detect duplicates.
     pub message_id: Uuid,
     pub to_name: String,
     pub to_address: String,
@@ -23,7 +23,7 @@ pub struct RenderedMail {
     pub html: String,
 }
 
-/// The parsed templates of all mails.
+/// The parsed templates of all e-mails.
 pub struct Templates {
     templates: Environment<'static>,
     /// Base URL without a trailing slash.
@@ -31,7 +31,7 @@ pub struct Templates {
     link_key: LinkKey,
 }
 
-/// The data from which a mail is rendered.
+/// The data from which an e-mail is rendered.
 pub struct MailInput<'a> {
     pub kind: NotificationKind,
     pub mail_id: Uuid,
@@ -41,7 +41,7 @@ pub struct MailInput<'a> {
     pub content: MailContent<'a>,
 }
 
-/// The part of a mail's content that only some kinds have.
+/// The part of an e-mail's content that only some kinds have.
 pub enum MailContent<'a> {
     /// The kind needs no further content.
     Plain,
@@ -49,14 +49,14 @@ pub enum MailContent<'a> {
     Rescheduled(bson::DateTime),
     /// The organizer's announcement. The body is Markdown.
     Announcement { subject: &'a str, body: &'a str },
-    /// The content of the token in the mail's link.
+    /// The content of the token in the e-mail's link.
     Link(Link),
 }
 
-/// The reason why a mail could not be rendered. Each is a bug in this version, so a later version may render the mail.
+/// The reason why an e-mail could not be rendered. Each is a bug in this version, so a later version may render the e-mail.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("no template exists for mails of the kind {0:?}")]
+    #[error("no template exists for e-mails of the kind {0:?}")]
     UnknownKind(NotificationKind),
     #[error("the template {name} could not be rendered")]
     Template {
@@ -66,7 +66,7 @@ pub enum Error {
     },
     #[error("the template {0} does not begin with a subject line")]
     MissingSubject(String),
-    #[error("mails of the kind {0:?} contain no link with a token")]
+    #[error("e-mails of the kind {0:?} contain no link with a token")]
     UnexpectedLink(NotificationKind),
 }
 
@@ -112,7 +112,7 @@ impl Templates {
     /// `link_key`.
     ///
     /// # Panics
-    /// Panics if a template cannot be parsed. The templates are part of the program, and a test renders every mail.
+    /// Panics if a template cannot be parsed. The templates are part of the program, and a test renders every e-mail.
     pub fn new(public_url: &str, link_key: LinkKey) -> Self {
         let mut templates = Environment::new();
         templates.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -129,7 +129,7 @@ impl Templates {
         }
     }
 
-    /// Renders a mail.
+    /// Renders an e-mail.
     pub fn render(&self, input: &MailInput<'_>) -> Result<RenderedMail, Error> {
         let name = template_of(input.kind).ok_or(Error::UnknownKind(input.kind))?;
         let zone = zone(&input.profile.time_zone);
@@ -179,7 +179,7 @@ impl Templates {
                 let (purpose, page) = link_of(input.kind).ok_or(Error::UnexpectedLink(input.kind))?;
                 let token = self.link_key.token(purpose, &link, &input.profile.email);
                 context! {
-                    // In the fragment, so that the token does not appear in server logs and Referer headers.
+                    // In the fragment, so the token does not appear in server logs and Referer headers.
                     link => format!("{}/{page}#{token}", self.public_url),
                     expires_at => moment(link.expires_at.to_utc(), zone),
                 }
@@ -216,7 +216,7 @@ fn template_of(kind: NotificationKind) -> Option<&'static str> {
     }
 }
 
-/// Returns the purpose of the link in mails of this kind, and the page that it leads to.
+/// Returns the purpose of the link in e-mails of this kind, and the page that it leads to.
 fn link_of(kind: NotificationKind) -> Option<(Purpose, &'static str)> {
     match kind {
         Kind::EmailVerification => Some((Purpose::VerifyEmail, "verification")),
@@ -243,7 +243,7 @@ fn one_line(text: &str) -> String {
     words.join(" ")
 }
 
-/// Splits a user's text into lines, and removes all control characters except tabs.
+/// Splits a user's text into lines and removes all control characters except tabs.
 fn lines(text: &str) -> Vec<String> {
     let printable = |line: &str| line.chars().filter(|c| !c.is_control() || *c == '\t').collect();
     text.trim().lines().map(printable).collect()

@@ -1,4 +1,4 @@
-//! The trace of a message continues into the mail that it causes. This test has its own process, because the tracer provider
+//! The trace of a message continues into the e-mail that it causes. This test has its own process, because the tracer provider
 //! is global.
 
 use contracts::links::LinkKey;
@@ -16,7 +16,7 @@ use testing::{Bench, eventually};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// A mail server that accepts every mail.
+/// A mail server that accepts every e-mail.
 struct AcceptingServer;
 
 impl MailServer for AcceptingServer {

@@ -19,7 +19,7 @@ impl Store<Roster> for RosterStore {
     async fn context(&self, tx: &mut Tx, commands: &[Command<RegistrationCommand>]) -> Result<Seating, StoreError> {
         let required = RequiredRows::for_commands(commands.iter().map(|command| (command.key, &command.body)));
         let mut seating = Seating::default();
-        // Members are locked first, so that everything read afterwards stays valid until the commit.
+        // Members are locked first, so everything read afterwards stays valid until the commit.
         for user in lock_members(tx, &required.users).await.map_err(store_error)? {
             seating.add_deactivated(user);
         }
@@ -158,7 +158,7 @@ pub(crate) async fn active_registrations(tx: &mut Tx, users: &[Uuid]) -> Result<
 
 /// Returns the rows that a batch requires; a row may occur more than once.
 ///
-/// Waiting and active registrations are queried per event, so that each query is an index scan that stops at the limit.
+/// Waiting and active registrations are queried per event, so each query is an index scan that stops at the limit.
 async fn find_registrations(tx: &mut Tx, required: &RequiredRows) -> Result<Vec<Registration>, sqlx::Error> {
     let (events, users): (Vec<_>, Vec<_>) = required.attendances.iter().copied().unzip();
     let (waiting, waiting_limits) = limits(&required.waiting);

@@ -273,7 +273,7 @@ proptest! {
 
     #[test]
     fn work_that_takes_many_commands_is_completed(limit in 2..6_usize, commands in any_commands(1)) {
-        // Before anything starts, so that every seat is given.
+        // Before anything starts, so every seat is given.
         let mut database = Database::new(limit);
         for command in &commands {
             let decision = database.decide_batch(std::slice::from_ref(command)).remove(0);

@@ -1,4 +1,4 @@
--- Personal data. It is not in the journal and cannot be rebuilt from it, so that erasing it here is enough.
+-- Personal data. It is not in the journal and cannot be rebuilt from it, so erasing it here is enough.
 CREATE TABLE profiles (
     user_id       uuid PRIMARY KEY,
     email         text NOT NULL,
@@ -8,7 +8,7 @@ CREATE TABLE profiles (
     time_zone     text NOT NULL
 );
 
--- Reserved e-mail addresses (in lower case) and usernames, with their users. One table for both, so that one sorted insert
+-- Reserved e-mail addresses (in lower case) and usernames, with their users. One table for both, so one sorted insert
 -- reserves both and two workers cannot deadlock.
 CREATE TABLE names (
     kind    text NOT NULL CHECK (kind IN ('email', 'username')),

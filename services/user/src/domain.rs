@@ -123,8 +123,8 @@ impl User {
         Ok(vec![changed.into()])
     }
 
-    /// Marks the e-mail address as verified. Only a service may do this, because only a service knows that the mailed
-    /// link was followed.
+    /// Marks the e-mail address as verified. Only a service may do this, because only a service knows that the link in
+    /// the e-mail was followed.
     fn verify(
         self,
         accounts: &Accounts,
@@ -185,7 +185,7 @@ impl User {
     }
 }
 
-/// Rejects an actor who is not permitted as if the user did not exist, so that other users cannot find out whether the
+/// Rejects an actor who is not permitted as if the user did not exist, so other users cannot find out whether the
 /// account exists.
 fn require_permitted(command: &Command<UserCommand>, permitted: impl Fn(&Actor) -> bool) -> Result<(), Rejection> {
     match &command.actor {

@@ -105,7 +105,7 @@ async fn play(system: &System) -> Result<()> {
     });
     let outcome = journey.play(system).await?;
 
-    title("Mails");
+    title("E-mails");
     for mail in journey.mails(&system.servers.maildev, &outcome).await? {
         println!("           {:<40} {}", mail.to, mail.subject);
     }
@@ -207,7 +207,7 @@ fn print_addresses(system: &System, folder: &Path) {
             folder.join("secrets.json").display()
         ),
     );
-    row("mails", servers.maildev.clone());
+    row("e-mails", servers.maildev.clone());
     if let Some(jaeger) = &servers.jaeger {
         row("Jaeger", jaeger.clone());
     }

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-/// Small numbers, so that commands often conflict.
+/// Small numbers, so commands often conflict.
 const USERS: u8 = 6;
 const NAMES: u8 = 5;
 const EVENTS: u8 = 2;

@@ -93,7 +93,7 @@ impl World {
     fn command_user(&mut self, user: u8, body: impl Into<UserCommand>) -> bool {
         let key = user_id(user);
         let command = command(key, Actor::User(key), body.into());
-        // Claims are decided at once, because only one command is executed at a time.
+        // Claims are decided immediately, because only one command is executed at a time.
         let _ = self.accounts.register_command(key, &command.body);
         let user = self.users.entry(key).or_default();
         let Ok(domain_events) = user.decide(&self.accounts, &command) else {

@@ -36,7 +36,7 @@ impl<E: SpanExporter> SpanExporter for LoggingExporter<E> {
         let was_failing = self.failing.swap(result.is_err(), Ordering::Relaxed);
         match &result {
             Err(error) if !was_failing => {
-                tracing::warn!(%error, "cannot send traces to {:?}; they are dropped until the collector recovers", self.collector);
+                tracing::warn!(%error, "cannot send traces to {:?}; they will be dropped until the collector recovers", self.collector);
             }
             Ok(()) if was_failing => tracing::info!("sending traces to {:?} again", self.collector),
             _ => {}

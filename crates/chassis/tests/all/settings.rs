@@ -57,7 +57,7 @@ fn a_missing_setting_is_named_with_an_example() {
 }
 
 #[test]
-fn all_problems_are_reported_at_once() {
+fn all_problems_are_reported_together() {
     let settings = Settings::from_map([
         ("DATABASE_URL", "users"),
         ("LEASE_MS", "3s"),

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::client::send;
 
-/// Longer than any test may take, so that a test that waits for it fails.
+/// Longer than any test may take, so a test that waits for it fails.
 const GRACE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Default)]

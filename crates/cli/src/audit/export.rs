@@ -1,4 +1,4 @@
-//! Queries the audit service for the content of an export, and writes it line by line.
+//! Queries the audit service for the content of an export and writes it line by line.
 
 use contracts::{AuditQuery, FindCheckpoints, ReadAuditLog};
 use serde::Deserialize;
@@ -8,7 +8,7 @@ use super::lines::{FORMAT, Line};
 
 /// Maximum number of checkpoints on a page.
 const CHECKPOINTS: i32 = 200;
-/// Maximum number of entries on a page. More than fit into a reply, so that the service decides the page size.
+/// Maximum number of entries on a page. More than fit into a reply, so the service decides the page size.
 const ENTRIES: i32 = 1_000;
 
 /// Reason why an export failed.

@@ -246,7 +246,7 @@ impl Verifier {
         self.tree = Some((tree, Tree::default()));
     }
 
-    /// Ends the current tree, and reports each signed root that it never had.
+    /// Ends the current tree and reports each signed root that it never had.
     fn leave(&mut self) {
         let Some((tree, _)) = self.tree.take() else { return };
         for size in self.signed_roots.remove(&tree).unwrap_or_default().into_keys() {

@@ -183,7 +183,7 @@ impl Reader {
 
     /// Repeats a request until it succeeds or [`REQUEST_TIMEOUT`] has passed.
     ///
-    /// A new partition has no leader for some milliseconds, and neither has one whose broker was lost.
+    /// A new partition has no leader for a few milliseconds, and neither has one whose broker was lost.
     fn retry_until_timeout<T>(&self, mut request: impl FnMut() -> KafkaResult<T>) -> Result<T, Error> {
         let deadline = Instant::now() + REQUEST_TIMEOUT;
         loop {

@@ -213,7 +213,7 @@ fn result(lines: &[Value], query: &AuditQuery) -> Value {
                     && line["partition"] == read.partition
                     && line["index"].as_i64() >= Some(read.from)
             };
-            // Small pages, so that the export needs several.
+            // Small pages, so the export needs several.
             let entries: Vec<_> = of_kind("entry").filter(matches).take(3).collect();
             let next = read.from + entries.len() as i64;
             json!({ "entries": entries, "next": next })

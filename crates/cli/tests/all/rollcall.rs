@@ -68,7 +68,7 @@ impl Rollcall {
         rollcall
     }
 
-    /// Creates all topics, and returns when the broker shows them, which takes some milliseconds.
+    /// Creates all topics and returns when the broker shows them, which takes a few milliseconds.
     pub(crate) async fn create_topics(&mut self) {
         self.delete_all_topics_on_drop();
         let applied = self.run_async(&["topics", "apply", "--json"]).await;

@@ -35,7 +35,7 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    /// Reports the services `names` as ready, and publishes what `respond` returns for each command.
+    /// Reports the services `names` as ready and publishes what `respond` returns for each command.
     pub(crate) async fn simulate(
         rollcall: &Rollcall,
         names: &[&str],

@@ -70,7 +70,7 @@ async fn apply_reports_but_does_not_change_other_partitions_and_configuration() 
         "difference": "config", "topic": replies, "name": "retention.ms", "expected": "86400000", "found": "60000",
     });
     let partitions = json!({ "difference": "partitions", "topic": users, "expected": 12, "found": 3 });
-    // A broker shows changes some milliseconds after it accepted them.
+    // A broker shows changes a few milliseconds after it accepted them.
     let deadline = std::time::Instant::now() + Duration::from_secs(10);
     let differences = loop {
         let diff = rollcall.run(&["topics", "diff", "--json"]);

@@ -33,7 +33,7 @@ pub(super) const MAX_SMALL_RENDERING: usize = 64 * 1024;
 /// Maximum number of bytes of a `big-decimal`, because the time to write a number in decimal grows with the square of its length.
 pub(super) const MAX_BIG_DECIMAL_BYTES: usize = 4096;
 
-/// Maximum number of bytes that the decoder may allocate at once: a collection of [`MAX_VALUES`] values.
+/// Maximum number of bytes that the decoder may allocate in one piece: a collection of [`MAX_VALUES`] values.
 pub(super) const MAX_ALLOCATION_BYTES: usize = 16 * MAX_MESSAGE_BYTES;
 
 /// Maximum `size`, `precision` or `scale`. The parser panics on any number that is not an `i64`.

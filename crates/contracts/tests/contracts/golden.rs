@@ -1,4 +1,4 @@
-//! The bytes on the wire, compared with files, so that a change of the encoding, a schema or a sample shows as a diff.
+//! The bytes on the wire, compared with files, so a change of the encoding, a schema or a sample shows as a diff.
 //!
 //! After an intended change: `UPDATE_GOLDEN=1 cargo test -p contracts golden`.
 
@@ -49,7 +49,7 @@ fn every_record_encodes_to_and_decodes_from_its_golden_bytes() {
     assert_eq!(files, records, "no golden file is left over");
 }
 
-/// Returns a codec whose ids are derived from the names, so that a new record does not change the bytes of others.
+/// Returns a codec whose ids are derived from the names, so a new record does not change the bytes of others.
 fn codec() -> Codec {
     let names = topics::ALL
         .iter()

@@ -105,7 +105,7 @@ fn avro_shape(schema: &str) -> Shape {
     fn shape(schema: &Value) -> Shape {
         let name = |schema: &Value| text(&schema["name"]);
         if let Some([null, other]) = schema.as_array().map(Vec::as_slice) {
-            assert_eq!(null, "null", "null must be first, so that it can be the default");
+            assert_eq!(null, "null", "null must be first, so it can be the default");
             return Shape::Nullable(Box::new(shape(other)));
         }
         let ty = schema.as_str().or_else(|| schema["type"].as_str()).expect("a type");

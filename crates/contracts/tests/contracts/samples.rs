@@ -1,4 +1,4 @@
-//! One sample of every record. All fields are set and differ from each other, so that swapped fields are detected.
+//! One sample of every record. All fields are set and differ from each other, so swapped fields are detected.
 
 use contracts::*;
 use uuid::{Uuid, uuid};

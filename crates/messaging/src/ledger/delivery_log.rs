@@ -8,7 +8,7 @@ use crate::wire::record::TopicPartition;
 
 /// The record of what was consumed: positions, the inbox, sequences, parked records and dead letters.
 ///
-/// The methods with a `tx` write in the caller's transaction, so that the log and the effects of the messages commit
+/// The methods with a `tx` write in the caller's transaction, so the log and the effects of the messages commit
 /// together or not at all.
 pub trait DeliveryLog: Transactions {
     /// Returns the next offset of each of these partitions. A partition without a stored position is missing.
@@ -33,7 +33,7 @@ pub trait DeliveryLog: Transactions {
         to: i64,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Locks a partition's position without moving it, so that the release of a key and the partition's worker exclude
+    /// Locks a partition's position without moving it so that the release of a key and the partition's worker exclude
     /// each other.
     ///
     /// The lock is the one of [`advance`](Self::advance). Without a stored position there is nothing to lock, and that is
@@ -57,7 +57,7 @@ pub trait DeliveryLog: Transactions {
 
     /// Returns the sequences of these keys. A key of which nothing was applied or parked is missing.
     ///
-    /// Postgres locks the rows until the transaction ends, in the order of the keys, so that two transactions do not
+    /// Postgres locks the rows until the transaction ends, in the order of the keys, so two transactions do not
     /// block each other. In MongoDB, the write of a row that another transaction has changed fails.
     fn sequences(
         &self,

@@ -28,7 +28,7 @@ pub trait Outbox: Transactions {
         messages: &[OutboxMessage],
     ) -> impl Future<Output = Result<Vec<Self::RowId>, StoreError>> + Send;
 
-    /// Deletes published rows, and stores the newest acknowledged offset of each partition.
+    /// Deletes published rows and stores the newest acknowledged offset of each partition.
     ///
     /// A row that no longer belongs to the given owner stays, because another relay has adopted it. An offset never goes
     /// back. The call may be repeated, also after an error. A crash in between or after it can leave rows, which are then
@@ -78,7 +78,7 @@ pub trait Outbox: Transactions {
     /// adopted the rows already.
     fn renew_lease(&self, owner: Uuid, length: Duration) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Ends a lease, so that other relays adopt the remaining rows at once. A missing one is not an error.
+    /// Ends a lease so that other relays adopt the remaining rows immediately. A missing one is not an error.
     fn end_lease(&self, owner: Uuid) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Measures the outbox for metrics. MongoDB estimates the number of rows of a long outbox.

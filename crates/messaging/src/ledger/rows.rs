@@ -14,7 +14,7 @@ use crate::wire::record::{Headers, Record};
 pub struct InboxEntry {
     pub id: Uuid,
     pub attempt: i32,
-    /// `ce_dueat`, or `ce_time` if the message has no due time. Every copy of the message has the same, so that an inbox
+    /// `ce_dueat`, or `ce_time` if the message has no due time. Every copy of the message has the same, so an inbox
     /// that is partitioned by time still finds it.
     pub since: Timestamp,
 }

@@ -57,7 +57,7 @@ impl<L: Ledger> Reporter<L> {
         }
     }
 
-    /// Reports until `stop`, then publishes a tombstone, so that a process that ended in an orderly way is not reported as
+    /// Reports until `stop`, then publishes a tombstone, so a process that ended in an orderly way is not reported as
     /// missing.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let started_at = Timestamp::now();
@@ -77,7 +77,7 @@ impl<L: Ledger> Reporter<L> {
                 Ok(Err(error)) => chassis::error_chain(&error),
                 Err(_) => format!("the report took longer than {REPORT_LIMIT:?}"),
             };
-            tracing::warn!(error, "the status was not published; the next report follows");
+            tracing::warn!(error, "cannot publish the status; the next report will follow");
         }
         // An unreachable store must not delay the drain. Readers also drop a process that does not report any more.
         let last = tokio::time::timeout(
@@ -85,7 +85,7 @@ impl<L: Ledger> Reporter<L> {
             self.publish(ProcessStatusState::Tombstone, Timestamp::now()),
         );
         if !matches!(last.await, Ok(Ok(()))) {
-            tracing::warn!("the end of this process was not published");
+            tracing::warn!("cannot publish the end of this process");
         }
     }
 
@@ -143,7 +143,7 @@ impl<L: Ledger> Reporter<L> {
             age.set(oldest_gap.as_secs_f64());
             if must_alarm(&mut self.alarmed, topic, *oldest_gap, self.gap_alarm) {
                 tracing::error!(topic, gaps, oldest_gap = ?oldest_gap,
-                    "a gap stays open; `rollcall parked` lists the keys, and the producer can publish the missing domain events again");
+                    "a gap remains open; `rollcall parked` lists the keys, and the producer can publish the missing domain events again");
             }
         }
         let is_held = |topic: &String| held.iter().any(|held| held.topic == *topic);

@@ -478,7 +478,7 @@ impl<L: Outbox> LeaseKeeper<L> {
                 tracing::warn!("the lease of the relay expired; continuing under a new one");
                 self.start_lease(Uuid::now_v7()).await;
             }
-            Err(error) => warn_of_retry("the lease was not renewed", &error),
+            Err(error) => warn_of_retry("cannot renew the lease", &error),
         }
     }
 
@@ -488,7 +488,7 @@ impl<L: Outbox> LeaseKeeper<L> {
                 self.metrics.outbox_rows.set(gauge.rows);
                 self.metrics.outbox_oldest_age.set(gauge.oldest_age.as_secs_f64());
             }
-            Err(error) => warn_of_retry("the outbox was not measured", &error),
+            Err(error) => warn_of_retry("cannot measure the outbox", &error),
         }
     }
 }

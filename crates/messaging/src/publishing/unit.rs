@@ -125,7 +125,7 @@ impl<L: Ledger> Unit<L> {
         };
         // A reply to a topic that does not exist could never be published, and its row would stay in the outbox forever.
         if !self.publisher.is_for_replies(topic) {
-            tracing::warn!(command_id = %command.id, topic, "a command names a reply topic that is not for replies; it gets no reply");
+            tracing::warn!(command_id = %command.id, topic, "a command names a reply topic that is not for replies; it will get no reply");
             return Ok(());
         }
         let reply = Outgoing::<Reply>::new(command.correlation_id, reply).topic(topic.clone());

@@ -51,7 +51,7 @@ pub mod header {
         TRACE_STATE,
     ];
 
-    /// Maximum length of one header's text in bytes, because a text that is passed on must fit into the next message. W3C
+    /// Maximum length of one header's value in bytes, because a value that is passed on must fit into the next message. W3C
     /// Trace Context requires room for a `tracestate` of 512 bytes.
     pub const LONGEST: usize = 512;
 }
@@ -199,7 +199,7 @@ pub(crate) struct KeyPosition {
 }
 
 impl KeyPosition {
-    /// Reads the position of a record whose envelope cannot be read completely, so that its key can be parked.
+    /// Reads the position of a record whose envelope cannot be read completely, so its key can be parked.
     ///
     /// Returns `None` if the key or the sequence cannot be read, or if the key is not the UUID in `ce_subject`.
     pub(crate) fn of(record: &Record) -> Option<Self> {

@@ -31,7 +31,7 @@ impl fmt::Display for TopicPartition {
     }
 }
 
-/// Header names and texts, in order. All of Rollcall's headers are UTF-8. In headers of other producers, invalid bytes are
+/// Header names and values, in order. All of Rollcall's headers are UTF-8. In headers of other producers, invalid bytes are
 /// replaced.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -25,7 +25,7 @@ const OFFSET: &str = "messaging.kafka.offset";
 const GROUP: &str = "messaging.consumer.group.name";
 const BATCH_SIZE: &str = "messaging.batch.message_count";
 
-/// Creates the `create` span of a message, and returns the trace context to send with the message.
+/// Creates the `create` span of a message and returns the trace context to send with the message.
 ///
 /// A delayed message starts a new trace that links to the old one, because it would extend the old trace by hours.
 pub(crate) fn created(

@@ -132,7 +132,7 @@ async fn responses(
 }
 
 impl State {
-    /// Returns the current fault. Fails after a freeze, so that a message that was in flight never arrives.
+    /// Returns the current fault. Fails after a freeze, so a message that was in flight never arrives.
     async fn pass(&self) -> std::io::Result<Fault> {
         let mut fault = self.fault.subscribe();
         let now = *fault.borrow_and_update();

@@ -1,4 +1,4 @@
-//! Preparation, boot checks, schemas, and the texts of errors.
+//! Preparation, boot checks, schemas, and error messages.
 
 use std::error::Error as _;
 

@@ -64,7 +64,7 @@ impl Log {
         }
     }
 
-    /// Appends records, and stores them as the last delivery.
+    /// Appends records and stores them as the last delivery.
     pub(super) fn append_new(&self, records: Vec<Record>) {
         self.content().last = records.clone();
         self.append(records);

@@ -205,7 +205,7 @@ pub async fn restored_store_is_read_again<S: Store>() {
     assert_eq!(service.numbers(key).await, [1, 2, 3, 4, 5, 3, 4, 5, 6]);
 }
 
-/// The attempt of a deferred command is recorded, so that a duplicate of the original is not deferred a second time.
+/// The attempt of a deferred command is recorded, so a duplicate of the original is not deferred a second time.
 pub async fn defer_then_duplicate_of_the_original<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();

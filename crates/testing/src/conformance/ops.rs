@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::service::{Service, Store, happened, order};
 
-/// Delivers an ops command twice, and returns its only reply.
+/// Delivers an ops command twice and returns its only reply.
 async fn request<S: Store>(service: &Service<S>, command: impl Into<OpsCommand>) -> Reply {
     let command = Outgoing::<OpsCommand>::new(Uuid::now_v7(), command.into());
     let id = service.deliver(command).await;

@@ -277,7 +277,7 @@ pub async fn a_hanging_transaction_times_out<S: Store>() {
     }
 }
 
-/// A tombstone is a state message without a value, and is ordered like any other state message.
+/// A tombstone is a state message without a value and is ordered like any other state message.
 pub async fn tombstone_is_the_newest_state<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();

@@ -18,7 +18,7 @@ use crate::faulty::{Faults, FaultyLedger};
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A process: its relay and, unless it only publishes, its consumer. It ends at once when it is dropped.
+/// A process: its relay and, unless it only publishes, its consumer. It ends immediately when it is dropped.
 pub(super) struct Process<S: Store> {
     pub(super) faults: Faults,
     pub(super) hooks: Hooks,

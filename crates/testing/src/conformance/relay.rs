@@ -67,7 +67,7 @@ pub async fn fatal_producer_error_makes_a_new_producer<S: Store>() {
     process.stop().await;
 }
 
-/// Deletions are repeated after a pause if the store fails at once, so that the relay's loop does not spin.
+/// Deletions are repeated after a pause if the store fails immediately, so the relay's loop does not spin.
 pub async fn deletions_pause_while_the_store_is_down<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;
@@ -206,7 +206,7 @@ pub async fn rows_of_a_dead_process_are_published<S: Store>() {
     wait_for_empty_outbox(&store).await;
 }
 
-/// Rows of a commit with an unknown outcome are found at once by a sweep.
+/// Rows of a commit with an unknown outcome are found immediately by a sweep.
 pub async fn unknown_commit_is_swept<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;
@@ -245,7 +245,7 @@ pub async fn acknowledgement_is_repeated<S: Store>() {
     assert_eq!(store.ledger().acknowledged_offsets().await, [(partition, 4)]);
 }
 
-/// A draining process publishes its committed messages, and ends its lease.
+/// A draining process publishes its committed messages and ends its lease.
 pub async fn drain_publishes_every_committed_message<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;

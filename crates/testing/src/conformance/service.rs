@@ -200,7 +200,7 @@ pub fn subscriptions<S: Store>(store: &S, hooks: &Hooks) -> Subscriptions<Faulty
         .handle_ops(OwnOps { store: store.clone() })
 }
 
-/// Returns the subscription to `events` alone, so that few partitions move in a rebalance.
+/// Returns the subscription to `events` alone so that few partitions move in a rebalance.
 pub(super) fn only_events<S: Store>(store: &S, hooks: &Hooks) -> Subscriptions<FaultyLedger<S::Ledger>> {
     let (store, hooks) = (store.clone(), hooks.clone());
     Subscriptions::new().handle(move || Events {

@@ -39,7 +39,7 @@ const CRATES: [(&str, &[&str], &str); 8] = [
     (
         "cli",
         &["chassis", "contracts", "messaging"],
-        "the CLI uses only Kafka, so that it works while services are down",
+        "the CLI uses only Kafka, so it works while services are down",
     ),
     (
         "xtask",

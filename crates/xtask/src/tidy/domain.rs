@@ -53,7 +53,7 @@ fn check_file(service: &Package, file: &File) -> Vec<Finding> {
             if word == "serde" || is_root && is_path && crates.iter().any(|name| name == word) && !PLAIN.contains(&word)
             {
                 return Some(format!(
-                    "`{word}`: a domain uses only `contracts`, `uuid` and `std`, so that its tests take microseconds"
+                    "`{word}`: a domain uses only `contracts`, `uuid` and `std`, so its tests take microseconds"
                 ));
             }
             let path = |root: &str| before.ends_with(root).then(|| format!("{word}{after}"));

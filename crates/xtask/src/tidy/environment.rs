@@ -22,7 +22,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
         }
         for (line, number) in rust::code(&file.text).lines().zip(1..) {
             if rust::words(line).any(|(before, word, _)| before.ends_with("env::") && READS.contains(&word)) {
-                let message = "read the environment through `chassis::settings`, so that all problems are reported at \
+                let message = "read the environment through `chassis::settings`, so all problems are reported at \
                                the start, and the command `settings` lists every variable";
                 findings.push(Finding::new(&file.path, number, message));
             }

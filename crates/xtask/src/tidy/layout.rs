@@ -50,7 +50,7 @@ fn readmes(metadata: &Metadata, tree: &Tree) -> Vec<Finding> {
             && !root.text.starts_with("#![doc = include_str!(\"../README.md\")]\n")
         {
             let message = "the file does not begin with `#![doc = include_str!(\"../README.md\")]`: the README is the \
-                           crate's documentation, so that there is only one text, and its examples are tested";
+                           crate's documentation, so there is only one text, and its examples are tested";
             findings.push(Finding::new(&root.path, 1, message));
         }
     }

@@ -1,4 +1,4 @@
-//! Rule: texts avoid the words of CONTRIBUTING.md's word list that are hardest to understand.
+//! Rule: prose avoids the words of CONTRIBUTING.md's word list that are hardest to understand.
 
 use super::Finding;
 use crate::tree::{File, Tree};
@@ -6,7 +6,7 @@ use crate::tree::{File, Tree};
 /// Phrases that are not allowed, each with its replacement.
 ///
 /// A phrase matches whole words, regardless of case, across a line break, and in names (`an_index_made_anew`). Hyphens are
-/// parts of words, so that "is a no" does not match "is a no-op".
+/// parts of words, so "is a no" does not match "is a no-op".
 const PHRASES: [(&str, &str); 26] = [
     ("anew", "again, recreated"),
     ("whoever", "the actor: the caller, the client, the second worker"),

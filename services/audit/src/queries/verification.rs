@@ -131,7 +131,7 @@ impl std::fmt::Display for Cursor {
     }
 }
 
-/// Returns the ids of all trees that may exist, so that a tree that was removed from the store is checked too.
+/// Returns the ids of all trees that may exist, so a tree that was removed from the store is checked too.
 fn trees(topic: Option<&str>) -> impl Iterator<Item = TreeId> {
     recorded()
         .filter(move |known| topic.is_none_or(|topic| topic == known.name))

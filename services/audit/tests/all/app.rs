@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 pub(crate) struct App {
     pub(crate) bench: Bench<Mongo>,
-    // Last, so that it is dropped after the fields that use it.
+    // Last, so it is dropped after the fields that use it.
     pub(crate) database: MongoDatabase,
 }
 
@@ -60,7 +60,7 @@ impl App {
         rows.try_collect().await.expect("documents can be read")
     }
 
-    /// Deletes the consumer's positions, so that all records are delivered again.
+    /// Deletes the consumer's positions so that all records are delivered again.
     pub(crate) async fn delete_positions(&self) {
         let consumed = self.database.ledger().collection::<Document>("consumed");
         consumed.delete_many(doc! {}).await.expect("documents can be written");
@@ -95,7 +95,7 @@ impl App {
         }
     }
 
-    /// Verifies the whole log, and returns the findings.
+    /// Verifies the whole log and returns the findings.
     pub(crate) async fn verify(&self) -> Vec<Json> {
         self.verify_topic(None).await
     }
@@ -130,7 +130,7 @@ impl App {
         }
     }
 
-    /// Returns a collection, so that a test can tamper with its documents.
+    /// Returns a collection so that a test can tamper with its documents.
     pub(crate) fn documents(&self, name: &str) -> Collection<Document> {
         self.database.ledger().collection(name)
     }

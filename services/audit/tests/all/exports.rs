@@ -102,7 +102,7 @@ async fn any_flipped_byte_dropped_or_swapped_entry_is_detected_by_both_implement
     );
 
     let mut altered = Vec::new();
-    // The step is a prime number, so that every field is altered. Each turn flips another bit.
+    // The step is a prime number, so every field is altered. Each turn flips another bit.
     for (turn, at) in (0..export.len()).step_by(23).enumerate() {
         let mut flipped = export.clone();
         flipped[at] ^= 1 << (turn % 8);

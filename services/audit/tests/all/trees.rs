@@ -18,7 +18,7 @@ fn root(entries: &[Entry]) -> String {
     hex(&edge.root())
 }
 
-/// Signs a checkpoint, and returns its root of `users`.
+/// Signs a checkpoint and returns its root of `users`.
 async fn signed_root(app: &App) -> String {
     app.sign().await.expect("the log has grown");
     let found = FindCheckpoints { cursor: None, limit: 1 };

@@ -239,7 +239,7 @@ impl Event {
     /// Returns the details if the actor is the organizer, an admin or a service.
     ///
     /// # Errors
-    /// Returns [`Rejection::Unknown`] for all others, so that they cannot find out whether the event exists.
+    /// Returns [`Rejection::Unknown`] for all others so that they cannot find out whether the event exists.
     fn details_for(&self, actor: Option<&Actor>) -> Result<&Details, Rejection> {
         let details = self.details.as_ref();
         details

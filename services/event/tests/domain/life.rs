@@ -35,7 +35,7 @@ fn an_event_is_drafted_once() {
 }
 
 #[test]
-fn all_invalid_fields_are_reported_at_once() {
+fn all_invalid_fields_are_reported_together() {
     let create = CreateEvent {
         title: " ".into(),
         description: "\0".into(),

@@ -19,7 +19,7 @@ use crate::problem::Problem;
 pub(super) const RATE_LIMIT: &str = "ratelimit";
 pub(super) const RATE_LIMIT_POLICY: &str = "ratelimit-policy";
 
-/// Routes that hash a password or send a mail. They count against the limit of sign-ins.
+/// Routes that hash a password or send an e-mail. They count against the limit of sign-ins.
 const SIGN_IN_ROUTES: [(Method, &str); 5] = [
     (Method::POST, "/v1/users"),
     (Method::POST, "/v1/sessions"),

@@ -152,7 +152,7 @@ pub(super) async fn find_entries(
     }))
 }
 
-/// Sends a query to the audit service, and returns its result.
+/// Sends a query to the audit service and returns its result.
 async fn query_audit<R: DeserializeOwned>(
     app: &App,
     auditor: &Principal,

@@ -78,7 +78,7 @@ pub(super) async fn edge(State(app): State<App>, request: Request, next: Next) -
     response
 }
 
-/// Returns the id that the client sent if it is a UUID, or else a new id. Other texts are ignored, because the id is
+/// Returns the id that the client sent if it is a UUID, or else a new id. Other values are ignored, because the id is
 /// logged.
 fn request_id(headers: &HeaderMap) -> Uuid {
     let given = headers
@@ -87,7 +87,7 @@ fn request_id(headers: &HeaderMap) -> Uuid {
     given.unwrap_or_else(Uuid::now_v7)
 }
 
-/// Returns `true` if the declared length of the body exceeds the limit, so that the request is rejected before the body
+/// Returns `true` if the declared length of the body exceeds the limit, so the request is rejected before the body
 /// is sent. The extractor limits a body without a declared length.
 fn declares_too_much(headers: &HeaderMap) -> bool {
     let declared = headers

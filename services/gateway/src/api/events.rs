@@ -90,7 +90,7 @@ pub(super) async fn change(
     perform_command(&app, &options, &organizer, Kind::ChangeEvent, id, change).await
 }
 
-/// Publish your draft, so that users can register for the event.
+/// Publish your draft so that users can register for the event.
 #[utoipa::path(
     post, path = "/v1/events/{id}/publish", tag = "events", operation_id = "publishEvent",
     params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header, description = "`ETag` of the version that the change is based on. The response is `412` if the resource has changed since"), WriteHeaders),

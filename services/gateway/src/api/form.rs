@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::error::Error;
 use crate::problem::{MAX_FIELD_BYTES, clipped};
 
-/// Collects field errors, so that a client receives all of them in one response.
+/// Collects field errors so that a client receives all of them in one response.
 #[derive(Debug, Default)]
 pub(super) struct Form {
     errors: Vec<FieldError>,

@@ -1,4 +1,4 @@
-//! The two pages that mailed links open. They send the token of the link to the API. They are for humans, so the
+//! The two pages that links sent by e-mail open. They send the token of the link to the API. They are for humans, so the
 //! OpenAPI document does not list them.
 
 use axum::Router;

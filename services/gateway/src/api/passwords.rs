@@ -1,4 +1,4 @@
-//! Setting a new password, with the old password or with a mailed link.
+//! Setting a new password, with the old password or with a link sent by e-mail.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -89,7 +89,7 @@ pub(super) struct ResetRequest {
 
 /// Request a password reset.
 ///
-/// A link that sets a new password is mailed to the address if an account has it. The response and its time do not
+/// A link that sets a new password is sent to the address if an account has it. The response and its time do not
 /// depend on whether such an account exists.
 #[utoipa::path(
     post, path = "/v1/password-resets", tag = "sessions", operation_id = "requestPasswordReset",
@@ -126,12 +126,12 @@ pub(super) struct NewPassword {
     password: String,
 }
 
-/// Set a new password with the token of a mailed link.
+/// Set a new password with the token of a link sent by e-mail.
 ///
 /// Each token can be used once. All sessions of the user end.
 #[utoipa::path(
     put, path = "/v1/password-resets/{token}", tag = "sessions", operation_id = "resetPassword",
-    params(("token" = String, Path, description = "Token of the mailed link")), request_body = NewPassword,
+    params(("token" = String, Path, description = "Token of the link")), request_body = NewPassword,
     responses(
         (status = NO_CONTENT),
     ),
@@ -154,7 +154,7 @@ pub(super) async fn reset(
     set_password(&app, password, change).await
 }
 
-/// Verifies the token of a mailed link, and returns it with the current e-mail address of its user.
+/// Verifies the token of a link sent by e-mail and returns it with the current e-mail address of its user.
 ///
 /// A valid token was issued by this service for this address, has not expired and has not been used. Two requests can
 /// both pass this check with the same token: the transaction that uses the token up decides which of them succeeds.
@@ -192,7 +192,7 @@ struct Change {
     kept_session: Option<Uuid>,
     /// The hash that the old password was verified against. The change fails if the stored hash is another one by then.
     old_hash: Option<String>,
-    /// The token of the mailed link, which the change uses up.
+    /// The token of the link sent by e-mail, which the change uses up.
     link: Option<Token>,
 }
 
@@ -207,7 +207,7 @@ async fn set_password(app: &App, password: Password, change: Change) -> Result<S
     }
     if !accounts::set_password(unit.tx(), change.user, &hash, change.old_hash.as_deref()).await? {
         return Err(match change.old_hash {
-            // The password was right, but a mailed link has changed it in the meantime.
+            // The password was right, but a link sent by e-mail has changed it in the meantime.
             Some(_) => wrong_password(),
             None => Error::NotFound,
         });

@@ -1,5 +1,5 @@
 //! Extractors for the principal of a request. A handler that takes one of them as an argument is only called for such a
-//! principal, so that the argument is the check.
+//! principal, so the argument is the check.
 
 use std::ops::Deref;
 use std::sync::Arc;

@@ -34,7 +34,7 @@ pub(super) fn query_wait(headers: &HeaderMap) -> Duration {
     preferred_wait(headers).unwrap_or(DEFAULT_WAIT)
 }
 
-/// Sends a query to another service, and returns the result that the service replies with.
+/// Sends a query to another service and returns the result that the service replies with.
 ///
 /// # Errors
 /// Returns [`Error::NoReply`] if no reply arrives within `wait`, [`Error::Rejected`] or [`Error::Failed`] if the service

@@ -18,7 +18,7 @@ use crate::store::operations::{Kind, Operation, Resource, Status, Success};
 use crate::store::viewer::Viewer;
 use crate::store::{events, registrations, users};
 
-/// Performs the intent of a signed-in user, and returns the response for its outcome.
+/// Performs the intent of a signed-in user and returns the response for its outcome.
 pub(super) async fn perform<M: Message>(
     app: &App,
     options: &WriteOptions,

@@ -38,7 +38,7 @@ pub(super) use roles::*;
     "password": "a long passphrase of yours", "time_zone": "Europe/London"
 }))]
 pub(super) struct NewUser {
-    /// Verified by a mailed link, and used to sign in.
+    /// Verified with a link sent by e-mail and used to sign in.
     #[schema(format = Email, max_length = 254)]
     email: String,
     /// Lower-case letters, digits and underscores.
@@ -113,7 +113,7 @@ fn parse(new: NewUser) -> Result<(CreateUser, Password), Error> {
 
 /// Sign up.
 ///
-/// Creates an account and mails a link that verifies its e-mail address.
+/// Creates an account and sends a link that verifies its e-mail address.
 #[utoipa::path(
     post, path = "/v1/users", tag = "users", operation_id = "signUp",
     params(WriteHeaders), request_body = NewUser,
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn all_field_errors_are_reported_at_once() {
+    fn all_field_errors_are_reported_together() {
         assert!(parse(new_user()).is_ok());
         let wrong = NewUser {
             email: "ada".to_owned(),

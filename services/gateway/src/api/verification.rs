@@ -19,12 +19,12 @@ use crate::security::request_cause;
 use crate::store::links;
 use crate::tokens::TokenError;
 
-/// The token of a mailed link. Without a token, a link is mailed.
+/// The token of a link sent by e-mail. Without a token, a link is sent.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({}))]
 pub(super) struct Verification {
-    /// Token of the mailed link.
+    /// Token of the link.
     #[serde(default)]
     #[schema(max_length = 200)]
     token: Option<String>,
@@ -32,8 +32,8 @@ pub(super) struct Verification {
 
 /// Verify an e-mail address.
 ///
-/// Without a token, a link is mailed to your address. With the token of the link, the address is verified. The token is
-/// valid for one day, once, and only for the address that it was mailed to. Sending it requires no access token.
+/// Without a token, a link is sent to your e-mail address. With the token of the link, the address is verified. The token is
+/// valid for one day, once, and only for the address that it was sent to. Sending it requires no access token.
 #[utoipa::path(
     post, path = "/v1/users/{id}/verification", tag = "users", operation_id = "verifyEmail",
     params(("id" = Uuid, Path)), request_body = Option<Verification>,
@@ -65,7 +65,7 @@ pub(super) async fn verify(
         unit.commit().await?;
         return Ok(StatusCode::NO_CONTENT);
     };
-    // `email` is the address that the link was mailed to, so that a later change of the address is not verified by it.
+    // `email` is the address that the link was sent to, so a later change of the address is not verified by it.
     let (token, email) = verify_link_token(&app, Purpose::VerifyEmail, &text).await?;
     if token.link.user_id != id {
         return Err(Error::Link(TokenError::Invalid));

@@ -63,7 +63,7 @@ fn evolve(before: Option<Event>, message: &Received<EventEvent>) -> Option<Event
             };
         }
         EventEvent::EventRescheduled(_) => event.status = EventStatus::Published,
-        // An announcement is mailed and changes nothing here.
+        // An announcement is sent by e-mail and changes nothing here.
         EventEvent::AnnouncementMade(_) => {}
         EventEvent::EventCancelled(cancelled) => {
             event.status = EventStatus::Cancelled;

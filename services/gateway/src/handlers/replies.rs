@@ -32,7 +32,7 @@ const SIGN_UPS: [Kind; 3] = [Kind::CreateUser, Kind::BootstrapAdmin, Kind::Creat
 const ADMIN_SIGN_UPS: [Kind; 2] = [Kind::BootstrapAdmin, Kind::CreateAdmin];
 
 /// Completes operations. The reply to a sign-up activates its credentials or deletes them. A user with a new e-mail
-/// address is mailed a link.
+/// address is sent a link.
 pub struct Replies(pub(crate) OperationNotifier);
 
 /// An operation that `reply` completed.
@@ -115,7 +115,7 @@ async fn delete_rejected_credentials(unit: &mut Unit<Postgres>, completed: &[Com
         accounts::delete_pending(unit.tx(), &sign_ups).await.map_err(failed)?;
     }
     for id in rejected(completed, &ADMIN_SIGN_UPS) {
-        tracing::error!(operation = %id, "the sign-up of an admin was rejected; operation {id} holds the reason");
+        tracing::error!(operation = %id, "the sign-up of an admin was rejected; operation {id} contains the reason");
     }
     Ok(())
 }
@@ -158,7 +158,7 @@ async fn users_with_changed_email<'a>(
     Ok(by_operation(completed, users))
 }
 
-/// Creates a link for each user, and stores its nonce.
+/// Creates a link for each user and stores its nonce.
 async fn store_links<'a>(
     unit: &mut Unit<Postgres>,
     users: Vec<(&'a Completed<'a>, Uuid)>,

@@ -67,7 +67,7 @@ pub struct RoleChanges {
     pub revoked: Vec<Role>,
 }
 
-/// Replaces the roles of a user by these, and returns the difference.
+/// Replaces the roles of a user by these and returns the difference.
 pub async fn set_roles(
     tx: &mut postgres::Tx,
     user: Uuid,
@@ -141,7 +141,7 @@ pub async fn set_password(tx: &mut postgres::Tx, user: Uuid, hash: &str, old: Op
 
 /// Returns `true` if an admin exists.
 ///
-/// Holds an advisory lock until the transaction ends, so that concurrent callers take turns.
+/// Holds an advisory lock until the transaction ends so that concurrent callers take turns.
 pub async fn has_admin(tx: &mut postgres::Tx) -> sqlx::Result<bool> {
     sqlx::query("SELECT pg_advisory_xact_lock(hashtext('rollcall.bootstrap_admin'))")
         .execute(&mut **tx)
@@ -177,7 +177,7 @@ pub async fn add_pending(
     Ok(())
 }
 
-/// Activates the pending credentials of these sign-ups, so that their users may sign in.
+/// Activates the pending credentials of these sign-ups so that their users may sign in.
 ///
 /// Returns the operation and the user of each sign-up whose credentials were pending.
 pub async fn activate(tx: &mut postgres::Tx, operations: &[Uuid]) -> sqlx::Result<Vec<(Uuid, Uuid)>> {
@@ -219,7 +219,7 @@ pub async fn close(tx: &mut postgres::Tx, users: &[Uuid]) -> sqlx::Result<Vec<(U
         .await
 }
 
-/// Erases personal data outside the profiles, and removes the link between these users and their operations.
+/// Erases personal data outside the profiles and removes the link between these users and their operations.
 pub async fn erase(tx: &mut postgres::Tx, users: &[Uuid]) -> sqlx::Result<()> {
     for statement in [
         "UPDATE notifications SET reason = NULL WHERE user_id = ANY ($1) AND reason IS NOT NULL",

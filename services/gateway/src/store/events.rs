@@ -90,7 +90,7 @@ pub struct Availability {
 }
 
 impl Event {
-    /// Returns the size of the texts in bytes.
+    /// Returns the size of the strings in bytes.
     fn size(&self) -> usize {
         self.title.len() + self.description.len() + self.venue.len()
     }
@@ -152,7 +152,7 @@ pub async fn find(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Optio
 
 /// Returns a page of the events that `viewer` may see, ordered by start.
 ///
-/// The statement contains only the conditions of the filter, so that each combination gets its own query plan.
+/// The statement contains only the conditions of the filter, so each combination gets its own query plan.
 pub async fn list(
     pool: &PgPool,
     viewer: Viewer,

@@ -1,4 +1,4 @@
-//! Nonces of mailed links. Each link can be used once.
+//! Nonces of links sent by e-mail. Each link can be used once.
 
 use contracts::links::{Link, Purpose};
 use sqlx::{PgExecutor, PgPool};
@@ -31,7 +31,7 @@ pub async fn is_unused(executor: impl PgExecutor<'_>, purpose: Purpose, link: &L
         .await
 }
 
-/// Deletes the nonce of a link, so that it cannot be used again.
+/// Deletes the nonce of a link so that it cannot be used again.
 ///
 /// Returns `false` if the link was used before. Of two concurrent callers, one gets `true`.
 pub async fn use_up(tx: &mut postgres::Tx, purpose: Purpose, link: &Link) -> sqlx::Result<bool> {

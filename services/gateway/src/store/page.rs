@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// Size of the texts in bytes after which a page of large rows ends.
+/// Size of the strings in bytes after which a page of large rows ends.
 ///
 /// If every connection of a gateway holds a response that the client does not read, the responses stay below the memory
 /// limit.
@@ -66,7 +66,7 @@ impl<P: PageCursor> PageRequest<P> {
 
     /// Reads a page of rows that may be large, one by one. The page ends at the limit or after [`PAGE_BYTES`].
     ///
-    /// `size` returns the size of a row in bytes. The first row is read whatever its size, so that every list can be read
+    /// `size` returns the size of a row in bytes. The first row is read whatever its size, so every list can be read
     /// to its end.
     pub async fn read<T>(
         &self,

@@ -89,7 +89,7 @@ pub async fn delete(tx: &mut postgres::Tx, instances: &[Uuid]) -> sqlx::Result<(
     Ok(())
 }
 
-/// Inserts or updates these statuses, and deletes those of processes that have been silent for a day.
+/// Inserts or updates these statuses and deletes those of processes that have been silent for a day.
 ///
 /// Each process may occur at most once.
 pub async fn save(tx: &mut postgres::Tx, reports: &[(Uuid, &ProcessStatus)]) -> sqlx::Result<()> {

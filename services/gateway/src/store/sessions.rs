@@ -85,7 +85,7 @@ pub async fn begin(
 ///
 /// It never waits for a row lock, because requests that wait in a transaction would use up the connections of the pool.
 pub async fn rotate(tx: &mut postgres::Tx, old: Hash, new: Hash, lifetime: Duration) -> sqlx::Result<Rotation> {
-    // The family is locked first, so that two uses of one token and a sign-out exclude each other.
+    // The family is locked first, so two uses of one token and a sign-out exclude each other.
     let family: sqlx::Result<Option<(Uuid, Uuid)>> = sqlx::query_as(
         "SELECT f.user_id, f.id FROM session_families f JOIN refresh_tokens t ON t.family_id = f.id
          WHERE t.hash = $1 FOR UPDATE OF f NOWAIT",

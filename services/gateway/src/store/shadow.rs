@@ -31,7 +31,7 @@ pub struct Table {
     pub keep_surplus: bool,
 }
 
-/// Creates the schema with an empty copy of every live table, so that a handler finds all tables that it uses and no live
+/// Creates the schema with an empty copy of every live table so that a handler finds all tables that it uses and no live
 /// data. Replaces a schema that an earlier attempt left behind.
 pub async fn create(pool: &PgPool, schema: &str) -> sqlx::Result<()> {
     let mut tx = pool.begin().await?;
@@ -81,7 +81,7 @@ pub async fn positions(pool: &PgPool, topic: &str) -> sqlx::Result<HashMap<i32, 
 /// Locks the positions of the topic until the transaction ends, and returns the next offset by partition.
 ///
 /// Workers then wait, because the first statement of every worker updates its position. A partition without a position
-/// gets one, so that there is a row to lock.
+/// gets one, so there is a row to lock.
 pub async fn lock_positions(
     tx: &mut postgres::Tx,
     topic: &str,

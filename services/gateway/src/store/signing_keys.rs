@@ -11,7 +11,7 @@ pub struct StoredKey {
     pub created_at: DateTime<Utc>,
 }
 
-/// Locks the keys until the transaction ends, so that concurrent gateways do not create two keys.
+/// Locks the keys until the transaction ends so that concurrent gateways do not create two keys.
 pub async fn lock(tx: &mut postgres::Tx) -> sqlx::Result<()> {
     sqlx::query("SELECT pg_advisory_xact_lock(hashtext('rollcall.signing_keys'))")
         .execute(&mut **tx)

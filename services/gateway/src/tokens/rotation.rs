@@ -59,7 +59,7 @@ pub(super) async fn keys(pool: &PgPool, settings: &Settings, now: Timestamp) -> 
 /// Returns the plan for keys of these ages, newest first, or `None` if there is no key.
 fn plan(ages: &[Duration], settings: &Settings) -> Option<Plan> {
     let newest = *ages.first()?;
-    // The very first key signs at once, because there is no other one.
+    // The very first key signs immediately, because there is no other one.
     let signing = ages
         .iter()
         .position(|age| *age >= PUBLISHED_BEFORE_USE)
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn a_key_is_published_before_it_signs_and_after_it_has_signed() {
         assert_eq!(at(&[]), None);
-        assert_eq!(at(&[0]), Some((0, 1, false)), "the first key signs at once");
+        assert_eq!(at(&[0]), Some((0, 1, false)), "the first key signs immediately");
         assert_eq!(at(&[90 * DAY]), Some((0, 1, true)), "a new key is due");
         assert_eq!(
             at(&[0, 90 * DAY]),

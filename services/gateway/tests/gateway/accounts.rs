@@ -224,7 +224,7 @@ async fn a_deactivation_before_the_reply_to_a_sign_up_takes_precedence() {
 }
 
 #[tokio::test]
-async fn roles_take_effect_at_once_when_an_admin_grants_them() {
+async fn roles_take_effect_immediately_when_an_admin_grants_them() {
     let app = TestApp::start().await;
     let (root, ada) = (app.person("root").await, app.person("ada").await);
     app.grant(&root, Role::Admin).await;

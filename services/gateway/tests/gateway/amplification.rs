@@ -98,7 +98,7 @@ fn bodies() -> Vec<(String, String)> {
     let mut bodies = vec![
         ("nulls under a long key", format!(r#"{{"{key}":[{nulls}]}}"#)),
         ("nulls", list("null")),
-        ("texts with NUL", list(r#""\u0000""#)),
+        ("strings with NUL", list(r#""\u0000""#)),
         ("nulls deep under long keys", {
             let open = format!(r#"{{"{deep_key}":"#).repeat(100);
             format!("{open}[{}]{}", vec!["null"; SIZE / 20].join(","), "}".repeat(100))
@@ -138,7 +138,7 @@ fn invalid_examples(example: &Value, members: &[String]) -> Vec<(String, String)
             add("a long text", &json!(text).to_string());
         }
         add("a list of nulls", &list("null"));
-        add("a list of empty texts", &list("\"\""));
+        add("a list of empty strings", &list("\"\""));
         add("a list of members", &list("\"member\""));
         add("a list of ids", &list("\"0193b0a8-6f62-7cc0-b3ff-4a1a2f1c2d3e\""));
         add("a list of lists", &list("[]"));

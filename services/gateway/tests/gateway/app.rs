@@ -26,7 +26,7 @@ pub(crate) use call::{Call, Response};
 pub(crate) use messages::*;
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
-pub(crate) const LINK_KEY: &str = "the key of links that are mailed";
+pub(crate) const LINK_KEY: &str = "the key of links sent by e-mail";
 const SOON: Duration = Duration::from_secs(5);
 
 /// One gateway process without sockets. Tests send requests with [`Call`].
@@ -319,7 +319,7 @@ impl TestApp {
             self.users_accept()
         );
         let id = response.expect(201).id();
-        // Discards the mail with the verification link.
+        // Discards the e-mail with the verification link.
         self.bench.published_with_envelopes::<NotificationCommand>().await;
         let session = self.sign_in(name).await.expect(201).body;
         let text = |member: &str| session[member].as_str().expect("a token").to_owned();
@@ -342,7 +342,7 @@ impl TestApp {
         facts.into_iter().map(|fact| fact.body).collect()
     }
 
-    /// Returns the token of the only link that was mailed since the last call.
+    /// Returns the token of the only link that was sent since the last call.
     pub(crate) async fn mailed_token(&self, email: &str) -> String {
         let command = self.command::<NotificationCommand>().await;
         token(&command.body, email)

@@ -47,7 +47,7 @@ async fn the_csv_list_contains_no_formulas() {
         announcements: true,
     };
     app.user_is_created(mallory, profile).await;
-    // More registrations than are read at once, and one that is cancelled.
+    // More registrations than are read together, and one that is cancelled.
     let at = Timestamp::parse("2026-03-01T12:00:00Z").expect("a time");
     let seats = (0..600).map(|_| SeatConfirmed {
         registration_id: Uuid::now_v7(),

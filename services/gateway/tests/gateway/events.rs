@@ -172,7 +172,7 @@ async fn an_outdated_version_is_412() {
 }
 
 #[tokio::test]
-async fn invalid_times_are_rejected_at_once() {
+async fn invalid_times_are_rejected_immediately() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let mut body = draft();

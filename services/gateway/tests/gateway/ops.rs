@@ -292,7 +292,7 @@ fn create_admin(user_id: Uuid) -> CreateAdmin {
 }
 
 #[tokio::test]
-async fn an_admin_created_by_an_operator_sets_a_password_with_a_mailed_link() {
+async fn an_admin_created_by_an_operator_sets_a_password_with_a_link_sent_by_e_mail() {
     let app = TestApp::start().await;
     let user = Uuid::now_v7();
     let reply = app

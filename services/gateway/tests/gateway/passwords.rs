@@ -1,4 +1,4 @@
-//! Setting a new password, with the old one or with a mailed link.
+//! Setting a new password, with the old one or with a link sent by e-mail.
 
 use contracts::links::{Link, LinkKey, Purpose};
 use contracts::{NotificationCommand, RevocationReason, SecurityFact, Timestamp, UserProfileState};
@@ -133,7 +133,7 @@ async fn a_password_change_without_the_old_password_is_rejected() {
 }
 
 #[tokio::test]
-async fn a_mailed_link_sets_a_new_password_once_and_ends_every_session() {
+async fn a_link_sent_by_e_mail_sets_a_new_password_once_and_ends_every_session() {
     let app = TestApp::start().await;
     let ada = app.person("ada").await;
     app.request_reset("ADA@example.org").await.expect(204);
@@ -250,7 +250,7 @@ async fn an_expired_forged_or_outdated_link_sets_no_password() {
 }
 
 #[tokio::test]
-async fn no_link_is_mailed_to_a_closed_account() {
+async fn no_link_is_sent_to_a_closed_account() {
     let app = TestApp::start().await;
     let (ada, _) = (app.person("ada").await, app.person("bob").await);
     let mut unit = app.gateway.app.unit().await.expect("the database is reachable");

@@ -69,7 +69,7 @@ impl Logged {
             .await
     }
 
-    /// Rebuilds a projection, and returns the rows of each table with the numbers of missing, changed and surplus rows.
+    /// Rebuilds a projection and returns the rows of each table with the numbers of missing, changed and surplus rows.
     async fn differences(&self, projection: &str) -> Vec<(String, [i64; 4])> {
         let reply = self.replay(projection).await;
         let Reply::CommandAccepted(accepted) = reply else {

@@ -19,7 +19,7 @@ async fn hostile_domain_events_are_stored_and_shown() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;
     let unaffected = app.has_event(&ada).await;
-    // Many distinct words, so that a full-text index of all of them would be too large.
+    // Many distinct words, so a full-text index of all of them would be too large.
     let words: String = (0..60_000).map(|number| format!("{number:x} ")).collect();
     for (index, text) in [hostile(200), hostile(100_000), words, String::new()]
         .into_iter()

@@ -22,7 +22,7 @@ fn path(user: Uuid) -> String {
 }
 
 #[tokio::test]
-async fn a_new_account_is_mailed_a_link_that_verifies_its_address_once() {
+async fn a_new_account_is_sent_a_link_that_verifies_its_address_once() {
     let app = TestApp::start().await;
     let sign_up = app.gateway.post("/v1/users").wait(0).json(sign_up("ada")).send();
     sign_up.await.expect(202);
@@ -46,7 +46,7 @@ async fn a_new_account_is_mailed_a_link_that_verifies_its_address_once() {
 }
 
 #[tokio::test]
-async fn links_are_mailed_until_the_address_is_verified() {
+async fn links_are_sent_until_the_address_is_verified() {
     let app = TestApp::start().await;
     let ada = app.person("ada").await;
     app.request_link(&ada).await.expect(204);
@@ -132,7 +132,7 @@ async fn a_new_address_gets_a_link_and_old_links_become_invalid() {
 }
 
 #[tokio::test]
-async fn mailed_links_open_pages_that_send_the_token() {
+async fn links_sent_by_e_mail_open_pages_that_send_the_token() {
     let app = TestApp::start().await;
     for (page, script) in [
         ("/verification", "/pages/verification.js"),

@@ -41,7 +41,7 @@ impl EventSummary {
 
     /// Reads the events before a change of their registrations.
     ///
-    /// Writes to the documents of the events, and creates missing ones, so that a concurrent transaction that changes an
+    /// Writes to the documents of the events and creates missing ones so that a concurrent transaction that changes an
     /// event conflicts with this one. Therefore one of the two always sees the other's change.
     pub(crate) async fn lock(tx: &mut Tx, events: &[Uuid]) -> Result<HashMap<Uuid, Self>, StoreError> {
         let updates = events.iter().map(|event| Update {

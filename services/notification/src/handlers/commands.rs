@@ -51,7 +51,7 @@ impl Handler<Mongo> for FollowCommands {
     }
 }
 
-/// Enqueues the mails for the next chunks of mailings, and publishes the commands for the chunks after them.
+/// Enqueues the e-mails for the next chunks of mailings and publishes the commands for the chunks after them.
 async fn process_chunks(unit: &mut Unit<Mongo>, chunks: &[Chunk<'_>]) -> Result<Vec<Mail>, Failure> {
     if chunks.is_empty() {
         return Ok(Vec::new());
@@ -69,7 +69,7 @@ async fn process_chunks(unit: &mut Unit<Mongo>, chunks: &[Chunk<'_>]) -> Result<
             after,
         } = chunk;
         let Some(mailing) = mailings.get(cause_id) else {
-            tracing::error!(mailing = %cause_id, "mailing {cause_id} not found, its next chunk is skipped");
+            tracing::error!(mailing = %cause_id, "mailing {cause_id} not found; skipping its next chunk");
             continue;
         };
         let cause = message.cause();

@@ -9,7 +9,7 @@ use crate::lane::Lanes;
 use crate::mail::queue::{self, Missing};
 use crate::mailing::{self, Mailing, MailingContent};
 
-/// Handles `events`: stores the data of events that mails contain, and starts mailings to all attendees.
+/// Handles `events`: stores the data of events that e-mails contain, and starts mailings to all attendees.
 pub(crate) struct FollowEvents(pub(crate) Lanes);
 
 impl Handler<Mongo> for FollowEvents {

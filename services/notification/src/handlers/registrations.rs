@@ -16,7 +16,7 @@ use crate::mail::{Mail, queue};
 use crate::mailing;
 use crate::reminders::{Seat, schedule_reminder};
 
-/// Handles `registrations`: stores the state of registrations, enqueues a mail for each change, and schedules reminders.
+/// Handles `registrations`: stores the state of registrations, enqueues an e-mail for each change, and schedules reminders.
 pub(crate) struct FollowRegistrations(pub(crate) Lanes);
 
 impl Handler<Mongo> for FollowRegistrations {
@@ -81,7 +81,7 @@ impl Handler<Mongo> for FollowRegistrations {
     }
 }
 
-/// Returns the mails of mailings that started here before these registrations were known, although the registrations are
+/// Returns the e-mails of mailings that started here before these registrations were known, although the registrations are
 /// older.
 async fn mails_of_earlier_mailings(
     unit: &mut Unit<Mongo>,
@@ -147,19 +147,19 @@ impl Step {
         }
     }
 
-    /// Returns the kind of the mail that the step causes, if any.
+    /// Returns the kind of the e-mail that the step causes, if any.
     fn mail(self) -> Option<NotificationKind> {
         match self {
             Self::Confirmed => Some(NotificationKind::SeatConfirmed),
             Self::Waitlisted => Some(NotificationKind::SeatWaitlisted),
             Self::Promoted => Some(NotificationKind::SeatPromoted),
-            // An attendee who has checked in needs no mail about it.
+            // An attendee who has checked in needs no e-mail about it.
             Self::CheckedIn(_) => None,
             Self::Cancelled(CancelReason::ByAttendee | CancelReason::ByOrganizer | CancelReason::Unknown) => {
                 Some(NotificationKind::RegistrationCancelled)
             }
             Self::Cancelled(CancelReason::EventCancelled) => Some(NotificationKind::EventCancelled),
-            // A user who closed their account gets no more mails.
+            // A user who closed their account gets no more e-mails.
             Self::Cancelled(CancelReason::UserDeactivated) => None,
         }
     }
@@ -190,7 +190,7 @@ fn change_of(event: &RegistrationEvent) -> Option<Change> {
             reason,
             ..
         }) => (registration_id, user_id, Step::Cancelled(*reason)),
-        // Changes of the roster as a whole cause no mail.
+        // Changes of the roster as a whole cause no e-mail.
         RegistrationEvent::RosterOpened(_)
         | RegistrationEvent::RosterChanged(_)
         | RegistrationEvent::RosterClosed(_) => {

@@ -8,7 +8,7 @@ use crate::copies::{Changes, MEMBERS, delete_profiles, time};
 use crate::lane::Lanes;
 use crate::mail::{Mail, queue};
 
-/// Handles `users`: stores the status of accounts, and enqueues a welcome mail for a new one.
+/// Handles `users`: stores the status of accounts, and enqueues a welcome e-mail for a new one.
 pub(crate) struct FollowUsers(pub(crate) Lanes);
 
 impl Handler<Mongo> for FollowUsers {

@@ -1,4 +1,4 @@
-//! The queue of pending mails: inserting, finding due mails, and claiming.
+//! The queue of pending e-mails: inserting, finding due e-mails, and claiming.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::{MAILS, Mail, State};
 use crate::copies::among;
 use crate::lane::{Lane, Lanes};
 
-/// Inserts mails in a handler's transaction, and notifies the mailer after the commit. A mail that already exists is not
+/// Inserts e-mails in a handler's transaction and notifies the mailer after the commit. An e-mail that already exists is not
 /// changed.
 pub(crate) async fn enqueue(unit: &mut Unit<Mongo>, lanes: &Lanes, mails: &[Mail]) -> Result<(), StoreError> {
     for lane in Lane::ALL {
@@ -23,7 +23,7 @@ pub(crate) async fn enqueue(unit: &mut Unit<Mongo>, lanes: &Lanes, mails: &[Mail
         }
     }
     let updates = mails.iter().map(|mail| {
-        let mut document = bson::serialize_to_document(mail).expect("a mail is a document");
+        let mut document = bson::serialize_to_document(mail).expect("an e-mail is a document");
         document.remove("_id");
         Update {
             filter: doc! { "_id": mail.id },
@@ -35,7 +35,7 @@ pub(crate) async fn enqueue(unit: &mut Unit<Mongo>, lanes: &Lanes, mails: &[Mail
     Ok(())
 }
 
-/// Makes mails due that waited for data that has arrived: the profiles of these users, or these events.
+/// Makes e-mails due that waited for data that has arrived: the profiles of these users, or these events.
 pub(crate) async fn release_waiting(
     unit: &mut Unit<Mongo>,
     lanes: &Lanes,
@@ -46,9 +46,9 @@ pub(crate) async fn release_waiting(
     make_due(unit, lanes, ids, waiting).await
 }
 
-/// Makes all pending mails to these users due, whatever they wait for.
+/// Makes all pending e-mails to these users due, whatever they wait for.
 pub(crate) async fn retry_now(unit: &mut Unit<Mongo>, lanes: &Lanes, users: &[Uuid]) -> Result<(), StoreError> {
-    // Claimed mails are left alone, because two processes must not send the same mail.
+    // Claimed e-mails are left alone, because two processes must not send the same e-mail.
     let waiting = doc! { "state": State::Pending.name(), "user": among(users), "claim": { "$exists": false } };
     make_due(unit, lanes, users, waiting).await
 }
@@ -74,7 +74,7 @@ async fn make_due(unit: &mut Unit<Mongo>, lanes: &Lanes, ids: &[Uuid], waiting: 
     Ok(())
 }
 
-/// The data that a mail can wait for.
+/// The data that an e-mail can wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Missing {
     Profile,
@@ -89,7 +89,7 @@ impl Missing {
         }
     }
 
-    /// Returns the field of a mail that contains the id of the missing data.
+    /// Returns the field of an e-mail that contains the id of the missing data.
     fn field(self) -> &'static str {
         match self {
             Self::Profile => "user",
@@ -98,18 +98,18 @@ impl Missing {
     }
 }
 
-/// The due mails of a lane.
+/// The due e-mails of a lane.
 #[derive(Debug, Default)]
 pub(crate) struct Due {
-    /// Ids of the mails that have been due for the longest time, with the time since their first attempt.
+    /// Ids of the e-mails that have been due for the longest time, with the time since their first attempt.
     pub(crate) mails: Vec<(bson::Uuid, Duration)>,
-    /// Ids of the due mails whose claim expired before the claiming process recorded an outcome.
+    /// Ids of the due e-mails whose claim expired before the claiming process recorded an outcome.
     pub(crate) expired: Vec<bson::Uuid>,
-    /// Time until the next pending mail is due.
+    /// Time until the next pending e-mail is due.
     pub(crate) next: Option<Duration>,
 }
 
-/// Finds up to `limit` mails that are due by the database's clock.
+/// Finds up to `limit` e-mails that are due by the database's clock.
 pub(crate) async fn find_due(mongo: &Mongo, lane: Lane, limit: usize) -> Result<Due, StoreError> {
     #[derive(Deserialize)]
     struct Row {
@@ -146,10 +146,10 @@ pub(crate) async fn find_due(mongo: &Mongo, lane: Lane, limit: usize) -> Result<
     Ok(due)
 }
 
-/// Removes expired claims, so that the mails are due again after `grace`.
+/// Removes expired claims so that the e-mails are due again after `grace`.
 ///
 /// The store is reachable at this moment, so the claiming process can still record the outcome within `grace`. Therefore a
-/// mail that was sent while the store was unreachable is not sent again.
+/// e-mail that was sent while the store was unreachable is not sent again.
 pub(crate) async fn release_expired_claims(
     mongo: &Mongo,
     ids: &[bson::Uuid],
@@ -170,10 +170,10 @@ pub(crate) async fn release_expired_claims(
     Ok(())
 }
 
-/// Claims mails for `length`, so that no other process finds them due during that time. Returns the mails that were not
+/// Claims e-mails for `length` so that no other process finds them due during that time. Returns the e-mails that were not
 /// claimed by another process.
 ///
-/// The claim, and everything written before it, is majority-committed when this function returns. Therefore no mail is sent
+/// The claim, and everything written before it, is majority-committed when this function returns. Therefore no e-mail is sent
 /// whose transaction a fail-over would roll back.
 pub(crate) async fn claim(mongo: &Mongo, ids: &[bson::Uuid], length: Duration) -> Result<Vec<Mail>, StoreError> {
     if ids.is_empty() {

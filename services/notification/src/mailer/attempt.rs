@@ -1,4 +1,4 @@
-//! One attempt to send one mail.
+//! One attempt to send one e-mail.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::mail::Mail;
 use crate::mail::queue::Missing;
 use crate::server::{MailServer, SendError};
 
-/// A claimed mail and the outcome of the attempt to send it.
+/// A claimed e-mail and the outcome of the attempt to send it.
 pub(super) struct Attempt {
     pub(super) mail: Mail,
     /// Time of the claim by the local clock. It is read before the database is called, so it is not later than the
@@ -27,17 +27,17 @@ pub(super) struct Attempt {
 
 pub(super) enum Outcome {
     Sent,
-    /// The mail cannot be sent, and `NotificationFailed` is published.
+    /// The e-mail cannot be sent, and `NotificationFailed` is published.
     Failed(String),
-    /// The mail is outdated or not wanted any more. No fact is published.
+    /// The e-mail is outdated or not wanted any more. No fact is published.
     Dropped(&'static str),
     /// The server rejected the mail temporarily.
     Deferred(String),
-    /// The server is unreachable. The mail is due again at once, and its rejections are not counted.
+    /// The server is unreachable. The e-mail is due again immediately, and its rejections are not counted.
     Unreachable(String),
-    /// The mail was not tried, and is due again at once.
+    /// The e-mail was not tried and is due again immediately.
     Released(String),
-    /// Data that the mail needs has not arrived yet.
+    /// Data that the e-mail needs has not arrived yet.
     Missing(Missing),
 }
 
@@ -74,8 +74,8 @@ impl<S: MailServer> Shared<S> {
             Ok(rendered) => rendered,
             Err(error) => {
                 let id = mail.id();
-                tracing::error!(mail = %id, error = chassis::error_chain(&error), "cannot render mail {id}");
-                return (Outcome::Deferred("the mail could not be rendered".to_owned()), parent);
+                tracing::error!(mail = %id, error = chassis::error_chain(&error), "cannot render e-mail {id}");
+                return (Outcome::Deferred("the e-mail could not be rendered".to_owned()), parent);
             }
         };
         // Nothing has been sent so far. From here on, no other process may claim the mail until the attempt has ended.
@@ -116,7 +116,7 @@ pub(super) fn after(time: bson::DateTime, duration: Duration) -> i64 {
     time.timestamp_millis().saturating_add(millis)
 }
 
-/// Starts the span of an attempt, as a child of the span in which the cause of the mail was handled.
+/// Starts the span of an attempt, as a child of the span in which the cause of the e-mail was handled.
 fn span(mail: &Mail, parent: &Context) -> Context {
     let builder = SpanBuilder::from_name("send mail")
         .with_kind(SpanKind::Client)

@@ -1,4 +1,4 @@
-//! A circuit breaker. While the mail server is unreachable, all senders wait, and one mail at a time probes the server.
+//! A circuit breaker. While the mail server is unreachable, all senders wait, and one e-mail at a time probes the server.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,7 +26,7 @@ enum State {
 /// Maximum delay between two probes.
 const MAX_DELAY: Duration = Duration::from_secs(30);
 
-/// The permission to send one mail. The holder records whether the server was reachable.
+/// The permission to send one e-mail. The holder records whether the server was reachable.
 ///
 /// If a probe's permit is dropped without a record, the next caller becomes the probe.
 pub(super) struct Permit {
@@ -45,13 +45,13 @@ impl Breaker {
         })
     }
 
-    /// Waits until a mail may be sent.
+    /// Waits until an e-mail may be sent.
     ///
-    /// Returns at once while the server is reachable. Otherwise returns when a probe is due, to one caller, whose mail is
+    /// Returns immediately while the server is reachable. Otherwise returns when a probe is due, to one caller, whose e-mail is
     /// the probe; or to all callers when the server is reachable again.
     pub(super) async fn acquire(self: &Arc<Self>) -> Permit {
         loop {
-            // Registered before the state is read, so that no change is missed.
+            // Registered before the state is read, so no change is missed.
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
             let until = match &mut *self.state() {
@@ -92,12 +92,12 @@ impl Permit {
         self.probe
     }
 
-    /// Returns a permit for another mail that was claimed together with the first one.
+    /// Returns a permit for another e-mail that was claimed together with the first one.
     pub(super) fn another(&self) -> Self {
         self.breaker.issue(false)
     }
 
-    /// Records that the server responded, whether it accepted the mail or not.
+    /// Records that the server responded, whether it accepted the e-mail or not.
     pub(super) fn record_reachable(&mut self) {
         self.probe = false;
         let mut state = self.breaker.state();
@@ -115,13 +115,13 @@ impl Permit {
         let wait = match *state {
             State::Closed => self.breaker.initial_delay,
             State::Open { wait, .. } if self.probe => (wait * 2).min(MAX_DELAY),
-            // This mail was in flight when the first one failed, so the state is already known.
+            // This e-mail was in flight when the first one failed, so the state is already known.
             State::Open { .. } => return,
         };
         tracing::warn!(
             reason,
             ?wait,
-            "the mail server is unreachable, mails wait until it is reachable again"
+            "the mail server is unreachable; e-mails will wait until it is reachable again"
         );
         *state = State::Open {
             until: Instant::now() + wait,

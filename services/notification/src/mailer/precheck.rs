@@ -1,4 +1,4 @@
-//! Checks, right before a mail is sent, that it is still correct and wanted according to the current copies.
+//! Checks, right before an e-mail is sent, that it is still correct and wanted according to the current copies.
 
 use contracts::NotificationKind as Kind;
 use contracts::links::Link;
@@ -11,7 +11,7 @@ use crate::mail::queue::Missing;
 use crate::mailing::MailingContent;
 use crate::templates::{MailContent, MailInput};
 
-/// Checks a mail, and returns the input for its templates. `now` is the database's time.
+/// Checks an e-mail and returns the input for its templates. `now` is the database's time.
 ///
 /// # Errors
 /// Returns the outcome of the mail if it cannot or must not be sent.
@@ -32,7 +32,7 @@ pub(super) fn check<'a>(mail: &Mail, copies: &'a Copies, now: DateTime) -> Resul
     }
     let registration = mail.registration().and_then(|id| copies.registration(id));
     if mail.is_broadcast() && !is_recipient(mail.kind, registration) {
-        return dropped("the registration no longer qualifies for this mail");
+        return dropped("the registration no longer qualifies for this e-mail");
     }
     let new_enough = |profile: &&Profile| mail.profile_version.is_none_or(|version| profile.version >= version);
     let profile = copies
@@ -69,7 +69,7 @@ fn dropped<T>(reason: &'static str) -> Result<T, Outcome> {
     Err(Outcome::Dropped(reason))
 }
 
-/// Returns `true` if a mail of this kind is meant for the holder of this registration.
+/// Returns `true` if an e-mail of this kind is meant for the holder of this registration.
 fn is_recipient(kind: Kind, registration: Option<&Registration>) -> bool {
     registration.is_some_and(|registration| match registration.state {
         RegistrationState::Cancelled => false,
@@ -79,7 +79,7 @@ fn is_recipient(kind: Kind, registration: Option<&Registration>) -> bool {
     })
 }
 
-/// Returns the reason why the user does not want or need a mail of this kind, if there is one.
+/// Returns the reason why the user does not want or need an e-mail of this kind, if there is one.
 fn opt_out_reason(kind: Kind, profile: &Profile) -> Option<&'static str> {
     match kind {
         Kind::Reminder if !profile.reminders => Some("reminders are turned off"),

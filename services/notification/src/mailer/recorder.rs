@@ -1,4 +1,4 @@
-//! Records the outcomes of mails: the new state and the fact that is published about it, in one transaction.
+//! Records the outcomes of e-mails: the new state and the fact that is published about it, in one transaction.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -19,18 +19,18 @@ use super::attempt::{Attempt, Outcome, after};
 use super::{FIRST_PAUSE, LONGEST_PAUSE, Shared};
 use crate::mail::{MAILS, Mail, State};
 
-/// Maximum number of mails in one transaction.
+/// Maximum number of e-mails in one transaction.
 const BATCH: usize = 100;
 /// Total time of the pauses between retries while the process drains and the store is unreachable.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("the outcomes of mails were not recorded")]
+    #[error("the outcomes of e-mails were not recorded")]
     Store(#[from] StoreError),
-    #[error("the fact about a mail cannot be published")]
+    #[error("the fact about an e-mail cannot be published")]
     Append(#[from] AppendError),
-    #[error("the outcomes of mails were not committed")]
+    #[error("the outcomes of e-mails were not committed")]
     Commit(#[from] messaging::ledger::CommitError),
 }
 
@@ -42,17 +42,17 @@ pub(super) async fn run<S>(shared: &Shared<S>, mut attempts: mpsc::Receiver<Atte
         let mut pause = FIRST_PAUSE;
         let mut remaining = DRAIN_TIMEOUT;
         while let Err(error) = record(shared, &batch).await {
-            // If the outcome of the commit is unknown, the retry finds the mails that are already recorded.
+            // If the outcome of the commit is unknown, the retry finds the e-mails that are already recorded.
             tracing::warn!(
                 mails = batch.len(),
                 error = error_chain(&error),
-                "cannot record the outcomes of mails, will retry"
+                "cannot record the outcomes of e-mails; retrying"
             );
             if stop.is_cancelled() {
                 if remaining.is_zero() {
                     tracing::error!(
                         mails = batch.len(),
-                        "the process ends before it could record the outcomes of mails: they are sent again under the same Message-ID"
+                        "the process ends before it could record the outcomes of e-mails; they will be sent again under the same Message-ID"
                     );
                     break;
                 }
@@ -88,7 +88,7 @@ async fn write<S>(shared: &Shared<S>, unit: &mut Unit<Mongo>, attempts: &[Attemp
             Outcome::Sent | Outcome::Failed(_) | Outcome::Dropped(_)
         );
         // Another process claimed the mail after the claim had expired, and has already recorded its outcome. Only one fact
-        // is published for each mail.
+        // is published for each e-mail.
         if is_final && !pending.remove(&mail.id()) {
             continue;
         }
@@ -111,7 +111,7 @@ async fn write<S>(shared: &Shared<S>, unit: &mut Unit<Mongo>, attempts: &[Attemp
     Ok(())
 }
 
-/// Returns the ids of the mails that are still pending.
+/// Returns the ids of the e-mails that are still pending.
 async fn pending(unit: &mut Unit<Mongo>, attempts: &[Attempt]) -> Result<HashSet<Uuid>, StoreError> {
     #[derive(Deserialize)]
     struct Row {
@@ -220,24 +220,24 @@ fn count<S>(shared: &Shared<S>, attempts: &[Attempt]) {
                     .delay
                     .with_label_values(&[mail.label()])
                     .observe(delay.as_secs_f64());
-                tracing::debug!(mail = %id, kind = mail.label(), "mail {id} was sent");
+                tracing::debug!(mail = %id, kind = mail.label(), "e-mail {id} was sent");
                 "sent"
             }
             Outcome::Failed(reason) => {
-                tracing::warn!(mail = %id, kind = mail.label(), reason, "mail {id} failed");
+                tracing::warn!(mail = %id, kind = mail.label(), reason, "e-mail {id} failed");
                 "failed"
             }
             Outcome::Dropped(reason) => {
-                tracing::debug!(mail = %id, kind = mail.label(), reason, "mail {id} was dropped");
+                tracing::debug!(mail = %id, kind = mail.label(), reason, "e-mail {id} was dropped");
                 "dropped"
             }
             Outcome::Deferred(reason) => {
-                tracing::info!(mail = %id, kind = mail.label(), reason, "mail {id} was rejected temporarily, will retry");
+                tracing::info!(mail = %id, kind = mail.label(), reason, "e-mail {id} was rejected temporarily; retrying");
                 "later"
             }
             Outcome::Unreachable(_) | Outcome::Released(_) => "released",
             Outcome::Missing(missing) => {
-                tracing::debug!(mail = %id, missing = missing.name(), "mail {id} waits for missing data");
+                tracing::debug!(mail = %id, missing = missing.name(), "e-mail {id} waits for missing data");
                 "waiting"
             }
         };

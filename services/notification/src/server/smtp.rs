@@ -1,4 +1,4 @@
-//! Sends mails by SMTP over pooled connections.
+//! Sends e-mails by SMTP over pooled connections.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::templates::RenderedMail;
 /// Timeout for one response of the server.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The sender of all mails, for example `Rollcall <mail@example.org>`.
+/// The sender of all e-mails, for example `Rollcall <mail@example.org>`.
 #[derive(Debug, Clone)]
 pub struct Sender(Mailbox);
 
@@ -72,7 +72,7 @@ impl Smtp {
             .raw_header(automatic)
             .multipart(MultiPart::alternative_plain_html(mail.text.clone(), mail.html.clone()))
             // Temporary, because this is a bug that the next version may fix.
-            .map_err(|_| SendError::Temporary("the mail could not be assembled".to_owned()))
+            .map_err(|_| SendError::Temporary("the e-mail could not be assembled".to_owned()))
     }
 }
 
@@ -102,7 +102,7 @@ fn send_error(error: &smtp::Error) -> SendError {
         None => format!("the mail server responded with {code}"),
     };
     match code {
-        // The server shuts down, or rejects our credentials or configuration. This concerns all mails.
+        // The server shuts down, or rejects our credentials or configuration. This concerns all e-mails.
         421 | 454 | 530 | 534 | 535 | 538 => SendError::Unreachable(response),
         500.. => SendError::Permanent(response),
         _ => SendError::Temporary(response),

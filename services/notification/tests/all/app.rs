@@ -1,4 +1,4 @@
-//! The service without Kafka, with a mail server that records mails.
+//! The service without Kafka, with a mail server that records e-mails.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,7 +30,7 @@ pub(crate) struct App {
     pub(crate) server: RecordingServer,
     lanes: Lanes,
     stop: CancellationToken,
-    // Last, so that it is dropped after the fields that use it.
+    // Last, so it is dropped after the fields that use it.
     database: MongoDatabase,
 }
 
@@ -106,10 +106,10 @@ impl App {
         mails
             .find(doc! {})
             .await
-            .expect("mails can be read")
+            .expect("e-mails can be read")
             .try_collect()
             .await
-            .expect("mails can be read")
+            .expect("e-mails can be read")
     }
 
     pub(crate) async fn change_mails(&self, change: Document) {
@@ -117,7 +117,7 @@ impl App {
         mails
             .update_many(doc! {}, doc! { "$set": change })
             .await
-            .expect("mails can be written");
+            .expect("e-mails can be written");
     }
 
     /// Returns the content of all collections as text, including binary values.
@@ -138,16 +138,16 @@ impl App {
         text
     }
 
-    /// Returns the mails of one kind in any state.
+    /// Returns the e-mails of one kind in any state.
     pub(crate) async fn mails_of(&self, kind: &str) -> Vec<Document> {
         let mut mails = self.mails().await;
         mails.retain(|mail| mail.get_str("kind").ok() == Some(kind));
         mails
     }
 
-    /// Waits until no mail is pending.
+    /// Waits until no e-mail is pending.
     pub(crate) async fn all_mails_are_processed(&self) {
-        eventually("no mail is pending", DEADLINE, || async {
+        eventually("no e-mail is pending", DEADLINE, || async {
             let mails = self.mails().await;
             mails
                 .iter()
@@ -161,7 +161,7 @@ impl App {
         self.stop.cancel();
     }
 
-    /// Asserts that exactly `count` facts were published, all of which report failed mails with this reason.
+    /// Asserts that exactly `count` facts were published, all of which report failed e-mails with this reason.
     pub(crate) async fn assert_failed(&self, count: usize, reason: &str) {
         let facts = self.facts().await;
         assert_eq!(facts.len(), count, "{facts:?}");
@@ -210,13 +210,13 @@ pub(crate) fn quick() -> MailerSettings {
     }
 }
 
-/// A mail server that records mails. It returns the errors that a test has queued, and then accepts all mails.
+/// A mail server that records e-mails. It returns the errors that a test has queued, and then accepts all e-mails.
 #[derive(Clone, Default)]
 pub(crate) struct RecordingServer(Arc<Recorded>);
 
 #[derive(Default)]
 struct Recorded {
-    /// All mails that the mailer tried to send, accepted or not.
+    /// All e-mails that the mailer tried to send, accepted or not.
     attempts: Mutex<Vec<RenderedMail>>,
     sent: Mutex<Vec<RenderedMail>>,
     errors: Mutex<VecDeque<SendError>>,

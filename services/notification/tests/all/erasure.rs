@@ -20,7 +20,7 @@ async fn has_canary(app: &App) -> Uuid {
     let ball = Uuid::now_v7();
     app.bench.deliver(starting(ball, "Ball", in_days(30))).await;
     app.bench.deliver(confirmed(ball, canary)).await;
-    // A mail that waits for an event, a link, and an unreadable record.
+    // An e-mail that waits for an event, a link, and an unreadable record.
     app.bench.deliver(confirmed(Uuid::now_v7(), canary)).await;
     app.bench.deliver(verification(canary, in_days(1))).await;
     let mut unreadable = app.bench.record(profile(canary, CANARY));

@@ -1,4 +1,4 @@
-//! Mails with links, which the gateway requests by command.
+//! E-mails with links, which the gateway requests by command.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn token(text: &str, page: &str) -> Token {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn links_are_mailed_once_with_tokens_that_the_gateway_accepts() {
+async fn links_are_sent_once_with_tokens_that_the_gateway_accepts() {
     let app = App::with_mailer().await;
     let ada = app.has_user("Ada").await;
     let expires_at = in_days(1);
@@ -105,7 +105,7 @@ async fn a_link_waits_for_the_profile_version_that_its_command_expects() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expired_link_is_not_mailed() {
+async fn an_expired_link_is_not_sent() {
     let app = App::with_mailer().await;
     // The second user has no profile.
     for user in [app.has_user("Ada").await, Uuid::now_v7()] {
@@ -157,7 +157,7 @@ async fn an_address_that_is_already_verified_gets_no_verification_mail() {
     app.bench.deliver(verification(ada, in_days(1))).await;
     app.bench.deliver_again().await;
 
-    eventually("the mail is dropped", DEADLINE, || async {
+    eventually("the e-mail is dropped", DEADLINE, || async {
         let mails = app.mails().await;
         (mails[0].get_str("state").ok() == Some("dropped")).then_some(())
     })

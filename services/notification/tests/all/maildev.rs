@@ -1,4 +1,4 @@
-//! Mails that are sent by SMTP to a real mail server (maildev).
+//! E-mails that are sent by SMTP to a real mail server (maildev).
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +23,7 @@ fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: eval \"$(scripts/stack env)\""))
 }
 
-/// Returns the mails that maildev has received for an address.
+/// Returns the e-mails that maildev has received for an address.
 async fn inbox(address: &str) -> Vec<Json> {
     let url = format!("{}/email", variable("MAILDEV_URL"));
     let mails: Vec<Json> = reqwest::get(url)
@@ -57,7 +57,7 @@ async fn a_confirmation_arrives_in_html_and_text() {
 
     let cause = app.bench.deliver(confirmed(ball, ada)).await;
     app.bench.deliver_again().await;
-    let mails = eventually("the mail arrives", DEADLINE, || async {
+    let mails = eventually("the e-mail arrives", DEADLINE, || async {
         let mails = inbox(&address).await;
         (!mails.is_empty()).then_some(mails)
     })
@@ -97,11 +97,11 @@ async fn mails_wait_while_the_server_is_unreachable() {
     assert_eq!(reason, "the mail server is unreachable");
     mailer.abort();
 
-    // The mail is due again at once, because its claim was released.
+    // The e-mail is due again immediately, because its claim was released.
     app.run_mailer(app.server.clone(), quick());
     tokio::time::timeout(Duration::from_secs(20), app.all_mails_are_processed())
         .await
-        .expect("the mail is sent");
+        .expect("the e-mail is sent");
     assert_eq!(app.server.sent().len(), 1);
 }
 
@@ -177,7 +177,7 @@ async fn a_token_is_only_in_the_mail_and_never_stored_or_logged() {
     app.bench.deliver(password_reset(ada, in_days(1))).await;
     app.all_mails_are_processed().await;
 
-    let mails = eventually("both mails arrive", DEADLINE, || async {
+    let mails = eventually("both e-mails arrive", DEADLINE, || async {
         let mails = inbox(&address).await;
         (mails.len() == 2).then_some(mails)
     })

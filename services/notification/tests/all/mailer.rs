@@ -1,4 +1,4 @@
-//! Mails that are sent, and mails that cannot be sent.
+//! E-mails that are sent, and e-mails that cannot be sent.
 
 use std::collections::HashSet;
 use std::future::pending;
@@ -36,7 +36,7 @@ async fn a_temporarily_rejected_mail_is_retried_under_the_same_message_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_permanently_rejected_mail_fails_at_once() {
+async fn a_permanently_rejected_e_mail_fails_immediately() {
     let app = App::with_mailer().await;
     let ada = app.has_user("Ada").await;
     app.server.fail_with([SendError::Permanent(
@@ -123,7 +123,7 @@ async fn one_mail_probes_an_unreachable_server_before_all_others_are_sent() {
     })
     .await;
 
-    // The four mails that were in flight when the server went down, and one probe.
+    // The four e-mails that were in flight when the server went down, and one probe.
     assert_eq!(app.server.attempts().len(), 5);
     app.server.set_down(false);
     app.all_mails_are_processed().await;
@@ -132,7 +132,7 @@ async fn one_mail_probes_an_unreachable_server_before_all_others_are_sent() {
     let mails = app.mails().await;
     assert!(
         mails.iter().all(|mail| mail.get_i64("refusals").unwrap_or(0) == 0),
-        "an unreachable server does not count as a rejection of a mail"
+        "an unreachable server does not count as a rejection of an e-mail"
     );
     assert_eq!(app.facts().await.len(), 20);
 }
@@ -157,7 +157,7 @@ async fn several_processes_send_each_mail_once() {
     assert_eq!(app.facts().await.len(), 60);
 }
 
-/// A mail server that accepts the mail, but never responds.
+/// A mail server that accepts the e-mail, but never responds.
 struct AcceptsAndHangs(RecordingServer);
 
 impl MailServer for AcceptsAndHangs {
@@ -179,7 +179,7 @@ async fn a_mail_that_is_sent_again_after_a_crash_has_the_same_message_id() {
     };
     let crashed = app.run_mailer(AcceptsAndHangs(app.server.clone()), settings.clone());
     app.bench.deliver(signed_up(ada)).await;
-    eventually("the mail is sent", DEADLINE, || async { app.server.sent().pop() }).await;
+    eventually("the e-mail is sent", DEADLINE, || async { app.server.sent().pop() }).await;
     crashed.abort();
 
     app.run_remote_mailer(app.server.clone(), settings);
@@ -200,7 +200,7 @@ async fn an_outcome_can_be_recorded_shortly_after_the_claim_has_expired() {
     let app = App::start().await;
     let ada = app.has_user("Ada").await;
     app.bench.deliver(signed_up(ada)).await;
-    // Another process has sent the mail, but could not reach the store until after its claim had expired.
+    // Another process has sent the e-mail, but could not reach the store until after its claim had expired.
     let a_minute_ago = DateTime::from_millis(DateTime::now().timestamp_millis() - 60_000);
     app.change_mails(doc! { "claim": bson::Uuid::new(), "claimed_at": a_minute_ago, "next_attempt_at": a_minute_ago })
         .await;
@@ -230,7 +230,7 @@ async fn a_mail_is_not_sent_when_its_claim_could_expire_meanwhile() {
         ..quick()
     };
     let mailer = app.run_mailer(app.server.clone(), settings);
-    eventually("the mail is released", DEADLINE, || async {
+    eventually("the e-mail is released", DEADLINE, || async {
         (app.mails().await[0].get_str("reason").ok() == Some("the claim could expire during sending")).then_some(())
     })
     .await;
@@ -238,7 +238,7 @@ async fn a_mail_is_not_sent_when_its_claim_could_expire_meanwhile() {
     assert!(app.server.attempts().is_empty());
 }
 
-/// A mail server that never responds to a welcome mail.
+/// A mail server that never responds to a welcome e-mail.
 #[derive(Clone)]
 struct SlowWithWelcomes(RecordingServer);
 
@@ -287,7 +287,7 @@ async fn a_confirmation_overtakes_two_thousand_welcomes() {
     })
     .await;
 
-    assert!(position < 100, "{position} mails were sent before it");
+    assert!(position < 100, "{position} e-mails were sent before it");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -296,7 +296,7 @@ async fn a_stopped_mailer_records_the_outcomes_of_mails_in_flight() {
     let ada = app.has_user("Ada").await;
     let mailer = app.run_mailer(app.server.clone(), quick());
     app.bench.deliver(signed_up(ada)).await;
-    eventually("the mail is sent", DEADLINE, || async { app.server.sent().pop() }).await;
+    eventually("the e-mail is sent", DEADLINE, || async { app.server.sent().pop() }).await;
 
     app.stop_mailers();
     mailer.await.expect("the mailer does not panic");

@@ -1,4 +1,4 @@
-//! Mails to all attendees of an event.
+//! E-mails to all attendees of an event.
 
 use std::time::Duration;
 
@@ -99,7 +99,7 @@ async fn an_announcement_goes_to_users_with_a_seat_who_want_announcements() {
     let dropped = app.mails_of("ANNOUNCEMENT").await;
     let mut states: Vec<_> = dropped
         .iter()
-        .map(|mail| mail.get_str("state").expect("every mail has a state"))
+        .map(|mail| mail.get_str("state").expect("every e-mail has a state"))
         .collect();
     states.sort_unstable();
     assert_eq!(states, ["dropped", "sent"]);
@@ -119,7 +119,7 @@ async fn a_large_mailing_is_processed_in_chunks() {
     app.bench.deliver_again().await;
     assert!(
         app.mails_of("ANNOUNCEMENT").await.is_empty(),
-        "handling the cause enqueues no mails itself"
+        "handling the cause enqueues no e-mails itself"
     );
     app.bench.settle().await;
     app.bench.deliver_again().await;

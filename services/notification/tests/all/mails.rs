@@ -1,4 +1,4 @@
-//! The mails that messages cause.
+//! The e-mails that messages cause.
 
 use contracts::ops::{OpsCommand, WhereIs};
 use contracts::replies::Reply;
@@ -26,12 +26,12 @@ async fn a_new_member_is_welcomed_once() {
     app.all_mails_are_processed().await;
 
     let mails = app.server.sent();
-    assert_eq!(mails.len(), 1, "one mail for one cause");
+    assert_eq!(mails.len(), 1, "one e-mail for one cause");
     assert_eq!(mails[0].to_address, "ada@example.org");
     assert_eq!(mails[0].subject, "Welcome to Rollcall");
     assert_eq!(mails[0].message_id, mail_id(cause, ada));
     let facts = app.bench.published_with_envelopes::<NotificationFact>().await;
-    assert_eq!(facts.len(), 1, "one fact for one mail");
+    assert_eq!(facts.len(), 1, "one fact for one e-mail");
     let envelope = &facts[0].envelope;
     assert_eq!((envelope.key, envelope.causation_id), (ada, Some(cause)));
     let NotificationFact::NotificationSent(sent) = &facts[0].body else {

@@ -1,4 +1,4 @@
-//! The service over a real MongoDB: messages go in through the real pipeline, mails come out of the real mailer.
+//! The service over a real MongoDB: messages go in through the real pipeline, e-mails come out of the real mailer.
 
 mod app;
 mod erasure;

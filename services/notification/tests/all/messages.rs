@@ -28,7 +28,7 @@ pub(crate) fn deactivated(user: Uuid) -> Outgoing<UserEvent> {
     Outgoing::new(user, UserDeactivated { reason, deactivated_at })
 }
 
-/// Returns the profile of a user who wants all mails.
+/// Returns the profile of a user who wants all e-mails.
 pub(crate) fn person(name: &str) -> UserProfile {
     UserProfile {
         email: format!("{}@example.org", name.to_lowercase()),

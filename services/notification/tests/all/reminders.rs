@@ -57,7 +57,7 @@ async fn a_user_with_a_seat_is_reminded_once_a_day_before_the_event() {
     app.bench.deliver_delayed().await;
 
     assert_eq!(reminders(&app).await, 1);
-    let reminder = app.server.sent().pop().expect("a mail");
+    let reminder = app.server.sent().pop().expect("an e-mail");
     assert_eq!(reminder.message_id, reminder_id(seat, starts_at));
     assert!(reminder.text.contains("Ball"), "{}", reminder.text);
 }
@@ -270,8 +270,8 @@ async fn an_outdated_reminder_is_not_sent() {
         "reminders are turned off",
         "the account is closed",
         "the event is cancelled",
-        "the registration no longer qualifies for this mail",
-        "the registration no longer qualifies for this mail",
+        "the registration no longer qualifies for this e-mail",
+        "the registration no longer qualifies for this e-mail",
     ];
     assert_eq!(reasons, expected);
 }

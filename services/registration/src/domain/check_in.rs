@@ -10,7 +10,7 @@ const OPENS_BEFORE: Duration = Duration::from_secs(2 * 60 * 60);
 impl Roster {
     /// Checks in the attendee of a registration.
     ///
-    /// The command's own time decides, so that an attendee who arrived in time is not rejected because the command was
+    /// The command's own time decides, so an attendee who arrived in time is not rejected because the command was
     /// delayed.
     pub(super) fn check_in(
         &self,

@@ -4,7 +4,7 @@ use contracts::aggregate::MAX_DOMAIN_EVENTS;
 use contracts::{EventStatus, RegistrationCommand};
 use uuid::Uuid;
 
-/// The rows that a batch needs in its [`Seating`](super::Seating). They are sorted and unique, so that all batches lock
+/// The rows that a batch needs in its [`Seating`](super::Seating). They are sorted and unique, so all batches lock
 /// rows in the same order.
 ///
 /// The number of rows of a roster follows from its commands. Each command takes registrations from the front of a list,

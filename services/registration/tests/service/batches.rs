@@ -15,7 +15,7 @@ fn outgoing(command: &Command<RegistrationCommand>) -> Outgoing<RegistrationComm
         .actor(actor)
 }
 
-/// Executes the commands in batches of these sizes, and returns the domain events and rows. Deferred commands stay
+/// Executes the commands in batches of these sizes and returns the domain events and rows. Deferred commands stay
 /// deferred.
 async fn run(
     commands: &[Command<RegistrationCommand>],

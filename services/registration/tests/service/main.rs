@@ -51,7 +51,7 @@ impl App {
         }
     }
 
-    /// Publishes the event, so that its roster is open.
+    /// Publishes the event so that its roster is open.
     async fn has_event(&self, event: Uuid, details: Details) {
         let published = Outgoing::<EventEvent>::new(event, EventPublished { details });
         self.bench.deliver(published).await;
@@ -139,7 +139,7 @@ fn published(details: Details) -> Outgoing<EventEvent> {
     Outgoing::new(EVENT, EventPublished { details })
 }
 
-/// An event that starts in an hour, so that check-in is open.
+/// An event that starts in an hour, so check-in is open.
 fn soon(capacity: i32) -> Details {
     let starts_at = Timestamp::now() + HOUR;
     Details {

@@ -81,7 +81,7 @@ fn any_reason() -> impl Strategy<Value = CancelReason> {
     prop_oneof![Just(CancelReason::ByOrganizer), Just(CancelReason::UserDeactivated)]
 }
 
-/// Starts at a random hour of the day, so that successive terms move the event.
+/// Starts at a random hour of the day so that successive terms move the event.
 fn any_terms() -> impl Strategy<Value = Terms> {
     let staffed = prop::bool::weighted(0.7);
     let opens_in = prop::option::weighted(0.2, 0..3_u32);

@@ -43,7 +43,7 @@ pub(super) async fn holders(tx: &mut Tx, names: &[(Kind, String)]) -> Result<Vec
     Ok(named.collect())
 }
 
-/// Deletes names, so that other users can take them. A name that meanwhile belongs to another user is kept.
+/// Deletes names so that other users can take them. A name that meanwhile belongs to another user is kept.
 pub(super) async fn delete(tx: &mut Tx, names: &BTreeSet<Name>) -> Result<(), sqlx::Error> {
     if names.is_empty() {
         return Ok(());

@@ -27,7 +27,7 @@ impl Rows {
         }
     }
 
-    /// Applies a domain event, and returns the user's new state message, or `None` if the profile does not change.
+    /// Applies a domain event and returns the user's new state message, or `None` if the profile does not change.
     pub(super) fn apply(&mut self, key: Uuid, event: &UserEvent, command: &UserCommand) -> Option<UserProfileState> {
         let before = self.profiles.get(&key).cloned();
         match (event, command, before) {

@@ -53,7 +53,7 @@ fn a_sign_up_needs_no_actor() {
 }
 
 #[test]
-fn all_invalid_fields_are_reported_at_once() {
+fn all_invalid_fields_are_reported_together() {
     let create = CreateUser {
         email: "ada".into(),
         username: "A".into(),

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{App, Outcome, by_service, verify};
 
-/// Few users and few names, so that they conflict often.
+/// Few users and few names, so they conflict often.
 const USERS: u8 = 9;
 const NAMES: u8 = 3;
 

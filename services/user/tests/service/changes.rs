@@ -174,7 +174,7 @@ async fn a_closed_account_keeps_its_profile_but_not_its_email() {
 }
 
 /// Executes a statement on every table from another process, as the service's `migrate` does. The service has one
-/// connection, so that its next command runs with the statements that an earlier command has prepared.
+/// connection, so its next command runs with the statements that an earlier command has prepared.
 async fn migrate_every_table(app: &App, statement: impl Fn(&str) -> String) {
     let mut other = PgConnection::connect(&app.database.url())
         .await

@@ -24,7 +24,7 @@ use crate::report::{Row, Samples};
 const RATE: u32 = 3_000;
 const TICK: Duration = Duration::from_millis(5);
 const SECONDS: u32 = 5;
-/// The first second is slow on both sides, and is not counted.
+/// The first second is slow on both sides and is not counted.
 const WARM_UP: Duration = Duration::from_secs(1);
 
 pub(crate) async fn measure(servers: &Servers, repeats: usize) -> Result<Row> {
@@ -176,7 +176,7 @@ async fn ticks(rate: u32, mut send: impl AsyncFnMut(u32) -> Result<()>) -> Resul
     Ok(())
 }
 
-/// Reads the records of a topic on a separate thread, and records the latency of each.
+/// Reads the records of a topic on a separate thread and records the latency of each.
 struct Reader {
     thread: std::thread::JoinHandle<Result<Vec<Duration>>>,
     stop: CancellationToken,

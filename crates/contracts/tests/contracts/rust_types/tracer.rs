@@ -78,7 +78,7 @@ impl<'t> Tracer<'t> {
 impl<'de> Deserializer<'de> for Tracer<'_> {
     type Error = Error;
 
-    // With this, a Uuid requests bytes and differs from a text.
+    // With this, a Uuid requests bytes and differs from a string.
     fn is_human_readable(&self) -> bool {
         false
     }

@@ -142,8 +142,8 @@ pub(in crate::api) struct Cancellation {
     reason: String,
 }
 
-// The gateway checks everything that the OpenAPI document states, so that a client receives errors at once, even if it
-// does not wait for the event service. Only the gateway checks that texts are times and that time zones exist.
+// The gateway checks everything that the OpenAPI document states, so a client receives errors immediately, even if it
+// does not wait for the event service. Only the gateway checks that strings are times and that time zones exist.
 
 const MAX_TITLE_CHARS: usize = 200;
 const MAX_DESCRIPTION_CHARS: usize = 20_000;

@@ -22,7 +22,7 @@ async function verify() {
 }
 
 verify()
-  .catch(() => "This link is incomplete or damaged. Open it exactly as it was mailed to you.")
+  .catch(() => "This link is incomplete or damaged. Open it exactly as it appears in the e-mail.")
   .then((text) => {
     document.getElementById("result").textContent = text;
   });

@@ -22,7 +22,7 @@ use crate::store::registrations::{self, CancelReason, Registration};
 
 const JSON: &str = "application/json";
 const CSV: &str = "text/csv";
-/// Number of rows that are read at once.
+/// Number of rows that are read together.
 const PAGE_SIZE: u16 = 500;
 
 /// Header row of the CSV file.

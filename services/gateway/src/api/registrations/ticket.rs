@@ -82,7 +82,7 @@ pub(in crate::api) async fn ticket(
     Ok(response)
 }
 
-/// Returns the QR code of a text as SVG.
+/// Returns the QR code of a string as SVG.
 fn qr_code(text: &str) -> String {
     let code = QrCode::with_error_correction_level(text, EcLevel::M).expect("a QR code can hold 70 characters");
     code.render::<svg::Color<'_>>().min_dimensions(240, 240).build()

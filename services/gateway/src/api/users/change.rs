@@ -26,7 +26,7 @@ use crate::store::users::{self, User};
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "full_name": "Ada King", "time_zone": "Europe/Paris" }))]
 pub(in crate::api) struct UserChanges {
-    /// A link that verifies the new address is mailed to it.
+    /// A link that verifies the new address is sent to it.
     #[schema(format = Email, max_length = 254)]
     email: Option<String>,
     /// One line.

@@ -30,7 +30,7 @@ use crate::store::users::{self, User};
 
 /// Maximum number of items in one list. The number is larger than any user reaches in practice.
 const MAX_ITEMS: usize = 10_000;
-/// Number of items that are read at once.
+/// Number of items that are read together.
 const PAGE_SIZE: u16 = 200;
 /// Maximum time to read all pages of the audit service.
 const AUDIT_WAIT: Duration = Duration::from_secs(20);

@@ -57,7 +57,7 @@ macro_rules! kinds {
 kinds! {
     CreateUser => "create-user", Success::Created(Resource::User);
     ChangeUser => "change-user", Success::Changed(Resource::User);
-    /// A change of the profile that includes the e-mail address, so that the new address must be verified.
+    /// A change of the profile that includes the e-mail address, so the new address must be verified.
     ChangeEmail => "change-email", Success::Changed(Resource::User);
     DeactivateUser => "deactivate-user", Success::Changed(Resource::User);
     EraseUser => "erase-user", Success::Done;

@@ -141,7 +141,7 @@ pub(crate) fn profile(email: &str, username: &str) -> UserProfile {
     }
 }
 
-/// Returns the token of the link in this mail.
+/// Returns the token of the link in this e-mail.
 pub(crate) fn token(mail: &NotificationCommand, email: &str) -> String {
     let (purpose, user_id, nonce, expires_at) = match mail {
         NotificationCommand::SendVerificationMail(mail) => {
