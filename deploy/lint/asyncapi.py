@@ -2,7 +2,7 @@
 
 asyncapi.py SCHEMAS DOCUMENT
 
-SCHEMAS is the folder `schemas` of the package @asyncapi/specs. Prints every violation; exit code 1 if there is one.
+SCHEMAS is the folder `schemas` of the package @asyncapi/specs. Prints every violation; exits with 1 if there are any.
 """
 
 import json

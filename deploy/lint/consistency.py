@@ -3,7 +3,7 @@
 consistency.py ROOT COMPOSE K8S
 
 ROOT is the checkout. COMPOSE is the output of `docker compose config --format json`, and K8S that of `kubectl kustomize`.
-Prints every contradiction; exit code 1 if there is one.
+Prints every contradiction; exits with 1 if there are any.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Makes a single mongod the replica set rs0, and waits until it accepts writes. Transactions need a replica set.
 
 replica_set.py HOST:PORT          initiates it, or changes its address; ends when it is a writable primary
-replica_set.py --check HOST:PORT  only checks: exit code 0 if it is a writable primary
+replica_set.py --check HOST:PORT  only checks: exits with 0 if it is a writable primary
 """
 
 import os

@@ -102,7 +102,7 @@ async fn check_mails(system: &System, outcome: &Outcome) -> Result<usize> {
     }
     ensure!(
         causes.len() == MAILS && causes.values().all(|mails| mails.len() == 1),
-        "expected {MAILS} causes with one mail each: {received:#?}"
+        "expected {MAILS} causes with one e-mail each: {received:#?}"
     );
     for person in people {
         let mails = causes.keys().filter(|(to, _)| *to == person.email).count();

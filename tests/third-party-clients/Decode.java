@@ -53,7 +53,7 @@ import org.apache.kafka.common.utils.Utils;
  *
  * <pre>java -cp JARS Decode.java [--prefix P]</pre>
  *
- * Reads KAFKA_BROKERS and SCHEMA_REGISTRY_URL; exit code 1 if a record breaks a rule. Run it from the root of the
+ * Reads KAFKA_BROKERS and SCHEMA_REGISTRY_URL; exits with 1 if a record breaks a rule. Run it from the root of the
  * repository, because it uses the folder names of schemas/ as topic names. decode.py checks the same rules. The two
  * share no code, so neither can hide a bug of the other.
  */

@@ -1,7 +1,7 @@
 """Decodes every record of Rollcall's topics without Rollcall's code: with a Kafka client, an Avro library, and the
 schemas in the registry.
 
-decode.py [--prefix P]   reads KAFKA_BROKERS and SCHEMA_REGISTRY_URL; exit code 1 if a record breaks a rule
+decode.py [--prefix P]   reads KAFKA_BROKERS and SCHEMA_REGISTRY_URL; exits with 1 if a record breaks a rule
 
 From this repository it uses only the folder names of schemas/, as topic names. Decode.java checks the same
 rules. The two share no code, so neither can hide a bug of the other.

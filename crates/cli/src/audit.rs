@@ -1,4 +1,4 @@
-//! `rollcall audit`: exports the audit log to a file, and verifies such a file.
+//! `rollcall audit`: exports the audit log to a file and verifies such a file.
 
 mod export;
 mod lines;

@@ -40,10 +40,10 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Create the topics, or compare them with the topic table
+    /// Create the topics or compare them with the topic table
     #[command(subcommand)]
     Topics(topics::Command),
-    /// Register the schemas, or compare them with the registry
+    /// Register the schemas or compare them with the registry
     #[command(subcommand)]
     Schemas(schemas::Command),
     /// Show every process: version, readiness, lag, outbox, parked keys, gaps and dead letters
@@ -74,7 +74,7 @@ enum Command {
     /// Create admins and grant roles
     #[command(subcommand)]
     Admin(admin::Command),
-    /// Export the audit log to a file, or verify such a file
+    /// Export the audit log to a file or verify such a file
     #[command(subcommand)]
     Audit(audit::Command),
 }

@@ -1,4 +1,4 @@
-//! Publishes ops commands on `ops.commands`, and collects the replies of the services.
+//! Publishes ops commands on `ops.commands` and collects the replies of the services.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -334,7 +334,7 @@ impl OpsReply {
     }
 }
 
-/// Sends an ops command to the service that it names, and prints the reply. `text` formats an accepted result.
+/// Sends an ops command to the service that it names and prints the reply. `text` formats an accepted result.
 pub(crate) async fn run_command(
     arguments: &OpsArguments,
     command: impl Into<OpsCommand>,

@@ -10,7 +10,7 @@ const UPDATE_INTERVAL: Duration = Duration::from_millis(100);
 /// Width of the progress bar in columns.
 const BAR: usize = 24;
 
-/// A status line that is overwritten by each update, and erased on drop.
+/// A status line that is overwritten by each update and erased on drop.
 pub(crate) struct Progress {
     activity: String,
     started: Instant,

@@ -13,7 +13,7 @@ use crate::tree::{Tree, TreeId};
 /// Maximum number of entries in one transaction.
 const STEP: usize = 1_000;
 
-/// Adds every entry that is in no tree to the tree of its partition, in the order of offsets. Returns the number of entries.
+/// Adds every entry that is in no tree to the tree of its partition, in offset order. Returns the number of entries.
 ///
 /// Processes that record such a partition wait until the migration is complete.
 pub async fn grow_trees(mongo: &Mongo) -> Result<u64, StoreError> {

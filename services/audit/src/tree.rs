@@ -174,7 +174,7 @@ impl Tree {
         Ok(trees)
     }
 
-    /// Appends the leaves of entries, which must be in the order of their offsets, and sets their indexes and leaf hashes.
+    /// Appends the leaves of entries, which must be in offset order, and sets their indexes and leaf hashes.
     ///
     /// [`Growth::write`] stores the result.
     pub(crate) fn append(&mut self, entries: &mut [Entry]) -> Growth {

@@ -1,4 +1,4 @@
-//! The cause of an e-mail, stored with the mail until it is sent.
+//! The cause of an e-mail, stored with the e-mail until it is sent.
 
 use contracts::Timestamp;
 use messaging::{Cause, Received};
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::copies::time;
 
-/// The message that caused a mail: its ids, its actor, its trace context and its time.
+/// The message that caused an e-mail: its ids, its actor, its trace context and its time.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct StoredCause {
     id: bson::Uuid,

@@ -64,7 +64,7 @@ pub(crate) struct Mail {
     tried_since: Option<bson::DateTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
     claimed_at: Option<bson::DateTime>,
-    /// Id of the claim. A different id means that another process has claimed the mail since.
+    /// Id of the claim. A different id means that another process has claimed the e-mail since.
     #[serde(skip_serializing_if = "Option::is_none")]
     claim: Option<bson::Uuid>,
 }
@@ -237,12 +237,12 @@ impl Mail {
         self.claimed_at.unwrap_or(self.next_attempt_at)
     }
 
-    /// Returns the filter that finds the mail unless another process has claimed it since.
+    /// Returns the filter that finds the e-mail unless another process has claimed it since.
     pub(crate) fn claimed_filter(&self) -> Document {
         doc! { "_id": self.id, "state": State::Pending.name(), "claim": self.claim }
     }
 
-    /// Returns the filter that finds the mail while it is pending.
+    /// Returns the filter that finds the e-mail while it is pending.
     pub(crate) fn pending_filter(&self) -> Document {
         doc! { "_id": self.id, "state": State::Pending.name() }
     }
@@ -252,7 +252,7 @@ impl Mail {
         self.claimed_at().saturating_duration_since(self.created_at)
     }
 
-    /// Returns the time of the first attempt. Time in which no process could try to send the mail does not count.
+    /// Returns the time of the first attempt. Time in which no process could try to send the e-mail does not count.
     pub(crate) fn tried_since(&self) -> bson::DateTime {
         self.tried_since.unwrap_or_else(|| self.claimed_at())
     }

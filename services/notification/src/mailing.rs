@@ -44,7 +44,7 @@ pub(crate) enum MailingContent {
     Rescheduled { previous_starts_at: bson::DateTime },
     /// An announcement, sent to all registrations with a seat. The body is Markdown.
     Announcement { subject: String, body: String },
-    /// No mail: only schedules reminders for all registrations with a seat, because the start has become known.
+    /// No e-mail: only schedules reminders for all registrations with a seat, because the start has become known.
     Reminders,
 }
 

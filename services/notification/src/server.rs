@@ -21,10 +21,10 @@ pub trait MailServer: Send + Sync + 'static {
 /// The messages contain no address and none of the server's own text, because servers quote the recipient.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// The server rejected this mail permanently.
+    /// The server rejected this e-mail permanently.
     #[error("{0}")]
     Permanent(String),
-    /// The server rejected this mail temporarily.
+    /// The server rejected this e-mail temporarily.
     #[error("{0}")]
     Temporary(String),
     /// The server is unreachable or accepts no e-mail at all.

@@ -36,7 +36,7 @@ pub struct MailInput<'a> {
     pub kind: NotificationKind,
     pub mail_id: Uuid,
     pub profile: &'a Profile,
-    /// The event and the id of the recipient's registration for it, if the mail concerns one.
+    /// The event and the id of the recipient's registration for it, if the e-mail concerns one.
     pub registration: Option<(&'a Event, Uuid)>,
     pub content: MailContent<'a>,
 }

@@ -89,7 +89,7 @@ struct Verifier {
     line: u64,
     report: Report,
     keys: HashMap<String, VerifyingKey>,
-    /// Roots that checkpoints have signed, by tree and size.
+    /// Roots that checkpoints cover, by tree and size.
     signed_roots: BTreeMap<TreeId, BTreeMap<u64, String>>,
     newest: Vec<Head>,
     tree: Option<(TreeId, Tree)>,

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::app::{App, hex, signed_up};
 
-/// Calculates the root of all entries of `users`, in the order of offsets.
+/// Calculates the root of all entries of `users`, in offset order.
 fn root(entries: &[Entry]) -> String {
     let mut edge = Edge::default();
     for entry in entries.iter().filter(|entry| entry.position.topic == "users") {

@@ -132,7 +132,7 @@ pub(super) async fn reschedule(
     perform_command(&app, &options, &organizer, Kind::RescheduleEvent, id, reschedule).await
 }
 
-/// Cancel your event, and all registrations for it.
+/// Cancel your event and all registrations for it.
 #[utoipa::path(
     post, path = "/v1/events/{id}/cancel", tag = "events", operation_id = "cancelEvent",
     params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header, description = "`ETag` of the version that the change is based on. The response is `412` if the resource has changed since"), WriteHeaders),
@@ -153,7 +153,7 @@ pub(super) async fn cancel(
     perform_command(&app, &options, &organizer, Kind::CancelEvent, id, cancel).await
 }
 
-/// Show the number of seats, and how many of them are available.
+/// Show the number of seats and how many of them are available.
 #[utoipa::path(
     get, path = "/v1/events/{id}/availability", tag = "events", operation_id = "showAvailability",
     params(("id" = Uuid, Path)),

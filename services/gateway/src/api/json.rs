@@ -67,7 +67,7 @@ pub(super) fn structural_error(path: &str, message: &str) -> FieldError {
     )
 }
 
-/// Finds nulls and NUL characters in a body, at most [`MAX_ERRORS`]. It keeps no value, and formats a path only for an
+/// Finds nulls and NUL characters in a body, at most [`MAX_ERRORS`]. It keeps no value and formats a path only for an
 /// error, so it needs no more memory than the body.
 #[derive(Default)]
 struct ValueCheck {

@@ -64,7 +64,7 @@ pub(super) async fn lag(State(app): State<App>, _: Admin) -> Result<Json<Lags>, 
     Ok(Json(Lags { items }))
 }
 
-/// Selects a service, and a page of its parked messages or dead letters.
+/// Selects a service and a page of its parked messages or dead letters.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]

@@ -190,7 +190,7 @@ async fn the_token_and_password_of_a_deactivated_user_are_rejected() {
 }
 
 #[tokio::test]
-async fn an_e_mail_address_signs_in_its_current_owner() {
+async fn sign_in_uses_the_current_owner_of_an_e_mail_address() {
     let app = TestApp::start().await;
     let first = app.person("ada").await;
     app.deactivate(&first).await;

@@ -21,7 +21,7 @@ pub(super) struct Attempt {
     /// database's time of the claim.
     pub(super) claimed: Instant,
     pub(super) outcome: Outcome,
-    /// The span of the attempt, or the parent span of the mail if nothing was sent.
+    /// The span of the attempt, or the parent span of the e-mail if nothing was sent.
     pub(super) trace: Context,
 }
 
@@ -31,7 +31,7 @@ pub(super) enum Outcome {
     Failed(String),
     /// The e-mail is outdated or not wanted any more. No fact is published.
     Dropped(&'static str),
-    /// The server rejected the mail temporarily.
+    /// The server rejected the e-mail temporarily.
     Deferred(String),
     /// The server is unreachable. The e-mail is due again immediately, and its rejections are not counted.
     Unreachable(String),
@@ -78,7 +78,7 @@ impl<S: MailServer> Shared<S> {
                 return (Outcome::Deferred("the e-mail could not be rendered".to_owned()), parent);
             }
         };
-        // Nothing has been sent so far. From here on, no other process may claim the mail until the attempt has ended.
+        // Nothing has been sent so far. From here on, no other process may claim the e-mail until the attempt has ended.
         if claimed.elapsed() + self.settings.send_timeout >= self.settings.claim_duration {
             return (
                 Outcome::Released("the claim could expire during sending".to_owned()),

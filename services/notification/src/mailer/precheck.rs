@@ -14,7 +14,7 @@ use crate::templates::{MailContent, MailInput};
 /// Checks an e-mail and returns the input for its templates. `now` is the database's time.
 ///
 /// # Errors
-/// Returns the outcome of the mail if it cannot or must not be sent.
+/// Returns the outcome of the e-mail if it cannot or must not be sent.
 pub(super) fn check<'a>(mail: &Mail, copies: &'a Copies, now: DateTime) -> Result<MailInput<'a>, Outcome> {
     if copies.is_erased(mail.user()) {
         return failed("erased");
@@ -89,7 +89,7 @@ fn opt_out_reason(kind: Kind, profile: &Profile) -> Option<&'static str> {
     }
 }
 
-/// Returns the reason why the mail does not match the current state of the event, if there is one.
+/// Returns the reason why the e-mail does not match the current state of the event, if there is one.
 fn outdated_reason(mail: &Mail, event: &Event, now: DateTime) -> Option<&'static str> {
     if !mail.is_broadcast() {
         return None;

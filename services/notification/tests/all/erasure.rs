@@ -91,7 +91,7 @@ async fn a_mail_that_waits_for_its_next_attempt_fails_when_the_user_is_erased() 
     };
     app.run_mailer(app.server.clone(), settings);
     app.bench.deliver(signed_up(ada)).await;
-    eventually("the mail waits", DEADLINE, || async {
+    eventually("the e-mail waits", DEADLINE, || async {
         (app.mails().await[0].get_i64("refusals").ok() == Some(1)).then_some(())
     })
     .await;

@@ -92,7 +92,7 @@ async fn a_link_waits_for_the_profile_version_that_its_command_expects() {
         .deliver(verification(ada, in_days(1)).expected_version(Some(2)))
         .await;
     app.bench.deliver_again().await;
-    eventually("the mail waits", DEADLINE, || async {
+    eventually("the e-mail waits", DEADLINE, || async {
         let mails = app.mails().await;
         (mails[0].get_str("missing").ok() == Some("profile")).then_some(())
     })
@@ -163,5 +163,5 @@ async fn an_address_that_is_already_verified_gets_no_verification_mail() {
     })
     .await;
     assert!(app.server.attempts().is_empty());
-    assert!(app.facts().await.is_empty(), "a dropped mail causes no fact");
+    assert!(app.facts().await.is_empty(), "a dropped e-mail causes no fact");
 }

@@ -118,7 +118,7 @@ async fn one_mail_probes_an_unreachable_server_before_all_others_are_sent() {
         ..quick()
     };
     app.run_mailer(app.server.clone(), settings);
-    eventually("the first probe", DEADLINE, || async {
+    eventually("the first probe is sent", DEADLINE, || async {
         (app.server.attempts().len() > 4).then_some(())
     })
     .await;
@@ -264,7 +264,10 @@ async fn many_sign_ups_do_not_delay_a_confirmation() {
     app.bench.deliver_all(users.iter().map(|user| signed_up(*user))).await;
     app.bench.deliver(confirmed(ball, users[0])).await;
 
-    let sent = eventually("the confirmation", DEADLINE, || async { app.server.sent().pop() }).await;
+    let sent = eventually("the confirmation arrives", DEADLINE, || async {
+        app.server.sent().pop()
+    })
+    .await;
     assert_eq!(sent.subject, "Your seat is confirmed: Ball");
 }
 
@@ -280,7 +283,7 @@ async fn a_confirmation_overtakes_two_thousand_welcomes() {
     app.bench.deliver(confirmed(ball, users[1_999])).await;
 
     app.run_mailer(app.server.clone(), quick());
-    let position = eventually("the confirmation", DEADLINE, || async {
+    let position = eventually("the confirmation arrives", DEADLINE, || async {
         let sent = app.server.sent();
         sent.iter()
             .position(|mail| mail.subject == "Your seat is confirmed: Ball")

@@ -103,7 +103,7 @@ async fn an_announcement_goes_to_users_with_a_seat_who_want_announcements() {
         .collect();
     states.sort_unstable();
     assert_eq!(states, ["dropped", "sent"]);
-    assert_eq!(app.facts().await.len(), 4, "a dropped mail causes no fact");
+    assert_eq!(app.facts().await.len(), 4, "a dropped e-mail causes no fact");
 }
 
 #[tokio::test(flavor = "multi_thread")]

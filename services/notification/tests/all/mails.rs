@@ -120,7 +120,7 @@ async fn a_mail_waits_for_the_address_and_is_sent_when_it_arrives() {
     let ada = Uuid::now_v7();
 
     app.bench.deliver(signed_up(ada)).await;
-    eventually("the mail waits", DEADLINE, || async {
+    eventually("the e-mail waits", DEADLINE, || async {
         let mails = app.mails().await;
         (mails[0].get_str("missing").ok() == Some("profile")).then_some(())
     })
@@ -140,7 +140,7 @@ async fn a_mail_waits_for_the_event_that_it_is_about() {
     let (ada, ball) = (app.has_user("Ada").await, Uuid::now_v7());
 
     app.bench.deliver(confirmed(ball, ada)).await;
-    eventually("the mail waits", DEADLINE, || async {
+    eventually("the e-mail waits", DEADLINE, || async {
         let mails = app.mails().await;
         (mails[0].get_str("missing").ok() == Some("event")).then_some(())
     })

@@ -180,7 +180,7 @@ impl Leaves<'_> {
                 report.add(
                     "altered-entry",
                     location.clone(),
-                    "the index does not follow the order of offsets",
+                    "the index does not follow the offset order",
                 );
             }
             let is_first_of_tile = index % WIDTH as i64 == 0;

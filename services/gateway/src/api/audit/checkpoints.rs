@@ -41,7 +41,7 @@ pub(in crate::api) struct Checkpoints {
 /// A page of delivery certificates, newest first.
 #[derive(Serialize, ToSchema)]
 pub(in crate::api) struct Certificates {
-    /// The certificates with an hour, and the missing messages for each topic and producer.
+    /// The certificates with an hour and the missing messages for each topic and producer.
     #[schema(value_type = Vec<Object>)]
     items: Vec<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -29,7 +29,7 @@ pub(in crate::api) struct ProofQuery {
 
 /// Prove that the audit log contains an entry.
 ///
-/// The proof consists of the leaf of the entry, and the path to a signed root (RFC 6962).
+/// The proof consists of the leaf of the entry and the path to a signed root (RFC 6962).
 #[utoipa::path(
     get, path = "/v1/audit/entries/{id}/proof", tag = "audit", operation_id = "proveAuditEntry",
     params(
