@@ -117,7 +117,7 @@ impl Metrics {
             )?,
             stubs: counter(
                 "rollcall_stubs_total",
-                "Records that the store refused, and of which only a stub is kept: hash, size and reason",
+                "Records that the store rejected, and of which only a stub is kept: hash, size and reason",
                 &["topic"],
             )?,
             parked_keys: int_gauge(
