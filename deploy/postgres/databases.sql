@@ -1,6 +1,6 @@
--- Creates a database and a role with the same name for each service, and for the schema registry. A role can open only its own
--- database. Requires psql 15 or newer, and a superuser. It can be run again: it adds missing roles and databases, and sets the
--- passwords to those of the environment.
+-- Creates a database and a role with the same name for each service, and for the schema registry. A role can open only
+-- its own database. Requires psql 15 or newer, and a superuser. It can be run again: it adds missing roles and
+-- databases, and sets the passwords to those of the environment.
 \set ON_ERROR_STOP on
 \getenv gateway_password GATEWAY_DB_PASSWORD
 \getenv users_password USERS_DB_PASSWORD

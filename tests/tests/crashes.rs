@@ -63,8 +63,8 @@ async fn killing_any_service_loses_and_doubles_nothing() -> Result<()> {
         repeated += check_mails(&system, outcome).await?;
         Journey::new(&gateway, |_| {}).audit(outcome).await?;
     }
-    // SMTP has no transactions: an e-mail that the server accepted when its sender was killed is sent again, with the same
-    // Message-ID. Every other e-mail is sent once.
+    // SMTP has no transactions: an e-mail that the server accepted when its sender was killed is sent again, with the
+    // same Message-ID. Every other e-mail is sent once.
     let limit = rounds.get() * SENDING;
     ensure!(
         repeated <= limit,
@@ -90,7 +90,8 @@ async fn check_operations(system: &System) -> Result<()> {
     Ok(())
 }
 
-/// Checks that each cause led to one e-mail, which its recipient sees once. Returns how many e-mails were received twice.
+/// Checks that each cause led to one e-mail, which its recipient sees once. Returns how many e-mails were received
+/// twice.
 async fn check_mails(system: &System, outcome: &Outcome) -> Result<usize> {
     let people = [&outcome.organizer, &outcome.first, &outcome.second];
     let addresses = people.map(|person| person.email.clone());

@@ -102,7 +102,7 @@ fn admin_address(read: &mut Reader) -> SocketAddr {
     )
 }
 
-/// Reads all settings and calls `act` only if all are valid so that nothing is opened otherwise.
+/// Reads all settings and calls `act` only if all are valid, so nothing is opened otherwise.
 fn with_config<C>(
     name: &str,
     settings: &Settings,

@@ -63,9 +63,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves `router` until `stop` completes, then drains the connections.
 ///
-/// A connection over a maximum is closed immediately and without a response, because a response would cost what the maximum
-/// protects. `counted` returns the address that a client's connections are counted under, or `None` if they count
-/// towards [`Limits::connections`] only. Each request has an `axum::extract::ConnectInfo<SocketAddr>`.
+/// A connection over a maximum is closed immediately and without a response, because a response would cost what the
+/// maximum protects. `counted` returns the address that a client's connections are counted under, or `None` if they
+/// count towards [`Limits::connections`] only. Each request has an `axum::extract::ConnectInfo<SocketAddr>`.
 ///
 /// The drain closes connections that hold no complete request immediately. Responses in flight have [`Limits::drain`].
 pub async fn serve(

@@ -76,8 +76,8 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Outcome, Err
 
 /// Requests the account from the gateway, which sends `CreateUser` to the user service in a separate operation.
 ///
-/// Waits for the user service's reply too, because it can reject the account, for example if the address is taken or the person
-/// is too young.
+/// Waits for the user service's reply too, because it can reject the account, for example if the address is taken or
+/// the person is too young.
 async fn create_admin(create: Create, output: Output) -> Result<Outcome, Error> {
     let user_id = Uuid::now_v7();
     let ops = &create.ops;

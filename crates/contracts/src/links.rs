@@ -1,5 +1,5 @@
-//! Tokens in links sent by e-mail. The gateway and the mailer share a key, and exchange user, purpose, nonce and expiry over
-//! Kafka. Each computes the same token from them, so no token is ever on a topic.
+//! Tokens in links sent by e-mail. The gateway and the mailer share a key, and exchange user, purpose, nonce and expiry
+//! over Kafka. Each computes the same token from them, so no token is ever on a topic.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -251,8 +251,8 @@ impl Registry {
         self.http.request(method, format!("{}/{}", self.base, path.join("/")))
     }
 
-    /// Sends a request and retries it after a server error, because a registry whose store was restarted returns one for
-    /// each stale connection. Every request to the registry can be repeated safely.
+    /// Sends a request and retries it after a server error, because a registry whose store was restarted returns one
+    /// for each stale connection. Every request to the registry can be repeated safely.
     async fn send(&self, request: RequestBuilder, what: &str) -> Result<Response, Error> {
         for pause in RETRY_PAUSES {
             let again = request.try_clone().expect("a request with a JSON body can be cloned");

@@ -184,7 +184,8 @@ impl Settings {
             // A Java client chooses the same partition.
             .set("partitioner", "murmur2_random")
             .set("message.timeout.ms", self.delivery_timeout.as_millis().to_string())
-            // A worker hands over its whole batch together. Within this time it is gathered, so it is sent as one request.
+            // A worker hands over its whole batch together. Within this time it is gathered, so it is sent as one
+            // request.
             .set("linger.ms", "1")
             .set("compression.type", "none")
             .set("queue.buffering.max.messages", "200000")
@@ -200,7 +201,7 @@ impl Settings {
             .set("group.id", format!("{}{group}", self.topic_prefix))
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
-            // A position outside the log raises an alert and is never a silent jump.
+            // A position outside the log raises an alert; the consumer never jumps silently.
             .set("auto.offset.reset", "error")
             .set("enable.partition.eof", "false")
             .set("fetch.wait.max.ms", "100")

@@ -3,8 +3,8 @@
 //! A store keeps it next to the business data, so one transaction covers both. [`Ledger`] is the sum of five traits,
 //! one for each user: [`Transactions`], [`DeliveryLog`] (the pipeline), [`Outbox`] (the relay), [`OpsQueries`] (ops
 //! commands and the status report) and [`Maintenance`] (the boot checks and the housekeeping task). The crates
-//! `postgres` and `mongo` implement them, each trait in a file with the same name; `testing::conformance` verifies that both
-//! behave alike.
+//! `postgres` and `mongo` implement them, each trait in a file with the same name; `testing::conformance` verifies that
+//! both behave alike.
 
 mod delivery_log;
 mod maintenance;
@@ -46,8 +46,8 @@ pub enum StoreErrorKind {
     /// again and decides again.
     #[error("conflict with a concurrent transaction")]
     Conflict,
-    /// The store cannot store this data, however often it is retried. Only an error that was clearly caused by the data is of
-    /// this kind, because its message is then dead-lettered or parked.
+    /// The store cannot store this data, however often it is retried. Only an error that was clearly caused by the data
+    /// is of this kind, because its message is then dead-lettered or parked.
     #[error("the store rejected the data")]
     Broken,
     /// Neither the data nor the infrastructure explains the error, for example a table that a migration has changed, a

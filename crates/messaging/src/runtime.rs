@@ -48,8 +48,8 @@ impl<L: Ledger> Runtime<L> {
         Timestamp::now() - self.settings.inbox_retention > envelope.since()
     }
 
-    /// Fetches the schema of a record and waits while the registry is unreachable. Returns `false` if the registry does not
-    /// know the schema either, if the schema cannot be used, or if an operator has skipped the record meanwhile.
+    /// Fetches the schema of a record and waits while the registry is unreachable. Returns `false` if the registry does
+    /// not know the schema either, if the schema cannot be used, or if an operator has skipped the record meanwhile.
     pub(crate) async fn fetch_schema(
         &self,
         id: i32,

@@ -126,8 +126,8 @@ impl<L: Ledger> Watch<L> {
         probed.await.is_ok()
     }
 
-    /// Raises an alert when a partition has a lag and does not advance. If its worker holds nothing, nothing is fetched,
-    /// and the consumer's client is replaced, which assigns every partition again.
+    /// Raises an alert when a partition has a lag and does not advance. If its worker holds nothing, nothing is
+    /// fetched, and the consumer's client is replaced, which assigns every partition again.
     async fn watch_progress(&self) {
         let client = self.consumer.client();
         let mut stalls = Stalls::new(self.settings.stall_alarm);

@@ -13,8 +13,8 @@ const WRITE_CONFLICT: i32 = 112;
 const NAMESPACE_EXISTS: i32 = 48;
 const TRANSACTION_TOO_LARGE_FOR_CACHE: i32 = 388;
 
-/// Codes of errors caused by the data. All other errors are retried, because a statement that is wrong for every message
-/// must stop the partition and not dead-letter its messages.
+/// Codes of errors caused by the data. All other errors are retried, because a statement that is wrong for every
+/// message must stop the partition and not dead-letter its messages.
 const DATA: [i32; 16] = [
     2,     // BadValue
     14,    // TypeMismatch

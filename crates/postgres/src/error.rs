@@ -14,8 +14,8 @@ static STALE_SINCE: Mutex<Option<Instant>> = Mutex::new(None);
 
 /// Classifies an error by its SQLSTATE (PostgreSQL manual, appendix A), or by the driver's variant.
 ///
-/// Only errors that were clearly caused by the data are `Broken`, because their message is dead-lettered or parked. An error that
-/// this function does not know is `Unexpected`: it is retried, and raises an alert.
+/// Only errors that were clearly caused by the data are `Broken`, because their message is dead-lettered or parked. An
+/// error that this function does not know is `Unexpected`: it is retried, and raises an alert.
 pub fn store_error(error: sqlx::Error) -> StoreError {
     let kind = match &error {
         sqlx::Error::Database(database) => match database.try_downcast_ref::<PgDatabaseError>() {

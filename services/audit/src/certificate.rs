@@ -22,7 +22,8 @@ pub(crate) struct KeyCount {
 /// Missing sequence numbers by topic and key, as inclusive ranges.
 pub(crate) type Gaps = HashMap<(String, Uuid), Vec<(i64, i64)>>;
 
-/// Returns one row for each topic and producer. A missing number is counted in the hour of the first recorded number after it.
+/// Returns one row for each topic and producer. A missing number is counted in the hour of the first recorded number
+/// after it.
 pub(crate) fn summarize(counted: &[KeyCount], gaps: &Gaps) -> Vec<CertifiedTopic> {
     let mut rows = BTreeMap::new();
     for one in counted {

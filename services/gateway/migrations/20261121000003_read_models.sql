@@ -1,5 +1,6 @@
 -- Read models: copies of data that services publish. Messages on different topics have no relative order, so each
--- row is written from one topic only. Rows that belong together are joined when they are read, and one of them may be temporarily missing.
+-- row is written from one topic only. Rows that belong together are joined when they are read, and one of them may be
+-- temporarily missing.
 
 -- From `users`.
 CREATE TABLE users (

@@ -1,4 +1,5 @@
--- Verified e-mail addresses and the choice of e-mails in the profile; erased users; parked keys and gaps that a process reports.
+-- Verified e-mail addresses and the choice of e-mails in the profile; erased users; parked keys and gaps that a process
+-- reports.
 ALTER TABLE users ADD COLUMN erased_at timestamptz;
 
 ALTER TABLE profiles

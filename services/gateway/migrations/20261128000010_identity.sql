@@ -20,7 +20,8 @@ CREATE TABLE refresh_tokens (
 CREATE INDEX refresh_tokens_by_family ON refresh_tokens (family_id);
 CREATE INDEX refresh_tokens_by_expiry ON refresh_tokens (expires_at);
 
--- Ids that make links sent by e-mail single-use. Tokens are not stored, because they are derived from these ids with a key.
+-- Ids that make links sent by e-mail single-use. Tokens are not stored, because they are derived from these ids with a
+-- key.
 CREATE TABLE link_nonces (
     nonce      uuid        PRIMARY KEY,
     user_id    uuid        NOT NULL,

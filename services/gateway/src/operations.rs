@@ -145,7 +145,8 @@ impl Operations {
             // The outcome may have arrived since the last query of the poller.
             None => self.read_again(id).await.unwrap_or(pending),
         };
-        // The hold of a pending operation is dropped and thereby ended in the store, so a repeated request is not refused.
+        // The hold of a pending operation is dropped and thereby ended in the store, so a repeated request is not
+        // refused.
         if operation.status != Status::Pending {
             hold.disarm();
         }

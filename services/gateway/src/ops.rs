@@ -26,7 +26,8 @@ impl OpsHandler<Postgres> for Accounts {
     }
 }
 
-/// Signs an admin up without a password. When the sign-up is accepted, the user receives a link by e-mail that sets one.
+/// Signs an admin up without a password. When the sign-up is accepted, the user receives a link by e-mail that sets
+/// one.
 async fn create_admin(
     unit: &mut Unit<Postgres>,
     command: &Received<OpsCommand>,

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-/// Returns the text without NUL characters, which Postgres cannot store. Strings of other services are not validated here.
+/// Returns the text without NUL characters, which Postgres cannot store. Strings of other services are not validated
+/// here.
 pub(crate) fn storable(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }

@@ -1,7 +1,7 @@
 //! Copies of other services' data, which the handlers store.
 //!
-//! Messages of different topics arrive in any order, so a copy may be missing although other data refers to it. An e-mail that
-//! needs a missing copy waits for it.
+//! Messages of different topics arrive in any order, so a copy may be missing although other data refers to it. An
+//! e-mail that needs a missing copy waits for it.
 
 mod event_summary;
 mod registration;

@@ -1,5 +1,6 @@
 //! Queued e-mails. Each is a document that is inserted in the transaction of the message that caused it, and that the
-//! [`Mailer`](crate::Mailer) processes. It contains no personal data, because the address is read when the e-mail is sent.
+//! [`Mailer`](crate::Mailer) processes. It contains no personal data, because the address is read when the e-mail is
+//! sent.
 
 pub(crate) mod queue;
 
@@ -21,8 +22,8 @@ use crate::lane::Lane;
 /// Collection of all e-mails, with their states.
 pub const MAILS: &str = "mails";
 
-/// Namespace of the ids of e-mails (UUID version 5, RFC 9562). The same cause and recipient give the same id, so a redelivered
-/// message causes no second e-mail.
+/// Namespace of the ids of e-mails (UUID version 5, RFC 9562). The same cause and recipient give the same id, so a
+/// redelivered message causes no second e-mail.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f1c_2f6e_93d5_4f0a_8a57_0c1b_64d9_b7e3);
 
 /// A queued e-mail and its state.

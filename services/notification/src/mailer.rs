@@ -45,8 +45,8 @@ pub struct MailerSettings {
     pub initial_retry_delay: Duration,
     /// Maximum delay before an attempt after a temporary rejection.
     pub max_retry_delay: Duration,
-    /// Delay before an e-mail with missing data is checked again, in case the arrival of the data goes unnoticed. It doubles
-    /// with each further check.
+    /// Delay before an e-mail with missing data is checked again, in case the arrival of the data goes unnoticed. It
+    /// doubles with each further check.
     pub initial_recheck_delay: Duration,
     /// Maximum delay before an e-mail with missing data is checked again.
     pub max_recheck_delay: Duration,
@@ -54,13 +54,14 @@ pub struct MailerSettings {
     pub max_retry_time: Duration,
     /// Timeout for sending one e-mail, from the connection to the last response.
     pub send_timeout: Duration,
-    /// Time for which a process claims an e-mail. It must be longer than `send_timeout`, because no e-mail is sent whose claim
-    /// could expire meanwhile.
+    /// Time for which a process claims an e-mail. It must be longer than `send_timeout`, because no e-mail is sent
+    /// whose claim could expire meanwhile.
     pub claim_duration: Duration,
     /// Time that a process has to record an outcome after its claim has expired. It must be longer than the pauses between
     /// attempts to record.
     pub release_grace: Duration,
-    /// Interval at which a lane scans for due e-mails that it was not notified of, because another process enqueued them.
+    /// Interval at which a lane scans for due e-mails that it was not notified of, because another process enqueued
+    /// them.
     pub scan_interval: Duration,
 }
 

@@ -1,5 +1,5 @@
-//! Mailings: e-mails to all attendees of an event. Each is a document that is processed in chunks by commands that the service
-//! sends to itself, so the cost of handling its cause does not depend on the number of recipients.
+//! Mailings: e-mails to all attendees of an event. Each is a document that is processed in chunks by commands that the
+//! service sends to itself, so the cost of handling its cause does not depend on the number of recipients.
 
 use std::collections::HashMap;
 
@@ -83,8 +83,8 @@ impl Mailing {
         }
     }
 
-    /// Returns the e-mail for a registration that has been active since `placed_at` and has had a seat since `seated_at`, or
-    /// `None` if it is not a recipient.
+    /// Returns the e-mail for a registration that has been active since `placed_at` and has had a seat since
+    /// `seated_at`, or `None` if it is not a recipient.
     ///
     /// A registration is a recipient if it was active (for an announcement: had a seat) when the cause was published, by the
     /// times of both messages. A user who registers later finds everything in the confirmation.
@@ -106,7 +106,8 @@ impl Mailing {
     }
 }
 
-/// Stores mailings and publishes the commands for their first chunks. Each mailing comes with the cause of that command.
+/// Stores mailings and publishes the commands for their first chunks. Each mailing comes with the cause of that
+/// command.
 pub(crate) async fn start(unit: &mut Unit<Mongo>, mailings: &[(Mailing, Cause)]) -> Result<(), Error> {
     let updates = mailings.iter().map(|(mailing, _)| {
         let mut document = bson::serialize_to_document(mailing).expect("a mailing is a document");

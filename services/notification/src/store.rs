@@ -10,7 +10,8 @@ use crate::mailing::MAILINGS;
 /// Returns all collections of this service with their indexes.
 pub fn schema() -> Schema {
     let mails = vec![
-        // Finds due e-mails. Contains only pending e-mails, so it stays small no matter how many e-mails were ever sent.
+        // Finds due e-mails. Contains only pending e-mails, so it stays small no matter how many e-mails were ever
+        // sent.
         partial_index(doc! { "lane": 1, "next_attempt_at": 1 }, doc! { "state": "pending" }),
         // Finds e-mails that wait for a profile or an event.
         partial_index(

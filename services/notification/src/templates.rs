@@ -53,7 +53,8 @@ pub enum MailContent<'a> {
     Link(Link),
 }
 
-/// The reason why an e-mail could not be rendered. Each is a bug in this version, so a later version may render the e-mail.
+/// The reason why an e-mail could not be rendered. Each is a bug in this version, so a later version may render the
+/// e-mail.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("no template exists for e-mails of the kind {0:?}")]

@@ -1,5 +1,5 @@
-//! The trace of a message continues into the e-mail that it causes. This test has its own process, because the tracer provider
-//! is global.
+//! The trace of a message continues into the e-mail that it causes. This test has its own process, because the tracer
+//! provider is global.
 
 use contracts::links::LinkKey;
 use contracts::{NotificationFact, Timestamp, UserCreated, UserEvent, UserProfile, UserProfileState};

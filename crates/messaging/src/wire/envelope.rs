@@ -51,8 +51,8 @@ pub mod header {
         TRACE_STATE,
     ];
 
-    /// Maximum length of one header's value in bytes, because a value that is passed on must fit into the next message. W3C
-    /// Trace Context requires room for a `tracestate` of 512 bytes.
+    /// Maximum length of one header's value in bytes, because a value that is passed on must fit into the next message.
+    /// W3C Trace Context requires room for a `tracestate` of 512 bytes.
     pub const LONGEST: usize = 512;
 }
 

@@ -31,8 +31,8 @@ impl fmt::Display for TopicPartition {
     }
 }
 
-/// Header names and values, in order. All of Rollcall's headers are UTF-8. In headers of other producers, invalid bytes are
-/// replaced.
+/// Header names and values, in order. All of Rollcall's headers are UTF-8. In headers of other producers, invalid bytes
+/// are replaced.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Headers(pub Vec<(String, String)>);

@@ -3,7 +3,8 @@
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 
-/// Reads a trace context from its header values, for a span that continues the trace. Returns an empty context if there is none.
+/// Reads a trace context from its header values, for a span that continues the trace. Returns an empty context if there
+/// is none.
 pub fn remote_context(trace_parent: Option<&str>, trace_state: Option<&str>) -> Context {
     match trace_parent.and_then(|parent| parse(parent, trace_state)) {
         Some(parent) => Context::new().with_remote_span_context(parent),
@@ -26,7 +27,8 @@ pub(crate) fn render(context: &SpanContext) -> (Option<String>, Option<String>) 
     (Some(parent), (!state.is_empty()).then_some(state))
 }
 
-/// Returns the span context that the header values contain, or `None` if `parent` is invalid. An invalid `state` is ignored.
+/// Returns the span context that the header values contain, or `None` if `parent` is invalid. An invalid `state` is
+/// ignored.
 pub(crate) fn parse(parent: &str, state: Option<&str>) -> Option<SpanContext> {
     let mut parts = parent.split('-');
     let (_version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);

@@ -51,8 +51,8 @@ pub(super) fn errors(details: &Details, now: Option<Timestamp>) -> Vec<FieldErro
     ])
 }
 
-/// Returns the changed fields that can be changed only by rescheduling once the event is published, because attendees have made plans
-/// and are notified of a new time.
+/// Returns the changed fields that can be changed only by rescheduling once the event is published, because attendees
+/// have made plans and are notified of a new time.
 pub(super) fn reschedule_errors(before: &Details, after: &Details) -> Vec<FieldError> {
     let fault = Some(("use-reschedule", "Reschedule the event to change this time."));
     named([

@@ -1,5 +1,5 @@
-//! The two pages that links sent by e-mail open. They send the token of the link to the API. They are for humans, so the
-//! OpenAPI document does not list them.
+//! The two pages that links sent by e-mail open. They send the token of the link to the API. They are for humans, so
+//! the OpenAPI document does not list them.
 
 use axum::Router;
 use axum::http::{HeaderName, header};

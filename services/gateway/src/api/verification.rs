@@ -32,8 +32,8 @@ pub(super) struct Verification {
 
 /// Verify an e-mail address.
 ///
-/// Without a token, a link is sent to your e-mail address. With the token of the link, the address is verified. The token is
-/// valid for one day, once, and only for the address that it was sent to. Sending it requires no access token.
+/// Without a token, a link is sent to your e-mail address. With the token of the link, the address is verified. The
+/// token is valid for one day, once, and only for the address that it was sent to. Sending it requires no access token.
 #[utoipa::path(
     post, path = "/v1/users/{id}/verification", tag = "users", operation_id = "verifyEmail",
     params(("id" = Uuid, Path)), request_body = Option<Verification>,

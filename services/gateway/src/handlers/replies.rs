@@ -192,7 +192,8 @@ fn publish_mails(unit: &mut Unit<Postgres>, links: &[NewLink<'_>]) -> Result<(),
         link,
     } in links
     {
-        // The e-mail goes to the address of this profile version, even if the notification service holds an older profile.
+        // The e-mail goes to the address of this profile version, even if the notification service holds an older
+        // profile.
         let version = profile_version(&operation.reply.body, link.user_id);
         let mail = mail(*purpose, link).expected_version(version);
         unit.publish(&operation.reply.cause(), mail)?;

@@ -39,8 +39,8 @@ fn hashers() -> usize {
     hashers_for(cores, memory::limit())
 }
 
-/// Returns half of the cores so that the other routes have the rest, but not more hashers than a quarter of the memory holds,
-/// because each hasher keeps its own working memory. `memory` is in bytes.
+/// Returns half of the cores so that the other routes have the rest, but not more hashers than a quarter of the memory
+/// holds, because each hasher keeps its own working memory. `memory` is in bytes.
 fn hashers_for(cores: usize, memory: Option<u64>) -> usize {
     let by_memory = memory.map_or(u64::MAX, |bytes| bytes / 4 / Memory::BYTES);
     let by_memory = usize::try_from(by_memory).unwrap_or(usize::MAX);

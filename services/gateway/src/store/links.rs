@@ -54,7 +54,8 @@ pub async fn withdraw(tx: &mut postgres::Tx, purpose: Purpose, user: Uuid) -> sq
     Ok(())
 }
 
-/// Returns the current e-mail address of a user, or `None` if the user is not allowed to sign in. A link is checked against it.
+/// Returns the current e-mail address of a user, or `None` if the user is not allowed to sign in. A link is checked
+/// against it.
 pub async fn address(pool: &PgPool, user: Uuid) -> sqlx::Result<Option<Address>> {
     sqlx::query_as(
         "SELECT p.email, p.email_verified FROM profiles p JOIN credentials c ON c.user_id = p.user_id

@@ -31,8 +31,8 @@ pub struct Table {
     pub keep_surplus: bool,
 }
 
-/// Creates the schema with an empty copy of every live table so that a handler finds all tables that it uses and no live
-/// data. Replaces a schema that an earlier attempt left behind.
+/// Creates the schema with an empty copy of every live table so that a handler finds all tables that it uses and no
+/// live data. Replaces a schema that an earlier attempt left behind.
 pub async fn create(pool: &PgPool, schema: &str) -> sqlx::Result<()> {
     let mut tx = pool.begin().await?;
     drop_in(&mut tx, schema).await?;

@@ -324,8 +324,8 @@ async fn no_list_scans_a_whole_table() {
     assert_eq!(sequential_scans(&app.database.url()).await, before);
 }
 
-/// Returns the number of sequential scans of each table. Closes all other connections first so that their statistics are
-/// complete. The table of operations is excluded, because every process scans it for old rows when it starts.
+/// Returns the number of sequential scans of each table. Closes all other connections first so that their statistics
+/// are complete. The table of operations is excluded, because every process scans it for old rows when it starts.
 async fn sequential_scans(url: &str) -> Vec<(String, i64)> {
     let connection = PgConnection::connect(url).await.expect("the database is reachable");
     let connection = Mutex::new(connection);

@@ -16,7 +16,8 @@ use crate::mail::{Mail, queue};
 use crate::mailing;
 use crate::reminders::{Seat, schedule_reminder};
 
-/// Handles `registrations`: stores the state of registrations, enqueues an e-mail for each change, and schedules reminders.
+/// Handles `registrations`: stores the state of registrations, enqueues an e-mail for each change, and schedules
+/// reminders.
 pub(crate) struct FollowRegistrations(pub(crate) Lanes);
 
 impl Handler<Mongo> for FollowRegistrations {
@@ -81,8 +82,8 @@ impl Handler<Mongo> for FollowRegistrations {
     }
 }
 
-/// Returns the e-mails of mailings that started here before these registrations were known, although the registrations are
-/// older.
+/// Returns the e-mails of mailings that started here before these registrations were known, although the registrations
+/// are older.
 async fn mails_of_earlier_mailings(
     unit: &mut Unit<Mongo>,
     late: &[(Uuid, bson::DateTime, Change)],

@@ -14,8 +14,8 @@ use super::{MAILS, Mail, State};
 use crate::copies::among;
 use crate::lane::{Lane, Lanes};
 
-/// Inserts e-mails in a handler's transaction and notifies the mailer after the commit. An e-mail that already exists is not
-/// changed.
+/// Inserts e-mails in a handler's transaction and notifies the mailer after the commit. An e-mail that already exists
+/// is not changed.
 pub(crate) async fn enqueue(unit: &mut Unit<Mongo>, lanes: &Lanes, mails: &[Mail]) -> Result<(), StoreError> {
     for lane in Lane::ALL {
         if mails.iter().any(|mail| mail.lane == lane) {
@@ -170,11 +170,11 @@ pub(crate) async fn release_expired_claims(
     Ok(())
 }
 
-/// Claims e-mails for `length` so that no other process finds them due during that time. Returns the e-mails that were not
-/// claimed by another process.
+/// Claims e-mails for `length` so that no other process finds them due during that time. Returns the e-mails that were
+/// not claimed by another process.
 ///
-/// The claim, and everything written before it, is majority-committed when this function returns. Therefore no e-mail is sent
-/// whose transaction a fail-over would roll back.
+/// The claim, and everything written before it, is majority-committed when this function returns. Therefore no e-mail
+/// is sent whose transaction a fail-over would roll back.
 pub(crate) async fn claim(mongo: &Mongo, ids: &[bson::Uuid], length: Duration) -> Result<Vec<Mail>, StoreError> {
     if ids.is_empty() {
         return Ok(Vec::new());

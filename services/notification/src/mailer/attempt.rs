@@ -78,7 +78,8 @@ impl<S: MailServer> Shared<S> {
                 return (Outcome::Deferred("the e-mail could not be rendered".to_owned()), parent);
             }
         };
-        // Nothing has been sent so far. From here on, no other process may claim the e-mail until the attempt has ended.
+        // Nothing has been sent so far. From here on, no other process may claim the e-mail until the attempt has
+        // ended.
         if claimed.elapsed() + self.settings.send_timeout >= self.settings.claim_duration {
             return (
                 Outcome::Released("the claim could expire during sending".to_owned()),

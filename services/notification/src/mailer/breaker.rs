@@ -1,4 +1,5 @@
-//! A circuit breaker. While the mail server is unreachable, all senders wait, and one e-mail at a time probes the server.
+//! A circuit breaker. While the mail server is unreachable, all senders wait, and one e-mail at a time probes the
+//! server.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -47,8 +48,8 @@ impl Breaker {
 
     /// Waits until an e-mail may be sent.
     ///
-    /// Returns immediately while the server is reachable. Otherwise returns when a probe is due, to one caller, whose e-mail is
-    /// the probe; or to all callers when the server is reachable again.
+    /// Returns immediately while the server is reachable. Otherwise returns when a probe is due, to one caller, whose
+    /// e-mail is the probe; or to all callers when the server is reachable again.
     pub(super) async fn acquire(self: &Arc<Self>) -> Permit {
         loop {
             // Registered before the state is read, so no change is missed.

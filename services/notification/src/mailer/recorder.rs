@@ -87,8 +87,8 @@ async fn write<S>(shared: &Shared<S>, unit: &mut Unit<Mongo>, attempts: &[Attemp
             attempt.outcome,
             Outcome::Sent | Outcome::Failed(_) | Outcome::Dropped(_)
         );
-        // Another process claimed the e-mail after the claim had expired, and has already recorded its outcome. Only one fact
-        // is published for each e-mail.
+        // Another process claimed the e-mail after the claim had expired, and has already recorded its outcome. Only
+        // one fact is published for each e-mail.
         if is_final && !pending.remove(&mail.id()) {
             continue;
         }

@@ -8,9 +8,10 @@ use super::{form, profile};
 
 /// The taken e-mail addresses and usernames and the profiles that one batch needs.
 ///
-/// A store fills the context for a batch: first it [registers](Self::register_command) every command, then it adds the holders of
-/// the requested names ([`add_email_holder`](Self::add_email_holder), [`add_username_holder`](Self::add_username_holder))
-/// and the profiles that decisions read ([`add_profile`](Self::add_profile)).
+/// A store fills the context for a batch: first it [registers](Self::register_command) every command, then it adds the
+/// holders of the requested names ([`add_email_holder`](Self::add_email_holder),
+/// [`add_username_holder`](Self::add_username_holder)) and the profiles that decisions read
+/// ([`add_profile`](Self::add_profile)).
 ///
 /// Domain events carry no personal data, so `UserCreated` and `UserChanged` do not contain the profile. Therefore the
 /// content of each command is kept here, and `evolve` finds it by the key. This works only if a key has one sign-up and
