@@ -18,6 +18,8 @@ pub mod store;
 pub mod stream;
 mod tree;
 
+use std::collections::HashMap;
+
 use contracts::{Kind, Topic, topics};
 use messaging::Subscriptions;
 use mongo::Mongo;
@@ -40,7 +42,7 @@ pub fn subscriptions(metrics: &Metrics) -> Subscriptions<Mongo> {
         subscriptions.log(topic, move || Recorder {
             topic,
             metrics: metrics.clone(),
-            tree: None,
+            trees: HashMap::new(),
         })
     });
     recorded.handle(|| QueryHandler)

@@ -8,7 +8,7 @@ use mongodb::bson::doc;
 use crate::entry::Entry;
 use crate::recorded;
 use crate::store::ENTRIES;
-use crate::tree::{Tree, TreeId};
+use crate::tree::{Growth, Tree, TreeId};
 
 /// Maximum number of entries in one transaction.
 const STEP: usize = 1_000;
@@ -46,8 +46,9 @@ async fn step(mongo: &Mongo, id: TreeId) -> Result<usize, StoreError> {
         mongo.rollback(tx).await;
         return Ok(0);
     }
-    let growth = tree.append(&mut entries);
-    growth.write(&mut tx, &tree).await?;
+    let mut growth = Growth::default();
+    tree.append(&mut entries, &mut growth);
+    growth.write(&mut tx).await?;
     let updates = entries.iter().map(|entry| Update {
         filter: doc! { "_id": tree.id.entry_id(entry.position.offset) },
         change: doc! { "$set": { "index": entry.index, "leaf_hash": entry.leaf_hash.clone() } },

@@ -1,6 +1,6 @@
 //! Records every record of a topic in the log, in the order of its partition.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, hash_map};
 use std::panic::AssertUnwindSafe;
 
 use contracts::{Kind, Topic};
@@ -17,7 +17,7 @@ use crate::finding::{Finding, FindingKind};
 use crate::metrics::Metrics;
 use crate::store::{ENTRIES, FINDINGS, STREAMS};
 use crate::stream::{Observation, Stream};
-use crate::tree::{Tree, TreeId};
+use crate::tree::{Growth, Tree, TreeId};
 
 /// Maximum size of the entries that are written in one transaction, in bytes. The records of a larger batch are recorded one
 /// by one, because the entries are in memory, and MongoDB rejects transactions that do not fit into its cache. Ordinary batches
@@ -28,8 +28,8 @@ const MAX_BATCH_BYTES: usize = 16 * 1024 * 1024;
 pub(crate) struct Recorder {
     pub(crate) topic: &'static Topic,
     pub(crate) metrics: Metrics,
-    /// The tree of the recorded partition. `None` until the first record.
-    pub(crate) tree: Option<Tree>,
+    /// The trees of the partitions that were recorded so far, by partition.
+    pub(crate) trees: HashMap<i32, Tree>,
 }
 
 /// The sequence numbers of one key of a domain-event topic, as they are stored.
@@ -50,9 +50,6 @@ struct StreamId {
 impl LogHandler<Mongo> for Recorder {
     async fn handle(&mut self, unit: &mut Unit<Mongo>, records: &[&Record]) -> Result<u64, Failure> {
         let codec = unit.publisher().codec().clone();
-        let Some(partition) = records.first().map(|record| record.partition.partition) else {
-            return Ok(0);
-        };
         let mut recorded = Vec::with_capacity(records.len());
         let mut bytes = 0;
         for record in records {
@@ -66,40 +63,48 @@ impl LogHandler<Mongo> for Recorder {
             }
             recorded.push((entry, findings));
         }
-        self.record(unit.tx(), partition, recorded).await
+        self.record(unit.tx(), recorded).await
     }
 
     async fn stub(&mut self, unit: &mut Unit<Mongo>, record: &Record, what: &str) -> Result<(), Failure> {
         let stub = vec![Entry::stub(self.topic, record, what)];
-        self.record(unit.tx(), record.partition.partition, stub).await?;
+        self.record(unit.tx(), stub).await?;
         Ok(())
     }
 }
 
 impl Recorder {
-    /// Inserts new entries and their findings, and grows the tree.
+    /// Inserts new entries and their findings, and grows the trees. The records of a partition are in the order of their
+    /// offsets.
     ///
     /// Returns the number of new entries whose headers are reduced.
-    async fn record(
-        &mut self,
-        tx: &mut Tx,
-        partition: i32,
-        recorded: Vec<(Entry, Vec<Finding>)>,
-    ) -> Result<u64, Failure> {
-        let mut tree = match self.tree.take() {
-            Some(tree) => tree,
-            None => Tree::load_for_append(tx, TreeId::new(self.topic.name, partition)).await?,
-        };
-        let (mut entries, mut findings) = self.only_new(tx, &tree, recorded).await?;
+    async fn record(&mut self, tx: &mut Tx, recorded: Vec<(Entry, Vec<Finding>)>) -> Result<u64, Failure> {
+        let mut by_partition: BTreeMap<i32, Vec<_>> = BTreeMap::new();
+        for (entry, findings) in recorded {
+            let partition = by_partition.entry(entry.position.partition).or_default();
+            partition.push((entry, findings));
+        }
+        let (mut entries, mut findings, mut growth) = (Vec::new(), Vec::new(), Growth::default());
+        for (partition, recorded) in by_partition {
+            let tree = match self.trees.entry(partition) {
+                hash_map::Entry::Occupied(tree) => tree.into_mut(),
+                hash_map::Entry::Vacant(vacant) => {
+                    let id = TreeId::new(self.topic.name, partition);
+                    vacant.insert(Tree::load_for_append(tx, id).await?)
+                }
+            };
+            let (mut new, found) = only_new(tx, tree, recorded).await?;
+            if !new.is_empty() {
+                tree.append(&mut new, &mut growth);
+            }
+            entries.append(&mut new);
+            findings.extend(found);
+        }
+        growth.write(tx).await?;
         if !entries.is_empty() {
-            let growth = tree.append(&mut entries);
-            growth.write(tx, &tree).await?;
             let collection = tx.collection::<Entry>(ENTRIES);
-            collection
-                .insert_many(&entries)
-                .session(tx.session())
-                .await
-                .map_err(store_error)?;
+            let inserted = collection.insert_many(&entries).session(tx.session()).await;
+            inserted.map_err(store_error)?;
         }
         if self.topic.kind == Kind::DomainEvents {
             // Stubs are excluded, because the row with the sequence numbers of the key may be what the store rejects.
@@ -107,63 +112,8 @@ impl Recorder {
             findings.extend(self.track_sequences(tx, &numbered).await?);
         }
         self.save_findings(tx, &findings).await?;
-        self.tree = Some(tree);
         let reduced = entries.iter().filter(|entry| is_reduced(&entry.headers));
         Ok(reduced.count() as u64)
-    }
-
-    /// Removes the records whose positions the log has already passed, and reports those that differ from the log.
-    ///
-    /// Normally there are none, because the consumer's position moves in the same transaction. There are some if that position
-    /// was set back or the topic was recreated. The log is not changed then.
-    async fn only_new(
-        &self,
-        tx: &mut Tx,
-        tree: &Tree,
-        recorded: Vec<(Entry, Vec<Finding>)>,
-    ) -> Result<(Vec<Entry>, Vec<Finding>), StoreError> {
-        let (old, new): (Vec<_>, Vec<_>) = recorded
-            .into_iter()
-            .partition(|(entry, _)| entry.position.offset <= tree.last_offset);
-        let known = self.known(tx, &old).await?;
-        let mut findings = Vec::new();
-        for (entry, _) in old {
-            let detail = match known.get(&entry.position.offset) {
-                Some(known) if known.matches(&entry) => continue,
-                Some(_) => "another record was already recorded at this position",
-                None => "the log has already passed this position without a record",
-            };
-            findings.push(entry.finding(FindingKind::Rewritten, detail));
-        }
-        let mut entries = Vec::with_capacity(new.len());
-        for (entry, anomalies) in new {
-            entries.push(entry);
-            findings.extend(anomalies);
-        }
-        Ok((entries, findings))
-    }
-
-    /// Returns the recorded entries in the range of these positions, by offset.
-    async fn known(
-        &self,
-        tx: &mut Tx,
-        entries: &[(Entry, Vec<Finding>)],
-    ) -> Result<HashMap<i64, RecordedEntry>, StoreError> {
-        let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) else {
-            return Ok(HashMap::new());
-        };
-        let id = |position: &RecordPosition| bson::serialize_to_document(position).expect("a position is a document");
-        let between = doc! { "_id": { "$gte": id(&first.position), "$lte": id(&last.position) } };
-        let mut rows = tx
-            .collection::<RecordedEntry>(ENTRIES)
-            .find(between)
-            .projection(doc! { "message_id": 1, "sha256": 1, "headers": { "$slice": 2 } })
-            .batch_size(1_000)
-            .session(tx.session())
-            .await
-            .map_err(store_error)?;
-        let rows = rows.stream(tx.session()).map_ok(|row| (row.position.offset, row));
-        rows.try_collect().await.map_err(store_error)
     }
 
     /// Tracks the sequence numbers of domain events. Returns findings about missing, late and repeated numbers.
@@ -296,6 +246,58 @@ impl Recorder {
         tx.update_each(FINDINGS, updates).await?;
         Ok(())
     }
+}
+
+/// Removes the records whose positions the log has already passed, and reports those that differ from the log.
+///
+/// Normally there are none, because the consumer's position moves in the same transaction. There are some if that position
+/// was set back or the topic was recreated. The log is not changed then.
+async fn only_new(
+    tx: &mut Tx,
+    tree: &Tree,
+    recorded: Vec<(Entry, Vec<Finding>)>,
+) -> Result<(Vec<Entry>, Vec<Finding>), StoreError> {
+    let (old, new): (Vec<_>, Vec<_>) = recorded
+        .into_iter()
+        .partition(|(entry, _)| entry.position.offset <= tree.last_offset);
+    let known = recorded_entries(tx, &old).await?;
+    let mut findings = Vec::new();
+    for (entry, _) in old {
+        let detail = match known.get(&entry.position.offset) {
+            Some(known) if known.matches(&entry) => continue,
+            Some(_) => "another record was already recorded at this position",
+            None => "the log has already passed this position without a record",
+        };
+        findings.push(entry.finding(FindingKind::Rewritten, detail));
+    }
+    let mut entries = Vec::with_capacity(new.len());
+    for (entry, anomalies) in new {
+        entries.push(entry);
+        findings.extend(anomalies);
+    }
+    Ok((entries, findings))
+}
+
+/// Returns the recorded entries in the range of these positions, by offset.
+async fn recorded_entries(
+    tx: &mut Tx,
+    entries: &[(Entry, Vec<Finding>)],
+) -> Result<HashMap<i64, RecordedEntry>, StoreError> {
+    let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) else {
+        return Ok(HashMap::new());
+    };
+    let id = |position: &RecordPosition| bson::serialize_to_document(position).expect("a position is a document");
+    let between = doc! { "_id": { "$gte": id(&first.position), "$lte": id(&last.position) } };
+    let mut rows = tx
+        .collection::<RecordedEntry>(ENTRIES)
+        .find(between)
+        .projection(doc! { "message_id": 1, "sha256": 1, "headers": { "$slice": 2 } })
+        .batch_size(1_000)
+        .session(tx.session())
+        .await
+        .map_err(store_error)?;
+    let rows = rows.stream(tx.session()).map_ok(|row| (row.position.offset, row));
+    rows.try_collect().await.map_err(store_error)
 }
 
 type Seen = HashMap<(Uuid, i64), Vec<Option<bson::Uuid>>>;

@@ -74,8 +74,8 @@ enum TreeError {
     NotMigrated { topic: String, partition: i32 },
     #[error("the stored tree of {topic}-{partition} is invalid")]
     Corrupt { topic: String, partition: i32 },
-    #[error("another process has changed the tree of {topic}-{partition}")]
-    Conflict { topic: String, partition: i32 },
+    #[error("another process has changed a tree of this batch")]
+    Conflict,
 }
 
 impl TreeId {
@@ -177,11 +177,8 @@ impl Tree {
     /// Appends the leaves of entries, which must be in offset order, and sets their indexes and leaf hashes.
     ///
     /// [`Growth::write`] stores the result.
-    pub(crate) fn append(&mut self, entries: &mut [Entry]) -> Growth {
-        let mut growth = Growth {
-            from: self.size(),
-            tiles: Vec::new(),
-        };
+    pub(crate) fn append(&mut self, entries: &mut [Entry], growth: &mut Growth) {
+        let size = self.size();
         for entry in entries {
             let hash = leaf::hash(entry);
             entry.index = Some(self.size());
@@ -191,11 +188,29 @@ impl Tree {
                 self.edge_offset = entry.position.offset;
             }
             for (id, hashes) in self.edge.append(hash) {
-                let first = (id.row == 0).then_some(self.edge_offset);
-                growth.tiles.push((id, StoredTile { hashes, first }));
+                growth.tiles.push(TileRow {
+                    id: TileRowId {
+                        topic: self.id.topic.clone(),
+                        partition: self.id.partition,
+                        row: id.row,
+                        index: id.index as i64,
+                    },
+                    hashes: binary(hashes.as_flattened()),
+                    first: (id.row == 0).then_some(self.edge_offset),
+                });
             }
         }
-        growth
+        if size == 0 {
+            growth.first.push(self.head());
+            return;
+        }
+        let mut change = bson::serialize_to_document(&self.head()).expect("a head is a document");
+        change.remove("_id");
+        growth.changed.push(Update {
+            filter: doc! { "_id": self.id.document(), "size": size },
+            change: doc! { "$set": change },
+            upsert: false,
+        });
     }
 
     fn head(&self) -> Head {
@@ -271,61 +286,38 @@ impl Tree {
     }
 }
 
-/// The changes of the store that an append requires.
+/// The changes of the store that appends to several trees require.
+#[derive(Default)]
 pub(crate) struct Growth {
-    from: i64,
-    tiles: Vec<(TileId, StoredTile)>,
+    /// Tiles that were filled.
+    tiles: Vec<TileRow>,
+    /// Heads of trees that were empty.
+    first: Vec<Head>,
+    /// Changes of the heads of other trees.
+    changed: Vec<Update>,
 }
 
 impl Growth {
-    /// Stores the tiles that were filled and the new state of the tree.
+    /// Stores the tiles that were filled and the new states of the trees.
     ///
     /// # Errors
-    /// Fails if the stored tree is no longer the one that was read.
-    pub(crate) async fn write(self, tx: &mut Tx, tree: &Tree) -> Result<(), StoreError> {
+    /// Returns an error if a stored tree is no longer the one that was read.
+    pub(crate) async fn write(self, tx: &mut Tx) -> Result<(), StoreError> {
         if !self.tiles.is_empty() {
-            let rows = self.tiles.into_iter().map(|(id, tile)| TileRow {
-                id: TileRowId {
-                    topic: tree.id.topic.clone(),
-                    partition: tree.id.partition,
-                    row: id.row,
-                    index: id.index as i64,
-                },
-                hashes: binary(tile.hashes.as_flattened()),
-                first: tile.first,
-            });
-            tx.collection::<TileRow>(TILES)
-                .insert_many(rows)
-                .session(tx.session())
-                .await
-                .map_err(store_error)?;
+            let tiles = tx.collection::<TileRow>(TILES);
+            let inserted = tiles.insert_many(self.tiles).session(tx.session()).await;
+            inserted.map_err(store_error)?;
         }
-        let head = tree.head();
-        if self.from == 0 {
+        if !self.first.is_empty() {
             let heads = tx.collection::<Head>(TREES);
-            heads
-                .insert_one(head)
-                .session(tx.session())
-                .await
-                .map_err(store_error)?;
-            return Ok(());
+            let inserted = heads.insert_many(self.first).session(tx.session()).await;
+            inserted.map_err(store_error)?;
         }
-        let mut change = bson::serialize_to_document(&head).expect("a head is a document");
-        change.remove("_id");
-        let update = Update {
-            filter: doc! { "_id": tree.id.document(), "size": self.from },
-            change: doc! { "$set": change },
-            upsert: false,
-        };
-        match tx.update_each(TREES, [update]).await? {
-            1 => Ok(()),
-            _ => Err(tree
-                .id
-                .error(StoreErrorKind::Unavailable, |topic, partition| TreeError::Conflict {
-                    topic,
-                    partition,
-                })),
+        let changed = self.changed.len() as u64;
+        if tx.update_each(TREES, self.changed).await? != changed {
+            return Err(StoreError::new(StoreErrorKind::Unavailable, TreeError::Conflict));
         }
+        Ok(())
     }
 }
 
