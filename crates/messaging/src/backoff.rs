@@ -1,16 +1,16 @@
-//! Waiting between attempts, until a worker is stopped.
+//! Waiting between attempts, until a lane is stopped.
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 /// The longest wait between two attempts.
-const LONGEST: Duration = Duration::from_secs(5);
+pub(crate) const LONGEST: Duration = Duration::from_secs(5);
 
-/// The worker ended before it had applied all of its records.
+/// The lane ended before it had applied all of its records.
 ///
-/// Usually the partition was revoked or the process drains. If neither happened, the records that the worker holds are
-/// not those that come next, and the partition must be assigned again.
+/// Usually the process drains. Otherwise a stored position went back, so that the records that the lane holds are not those
+/// that come next, and the partitions must be assigned again.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stopped;
 

@@ -15,6 +15,8 @@ pub use self::client::Probe;
 /// Default of the inbox retention: the retention and the segment roll of the command topics, and a margin.
 pub const INBOX_RETENTION: Duration = Duration::from_secs(10 * 24 * 60 * 60);
 
+const STATISTICS_INTERVAL_MS: &str = "5000";
+
 /// The connection to Kafka, and the numbers of the delivery protocol.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -30,8 +32,13 @@ pub struct Settings {
     pub delivery_timeout: Duration,
     /// Maximum number of records in one transaction.
     pub batch: usize,
-    /// Maximum number of records that wait for a partition's worker.
+    /// Maximum number of records of one partition that wait for its lane.
     pub partition_queue: usize,
+    /// Number of lanes: of transactions that consume at the same time.
+    pub lanes: usize,
+    /// Minimum time between two commits of a lane, so that more records share a transaction under load. The first record
+    /// after a rest is not delayed.
+    pub lane_pace: Duration,
     /// Time for which the inbox keeps the ids of messages.
     pub inbox_retention: Duration,
     /// Maximum duration of one transaction, because an unresponsive store must not block a worker forever. It cannot be set
@@ -74,6 +81,8 @@ impl Settings {
             delivery_timeout: Duration::from_secs(2),
             batch: 500,
             partition_queue: 1_000,
+            lanes: 2,
+            lane_pace: Duration::ZERO,
             inbox_retention: INBOX_RETENTION,
             transaction_limit: Duration::from_secs(60),
             gap_alarm: Duration::from_secs(120),
@@ -111,7 +120,17 @@ impl Settings {
             partition_queue: read.or(
                 "PARTITION_QUEUE",
                 "1000",
-                "maximum number of records that wait for the worker of a partition",
+                "maximum number of records of a partition that wait for its lane",
+            ),
+            lanes: read.or(
+                "LANES",
+                &defaults.lanes.to_string(),
+                "number of transactions that consume at the same time",
+            ),
+            lane_pace: read.or(
+                "LANE_PACE_MS",
+                &defaults.lane_pace.as_millis().to_string(),
+                "minimum time between two commits of a lane; the first record after a rest is not delayed",
             ),
             inbox_retention: read.or(
                 "INBOX_RETENTION_HOURS",
@@ -204,11 +223,18 @@ impl Settings {
             // A position outside the log raises an alert; the consumer never jumps silently.
             .set("auto.offset.reset", "error")
             .set("enable.partition.eof", "false")
-            .set("fetch.wait.max.ms", "100")
+            // Every fetch names every partition, which is the main cost of an idle consumer. A record ends the wait.
+            .set("fetch.wait.max.ms", "250")
             .set("fetch.queue.backoff.ms", "10")
             .set("fetch.error.backoff.ms", "100")
             // The default, 64 MiB, exceeds the memory target.
-            .set("queued.max.messages.kbytes", "4096");
+            .set("queued.max.messages.kbytes", "4096")
+            // They show which partitions are read to their end.
+            .set("statistics.interval.ms", STATISTICS_INTERVAL_MS);
+        if !self.lane_pace.is_zero() {
+            // No client waits for a service that paces its commits, so the broker gathers records too.
+            config.set("fetch.min.bytes", "65536").set("fetch.wait.max.ms", "500");
+        }
         match self.group_protocol {
             GroupProtocol::Consumer => {
                 config.set("group.protocol", "consumer");

@@ -19,7 +19,7 @@ pub use self::ops_queries::{MAX_TRACED_ROWS, OpsQueries};
 pub use self::outbox::Outbox;
 pub use self::rows::{
     DeadLetter, InboxEntry, MessageTrace, OutboxGauge, OutboxMessage, OutboxRow, Parked, PendingKey, PendingTopic,
-    Sequence, StoredDeadLetter, StoredSchema,
+    Sequence, Step, StoredDeadLetter, StoredSchema, TopicKey,
 };
 pub use self::transactions::Transactions;
 

@@ -17,13 +17,14 @@ mod wire;
 
 pub use backoff::Stopped;
 pub use boot::Error as BootError;
-pub use consuming::consumer::{Consumer, Error as ConsumerError, PartitionLag};
+pub use consuming::consumer::{Consumer, Error as ConsumerError};
 pub use consuming::handler::{BoxError, Failure, Handler, LogHandler};
+pub use consuming::lane::Lane;
+pub use consuming::lane::queue::PartitionLag;
 pub use consuming::ops_handler::{OpsHandler, OpsOutcome};
-pub use consuming::pipeline::Released;
 pub use consuming::read;
+pub use consuming::release::Released;
 pub use consuming::subscriptions::Subscriptions;
-pub use consuming::worker::PartitionWorker;
 pub use kafka::INBOX_RETENTION;
 pub use ledger::Ledger;
 pub use metrics::Metrics;

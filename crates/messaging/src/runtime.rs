@@ -1,24 +1,23 @@
-//! The state that all workers of a process share.
+//! The state that all lanes of a process share.
 
 use std::time::Duration;
 
 use chassis::error_chain;
 use contracts::{Codec, Registry, Timestamp, topics};
-use tokio_util::sync::CancellationToken;
 
-use crate::backoff::{Stopped, wait_or_stop};
+use crate::backoff::LONGEST;
 use crate::kafka::Settings;
 use crate::ledger::{Ledger, StoredSchema};
 use crate::metrics::Metrics;
 use crate::publishing::publisher::Publisher;
 use crate::wire::envelope::Envelope;
-use crate::wire::record::Record;
+use crate::wire::record::TopicPartition;
 
 /// Maximum duration of an ops command. The transaction of a longer one is rolled back and repeated, so a handler that may
 /// take long stops itself before.
 pub const OPS_TIME_LIMIT: Duration = Duration::from_secs(10 * 60);
 
-/// The state that all workers of a process share.
+/// The state that all lanes of a process share.
 pub(crate) struct Runtime<L: Ledger> {
     pub(crate) service: &'static str,
     pub(crate) ledger: L,
@@ -33,10 +32,10 @@ impl<L: Ledger> Runtime<L> {
         self.publisher.codec()
     }
 
-    /// Returns the maximum duration of a transaction on this topic. It is longer for ops commands, which may wait for long
+    /// Returns the maximum duration of a transaction on this topic, which is named with its prefix. It is longer for ops commands, which may wait for long
     /// work: a rebuild, a verification.
     pub(crate) fn transaction_limit(&self, topic: &str) -> Duration {
-        if topic == self.publisher.topic_name(&topics::OPS_COMMANDS) {
+        if self.publisher.without_prefix(topic) == topics::OPS_COMMANDS.name {
             OPS_TIME_LIMIT
         } else {
             self.settings.transaction_limit
@@ -48,36 +47,30 @@ impl<L: Ledger> Runtime<L> {
         Timestamp::now() - self.settings.inbox_retention > envelope.since()
     }
 
-    /// Fetches the schema of a record and waits while the registry is unreachable. Returns `false` if the registry does
-    /// not know the schema either, if the schema cannot be used, or if an operator has skipped the record meanwhile.
-    pub(crate) async fn fetch_schema(
-        &self,
-        id: i32,
-        record: &Record,
-        stop: &CancellationToken,
-    ) -> Result<bool, Stopped> {
+    /// Fetches the schema of a record, however long the registry is unreachable. Returns `false` if the registry does not
+    /// know the schema either, if the schema cannot be used, or if an operator has skipped the record meanwhile.
+    pub(crate) async fn fetch_schema(&self, id: i32, partition: &TopicPartition, offset: i64) -> bool {
         let mut back_off = Duration::from_millis(100);
         loop {
             match self.try_fetch_schema(id).await {
-                Ok(is_known) => return Ok(is_known),
+                Ok(is_known) => return is_known,
                 Err(error) => {
-                    tracing::warn!(id, error = error_chain(&error), "waiting for the schema registry");
-                    wait_or_stop(&mut back_off, stop).await?;
-                    if self.is_skipped(record).await {
-                        return Ok(false);
+                    tracing::warn!(id, %partition, error = error_chain(&error), "waiting for the schema registry");
+                    tokio::time::sleep(back_off).await;
+                    back_off = (back_off * 2).min(LONGEST);
+                    if self.is_skipped(partition, offset).await {
+                        return false;
                     }
                 }
             }
         }
     }
 
-    /// Returns `true` if the stored position is behind the record. The worker's next attempt then finds its own position
-    /// out of date, and drops the record.
-    async fn is_skipped(&self, record: &Record) -> bool {
-        match self.ledger.positions(std::slice::from_ref(&record.partition)).await {
-            Ok(positions) => positions
-                .get(&record.partition)
-                .is_some_and(|next| *next > record.offset),
+    /// Returns `true` if the stored position is behind the record. The lane's next attempt then finds its own position out
+    /// of date, and drops the record.
+    async fn is_skipped(&self, partition: &TopicPartition, offset: i64) -> bool {
+        match self.ledger.positions(std::slice::from_ref(partition)).await {
+            Ok(positions) => positions.get(partition).is_some_and(|next| *next > offset),
             Err(_) => false,
         }
     }

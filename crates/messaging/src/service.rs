@@ -10,9 +10,14 @@ use uuid::Uuid;
 
 use crate::boot;
 use crate::consuming::consumer::{self, Consumer};
+use crate::consuming::lane::Lane;
+use crate::consuming::lane::queue::Queue;
+#[cfg(feature = "testing")]
+use crate::consuming::release;
 use crate::consuming::subscriptions::Subscriptions;
-use crate::consuming::worker::PartitionWorker;
 use crate::kafka;
+#[cfg(feature = "testing")]
+use crate::ledger::TopicKey;
 use crate::ledger::{Ledger, StoreError};
 use crate::metrics::Metrics;
 use crate::ops::Ops;
@@ -158,26 +163,37 @@ impl<L: Ledger> Messaging<L> {
         Ok((relay, inputs))
     }
 
-    /// Creates the worker of one partition, without Kafka: the caller passes the records to it. It reads its stored
-    /// position as on assignment. For rebuilds of read models, tests and benchmarks.
+    /// Creates a lane that owns these partitions, without Kafka: the caller passes the records to it. It reads the stored
+    /// positions as on assignment. For rebuilds of read models, tests and benchmarks.
     ///
     /// # Errors
-    /// Returns an error if the stored position cannot be read.
+    /// Returns an error if the stored positions cannot be read.
     ///
     /// # Panics
-    /// Panics if the service does not consume the topic. `ops.commands` is among the topics that it consumes.
-    pub async fn worker(
+    /// The lane panics at its first record if the service does not consume a topic. `ops.commands` is among the topics
+    /// that it consumes.
+    pub async fn lane(
         &self,
         subscriptions: &Subscriptions<L>,
-        topic: &'static Topic,
-        partition: i32,
-    ) -> Result<Box<dyn PartitionWorker>, StoreError> {
-        let partition = TopicPartition::new(self.runtime.publisher.topic_name(topic), partition);
-        let subscriptions = Ops::subscribe(subscriptions, &self.runtime);
-        let subscription = subscriptions.find(topic.name).expect("the service consumes this topic");
-        let positions = self.runtime.ledger.positions(std::slice::from_ref(&partition)).await?;
-        let position = positions.get(&partition).copied();
-        Ok(subscription.worker(Arc::clone(&self.runtime), partition, position))
+        partitions: &[(&'static Topic, i32)],
+    ) -> Result<Lane<L>, StoreError> {
+        let subscriptions = Arc::new(Ops::subscribe(subscriptions, &self.runtime));
+        let partitions: Vec<_> = partitions
+            .iter()
+            .map(|(topic, partition)| TopicPartition::new(self.runtime.publisher.topic_name(topic), *partition))
+            .collect();
+        let positions = self.runtime.ledger.positions(&partitions).await?;
+        let queue = Arc::new(Queue::new(self.settings.partition_queue));
+        for partition in partitions {
+            let position = positions.get(&partition).copied();
+            queue.assign(partition, position, position.unwrap_or(0), 0);
+        }
+        Ok(Lane::new(
+            Arc::clone(&self.runtime),
+            subscriptions,
+            queue,
+            Duration::ZERO,
+        ))
     }
 }
 
@@ -223,11 +239,11 @@ impl<L: Ledger> Messaging<L> {
         topic: &'static Topic,
         partition: i32,
         key: Uuid,
-    ) -> Result<crate::Released, crate::consuming::release::Error> {
+    ) -> Result<crate::Released, release::Error> {
         let partition = TopicPartition::new(self.runtime.publisher.topic_name(topic), partition);
         let subscription = subscriptions.find(topic.name).expect("the service consumes this topic");
-        let release = subscription.release.as_ref().expect("this topic has a handler");
-        release(Arc::clone(&self.runtime), partition, key).await
+        let key = TopicKey::new(partition.topic.as_str(), key);
+        release::run(&self.runtime, subscription, &partition, &key).await
     }
 }
 

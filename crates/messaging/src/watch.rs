@@ -17,7 +17,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::stalls::{Stall, Stalls};
-use crate::consuming::consumer::{Consumer, PartitionLag};
+use crate::consuming::consumer::Consumer;
+use crate::consuming::lane::queue::PartitionLag;
 use crate::kafka::Settings;
 use crate::kafka::client::{Probe as _, Watched};
 use crate::ledger::Ledger;

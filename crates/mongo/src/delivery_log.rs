@@ -3,8 +3,8 @@ use std::collections::{HashMap, HashSet};
 use futures::TryStreamExt;
 use messaging::TopicPartition;
 use messaging::ledger::{
-    CommitError, DeadLetter, DeliveryLog, InboxEntry, Parked, Sequence, StoreError, StoreErrorKind, StoredSchema,
-    Transactions as _,
+    CommitError, DeadLetter, DeliveryLog, InboxEntry, Parked, Sequence, Step, StoreError, StoreErrorKind, StoredSchema,
+    TopicKey, Transactions as _,
 };
 use mongodb::bson::{self, DateTime, Document, doc};
 use serde::Deserialize;
@@ -19,6 +19,7 @@ use crate::parked::{PARKED, ParkedDocument, ParkedKey, parked_id};
 use crate::position::{CONSUMED, Consumed};
 use crate::sequences::{MissingSequences, SEQUENCES, SequenceDocument, key_id};
 use crate::setup::SCHEMAS;
+use crate::transactions::matched;
 use crate::{Mongo, Tx, Update, from_bson, store_error, to_bson};
 
 #[derive(Deserialize)]
@@ -55,36 +56,36 @@ impl DeliveryLog for Mongo {
             .collect())
     }
 
-    async fn advance(
-        &self,
-        tx: &mut Tx,
-        partition: &TopicPartition,
-        from: Option<i64>,
-        to: i64,
-    ) -> Result<bool, StoreError> {
-        let collection = tx.collection::<Document>(CONSUMED);
-        let id = partition_id(partition);
-        let written = match from {
-            // If another process has inserted the first position, this is a duplicate key. It ends the transaction, which
-            // the caller rolls back anyway because of the mismatch.
-            None => {
-                let first = doc! { "_id": id, "next_offset": to, "locks": 0_i64 };
-                match collection.insert_one(first).session(tx.session()).await {
-                    Ok(_) => Ok(true),
-                    Err(error) if is_duplicate_key(&error) => Ok(false),
-                    Err(error) => Err(error),
-                }
-            }
-            Some(from) => collection
-                .update_one(
-                    doc! { "_id": id, "next_offset": from },
-                    doc! { "$set": { "next_offset": to } },
-                )
-                .session(tx.session())
-                .await
-                .map(|result| result.matched_count == 1),
+    async fn advance_all(&self, tx: &mut Tx, steps: &[Step]) -> Result<bool, StoreError> {
+        // In the order of the partitions, because `steps` are sorted by them in every transaction.
+        let moves = steps.iter().filter_map(|step| {
+            Some(Update {
+                filter: doc! { "_id": partition_id(&step.partition), "next_offset": step.from? },
+                change: doc! { "$set": { "next_offset": step.to } },
+                upsert: false,
+            })
+        });
+        let moved = tx.send_updates(CONSUMED, moves).await;
+        let moved = matched(&self.or_end_abandoned_transactions(moved).await?)?;
+        let first: Vec<_> = steps
+            .iter()
+            .filter(|step| step.from.is_none())
+            .map(|step| doc! { "_id": partition_id(&step.partition), "next_offset": step.to, "locks": 0_i64 })
+            .collect();
+        if moved != (steps.len() - first.len()) as u64 {
+            return Ok(false);
+        }
+        if first.is_empty() {
+            return Ok(true);
+        }
+        // If another process has inserted a first position, this is a duplicate key. It ends the transaction, which the
+        // caller rolls back anyway because of the mismatch.
+        let inserted = match tx.collection(CONSUMED).insert_many(first).session(tx.session()).await {
+            Ok(_) => Ok(true),
+            Err(error) if is_duplicate_key(&error) => Ok(false),
+            Err(error) => Err(error),
         };
-        self.or_end_abandoned_transactions(written).await
+        self.or_end_abandoned_transactions(inserted).await
     }
 
     async fn lock_position(&self, tx: &mut Tx, partition: &TopicPartition) -> Result<(), StoreError> {
@@ -147,11 +148,11 @@ impl DeliveryLog for Mongo {
         Ok(fresh)
     }
 
-    async fn sequences(&self, tx: &mut Tx, topic: &str, keys: &[Uuid]) -> Result<HashMap<Uuid, Sequence>, StoreError> {
+    async fn sequences(&self, tx: &mut Tx, keys: &[TopicKey]) -> Result<Vec<(TopicKey, Sequence)>, StoreError> {
         if keys.is_empty() {
-            return Ok(HashMap::new());
+            return Ok(Vec::new());
         }
-        let ids: Vec<_> = keys.iter().map(|key| key_id(topic, *key)).collect();
+        let ids: Vec<_> = keys.iter().map(key_id).collect();
         tx.collection::<SequenceDocument<'static>>(SEQUENCES)
             .find(doc! { "_id": { "$in": ids } })
             .batch_size(batch_size(keys.len()))
@@ -159,7 +160,10 @@ impl DeliveryLog for Mongo {
             .await
             .map_err(store_error)?
             .stream(tx.session())
-            .map_ok(|document| (from_bson(document.id.key), document.sequence()))
+            .map_ok(|document| {
+                let sequence = document.sequence();
+                (TopicKey::new(document.id.topic, from_bson(document.id.key)), sequence)
+            })
             .try_collect()
             .await
             .map_err(store_error)
@@ -168,14 +172,13 @@ impl DeliveryLog for Mongo {
     async fn set_sequences(
         &self,
         tx: &mut Tx,
-        topic: &str,
-        new: &[(Uuid, Sequence)],
-        changed: &[(Uuid, Sequence)],
+        new: &[(TopicKey, Sequence)],
+        changed: &[(TopicKey, Sequence)],
     ) -> Result<(), StoreError> {
         if !new.is_empty() {
             let documents = new
                 .iter()
-                .map(|(key, sequence)| SequenceDocument::new(topic, *key, sequence));
+                .map(|(key, sequence)| SequenceDocument::new(&key.topic, key.key, sequence));
             tx.collection(SEQUENCES)
                 .insert_many(documents)
                 .session(tx.session())
@@ -183,7 +186,7 @@ impl DeliveryLog for Mongo {
                 .map_err(store_error)?;
         }
         let updates = changed.iter().map(|(key, sequence)| Update {
-            filter: doc! { "_id": key_id(topic, *key) },
+            filter: doc! { "_id": key_id(key) },
             change: doc! {
                 "$set": {
                     "last": sequence.last,
@@ -206,15 +209,17 @@ impl DeliveryLog for Mongo {
         Ok(())
     }
 
-    async fn parked(&self, tx: &mut Tx, topic: &str, keys: &[Uuid]) -> Result<Vec<Parked>, StoreError> {
-        if keys.is_empty() {
-            return Ok(Vec::new());
-        }
-        let keys: Vec<_> = keys.iter().copied().map(to_bson).collect();
+    async fn parked(&self, tx: &mut Tx, key: &TopicKey, from: i64, limit: i64) -> Result<Vec<Parked>, StoreError> {
+        // A range of `_id`, so that its index returns the records in order.
+        let range = doc! {
+            "$gte": parked_id(&key.topic, key.key, from),
+            "$lte": parked_id(&key.topic, key.key, i64::MAX),
+        };
         let documents: Vec<ParkedDocument<'static>> = tx
             .collection(PARKED)
-            .find(doc! { "_id.topic": topic, "_id.key": { "$in": keys } })
-            .sort(doc! { "_id.key": 1, "_id.sequence": 1 })
+            .find(doc! { "_id": range })
+            .sort(doc! { "_id": 1 })
+            .limit(limit)
             // As much as fits into one response, 16 MiB.
             .batch_size(batch_size(u32::MAX))
             .session(tx.session())
@@ -227,13 +232,14 @@ impl DeliveryLog for Mongo {
         documents.into_iter().map(ParkedDocument::into_parked).collect()
     }
 
-    async fn park(&self, tx: &mut Tx, topic: &str, rows: &[Parked]) -> Result<Vec<(Uuid, i64)>, StoreError> {
+    async fn park(&self, tx: &mut Tx, rows: &[Parked]) -> Result<Vec<(TopicKey, i64)>, StoreError> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
         // Parked records are read first, because a duplicate key would end the transaction.
-        let ids: Vec<_> = rows.iter().map(|row| parked_id(topic, row.key, row.sequence)).collect();
-        let mut known: HashMap<(Uuid, i64), Uuid> = tx
+        let id = |row: &Parked| parked_id(&row.record.partition.topic, row.key, row.sequence);
+        let ids: Vec<_> = rows.iter().map(id).collect();
+        let mut known: HashMap<(TopicKey, i64), Uuid> = tx
             .collection::<ParkedKey>(PARKED)
             .find(doc! { "_id": { "$in": ids } })
             .projection(doc! { "message_id": 1 })
@@ -243,10 +249,8 @@ impl DeliveryLog for Mongo {
             .map_err(store_error)?
             .stream(tx.session())
             .map_ok(|known| {
-                (
-                    (from_bson(known.id.key), known.id.sequence),
-                    from_bson(known.message_id),
-                )
+                let key = TopicKey::new(known.id.topic, from_bson(known.id.key));
+                ((key, known.id.sequence), from_bson(known.message_id))
             })
             .try_collect()
             .await
@@ -255,9 +259,9 @@ impl DeliveryLog for Mongo {
         let mut forks = Vec::new();
         let mut repeated = Vec::new();
         for row in rows {
-            match known.insert((row.key, row.sequence), row.id) {
-                None => documents.push(ParkedDocument::new(topic, row)),
-                Some(id) if id != row.id => forks.push((row.key, row.sequence)),
+            match known.insert((row.topic_key(), row.sequence), row.id) {
+                None => documents.push(ParkedDocument::new(row)),
+                Some(id) if id != row.id => forks.push((row.topic_key(), row.sequence)),
                 Some(_) => repeated.push(row),
             }
         }
@@ -271,10 +275,10 @@ impl DeliveryLog for Mongo {
         for row in repeated.into_iter().filter(|row| row.record.value.is_some()) {
             // The producer has published a record again of which only a stub may be parked.
             let stub = doc! {
-                "_id": parked_id(topic, row.key, row.sequence), "message_id": to_bson(row.id), "record.value": null,
+                "_id": id(row), "message_id": to_bson(row.id), "record.value": null,
             };
             tx.collection(PARKED)
-                .replace_one(stub, ParkedDocument::new(topic, row))
+                .replace_one(stub, ParkedDocument::new(row))
                 .session(tx.session())
                 .await
                 .map_err(store_error)?;
@@ -282,13 +286,13 @@ impl DeliveryLog for Mongo {
         Ok(forks)
     }
 
-    async fn unpark(&self, tx: &mut Tx, topic: &str, rows: &[(Uuid, i64)]) -> Result<(), StoreError> {
+    async fn unpark(&self, tx: &mut Tx, rows: &[(TopicKey, i64)]) -> Result<(), StoreError> {
         if rows.is_empty() {
             return Ok(());
         }
         let ids: Vec<_> = rows
             .iter()
-            .map(|(key, sequence)| parked_id(topic, *key, *sequence))
+            .map(|(key, sequence)| parked_id(&key.topic, key.key, *sequence))
             .collect();
         tx.collection::<Document>(PARKED)
             .delete_many(doc! { "_id": { "$in": ids } })

@@ -15,7 +15,7 @@ pub(crate) const PARKED: &str = "parked";
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct ParkedId<'a> {
-    topic: Cow<'a, str>,
+    pub(crate) topic: Cow<'a, str>,
     pub(crate) key: bson::Uuid,
     pub(crate) sequence: i64,
 }
@@ -59,10 +59,10 @@ impl Mongo {
 }
 
 impl<'a> ParkedDocument<'a> {
-    pub(crate) fn new(topic: &'a str, row: &'a Parked) -> Self {
+    pub(crate) fn new(row: &'a Parked) -> Self {
         Self {
             id: ParkedId {
-                topic: Cow::Borrowed(topic),
+                topic: Cow::Borrowed(&row.record.partition.topic),
                 key: to_bson(row.key),
                 sequence: row.sequence,
             },

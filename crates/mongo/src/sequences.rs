@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use futures::TryStreamExt;
-use messaging::ledger::{Sequence, StoreError};
+use messaging::ledger::{Sequence, StoreError, TopicKey};
 use mongodb::bson::{self, Document, doc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -89,6 +89,6 @@ impl Mongo {
 }
 
 /// Returns the `_id` of a key. The order of its fields is part of its value.
-pub(crate) fn key_id(topic: &str, key: Uuid) -> Document {
-    doc! { "topic": topic, "key": to_bson(key) }
+pub(crate) fn key_id(key: &TopicKey) -> Document {
+    doc! { "topic": &key.topic, "key": to_bson(key.key) }
 }

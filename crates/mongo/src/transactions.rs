@@ -54,11 +54,19 @@ impl Tx {
         collection: &str,
         updates: impl IntoIterator<Item = Update>,
     ) -> Result<u64, StoreError> {
-        let Some(command) = update_command(collection, updates) else {
-            return Ok(0);
-        };
-        let response = self.database.run_command(command).session(&mut self.session).await;
-        matched(&response.map_err(store_error)?)
+        matched(&self.send_updates(collection, updates).await.map_err(store_error)?)
+    }
+
+    /// Sends updates, and returns the response of the server.
+    pub(crate) async fn send_updates(
+        &mut self,
+        collection: &str,
+        updates: impl IntoIterator<Item = Update>,
+    ) -> Result<Document, mongodb::error::Error> {
+        match update_command(collection, updates) {
+            Some(command) => self.database.run_command(command).session(&mut self.session).await,
+            None => Ok(Document::new()),
+        }
     }
 }
 
@@ -141,7 +149,8 @@ fn update_command(collection: &str, updates: impl IntoIterator<Item = Update>) -
 #[error("MongoDB returned error {0} for an update")]
 struct UpdateError(i32);
 
-fn matched(response: &Document) -> Result<u64, StoreError> {
+/// Returns the number of documents that the updates of a response matched or inserted.
+pub(crate) fn matched(response: &Document) -> Result<u64, StoreError> {
     if let Some(error) = response.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
         let code = error
             .as_document()

@@ -2,7 +2,9 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::NaiveDate;
 use messaging::TopicPartition;
-use messaging::ledger::{DeadLetter, DeliveryLog, InboxEntry, Parked, Sequence, StoreError, StoredSchema};
+use messaging::ledger::{
+    DeadLetter, DeliveryLog, InboxEntry, Parked, Sequence, Step, StoreError, StoredSchema, TopicKey,
+};
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
@@ -25,29 +27,49 @@ impl DeliveryLog for Postgres {
             .collect()
     }
 
-    async fn advance(
-        &self,
-        tx: &mut Tx,
-        partition: &TopicPartition,
-        from: Option<i64>,
-        to: i64,
-    ) -> Result<bool, StoreError> {
-        let statement = match from {
-            Some(_) => "UPDATE consumed SET next_offset = $3 WHERE topic = $1 AND partition = $2 AND next_offset = $4",
-            None => {
-                "INSERT INTO consumed (topic, partition, next_offset) SELECT $1, $2, $3 WHERE $4::bigint IS NULL
-                 ON CONFLICT DO NOTHING"
-            }
-        };
-        let result = sqlx::query(statement)
-            .bind(&partition.topic)
-            .bind(partition.partition)
-            .bind(to)
-            .bind(from)
-            .execute(&mut **tx)
-            .await
-            .map_err(store_error)?;
-        Ok(result.rows_affected() == 1)
+    async fn advance_all(&self, tx: &mut Tx, steps: &[Step]) -> Result<bool, StoreError> {
+        // The rows are locked in order first, because an UPDATE takes its locks in the order of its plan. After it has waited
+        // for a lock, Postgres evaluates the condition again on the newest version of the row.
+        const MOVE: &str = "
+            WITH locked AS MATERIALIZED (
+                SELECT 1 FROM consumed
+                WHERE (topic, partition) IN (SELECT * FROM UNNEST($1::text[], $2::int[]))
+                ORDER BY topic, partition FOR UPDATE)
+            UPDATE consumed c SET next_offset = n.next_offset
+            FROM UNNEST($1::text[], $2::int[], $3::bigint[], $4::bigint[]) AS n (topic, partition, known, next_offset)
+            WHERE (SELECT count(*) FROM locked) > 0
+                  AND c.topic = n.topic AND c.partition = n.partition AND c.next_offset = n.known";
+        const INSERT: &str = "
+            INSERT INTO consumed (topic, partition, next_offset)
+            SELECT * FROM UNNEST($1::text[], $2::int[], $3::bigint[]) AS n (topic, partition, next_offset)
+            ORDER BY topic, partition
+            ON CONFLICT DO NOTHING";
+        let (first, moved): (Vec<&Step>, Vec<&Step>) = steps.iter().partition(|step| step.from.is_none());
+        let mut changed = 0;
+        if !moved.is_empty() {
+            let (topics, partitions) = topics_and_numbers(&moved);
+            let result = sqlx::query(MOVE)
+                .bind(topics)
+                .bind(partitions)
+                .bind(moved.iter().map(|step| step.from).collect::<Vec<_>>())
+                .bind(moved.iter().map(|step| step.to).collect::<Vec<_>>())
+                .execute(&mut **tx)
+                .await
+                .map_err(store_error)?;
+            changed += result.rows_affected();
+        }
+        if !first.is_empty() {
+            let (topics, partitions) = topics_and_numbers(&first);
+            let result = sqlx::query(INSERT)
+                .bind(topics)
+                .bind(partitions)
+                .bind(first.iter().map(|step| step.to).collect::<Vec<_>>())
+                .execute(&mut **tx)
+                .await
+                .map_err(store_error)?;
+            changed += result.rows_affected();
+        }
+        Ok(changed == steps.len() as u64)
     }
 
     async fn lock_position(&self, tx: &mut Tx, partition: &TopicPartition) -> Result<(), StoreError> {
@@ -84,13 +106,14 @@ impl DeliveryLog for Postgres {
         Ok(rows.into_iter().collect())
     }
 
-    async fn sequences(&self, tx: &mut Tx, topic: &str, keys: &[Uuid]) -> Result<HashMap<Uuid, Sequence>, StoreError> {
+    async fn sequences(&self, tx: &mut Tx, keys: &[TopicKey]) -> Result<Vec<(TopicKey, Sequence)>, StoreError> {
+        let (topics, keys) = topics_and_keys(keys);
         // Locked in the order of the keys, so two transactions do not deadlock.
         let rows = sqlx::query(
-            "SELECT key, last, last_id, poisoned_at, has_parked FROM sequences
-             WHERE topic = $1 AND key = ANY($2) ORDER BY key FOR UPDATE",
+            "SELECT topic, key, last, last_id, poisoned_at, has_parked FROM sequences
+             WHERE (topic, key) IN (SELECT * FROM UNNEST($1::text[], $2::uuid[])) ORDER BY topic, key FOR UPDATE",
         )
-        .bind(topic)
+        .bind(topics)
         .bind(keys)
         .fetch_all(&mut **tx)
         .await
@@ -102,7 +125,7 @@ impl DeliveryLog for Postgres {
                 poisoned_at: get(row, "poisoned_at")?,
                 has_parked: get(row, "has_parked")?,
             };
-            Ok((get(row, "key")?, sequence))
+            Ok((TopicKey::new(get::<String>(row, "topic")?, get(row, "key")?), sequence))
         };
         rows.iter().map(sequence).collect()
     }
@@ -110,24 +133,23 @@ impl DeliveryLog for Postgres {
     async fn set_sequences(
         &self,
         tx: &mut Tx,
-        topic: &str,
-        new: &[(Uuid, Sequence)],
-        changed: &[(Uuid, Sequence)],
+        new: &[(TopicKey, Sequence)],
+        changed: &[(TopicKey, Sequence)],
     ) -> Result<(), StoreError> {
         const INSERT: &str = "INSERT INTO sequences (topic, key, last, last_id, poisoned_at, has_parked)
-             SELECT $1, * FROM UNNEST($2::uuid[], $3::bigint[], $4::uuid[], $5::bigint[], $6::bool[])";
+             SELECT * FROM UNNEST($1::text[], $2::uuid[], $3::bigint[], $4::uuid[], $5::bigint[], $6::bool[])";
         const UPDATE: &str = "UPDATE sequences s
              SET last = n.last, last_id = n.last_id, poisoned_at = n.poisoned_at, has_parked = n.has_parked
-             FROM UNNEST($2::uuid[], $3::bigint[], $4::uuid[], $5::bigint[], $6::bool[])
-                  AS n (key, last, last_id, poisoned_at, has_parked)
-             WHERE s.topic = $1 AND s.key = n.key";
+             FROM UNNEST($1::text[], $2::uuid[], $3::bigint[], $4::uuid[], $5::bigint[], $6::bool[])
+                  AS n (topic, key, last, last_id, poisoned_at, has_parked)
+             WHERE s.topic = n.topic AND s.key = n.key";
         for (statement, rows) in [(INSERT, new), (UPDATE, changed)] {
             if rows.is_empty() {
                 continue;
             }
             sqlx::query(statement)
-                .bind(topic)
-                .bind(rows.iter().map(|(key, _)| *key).collect::<Vec<_>>())
+                .bind(rows.iter().map(|(key, _)| key.topic.as_str()).collect::<Vec<_>>())
+                .bind(rows.iter().map(|(key, _)| key.key).collect::<Vec<_>>())
                 .bind(rows.iter().map(|(_, row)| row.last).collect::<Vec<_>>())
                 .bind(rows.iter().map(|(_, row)| row.last_id).collect::<Vec<_>>())
                 .bind(rows.iter().map(|(_, row)| row.poisoned_at).collect::<Vec<_>>())
@@ -139,38 +161,41 @@ impl DeliveryLog for Postgres {
         Ok(())
     }
 
-    async fn parked(&self, tx: &mut Tx, topic: &str, keys: &[Uuid]) -> Result<Vec<Parked>, StoreError> {
+    async fn parked(&self, tx: &mut Tx, key: &TopicKey, from: i64, limit: i64) -> Result<Vec<Parked>, StoreError> {
         let rows = sqlx::query(
             r#"SELECT topic, key, sequence, message_id, partition, "offset", said_at, value, headers, error
-               FROM parked WHERE topic = $1 AND key = ANY($2) ORDER BY key, sequence"#,
+               FROM parked WHERE topic = $1 AND key = $2 AND sequence >= $3 ORDER BY sequence LIMIT $4"#,
         )
-        .bind(topic)
-        .bind(keys)
+        .bind(&key.topic)
+        .bind(key.key)
+        .bind(from)
+        .bind(limit)
         .fetch_all(&mut **tx)
         .await
         .map_err(store_error)?;
         rows.iter().map(parked).collect()
     }
 
-    async fn park(&self, tx: &mut Tx, topic: &str, rows: &[Parked]) -> Result<Vec<(Uuid, i64)>, StoreError> {
+    async fn park(&self, tx: &mut Tx, rows: &[Parked]) -> Result<Vec<(TopicKey, i64)>, StoreError> {
         // Two statements, because ON CONFLICT DO UPDATE fails if `rows` contain a key and number twice.
         const INSERT: &str = r#"
             INSERT INTO parked (topic, key, sequence, message_id, partition, "offset", said_at, value, headers, error)
-            SELECT $1, * FROM UNNEST($2::uuid[], $3::bigint[], $4::uuid[], $5::int[], $6::bigint[], $7::timestamptz[],
-                                     $8::bytea[], $9::text[], $10::text[])
+            SELECT * FROM UNNEST($1::text[], $2::uuid[], $3::bigint[], $4::uuid[], $5::int[], $6::bigint[],
+                                 $7::timestamptz[], $8::bytea[], $9::text[], $10::text[])
             ON CONFLICT DO NOTHING"#;
         // The producer has published a record again of which only a stub was parked.
         const REPLACE_STUBS: &str = r#"
             UPDATE parked p SET partition = n.partition, "offset" = n."offset", said_at = n.said_at, value = n.value,
                                 headers = n.headers, error = n.error
-            FROM UNNEST($2::uuid[], $3::bigint[], $4::uuid[], $5::int[], $6::bigint[], $7::timestamptz[], $8::bytea[],
-                        $9::text[], $10::text[])
-                 AS n (key, sequence, message_id, partition, "offset", said_at, value, headers, error)
-            WHERE p.topic = $1 AND p.key = n.key AND p.sequence = n.sequence AND p.message_id = n.message_id
+            FROM UNNEST($1::text[], $2::uuid[], $3::bigint[], $4::uuid[], $5::int[], $6::bigint[], $7::timestamptz[],
+                        $8::bytea[], $9::text[], $10::text[])
+                 AS n (topic, key, sequence, message_id, partition, "offset", said_at, value, headers, error)
+            WHERE p.topic = n.topic AND p.key = n.key AND p.sequence = n.sequence AND p.message_id = n.message_id
                   AND p.value IS NULL AND n.value IS NOT NULL"#;
         if rows.is_empty() {
             return Ok(Vec::new());
         }
+        let topics: Vec<&str> = rows.iter().map(|row| row.record.partition.topic.as_str()).collect();
         let (keys, numbers): (Vec<Uuid>, Vec<i64>) = rows.iter().map(|row| (row.key, row.sequence)).unzip();
         let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
         let partitions: Vec<_> = rows.iter().map(|row| row.record.partition.partition).collect();
@@ -181,7 +206,7 @@ impl DeliveryLog for Postgres {
         let errors: Vec<_> = rows.iter().map(|row| row.error.as_str()).collect();
         let bind = |statement| {
             sqlx::query(statement)
-                .bind(topic)
+                .bind(&topics)
                 .bind(&keys)
                 .bind(&numbers)
                 .bind(&ids)
@@ -197,27 +222,31 @@ impl DeliveryLog for Postgres {
             return Ok(Vec::new());
         }
         bind(REPLACE_STUBS).execute(&mut **tx).await.map_err(store_error)?;
-        sqlx::query_as(
-            "SELECT n.key, n.sequence FROM UNNEST($2::uuid[], $3::bigint[], $4::uuid[]) AS n (key, sequence, message_id)
-             JOIN parked p ON p.topic = $1 AND p.key = n.key AND p.sequence = n.sequence
+        let forks: Vec<(String, Uuid, i64)> = sqlx::query_as(
+            "SELECT n.topic, n.key, n.sequence
+             FROM UNNEST($1::text[], $2::uuid[], $3::bigint[], $4::uuid[]) AS n (topic, key, sequence, message_id)
+             JOIN parked p ON p.topic = n.topic AND p.key = n.key AND p.sequence = n.sequence
              WHERE p.message_id <> n.message_id",
         )
-        .bind(topic)
+        .bind(&topics)
         .bind(&keys)
         .bind(&numbers)
         .bind(&ids)
         .fetch_all(&mut **tx)
         .await
-        .map_err(store_error)
+        .map_err(store_error)?;
+        let fork = |(topic, key, sequence)| (TopicKey { topic, key }, sequence);
+        Ok(forks.into_iter().map(fork).collect())
     }
 
-    async fn unpark(&self, tx: &mut Tx, topic: &str, rows: &[(Uuid, i64)]) -> Result<(), StoreError> {
-        let (keys, numbers): (Vec<Uuid>, Vec<i64>) = rows.iter().copied().unzip();
+    async fn unpark(&self, tx: &mut Tx, rows: &[(TopicKey, i64)]) -> Result<(), StoreError> {
+        let topics: Vec<&str> = rows.iter().map(|(key, _)| key.topic.as_str()).collect();
+        let (keys, numbers): (Vec<Uuid>, Vec<i64>) = rows.iter().map(|(key, number)| (key.key, *number)).unzip();
         sqlx::query(
-            "DELETE FROM parked WHERE topic = $1
-             AND (key, sequence) IN (SELECT * FROM UNNEST($2::uuid[], $3::bigint[]))",
+            "DELETE FROM parked
+             WHERE (topic, key, sequence) IN (SELECT * FROM UNNEST($1::text[], $2::uuid[], $3::bigint[]))",
         )
-        .bind(topic)
+        .bind(topics)
         .bind(keys)
         .bind(numbers)
         .execute(&mut **tx)
@@ -296,4 +325,15 @@ impl DeliveryLog for Postgres {
         .map_err(store_error)?;
         Ok(())
     }
+}
+
+fn topics_and_numbers<'a>(steps: &[&'a Step]) -> (Vec<&'a str>, Vec<i32>) {
+    let partitions = steps.iter().map(|step| &step.partition);
+    partitions
+        .map(|partition| (partition.topic.as_str(), partition.partition))
+        .unzip()
+}
+
+fn topics_and_keys(keys: &[TopicKey]) -> (Vec<&str>, Vec<Uuid>) {
+    keys.iter().map(|key| (key.topic.as_str(), key.key)).unzip()
 }

@@ -1,25 +1,21 @@
 //! A service without Kafka: its real handlers, the real pipeline and a real store, with records from memory.
 
+mod lanes;
 mod log;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use contracts::replies::Reply;
 use contracts::{Codec, Kind, Message, Registry, Topic, topics};
-use futures::future::join_all;
 use messaging::kafka::Settings;
 use messaging::ledger::{DeadLetter, Ledger, Parked};
-use messaging::{
-    Cause, Messaging, Metrics, Outgoing, PartitionWorker, Publisher, Received, Record, Released, Subscriptions,
-    TopicPartition, header,
-};
-use tokio_util::sync::CancellationToken;
+use messaging::{Cause, Messaging, Metrics, Outgoing, Publisher, Received, Record, Released, Subscriptions, header};
 use uuid::Uuid;
 
+use self::lanes::Lanes;
 use self::log::Log;
-use crate::eventually::eventually;
 use crate::inside::Inside;
 
 /// Time limit of one batch. A partition that waits longer fails the test.
@@ -37,7 +33,7 @@ pub struct Bench<L: Ledger> {
     inside: Arc<dyn Inside>,
     subscriptions: Arc<Subscriptions<L>>,
     connected: RwLock<Arc<Messaging<L>>>,
-    workers: Mutex<Workers>,
+    lanes: Mutex<Lanes<L>>,
     log: Arc<Log>,
     left_over: Mutex<LeftOver>,
     /// Metrics of this process. They survive a [`restart`](Self::restart).
@@ -49,18 +45,6 @@ pub struct Bench<L: Ledger> {
 struct Schemas {
     codec: fn() -> Codec,
     registry: Option<Registry>,
-}
-
-/// Workers by topic and partition.
-type Workers = HashMap<(&'static str, i32), Arc<tokio::sync::Mutex<Assigned>>>;
-
-/// The worker of an assigned partition.
-struct Assigned {
-    worker: Box<dyn PartitionWorker>,
-    /// The offset that Kafka would return next.
-    next_offset: i64,
-    /// The last batch was not completed, as if the process had crashed.
-    interrupted: bool,
 }
 
 /// Parked and dead-lettered records in the store, and those that the test has read.
@@ -102,7 +86,7 @@ impl<L: Ledger> Bench<L> {
             ledger,
             inside: Arc::new(inside),
             subscriptions: Arc::new(subscriptions),
-            workers: Mutex::default(),
+            lanes: Mutex::default(),
             log: Arc::default(),
             left_over: Mutex::default(),
         }
@@ -121,7 +105,7 @@ impl<L: Ledger> Bench<L> {
             ledger,
             inside: Arc::clone(&self.inside),
             subscriptions: Arc::new(subscriptions),
-            workers: Mutex::default(),
+            lanes: Mutex::default(),
             log: Arc::clone(&self.log),
             left_over: Mutex::default(),
         }
@@ -178,7 +162,7 @@ impl<L: Ledger> Bench<L> {
 
     // Delivery.
 
-    /// Appends a message to the log, and lets its partition's worker apply all new records. Returns the message's `ce_id`.
+    /// Appends a message to the log, and lets its partition's lane apply all new records. Returns the message's `ce_id`.
     ///
     /// A command without a reply topic gets the gateway's. A domain event or state message without a sequence gets the
     /// next one of its key.
@@ -224,108 +208,13 @@ impl<L: Ledger> Bench<L> {
         self.log.append_new(records);
     }
 
-    /// Lets one partition's worker apply the records that it has not read.
-    pub async fn catch_up_on(&self, topic: &'static Topic, partition: i32) {
-        self.work(topic, partition).await;
-        self.check_left_over().await;
-    }
-
-    /// Lets every worker apply the records that it has not read, in one batch per partition.
-    pub async fn catch_up(&self) {
-        let assigned: Vec<_> = self
-            .log
-            .partitions_with_records(&self.settings.topic_prefix)
-            .into_iter()
-            .filter(|(topic, _)| self.subscribes_to(topic))
-            .collect();
-        join_all(
-            assigned
-                .into_iter()
-                .map(|(topic, partition)| self.work(topic, partition)),
-        )
-        .await;
-        self.check_left_over().await;
-    }
-
-    /// Returns `true` if the service subscribes to `topic`. Every service subscribes to `ops.commands`.
-    fn subscribes_to(&self, topic: &Topic) -> bool {
-        let mut topics = self.subscriptions.topics().chain([&topics::OPS_COMMANDS]);
-        topics.any(|known| known.name == topic.name)
-    }
-
-    async fn work(&self, topic: &'static Topic, partition: i32) {
-        let slot = self.slot(topic, partition).await;
-        let mut assigned = slot.lock().await;
-        if assigned.interrupted {
-            *assigned = self.assign(topic, partition).await;
-        }
-        let name = TopicPartition::new(self.topic_name(topic), partition);
-        loop {
-            let records = self.log.read(&name, assigned.next_offset);
-            let Some(last) = records.last() else { return };
-            let next = last.offset + 1;
-            let stop = CancellationToken::new();
-            assigned.interrupted = true;
-            let processed = tokio::time::timeout(DEADLINE, assigned.worker.process(records, &stop)).await;
-            if processed
-                .unwrap_or_else(|_| panic!("{name} is still waiting after {DEADLINE:?}"))
-                .is_ok()
-            {
-                assigned.interrupted = false;
-                assigned.next_offset = next;
-                return;
-            }
-            // The worker stopped, which ends a process. Its successor is assigned the partition.
-            *assigned = self.assign(topic, partition).await;
-        }
-    }
-
-    async fn slot(&self, topic: &'static Topic, partition: i32) -> Arc<tokio::sync::Mutex<Assigned>> {
-        let known = self.lock(&self.workers).get(&(topic.name, partition)).cloned();
-        match known {
-            Some(slot) => slot,
-            None => {
-                let assigned = Arc::new(tokio::sync::Mutex::new(self.assign(topic, partition).await));
-                let mut workers = self.lock(&self.workers);
-                Arc::clone(workers.entry((topic.name, partition)).or_insert(assigned))
-            }
-        }
-    }
-
-    /// Assigns a partition. Like a consumer, it waits until the store returns the position.
-    async fn assign(&self, topic: &'static Topic, partition: i32) -> Assigned {
-        let worker = eventually("the store returns the position", DEADLINE, || async {
-            let worker = self.connected().worker(&self.subscriptions, topic, partition).await;
-            worker.ok()
-        });
-        let worker = worker.await;
-        Assigned {
-            next_offset: worker.position().unwrap_or(0),
-            worker,
-            interrupted: false,
-        }
-    }
-
-    /// Assigns a topic's partitions to this process, which resumes from the positions that are stored now.
-    pub async fn assign_now(&self, topic: &'static Topic) {
-        for partition in 0..self.log.partitions() {
-            let slot = self.slot(topic, partition).await;
-            *slot.lock().await = self.assign(topic, partition).await;
-        }
-    }
-
-    /// Makes Kafka return the records of one partition from `offset` on again, to the existing worker.
-    pub async fn rewind(&self, topic: &'static Topic, partition: i32, offset: i64) {
-        self.slot(topic, partition).await.lock().await.next_offset = offset;
-    }
-
     /// Replaces the process by a new one, as after a crash: everything in memory is lost.
     pub fn restart(&self) {
         let metrics = &self.metrics.1;
         let connected = connect(self.service, &self.settings, &self.schemas, &self.ledger, metrics);
         let connected = Arc::new(connected);
         *self.connected.write().unwrap_or_else(PoisonError::into_inner) = connected;
-        self.lock(&self.workers).clear();
+        self.lock(&self.lanes).clear();
     }
 
     /// Delivers the messages that the service publishes to itself, until there are none. Delayed messages stay.

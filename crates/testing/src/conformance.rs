@@ -6,6 +6,7 @@
 mod clients;
 mod commands;
 mod consumer;
+mod lanes;
 mod ledger;
 mod mongo;
 mod ops;
@@ -20,6 +21,7 @@ mod stubs;
 pub use clients::*;
 pub use commands::*;
 pub use consumer::*;
+pub use lanes::*;
 pub use ledger::*;
 pub use mongo::OnMongo;
 pub use ops::*;
@@ -32,6 +34,9 @@ pub use stubs::*;
 
 use std::time::Duration;
 
+use messaging::ledger::TopicKey;
+use uuid::Uuid;
+
 use crate::faulty::Faults;
 
 /// Runs a test, and fails it after three minutes, because a test that hangs would stop the whole suite.
@@ -40,6 +45,17 @@ pub async fn within_limit(test: impl Future<Output = ()>) {
     const LIMIT: Duration = Duration::from_secs(180);
     let result = tokio::time::timeout(LIMIT, test).await;
     result.unwrap_or_else(|_| panic!("the test has not ended after {LIMIT:?}"));
+}
+
+/// Returns keys on one topic.
+fn on(topic: &str, keys: impl IntoIterator<Item = Uuid>) -> Vec<TopicKey> {
+    keys.into_iter().map(|key| TopicKey::new(topic, key)).collect()
+}
+
+/// Returns rows of keys on one topic.
+fn rows<T>(topic: &str, rows: impl IntoIterator<Item = (Uuid, T)>) -> Vec<(TopicKey, T)> {
+    let row = |(key, row)| (TopicKey::new(topic, key), row);
+    rows.into_iter().map(row).collect()
 }
 
 /// Runs `second` while `first` is paused before its commit; then both continue.
@@ -76,6 +92,7 @@ macro_rules! conformance {
         $crate::conformance_tests! { $store:
             // The ledger alone.
             positions_move_by_compare_and_set
+            positions_of_several_partitions_move_together
             inbox_returns_new_messages
             housekeeping_deletes_only_old_entries
             sequences_are_kept_by_topic_and_key
@@ -90,6 +107,16 @@ macro_rules! conformance {
             schemas_are_stored
             the_store_has_no_boot_problems
             a_failed_statement_cannot_be_committed
+            // Lanes.
+            records_of_many_partitions_share_a_transaction
+            a_poison_record_costs_few_transactions
+            a_mismatch_affects_one_partition
+            a_partition_that_keeps_failing_waits_alone
+            an_unknown_schema_holds_up_its_partition_only
+            a_conflict_without_an_end_is_dead_lettered
+            a_long_gap_is_applied_in_steps
+            a_long_release_is_applied_in_steps
+            late_commit_of_a_lane_is_swept
             // Commands.
             commit_outcome_unknown_then_continues
             rollback_leaves_no_version_gap
@@ -123,7 +150,7 @@ macro_rules! conformance {
             batch_equals_one_by_one
             position_is_the_first_statement
             a_failure_of_any_statement_loses_nothing
-            unexpected_store_error_waits_and_raises_an_alarm
+            unexpected_store_error_waits_and_raises_an_alert
             a_hanging_transaction_times_out
             a_conflict_is_decided_again
             panic_is_poison
@@ -135,10 +162,10 @@ macro_rules! conformance {
             refused_dead_letter_becomes_a_stub
             refused_parked_record_becomes_a_stub
             parked_stub_is_replaced_by_the_record
-            a_panicking_log_handler_waits_and_raises_an_alarm
+            a_panicking_log_handler_waits_and_raises_an_alert
             errors_of_begin_and_position_dead_letter_no_message
             a_message_with_a_refused_outcome_is_dead_lettered
-            a_refused_stub_waits_and_raises_an_alarm
+            a_refused_stub_waits_and_raises_an_alert
             a_record_larger_than_a_document_stops_no_partition
             a_crash_at_any_statement_loses_nothing
             old_domain_event_is_applied
@@ -192,8 +219,8 @@ macro_rules! conformance_on_kafka {
             a_producer_that_lost_every_broker_publishes_again
             a_process_whose_client_has_no_broker_is_not_ready
             a_partition_that_is_not_fetched_is_assigned_again
-            a_partition_whose_worker_waits_raises_an_alarm
-            a_log_that_ends_without_a_record_raises_no_alarm
+            a_partition_whose_lane_waits_raises_an_alert
+            offsets_without_a_record_are_no_lag
         }
     };
 }

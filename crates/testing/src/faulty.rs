@@ -7,8 +7,8 @@ use std::time::Duration;
 use messaging::TopicPartition;
 use messaging::ledger::{
     CommitError, DeadLetter, DeliveryLog, InboxEntry, Ledger, Maintenance, MessageTrace, OpsQueries, Outbox,
-    OutboxGauge, OutboxMessage, OutboxRow, Parked, PendingKey, PendingTopic, Sequence, StoreError, StoreErrorKind,
-    StoredDeadLetter, StoredSchema, Transactions,
+    OutboxGauge, OutboxMessage, OutboxRow, Parked, PendingKey, PendingTopic, Sequence, Step, StoreError,
+    StoreErrorKind, StoredDeadLetter, StoredSchema, TopicKey, Transactions,
 };
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -313,15 +313,9 @@ impl<L: Ledger> DeliveryLog for FaultyLedger<L> {
         self.inner.positions(partitions).await
     }
 
-    async fn advance(
-        &self,
-        tx: &mut FaultyTx<L>,
-        partition: &TopicPartition,
-        from: Option<i64>,
-        to: i64,
-    ) -> Result<bool, StoreError> {
+    async fn advance_all(&self, tx: &mut FaultyTx<L>, steps: &[Step]) -> Result<bool, StoreError> {
         self.faults.at_statement("advance", &mut tx.statements).await?;
-        self.inner.advance(&mut tx.inner, partition, from, to).await
+        self.inner.advance_all(&mut tx.inner, steps).await
     }
 
     async fn lock_position(&self, tx: &mut FaultyTx<L>, partition: &TopicPartition) -> Result<(), StoreError> {
@@ -341,37 +335,41 @@ impl<L: Ledger> DeliveryLog for FaultyLedger<L> {
     async fn sequences(
         &self,
         tx: &mut FaultyTx<L>,
-        topic: &str,
-        keys: &[Uuid],
-    ) -> Result<HashMap<Uuid, Sequence>, StoreError> {
+        keys: &[TopicKey],
+    ) -> Result<Vec<(TopicKey, Sequence)>, StoreError> {
         self.faults.at_statement("sequences", &mut tx.statements).await?;
-        self.inner.sequences(&mut tx.inner, topic, keys).await
+        self.inner.sequences(&mut tx.inner, keys).await
     }
 
     async fn set_sequences(
         &self,
         tx: &mut FaultyTx<L>,
-        topic: &str,
-        new: &[(Uuid, Sequence)],
-        changed: &[(Uuid, Sequence)],
+        new: &[(TopicKey, Sequence)],
+        changed: &[(TopicKey, Sequence)],
     ) -> Result<(), StoreError> {
         self.faults.at_statement("set_sequences", &mut tx.statements).await?;
-        self.inner.set_sequences(&mut tx.inner, topic, new, changed).await
+        self.inner.set_sequences(&mut tx.inner, new, changed).await
     }
 
-    async fn parked(&self, tx: &mut FaultyTx<L>, topic: &str, keys: &[Uuid]) -> Result<Vec<Parked>, StoreError> {
+    async fn parked(
+        &self,
+        tx: &mut FaultyTx<L>,
+        key: &TopicKey,
+        from: i64,
+        limit: i64,
+    ) -> Result<Vec<Parked>, StoreError> {
         self.faults.at_statement("parked", &mut tx.statements).await?;
-        self.inner.parked(&mut tx.inner, topic, keys).await
+        self.inner.parked(&mut tx.inner, key, from, limit).await
     }
 
-    async fn park(&self, tx: &mut FaultyTx<L>, topic: &str, rows: &[Parked]) -> Result<Vec<(Uuid, i64)>, StoreError> {
+    async fn park(&self, tx: &mut FaultyTx<L>, rows: &[Parked]) -> Result<Vec<(TopicKey, i64)>, StoreError> {
         self.faults.at_statement("park", &mut tx.statements).await?;
-        self.inner.park(&mut tx.inner, topic, rows).await
+        self.inner.park(&mut tx.inner, rows).await
     }
 
-    async fn unpark(&self, tx: &mut FaultyTx<L>, topic: &str, rows: &[(Uuid, i64)]) -> Result<(), StoreError> {
+    async fn unpark(&self, tx: &mut FaultyTx<L>, rows: &[(TopicKey, i64)]) -> Result<(), StoreError> {
         self.faults.at_statement("unpark", &mut tx.statements).await?;
-        self.inner.unpark(&mut tx.inner, topic, rows).await
+        self.inner.unpark(&mut tx.inner, rows).await
     }
 
     async fn insert_dead_letters(&self, tx: &mut FaultyTx<L>, dead_letters: &[DeadLetter]) -> Result<(), StoreError> {

@@ -1,12 +1,13 @@
-//! The counts of one batch of messages.
+//! The counts of one topic in one transaction.
 
 use contracts::dead_letters::DeadLetterReason;
 
 use crate::metrics::Metrics;
 
-/// Counts of one batch, added to the metrics after its commit.
+/// Counts of one topic in one transaction, added to the metrics after its commit.
 #[derive(Default)]
 pub(crate) struct BatchCounts {
+    pub(crate) records: usize,
     pub(crate) applied: usize,
     pub(crate) duplicates: usize,
     pub(crate) gaps: usize,
@@ -19,6 +20,10 @@ impl BatchCounts {
     /// Adds the counts to the metrics of a topic, which is named with its prefix.
     pub(crate) fn add_to(self, metrics: &Metrics, topic: &str) {
         let labels = &[topic];
+        metrics
+            .batch_size
+            .with_label_values(labels)
+            .observe(self.records as f64);
         metrics.count_messages(topic, "applied", self.applied);
         metrics.count_messages(topic, "duplicate", self.duplicates);
         metrics.count_messages(topic, "fork", self.forks);

@@ -1,4 +1,5 @@
-//! The consumer: one poll thread per process, one worker per assigned partition, and bounded queues between them.
+//! The consumer: one poll thread per process, a few lanes that own the assigned partitions, and bounded queues between
+//! them.
 //!
 //! Positions come from the store, not from Kafka: on assignment, they are put into the list that is assigned. The group's
 //! committed offsets follow, only for lag tools.
@@ -16,19 +17,20 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use self::assignment::{Assignments, Room};
+use self::assignment::Assignments;
+use crate::consuming::lane::queue::{PartitionLag, Room};
 use crate::consuming::subscriptions::Subscriptions;
 use crate::kafka::Settings;
 use crate::kafka::client::Watched;
 use crate::ledger::Ledger;
 use crate::runtime::Runtime;
-use crate::wire::record::{Record, TopicPartition};
+use crate::wire::record::Record;
 
 /// Longest time that one poll waits for a record.
 const POLL: Duration = Duration::from_millis(100);
 /// The same while a partition is paused, because its queue must be checked often.
 const POLL_WHILE_PAUSED: Duration = Duration::from_millis(2);
-/// Time to leave the group when the process ends. It fits into the shutdown deadline after the drain of the workers.
+/// Time to leave the group when the process ends. It fits into the shutdown deadline after the drain of the lanes.
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 
@@ -43,20 +45,8 @@ pub enum Error {
     Fatal(#[source] KafkaError),
     #[error("the poll thread ended unexpectedly")]
     Thread,
-    #[error("the worker of {0} ended unexpectedly")]
-    Worker(TopicPartition),
-}
-
-/// A snapshot of one assigned partition.
-#[derive(Debug, Clone)]
-pub struct PartitionLag {
-    pub partition: TopicPartition,
-    pub position: i64,
-    pub lag: i64,
-    /// Age of the next record; zero at the end of the partition.
-    pub age: Duration,
-    /// `true` if the worker holds no record. With a lag, this means that nothing is fetched.
-    pub is_idle: bool,
+    #[error("a lane ended unexpectedly")]
+    Lane,
 }
 
 /// Consumes the topics that a service subscribes to. Cheap to clone: the clones share one consumer.
@@ -103,6 +93,7 @@ impl<L: Ledger> Consumer<L> {
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         let (sender, ended) = oneshot::channel();
         let assignments = Arc::clone(&self.assignments);
+        assignments.start_lanes();
         std::thread::Builder::new()
             .name("kafka-poll".to_owned())
             .spawn(move || {
@@ -139,13 +130,17 @@ fn poll_client<L: Ledger>(assignments: &Arc<Assignments<L>>, stop: &Cancellation
     consumer.subscribe(&topics).map_err(Error::Subscribe)?;
 
     let mut next_commit = Instant::now() + COMMIT_EVERY;
+    let mut is_paused = false;
     let mut result = Ok(Ended::Stopped);
     while !stop.is_cancelled() {
-        let paused = assignments.refill(|list| consumer.resume(list));
-        match consumer.poll(if paused { POLL_WHILE_PAUSED } else { POLL }) {
+        if is_paused {
+            is_paused = assignments.resume(|list| consumer.resume(list));
+        }
+        match consumer.poll(if is_paused { POLL_WHILE_PAUSED } else { POLL }) {
             None => {}
             Some(Ok(message)) if assignments.enqueue(Record::read(&message)) == Room::Full => {
                 assignments.pause(message.topic(), message.partition(), |list| consumer.pause(list));
+                is_paused = true;
             }
             Some(Ok(_)) => {}
             Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
@@ -169,14 +164,14 @@ fn poll_client<L: Ledger>(assignments: &Arc<Assignments<L>>, stop: &Cancellation
         if Instant::now() >= next_commit {
             next_commit = Instant::now() + COMMIT_EVERY;
             commit(assignments, &consumer);
-            // Otherwise the partition would stall unnoticed.
-            if let Some(partition) = assignments.unexpectedly_ended() {
-                result = Err(Error::Worker(partition));
+            // Otherwise its partitions would stall unnoticed.
+            if assignments.lane_has_ended() {
+                result = Err(Error::Lane);
                 break;
             }
         }
     }
-    // The drain: every worker finishes its transaction, then the consumer leaves the group.
+    // The drain: every lane finishes its transaction, then the consumer leaves the group.
     assignments.finish_all();
     commit(assignments, &consumer);
     consumer.unsubscribe();

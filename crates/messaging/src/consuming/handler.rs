@@ -13,18 +13,20 @@ use crate::wire::record::Record;
 
 /// Handles the messages of one topic.
 ///
-/// A value belongs to one partition worker. It is dropped whenever its cached state may be wrong, and recreated: on
-/// assignment, after every rollback, after a commit of unknown outcome, and when the stored position is not the one that
-/// this worker last wrote. State in `self` therefore needs no other care, except for parked keys: a release applies their
-/// messages with another value, and does not advance the position.
+/// A value belongs to one lane, which owns several partitions of the topic. It is dropped whenever its cached state may be
+/// wrong, and recreated: when the assignment of the lane changes, after every rollback, after a commit of unknown outcome,
+/// and when a stored position is not the one that this lane last wrote. State in `self` therefore needs no other care,
+/// except for parked keys: a release applies their messages with another value, and does not advance the position.
 pub trait Handler<L: Ledger>: Send + 'static {
     type Message: Message;
 
-    /// Applies `messages` in order, each exactly once. All writes go through `unit`, whose transaction the pipeline
-    /// commits.
+    /// Applies `messages` in order, each exactly once. The messages of one partition are in the order of their offsets. All
+    /// writes go through `unit`, whose transaction the lane commits. It also contains what other handlers of the lane
+    /// write.
     ///
     /// # Errors
-    /// After an error, the transaction is rolled back, and the messages are handed over again one by one.
+    /// After an error, the transaction is rolled back, and the messages are handed over again in smaller batches, down to
+    /// single messages.
     fn handle(
         &mut self,
         unit: &mut Unit<L>,
@@ -34,7 +36,9 @@ pub trait Handler<L: Ledger>: Send + 'static {
 
 /// Handles raw records by topic, partition and offset, without an inbox and without an order check. For the audit log.
 ///
-/// A panic makes the partition wait and raises an alarm. A handler returns [`Failure::Poison`] only for an error that
+/// A value belongs to one lane, and is dropped and recreated like a [`Handler`].
+///
+/// A panic makes the partition wait and raises an alert. A handler returns [`Failure::Poison`] only for an error that
 /// this record alone causes.
 ///
 /// The codec of the unit's publisher knows every schema that the records name, unless the registry does not know it.
@@ -46,7 +50,7 @@ pub trait LogHandler<L: Ledger>: Send + 'static {
     /// Logs a stub of a record: only what identifies it, because the store refuses the rest.
     ///
     /// It is called after [`handle`](Self::handle) failed for this record alone with [`Failure::Poison`]. `description`
-    /// describes the record and the reason for people. A failure makes the partition wait for an operator.
+    /// is a human-readable description of the record and the reason. A failure makes the partition wait for an operator.
     fn stub(
         &mut self,
         unit: &mut Unit<L>,
@@ -98,7 +102,7 @@ impl From<StoreError> for Failure {
             StoreErrorKind::Unavailable => Self::Retry(error.source),
             StoreErrorKind::Conflict => Self::Conflict(error.source),
             StoreErrorKind::Broken => Self::Poison(error.source),
-            // The error keeps its kind, because the worker raises an alarm.
+            // The error keeps its kind, because the lane raises an alert.
             StoreErrorKind::Unexpected => Self::Retry(Box::new(error)),
         }
     }

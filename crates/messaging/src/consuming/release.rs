@@ -1,52 +1,72 @@
 //! Releases a parked key: applies its parked messages in order, to this service only.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::error_chain;
-use uuid::Uuid;
 
-use crate::consuming::handler::{Failure, Handler};
+use crate::backoff::LONGEST;
+use crate::consuming::attempt_error::AttemptError;
+use crate::consuming::handler::Failure;
 use crate::consuming::known_failures::{KnownFailure, KnownFailures};
-use crate::consuming::pipeline::{MessageProcessor, Released};
-use crate::consuming::worker::{AttemptError, Processor};
-use crate::ledger::{CommitError, Ledger};
-use crate::publishing::unit::Unit;
+use crate::consuming::subscription::Subscription;
+use crate::consuming::transaction::{Granularity, Handlers, Transaction};
+use crate::ledger::{Ledger, TopicKey};
 use crate::runtime::Runtime;
 use crate::wire::record::TopicPartition;
 
 const ATTEMPTS: usize = 20;
 
-/// The reason why a key was not released. Nothing has changed, and the release can be repeated.
+/// The reason why a key was not released, or not completely. The release can be repeated.
 #[derive(Debug, thiserror::Error)]
 #[error("the key was not released: {0}")]
 pub struct Error(String);
 
-/// Releases a key in one transaction.
+/// The result of a release.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Released {
+    /// Number of messages that were applied.
+    pub applied: usize,
+    /// The sequence of the next message that cannot be applied, if there is one.
+    pub poisoned_at: Option<i64>,
+}
+
+/// Releases a key, in several transactions if many messages are parked.
 ///
-/// The transaction first locks the partition's position row, so that the release and the partition's worker take turns.
-/// It stops at the next poison message, and the key stays parked from there. Releasing a key that is not parked does
+/// Each transaction first locks the partition's position row, so that the release and the partition's lane take turns. The
+/// release stops at the next poison message, and the key stays parked from there. Releasing a key that is not parked does
 /// nothing, so a release may be repeated.
-pub(crate) async fn run<L: Ledger, H: Handler<L>>(
-    runtime: Arc<Runtime<L>>,
-    mut processor: MessageProcessor<H>,
-    partition: TopicPartition,
-    key: Uuid,
+pub(crate) async fn run<L: Ledger>(
+    runtime: &Runtime<L>,
+    subscription: &Subscription<L>,
+    partition: &TopicPartition,
+    key: &TopicKey,
 ) -> Result<Released, Error> {
+    let mut total = Released::default();
+    loop {
+        let (released, complete) = release_part(runtime, subscription, partition, key).await?;
+        total.applied += released.applied;
+        total.poisoned_at = released.poisoned_at;
+        tracing::info!(%partition, key = %key.key, applied = total.applied, poisoned_at = ?released.poisoned_at, complete,
+            "a parked key was released");
+        if complete {
+            return Ok(total);
+        }
+    }
+}
+
+/// Runs one transaction of a release, until it succeeds. Returns `false` if more messages are to be released.
+async fn release_part<L: Ledger>(
+    runtime: &Runtime<L>,
+    subscription: &Subscription<L>,
+    partition: &TopicPartition,
+    key: &TopicKey,
+) -> Result<(Released, bool), Error> {
     let mut known = KnownFailures::new();
     let mut last = format!("no outcome after {ATTEMPTS} attempts");
     let mut back_off = Duration::from_millis(20);
     for _ in 0..ATTEMPTS {
-        let attempted = attempt(&runtime, &mut processor, &partition, key, &known).await;
-        if attempted.is_err() {
-            Processor::<L>::invalidate(&mut processor);
-        }
-        match attempted {
-            Ok(released) => {
-                tracing::info!(%partition, %key, applied = released.applied, poisoned_at = ?released.poisoned_at,
-                    "a parked key was released");
-                return Ok(released);
-            }
+        match attempt(runtime, subscription, partition, key, &known).await {
+            Ok(released) => return Ok(released),
             Err(AttemptError::Handler { message, failure }) => match (message, failure) {
                 // The next attempt stops before this message.
                 (Some(id), Failure::Poison(error)) => {
@@ -58,40 +78,34 @@ pub(crate) async fn run<L: Ledger, H: Handler<L>>(
                 (_, failure) => {
                     last = error_chain(&failure);
                     tokio::time::sleep(back_off).await;
-                    back_off = (back_off * 2).min(Duration::from_secs(1));
+                    back_off = (back_off * 2).min(LONGEST);
                 }
             },
-            // A release calls no log handler, and its commit errors are of the kind `Handler`.
-            Err(AttemptError::PositionMismatch | AttemptError::Log(_) | AttemptError::Commit(_)) => {}
+            Err(AttemptError::Commit(failure)) => last = error_chain(&failure),
+            // A release moves no position, calls no log handler and applies one message at a time. A commit of unknown
+            // outcome is a mismatch, and is repeated.
+            Err(
+                AttemptError::PositionMismatch | AttemptError::TimedOut | AttemptError::TooLarge | AttemptError::Log(_),
+            ) => {}
         }
     }
     Err(Error(last))
 }
 
-async fn attempt<L: Ledger, H: Handler<L>>(
+async fn attempt<L: Ledger>(
     runtime: &Runtime<L>,
-    processor: &mut MessageProcessor<H>,
+    subscription: &Subscription<L>,
     partition: &TopicPartition,
-    key: Uuid,
+    key: &TopicKey,
     known: &KnownFailures,
-) -> Result<Released, AttemptError> {
-    let mut unit = Unit::begin(&runtime.ledger, &runtime.publisher).await?;
-    let result = async {
-        let (ledger, tx) = unit.parts();
-        ledger.lock_position(tx, partition).await?;
-        processor
-            .release(runtime, &mut unit, &partition.topic, key, known)
-            .await
-    }
-    .await;
-    match result {
-        Ok(released) => match unit.commit().await {
-            Ok(()) => Ok(released),
-            Err(CommitError::RolledBack(error) | CommitError::Unknown(error)) => Err(error.into()),
-        },
-        Err(error) => {
-            unit.rollback().await;
-            Err(error)
-        }
-    }
+) -> Result<(Released, bool), AttemptError> {
+    let mut handlers = Handlers::new();
+    let mut transaction = Transaction::begin(runtime, &mut handlers, known, Granularity::Single).await?;
+    let released = transaction.release_key(subscription, partition, key).await;
+    let (released, written) = match released {
+        Ok(released) => (released, Ok(())),
+        Err(error) => (Released::default(), Err(error)),
+    };
+    let committed = transaction.end(written).await?;
+    Ok((released, committed.complete))
 }

@@ -2,46 +2,24 @@
 
 use std::sync::Arc;
 
-use contracts::Topic;
-use futures::future::BoxFuture;
-use uuid::Uuid;
+use contracts::{Kind, Topic};
 
-use crate::consuming::log::{LogProcessor, MakeLog};
-use crate::consuming::pipeline::Released;
-use crate::consuming::release;
-use crate::consuming::worker::{PartitionWorker, Worker};
+use crate::consuming::any_handler::{AnyLogHandler, HandlerType};
 use crate::ledger::Ledger;
-use crate::runtime::Runtime;
-use crate::wire::record::TopicPartition;
 
-pub(super) type MakeWorker<L> = Arc<
-    dyn Fn(Arc<Runtime<L>>, TopicPartition, Option<i64>, Option<MakeLog<L>>) -> Box<dyn PartitionWorker> + Send + Sync,
->;
-pub(super) type Release<L> = Arc<
-    dyn Fn(Arc<Runtime<L>>, TopicPartition, Uuid) -> BoxFuture<'static, Result<Released, release::Error>> + Send + Sync,
->;
+/// Creates the log handler of one lane.
+pub(super) type MakeLog<L> = Arc<dyn Fn() -> Box<dyn AnyLogHandler<L>> + Send + Sync>;
 
-/// The handlers that a service has for one topic.
+/// The handlers that a service has for one topic: a handler, a log handler, or both.
 pub(crate) struct Subscription<L: Ledger> {
     pub(crate) topic: &'static Topic,
     pub(super) log: Option<MakeLog<L>>,
-    pub(super) handle: Option<MakeWorker<L>>,
-    pub(crate) release: Option<Release<L>>,
+    pub(crate) handler: Option<Arc<dyn HandlerType<L>>>,
 }
 
 impl<L: Ledger> Subscription<L> {
-    /// Creates the worker of one partition. `position` is the stored position.
-    pub(crate) fn worker(
-        &self,
-        runtime: Arc<Runtime<L>>,
-        partition: TopicPartition,
-        position: Option<i64>,
-    ) -> Box<dyn PartitionWorker> {
-        match (&self.handle, self.log.clone()) {
-            (Some(make), log) => make(runtime, partition, position, log),
-            (None, Some(log)) => Box::new(Worker::new(runtime, partition, position, LogProcessor::new(log))),
-            (None, None) => unreachable!("a subscription is created with a handler or a log"),
-        }
+    pub(super) fn kind(&self) -> Kind {
+        self.topic.kind
     }
 }
 
@@ -50,8 +28,7 @@ impl<L: Ledger> Clone for Subscription<L> {
         Self {
             topic: self.topic,
             log: self.log.clone(),
-            handle: self.handle.clone(),
-            release: self.release.clone(),
+            handler: self.handler.clone(),
         }
     }
 }

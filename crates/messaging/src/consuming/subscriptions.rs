@@ -4,13 +4,10 @@ use std::sync::Arc;
 
 use contracts::{Message, Topic};
 
+use crate::consuming::any_handler::Make;
 use crate::consuming::handler::{Handler, LogHandler};
-use crate::consuming::log::LoggedProcessor;
 use crate::consuming::ops_handler::{AnyOpsHandler, OpsHandler};
-use crate::consuming::pipeline::MessageProcessor;
-use crate::consuming::release;
-use crate::consuming::subscription::{MakeWorker, Release, Subscription};
-use crate::consuming::worker::Worker;
+use crate::consuming::subscription::Subscription;
 use crate::ledger::Ledger;
 
 /// The topics that a service consumes, each with a handler, a log handler, or both.
@@ -45,40 +42,21 @@ impl<L: Ledger> Subscriptions<L> {
 
     /// Subscribes a handler to the topic of its message type.
     ///
-    /// `make` creates the handler of one partition. It is called again whenever what the previous handler may have
-    /// cached is in doubt.
+    /// `make` creates the handler of one lane. It is called again whenever what the previous handler may have cached is in
+    /// doubt.
     ///
     /// # Panics
     /// Panics if the topic already has a handler, because only one handler can advance its position.
     #[must_use]
     pub fn handle<H: Handler<L>>(mut self, make: impl Fn() -> H + Send + Sync + 'static) -> Self {
         let topic = H::Message::TOPIC;
-        let make: Arc<dyn Fn() -> H + Send + Sync> = Arc::new(make);
-        let for_release = Arc::clone(&make);
-        let worker: MakeWorker<L> = Arc::new(move |runtime, partition, position, log| {
-            let body = MessageProcessor::new(topic.kind, Arc::clone(&make));
-            match log {
-                Some(log) => Box::new(Worker::new(
-                    runtime,
-                    partition,
-                    position,
-                    LoggedProcessor::new(log, body),
-                )),
-                None => Box::new(Worker::new(runtime, partition, position, body)),
-            }
-        });
-        let release: Release<L> = Arc::new(move |runtime, partition, key| {
-            let body = MessageProcessor::new(topic.kind, Arc::clone(&for_release));
-            Box::pin(release::run(runtime, body, partition, key))
-        });
         let subscription = self.subscription_to(topic);
         assert!(
-            subscription.handle.is_none(),
+            subscription.handler.is_none(),
             "{} already has a handler, and only one handler can advance its position",
             topic.name
         );
-        subscription.handle = Some(worker);
-        subscription.release = Some(release);
+        subscription.handler = Some(Arc::new(Make(make)));
         self
     }
 
@@ -131,8 +109,7 @@ impl<L: Ledger> Subscriptions<L> {
             self.subscriptions.push(Subscription {
                 topic,
                 log: None,
-                handle: None,
-                release: None,
+                handler: None,
             });
             self.subscriptions.len() - 1
         });

@@ -3,7 +3,7 @@ use std::future::Future;
 
 use uuid::Uuid;
 
-use super::{DeadLetter, InboxEntry, Parked, Sequence, StoreError, StoredSchema, Transactions};
+use super::{DeadLetter, InboxEntry, Parked, Sequence, Step, StoreError, StoredSchema, TopicKey, Transactions};
 use crate::wire::record::TopicPartition;
 
 /// The record of what was consumed: positions, the inbox, sequences, parked records and dead letters.
@@ -20,18 +20,29 @@ pub trait DeliveryLog: Transactions {
         partitions: &[TopicPartition],
     ) -> impl Future<Output = Result<HashMap<TopicPartition, i64>, StoreError>> + Send;
 
-    /// Moves a partition's position from `from` to `to` by compare-and-set. `from` is `None` if no position is stored.
+    /// Moves the positions of several partitions by compare-and-set, all or none. No partition occurs twice.
     ///
-    /// Returns `false` if the stored position is not `from`; then the caller rolls back. It must be the first statement
-    /// of its transaction, because it locks the position until the transaction ends: a second transaction waits
-    /// (Postgres), or its call fails with the kind `Unavailable` (MongoDB).
+    /// Returns `false` if a stored position is not the expected one; then the caller rolls back. It must be the first
+    /// statement of its transaction, because it locks the positions until the transaction ends: a second transaction waits
+    /// (Postgres), or its call fails with the kind `Unavailable` (MongoDB). The locks are taken in the order of the
+    /// partitions, so that two transactions do not deadlock.
+    fn advance_all(&self, tx: &mut Self::Tx, steps: &[Step]) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Moves the position of one partition, as [`advance_all`](Self::advance_all) does.
     fn advance(
         &self,
         tx: &mut Self::Tx,
         partition: &TopicPartition,
         from: Option<i64>,
         to: i64,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send {
+        let step = Step {
+            partition: partition.clone(),
+            from,
+            to,
+        };
+        async move { self.advance_all(tx, &[step]).await }
+    }
 
     /// Locks a partition's position without moving it so that the release of a key and the partition's worker exclude
     /// each other.
@@ -62,9 +73,8 @@ pub trait DeliveryLog: Transactions {
     fn sequences(
         &self,
         tx: &mut Self::Tx,
-        topic: &str,
-        keys: &[Uuid],
-    ) -> impl Future<Output = Result<HashMap<Uuid, Sequence>, StoreError>> + Send;
+        keys: &[TopicKey],
+    ) -> impl Future<Output = Result<Vec<(TopicKey, Sequence)>, StoreError>> + Send;
 
     /// Inserts the `new` sequences and updates the `changed` ones, which [`sequences`](Self::sequences) has returned in
     /// this transaction.
@@ -74,36 +84,34 @@ pub trait DeliveryLog: Transactions {
     fn set_sequences(
         &self,
         tx: &mut Self::Tx,
-        topic: &str,
-        new: &[(Uuid, Sequence)],
-        changed: &[(Uuid, Sequence)],
+        new: &[(TopicKey, Sequence)],
+        changed: &[(TopicKey, Sequence)],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Returns the parked records of these keys with their values, by key and sequence.
+    /// Returns at most `limit` parked records of a key, from the number `from` on, in the order of their numbers.
     fn parked(
         &self,
         tx: &mut Self::Tx,
-        topic: &str,
-        keys: &[Uuid],
+        key: &TopicKey,
+        from: i64,
+        limit: i64,
     ) -> impl Future<Output = Result<Vec<Parked>, StoreError>> + Send;
 
     /// Parks records. A record that is already parked for the same key and sequence stays, unless it is a stub (it has no
     /// value) of the same message and the new record has a value: then it is replaced.
     ///
-    /// Returns the `(key, sequence)` pairs that are parked under another message id: the producer used one number twice.
+    /// Returns the keys and numbers that are parked under another message id: the producer used one number twice.
     fn park(
         &self,
         tx: &mut Self::Tx,
-        topic: &str,
         rows: &[Parked],
-    ) -> impl Future<Output = Result<Vec<(Uuid, i64)>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<(TopicKey, i64)>, StoreError>> + Send;
 
-    /// Deletes parked records by key and sequence. Those that do not exist are ignored.
+    /// Deletes parked records by key and number. Those that do not exist are ignored.
     fn unpark(
         &self,
         tx: &mut Self::Tx,
-        topic: &str,
-        rows: &[(Uuid, i64)],
+        rows: &[(TopicKey, i64)],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Inserts dead letters. Their bytes are stored unchanged; Postgres replaces a NUL in a header by U+FFFD, because its

@@ -7,7 +7,33 @@ use contracts::Timestamp;
 use contracts::dead_letters::DeadLetterReason;
 use uuid::Uuid;
 
-use crate::wire::record::{Headers, Record};
+use crate::wire::record::{Headers, Record, TopicPartition};
+
+/// A partition's move from one position to the next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    pub partition: TopicPartition,
+    /// The stored position that is expected; `None` if none is stored.
+    pub from: Option<i64>,
+    /// The next offset to apply after the transaction.
+    pub to: i64,
+}
+
+/// A key of a topic, which is named with its prefix. Numbers (`ce_sequence`) count within it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicKey {
+    pub topic: String,
+    pub key: Uuid,
+}
+
+impl TopicKey {
+    pub fn new(topic: impl Into<String>, key: Uuid) -> Self {
+        Self {
+            topic: topic.into(),
+            key,
+        }
+    }
+}
 
 /// An inbox entry: a message that takes effect once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +67,13 @@ pub struct Parked {
     pub record: Record,
     /// The error that the record caused; empty for a record that only waits for another one.
     pub error: String,
+}
+
+impl Parked {
+    /// Returns the key on the record's topic.
+    pub fn topic_key(&self) -> TopicKey {
+        TopicKey::new(self.record.partition.topic.as_str(), self.key)
+    }
 }
 
 /// A record that will not be applied, stored with its bytes.

@@ -1,7 +1,5 @@
 //! Lists and releases parked keys.
 
-use std::sync::Arc;
-
 use contracts::ops::{FindParked, ReleaseKey};
 use serde_json::json;
 use uuid::Uuid;
@@ -9,44 +7,33 @@ use uuid::Uuid;
 use super::{Ops, page_size, rejected};
 use crate::consuming::handler::Failure;
 use crate::consuming::ops_handler::OpsOutcome;
-use crate::ledger::{Ledger, Parked};
+use crate::consuming::release;
+use crate::ledger::{Ledger, TopicKey};
 use crate::ops::status::millis;
 use crate::publishing::unit::Unit;
-use crate::wire::record::TopicPartition;
 
 impl<L: Ledger> Ops<L> {
     /// Releases a key in a separate transaction, which may be repeated. The reply belongs to the transaction of `unit`.
     pub(super) async fn release(&self, unit: &mut Unit<L>, command: &ReleaseKey) -> Result<OpsOutcome, Failure> {
-        let known = self.subscriptions.find(&command.topic);
-        let Some((subscription, release)) =
-            known.and_then(|subscription| Some((subscription, subscription.release.as_ref()?)))
-        else {
+        let subscription = self.subscriptions.find(&command.topic);
+        let Some(subscription) = subscription.filter(|subscription| subscription.handler.is_some()) else {
             let detail = format!("{} does not handle messages of {}", command.service, command.topic);
             return Ok(rejected("topic-unknown", detail));
         };
         let topic = self.runtime.publisher.topic_name(subscription.topic);
-        let Some(partition) = self.partition_of(unit, &topic, command.parked_key).await? else {
+        let key = TopicKey::new(topic, command.parked_key);
+        let (ledger, tx) = unit.parts();
+        let first = ledger.parked(tx, &key, 0, 1).await?;
+        let Some(partition) = first.into_iter().next().map(|first| first.record.partition) else {
             let detail = format!("no message of {} is parked for this key", command.topic);
             return Ok(rejected("not-parked", detail));
         };
-        match release(Arc::clone(&self.runtime), partition, command.parked_key).await {
+        match release::run(&self.runtime, subscription, &partition, &key).await {
             Ok(released) => Ok(OpsOutcome::Done(json!(released))),
             // The failure is replied instead of retried, because later ops commands wait for this one, and an operator can
             // repeat it.
             Err(error) => Ok(rejected("not-released", error.to_string())),
         }
-    }
-
-    /// Returns the partition of a parked key, or `None` if no message of it is parked.
-    async fn partition_of(
-        &self,
-        unit: &mut Unit<L>,
-        topic: &str,
-        key: Uuid,
-    ) -> Result<Option<TopicPartition>, Failure> {
-        let (ledger, tx) = unit.parts();
-        let parked: Vec<Parked> = ledger.parked(tx, topic, &[key]).await?;
-        Ok(parked.into_iter().next().map(|row| row.record.partition))
     }
 
     /// Returns a page of parked keys.

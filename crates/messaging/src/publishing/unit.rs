@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use contracts::aggregate::Rejection;
 use contracts::replies::{CommandAccepted, CommandFailed, CommandRejected, Reply};
 use contracts::{Kind, Message, Timestamp, topics};
@@ -22,6 +23,8 @@ pub struct Unit<L: Ledger> {
     publisher: Publisher<L>,
     tx: L::Tx,
     messages: Vec<OutboxMessage>,
+    /// Size of their values.
+    bytes: usize,
     waiters: Vec<Arc<Notify>>,
 }
 
@@ -33,6 +36,7 @@ impl<L: Ledger> Unit<L> {
             ledger: ledger.clone(),
             publisher: publisher.clone(),
             messages: Vec::new(),
+            bytes: 0,
             waiters: Vec::new(),
         })
     }
@@ -52,6 +56,11 @@ impl<L: Ledger> Unit<L> {
         (&self.ledger, &mut self.tx)
     }
 
+    /// Returns the number of messages that were appended, and the bytes of their values.
+    pub(crate) fn appended(&self) -> (usize, usize) {
+        (self.messages.len(), self.bytes)
+    }
+
     /// Returns the publisher that encodes this unit's messages.
     pub fn publisher(&self) -> &Publisher<L> {
         &self.publisher
@@ -63,12 +72,14 @@ impl<L: Ledger> Unit<L> {
     /// Returns [`AppendError::TooLarge`] if the encoded value exceeds [`MAX_VALUE_BYTES`](crate::MAX_VALUE_BYTES), and
     /// [`AppendError::Encoding`] if the message cannot be encoded.
     pub fn publish<M: Message>(&mut self, cause: &Cause, message: Outgoing<M>) -> Result<(), AppendError> {
-        self.messages.push(self.publisher.frame(cause, message)?);
+        let message = self.publisher.frame(cause, message)?;
+        self.append(message);
         Ok(())
     }
 
     /// Appends a message that was encoded before.
     pub fn append(&mut self, message: OutboxMessage) {
+        self.bytes += message.value.as_ref().map_or(0, Bytes::len);
         self.messages.push(message);
     }
 
@@ -100,13 +111,23 @@ impl<L: Ledger> Unit<L> {
 
     /// Replies that a command was rejected, if the command names a reply topic.
     pub fn reject<C>(&mut self, command: &Received<C>, rejection: &Rejection) -> Result<(), AppendError> {
+        self.reject_command(&command.envelope, &command.cause(), rejection)
+    }
+
+    /// Replies that a command of any type was rejected.
+    pub(crate) fn reject_command(
+        &mut self,
+        command: &Envelope,
+        cause: &Cause,
+        rejection: &Rejection,
+    ) -> Result<(), AppendError> {
         let reply = CommandRejected {
-            command_id: command.envelope.id,
+            command_id: command.id,
             code: rejection.code.to_string(),
             detail: rejection.detail.clone(),
             errors: rejection.errors.clone(),
         };
-        self.reply(&command.envelope, &command.cause(), reply.into())
+        self.reply(command, cause, reply.into())
     }
 
     /// Replies that a command cannot be executed although no business rule rejects it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::consuming::consumer::PartitionLag;
+use crate::consuming::lane::queue::PartitionLag;
 use crate::wire::record::TopicPartition;
 
 /// A partition that has a lag and has not advanced for too long.

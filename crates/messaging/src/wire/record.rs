@@ -82,6 +82,13 @@ pub struct Record {
 }
 
 impl Record {
+    /// Returns the size of the key, the value and the headers in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let headers = self.headers.0.iter().map(|(name, text)| name.len() + text.len());
+        let key = self.key.as_ref().map_or(0, Bytes::len);
+        key + self.value.as_ref().map_or(0, Bytes::len) + headers.sum::<usize>()
+    }
+
     /// Copies a fetched record. Nothing in a record can make this fail: text that is not UTF-8 is kept with its invalid
     /// bytes replaced, and a timestamp that no calendar contains becomes the present time.
     pub fn read(message: &BorrowedMessage<'_>) -> Self {

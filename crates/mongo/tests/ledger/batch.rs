@@ -1,7 +1,7 @@
 //! The number of round trips of a batch does not depend on the number of its messages.
 
 use contracts::Timestamp;
-use messaging::ledger::{DeliveryLog as _, InboxEntry, Outbox as _, Sequence, Transactions as _};
+use messaging::ledger::{DeliveryLog as _, InboxEntry, Outbox as _, Sequence, TopicKey, Transactions as _};
 use mongo::Mongo;
 use uuid::Uuid;
 
@@ -71,13 +71,13 @@ async fn five_hundred_domain_events_take_six_round_trips() {
     let store = Mongo::connect(&database.url_at(proxy.address))
         .await
         .expect("MongoDB is reachable");
-    let keys: Vec<_> = (0..BATCH).map(|_| Uuid::now_v7()).collect();
+    let keys: Vec<_> = (0..BATCH).map(|_| TopicKey::new("users", Uuid::now_v7())).collect();
     let state = |last| Sequence {
         last,
         last_id: Some(Uuid::now_v7()),
         ..Sequence::default()
     };
-    let known: Vec<_> = keys[..250].iter().map(|key| (*key, state(1))).collect();
+    let known: Vec<_> = keys[..250].iter().map(|key| (key.clone(), state(1))).collect();
     let mut tx = store.begin().await.expect("a transaction");
     assert!(
         store
@@ -85,10 +85,7 @@ async fn five_hundred_domain_events_take_six_round_trips() {
             .await
             .expect("no conflict")
     );
-    store
-        .set_sequences(&mut tx, "users", &known, &[])
-        .await
-        .expect("no conflict");
+    store.set_sequences(&mut tx, &known, &[]).await.expect("no conflict");
     store.commit(tx).await.expect("no conflict");
     proxy.commands();
 
@@ -99,20 +96,10 @@ async fn five_hundred_domain_events_take_six_round_trips() {
             .await
             .expect("no conflict")
     );
-    assert_eq!(
-        store
-            .sequences(&mut tx, "users", &keys)
-            .await
-            .expect("no conflict")
-            .len(),
-        250
-    );
-    let changed: Vec<_> = keys[..250].iter().map(|key| (*key, state(2))).collect();
-    let new: Vec<_> = keys[250..].iter().map(|key| (*key, state(1))).collect();
-    store
-        .set_sequences(&mut tx, "users", &new, &changed)
-        .await
-        .expect("no conflict");
+    assert_eq!(store.sequences(&mut tx, &keys).await.expect("no conflict").len(), 250);
+    let changed: Vec<_> = keys[..250].iter().map(|key| (key.clone(), state(2))).collect();
+    let new: Vec<_> = keys[250..].iter().map(|key| (key.clone(), state(1))).collect();
+    store.set_sequences(&mut tx, &new, &changed).await.expect("no conflict");
     let messages: Vec<_> = (0..BATCH).map(|_| message()).collect();
     store
         .append(&mut tx, Uuid::now_v7(), &messages)

@@ -1,6 +1,8 @@
 //! Sequences and parked messages.
 
-use messaging::ledger::{DeliveryLog as _, Parked, Sequence, StoreErrorKind, Transactions as _};
+use std::collections::HashMap;
+
+use messaging::ledger::{DeliveryLog as _, Parked, Sequence, StoreErrorKind, TopicKey, Transactions as _};
 use mongo::Mongo;
 use uuid::Uuid;
 
@@ -26,20 +28,33 @@ fn parked_record(key: Uuid, sequence: i64) -> Parked {
     }
 }
 
+fn keys(keys: &[Uuid]) -> Vec<TopicKey> {
+    keys.iter().map(|key| TopicKey::new(TOPIC, *key)).collect()
+}
+
+fn rows<T: Copy>(rows: &[(Uuid, T)]) -> Vec<(TopicKey, T)> {
+    rows.iter()
+        .map(|(key, row)| (TopicKey::new(TOPIC, *key), *row))
+        .collect()
+}
+
 async fn set(store: &Mongo, new: &[(Uuid, Sequence)], changed: &[(Uuid, Sequence)]) {
-    committed(store, async |tx| store.set_sequences(tx, TOPIC, new, changed).await)
-        .await
-        .expect("no other transaction is open");
+    committed(store, async |tx| {
+        store.set_sequences(tx, &rows(new), &rows(changed)).await
+    })
+    .await
+    .expect("no other transaction is open");
 }
 
 async fn park(store: &Mongo, rows: &[Parked]) {
-    committed(store, async |tx| store.park(tx, TOPIC, rows).await)
+    committed(store, async |tx| store.park(tx, rows).await)
         .await
         .expect("no other transaction is open");
 }
 
-async fn parked(store: &Mongo, keys: &[Uuid]) -> Vec<Parked> {
-    committed(store, async |tx| store.parked(tx, TOPIC, keys).await)
+async fn parked(store: &Mongo, key: Uuid) -> Vec<Parked> {
+    let key = TopicKey::new(TOPIC, key);
+    committed(store, async |tx| store.parked(tx, &key, 0, 100).await)
         .await
         .expect("no other transaction is open")
 }
@@ -57,14 +72,18 @@ async fn sequences_are_kept_by_topic_and_key() {
     let next = at(8);
     set(store, &[(one, at(7)), (two, poisoned)], &[]).await;
     set(store, &[], &[(one, next)]).await;
-    let found = committed(store, async |tx| store.sequences(tx, TOPIC, &[one, two, unknown]).await)
+    let found = committed(store, async |tx| store.sequences(tx, &keys(&[one, two, unknown])).await)
         .await
         .expect("no conflict");
-    assert_eq!(found, [(one, next), (two, poisoned)].into());
-    let elsewhere = committed(store, async |tx| store.sequences(tx, "events", &[one, two]).await)
+    assert_eq!(
+        found.into_iter().collect::<HashMap<_, _>>(),
+        rows(&[(one, next), (two, poisoned)]).into_iter().collect()
+    );
+    let of_events = [TopicKey::new("events", one), TopicKey::new("events", two)];
+    let elsewhere = committed(store, async |tx| store.sequences(tx, &of_events).await)
         .await
         .expect("no conflict");
-    assert_eq!(elsewhere, [].into());
+    assert_eq!(elsewhere, []);
 }
 
 #[tokio::test]
@@ -74,7 +93,7 @@ async fn a_row_that_another_transaction_has_inserted_is_a_conflict() {
     let key = Uuid::now_v7();
     set(store, &[(key, at(1))], &[]).await;
     let refused = committed(store, async |tx| {
-        store.set_sequences(tx, TOPIC, &[(key, at(1))], &[]).await
+        store.set_sequences(tx, &rows(&[(key, at(1))]), &[]).await
     })
     .await;
     assert_eq!(kind(refused), StoreErrorKind::Conflict);
@@ -85,7 +104,7 @@ async fn a_missing_row_is_a_conflict() {
     let database = TestDatabase::new().await;
     let store = &database.store;
     let refused = committed(store, async |tx| {
-        store.set_sequences(tx, TOPIC, &[], &[(Uuid::now_v7(), at(1))]).await
+        store.set_sequences(tx, &[], &rows(&[(Uuid::now_v7(), at(1))])).await
     })
     .await;
     assert_eq!(kind(refused), StoreErrorKind::Conflict);
@@ -104,14 +123,14 @@ async fn writing_an_unchanged_row_still_conflicts() {
     set(store, &[(key, state)], &[]).await;
     let mut parks = store.begin().await.expect("a transaction");
     let mut applies = store.begin().await.expect("a transaction");
-    store.sequences(&mut parks, TOPIC, &[key]).await.expect("no conflict");
-    store.sequences(&mut applies, TOPIC, &[key]).await.expect("no conflict");
+    store.sequences(&mut parks, &keys(&[key])).await.expect("no conflict");
+    store.sequences(&mut applies, &keys(&[key])).await.expect("no conflict");
     store
-        .set_sequences(&mut parks, TOPIC, &[], &[(key, state)])
+        .set_sequences(&mut parks, &[], &rows(&[(key, state)]))
         .await
         .expect("first");
     store.commit(parks).await.expect("first");
-    let refused = kind(store.set_sequences(&mut applies, TOPIC, &[], &[(key, at(2))]).await);
+    let refused = kind(store.set_sequences(&mut applies, &[], &rows(&[(key, at(2))])).await);
     assert_eq!(refused, StoreErrorKind::Unavailable);
     store.rollback(applies).await;
 }
@@ -128,31 +147,32 @@ async fn parked_duplicate_is_one_row() {
     park(store, std::slice::from_ref(&first)).await;
     let third = parked_record(key, 3);
     park(store, &[parked_record(key, 2), third.clone(), parked_record(key, 3)]).await;
-    assert_eq!(parked(store, &[key]).await, [first, third]);
+    assert_eq!(parked(store, key).await, [first, third]);
 }
 
 #[tokio::test]
 async fn parked_records_are_read_in_order_until_they_are_deleted() {
     let database = TestDatabase::new().await;
     let store = &database.store;
-    let mut keys = [Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7()];
-    keys.sort_unstable();
-    let rows: Vec<_> = [(1, 12), (0, 9), (1, 2), (0, 100), (2, 1)]
-        .map(|(key, sequence)| parked_record(keys[key], sequence))
-        .into();
-    park(store, &rows).await;
-    let found = parked(store, &keys[..2]).await;
-    let order: Vec<_> = found.iter().map(|row| (row.key, row.sequence)).collect();
-    assert_eq!(order, [(keys[0], 9), (keys[0], 100), (keys[1], 2), (keys[1], 12)]);
-    assert_eq!(found[0], rows[1], "with its bytes and headers");
+    let [one, two] = [Uuid::now_v7(), Uuid::now_v7()];
+    let parked_rows = [(two, 12), (one, 9), (two, 2), (one, 100)].map(|(key, sequence)| parked_record(key, sequence));
+    park(store, &parked_rows).await;
+    let found = parked(store, one).await;
+    assert_eq!(found.iter().map(|row| row.sequence).collect::<Vec<_>>(), [9, 100]);
+    assert_eq!(found[0], parked_rows[1], "with its bytes and headers");
 
     committed(store, async |tx| {
-        store
-            .unpark(tx, TOPIC, &[(keys[0], 9), (keys[1], 12), (keys[2], 77)])
-            .await
+        store.unpark(tx, &rows(&[(one, 9), (two, 12), (two, 77)])).await
     })
     .await
     .expect("no conflict");
-    let left: Vec<_> = parked(store, &keys).await.into_iter().map(|row| row.sequence).collect();
-    assert_eq!(left, [100, 2, 1]);
+    let left = async |key| {
+        parked(store, key)
+            .await
+            .into_iter()
+            .map(|row| row.sequence)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(left(one).await, [100]);
+    assert_eq!(left(two).await, [2]);
 }

@@ -139,7 +139,7 @@ pub async fn a_partition_that_is_not_fetched_is_assigned_again<S: Store>() {
 }
 
 /// A store that does not respond raises the alert too. The client works, so it is not replaced.
-pub async fn a_partition_whose_worker_waits_raises_an_alarm<S: Store>() {
+pub async fn a_partition_whose_lane_waits_raises_an_alert<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;
     let mut settings = kafka.settings();
@@ -161,20 +161,29 @@ pub async fn a_partition_whose_worker_waits_raises_an_alarm<S: Store>() {
     process.stop().await;
 }
 
-/// An offset without a record, as compaction leaves at the end of a log, is not a stall.
-pub async fn a_log_that_ends_without_a_record_raises_no_alarm<S: Store>() {
+/// Offsets without a record, as transactions and compaction leave at the end of a log, are no lag.
+pub async fn offsets_without_a_record_are_no_lag<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;
     let mut settings = kafka.settings();
     settings.stall_alarm = Duration::from_secs(2);
     // An aborted transaction leaves records that no consumer receives, and a control record.
     kafka.abort_transaction(&topics::EVENTS).await;
+    let framer = framer(&store, &settings);
     let process = Process::whole(&store, settings);
-    process
-        .metric_reaches("rollcall_consumer_lag_messages", &kafka.name(&topics::EVENTS), 1.0)
-        .await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    let (lag, events) = ("rollcall_consumer_lag_messages", kafka.name(&topics::EVENTS));
+    let no_lag = || async { (process.metric(lag, &events) == 0.0).then_some(()) };
+    process.metric_reaches(lag, &events, 1.0).await;
+    eventually("the lag is zero", DEADLINE, no_lag).await;
     assert!(process.metric("rollcall_stalled_partitions", "") == 0.0);
     assert!(process.metric(REPLACEMENTS, "") == 0.0);
+
+    // A record behind them counts until it is applied.
+    let pause = process.faults.pause_before("advance");
+    kafka.produce(&[framer.record(happened(Uuid::now_v7(), 1, ""))]).await;
+    pause.reached().await;
+    process.metric_reaches(lag, &events, 1.0).await;
+    pause.resume();
+    eventually("the lag is zero again", DEADLINE, no_lag).await;
     process.stop().await;
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use contracts::replies::Reply;
 use contracts::{DeadLetterFact, DeadLetterReason, Timestamp, UserCommand, topics};
-use messaging::ledger::{DeliveryLog as _, Maintenance as _, Sequence, StoreErrorKind, Transactions as _};
+use messaging::ledger::{DeliveryLog as _, Maintenance as _, Sequence, StoreErrorKind, TopicKey, Transactions as _};
 use messaging::{MAX_VALUE_BYTES, TopicPartition};
 use uuid::Uuid;
 
@@ -197,8 +197,8 @@ pub async fn restored_store_is_read_again<S: Store>() {
         last: 2,
         ..Sequence::default()
     };
-    let (topic, rows) = (&partition.topic, [(key, last)]);
-    ledger.set_sequences(&mut tx, topic, &[], &rows).await.expect("set");
+    let changed = [(TopicKey::new(partition.topic.as_str(), key), last)];
+    ledger.set_sequences(&mut tx, &[], &changed).await.expect("set");
     ledger.commit(tx).await.expect("committed");
 
     service.deliver(happened(key, 6, "")).await;

@@ -27,8 +27,8 @@ fn records<S: Store>(framer: &Service<S>, partition: i32, count: usize) -> Vec<R
     records
 }
 
-/// A partition is revoked while its worker waits with a batch, and its queue holds more records. The new owner applies
-/// all of them, and the old worker none.
+/// A partition is revoked while its lane waits with a batch, and its queue holds more records. The new owner applies
+/// all of them, and the old lane none.
 pub async fn records_of_an_old_assignment_are_discarded<S: Store>() {
     const EACH: usize = 30;
     // Together with the partition of `ops.commands`, two of four partitions move, so at least one belongs to this topic.
@@ -43,12 +43,14 @@ pub async fn records_of_an_old_assignment_are_discarded<S: Store>() {
     kafka.produce(&of_partition.concat()).await;
     let mut settings = kafka.settings();
     settings.batch = 5;
+    // Each partition has its own lane, so all of them wait at the same time.
+    settings.lanes = PARTITIONS;
 
     let ledger = FaultyLedger::new(store.ledger());
     let pauses: [_; PARTITIONS] = std::array::from_fn(|_| ledger.faults().pause_before("advance"));
     let first = Process::on_events(&store, settings.clone(), ledger);
     for pause in &pauses {
-        pause.reached().await; // each worker has a batch
+        pause.reached().await; // each lane has a batch
     }
     let second = Process::on_events(&store, settings.clone(), FaultyLedger::new(store.ledger()));
     let name = kafka.name(&topics::EVENTS);
@@ -74,7 +76,7 @@ pub async fn records_of_an_old_assignment_are_discarded<S: Store>() {
     let handled: Vec<_> = first.hooks.batches().concat();
     assert!(
         handled.iter().all(|id| !ids[moved].contains(id)),
-        "the old worker handled no record of the partition"
+        "the old lane handled no record of the partition"
     );
 
     // The partition returns to the first process.
@@ -186,7 +188,7 @@ pub async fn a_paused_partition_that_comes_back_is_consumed<S: Store>() {
     let pauses: [_; PARTITIONS] = std::array::from_fn(|_| ledger.faults().pause_before("advance"));
     let first = Process::on_events(&store, settings.clone(), ledger);
     for pause in &pauses {
-        pause.reached().await; // each worker has a batch, and each queue fills up
+        pause.reached().await; // each lane has a batch, and each queue fills up
     }
     let second = Process::on_events(&store, settings, FaultyLedger::new(store.ledger()));
     eventually("a partition moves", DEADLINE, || async {

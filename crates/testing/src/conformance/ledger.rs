@@ -7,12 +7,13 @@ use bytes::Bytes;
 use contracts::{DeadLetterReason, Timestamp};
 use messaging::ledger::{
     CommitError, DeadLetter, DeliveryLog as _, InboxEntry, Maintenance as _, OpsQueries as _, Outbox as _,
-    OutboxMessage, Parked, Sequence, StoreError, StoreErrorKind, StoredSchema, Transactions as _,
+    OutboxMessage, Parked, Sequence, Step, StoreError, StoreErrorKind, StoredSchema, TopicKey, Transactions as _,
 };
 use messaging::{Headers, Record, TopicPartition};
 use uuid::Uuid;
 
 use super::service::{Entry, Store};
+use super::{on, rows};
 use crate::eventually;
 use crate::inside::Inside as _;
 
@@ -148,68 +149,108 @@ pub async fn sequences_are_kept_by_topic_and_key<S: Store>() {
         ..Sequence::default()
     };
     committed!(ledger, tx => {
-        let none = ledger.sequences(&mut tx, "a", &[one, two]).await.expect("read");
+        let none = ledger.sequences(&mut tx, &on("a", [one, two])).await.expect("read");
         assert!(none.is_empty());
-        ledger.set_sequences(&mut tx, "a", &[(one, plain), (two, pending)], &[]).await.expect("written");
-        ledger.set_sequences(&mut tx, "b", &[(one, pending)], &[]).await.expect("written");
+        ledger.set_sequences(&mut tx, &rows("a", [(one, plain), (two, pending)]), &[]).await.expect("written");
+        ledger.set_sequences(&mut tx, &rows("b", [(one, pending)]), &[]).await.expect("written");
     });
     committed!(ledger, tx => {
-        let rows = ledger.sequences(&mut tx, "a", &[one, two, Uuid::now_v7()]).await.expect("read");
-        assert_eq!(rows, HashMap::from([(one, plain), (two, pending)]));
-        assert!(ledger.sequences(&mut tx, "a", &[]).await.expect("read").is_empty());
-        ledger.set_sequences(&mut tx, "a", &[], &[(one, pending), (two, plain)]).await.expect("written");
-        ledger.set_sequences(&mut tx, "a", &[], &[]).await.expect("an empty call is allowed");
+        let found = ledger.sequences(&mut tx, &on("a", [one, two, Uuid::now_v7()])).await.expect("read");
+        assert_eq!(sorted(found), rows("a", [(one, plain), (two, pending)]));
+        assert!(ledger.sequences(&mut tx, &[]).await.expect("read").is_empty());
+        ledger.set_sequences(&mut tx, &[], &rows("a", [(one, pending), (two, plain)])).await.expect("written");
+        ledger.set_sequences(&mut tx, &[], &[]).await.expect("an empty call is allowed");
     });
     committed!(ledger, tx => {
-        let rows = ledger.sequences(&mut tx, "a", &[one, two]).await.expect("read");
-        assert_eq!(rows, HashMap::from([(one, pending), (two, plain)]));
+        let found = ledger.sequences(&mut tx, &on("a", [one, two])).await.expect("read");
+        assert_eq!(sorted(found), rows("a", [(one, pending), (two, plain)]));
     });
     // A concurrent transaction has inserted the row.
     let mut tx = ledger.begin().await.expect("a transaction begins");
-    let inserted = ledger.set_sequences(&mut tx, "a", &[(one, plain)], &[]).await;
+    let inserted = ledger.set_sequences(&mut tx, &rows("a", [(one, plain)]), &[]).await;
     assert_eq!(inserted.expect_err("the row exists").kind, StoreErrorKind::Conflict);
     ledger.rollback(tx).await;
+}
+
+pub async fn positions_of_several_partitions_move_together<S: Store>() {
+    let store = S::fresh().await;
+    let ledger = store.ledger();
+    let partitions = [("a", 1), ("a", 2), ("b", 1)].map(|(topic, partition)| TopicPartition::new(topic, partition));
+    let step = |index: usize, from, to| Step {
+        partition: partitions[index].clone(),
+        from,
+        to,
+    };
+    committed!(ledger, tx => {
+        let first = [step(0, None, 3), step(1, None, 4)];
+        assert!(ledger.advance_all(&mut tx, &first).await.expect("a result"));
+        assert!(ledger.advance_all(&mut tx, &[]).await.expect("an empty call is allowed"));
+    });
+    committed!(ledger, tx => {
+        let known_and_new = [step(0, Some(3), 5), step(1, Some(4), 6), step(2, None, 7)];
+        assert!(ledger.advance_all(&mut tx, &known_and_new).await.expect("a result"));
+    });
+    for mismatch in [
+        [step(0, Some(5), 9), step(1, Some(4), 9), step(2, Some(7), 9)],
+        [step(0, Some(5), 9), step(1, Some(6), 9), step(2, None, 9)],
+        [step(0, Some(0), 9), step(1, Some(0), 9), step(2, Some(0), 9)],
+    ] {
+        let mut tx = ledger.begin().await.expect("a transaction begins");
+        assert!(
+            !ledger.advance_all(&mut tx, &mismatch).await.expect("a result"),
+            "{mismatch:?}"
+        );
+        ledger.rollback(tx).await;
+    }
+    let positions = ledger.positions(&partitions).await.expect("read");
+    let expected = partitions.iter().cloned().zip([5, 6, 7]);
+    assert_eq!(positions, expected.collect());
 }
 
 pub async fn parked_records_are_read_unchanged<S: Store>() {
     let store = S::fresh().await;
     let ledger = store.ledger();
     let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
-    let row = |key: Uuid, sequence, error: &str| Parked {
+    let row = |topic: &str, key: Uuid, sequence, error: &str| Parked {
         key,
         sequence,
         id: Uuid::now_v7(),
         record: Record {
+            partition: TopicPartition::new(topic, 5),
             key: Some(Bytes::from(key.to_string())),
             ..record(sequence)
         },
         error: error.to_owned(),
     };
-    let rows = [row(two, 10, ""), row(one, 9, "why"), row(one, 10, "")];
-    committed!(ledger, tx => ledger.park(&mut tx, "a", &rows).await.expect("parked"));
+    let key = |key| TopicKey::new("a", key);
+    let parked = [row("a", two, 10, ""), row("a", one, 9, "why"), row("a", one, 10, "")];
+    committed!(ledger, tx => ledger.park(&mut tx, &parked).await.expect("parked"));
     committed!(ledger, tx => {
-        let again = [rows[2].clone(), row(one, 9, "another"), row(one, 11, "")];
-        let forks = ledger.park(&mut tx, "a", &again).await.expect("parked records stay");
-        assert_eq!(forks, [(one, 9)], "the number is parked under another id");
-        assert_eq!(ledger.park(&mut tx, "a", &[]).await.expect("an empty call is allowed"), []);
-        ledger.park(&mut tx, "b", &[row(one, 9, "")]).await.expect("the topic is another one");
+        let again = [parked[2].clone(), row("a", one, 9, "another"), row("a", one, 11, "")];
+        let forks = ledger.park(&mut tx, &again).await.expect("parked records stay");
+        assert_eq!(forks, [(key(one), 9)], "the number is parked under another id");
+        assert_eq!(ledger.park(&mut tx, &[]).await.expect("an empty call is allowed"), []);
+        ledger.park(&mut tx, &[row("b", one, 9, "")]).await.expect("the topic is another one");
     });
     committed!(ledger, tx => {
-        let parked = ledger.parked(&mut tx, "a", &[two, one]).await.expect("read");
-        let numbers: Vec<_> = parked.iter().map(|row| (row.key, row.sequence)).collect();
-        assert_eq!(numbers, [(one, 9), (one, 10), (one, 11), (two, 10)]);
-        assert_eq!(parked[..2], rows[1..]);
-        ledger.unpark(&mut tx, "a", &[(one, 9), (one, 12)]).await.expect("deleted");
-        ledger.unpark(&mut tx, "a", &[]).await.expect("an empty call is allowed");
+        let found = ledger.parked(&mut tx, &key(one), 0, 100).await.expect("read");
+        let numbers: Vec<_> = found.iter().map(|row| (row.key, row.sequence)).collect();
+        assert_eq!(numbers, [(one, 9), (one, 10), (one, 11)]);
+        assert_eq!(found[..2], parked[1..]);
+        let page = ledger.parked(&mut tx, &key(one), 10, 1).await.expect("read");
+        assert_eq!(page, parked[2..], "one record, from this number on");
+        ledger.unpark(&mut tx, &rows("a", [(one, 9), (one, 12)])).await.expect("deleted");
+        ledger.unpark(&mut tx, &[]).await.expect("an empty call is allowed");
         // Parked again in the same transaction, like the records of a key that fails again.
-        ledger.unpark(&mut tx, "a", &[(one, 10)]).await.expect("deleted");
-        ledger.park(&mut tx, "a", &[row(one, 10, "it failed")]).await.expect("parked");
+        ledger.unpark(&mut tx, &rows("a", [(one, 10)])).await.expect("deleted");
+        ledger.park(&mut tx, &[row("a", one, 10, "it failed")]).await.expect("parked");
     });
     committed!(ledger, tx => {
-        let parked = ledger.parked(&mut tx, "a", &[one]).await.expect("read");
-        let numbers: Vec<_> = parked.iter().map(|row| (row.sequence, row.error.as_str())).collect();
+        let found = ledger.parked(&mut tx, &key(one), 0, 100).await.expect("read");
+        let numbers: Vec<_> = found.iter().map(|row| (row.sequence, row.error.as_str())).collect();
         assert_eq!(numbers, [(10, "it failed"), (11, "")]);
-        assert!(ledger.parked(&mut tx, "a", &[]).await.expect("read").is_empty());
+        assert!(ledger.parked(&mut tx, &key(one), 12, 100).await.expect("read").is_empty());
+        assert_eq!(ledger.parked(&mut tx, &key(two), 0, 100).await.expect("read"), parked[..1]);
     });
 }
 
@@ -532,6 +573,11 @@ fn message(text: &str) -> OutboxMessage {
         ]),
         due_at: None,
     }
+}
+
+fn sorted(mut rows: Vec<(TopicKey, Sequence)>) -> Vec<(TopicKey, Sequence)> {
+    rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    rows
 }
 
 fn record(offset: i64) -> Record {

@@ -141,7 +141,7 @@ pub async fn a_failure_of_any_statement_loses_nothing<S: Store>() {
 }
 
 /// An error that neither the data nor the infrastructure explains dead-letters no message, whichever call it occurs in.
-pub async fn unexpected_store_error_waits_and_raises_an_alarm<S: Store>() {
+pub async fn unexpected_store_error_waits_and_raises_an_alert<S: Store>() {
     const ALARM: &str = "rollcall_unexpected_store_errors_total";
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();

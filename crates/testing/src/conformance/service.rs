@@ -86,9 +86,13 @@ impl<S: Store> Service<S> {
     }
 
     pub async fn with_partitions(count: i32) -> Self {
-        let mut service = Self::start().await;
-        service.bench = service.bench.partitions(count);
-        service
+        Self::start().await.partitions(count)
+    }
+
+    /// Sets the number of partitions.
+    pub fn partitions(mut self, count: i32) -> Self {
+        self.bench = self.bench.partitions(count);
+        self
     }
 
     /// Starts a process that fetches unknown schemas from the real registry.
@@ -254,6 +258,7 @@ impl Hooks {
             "reject" => Err(Failure::Reject(Rejection::new("refused", "a test ordered this"))),
             "too-early" => Err(Failure::Defer(Rejection::new("too-early", "a test ordered this"))),
             "retry" => Err(Failure::retry("a test ordered this")),
+            "conflict" => Err(Failure::Conflict("a test ordered this".into())),
             "panic" => panic!("a test ordered this"),
             _ => Ok(false),
         }
@@ -268,7 +273,7 @@ impl Hooks {
 /// - `claim:name`: increments the counter if the name is free, and is otherwise rejected.
 /// - `later`: also publishes a delayed `add` to the service itself.
 /// - `big:n`: also publishes a message of n bytes.
-/// - `poison:name`, `reject`, `too-early`, `panic`: fail in this way.
+/// - `poison:name`, `reject`, `too-early`, `conflict`, `panic`: fail in this way.
 pub fn order(key: Uuid, order: &str) -> Outgoing<UserCommand> {
     Outgoing::new(
         key,

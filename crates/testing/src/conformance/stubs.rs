@@ -187,7 +187,7 @@ impl<L: Ledger> LogHandler<L> for PanickingLog {
 }
 
 /// A panic is a bug of the log handler, not a fault of a record, so no record becomes a stub.
-pub async fn a_panicking_log_handler_waits_and_raises_an_alarm<S: Store>() {
+pub async fn a_panicking_log_handler_waits_and_raises_an_alert<S: Store>() {
     let store = S::fresh().await;
     let log = PanickingLog::default();
     let handler = log.clone();
@@ -224,7 +224,7 @@ pub async fn a_message_with_a_refused_outcome_is_dead_lettered<S: Store>() {
 }
 
 /// While the store refuses even a stub, the partition waits and raises an alert.
-pub async fn a_refused_stub_waits_and_raises_an_alarm<S: Store>() {
+pub async fn a_refused_stub_waits_and_raises_an_alert<S: Store>() {
     let service = Service::<S>::start().await;
     let key = Uuid::now_v7();
     let mut bad = service.record(order(key, "add"));

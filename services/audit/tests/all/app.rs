@@ -40,6 +40,12 @@ impl App {
         }
     }
 
+    /// Sets the number of partitions.
+    pub(crate) fn partitions(mut self, count: i32) -> Self {
+        self.bench = self.bench.partitions(count);
+        self
+    }
+
     /// Returns all entries, ordered by topic, partition and offset.
     pub(crate) async fn entries(&self) -> Vec<Entry> {
         self.all(store::ENTRIES).await

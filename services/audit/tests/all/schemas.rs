@@ -56,19 +56,18 @@ async fn an_unknown_schema_is_fetched_and_its_personal_fields_are_left_out() {
         Codec::local(),
         registry,
     );
-    let mut worker = connected
-        .worker(&all_subscriptions(), &topics::USERS, 0)
+    let mut lane = connected
+        .lane(&all_subscriptions(), &[(&topics::USERS, 0)])
         .await
-        .expect("a worker");
+        .expect("a lane");
 
     let mut record = app.bench.record(signed_up(Uuid::now_v7()));
     record.offset = 0;
     record.headers.set(header::TYPE, "rollcall.users.UserRenamed");
     record.value = Some([0, 0, 0, 0, ID, 4, b'h', b'i', 6, b'A', b'd', b'a'].to_vec().into());
-    worker
-        .process(vec![record], &CancellationToken::new())
+    lane.process(vec![record], &CancellationToken::new())
         .await
-        .expect("the worker is not stopped");
+        .expect("the lane is not stopped");
 
     let entries = app.entries().await;
     assert_eq!(entries[0].content.as_deref(), Some(r#"{"note":"hi"}"#));

@@ -57,6 +57,25 @@ async fn every_entry_is_a_leaf_in_the_order_of_offsets_regardless_of_batches() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_transaction_grows_the_trees_of_many_partitions() {
+    let app = App::start().await.partitions(4);
+    for _ in 0..2 {
+        for _ in 0..40 {
+            app.bench.append(signed_up(Uuid::now_v7()));
+        }
+        app.bench.catch_up_in_one_lane().await;
+    }
+    let entries = app.entries().await;
+    assert_eq!(entries.len(), 80);
+    for of_partition in entries.chunk_by(|one, other| one.position.partition == other.position.partition) {
+        let indexes: Vec<_> = of_partition.iter().filter_map(|entry| entry.index).collect();
+        assert_eq!(indexes, (0..of_partition.len() as i64).collect::<Vec<_>>());
+    }
+    app.sign().await.expect("the log has grown");
+    assert!(app.verify().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn new_entries_wait_until_old_ones_are_added_to_their_trees() {
     let app = App::start().await;
     app.bench.deliver_all((0..40).map(|_| signed_up(Uuid::now_v7()))).await;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use contracts::Registry;
 use messaging::ledger::StoreError;
-use messaging::{Messaging, Metrics, PartitionWorker, TopicPartition, kafka, read};
+use messaging::{Lane, Messaging, Metrics, TopicPartition, kafka, read};
 use postgres::Postgres;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -24,13 +24,13 @@ pub(super) struct Shadow {
     pool: PgPool,
     partitions: Vec<Partition>,
     records: i64,
-    // Messages of the workers go to the outbox of the shadow, which no relay reads.
+    // Messages of the lanes go to the outbox of the shadow, which no relay reads.
     _connected: Messaging<Postgres>,
 }
 
 struct Partition {
     name: TopicPartition,
-    worker: Box<dyn PartitionWorker>,
+    lane: Lane<Postgres>,
     /// The next record to read.
     next: i64,
 }
@@ -45,12 +45,12 @@ pub(super) enum Error {
     Log(#[from] read::Error),
     #[error("cannot register the metrics")]
     Metrics(#[from] prometheus::Error),
-    #[error("a worker stopped unexpectedly")]
+    #[error("a lane stopped unexpectedly")]
     Stopped,
 }
 
 impl Shadow {
-    /// Creates a worker for each partition. The workers see only the tables of `schema`.
+    /// Creates a lane for each partition. The lanes see only the tables of `schema`.
     pub(super) async fn open(
         rebuild: &Rebuild,
         projection: &Projection,
@@ -72,12 +72,12 @@ impl Shadow {
         );
         let mut partitions = Vec::new();
         for (name, beginning) in beginnings {
-            let worker = connected
-                .worker(&rebuild.subscriptions, projection.topic, name.partition)
+            let lane = connected
+                .lane(&rebuild.subscriptions, &[(projection.topic, name.partition)])
                 .await?;
             partitions.push(Partition {
                 name,
-                worker,
+                lane,
                 next: beginning,
             });
         }
@@ -103,7 +103,7 @@ impl Shadow {
                 let batch = batch?;
                 self.records += i64::try_from(batch.len()).unwrap_or(i64::MAX);
                 partition.next = batch.last().map_or(partition.next, |record| record.offset + 1);
-                let processed = partition.worker.process(batch, &stop).await;
+                let processed = partition.lane.process(batch, &stop).await;
                 processed.map_err(|_| Error::Stopped)?;
                 if reported.elapsed() >= REPORT_INTERVAL {
                     reported = Instant::now();

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use contracts::{Actor, Codec, CreateEvent, CreateUser, Date, EventCommand, Message, Timestamp, UserCommand, topics};
 use messaging::kafka::Settings;
-use messaging::{Envelope, Messaging, Metrics, PartitionWorker, Record, TopicPartition};
+use messaging::{Envelope, Lane, Messaging, Metrics, Record, TopicPartition};
 use postgres::Postgres;
 use rollcall::servers::Servers;
 use rollcall::system::Database;
@@ -97,7 +97,7 @@ async fn one_run(
     let connected = Messaging::with_codec(service, settings, ledger.clone(), metrics, codec.clone(), None);
     let mut runs = Vec::new();
     for partition in 0..WORKERS as i32 {
-        let worker = connected.worker(&subscriptions, topic, partition).await?;
+        let lane = connected.lane(&subscriptions, &[(topic, partition)]).await?;
         let batches: Vec<Vec<Record>> = (0..BATCHES)
             .map(|batch| {
                 (0..BATCH)
@@ -105,15 +105,15 @@ async fn one_run(
                     .collect::<Result<_>>()
             })
             .collect::<Result<_>>()?;
-        runs.push((worker, batches));
+        runs.push((lane, batches));
     }
     let started = Instant::now();
     let tasks: Vec<_> = runs
         .into_iter()
-        .map(|(worker, batches)| tokio::spawn(feed(worker, batches)))
+        .map(|(lane, batches)| tokio::spawn(feed(lane, batches)))
         .collect();
     for task in tasks {
-        task.await?.context("a worker stopped")?;
+        task.await?.context("a lane stopped")?;
     }
     let took = started.elapsed().as_secs_f64();
     let accepted: i64 = sqlx::query_scalar("SELECT count(*) FROM domain_events")
@@ -128,10 +128,10 @@ async fn one_run(
     Ok(accepted as f64 / took)
 }
 
-async fn feed(mut worker: Box<dyn PartitionWorker>, batches: Vec<Vec<Record>>) -> Option<()> {
+async fn feed(mut lane: Lane<Postgres>, batches: Vec<Vec<Record>>) -> Option<()> {
     let stop = CancellationToken::new();
     for batch in batches {
-        worker.process(batch, &stop).await.ok()?;
+        lane.process(batch, &stop).await.ok()?;
     }
     Some(())
 }

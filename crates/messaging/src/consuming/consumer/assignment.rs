@@ -1,26 +1,25 @@
-//! The partitions that are assigned to this process, their queues and workers, and what a rebalance does with them.
+//! The partitions that are assigned to this process, their lanes, and what a rebalance does with them.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chassis::error_chain;
-use contracts::Timestamp;
+use contracts::topics;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::PartitionLag;
+use crate::backoff::Stopped;
+use crate::consuming::lane::Lane;
+use crate::consuming::lane::queue::{PartitionLag, Queue, Room};
 use crate::consuming::subscriptions::Subscriptions;
-use crate::consuming::worker::PartitionWorker;
 use crate::kafka::Settings;
 use crate::kafka::client::WorkingClient;
 use crate::ledger::Ledger;
@@ -31,46 +30,18 @@ const OFFSETS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Fits into the shutdown deadline together with the drain of the relay.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
-/// The state of a partition's queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Room {
-    Enough,
-    Full,
-}
-
 pub(super) struct Assignments<L: Ledger> {
     pub(super) client: Arc<WorkingClient<BaseConsumer<Context<L>>>>,
     pub(super) runtime: Arc<Runtime<L>>,
     pub(super) settings: Settings,
     subscriptions: Arc<Subscriptions<L>>,
     tokio: Handle,
-    partitions: Mutex<HashMap<TopicPartition, Assigned>>,
-    /// Workers of revoked partitions that are finishing their transactions.
-    leaving: Mutex<Vec<JoinHandle<()>>>,
+    /// The queues of the lanes. The last one is for ops commands.
+    queues: Vec<Arc<Queue>>,
+    lanes: Mutex<Vec<JoinHandle<Result<(), Stopped>>>>,
+    stop_lanes: CancellationToken,
     /// Assigned partitions whose position is outside the log.
     outside: Mutex<HashSet<TopicPartition>>,
-}
-
-struct Assigned {
-    queue: mpsc::Sender<Record>,
-    /// Records that did not fit into the queue. Fetching is paused meanwhile.
-    overflow: VecDeque<Record>,
-    paused: bool,
-    stop: CancellationToken,
-    worker: JoinHandle<()>,
-    progress: Arc<Progress>,
-    committed: i64,
-    end: i64,
-}
-
-/// The progress that a worker reports.
-#[derive(Default)]
-struct Progress {
-    position: AtomicI64,
-    /// Timestamp of the oldest record that the worker holds, in microseconds; 0 if it holds none.
-    oldest: AtomicI64,
-    /// `true` while the worker holds records.
-    busy: AtomicBool,
 }
 
 impl<L: Ledger> Assignments<L> {
@@ -80,16 +51,41 @@ impl<L: Ledger> Assignments<L> {
         subscriptions: Arc<Subscriptions<L>>,
         tokio: Handle,
     ) -> Self {
+        let queue = || Arc::new(Queue::new(settings.partition_queue));
         Self {
             client: Arc::default(),
+            queues: std::iter::repeat_with(queue).take(settings.lanes.max(1) + 1).collect(),
             runtime,
             settings,
             subscriptions,
             tokio,
-            partitions: Mutex::default(),
-            leaving: Mutex::default(),
+            lanes: Mutex::default(),
+            stop_lanes: CancellationToken::new(),
             outside: Mutex::default(),
         }
+    }
+
+    /// Starts the lanes.
+    pub(super) fn start_lanes(&self) {
+        let start = |queue: &Arc<Queue>| {
+            let (runtime, subscriptions) = (Arc::clone(&self.runtime), Arc::clone(&self.subscriptions));
+            let lane = Lane::new(runtime, subscriptions, Arc::clone(queue), self.settings.lane_pace);
+            self.tokio.spawn(lane.run(self.stop_lanes.clone()))
+        };
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.extend(self.queues.iter().map(start));
+    }
+
+    /// Returns the queue of a partition's lane.
+    ///
+    /// The lane depends on the partition's number alone, so that all topics of one key meet in one lane. Ops commands have
+    /// a separate lane, because one may take minutes.
+    fn queue(&self, partition: &TopicPartition) -> &Queue {
+        let lanes = self.queues.len() - 1;
+        if partition.topic == self.runtime.publisher.topic_name(&topics::OPS_COMMANDS) {
+            return &self.queues[lanes];
+        }
+        &self.queues[usize::try_from(partition.partition).unwrap_or(0) % lanes]
     }
 
     pub(super) fn topic_names(&self) -> Vec<String> {
@@ -99,88 +95,49 @@ impl<L: Ledger> Assignments<L> {
             .collect()
     }
 
-    fn partitions(&self) -> MutexGuard<'_, HashMap<TopicPartition, Assigned>> {
-        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Queues a record for its worker. A record of an old assignment is discarded, because its partition may belong to
-    /// another process now.
+    /// Queues a record for its lane.
     pub(super) fn enqueue(&self, record: Record) -> Room {
-        let mut partitions = self.partitions();
-        let Some(assigned) = partitions.get_mut(&record.partition) else {
-            return Room::Enough;
-        };
-        if assigned.overflow.is_empty() {
-            match assigned.queue.try_send(record) {
-                Ok(()) | Err(TrySendError::Closed(_)) => return Room::Enough,
-                Err(TrySendError::Full(record)) => assigned.overflow.push_back(record),
-            }
-        } else {
-            assigned.overflow.push_back(record);
-        }
-        Room::Full
+        self.queue(&record.partition).push(record)
     }
 
     pub(super) fn pause(&self, topic: &str, partition: i32, pause: impl Fn(&TopicPartitionList) -> KafkaResult<()>) {
         let partition = TopicPartition::new(topic, partition);
-        let mut partitions = self.partitions();
-        if let Some(assigned) = partitions.get_mut(&partition).filter(|assigned| !assigned.paused) {
-            assigned.paused = pause(&list([&partition])).is_ok();
-        }
+        self.queue(&partition)
+            .pause(&partition, || pause(&list([&partition])).is_ok());
     }
 
-    /// Moves overflowed records into their queues, and resumes partitions whose queues have room again.
-    ///
-    /// Returns `true` if a partition is still paused.
-    pub(super) fn refill(&self, resume: impl Fn(&TopicPartitionList) -> KafkaResult<()>) -> bool {
-        let mut waiting = false;
-        for (partition, assigned) in self.partitions().iter_mut() {
-            while let Some(record) = assigned.overflow.pop_front() {
-                if let Err(TrySendError::Full(record)) = assigned.queue.try_send(record) {
-                    assigned.overflow.push_front(record);
-                    break;
-                }
-            }
-            if assigned.paused {
-                let room = assigned.queue.capacity() * 2 >= assigned.queue.max_capacity();
-                if assigned.overflow.is_empty() && room && resume(&list([partition])).is_ok() {
-                    assigned.paused = false;
-                } else {
-                    waiting = true;
-                }
-            }
+    /// Resumes partitions whose queues have room again. Returns `true` if a partition is still paused.
+    pub(super) fn resume(&self, resume: impl Fn(&TopicPartitionList) -> KafkaResult<()>) -> bool {
+        let resume = |partition: &TopicPartition| resume(&list([partition])).is_ok();
+        let mut is_paused = false;
+        for queue in &self.queues {
+            is_paused |= queue.resume(resume);
         }
-        waiting
+        is_paused
     }
 
     /// Returns the positions that advanced since they were last committed to the group.
     pub(super) fn positions_to_commit(&self) -> Option<TopicPartitionList> {
         let mut moved = TopicPartitionList::new();
-        for (partition, assigned) in self.partitions().iter_mut() {
-            let position = assigned.progress.position.load(Ordering::Acquire);
-            if position > assigned.committed {
-                assigned.committed = position;
-                moved
-                    .add_partition_offset(&partition.topic, partition.partition, Offset::Offset(position))
-                    .expect("a position is a valid offset");
-            }
+        for (partition, position) in self.queues.iter().flat_map(|queue| queue.take_advanced()) {
+            moved
+                .add_partition_offset(&partition.topic, partition.partition, Offset::Offset(position))
+                .expect("a position is a valid offset");
         }
         (moved.count() > 0).then_some(moved)
     }
 
+    fn partitions(&self) -> Vec<TopicPartition> {
+        self.queues.iter().flat_map(|queue| queue.partitions()).collect()
+    }
+
     pub(super) fn lags(&self) -> Vec<PartitionLag> {
-        self.partitions()
-            .iter()
-            .map(|(partition, assigned)| assigned.lag(partition))
-            .collect()
+        self.queues.iter().flat_map(|queue| queue.lags()).collect()
     }
 
     pub(super) fn query_ends(&self, client: &BaseConsumer<Context<L>>, timeout: Duration) -> KafkaResult<()> {
-        let assigned: Vec<_> = self.partitions().keys().cloned().collect();
-        for (partition, end) in offsets(client, &assigned, Offset::End, timeout)? {
-            if let Some(assigned) = self.partitions().get_mut(&partition) {
-                assigned.end = assigned.end.max(end);
-                let lag = assigned.lag(&partition);
+        for (partition, end) in offsets(client, &self.partitions(), Offset::End, timeout)? {
+            if let Some(lag) = self.queue(&partition).set_end(&partition, end) {
                 let metrics = &self.runtime.metrics;
                 metrics.lag(&partition.topic, partition.partition, lag.lag, lag.age);
             }
@@ -188,7 +145,7 @@ impl<L: Ledger> Assignments<L> {
         Ok(())
     }
 
-    /// Starts workers at the stored positions, and assigns the partitions from there.
+    /// Hands the partitions to their lanes with the stored positions, and assigns them from there.
     fn assign(&self, consumer: &BaseConsumer<Context<L>>, given: &TopicPartitionList, stop: &CancellationToken) {
         let wanted = partitions_of(given);
         let Some(stored) = self.stored_positions(&wanted, stop) else {
@@ -222,7 +179,9 @@ impl<L: Ledger> Assignments<L> {
                 .expect("a stored position is a valid offset");
             if !outside.contains(&partition) {
                 let end = logs.get(&partition).map_or(0, |(_, high)| *high);
-                self.start_worker(partition, position, at, end);
+                // Without a stored position, lag counts from where the fetch begins.
+                let begin = at.to_raw().unwrap_or(0).max(0);
+                self.queue(&partition).assign(partition.clone(), position, begin, end);
             }
         }
         if let Err(error) = consumer.incremental_assign(&start) {
@@ -237,49 +196,11 @@ impl<L: Ledger> Assignments<L> {
         }
     }
 
-    fn start_worker(&self, partition: TopicPartition, position: Option<i64>, begin: Offset, end: i64) {
-        let topic = self
-            .subscriptions
-            .subscriptions
-            .iter()
-            .find(|subscription| self.runtime.publisher.topic_name(subscription.topic) == partition.topic)
-            .expect("only subscribed topics are assigned");
-        let worker = topic.worker(Arc::clone(&self.runtime), partition.clone(), position);
-        let (queue, records) = mpsc::channel(self.settings.partition_queue);
-        let stop = CancellationToken::new();
-        let progress = Arc::new(Progress::default());
-        // Without a stored position, lag counts from where the fetch begins.
-        progress
-            .position
-            .store(begin.to_raw().unwrap_or(0).max(0), Ordering::Release);
-        let run = run(
-            worker,
-            records,
-            stop.clone(),
-            Arc::clone(&progress),
-            self.settings.batch,
-        );
-        let assigned = Assigned {
-            queue,
-            overflow: VecDeque::new(),
-            paused: false,
-            stop,
-            worker: self.tokio.spawn(run),
-            progress,
-            committed: 0,
-            end,
-        };
-        if let Some(old) = self.partitions().insert(partition, assigned) {
-            self.stop_worker(old);
-        }
-    }
-
-    /// Stops the workers of these partitions after their current transaction, and discards the queued records.
+    /// Takes these partitions from their lanes, and discards the queued records. A transaction in progress continues; the
+    /// stored position shows to the next owner whether it committed.
     fn revoke(&self, taken: impl IntoIterator<Item = TopicPartition>) {
         for partition in taken {
-            if let Some(assigned) = self.partitions().remove(&partition) {
-                self.stop_worker(assigned);
-            }
+            self.queue(&partition).revoke(&partition);
             self.runtime.metrics.remove_lag(&partition.topic, partition.partition);
             self.update_outside(|stopped| {
                 stopped.remove(&partition);
@@ -289,7 +210,7 @@ impl<L: Ledger> Assignments<L> {
 
     /// Revokes all partitions of a replaced client.
     pub(super) fn revoke_all(&self) {
-        let mut assigned: Vec<_> = self.partitions().keys().cloned().collect();
+        let mut assigned = self.partitions();
         self.update_outside(|stopped| assigned.extend(stopped.iter().cloned()));
         self.revoke(assigned);
     }
@@ -301,34 +222,17 @@ impl<L: Ledger> Assignments<L> {
         self.runtime.metrics.stopped_partitions.set(outside.len() as i64);
     }
 
-    /// Returns a partition whose worker ended without being stopped: it panicked, or its stored position went back.
-    pub(super) fn unexpectedly_ended(&self) -> Option<TopicPartition> {
-        self.partitions()
-            .iter()
-            .find(|(_, assigned)| assigned.worker.is_finished() && !assigned.stop.is_cancelled())
-            .map(|(partition, _)| partition.clone())
+    /// Returns `true` if a lane ended without being stopped: it panicked, or a stored position went back.
+    pub(super) fn lane_has_ended(&self) -> bool {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.iter().any(JoinHandle::is_finished) && !self.stop_lanes.is_cancelled()
     }
 
-    fn stop_worker(&self, assigned: Assigned) {
-        assigned.stop.cancel();
-        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
-        leaving.retain(|worker| !worker.is_finished());
-        leaving.push(assigned.worker);
-    }
-
-    /// Drains: waits until every worker has finished its transaction. The positions stay readable for a last commit.
+    /// Drains: waits until every lane has finished its transaction. The positions stay readable for a last commit.
     pub(super) fn finish_all(&self) {
-        let mut workers: Vec<_> = self
-            .leaving
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .drain(..)
-            .collect();
-        for assigned in self.partitions().values_mut() {
-            assigned.stop.cancel();
-            workers.push(std::mem::replace(&mut assigned.worker, self.tokio.spawn(async {})));
-        }
-        let all = futures::future::join_all(workers);
+        self.stop_lanes.cancel();
+        let lanes = std::mem::take(&mut *self.lanes.lock().unwrap_or_else(PoisonError::into_inner));
+        let all = futures::future::join_all(lanes);
         if self
             .tokio
             .block_on(async { tokio::time::timeout(DRAIN_LIMIT, all).await })
@@ -360,9 +264,10 @@ impl<L: Ledger> Assignments<L> {
 
     /// Checks all positions, because Kafka reports that one is outside the log, but not which one.
     pub(super) fn stop_partitions_outside_the_log(&self, consumer: &BaseConsumer<Context<L>>) {
-        let assigned: Vec<_> = self.partitions().keys().cloned().collect();
-        for (partition, (low, high)) in log_ranges(consumer, &assigned) {
-            let position = self.partitions()[&partition].progress.position.load(Ordering::Acquire);
+        for (partition, (low, high)) in log_ranges(consumer, &self.partitions()) {
+            let Some(position) = self.queue(&partition).position(&partition) else {
+                continue;
+            };
             if position < low || position > high {
                 tracing::error!(%partition, position, low, high,
                     "the stored position is outside the log; the partition is stopped until an operator corrects the position");
@@ -370,68 +275,11 @@ impl<L: Ledger> Assignments<L> {
                     stopped.insert(partition.clone());
                 });
                 self.runtime.metrics.remove_lag(&partition.topic, partition.partition);
-                if let Some(assigned) = self.partitions().remove(&partition) {
-                    self.stop_worker(assigned);
-                }
+                self.queue(&partition).revoke(&partition);
                 if let Err(error) = consumer.pause(&list([&partition])) {
                     tracing::warn!(%error, "a stopped partition is still fetched; its records are discarded");
                 }
             }
-        }
-    }
-}
-
-impl Assigned {
-    fn lag(&self, partition: &TopicPartition) -> PartitionLag {
-        let position = self.progress.position.load(Ordering::Acquire);
-        let lag = (self.end - position).max(0);
-        let oldest = self.progress.oldest.load(Ordering::Acquire);
-        let age = match (lag, oldest) {
-            (0, _) | (_, 0) => Duration::ZERO,
-            (_, oldest) => {
-                let micros = Timestamp::now().as_micros() - oldest;
-                Duration::from_micros(u64::try_from(micros).unwrap_or(0))
-            }
-        };
-        PartitionLag {
-            partition: partition.clone(),
-            position,
-            lag,
-            age,
-            is_idle: !self.progress.busy.load(Ordering::Acquire),
-        }
-    }
-}
-
-/// Passes the waiting records to the worker, up to `limit` at a time, without waiting for more.
-async fn run(
-    mut worker: Box<dyn PartitionWorker>,
-    mut records: mpsc::Receiver<Record>,
-    stop: CancellationToken,
-    progress: Arc<Progress>,
-    limit: usize,
-) {
-    let mut batch = Vec::new();
-    loop {
-        let received = tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            received = records.recv_many(&mut batch, limit) => received,
-        };
-        if received == 0 {
-            return;
-        }
-        progress.busy.store(true, Ordering::Release);
-        progress.oldest.store(batch[0].timestamp.as_micros(), Ordering::Release);
-        if worker.process(std::mem::take(&mut batch), &stop).await.is_err() {
-            return;
-        }
-        progress
-            .position
-            .store(worker.position().unwrap_or(0), Ordering::Release);
-        if records.is_empty() {
-            progress.busy.store(false, Ordering::Release);
-            progress.oldest.store(0, Ordering::Release);
         }
     }
 }
@@ -466,7 +314,7 @@ fn log_ranges<C: ConsumerContext>(
     }
 }
 
-/// Requests the first (`Offset::Beginning`) or the next offset (`Offset::End`) of all partitions at once (ListOffsets).
+/// Requests the first (`Offset::Beginning`) or the next offset (`Offset::End`) of all partitions in one request (ListOffsets).
 /// The result lacks partitions that have no leader.
 fn offsets<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
@@ -546,6 +394,21 @@ impl<L: Ledger> Context<L> {
 }
 
 impl<L: Ledger> ClientContext for Context<L> {
+    /// Finds partitions of which the client has handed over everything. Their lag is zero, although offsets at the end of
+    /// the log may hold no record.
+    fn stats(&self, statistics: Statistics) {
+        if self.retired.is_cancelled() {
+            return;
+        }
+        for topic in statistics.topics.values() {
+            let partitions = topic.partitions.values();
+            for partition in partitions.filter(|partition| partition.partition >= 0 && partition.fetchq_cnt == 0) {
+                let name = TopicPartition::new(topic.topic.as_str(), partition.partition);
+                self.assignments.queue(&name).set_read(&name, partition.next_offset);
+            }
+        }
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::warn!(%error, reason, "the Kafka client reported an error");
     }

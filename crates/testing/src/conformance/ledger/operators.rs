@@ -7,10 +7,11 @@ use messaging::ledger::{
     DeadLetter, DeliveryLog as _, InboxEntry, MessageTrace, OpsQueries as _, Outbox as _, OutboxMessage, Parked,
     Sequence, Transactions as _,
 };
-use messaging::{Headers, Record};
+use messaging::{Headers, Record, TopicPartition};
 use uuid::Uuid;
 
 use super::{LEASE, message, record};
+use crate::conformance::rows;
 use crate::conformance::service::Store;
 use crate::eventually;
 
@@ -19,11 +20,14 @@ pub async fn pending_keys_are_listed<S: Store>() {
     let store = S::fresh().await;
     let ledger = store.ledger();
     let [poisoned, gap, done] = [1, 2, 3].map(Uuid::from_u128);
-    let row = |key: Uuid, sequence, error: &str| Parked {
+    let row = |topic: &str, key: Uuid, sequence, error: &str| Parked {
         key,
         sequence,
         id: Uuid::now_v7(),
-        record: record(sequence),
+        record: Record {
+            partition: TopicPartition::new(topic, 5),
+            ..record(sequence)
+        },
         error: error.to_owned(),
     };
     let state = |last, poisoned_at, has_parked| Sequence {
@@ -35,12 +39,11 @@ pub async fn pending_keys_are_listed<S: Store>() {
     let (behind_poison, behind_gap) = (state(3, Some(4), true), state(1, None, true));
     assert_eq!(ledger.pending_topics().await.expect("counted"), []);
     committed!(ledger, tx => {
-        let rows = [(poisoned, behind_poison), (gap, behind_gap), (done, state(9, None, false))];
-        ledger.set_sequences(&mut tx, "a", &rows, &[]).await.expect("written");
-        ledger.set_sequences(&mut tx, "b", &[(gap, behind_gap)], &[]).await.expect("written");
-        let rows = [row(poisoned, 4, "why"), row(poisoned, 5, ""), row(gap, 3, "")];
-        ledger.park(&mut tx, "a", &rows).await.expect("parked");
-        ledger.park(&mut tx, "b", &[row(gap, 7, "")]).await.expect("parked");
+        let states = [(poisoned, behind_poison), (gap, behind_gap), (done, state(9, None, false))];
+        ledger.set_sequences(&mut tx, &rows("a", states), &[]).await.expect("written");
+        ledger.set_sequences(&mut tx, &rows("b", [(gap, behind_gap)]), &[]).await.expect("written");
+        let parked = [row("a", poisoned, 4, "why"), row("a", poisoned, 5, ""), row("a", gap, 3, ""), row("b", gap, 7, "")];
+        ledger.park(&mut tx, &parked).await.expect("parked");
     });
     let mut all = Vec::new();
     let mut after: Option<(String, Uuid)> = None;
@@ -137,8 +140,8 @@ pub async fn a_message_is_found_in_every_table<S: Store>() {
     committed!(ledger, tx => {
         ledger.append(&mut tx, Uuid::now_v7(), &[ready, later, message("2")]).await.expect("appended");
         ledger.insert_inbox(&mut tx, &entries).await.expect("inserted");
-        ledger.set_sequences(&mut tx, "a", &[(key, applied)], &[]).await.expect("written");
-        ledger.park(&mut tx, "a", &[parked]).await.expect("parked");
+        ledger.set_sequences(&mut tx, &rows("a", [(key, applied)]), &[]).await.expect("written");
+        ledger.park(&mut tx, &[parked]).await.expect("parked");
         ledger.insert_dead_letters(&mut tx, &[dead_letter]).await.expect("inserted");
     });
     let found = committed!(ledger, tx => ledger.find_message(&mut tx, id).await.expect("searched"));
