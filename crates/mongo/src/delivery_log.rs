@@ -20,7 +20,7 @@ use crate::position::{CONSUMED, Consumed};
 use crate::sequences::{MissingSequences, SEQUENCES, SequenceDocument, key_id};
 use crate::setup::SCHEMAS;
 use crate::transactions::matched;
-use crate::{Mongo, Tx, Update, from_bson, store_error, to_bson};
+use crate::{Mongo, Tx, Update, durable, from_bson, store_error, to_bson};
 
 #[derive(Deserialize)]
 struct SchemaDocument {
@@ -356,7 +356,7 @@ impl DeliveryLog for Mongo {
             change: doc! { "$set": { "schema": &schema.schema } },
             upsert: true,
         });
-        self.update_each(SCHEMAS, updates).await?;
+        self.update_each(SCHEMAS, updates, &durable()).await?;
         Ok(())
     }
 }

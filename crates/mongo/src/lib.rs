@@ -122,6 +122,12 @@ fn durable() -> WriteConcern {
         .build()
 }
 
+/// Returns the write concern of writes whose loss causes duplicates and nothing else. They wait neither for the majority nor
+/// for the journal.
+fn fast() -> WriteConcern {
+    WriteConcern::builder().w(Acknowledgment::Nodes(1)).build()
+}
+
 /// Returns the name that the server shows for every session, which identifies the sessions of one service.
 fn app_name(database: &str) -> String {
     format!("rollcall/{database}")

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::documents::{batch_size, binary, partition_id, timestamp};
 use crate::leases::{LEASES, expire_after};
-use crate::{Mongo, Tx, Update, from_bson, store_error, to_bson};
+use crate::{Mongo, Tx, Update, fast, from_bson, store_error, to_bson};
 
 pub(crate) const OUTBOX: &str = "outbox";
 pub(crate) const OFFSETS: &str = "relay_offsets";
@@ -105,7 +105,7 @@ impl Outbox for Mongo {
 
     async fn acknowledge(&self, rows: &[(Uuid, Uuid)], offsets: &[(TopicPartition, i64)]) -> Result<(), StoreError> {
         // The offsets first: a crash in between publishes rows twice, which is harmless, but never deletes a published row
-        // without its offset.
+        // without its offset. A fail-over that undoes the first write also undoes the second.
         self.save_offsets(offsets).await?;
         let mut by_owner: HashMap<Uuid, Vec<bson::Uuid>> = HashMap::new();
         for (id, owner) in rows {
@@ -114,6 +114,7 @@ impl Outbox for Mongo {
         for (owner, ids) in by_owner {
             self.collection::<Document>(OUTBOX)
                 .delete_many(doc! { "_id": { "$in": ids }, "owner": to_bson(owner) })
+                .write_concern(fast())
                 .await
                 .map_err(store_error)?;
         }
@@ -121,6 +122,7 @@ impl Outbox for Mongo {
     }
 
     async fn sweep(&self, owner: Uuid, min_age: Duration, limit: i64) -> Result<Vec<OutboxRow<Uuid>>, StoreError> {
+        self.settle_acknowledgements().await?;
         let mut filter = doc! { "owner": to_bson(owner) };
         // The rows have the time of this process's own clock. Without a minimum age there is no bound, so no row is
         // overlooked because the clock was set back.
@@ -210,6 +212,17 @@ impl Outbox for Mongo {
 }
 
 impl Mongo {
+    /// Waits until the deletions of acknowledged rows are majority-committed, so that a majority read does not return these
+    /// rows.
+    async fn settle_acknowledgements(&self) -> Result<(), StoreError> {
+        // A write that changes nothing waits for all writes before it.
+        self.collection::<Document>(OUTBOX)
+            .delete_one(doc! { "_id": to_bson(Uuid::nil()) })
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
     /// Stores the newest acknowledged offsets.
     async fn save_offsets(&self, offsets: &[(TopicPartition, i64)]) -> Result<(), StoreError> {
         let updates = offsets.iter().map(|(partition, offset)| Update {
@@ -217,7 +230,7 @@ impl Mongo {
             change: doc! { "$max": { "offset": *offset } },
             upsert: true,
         });
-        self.update_each(OFFSETS, updates).await?;
+        self.update_each(OFFSETS, updates, &fast()).await?;
         Ok(())
     }
 

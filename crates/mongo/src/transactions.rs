@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use messaging::ledger::{CommitError, StoreError, StoreErrorKind, Transactions};
 use mongodb::bson::{Document, doc};
-use mongodb::options::ReadConcern;
+use mongodb::options::{ReadConcern, WriteConcern};
 use mongodb::{ClientSession, Collection, Database};
 use tokio::time::Instant;
 
@@ -76,12 +76,13 @@ impl Mongo {
         &self,
         collection: &str,
         updates: impl IntoIterator<Item = Update>,
+        concern: &WriteConcern,
     ) -> Result<u64, StoreError> {
         let Some(mut command) = update_command(collection, updates) else {
             return Ok(0);
         };
         // A command does not inherit the write concern of the client.
-        let concern = mongodb::bson::serialize_to_document(&durable())
+        let concern = mongodb::bson::serialize_to_document(concern)
             .map_err(|error| StoreError::new(StoreErrorKind::Broken, error))?;
         command.insert("writeConcern", concern);
         matched(&self.database().run_command(command).await.map_err(store_error)?)

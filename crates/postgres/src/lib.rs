@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod aggregates;
+mod dedicated;
 mod delivery_log;
 mod error;
 mod event_store;
@@ -13,6 +14,7 @@ mod rows;
 mod settings;
 mod transactions;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::metrics::{PoolConnections, register_pool};
@@ -27,6 +29,8 @@ pub use event_store::{Journaled, SNAPSHOT_EVERY};
 pub use journal::Journal;
 pub use settings::Settings;
 
+use crate::dedicated::Dedicated;
+
 /// A transaction on a service's database.
 pub type Tx = sqlx::Transaction<'static, sqlx::Postgres>;
 
@@ -36,6 +40,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 #[derive(Debug, Clone)]
 pub struct Postgres {
     pool: PgPool,
+    /// For acknowledged outbox rows.
+    acknowledging: Arc<Dedicated>,
 }
 
 /// A database that cannot be used.
@@ -98,7 +104,7 @@ impl Postgres {
             .connect_with(options.options(SERVER_LIMITS))
             .await
             .map_err(Error::Unreachable)?;
-        Ok(Self { pool })
+        Ok(Self::from_pool(pool))
     }
 
     /// Opens the migrated database of a process, and registers the number of connections as a metric. `own` are the
@@ -128,7 +134,11 @@ impl Postgres {
 
     /// Uses an existing pool.
     pub fn from_pool(pool: PgPool) -> Self {
-        Self { pool }
+        let dedicated = || Arc::new(Dedicated::new(PgConnectOptions::clone(&pool.connect_options())));
+        Self {
+            acknowledging: dedicated(),
+            pool,
+        }
     }
 
     pub fn pool(&self) -> &PgPool {

@@ -59,41 +59,29 @@ impl Outbox for Postgres {
     }
 
     async fn acknowledge(&self, rows: &[(i64, Uuid)], offsets: &[(TopicPartition, i64)]) -> Result<(), StoreError> {
-        in_time(async {
-            let (ids, owners): (Vec<i64>, Vec<Uuid>) = rows.iter().copied().unzip();
-            let (partitions, newest): (Vec<_>, Vec<i64>) = offsets
-                .iter()
-                .map(|(partition, offset)| (partition.clone(), *offset))
-                .unzip();
-            let (topics, numbers) = columns(&partitions);
-            let mut tx = self.pool().begin().await.map_err(store_error)?;
-            // Does not wait for the disk, because a lost deletion only publishes a message twice.
-            sqlx::query("SET LOCAL synchronous_commit = off")
-                .execute(&mut *tx)
-                .await
-                .map_err(store_error)?;
-            sqlx::query("DELETE FROM outbox WHERE (owner, id) IN (SELECT * FROM UNNEST($1::uuid[], $2::bigint[]))")
-                .bind(owners)
-                .bind(ids)
-                .execute(&mut *tx)
-                .await
-                .map_err(store_error)?;
-            sqlx::query(
-                r#"INSERT INTO relay_offsets (topic, partition, "offset")
-                   SELECT * FROM UNNEST($1::text[], $2::int[], $3::bigint[]) AS n (topic, partition, "offset")
-                   ORDER BY topic, partition
-                   ON CONFLICT (topic, partition)
-                   DO UPDATE SET "offset" = GREATEST(relay_offsets."offset", EXCLUDED."offset")"#,
-            )
+        // One statement is one transaction, so no row is deleted without its offset.
+        const ACKNOWLEDGE: &str = r#"
+            WITH deleted AS (
+                DELETE FROM outbox WHERE (owner, id) IN (SELECT * FROM UNNEST($1::uuid[], $2::bigint[])))
+            INSERT INTO relay_offsets (topic, partition, "offset")
+            SELECT * FROM UNNEST($3::text[], $4::int[], $5::bigint[]) AS n (topic, partition, "offset")
+            ORDER BY topic, partition
+            ON CONFLICT (topic, partition)
+            DO UPDATE SET "offset" = EXCLUDED."offset" WHERE relay_offsets."offset" < EXCLUDED."offset""#;
+        let (ids, owners): (Vec<i64>, Vec<Uuid>) = rows.iter().copied().unzip();
+        let (partitions, newest): (Vec<_>, Vec<i64>) = offsets
+            .iter()
+            .map(|(partition, offset)| (partition.clone(), *offset))
+            .unzip();
+        let (topics, numbers) = columns(&partitions);
+        let statement = sqlx::query(ACKNOWLEDGE)
+            .bind(owners)
+            .bind(ids)
             .bind(topics)
             .bind(numbers)
-            .bind(newest)
-            .execute(&mut *tx)
-            .await
-            .map_err(store_error)?;
-            tx.commit().await.map_err(store_error)
-        })
-        .await
+            .bind(newest);
+        in_time(self.acknowledging.execute(statement)).await?;
+        Ok(())
     }
 
     async fn sweep(&self, owner: Uuid, min_age: Duration, limit: i64) -> Result<Vec<OutboxRow<i64>>, StoreError> {

@@ -101,6 +101,7 @@ macro_rules! conformance {
             dead_letters_keep_their_bytes
             a_message_is_found_in_every_table
             outbox_rows_are_swept_in_order
+            acknowledged_rows_are_not_swept
             rows_without_a_live_lease_are_adopted
             commit_after_adoption_is_adopted
             due_rows_are_taken_once
@@ -197,6 +198,7 @@ macro_rules! conformance_on_kafka {
             rows_of_a_dead_process_are_published
             unknown_commit_is_swept
             acknowledgement_is_repeated
+            acknowledgements_are_collected
             drain_publishes_every_committed_message
             rows_are_deleted_while_a_sweep_waits
             an_undeliverable_row_does_not_delay_other_rows

@@ -12,6 +12,7 @@ use mongo::Mongo;
 use mongodb::Client;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Bson, Document, doc};
+use mongodb::options::ReadConcern;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
@@ -171,7 +172,18 @@ impl Inside for Mongo {
 
     fn acknowledged_offsets(&self) -> BoxFuture<'_, Vec<(TopicPartition, i64)>> {
         Box::pin(async {
-            let documents = find(self, "relay_offsets", doc! {}, doc! { "_id": 1 }).await;
+            // Acknowledgements do not wait for the majority.
+            let offsets = self.collection::<Document>("relay_offsets");
+            let found = offsets
+                .find(doc! {})
+                .sort(doc! { "_id": 1 })
+                .read_concern(ReadConcern::local());
+            let documents: Vec<Document> = found
+                .await
+                .expect("the ledger's collections can be read")
+                .try_collect()
+                .await
+                .expect("the ledger's collections can be read");
             documents
                 .iter()
                 .map(|document| {

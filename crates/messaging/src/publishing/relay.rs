@@ -3,6 +3,7 @@
 //! Workers hand rows over in memory after their commit, so nothing is polled or read back. A row is deleted after the
 //! broker has acknowledged it. Rows can be published twice, which is harmless, but they cannot be lost.
 
+mod acknowledged;
 mod producer;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
+use self::acknowledged::Acknowledged;
 use self::producer::{Delivery, Outcome, Producer};
 use crate::kafka::Settings;
 use crate::kafka::client::Watched;
@@ -25,7 +27,6 @@ use crate::ledger::{Outbox, OutboxRow, StoreError};
 use crate::metrics::Metrics;
 use crate::publishing::publisher::{Publisher, RelayInput};
 use crate::wire::envelope::header;
-use crate::wire::record::TopicPartition;
 use crate::wire::trace;
 
 /// Maximum number of messages in flight to the broker. Further rows stay in the store until there is room.
@@ -80,21 +81,6 @@ enum SweepScope {
     All,
     /// Only rows whose worker has had time to hand them over.
     Settled,
-}
-
-/// Delivered rows that are not yet deleted.
-struct Acknowledged<Id> {
-    rows: Vec<(Id, Uuid)>,
-    offsets: HashMap<TopicPartition, i64>,
-}
-
-impl<Id> Default for Acknowledged<Id> {
-    fn default() -> Self {
-        Self {
-            rows: Vec::new(),
-            offsets: HashMap::new(),
-        }
-    }
 }
 
 /// A batch of rows, and the result of its deletion.
@@ -179,9 +165,11 @@ impl<L: Outbox> Relay<L> {
                 () = self.publisher.sweep_requested() => self.pending_sweep = Some(SweepScope::All),
                 () = self.producer.replacement_requested() => self.replace_producer()?,
                 () = tokio::time::sleep_until(self.next_sweep), if room && self.pending_sweep.is_some() => self.sweep().await,
+                () = tokio::time::sleep_until(self.acknowledged.due()),
+                    if deletion.is_none() && !self.acknowledged.rows.is_empty() => {}
                 _ = slow_sweep.tick() => self.pending_sweep = self.pending_sweep.or(Some(SweepScope::Settled)),
             }
-            if deletion.is_none() && !self.acknowledged.rows.is_empty() {
+            if deletion.is_none() && self.acknowledged.is_due() {
                 deletion = Some(AbortOnDropHandle::new(tokio::spawn(self.delete())));
             }
             if std::mem::take(&mut self.producer_in_doubt) && self.producer.is_fatal() {
@@ -287,10 +275,9 @@ impl<L: Outbox> Relay<L> {
                         .relay_published
                         .with_label_values(&[topic, "delivered"])
                         .inc();
-                    // The row stays in flight until it is deleted, so a sweep does not publish it again.
-                    self.acknowledged.rows.push((delivery.id, delivery.owner));
-                    let newest = self.acknowledged.offsets.entry(delivery.partition).or_insert(offset);
-                    *newest = offset.max(*newest);
+                    // The row stays in flight until it is deleted, so that a sweep does not publish it again.
+                    self.acknowledged
+                        .push((delivery.id, delivery.owner), delivery.partition, offset);
                 }
                 Outcome::Failed(error) => {
                     self.metrics.relay_published.with_label_values(&[topic, "failed"]).inc();
@@ -324,12 +311,7 @@ impl<L: Outbox> Relay<L> {
             if has_failed {
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
-            let offsets: Vec<_> = batch
-                .offsets
-                .iter()
-                .map(|(partition, offset)| (partition.clone(), *offset))
-                .collect();
-            let result = ledger.acknowledge(&batch.rows, &offsets).await;
+            let result = ledger.acknowledge(&batch.rows, &batch.offsets()).await;
             (batch, result)
         }
     }
@@ -345,11 +327,7 @@ impl<L: Outbox> Relay<L> {
                 // The rows are kept for the next deletion. At worst, another process adopts and publishes them again.
                 warn_of_retry("cannot delete published rows", &error);
                 self.deletion_failed = true;
-                self.acknowledged.rows.extend(batch.rows);
-                for (partition, offset) in batch.offsets {
-                    let newest = self.acknowledged.offsets.entry(partition).or_insert(offset);
-                    *newest = offset.max(*newest);
-                }
+                self.acknowledged.put_back(batch);
             }
         }
     }

@@ -8,6 +8,7 @@ use messaging::TopicPartition;
 use messaging::ledger::{Maintenance as _, Outbox as _, OutboxMessage, OutboxRow, Transactions as _};
 use mongo::Mongo;
 use mongodb::bson::{Document, doc};
+use mongodb::options::ReadConcern;
 use uuid::Uuid;
 
 use crate::database::{TestDatabase, committed, eventually, message};
@@ -264,7 +265,9 @@ async fn the_newest_acknowledged_offset_stays() {
     let offset = async |topic: &str| {
         let offsets = store.collection::<Document>("relay_offsets");
         let id = doc! { "topic": topic, "partition": 1 };
-        let found = offsets.find_one(doc! { "_id": id }).await.expect("the server responds");
+        // Acknowledgements do not wait for the majority.
+        let found = offsets.find_one(doc! { "_id": id }).read_concern(ReadConcern::local());
+        let found = found.await.expect("the server responds");
         found.and_then(|found| found.get_i64("offset").ok())
     };
     assert_eq!(offset("users").await, Some(7));

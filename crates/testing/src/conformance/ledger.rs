@@ -562,6 +562,25 @@ pub async fn a_failed_statement_cannot_be_committed<S: Store>() {
     assert_eq!(store.journaled().await, [entry]);
 }
 
+/// The deletion of acknowledged rows need not be durable, but a sweep that begins after it does not return them.
+pub async fn acknowledged_rows_are_not_swept<S: Store>() {
+    let store = S::fresh().await;
+    let ledger = store.ledger();
+    let owner = Uuid::now_v7();
+    let partition = TopicPartition::new("a", 0);
+    for offset in 0..20 {
+        let ids = committed!(ledger, tx => ledger.append(&mut tx, owner, &[message("1")]).await.expect("appended"));
+        let rows: Vec<_> = ids.into_iter().map(|id| (id, owner)).collect();
+        ledger
+            .acknowledge(&rows, &[(partition.clone(), offset)])
+            .await
+            .expect("acknowledged");
+        let left = ledger.sweep(owner, Duration::ZERO, 10).await.expect("rows");
+        assert!(left.is_empty(), "{left:?}");
+    }
+    assert_eq!(ledger.acknowledged_offsets().await, [(partition, 19)]);
+}
+
 fn message(text: &str) -> OutboxMessage {
     OutboxMessage {
         topic: "a".to_owned(),

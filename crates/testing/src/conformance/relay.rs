@@ -245,7 +245,27 @@ pub async fn acknowledgement_is_repeated<S: Store>() {
     assert_eq!(store.ledger().acknowledged_offsets().await, [(partition, 4)]);
 }
 
-/// A draining process publishes its committed messages and ends its lease.
+/// Acknowledged rows are collected, so that a slow stream of messages does not cost a statement for each of them.
+pub async fn acknowledgements_are_collected<S: Store>() {
+    let kafka = KafkaTopics::create(1).await;
+    let store = S::fresh().await;
+    let process = Process::relay(&store, kafka.settings());
+    process.publish([happened(Uuid::now_v7(), 1, "")]).await;
+    wait_for_empty_outbox(&store).await;
+    process.faults.calls();
+    let begin = Instant::now();
+    for count in 2..=50 {
+        process.publish([happened(Uuid::now_v7(), 1, "")]).await;
+        process.metric_reaches(DELIVERIES, "delivered", f64::from(count)).await;
+    }
+    wait_for_empty_outbox(&store).await;
+    let statements = process.faults.calls();
+    let statements = statements.iter().filter(|call| **call == "acknowledge").count();
+    let most = begin.elapsed().as_millis() / 100 + 2;
+    assert!(statements as u128 <= most, "{statements} statements deleted 49 rows");
+}
+
+/// A draining process publishes its committed messages, and ends its lease.
 pub async fn drain_publishes_every_committed_message<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
     let store = S::fresh().await;
