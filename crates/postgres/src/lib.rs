@@ -28,11 +28,9 @@ pub use error::store_error;
 pub use event_store::{Journaled, SNAPSHOT_EVERY};
 pub use journal::Journal;
 pub use settings::Settings;
+pub use transactions::Tx;
 
 use crate::dedicated::Dedicated;
-
-/// A transaction on a service's database.
-pub type Tx = sqlx::Transaction<'static, sqlx::Postgres>;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -81,8 +79,8 @@ const SERVER_LIMITS: [(&str, &str); 7] = [
 ];
 /// Timeout of a call outside of a transaction. It is longer than a statement may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Time within which a connection that is returned to the pool must respond. An unresponsive one would occupy the pool until
-/// TCP closes it, a quarter of an hour.
+/// Time within which a connection that is returned to the pool must have responded to its last statement. An unresponsive one
+/// would occupy the pool until TCP closes it, a quarter of an hour.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Postgres {
@@ -100,7 +98,7 @@ impl Postgres {
             // A migration that runs at the same time may invalidate prepared statements, and the driver keeps them as long
             // as their connection.
             .before_acquire(|_, connection| Box::pin(std::future::ready(Ok(error::is_current(connection.age)))))
-            .after_release(|connection, _| Box::pin(responds(connection)))
+            .after_release(|connection, _| Box::pin(is_settled(connection)))
             .connect_with(options.options(SERVER_LIMITS))
             .await
             .map_err(Error::Unreachable)?;
@@ -193,10 +191,13 @@ impl Postgres {
     }
 }
 
-/// Returns `true` if a connection responds in time. An error closes the connection.
-async fn responds(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    let response = tokio::time::timeout(RELEASE_TIMEOUT, connection.ping()).await;
-    response.unwrap_or_else(|_| Err(timed_out())).map(|()| true)
+/// Returns `true` when a returned connection has nothing left to receive. An error closes the connection.
+///
+/// The driver then pings it, but without a time limit. This waits with a limit for the response to an aborted statement or
+/// to the rollback of a dropped transaction. It costs no round trip otherwise, unlike a ping.
+async fn is_settled(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let settled = tokio::time::timeout(RELEASE_TIMEOUT, connection.flush()).await;
+    settled.unwrap_or_else(|_| Err(timed_out())).map(|()| true)
 }
 
 /// Runs a call outside of a transaction with a timeout, because the server may be unresponsive.

@@ -32,6 +32,7 @@ impl Outbox for Postgres {
                 .fetch_all(&mut **tx)
                 .await
                 .map_err(store_error)?;
+            tx.succeeded();
         }
         let mut delayed_ids = Vec::new();
         if !delayed.is_empty() {
@@ -44,6 +45,7 @@ impl Outbox for Postgres {
                 .fetch_all(&mut **tx)
                 .await
                 .map_err(store_error)?;
+            tx.succeeded();
         }
         let (mut ids, mut delayed_ids) = (ids.into_iter(), delayed_ids.into_iter());
         Ok(messages

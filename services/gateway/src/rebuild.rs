@@ -134,7 +134,7 @@ impl Rebuild {
         while shadow.catch_up(&shadow::positions(pool, &topic).await?).await? > CATCH_UP_RECORDS {}
 
         // From here on the live read model does not change. Readers see its current rows.
-        let mut tx = pool.begin().await?;
+        let mut tx = postgres::Tx::begin(pool).await?;
         let live = shadow::lock_positions(&mut tx, &topic, &beginnings).await?;
         shadow.catch_up(&live).await?;
         let mut tables = Vec::new();

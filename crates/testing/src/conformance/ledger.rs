@@ -559,7 +559,26 @@ pub async fn a_failed_statement_cannot_be_committed<S: Store>() {
         Err(CommitError::RolledBack(_)) => {}
         other => panic!("the transaction was not rolled back: {other:?}"),
     }
+    // A successful append before the failed statement proves nothing.
+    let mut tx = ledger.begin().await.expect("a transaction begins");
+    ledger
+        .append(&mut tx, Uuid::now_v7(), &[message("1")])
+        .await
+        .expect("appended");
+    let _: Result = store.journal(&mut tx, entry).await;
+    match ledger.commit(tx).await {
+        Err(CommitError::RolledBack(_)) => {}
+        other => panic!("the transaction was not rolled back: {other:?}"),
+    }
     assert_eq!(store.journaled().await, [entry]);
+    // A transaction whose last statement is an append is committed.
+    let owner = Uuid::now_v7();
+    committed!(ledger, tx => {
+        store.journal(&mut tx, other).await.expect("journaled");
+        ledger.append(&mut tx, owner, &[message("2")]).await.expect("appended");
+    });
+    assert_eq!(store.journaled().await.len(), 2);
+    assert_eq!(ledger.sweep(owner, Duration::ZERO, 10).await.expect("rows").len(), 1);
 }
 
 /// The deletion of acknowledged rows need not be durable, but a sweep that begins after it does not return them.

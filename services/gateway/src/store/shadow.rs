@@ -34,7 +34,7 @@ pub struct Table {
 /// Creates the schema with an empty copy of every live table so that a handler finds all tables that it uses and no
 /// live data. Replaces a schema that an earlier attempt left behind.
 pub async fn create(pool: &PgPool, schema: &str) -> sqlx::Result<()> {
-    let mut tx = pool.begin().await?;
+    let mut tx = postgres::Tx::begin(pool).await?;
     drop_in(&mut tx, schema).await?;
     sqlx::query(&format!("CREATE SCHEMA {schema}"))
         .execute(&mut *tx)

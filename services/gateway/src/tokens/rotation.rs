@@ -32,7 +32,7 @@ struct Plan {
 
 /// Returns the keys that are in use at `now`. Creates one if there is none or if the newest one is old enough.
 pub(super) async fn keys(pool: &PgPool, settings: &Settings, now: Timestamp) -> Result<KeySet, KeyError> {
-    let mut tx = pool.begin().await?;
+    let mut tx = postgres::Tx::begin(pool).await?;
     signing_keys::lock(&mut tx).await?;
     let mut stored = signing_keys::newest_first(&mut tx).await?;
     let ages = |stored: &[signing_keys::StoredKey]| stored.iter().map(|key| age(key, now)).collect::<Vec<_>>();
