@@ -18,12 +18,12 @@ mod sequences;
 mod setup;
 mod transactions;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chassis::metrics::register_pool;
 use messaging::ledger::{StoreError, StoreErrorKind, Transactions as _};
-use mongodb::bson::{self, doc};
+use mongodb::bson::{self, Document, doc};
 use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, WriteConcern};
 use mongodb::{Client, Collection, Database};
 use uuid::Uuid;
@@ -51,6 +51,25 @@ pub struct Mongo {
     client: Client,
     database: Database,
     pool: Arc<Pool>,
+    leasing: Arc<Leasing>,
+}
+
+/// One connection beside the pool, for the lease of the relay, which expires if it is not renewed in time. It is opened by
+/// the first statement.
+#[derive(Debug)]
+struct Leasing {
+    options: ClientOptions,
+    client: OnceLock<Client>,
+}
+
+impl Leasing {
+    fn client(&self) -> Result<&Client, StoreError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let client = Client::with_options(self.options.clone()).map_err(store_error)?;
+        Ok(self.client.get_or_init(|| client))
+    }
 }
 
 impl Mongo {
@@ -79,12 +98,17 @@ impl Mongo {
         options.read_concern = Some(ReadConcern::majority());
         options.write_concern = Some(durable());
         let pool = Arc::new(Pool::default());
+        let leasing = Arc::new(Leasing {
+            options: options.clone(),
+            client: OnceLock::new(),
+        });
         options.cmap_event_handler = Some(pool.handler());
         let client = Client::with_options(options).map_err(store_error)?;
         let mongo = Self {
             database: client.database(&name),
             client,
             pool,
+            leasing,
         };
         mongo.ping().await?;
         Ok(mongo)
@@ -109,6 +133,12 @@ impl Mongo {
 
     pub fn collection<T: Send + Sync>(&self, name: &str) -> Collection<T> {
         self.database.collection(name)
+    }
+
+    /// Returns the collection of the leases, on a separate connection.
+    fn leases(&self) -> Result<Collection<Document>, StoreError> {
+        let database = self.leasing.client()?.database(self.database.name());
+        Ok(database.collection(leases::LEASES))
     }
 }
 

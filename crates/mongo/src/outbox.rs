@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::documents::{batch_size, binary, partition_id, timestamp};
-use crate::leases::{LEASES, expire_after};
+use crate::leases::expire_after;
 use crate::{Mongo, Tx, Update, fast, from_bson, store_error, to_bson};
 
 pub(crate) const OUTBOX: &str = "outbox";
@@ -163,7 +163,7 @@ impl Outbox for Mongo {
     }
 
     async fn start_lease(&self, owner: Uuid, length: Duration) -> Result<(), StoreError> {
-        self.collection::<Document>(LEASES)
+        self.leases()?
             .update_one(doc! { "_id": to_bson(owner) }, expire_after(length))
             .upsert(true)
             .await
@@ -174,7 +174,7 @@ impl Outbox for Mongo {
     async fn renew_lease(&self, owner: Uuid, length: Duration) -> Result<bool, StoreError> {
         let live = doc! { "_id": to_bson(owner), "$expr": { "$gt": ["$until", "$$NOW"] } };
         let result = self
-            .collection::<Document>(LEASES)
+            .leases()?
             .update_one(live, expire_after(length))
             .await
             .map_err(store_error)?;
@@ -182,7 +182,7 @@ impl Outbox for Mongo {
     }
 
     async fn end_lease(&self, owner: Uuid) -> Result<(), StoreError> {
-        self.collection::<Document>(LEASES)
+        self.leases()?
             .delete_one(doc! { "_id": to_bson(owner) })
             .await
             .map_err(store_error)?;

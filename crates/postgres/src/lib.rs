@@ -40,6 +40,8 @@ pub struct Postgres {
     pool: PgPool,
     /// For acknowledged outbox rows.
     acknowledging: Arc<Dedicated>,
+    /// For the lease of the relay, which expires if it is not renewed in time.
+    leasing: Arc<Dedicated>,
 }
 
 /// A database that cannot be used.
@@ -135,6 +137,7 @@ impl Postgres {
         let dedicated = || Arc::new(Dedicated::new(PgConnectOptions::clone(&pool.connect_options())));
         Self {
             acknowledging: dedicated(),
+            leasing: dedicated(),
             pool,
         }
     }

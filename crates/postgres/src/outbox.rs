@@ -9,6 +9,9 @@ use uuid::Uuid;
 use crate::rows::{columns, get, headers, value};
 use crate::{Postgres, Tx, in_time, store_error};
 
+/// Number of rows up to which they are counted.
+const MAX_COUNTED: i64 = 10_000;
+
 impl Outbox for Postgres {
     type RowId = i64;
 
@@ -165,58 +168,52 @@ impl Outbox for Postgres {
     }
 
     async fn start_lease(&self, owner: Uuid, length: Duration) -> Result<(), StoreError> {
-        in_time(async {
-            sqlx::query(
-                "INSERT INTO relay_leases (owner, expires_at)
-                 VALUES ($1, clock_timestamp() + make_interval(secs => $2))
-                 ON CONFLICT (owner) DO UPDATE SET expires_at = EXCLUDED.expires_at",
-            )
-            .bind(owner)
-            .bind(length.as_secs_f64())
-            .execute(self.pool())
-            .await
-            .map_err(store_error)?;
-            Ok(())
-        })
-        .await
+        let statement = sqlx::query(
+            "INSERT INTO relay_leases (owner, expires_at)
+             VALUES ($1, clock_timestamp() + make_interval(secs => $2))
+             ON CONFLICT (owner) DO UPDATE SET expires_at = EXCLUDED.expires_at",
+        );
+        in_time(self.leasing.execute(statement.bind(owner).bind(length.as_secs_f64()))).await?;
+        Ok(())
     }
 
     async fn renew_lease(&self, owner: Uuid, length: Duration) -> Result<bool, StoreError> {
-        in_time(async {
-            let result = sqlx::query(
-                "UPDATE relay_leases SET expires_at = clock_timestamp() + make_interval(secs => $2)
-                 WHERE owner = $1 AND expires_at > clock_timestamp()",
-            )
-            .bind(owner)
-            .bind(length.as_secs_f64())
-            .execute(self.pool())
-            .await
-            .map_err(store_error)?;
-            Ok(result.rows_affected() == 1)
-        })
-        .await
+        let statement = sqlx::query(
+            "UPDATE relay_leases SET expires_at = clock_timestamp() + make_interval(secs => $2)
+             WHERE owner = $1 AND expires_at > clock_timestamp()",
+        );
+        let renewed = in_time(self.leasing.execute(statement.bind(owner).bind(length.as_secs_f64()))).await?;
+        Ok(renewed == 1)
     }
 
     async fn end_lease(&self, owner: Uuid) -> Result<(), StoreError> {
-        in_time(async {
-            sqlx::query("DELETE FROM relay_leases WHERE owner = $1")
-                .bind(owner)
-                .execute(self.pool())
-                .await
-                .map_err(store_error)?;
-            Ok(())
-        })
-        .await
+        let statement = sqlx::query("DELETE FROM relay_leases WHERE owner = $1");
+        in_time(self.leasing.execute(statement.bind(owner))).await?;
+        Ok(())
     }
 
     async fn outbox_gauge(&self) -> Result<OutboxGauge, StoreError> {
+        // Rows are counted up to a limit. Above it, the number that the statistics collector keeps is good enough. The oldest
+        // row of each owner is its first one in the index, and the owners are found by skipping through the index.
+        const GAUGE: &str = "
+            WITH RECURSIVE oldest AS (
+                (SELECT owner, appended_at FROM outbox ORDER BY owner, id LIMIT 1)
+                UNION ALL
+                SELECT next.owner, next.appended_at
+                FROM oldest CROSS JOIN LATERAL (
+                    SELECT o.owner, o.appended_at FROM outbox o
+                    WHERE o.owner > oldest.owner ORDER BY o.owner, o.id LIMIT 1) AS next),
+            counted AS (SELECT count(*) AS rows FROM (SELECT 1 FROM outbox LIMIT $1) AS first)
+            SELECT CASE WHEN rows < $1 THEN rows
+                        ELSE GREATEST(rows, pg_stat_get_live_tuples('outbox'::regclass)) END,
+                   coalesce((SELECT EXTRACT(EPOCH FROM clock_timestamp() - min(appended_at)) FROM oldest), 0)::float8
+            FROM counted";
         in_time(async {
-            let (rows, oldest_age): (i64, f64) = sqlx::query_as(
-                "SELECT count(*), coalesce(EXTRACT(EPOCH FROM clock_timestamp() - min(appended_at)), 0)::float8 FROM outbox",
-            )
-            .fetch_one(self.pool())
-            .await
-            .map_err(store_error)?;
+            let (rows, oldest_age): (i64, f64) = sqlx::query_as(GAUGE)
+                .bind(MAX_COUNTED)
+                .fetch_one(self.pool())
+                .await
+                .map_err(store_error)?;
             Ok(OutboxGauge {
                 rows,
                 oldest_age: Duration::from_secs_f64(oldest_age.max(0.0)),

@@ -199,6 +199,7 @@ macro_rules! conformance_on_kafka {
             unknown_commit_is_swept
             acknowledgement_is_repeated
             acknowledgements_are_collected
+            lease_is_renewed_while_the_store_is_slow
             drain_publishes_every_committed_message
             rows_are_deleted_while_a_sweep_waits
             an_undeliverable_row_does_not_delay_other_rows

@@ -4,6 +4,7 @@
 //! broker has acknowledged it. Rows can be published twice, which is harmless, but they cannot be lost.
 
 mod acknowledged;
+mod lease;
 mod producer;
 
 use std::collections::HashMap;
@@ -13,13 +14,14 @@ use std::time::Duration;
 
 use chassis::error_chain;
 use opentelemetry::trace::{SpanKind, TraceContextExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use self::acknowledged::Acknowledged;
+use self::lease::Lease;
 use self::producer::{Delivery, Outcome, Producer};
 use crate::kafka::Settings;
 use crate::kafka::client::Watched;
@@ -39,7 +41,6 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 const HAND_OVER_TIME: Duration = Duration::from_secs(2);
 /// Maximum duration of the drain. It is shorter than the minimum share of the shutdown timeout that outputs have.
 const DRAIN_LIMIT: Duration = Duration::from_secs(6);
-/// Interval between measurements of the outbox. It is not shorter because counting reads the whole outbox.
 const MEASURE_EVERY: Duration = Duration::from_secs(3);
 
 /// The reason why the relay ended. The rows stay in the outbox.
@@ -57,7 +58,8 @@ pub struct Relay<L: Outbox> {
     publisher: Publisher<L>,
     rows: mpsc::Receiver<Vec<OutboxRow<L::RowId>>>,
     found: mpsc::Receiver<Vec<OutboxRow<L::RowId>>>,
-    keeper: Option<LeaseKeeper<L>>,
+    lease: Option<Lease<L>>,
+    finder: Option<Finder<L>>,
     deliveries: mpsc::UnboundedReceiver<Delivery<L::RowId>>,
     producer: Producer<L::RowId>,
     /// Rows that were queued for delivery and are not deleted yet, with their owner. Deletion is guarded by the owner, which
@@ -91,13 +93,19 @@ impl<L: Outbox> Relay<L> {
         let (sender, deliveries) = mpsc::unbounded_channel();
         let (finder, found) = mpsc::channel(16);
         let producer = Producer::new(&settings, sender).map_err(Error::Producer)?;
-        let keeper = LeaseKeeper {
+        let (leased, is_leased) = watch::channel(false);
+        let lease = Lease {
+            ledger: ledger.clone(),
+            publisher: handed.publisher.clone(),
+            length: settings.lease,
+            leased,
+        };
+        let finder = Finder {
             ledger: ledger.clone(),
             publisher: handed.publisher.clone(),
             metrics: metrics.clone(),
-            lease: settings.lease,
+            leased: is_leased,
             found: finder,
-            leased: false,
         };
         Ok(Self {
             ledger,
@@ -106,7 +114,8 @@ impl<L: Outbox> Relay<L> {
             publisher: handed.publisher,
             rows: handed.rows,
             found,
-            keeper: Some(keeper),
+            lease: Some(lease),
+            finder: Some(finder),
             deliveries,
             producer,
             in_flight: HashMap::new(),
@@ -123,16 +132,27 @@ impl<L: Outbox> Relay<L> {
         self.producer.working()
     }
 
-    /// Publishes until `stop`, then publishes the rows that were handed over, and ends the lease.
+    /// Publishes until `stop`, then publishes the rows that were handed over, and ends the lease. Another process adopts
+    /// the remaining rows.
     ///
     /// # Errors
     /// Returns an error if a producer cannot be created.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
-        let keeper = self.keeper.take().expect("a relay runs once");
-        // Two loops run in one task, so waiting for the store never delays a message.
-        let ((), published) = tokio::join!(keeper.run(stop.clone()), self.publish_until(&stop));
-        published?;
-        self.drain().await
+        const ONCE: &str = "a relay runs once";
+        let (lease, finder) = (self.lease.take().expect(ONCE), self.finder.take().expect(ONCE));
+        let end = CancellationToken::new();
+        // The lease is kept while the relay drains. Dropping the task without `end` leaves the lease to expire.
+        let mut lease = AbortOnDropHandle::new(tokio::spawn(lease.keep(end.clone())));
+        let find = async {
+            finder.run(stop.clone()).await;
+            Ok(())
+        };
+        // Two loops run in one task, so that waiting for the store never delays a message.
+        tokio::try_join!(find, self.publish_until(&stop))?;
+        self.drain().await;
+        end.cancel();
+        (&mut lease).await.expect("the task of the lease does not panic");
+        Ok(())
     }
 
     async fn publish_until(&mut self, stop: &CancellationToken) -> Result<(), Error> {
@@ -189,9 +209,8 @@ impl<L: Outbox> Relay<L> {
         Ok(())
     }
 
-    /// Publishes the rows that were handed over, waits for their acknowledgements, and ends the lease. Another process
-    /// adopts the remaining rows.
-    async fn drain(mut self) -> Result<(), Error> {
+    /// Publishes the rows that were handed over, and deletes them as soon as they are acknowledged.
+    async fn drain(mut self) {
         while let Ok(rows) = self.rows.try_recv() {
             self.publish_all(rows.into_iter());
         }
@@ -212,14 +231,7 @@ impl<L: Outbox> Relay<L> {
                 break;
             }
         }
-        if let Err(error) = self.ledger.end_lease(self.publisher.owner()).await {
-            tracing::warn!(
-                error = error_chain(&error),
-                "cannot end the lease; it will expire by itself"
-            );
-        }
         tracing::info!(left = self.in_flight.len(), "the relay is drained");
-        Ok(())
     }
 
     fn publish_all(&mut self, rows: impl Iterator<Item = OutboxRow<L::RowId>>) {
@@ -361,38 +373,37 @@ impl<L: Outbox> Relay<L> {
     }
 }
 
-/// Renews the lease and finds rows that have fallen due or belong to a dead process.
-struct LeaseKeeper<L: Outbox> {
+/// Finds rows that have fallen due or belong to a dead process, and measures the outbox.
+struct Finder<L: Outbox> {
     ledger: L,
     publisher: Publisher<L>,
     metrics: Metrics,
-    lease: Duration,
+    /// `true` while the process has a lease. Without one, other processes would adopt every row that it finds.
+    leased: watch::Receiver<bool>,
     found: mpsc::Sender<Vec<OutboxRow<L::RowId>>>,
-    leased: bool,
 }
 
-impl<L: Outbox> LeaseKeeper<L> {
-    async fn run(mut self, stop: CancellationToken) {
-        // Rows may have been appended already, under the current owner.
-        self.start_lease(self.publisher.owner()).await;
-        let mut renewal = ticks(self.lease / 3);
+impl<L: Outbox> Finder<L> {
+    async fn run(self, stop: CancellationToken) {
+        let mut leased = self.leased.clone();
         let mut adoption = ticks(ADOPTION_SCAN);
         let mut measurement = ticks(MEASURE_EVERY);
         let mut next_due = Instant::now();
         loop {
+            let is_leased = *leased.borrow_and_update();
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = renewal.tick() => self.renew_lease().await,
+                Ok(()) = leased.changed() => {}
                 () = self.publisher.delayed_appended() => next_due = Instant::now(),
-                () = tokio::time::sleep_until(next_due), if self.leased => next_due = self.take_due().await,
-                _ = adoption.tick(), if self.leased => self.adopt().await,
+                () = tokio::time::sleep_until(next_due), if is_leased => next_due = self.take_due().await,
+                _ = adoption.tick(), if is_leased => self.adopt().await,
                 _ = measurement.tick() => self.measure().await,
             }
         }
     }
 
     /// Takes rows that have fallen due. Returns the time of the next check.
-    async fn take_due(&mut self) -> Instant {
+    async fn take_due(&self) -> Instant {
         match self.ledger.take_due(self.publisher.owner(), SWEEP_ROWS).await {
             Ok((rows, next)) => {
                 self.pass_on(rows);
@@ -409,7 +420,7 @@ impl<L: Outbox> LeaseKeeper<L> {
         }
     }
 
-    async fn adopt(&mut self) {
+    async fn adopt(&self) {
         match self.ledger.adopt(self.publisher.owner(), SWEEP_ROWS).await {
             Ok(rows) => {
                 if !rows.is_empty() {
@@ -428,35 +439,6 @@ impl<L: Outbox> LeaseKeeper<L> {
     fn pass_on(&self, rows: Vec<OutboxRow<L::RowId>>) {
         if !rows.is_empty() && self.found.try_send(rows).is_err() {
             self.publisher.request_sweep();
-        }
-    }
-
-    async fn start_lease(&mut self, owner: Uuid) {
-        // Until the lease exists, other processes may adopt rows of this owner, which causes duplicates, not
-        // losses.
-        self.publisher.set_owner(owner);
-        match self.ledger.start_lease(owner, self.lease).await {
-            Ok(()) => self.leased = true,
-            Err(error) => {
-                self.leased = false;
-                warn_of_retry("cannot start the lease", &error);
-            }
-        }
-    }
-
-    /// Renews the lease. A process whose lease expired continues under a new owner id, because other processes may have
-    /// adopted its rows.
-    async fn renew_lease(&mut self) {
-        if !self.leased {
-            return self.start_lease(Uuid::now_v7()).await;
-        }
-        match self.ledger.renew_lease(self.publisher.owner(), self.lease).await {
-            Ok(true) => {}
-            Ok(false) => {
-                tracing::warn!("the lease of the relay expired; continuing under a new one");
-                self.start_lease(Uuid::now_v7()).await;
-            }
-            Err(error) => warn_of_retry("cannot renew the lease", &error),
         }
     }
 

@@ -265,6 +265,35 @@ pub async fn acknowledgements_are_collected<S: Store>() {
     assert!(statements as u128 <= most, "{statements} statements deleted 49 rows");
 }
 
+/// The lease is renewed while every other statement of the relay waits for the store.
+pub async fn lease_is_renewed_while_the_store_is_slow<S: Store>() {
+    let kafka = KafkaTopics::create(1).await;
+    let store = S::fresh().await;
+    let mut settings = kafka.settings();
+    settings.lease = Duration::from_millis(1_500);
+    let process = Process::relay(&store, settings);
+    process.publish([happened(Uuid::now_v7(), 1, "")]).await;
+    wait_for_empty_outbox(&store).await;
+    let owner = process.publisher.owner();
+    let slow = ["adopt", "take_due", "outbox_gauge"].map(|call| process.faults.pause_before(call));
+    // One of them is reached first, and then the others wait behind it.
+    eventually("a statement waits", DEADLINE, || async {
+        let calls = process.faults.calls();
+        let waits = |call: &&str| ["adopt", "take_due", "outbox_gauge"].contains(call);
+        calls.iter().any(waits).then_some(())
+    })
+    .await;
+    for _ in 0..5 {
+        eventually("the lease is renewed", DEADLINE, || async {
+            process.faults.calls().contains(&"renew_lease").then_some(())
+        })
+        .await;
+    }
+    assert_eq!(process.publisher.owner(), owner, "the lease has not expired");
+    drop(slow);
+    process.stop().await;
+}
+
 /// A draining process publishes its committed messages, and ends its lease.
 pub async fn drain_publishes_every_committed_message<S: Store>() {
     let kafka = KafkaTopics::create(1).await;
