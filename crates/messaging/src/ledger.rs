@@ -15,7 +15,7 @@ mod transactions;
 
 pub use self::delivery_log::DeliveryLog;
 pub use self::maintenance::Maintenance;
-pub use self::ops_queries::{MAX_TRACED_ROWS, OpsQueries};
+pub use self::ops_queries::{MAX_SEARCHED_ROWS, MAX_TRACED_ROWS, OpsQueries};
 pub use self::outbox::Outbox;
 pub use self::rows::{
     DeadLetter, InboxEntry, MessageTrace, OutboxGauge, OutboxMessage, OutboxRow, Parked, PendingKey, PendingTopic,

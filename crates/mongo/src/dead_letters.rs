@@ -8,7 +8,7 @@ use messaging::ledger::{DeadLetter, StoreError, StoredDeadLetter};
 use mongodb::bson::{self, Document, doc};
 use serde::{Deserialize, Serialize};
 
-use crate::documents::RecordDocument;
+use crate::documents::{RecordDocument, names};
 use crate::{Mongo, from_bson, store_error, to_bson};
 
 pub(crate) const DEAD_LETTERS: &str = "dead_letters";
@@ -20,6 +20,8 @@ pub(crate) struct DeadLetterDocument<'a> {
     reason: DeadLetterReason,
     detail: Cow<'a, str>,
     record: RecordDocument<'a>,
+    #[serde(default)]
+    names: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     redriven_as: Option<bson::Uuid>,
 }
@@ -53,6 +55,7 @@ impl<'a> From<&'a DeadLetter> for DeadLetterDocument<'a> {
             reason: dead_letter.reason,
             detail: Cow::Borrowed(&dead_letter.detail),
             record: RecordDocument::from(&dead_letter.record),
+            names: names(&dead_letter.record.headers),
             redriven_as: None,
         }
     }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use contracts::Timestamp;
 use messaging::ledger::{StoreError, StoreErrorKind};
-use messaging::{Headers, Record, TopicPartition};
+use messaging::{Headers, Record, TopicPartition, header};
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Document, doc};
 use serde::{Deserialize, Serialize};
@@ -66,6 +66,12 @@ impl RecordDocument<'_> {
             headers: self.headers.into_owned(),
         })
     }
+}
+
+/// Returns the ids in the headers that name a message or its chain, for an index: a message is searched by them.
+pub(crate) fn names(headers: &Headers) -> Vec<String> {
+    let named = [header::ID, header::CORRELATION_ID].into_iter();
+    named.filter_map(|name| headers.get(name)).map(str::to_owned).collect()
 }
 
 pub(crate) fn binary(bytes: &Bytes) -> Binary {

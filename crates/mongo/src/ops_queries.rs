@@ -3,7 +3,7 @@ use std::time::Duration;
 use messaging::ledger::{
     MAX_TRACED_ROWS, MessageTrace, OpsQueries, PendingKey, PendingTopic, StoreError, StoredDeadLetter,
 };
-use mongodb::bson::{Bson, Document, bson, doc};
+use mongodb::bson::{Document, doc};
 use uuid::Uuid;
 
 use crate::dead_letters::{DEAD_LETTERS, DeadLetterDocument};
@@ -12,7 +12,11 @@ use crate::{Mongo, Tx, from_bson, store_error, to_bson};
 
 impl OpsQueries for Mongo {
     async fn pending_topics(&self) -> Result<Vec<PendingTopic>, StoreError> {
-        let mut pipeline = vec![doc! { "$match": { "has_parked": true } }];
+        // The index is used only if the query names its fields.
+        let mut pipeline = vec![
+            doc! { "$match": { "has_parked": true } },
+            doc! { "$sort": { "_id.topic": 1, "_id.key": 1 } },
+        ];
         pipeline.extend(with_parked());
         let gap = doc! { "$eq": [{ "$ifNull": ["$poisoned_at", null] }, null] };
         pipeline.extend([
@@ -127,25 +131,13 @@ impl OpsQueries for Mongo {
     }
 
     async fn find_message(&self, _: &mut Tx, id: Uuid) -> Result<MessageTrace, StoreError> {
-        // Headers are pairs; these are the two that name the message or its chain.
-        let named: Vec<Bson> = ["ce_id", "ce_correlationid"]
-            .iter()
-            .map(|name| bson!([*name, id.to_string()]))
-            .collect();
-        let parked = doc! { "$or": [
-            { "message_id": to_bson(id) },
-            { "record.headers": { "$in": named.clone() } },
-        ] };
-        let redriven_or_named = doc! { "$or": [
-            { "redriven_as": to_bson(id) },
-            { "record.headers": { "$in": named.clone() } },
-        ] };
+        let (uuid, name) = (to_bson(id), id.to_string());
+        let parked = doc! { "$or": [{ "message_id": uuid }, { "names": &name }] };
+        let redriven_or_named = doc! { "$or": [{ "redriven_as": uuid }, { "names": &name }] };
         let mut dead_letters = self.find_dead_letters(redriven_or_named, MAX_TRACED_ROWS).await?;
         dead_letters.reverse();
         Ok(MessageTrace {
-            outbox: self
-                .find_outbox_messages(doc! { "headers": { "$in": named } }, MAX_TRACED_ROWS)
-                .await?,
+            outbox: self.find_outbox_messages(&name, MAX_TRACED_ROWS).await?,
             inbox: self.find_attempts(id).await?,
             applied: self.find_applied(id).await?,
             parked: self.find_parked(parked, MAX_TRACED_ROWS).await?,

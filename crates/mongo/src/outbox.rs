@@ -5,13 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use contracts::Timestamp;
 use futures::TryStreamExt;
-use messaging::ledger::{Outbox, OutboxGauge, OutboxMessage, OutboxRow, StoreError};
-use messaging::{Headers, TopicPartition};
+use messaging::ledger::{MAX_SEARCHED_ROWS, Outbox, OutboxGauge, OutboxMessage, OutboxRow, StoreError};
+use messaging::{Headers, TopicPartition, header};
 use mongodb::bson::{self, Binary, Document, doc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::documents::{batch_size, binary, partition_id, timestamp};
+use crate::documents::{batch_size, binary, names, partition_id, timestamp};
 use crate::leases::expire_after;
 use crate::{Mongo, Tx, Update, fast, from_bson, store_error, to_bson};
 
@@ -36,6 +36,9 @@ struct Row<'a> {
     key: bson::Uuid,
     value: Option<Binary>,
     headers: Cow<'a, Headers>,
+    /// Only in a delayed row, because the index on it must not cost every message.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    names: Vec<String>,
 }
 
 impl Row<'_> {
@@ -93,6 +96,7 @@ impl Outbox for Mongo {
                 key: to_bson(message.key),
                 value: message.value.as_ref().map(binary),
                 headers: Cow::Borrowed(&message.headers),
+                names: due_at.map(|_| names(&message.headers)).unwrap_or_default(),
             }
         });
         tx.collection(OUTBOX)
@@ -297,23 +301,41 @@ impl Mongo {
             .collect()
     }
 
-    /// Returns the messages that match a filter, due or not, without their values.
-    pub(crate) async fn find_outbox_messages(
-        &self,
-        filter: Document,
-        limit: i64,
-    ) -> Result<Vec<OutboxMessage>, StoreError> {
-        let rows: Vec<Row<'static>> = self
-            .collection(OUTBOX)
-            .find(filter)
-            .projection(doc! { "value": 0 })
-            .limit(limit)
-            .await
-            .map_err(store_error)?
-            .try_collect()
-            .await
-            .map_err(store_error)?;
-        rows.into_iter().map(Row::into_message).collect()
+    /// Returns the messages that are named by this id, due or not, without their values.
+    pub(crate) async fn find_outbox_messages(&self, name: &str, limit: i64) -> Result<Vec<OutboxMessage>, StoreError> {
+        let headers = [header::ID, header::CORRELATION_ID].map(|header| bson::bson!([header, name]));
+        let (without_value, limited) = (doc! { "$project": { "value": 0 } }, doc! { "$limit": limit });
+        // The rows that are not delayed have an owner.
+        let ready = [
+            doc! { "$match": { "owner": { "$type": "binData" } } },
+            doc! { "$sort": order() },
+            doc! { "$limit": MAX_SEARCHED_ROWS },
+            doc! { "$match": { "headers": { "$in": headers.to_vec() } } },
+            limited.clone(),
+            without_value.clone(),
+        ];
+        let delayed = [
+            doc! { "$match": { "owner": null, "names": name } },
+            limited,
+            without_value,
+        ];
+        let mut found = Vec::new();
+        for pipeline in [ready.to_vec(), delayed.to_vec()] {
+            let rows: Vec<Row<'static>> = self
+                .collection::<Document>(OUTBOX)
+                .aggregate(pipeline)
+                .with_type()
+                .await
+                .map_err(store_error)?
+                .try_collect()
+                .await
+                .map_err(store_error)?;
+            for row in rows {
+                found.push(row.into_message()?);
+            }
+        }
+        found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(found)
     }
 
     /// Returns the time until the next delayed row is due: zero if one is due, `None` if no row is delayed.

@@ -8,7 +8,7 @@ use mongodb::bson::{self, Bson, Document, doc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::documents::RecordDocument;
+use crate::documents::{RecordDocument, names};
 use crate::{Mongo, from_bson, store_error, to_bson};
 
 pub(crate) const PARKED: &str = "parked";
@@ -26,6 +26,8 @@ pub(crate) struct ParkedDocument<'a> {
     id: ParkedId<'a>,
     message_id: bson::Uuid,
     record: RecordDocument<'a>,
+    #[serde(default)]
+    names: Vec<String>,
     error: Cow<'a, str>,
     /// The time by the clock of the process that parked the record.
     #[serde(default = "bson::DateTime::now")]
@@ -68,6 +70,7 @@ impl<'a> ParkedDocument<'a> {
             },
             message_id: to_bson(row.id),
             record: RecordDocument::from(&row.record),
+            names: names(&row.record.headers),
             error: Cow::Borrowed(&row.error),
             parked_at: bson::DateTime::now(),
         }

@@ -7,6 +7,7 @@ use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
 
 use crate::error::already_exists;
+use crate::schema::partial_index;
 use crate::{Mongo, dead_letters, inbox, leases, outbox, parked, pending, position, sequences, store_error};
 
 pub(crate) const SCHEMAS: &str = "schemas";
@@ -51,13 +52,33 @@ pub(crate) fn ledger_collections() -> Vec<(&'static str, Vec<IndexModel>)> {
     vec![
         (position::CONSUMED, vec![]),
         (inbox::INBOX, vec![index(doc! { "since": 1 }, false)]),
-        (sequences::SEQUENCES, vec![pending::pending_index()]),
+        (
+            sequences::SEQUENCES,
+            vec![pending::pending_index(), index(doc! { "last_id": 1 }, false)],
+        ),
         (
             parked::PARKED,
-            vec![index(doc! { "_id.topic": 1, "_id.key": 1, "_id.sequence": 1 }, false)],
+            vec![
+                index(doc! { "_id.topic": 1, "_id.key": 1, "_id.sequence": 1 }, false),
+                index(doc! { "_id.topic": 1, "_id.key": 1, "parked_at": 1 }, false),
+                index(doc! { "message_id": 1 }, false),
+                index(doc! { "names": 1 }, false),
+            ],
         ),
-        (dead_letters::DEAD_LETTERS, vec![]),
-        (outbox::OUTBOX, vec![index(outbox::order(), false)]),
+        (
+            dead_letters::DEAD_LETTERS,
+            vec![
+                index(doc! { "redriven_as": 1 }, false),
+                index(doc! { "names": 1 }, false),
+            ],
+        ),
+        (
+            outbox::OUTBOX,
+            vec![
+                index(outbox::order(), false),
+                partial_index(doc! { "names": 1 }, doc! { "owner": null }),
+            ],
+        ),
         (leases::LEASES, vec![]),
         (outbox::OFFSETS, vec![]),
         (SCHEMAS, vec![]),

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use messaging::ledger::{
-    MAX_TRACED_ROWS, MessageTrace, OpsQueries, PendingKey, PendingTopic, StoreError, StoredDeadLetter,
+    MAX_SEARCHED_ROWS, MAX_TRACED_ROWS, MessageTrace, OpsQueries, PendingKey, PendingTopic, StoreError,
+    StoredDeadLetter,
 };
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -136,14 +137,17 @@ impl OpsQueries for Postgres {
         // Headers are pairs; these are the two that name the message or its chain.
         let named = ["ce_id", "ce_correlationid"].map(|name| format!(r#"[["{name}", "{id}"]]"#));
         let outbox = sqlx::query(
-            "SELECT NULL::timestamptz AS due_at, topic, key, headers FROM outbox
-             WHERE headers::jsonb @> ANY($1::text[]::jsonb[])
-             UNION ALL
-             SELECT due_at, topic, key, headers FROM delayed WHERE headers::jsonb @> ANY($1::text[]::jsonb[])
-             LIMIT $2",
+            r#"SELECT NULL::timestamptz AS due_at, topic, key, headers
+               FROM (SELECT topic, key, headers FROM outbox ORDER BY owner, id LIMIT $3) AS first
+               WHERE replace(headers, '\u0000', '\ufffd')::jsonb @> ANY($1::text[]::jsonb[])
+               UNION ALL
+               SELECT due_at, topic, key, headers FROM delayed
+               WHERE replace(headers, '\u0000', '\ufffd')::jsonb @> ANY($1::text[]::jsonb[])
+               LIMIT $2"#,
         )
         .bind(&named)
         .bind(MAX_TRACED_ROWS)
+        .bind(MAX_SEARCHED_ROWS)
         .fetch_all(&mut **tx)
         .await
         .map_err(store_error)?;
@@ -176,7 +180,7 @@ impl OpsQueries for Postgres {
         .map_err(store_error)?;
         let dead_letters = sqlx::query(
             r#"SELECT id, reason, detail, topic, partition, "offset", said_at, key, NULL::bytea AS value, headers, redriven_as
-               FROM dead_letters WHERE redriven_as = $1 OR headers::jsonb @> ANY($2::text[]::jsonb[])
+               FROM dead_letters WHERE redriven_as = $1 OR replace(headers, '\u0000', '\ufffd')::jsonb @> ANY($2::text[]::jsonb[])
                ORDER BY id LIMIT $3"#,
         )
         .bind(id)

@@ -7,6 +7,10 @@ use super::{MessageTrace, PendingKey, PendingTopic, StoreError, StoredDeadLetter
 /// Maximum number of rows in each list of a message trace, because a chain of messages may be long.
 pub const MAX_TRACED_ROWS: i64 = 100;
 
+/// Number of rows of the outbox in which a message trace searches. The outbox has no index by message, because every message
+/// passes through it, and it is short unless Kafka is down.
+pub const MAX_SEARCHED_ROWS: i64 = 10_000;
+
 /// The queries and changes that ops commands and the status report need.
 ///
 /// [`pending_keys`](Self::pending_keys), [`list_dead_letters`](Self::list_dead_letters) and
@@ -58,7 +62,8 @@ pub trait OpsQueries: Transactions {
     -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Returns everything that the store knows of the message with this id, and of the messages with this correlation id.
-    /// Each list has at most [`MAX_TRACED_ROWS`] rows, except `inbox` and `applied`.
+    /// Each list has at most [`MAX_TRACED_ROWS`] rows, except `inbox` and `applied`. Rows of the outbox that are not delayed are
+    /// searched among [`MAX_SEARCHED_ROWS`] of them.
     fn find_message(
         &self,
         tx: &mut Self::Tx,
