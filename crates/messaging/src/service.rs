@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::{Health, Process, error_chain};
-use contracts::{Codec, Registry, Topic};
+use contracts::{Codec, Registry, Timestamp, Topic, topics};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -30,6 +30,10 @@ use crate::watch::Watch;
 use crate::wire::record::TopicPartition;
 
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60 * 60);
+/// Maximum time of the housekeeping at boot. After a long downtime it has much to delete, and continues an hour later.
+const HOUSEKEEPING_AT_BOOT: Duration = Duration::from_secs(10);
+/// Age after which the progress of a process on `ops.status` is deleted. A running process reports every few seconds.
+const STATUS_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// The messaging of one process. It can append messages to the outbox immediately; it consumes and publishes after
 /// [`spawn`](Self::spawn).
@@ -113,11 +117,11 @@ impl<L: Ledger> Messaging<L> {
     pub async fn spawn(self, process: &Process, subscriptions: Subscriptions<L>) -> Result<(), boot::Error> {
         let topics: Vec<&'static Topic> = subscriptions.topics().collect();
         boot::check(&self.settings, &self.runtime.ledger, &topics).await?;
-        self.runtime
-            .ledger
-            .housekeeping(self.settings.inbox_retention)
-            .await
-            .map_err(boot::Error::Store)?;
+        let cleaned = tokio::time::timeout(HOUSEKEEPING_AT_BOOT, clean(&self.runtime.ledger, &self.settings)).await;
+        match cleaned {
+            Ok(result) => result.map_err(boot::Error::Store)?,
+            Err(_) => tracing::warn!("the housekeeping of the store takes long; it continues in an hour"),
+        }
         let (relay, inputs) = self
             .tasks(subscriptions, process.health(), process.instance(), process.version())
             .map_err(boot::Error::Relay)?;
@@ -270,7 +274,7 @@ impl<L: Ledger> Inputs<L> {
         let end = stop.child_token();
         let reports = self.reporter.run(end.clone());
         let ledger = self.watch.runtime.ledger.clone();
-        let housekeeping = housekeeping(ledger, self.watch.settings.inbox_retention, end.clone());
+        let housekeeping = housekeeping(ledger, self.watch.settings.clone(), end.clone());
         let watch = self.watch.run(end.clone());
         let consume = async {
             let consumed = self.consumer.run(stop).await;
@@ -282,7 +286,16 @@ impl<L: Ledger> Inputs<L> {
     }
 }
 
-async fn housekeeping<L: Ledger>(ledger: L, retention: Duration, stop: CancellationToken) {
+/// Deletes what the store no longer needs.
+async fn clean<L: Ledger>(ledger: &L, settings: &kafka::Settings) -> Result<(), StoreError> {
+    ledger.housekeeping(settings.inbox_retention).await?;
+    // The version of a status is its time.
+    let oldest = Timestamp::now() - STATUS_RETENTION;
+    let topic = topics::OPS_STATUS.full_name(&settings.topic_prefix);
+    ledger.forget_states(&topic, oldest.as_micros()).await
+}
+
+async fn housekeeping<L: Ledger>(ledger: L, settings: kafka::Settings, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -290,7 +303,7 @@ async fn housekeeping<L: Ledger>(ledger: L, retention: Duration, stop: Cancellat
         }
         let done = tokio::select! {
             () = stop.cancelled() => return,
-            done = ledger.housekeeping(retention) => done,
+            done = clean(&ledger, &settings) => done,
         };
         if let Err(error) = done {
             tracing::warn!(

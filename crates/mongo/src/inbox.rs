@@ -22,6 +22,9 @@ pub(crate) const INBOX: &str = "inbox";
 /// clock of the server that deletes entries may differ.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(60 * 60);
 
+/// Number of entries that one statement deletes.
+const CHUNK: u64 = 5_000;
+
 #[derive(Serialize, Deserialize, Clone, Copy)]
 pub(crate) struct EntryId {
     pub(crate) id: bson::Uuid,
@@ -40,6 +43,11 @@ pub(crate) struct Entry {
 pub(crate) struct KnownEntry {
     #[serde(rename = "_id")]
     pub(crate) id: EntryId,
+}
+
+#[derive(Deserialize)]
+struct EntryTime {
+    since: DateTime,
 }
 
 impl Mongo {
@@ -62,8 +70,30 @@ impl Mongo {
 
     pub(crate) async fn delete_inbox_entries(&self, retention: Duration) -> Result<(), StoreError> {
         let age = i64::try_from((retention + CLOCK_DIFFERENCE).as_millis()).unwrap_or(i64::MAX);
+        let expired = doc! { "$expr": { "$lt": ["$since", { "$subtract": ["$$NOW", age] }] } };
+        // In chunks, because after a long downtime one statement would run for minutes.
+        while let Some(last) = self.last_of_chunk(&expired).await? {
+            self.delete_entries(doc! { "since": { "$lte": last } }).await?;
+        }
+        self.delete_entries(expired).await
+    }
+
+    /// Returns the time of the last entry of a full chunk, the oldest first; `None` if fewer entries are left.
+    async fn last_of_chunk(&self, expired: &Document) -> Result<Option<DateTime>, StoreError> {
+        let last: Option<EntryTime> = self
+            .collection(INBOX)
+            .find_one(expired.clone())
+            .sort(doc! { "since": 1 })
+            .skip(CHUNK - 1)
+            .projection(doc! { "since": 1 })
+            .await
+            .map_err(store_error)?;
+        Ok(last.map(|last| last.since))
+    }
+
+    async fn delete_entries(&self, filter: Document) -> Result<(), StoreError> {
         self.collection::<Document>(INBOX)
-            .delete_many(doc! { "$expr": { "$lt": ["$since", { "$subtract": ["$$NOW", age] }] } })
+            .delete_many(filter)
             .await
             .map_err(store_error)?;
         Ok(())

@@ -2,8 +2,9 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use messaging::ledger::{Maintenance, StoreError};
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 
+use crate::sequences::SEQUENCES;
 use crate::setup::ledger_collections;
 use crate::{Mongo, store_error};
 
@@ -14,6 +15,17 @@ impl Maintenance for Mongo {
     async fn housekeeping(&self, inbox_retention: Duration) -> Result<(), StoreError> {
         self.delete_inbox_entries(inbox_retention).await?;
         self.delete_expired_leases().await
+    }
+
+    async fn forget_states(&self, topic: &str, version: i64) -> Result<(), StoreError> {
+        let id = |key: Bson| doc! { "topic": topic, "key": key };
+        // A range of the index, because an `_id` is compared field by field.
+        let keys = doc! { "$gte": id(Bson::MinKey), "$lte": id(Bson::MaxKey) };
+        self.collection::<Document>(SEQUENCES)
+            .delete_many(doc! { "_id": keys, "last": { "$lt": version }, "has_parked": false })
+            .await
+            .map_err(store_error)?;
+        Ok(())
     }
 
     async fn boot_problems(&self) -> Result<Vec<String>, StoreError> {

@@ -33,6 +33,16 @@ impl Maintenance for Postgres {
         Ok(())
     }
 
+    async fn forget_states(&self, topic: &str, version: i64) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM sequences WHERE topic = $1 AND last < $2 AND NOT has_parked")
+            .bind(topic)
+            .bind(version)
+            .execute(self.pool())
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
     async fn boot_problems(&self) -> Result<Vec<String>, StoreError> {
         let (synchronous_commit, fsync, standbys): (String, String, String) = sqlx::query_as(
             "SELECT current_setting('synchronous_commit'), current_setting('fsync'),

@@ -95,6 +95,7 @@ macro_rules! conformance {
             positions_of_several_partitions_move_together
             inbox_returns_new_messages
             housekeeping_deletes_only_old_entries
+            progress_of_old_states_is_deleted
             sequences_are_kept_by_topic_and_key
             parked_records_are_read_unchanged
             pending_keys_are_listed

@@ -519,6 +519,11 @@ impl<L: Ledger> Maintenance for FaultyLedger<L> {
         self.inner.housekeeping(inbox_retention).await
     }
 
+    async fn forget_states(&self, topic: &str, version: i64) -> Result<(), StoreError> {
+        self.faults.at("forget_states").await?;
+        self.inner.forget_states(topic, version).await
+    }
+
     async fn boot_problems(&self) -> Result<Vec<String>, StoreError> {
         self.faults.at("boot_problems").await?;
         self.inner.boot_problems().await

@@ -34,6 +34,14 @@ impl TestDatabase {
         Mongo::connect(&url(&self.name)).await.expect("MongoDB is reachable")
     }
 
+    /// Returns a store of the same database whose pool has one connection.
+    pub(crate) async fn with_one_connection(&self) -> Mongo {
+        let url = url(&self.name);
+        let separator = if url.contains('?') { '&' } else { '?' };
+        let store = Mongo::connect(&format!("{url}{separator}maxPoolSize=1")).await;
+        store.expect("MongoDB is reachable")
+    }
+
     /// Returns the URL of the same database at another address.
     pub(crate) fn url_at(&self, address: std::net::SocketAddr) -> String {
         format!("mongodb://{address}/{}?directConnection=true", self.name)

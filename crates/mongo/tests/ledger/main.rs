@@ -4,6 +4,7 @@
 mod batch;
 mod commit;
 mod database;
+mod growth;
 mod inbox;
 mod outbox;
 mod position;

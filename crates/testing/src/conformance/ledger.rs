@@ -134,6 +134,26 @@ pub async fn housekeeping_deletes_only_old_entries<S: Store>() {
     assert_eq!(fresh, deleted, "entries younger than the retention stay");
 }
 
+/// The keys of a topic of states may end, for example the processes of `ops.status`.
+pub async fn progress_of_old_states_is_deleted<S: Store>() {
+    let store = S::fresh().await;
+    let ledger = store.ledger();
+    let at = |last| Sequence {
+        last,
+        ..Sequence::default()
+    };
+    let [old, new] = [Uuid::now_v7(), Uuid::now_v7()];
+    committed!(ledger, tx => {
+        ledger.set_sequences(&mut tx, &rows("a", [(old, at(9)), (new, at(10))]), &[]).await.expect("written");
+        ledger.set_sequences(&mut tx, &rows("b", [(old, at(9))]), &[]).await.expect("written");
+    });
+    ledger.forget_states("a", 10).await.expect("deleted");
+    let of_a = committed!(ledger, tx => ledger.sequences(&mut tx, &on("a", [old, new])).await.expect("read"));
+    assert_eq!(of_a, rows("a", [(new, at(10))]));
+    let of_b = committed!(ledger, tx => ledger.sequences(&mut tx, &on("b", [old])).await.expect("read"));
+    assert_eq!(of_b.len(), 1, "other topics stay");
+}
+
 pub async fn sequences_are_kept_by_topic_and_key<S: Store>() {
     let store = S::fresh().await;
     let ledger = store.ledger();
