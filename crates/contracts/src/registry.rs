@@ -143,6 +143,7 @@ impl Registry {
             Response::Ok(body) => parse::<Stored>(body, &what).map(|stored| stored.schema),
             Response::Error {
                 status: StatusCode::NOT_FOUND,
+                code: Some(_),
                 ..
             } => Err(Error::NotFound { what }),
             other => Err(other.unexpected(&what)),
@@ -184,6 +185,7 @@ impl Registry {
             }
             Response::Error {
                 status: StatusCode::NOT_FOUND,
+                code: Some(_),
                 ..
             } => Ok(Ok(())),
             other => Err(other.unexpected(subject)),
@@ -240,6 +242,7 @@ impl Registry {
             } => Ok(Lookup::NoSubject),
             Response::Error {
                 status: StatusCode::NOT_FOUND,
+                code: Some(_),
                 ..
             } => Ok(Lookup::NoSuchVersion),
             other => Err(other.unexpected(subject)),
@@ -300,6 +303,7 @@ enum Response {
     Ok(Value),
     Error {
         status: StatusCode,
+        /// `None` if the response is not from a registry, but for example from a proxy in front of it.
         code: Option<i64>,
         message: String,
     },

@@ -24,7 +24,7 @@ pub enum Error {
     #[error("the store of the service is unreachable")]
     Store(#[source] StoreError),
     #[error(
-        "the schema ids are unknown: the registry at {url} is unreachable, and no earlier run of this service has stored them"
+        "the schema ids are unknown: the registry at {url} is not available, and no earlier run of this service has stored them"
     )]
     Registry {
         url: String,
@@ -92,8 +92,11 @@ fn settings_problems(settings: &Settings, subscribed: &[&'static Topic]) -> Vec<
     problems
 }
 
-/// Returns a codec with the schema ids of the registry. If the registry is unreachable, uses the ids that an earlier run
+/// Returns a codec with the schema ids of the registry. If the registry is not available, uses the ids that an earlier run
 /// stored.
+///
+/// Only a registry that returns other schemas stops a service that has run before. A registry that is unreachable, responds
+/// too late, fails, or responds with something else is not available.
 pub(crate) async fn codec<L: Ledger>(registry: &Registry, url: &str, ledger: &L) -> Result<Codec, Error> {
     let stored = ledger.schemas().await.map_err(Error::Store)?;
     let ids = match registry.lookup_all(topics::ALL, "").await {
@@ -110,7 +113,8 @@ pub(crate) async fn codec<L: Ledger>(registry: &Registry, url: &str, ledger: &L)
             ledger.save_schemas(&found).await.map_err(Error::Store)?;
             ids
         }
-        Err(error @ contracts::registry::Error::Unreachable { .. }) => {
+        Err(error @ contracts::registry::Error::NotRegistered(_)) => return Err(Error::Schemas(error)),
+        Err(error) => {
             let ids: Vec<_> = records()
                 .filter_map(|(name, schema)| {
                     let stored = stored.iter().find(|stored| stored.schema == schema)?;
@@ -125,11 +129,10 @@ pub(crate) async fn codec<L: Ledger>(registry: &Registry, url: &str, ledger: &L)
             }
             tracing::warn!(
                 error = error_chain(&error),
-                "the schema registry is unreachable; using the schema ids of the last run"
+                "the schema registry is not available; using the schema ids of the last run"
             );
             ids
         }
-        Err(error) => return Err(Error::Schemas(error)),
     };
     let codec = Codec::with_ids(ids)?;
     for schema in stored {

@@ -52,7 +52,7 @@ pub struct Messaging<L: Ledger> {
 }
 
 impl<L: Ledger> Messaging<L> {
-    /// Registers the metrics, and gets the schema ids from the registry. If the registry is unreachable, the ids that an
+    /// Registers the metrics, and gets the schema ids from the registry. If the registry is not available, the ids that an
     /// earlier run stored in the service's own store are used.
     ///
     /// # Errors
@@ -215,6 +215,14 @@ impl<L: Ledger> Messaging<L> {
         health: Health,
     ) -> Result<(Relay<L>, Inputs<L>), relay::Error> {
         self.tasks(subscriptions, health, Uuid::now_v7(), "test")
+    }
+
+    /// Returns the codec with which [`connect`](Self::connect) starts a process.
+    ///
+    /// # Errors
+    /// Returns the errors of [`connect`](Self::connect) that concern the store and the schemas.
+    pub async fn codec_at_boot(registry_url: &str, ledger: &L) -> Result<Codec, boot::Error> {
+        boot::codec(&Registry::new(registry_url), registry_url, ledger).await
     }
 
     /// Returns the relay alone.

@@ -3,6 +3,7 @@
 //! The tests are functions over a [`Store`]. [`conformance!`](crate::conformance!) generates a `#[tokio::test]` of each
 //! for one store.
 
+mod boot;
 mod clients;
 mod commands;
 mod consumer;
@@ -18,6 +19,7 @@ mod sequences;
 mod service;
 mod stubs;
 
+pub use boot::*;
 pub use clients::*;
 pub use commands::*;
 pub use consumer::*;
@@ -108,6 +110,9 @@ macro_rules! conformance {
             due_rows_are_taken_once
             schemas_are_stored
             the_store_has_no_boot_problems
+            a_registry_outage_does_not_stop_a_service_that_has_run_before
+            a_service_that_has_never_run_needs_the_registry
+            a_registry_with_other_schemas_stops_every_service
             a_failed_statement_cannot_be_committed
             // Lanes.
             records_of_many_partitions_share_a_transaction
