@@ -1,5 +1,6 @@
 //! Ops commands: requests of operators on `ops.commands`. README.md lists the commands and their results.
 
+mod attempts;
 mod dead_letters;
 mod parked;
 mod skip;
@@ -13,6 +14,7 @@ use contracts::ops::OpsCommand;
 use contracts::replies::CommandAccepted;
 use serde_json::Value;
 
+use self::attempts::Attempts;
 use crate::consuming::handler::{Failure, Handler};
 use crate::consuming::ops_handler::OpsOutcome;
 use crate::consuming::subscriptions::Subscriptions;
@@ -27,6 +29,8 @@ use crate::wire::message::Received;
 pub(crate) struct Ops<L: Ledger> {
     runtime: Arc<Runtime<L>>,
     subscriptions: Arc<Subscriptions<L>>,
+    /// Shared by all handlers of the process, because a rollback drops the handler.
+    attempts: Arc<Attempts>,
 }
 
 impl<L: Ledger> Ops<L> {
@@ -34,10 +38,31 @@ impl<L: Ledger> Ops<L> {
     pub(crate) fn subscribe(subscriptions: &Subscriptions<L>, runtime: &Arc<Runtime<L>>) -> Subscriptions<L> {
         let of_the_service = Arc::new(subscriptions.clone());
         let runtime = Arc::clone(runtime);
+        let attempts = Arc::new(Attempts::default());
         subscriptions.clone().handle(move || Self {
             runtime: Arc::clone(&runtime),
             subscriptions: Arc::clone(&of_the_service),
+            attempts: Arc::clone(&attempts),
         })
+    }
+
+    /// Executes a command. It is rejected if the infrastructure has failed in several attempts, because later commands wait
+    /// for it, and an operator can send it again.
+    async fn execute(&self, unit: &mut Unit<L>, message: &Received<OpsCommand>) -> Result<OpsOutcome, Failure> {
+        match self.attempts.begin(message.envelope.id) {
+            Ok(attempt) => {
+                let outcome = self.dispatch(unit, message).await;
+                attempt.end(&outcome);
+                outcome
+            }
+            Err(error) => {
+                let service = self.runtime.service;
+                tracing::error!(command_id = %message.envelope.id, command = message.envelope.type_name, error,
+                    "an ops command is rejected, because every attempt at it failed");
+                let detail = format!("{service} failed to execute the command: {error}. Send it again later");
+                Ok(rejected("unavailable", detail))
+            }
+        }
     }
 
     /// Calls the service's own ops handlers first, then the handler that every service has.
@@ -83,7 +108,7 @@ impl<L: Ledger> Handler<L> for Ops<L> {
             if message.body.service() != self.runtime.service {
                 continue;
             }
-            match self.dispatch(unit, message).await? {
+            match self.execute(unit, message).await? {
                 OpsOutcome::Done(result) => unit.accept(message, accepted(message, &result))?,
                 OpsOutcome::Rejected(rejection) => unit.reject(message, &rejection)?,
                 OpsOutcome::Unhandled => {

@@ -186,6 +186,7 @@ macro_rules! conformance {
             dead_command_is_redriven_once
             dead_letter_is_discarded
             message_is_traced
+            a_failing_ops_command_is_rejected_after_several_attempts
         }
     };
 }

@@ -8,7 +8,7 @@ use contracts::{
     CreateUser, Date, DeadLetterReason, DiscardDeadLetter, FindDeadLetters, FindParked, OpsCommand, RedriveDeadLetter,
     Registry, Replay, ShowDeadLetter, UserCommand, VerifySnapshots, WhereIs, topics,
 };
-use messaging::ledger::{DeadLetter, DeliveryLog as _, Transactions as _};
+use messaging::ledger::{DeadLetter, DeliveryLog as _, StoreErrorKind, Transactions as _};
 use messaging::{Outgoing, Unit, header};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -379,4 +379,42 @@ pub async fn message_is_traced<S: Store>() {
         "outbox": [], "delayed": [], "inbox": [], "applied": [], "parked": [], "dead_letters": [], "version": null,
     });
     assert_eq!(result_of(&service, where_is(Uuid::now_v7())).await, unknown);
+}
+
+/// An ops command that the store fails is attempted several times and then rejected, so that it does not block the commands
+/// behind it.
+pub async fn a_failing_ops_command_is_rejected_after_several_attempts<S: Store>() {
+    let service = Service::<S>::start().await;
+    let fail = |times: usize| {
+        for _ in 0..times {
+            service.faults.fail("find_message", StoreErrorKind::Unavailable);
+        }
+    };
+    let command = || WhereIs {
+        service: service_name(),
+        message_id: Uuid::now_v7(),
+    };
+    fail(2);
+    assert_eq!(result_of(&service, command()).await["version"], Value::Null);
+
+    fail(3);
+    let find = FindParked {
+        service: service_name(),
+        cursor: None,
+        limit: 10,
+    };
+    let commands: [OpsCommand; 2] = [command().into(), find.into()];
+    let commands = commands.map(|command| Outgoing::<OpsCommand>::new(Uuid::now_v7(), command));
+    let ids = commands.each_ref().map(|command| command.id);
+    service.deliver_all(commands).await;
+    service.deliver_again().await;
+    let Reply::CommandRejected(rejected) = service.reply(ids[0]).await else {
+        panic!("the command is rejected");
+    };
+    assert_eq!(rejected.code, "unavailable");
+    assert!(rejected.detail.contains("a test ordered this fault"), "{rejected:?}");
+    assert!(matches!(service.reply(ids[1]).await, Reply::CommandAccepted(_)));
+
+    // The same request as a new command.
+    assert_eq!(result_of(&service, command()).await["version"], Value::Null);
 }
