@@ -54,7 +54,7 @@ enum Command {
     WhereIs(where_is::Arguments),
     /// Show a trace as a tree
     Trace(trace::Arguments),
-    /// List and release keys whose messages are parked
+    /// List and release keys whose messages are parked, and discard parked records
     #[command(subcommand)]
     Parked(parked::Command),
     /// List, show, redrive and discard dead-lettered records

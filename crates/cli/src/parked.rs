@@ -1,11 +1,11 @@
 //! `rollcall parked`: keys whose messages are parked until an operator releases them.
 
-use contracts::{FindParked, OpsCommand, ReleaseKey};
+use contracts::{DiscardParked, FindParked, OpsCommand, ReleaseKey};
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::ops::{OpsArguments, OpsSession, require_live_service, with_result};
+use crate::ops::{OpsArguments, OpsSession, require_live_service, run_command, with_result};
 use crate::output::{Output, counted};
 use crate::pages::{self, Listing, Shape};
 use crate::{Error, Outcome, topics};
@@ -16,6 +16,8 @@ pub(crate) enum Command {
     List(Listing),
     /// Let a service apply the parked messages of a key, in order
     Release(Release),
+    /// Delete a parked record that can never be applied, so that the record published again in its place is applied
+    Discard(Discard),
 }
 
 #[derive(Debug, clap::Args)]
@@ -26,6 +28,27 @@ pub(crate) struct Release {
     topic: String,
     /// Id of the aggregate
     key: Uuid,
+    #[command(flatten)]
+    ops: OpsArguments,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Discard {
+    /// Service that parked the record, e.g. gateway
+    service: String,
+    /// Topic of the record, without prefix, e.g. users
+    topic: String,
+    /// Id of the aggregate
+    key: Uuid,
+    /// Sequence of the record, e.g. the one that `rollcall parked list` shows as POISONED AT
+    #[arg(value_parser = clap::value_parser!(i64).range(1..))]
+    sequence: i64,
+    /// Delete the record only if it has this message id
+    #[arg(long, value_name = "UUID")]
+    message_id: Option<Uuid>,
+    /// Reason for deleting the record, which is stored in the audit log
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    reason: String,
     #[command(flatten)]
     ops: OpsArguments,
 }
@@ -62,7 +85,35 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<Outcome, Err
             pages::list(&listing, output, &LIST, request).await
         }
         Command::Release(release) => release_key(&release, output).await,
+        Command::Discard(discard) => discard_record(discard, output).await,
     }
+}
+
+async fn discard_record(discard: Discard, output: Output) -> Result<Outcome, Error> {
+    let Discard {
+        service,
+        topic,
+        key,
+        sequence,
+        message_id,
+        reason,
+        ops,
+    } = discard;
+    let topic = topics::named(&topic)?;
+    let sentence = format!(
+        "{service} discarded record {sequence} of {} for {key}; `rollcall republish {} {key} --from {sequence}` publishes \
+         the domain event of the journal in its place",
+        topic.name, topic.owner
+    );
+    let discard = DiscardParked {
+        service,
+        topic: topic.name.to_owned(),
+        parked_key: key,
+        sequence,
+        message_id,
+        reason,
+    };
+    run_command(&ops, discard, output, |_| sentence.clone()).await
 }
 
 async fn release_key(release: &Release, output: Output) -> Result<Outcome, Error> {

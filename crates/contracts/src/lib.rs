@@ -36,9 +36,9 @@ pub use notifications::{
     SendPasswordResetMail, SendReminder, SendVerificationMail,
 };
 pub use ops::{
-    Assignment, CreateAdmin, DiscardDeadLetter, FindDeadLetters, FindParked, GrantRole, OpsCommand, ProcessStatus,
-    ProcessStatusState, ReadAggregate, ReadHistory, RedriveDeadLetter, ReleaseKey, Replay, Republish, ShowDeadLetter,
-    SkipOffset, VerifySnapshots, WhereIs,
+    Assignment, CreateAdmin, DiscardDeadLetter, DiscardParked, FindDeadLetters, FindParked, GrantRole, OpsCommand,
+    ProcessStatus, ProcessStatusState, ReadAggregate, ReadHistory, RedriveDeadLetter, ReleaseKey, Replay, Republish,
+    ShowDeadLetter, SkipOffset, VerifySnapshots, WhereIs,
 };
 pub use registrations::{
     AttendeeCheckedIn, CancelReason, CancelRegistration, CheckIn, ContinueClosing, EventStatus, FollowEvent, Register,

@@ -16,6 +16,7 @@ topic! {
         ShowDeadLetter,
         RedriveDeadLetter,
         DiscardDeadLetter,
+        DiscardParked,
         SkipOffset,
         WhereIs,
         Republish,
@@ -81,6 +82,22 @@ pub struct RedriveDeadLetter {
 pub struct DiscardDeadLetter {
     pub service: String,
     pub dead_letter_id: Uuid,
+}
+
+/// Delete one parked record, so that another record with the same sequence can be applied. The record has no effect at this
+/// service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DiscardParked {
+    pub service: String,
+    /// Topic of the record, without prefix.
+    pub topic: String,
+    pub parked_key: Uuid,
+    /// `ce_sequence` of the record.
+    pub sequence: i64,
+    /// `ce_id` of the record; if it is set, a record with another id is not deleted.
+    pub message_id: Option<Uuid>,
+    /// Reason, for the audit log.
+    pub reason: String,
 }
 
 /// Report the processing state of a message at this service.
@@ -217,6 +234,7 @@ impl OpsCommand {
             Self::ShowDeadLetter(command) => &command.service,
             Self::RedriveDeadLetter(command) => &command.service,
             Self::DiscardDeadLetter(command) => &command.service,
+            Self::DiscardParked(command) => &command.service,
             Self::SkipOffset(command) => &command.service,
             Self::WhereIs(command) => &command.service,
             Self::Republish(command) => &command.service,

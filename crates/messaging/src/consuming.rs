@@ -5,6 +5,7 @@ pub(crate) mod arrival;
 pub(crate) mod attempt_error;
 pub(crate) mod batch_counts;
 pub(crate) mod consumer;
+pub(crate) mod discard;
 pub(crate) mod handler;
 pub(crate) mod known_failures;
 pub(crate) mod lane;

@@ -82,6 +82,7 @@ impl<L: Ledger> Ops<L> {
     async fn handle_generic(&self, unit: &mut Unit<L>, message: &Received<OpsCommand>) -> Result<OpsOutcome, Failure> {
         match &message.body {
             OpsCommand::ReleaseKey(command) => self.release(unit, command).await,
+            OpsCommand::DiscardParked(command) => self.discard_parked(unit, command).await,
             OpsCommand::FindParked(command) => self.find_parked(unit, command).await,
             OpsCommand::FindDeadLetters(command) => self.find_dead_letters(unit, command).await,
             OpsCommand::ShowDeadLetter(command) => self.show_dead_letter(unit, command).await,

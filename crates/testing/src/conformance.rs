@@ -187,6 +187,8 @@ macro_rules! conformance {
             dead_letter_is_discarded
             message_is_traced
             a_failing_ops_command_is_rejected_after_several_attempts
+            a_discarded_record_makes_way_for_the_genuine_event
+            a_record_behind_a_gap_can_be_discarded
         }
     };
 }

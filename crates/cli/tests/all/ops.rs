@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use contracts::security::Role;
 use contracts::{
-    Actor, CommandRejected, CreateAdmin, Date, DiscardDeadLetter, FieldError, GrantRole, OpsCommand, ReadAggregate,
-    RedriveDeadLetter, ReleaseKey, Replay, Reply, Republish, ShowDeadLetter, SkipOffset, Timestamp, VerifySnapshots,
-    topics,
+    Actor, CommandRejected, CreateAdmin, Date, DiscardDeadLetter, DiscardParked, FieldError, GrantRole, OpsCommand,
+    ReadAggregate, RedriveDeadLetter, ReleaseKey, Replay, Reply, Republish, ShowDeadLetter, SkipOffset, Timestamp,
+    VerifySnapshots, topics,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use serde_json::{Value, json};
@@ -125,6 +125,37 @@ async fn a_skip_names_the_record_and_the_reason() {
         assert_eq!(output.code, Some(64), "{output:?}");
     }
     services.received_one();
+}
+
+#[tokio::test]
+async fn a_parked_record_is_discarded_with_a_reason() {
+    let rollcall = Rollcall::with_topics().await;
+    let services = Services::simulate(&rollcall, &["notification"], |envelope, _| {
+        accepted(envelope, &json!({ "message_id": KEY, "last": 1, "poisoned_at": null }))
+    })
+    .await;
+    let record = ["parked", "discard", "notification", "users", KEY, "2"];
+    let output = rollcall.run(&[&record[..], &["--message-id", KEY, "--reason", "malformed"]].concat());
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert_eq!(
+        output.stdout,
+        format!(
+            "notification discarded record 2 of users for {KEY}; `rollcall republish user {KEY} --from 2` publishes the \
+             domain event of the journal in its place\n"
+        )
+    );
+    let discard = DiscardParked {
+        service: "notification".to_owned(),
+        topic: "users".to_owned(),
+        parked_key: key(),
+        sequence: 2,
+        message_id: Some(key()),
+        reason: "malformed".to_owned(),
+    };
+    assert_eq!(services.received_one(), OpsCommand::DiscardParked(discard));
+
+    let without_reason = rollcall.run(&record);
+    assert_eq!(without_reason.code, Some(64), "{without_reason:?}");
 }
 
 #[tokio::test]

@@ -389,6 +389,14 @@ pub(crate) fn visit_all(visitor: &mut impl Visitor) {
         service: "registration".into(),
         dead_letter_id: MESSAGE,
     });
+    visitor.visit(DiscardParked {
+        service: "registration".into(),
+        topic: "events".into(),
+        parked_key: EVENT,
+        sequence: 12,
+        message_id: Some(MESSAGE),
+        reason: "its producer was not the event service".into(),
+    });
     visitor.visit(SkipOffset {
         service: "registration".into(),
         topic: "events".into(),

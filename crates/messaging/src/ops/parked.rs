@@ -1,13 +1,14 @@
-//! Lists and releases parked keys.
+//! Lists and releases parked keys, and discards parked records.
 
-use contracts::ops::{FindParked, ReleaseKey};
+use chassis::error_chain;
+use contracts::ops::{DiscardParked, FindParked, ReleaseKey};
 use serde_json::json;
 use uuid::Uuid;
 
 use super::{Ops, page_size, rejected};
 use crate::consuming::handler::Failure;
 use crate::consuming::ops_handler::OpsOutcome;
-use crate::consuming::release;
+use crate::consuming::{discard, release};
 use crate::ledger::{Ledger, TopicKey};
 use crate::ops::status::millis;
 use crate::publishing::unit::Unit;
@@ -34,6 +35,56 @@ impl<L: Ledger> Ops<L> {
             // repeat it.
             Err(error) => Ok(rejected("not-released", error.to_string())),
         }
+    }
+
+    /// Discards a parked record in a separate transaction, which may be repeated. The reply belongs to the transaction of
+    /// `unit`.
+    pub(super) async fn discard_parked(
+        &self,
+        unit: &mut Unit<L>,
+        command: &DiscardParked,
+    ) -> Result<OpsOutcome, Failure> {
+        let DiscardParked {
+            service,
+            topic,
+            parked_key,
+            sequence,
+            message_id,
+            reason,
+        } = command;
+        if reason.trim().is_empty() {
+            let detail = "discarding a parked record requires a reason, for the audit log";
+            return Ok(rejected("reason-missing", detail));
+        }
+        let Some(subscription) = self.subscriptions.find(topic) else {
+            return Ok(rejected("topic-unknown", format!("{service} does not consume {topic}")));
+        };
+        let key = TopicKey::new(self.runtime.publisher.topic_name(subscription.topic), *parked_key);
+        let not_parked = || {
+            let detail = format!("no record with the number {sequence} is parked for this key of {topic}");
+            Ok(rejected("not-parked", detail))
+        };
+        let (ledger, tx) = unit.parts();
+        let first = ledger.parked(tx, &key, *sequence, 1).await?.into_iter().next();
+        let Some(record) = first.filter(|record| record.sequence == *sequence) else {
+            return not_parked();
+        };
+        if message_id.is_some_and(|expected| expected != record.id) {
+            let detail = format!("the record with the number {sequence} has the message id {}", record.id);
+            return Ok(rejected("message-differs", detail));
+        }
+        let state = match discard::run(&self.runtime, &record).await {
+            Ok(Some(state)) => state,
+            Ok(None) => return not_parked(),
+            Err(error) => return Ok(rejected("not-discarded", error_chain(&error))),
+        };
+        tracing::warn!(partition = %record.record.partition, offset = record.record.offset, key = %parked_key, sequence,
+            message_id = %record.id, reason, "an operator discarded a parked record");
+        Ok(OpsOutcome::Done(json!({
+            "message_id": record.id,
+            "last": state.last,
+            "poisoned_at": state.poisoned_at,
+        })))
     }
 
     /// Returns a page of parked keys.

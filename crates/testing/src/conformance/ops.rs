@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use contracts::replies::Reply;
 use contracts::{
-    CreateUser, Date, DeadLetterReason, DiscardDeadLetter, FindDeadLetters, FindParked, OpsCommand, RedriveDeadLetter,
-    Registry, Replay, ShowDeadLetter, UserCommand, VerifySnapshots, WhereIs, topics,
+    CreateUser, Date, DeadLetterReason, DiscardDeadLetter, DiscardParked, FindDeadLetters, FindParked, OpsCommand,
+    RedriveDeadLetter, Registry, Replay, ShowDeadLetter, UserCommand, VerifySnapshots, WhereIs, topics,
 };
 use messaging::ledger::{DeadLetter, DeliveryLog as _, StoreErrorKind, Transactions as _};
 use messaging::{Outgoing, Unit, header};
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::service::{Service, Store, happened, order};
+use crate::faulty::CommitFault;
 
 /// Delivers an ops command twice and returns its only reply.
 async fn request<S: Store>(service: &Service<S>, command: impl Into<OpsCommand>) -> Reply {
@@ -417,4 +418,103 @@ pub async fn a_failing_ops_command_is_rejected_after_several_attempts<S: Store>(
 
     // The same request as a new command.
     assert_eq!(result_of(&service, command()).await["version"], Value::Null);
+}
+
+fn discard(key: Uuid, sequence: i64) -> DiscardParked {
+    DiscardParked {
+        service: service_name(),
+        topic: topics::EVENTS.name.to_owned(),
+        parked_key: key,
+        sequence,
+        message_id: None,
+        reason: "malformed".to_owned(),
+    }
+}
+
+/// A malformed record that took the number of a domain event blocks its key until an operator discards it. The domain event
+/// is then published again, and the key continues.
+pub async fn a_discarded_record_makes_way_for_the_genuine_event<S: Store>() {
+    let service = Service::<S>::start().await;
+    let key = Uuid::now_v7();
+    let mut malformed = service.record(happened(key, 2, ""));
+    malformed.value = Some(Bytes::from_static(b"junk"));
+    let genuine = service.record(happened(key, 2, ""));
+    service.deliver(happened(key, 1, "")).await;
+    service.deliver_records(vec![malformed]).await;
+    service.deliver_records(vec![genuine.clone()]).await;
+    service.deliver_all([happened(key, 3, ""), happened(key, 4, "")]).await;
+    assert_eq!(service.numbers(key).await, [1]);
+    assert_eq!(service.dead_letters().await[0].reason, DeadLetterReason::Fork);
+    let parked = service.parked().await;
+    assert_eq!(parked.iter().map(|row| row.sequence).collect::<Vec<_>>(), [2, 3, 4]);
+
+    let refused = [
+        (
+            "reason-missing",
+            DiscardParked {
+                reason: " ".to_owned(),
+                ..discard(key, 2)
+            },
+        ),
+        (
+            "topic-unknown",
+            DiscardParked {
+                topic: "no-topic".to_owned(),
+                ..discard(key, 2)
+            },
+        ),
+        (
+            "message-differs",
+            DiscardParked {
+                message_id: Some(Uuid::now_v7()),
+                ..discard(key, 2)
+            },
+        ),
+        ("not-parked", discard(key, 5)),
+        ("not-parked", discard(Uuid::now_v7(), 2)),
+    ];
+    for (code, command) in refused {
+        assert_eq!(code_of(&service, command).await, code);
+    }
+    assert_eq!(service.parked().await, parked);
+
+    let named = DiscardParked {
+        message_id: Some(parked[0].id),
+        ..discard(key, 2)
+    };
+    let expected = json!({ "message_id": parked[0].id, "last": 1, "poisoned_at": null });
+    assert_eq!(result_of(&service, named).await, expected);
+    assert_eq!(code_of(&service, discard(key, 2)).await, "not-parked");
+    service.deliver_records(vec![genuine]).await;
+    service.deliver(happened(key, 5, "")).await;
+    assert_eq!(service.numbers(key).await, [1, 2, 3, 4, 5]);
+    assert_eq!(service.parked().await, []);
+}
+
+/// A malformed record is discarded before it becomes the next one of its key. A key without parked records is not listed.
+pub async fn a_record_behind_a_gap_can_be_discarded<S: Store>() {
+    let service = Service::<S>::start().await;
+    let key = Uuid::now_v7();
+    let mut malformed = service.record(happened(key, 3, ""));
+    malformed.value = Some(Bytes::from_static(b"junk"));
+    service.deliver(happened(key, 1, "")).await;
+    service.deliver_records(vec![malformed]).await;
+    assert_eq!(service.parked().await.len(), 1);
+
+    service.faults.fail("lock_position", StoreErrorKind::Unavailable);
+    service.faults.commit(CommitFault::UnknownCommitted);
+    let discarded = result_of(&service, discard(key, 3)).await;
+    assert_eq!(
+        (&discarded["last"], &discarded["poisoned_at"]),
+        (&json!(1), &Value::Null)
+    );
+    let find = FindParked {
+        service: service_name(),
+        cursor: None,
+        limit: 10,
+    };
+    assert_eq!(result_of(&service, find).await["keys"], json!([]));
+    service.deliver_all([happened(key, 3, ""), happened(key, 2, "")]).await;
+    assert_eq!(service.numbers(key).await, [1, 2, 3]);
+    assert_eq!(service.parked().await, []);
 }
