@@ -13,6 +13,8 @@ use crate::{Tx, store_error};
 
 /// Number of domain events that are read together.
 const PAGE: i64 = 1_000;
+/// Number of snapshots that are read at once.
+const SNAPSHOT_PAGE: i64 = 100;
 
 /// A domain event with its envelope, as it was published.
 pub(crate) struct Entry {
@@ -134,14 +136,70 @@ pub(crate) async fn replay<A: Aggregate>(
     }
 }
 
-/// Returns the snapshots of this aggregate in random order so that a check that runs out of time covers others the next
-/// time.
-pub(crate) async fn snapshots<A: Aggregate>(tx: &mut Tx) -> Result<Vec<(Uuid, i64, String)>, StoreError> {
-    sqlx::query_as("SELECT stream_id, version, state FROM snapshots WHERE aggregate = $1 ORDER BY random()")
+/// The snapshots of an aggregate, in pages. They begin at a random one, so that a check that runs out of time covers others
+/// the next time.
+pub(crate) struct Snapshots {
+    /// Number of snapshots at the beginning.
+    pub(crate) total: i64,
+    /// The last snapshot to read.
+    first: Uuid,
+    /// The last snapshot that was read.
+    after: Uuid,
+    /// `true` if the snapshots up to `first` are being read, after those behind it.
+    has_wrapped: bool,
+    has_ended: bool,
+}
+
+impl Snapshots {
+    pub(crate) async fn begin<A: Aggregate>(tx: &mut Tx) -> Result<Self, StoreError> {
+        let total: i64 = sqlx::query_scalar("SELECT count(*) FROM snapshots WHERE aggregate = $1")
+            .bind(A::NAME)
+            .fetch_one(&mut **tx)
+            .await
+            .map_err(store_error)?;
+        let first: Option<Uuid> = sqlx::query_scalar(
+            "SELECT stream_id FROM snapshots WHERE aggregate = $1
+             ORDER BY stream_id OFFSET floor(random() * $2)::bigint LIMIT 1",
+        )
         .bind(A::NAME)
-        .fetch_all(&mut **tx)
+        .bind(total as f64)
+        .fetch_optional(&mut **tx)
         .await
-        .map_err(store_error)
+        .map_err(store_error)?;
+        Ok(Self {
+            total,
+            first: first.unwrap_or_default(),
+            after: first.unwrap_or_default(),
+            has_wrapped: false,
+            has_ended: first.is_none(),
+        })
+    }
+
+    /// Returns the next snapshots, as (stream, version, state). An empty page is the end.
+    pub(crate) async fn next<A: Aggregate>(&mut self, tx: &mut Tx) -> Result<Vec<(Uuid, i64, String)>, StoreError> {
+        while !self.has_ended {
+            let to = if self.has_wrapped { self.first } else { Uuid::max() };
+            let page: Vec<(Uuid, i64, String)> = sqlx::query_as(
+                "SELECT stream_id, version, state FROM snapshots
+                 WHERE aggregate = $1 AND stream_id > $2 AND stream_id <= $3 ORDER BY stream_id LIMIT $4",
+            )
+            .bind(A::NAME)
+            .bind(self.after)
+            .bind(to)
+            .bind(SNAPSHOT_PAGE)
+            .fetch_all(&mut **tx)
+            .await
+            .map_err(store_error)?;
+            if let Some((last, ..)) = page.last() {
+                self.after = *last;
+                return Ok(page);
+            }
+            self.after = Uuid::nil();
+            self.has_ended = self.has_wrapped;
+            self.has_wrapped = true;
+        }
+        Ok(Vec::new())
+    }
 }
 
 fn entry(row: &PgRow) -> Result<Entry, StoreError> {

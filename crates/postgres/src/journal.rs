@@ -1,5 +1,6 @@
 //! Ops commands on the journal of an aggregate.
 
+use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::Postgres;
-use crate::history::{self, Entry, Until};
+use crate::history::{self, Entry, Snapshots, Until};
 
 /// Maximum number of versions that one command reads or publishes again.
 const MAX_VERSIONS: i64 = 1_000;
@@ -175,14 +176,18 @@ impl<A: Aggregate> Journal<A> {
     /// Compares snapshots with the state that the journal leads to, until the time limit.
     async fn verify(&self, unit: &mut Unit<Postgres>) -> Result<OpsOutcome, Failure> {
         let codec = unit.publisher().codec().clone();
-        let snapshots = history::snapshots::<A>(unit.tx()).await?;
         let begin = Instant::now();
-        let (total, mut checked, mut unreadable) = (snapshots.len(), 0, 0);
+        let mut snapshots = Snapshots::begin::<A>(unit.tx()).await?;
+        let (mut checked, mut unreadable) = (0, 0);
         let mut mismatches = Vec::new();
-        for (stream, version, state) in snapshots {
-            if begin.elapsed() > VERIFICATION_LIMIT {
-                break;
+        let mut page = VecDeque::new();
+        while begin.elapsed() <= VERIFICATION_LIMIT {
+            if page.is_empty() {
+                page.extend(snapshots.next::<A>(unit.tx()).await?);
             }
+            let Some((stream, version, state)) = page.pop_front() else {
+                break;
+            };
             checked += 1;
             // It has the format of another version of the service, and is rebuilt from the journal when it is needed.
             if serde_json::from_str::<A>(&state).is_err() {
@@ -198,7 +203,8 @@ impl<A: Aggregate> Journal<A> {
             }
         }
         Ok(OpsOutcome::Done(json!({
-            "snapshots": total,
+            // Snapshots may have been taken meanwhile.
+            "snapshots": snapshots.total.max(checked),
             "checked": checked,
             "unreadable": unreadable,
             "mismatches": mismatches,

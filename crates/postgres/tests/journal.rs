@@ -266,6 +266,31 @@ async fn a_snapshot_that_differs_from_its_journal_is_reported() {
 }
 
 #[tokio::test]
+async fn snapshots_are_verified_page_by_page() {
+    let app = App::start().await;
+    let wrong = Uuid::now_v7();
+    app.publish(wrong, &["a*501"]).await;
+    let copies = "
+        WITH moved AS (UPDATE snapshots SET state = '{\"words\":500,\"last\":\"a\"}' RETURNING stream_id, aggregate),
+             streams AS (INSERT INTO streams (stream_id, aggregate, version)
+                         SELECT gen_random_uuid(), aggregate, 501 FROM moved, generate_series(1, 350)
+                         RETURNING stream_id, aggregate, version)
+        INSERT INTO snapshots (stream_id, aggregate, version, state)
+        SELECT stream_id, aggregate, version, '{\"sum\":501}' FROM streams";
+    let copied = sqlx::query(copies).execute(app.database.pool()).await;
+    copied.expect("the snapshots are stored");
+    // The first snapshot is a random one.
+    for _ in 0..3 {
+        let verify = VerifySnapshots { service: user() };
+        let found = json!({
+            "snapshots": 351, "checked": 351, "unreadable": 350,
+            "mismatches": [{ "aggregate_id": wrong, "version": 501 }],
+        });
+        assert_eq!(app.execute(verify).await, Ok(found));
+    }
+}
+
+#[tokio::test]
 async fn a_command_is_traced_to_its_domain_events() {
     let app = App::start().await;
     let key = Uuid::now_v7();
