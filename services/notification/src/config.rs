@@ -1,6 +1,7 @@
 //! The settings of the service.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use chassis::settings::{Reader, Secret, Url};
 use contracts::links;
@@ -17,7 +18,13 @@ pub struct Config {
     /// Key that signs the tokens in links sent by e-mail. The gateway must have the same key.
     pub link_key: Secret,
     pub senders: NonZeroU32,
+    /// Time for which finished mails and mailings are kept.
+    pub mail_retention: Duration,
 }
+
+/// Minimum retention of mails. A command of a mailing or a reminder may be handled this late, and a mail that was deleted
+/// before would be sent again.
+const MIN_MAIL_RETENTION: Duration = Duration::from_secs(10 * 24 * 60 * 60);
 
 impl Config {
     pub fn from_settings(read: &mut Reader) -> Self {
@@ -49,7 +56,18 @@ impl Config {
                 "4",
                 "number of e-mails sent concurrently in each of the two lanes",
             ),
+            mail_retention: read.or(
+                "MAIL_RETENTION_DAYS",
+                "90",
+                "time for which mails are kept after they were sent or failed, and mailings after their cause",
+            ),
         };
+        if config.mail_retention < MIN_MAIL_RETENTION {
+            read.problem(
+                "MAIL_RETENTION_DAYS",
+                "must be at least 10, because a command may be handled that long after it was due",
+            );
+        }
         if let Err(problem) = check_url(config.smtp.as_str()) {
             read.problem("SMTP_URL", problem);
         }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod cause;
+pub mod cleaner;
 pub mod config;
 mod copies;
 mod handlers;
@@ -21,6 +22,7 @@ use mongo::Mongo;
 use crate::handlers::{FollowCommands, FollowEvents, FollowProfiles, FollowRegistrations, FollowUsers};
 use crate::ops::FindMails;
 
+pub use cleaner::Cleaner;
 pub use lane::{Lane, Lanes};
 pub use mail::{MAILS, mail_id, reminder_id};
 pub use mailer::Mailer;

@@ -8,7 +8,7 @@ use notification::config::Config;
 use notification::mailer::{Mailer, MailerSettings};
 use notification::server::Smtp;
 use notification::templates::Templates;
-use notification::{Lanes, metrics, store, subscriptions};
+use notification::{Cleaner, Lanes, metrics, store, subscriptions};
 
 fn main() -> ExitCode {
     chassis::main(
@@ -36,6 +36,10 @@ async fn run(config: Config, process: Process) -> anyhow::Result<()> {
         senders: usize::try_from(config.senders.get())?,
         ..MailerSettings::default()
     };
+    let cleaner = Cleaner {
+        mongo: mongo.clone(),
+        retention: config.mail_retention,
+    };
     let mailer = Mailer::new(
         mongo,
         messaging.publisher().clone(),
@@ -52,9 +56,13 @@ async fn run(config: Config, process: Process) -> anyhow::Result<()> {
     );
 
     messaging.spawn(&process, subscriptions(&lanes)).await?;
-    let stop_mailer = process.inputs_token();
+    let (stop_mailer, stop_cleaner) = (process.inputs_token(), process.inputs_token());
     process.spawn_input("mailer", async move {
         mailer.run(stop_mailer).await;
+        Ok(())
+    });
+    process.spawn_input("cleaner", async move {
+        cleaner.run(stop_cleaner).await;
         Ok(())
     });
     Ok(())

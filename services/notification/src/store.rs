@@ -25,7 +25,9 @@ pub fn schema() -> Schema {
         // Finds the e-mails that a message caused.
         index(doc! { "cause.id": 1 }, false),
         index(doc! { "cause.correlation_id": 1 }, false),
-        // Finds all pending e-mails to a user.
+        // Finds mails whose outcome is recorded, the oldest first.
+        partial_index(doc! { "finished_at": 1 }, doc! { "finished_at": { "$exists": true } }),
+        // Finds all pending mails to a user.
         partial_index(doc! { "user": 1 }, doc! { "state": "pending" }),
     ];
     let collections = vec![
@@ -37,7 +39,14 @@ pub fn schema() -> Schema {
             // In the order in which mailings process registrations.
             vec![index(doc! { "event": 1, "_id": 1 }, false)],
         ),
-        (MAILINGS, vec![index(doc! { "event": 1, "cause.at": 1 }, false)]),
+        (
+            MAILINGS,
+            vec![
+                index(doc! { "event": 1, "cause.at": 1 }, false),
+                // Finds the oldest.
+                index(doc! { "cause.at": 1 }, false),
+            ],
+        ),
         (MAILS, mails),
     ];
     Schema {

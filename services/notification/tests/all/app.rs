@@ -8,12 +8,12 @@ use contracts::NotificationFact;
 use contracts::links::LinkKey;
 use futures::TryStreamExt;
 use mongo::Mongo;
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{self, Bson, Document, doc};
 use notification::mailer::{Mailer, MailerSettings};
 use notification::metrics::Metrics;
 use notification::server::{MailServer, SendError};
 use notification::templates::{RenderedMail, Templates};
-use notification::{Lanes, MAILS, store, subscriptions};
+use notification::{Cleaner, Lanes, MAILS, store, subscriptions};
 use testing::{Bench, MongoDatabase, eventually};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -155,6 +155,33 @@ impl App {
                 .then_some(())
         })
         .await;
+    }
+
+    /// Waits until exactly `count` mails are pending.
+    pub(crate) async fn mails_are_pending(&self, count: usize) {
+        eventually("some mails are pending", DEADLINE, || async {
+            let mails = self.mails().await;
+            let pending = mails
+                .iter()
+                .filter(|mail| mail.get_str("state").ok() == Some("pending"));
+            (pending.count() == count).then_some(())
+        })
+        .await;
+    }
+
+    /// Stores mails that were just sent.
+    pub(crate) async fn has_finished_mails(&self, count: u64) {
+        let mail = || doc! { "_id": bson::Uuid::new(), "state": "sent", "finished_at": bson::DateTime::now() };
+        let mails = self.database.ledger().collection::<Document>(MAILS);
+        let inserted = mails.insert_many((0..count).map(|_| mail())).await;
+        inserted.expect("mails can be written");
+    }
+
+    pub(crate) fn cleaner(&self, retention: Duration) -> Cleaner {
+        Cleaner {
+            mongo: self.database.ledger(),
+            retention,
+        }
     }
 
     pub(crate) fn stop_mailers(&self) {

@@ -9,4 +9,5 @@ mod mailings;
 mod mails;
 mod messages;
 mod reminders;
+mod retention;
 mod settings;

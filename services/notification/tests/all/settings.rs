@@ -19,13 +19,14 @@ fn invalid_settings_are_reported_at_boot() {
         ("SMTP_URL", "http://127.0.0.1:1025"),
         ("MAIL_FROM", "nobody"),
         ("LINK_KEY", "one character too few for a key"),
+        ("MAIL_RETENTION_DAYS", "9"),
     ]);
     let problems = settings
         .read(Config::from_settings)
-        .expect_err("three settings are invalid");
+        .expect_err("four settings are invalid");
     assert_eq!(
         problems.names().collect::<Vec<_>>(),
-        ["MAIL_FROM", "SMTP_URL", "LINK_KEY"]
+        ["MAIL_FROM", "MAIL_RETENTION_DAYS", "SMTP_URL", "LINK_KEY"]
     );
     assert!(!problems.to_string().contains("too few"), "{problems}");
 }
