@@ -146,3 +146,42 @@ async fn an_hour_is_certified_again_when_its_gap_is_filled() {
         .collect();
     assert_eq!(revisions, [1, 2, 1]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_hour_with_many_incomplete_keys_is_certified() {
+    // More than one chunk of keys.
+    const KEYS: usize = 1_200;
+    let app = App::start().await;
+    let events: Vec<_> = (0..KEYS)
+        .flat_map(|_| {
+            let key = Uuid::now_v7();
+            // Number 2 is missing; number 4 is missing in the next hour.
+            [(1, "12:10:00"), (3, "12:20:00"), (5, "13:10:00")]
+                .map(|(number, time)| deactivated(key).sequence(number).time(at(time)))
+        })
+        .collect();
+    app.bench.deliver_all(events).await;
+    let complete = Uuid::now_v7();
+    app.bench.deliver(signed_up(complete).time(at("12:30:00"))).await;
+    certify(&app, at("14:05:00")).await;
+
+    let certified = published(&app).await;
+    let counts: Vec<_> = certified
+        .iter()
+        .map(|hour| {
+            let topic = &hour.topics[0];
+            (
+                hour.complete,
+                topic.messages,
+                topic.keys,
+                topic.missing,
+                topic.examples.len(),
+            )
+        })
+        .collect();
+    let keys = i64::try_from(KEYS).expect("a small number");
+    assert_eq!(
+        counts,
+        [(false, 2 * keys + 1, keys + 1, keys, 10), (false, keys, keys, keys, 10)]
+    );
+}
