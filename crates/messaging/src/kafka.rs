@@ -51,6 +51,25 @@ pub struct Settings {
     pub stall_alarm: Duration,
 }
 
+/// The lanes of a service, unless its settings name others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lanes {
+    /// Number of lanes.
+    pub count: usize,
+    /// Minimum time between two commits of a lane.
+    pub pace: Duration,
+}
+
+impl Default for Lanes {
+    /// Returns the lanes of a service whose clients wait for it.
+    fn default() -> Self {
+        Self {
+            count: 2,
+            pace: Duration::ZERO,
+        }
+    }
+}
+
 /// The protocol of a consumer group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GroupProtocol {
@@ -73,6 +92,7 @@ impl Value for GroupProtocol {
 impl Settings {
     /// Returns the defaults of the delivery protocol.
     pub fn new(brokers: impl Into<String>) -> Self {
+        let lanes = Lanes::default();
         Self {
             brokers: brokers.into(),
             topic_prefix: String::new(),
@@ -81,8 +101,8 @@ impl Settings {
             delivery_timeout: Duration::from_secs(2),
             batch: 500,
             partition_queue: 1_000,
-            lanes: 2,
-            lane_pace: Duration::ZERO,
+            lanes: lanes.count,
+            lane_pace: lanes.pace,
             inbox_retention: INBOX_RETENTION,
             transaction_limit: Duration::from_secs(60),
             gap_alarm: Duration::from_secs(120),
@@ -90,8 +110,8 @@ impl Settings {
         }
     }
 
-    /// Reads the settings from those of the process.
-    pub fn from_settings(read: &mut Reader) -> Self {
+    /// Reads the settings from those of the process. `lanes` are the defaults of the service.
+    pub fn from_settings(read: &mut Reader, lanes: Lanes) -> Self {
         let defaults = Self::new("");
         let hours = |duration: Duration| (duration.as_secs() / 3_600).to_string();
         Self {
@@ -124,12 +144,12 @@ impl Settings {
             ),
             lanes: read.or(
                 "LANES",
-                &defaults.lanes.to_string(),
+                &lanes.count.to_string(),
                 "number of transactions that consume at the same time",
             ),
             lane_pace: read.or(
                 "LANE_PACE_MS",
-                &defaults.lane_pace.as_millis().to_string(),
+                &lanes.pace.as_millis().to_string(),
                 "minimum time between two commits of a lane; the first record after a rest is not delayed",
             ),
             inbox_retention: read.or(

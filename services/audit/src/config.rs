@@ -3,6 +3,13 @@
 use std::time::Duration;
 
 use chassis::settings::{Reader, Secret, Url};
+use messaging::kafka::Lanes;
+
+/// No client waits for a record to be logged, and a larger transaction costs less for each record.
+const LANES: Lanes = Lanes {
+    count: 1,
+    pace: Duration::from_millis(50),
+};
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -21,7 +28,7 @@ impl Config {
                 "mongodb://127.0.0.1/audit?replicaSet=rs0",
                 "the MongoDB database of this service",
             ),
-            messaging: messaging::Settings::from_settings(read),
+            messaging: messaging::Settings::with_lanes(read, LANES),
             signing_key: read.optional(
                 "AUDIT_SIGNING_KEY",
                 "-----BEGIN PRIVATE KEY-----\\n…",

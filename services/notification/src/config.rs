@@ -5,8 +5,15 @@ use std::time::Duration;
 
 use chassis::settings::{Reader, Secret, Url};
 use contracts::links;
+use messaging::kafka::Lanes;
 
 use crate::server::{Sender, check_url};
+
+/// No client waits for a mail to be queued, and a larger transaction costs less for each message.
+const LANES: Lanes = Lanes {
+    count: 1,
+    pace: Duration::from_millis(20),
+};
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -34,7 +41,7 @@ impl Config {
                 "mongodb://127.0.0.1/notification?replicaSet=rs0",
                 "the MongoDB database of this service",
             ),
-            messaging: messaging::Settings::from_settings(read),
+            messaging: messaging::Settings::with_lanes(read, LANES),
             smtp: read.required("SMTP_URL", "smtp://127.0.0.1:1025", "URL of the mail server"),
             mail_from: read.or(
                 "MAIL_FROM",
