@@ -7,7 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::output::{Output, human_millis, table};
-use crate::processes::{Processes, Sources, is_live};
+use crate::processes::{Processes, Sources, is_live, total_lag};
 use crate::{Error, Outcome};
 
 #[derive(Debug, clap::Args)]
@@ -135,11 +135,7 @@ fn by_topic(rows: &[Row]) -> String {
                 partitions[0].service.clone(),
                 partitions[0].topic.clone(),
                 partitions.len().to_string(),
-                partitions
-                    .iter()
-                    .filter_map(|row| row.lag_messages)
-                    .sum::<i64>()
-                    .to_string(),
+                total_lag(partitions.iter().filter_map(|row| row.lag_messages)).to_string(),
                 human_millis(partitions.iter().filter_map(|row| row.lag_ms).max().unwrap_or(0)),
                 if unassigned.is_empty() {
                     String::new()
@@ -203,6 +199,16 @@ mod tests {
             "{}",
             by_topic(&rows)
         );
+    }
+
+    #[test]
+    fn a_hostile_lag_is_shown() {
+        let mut hostile = process(1, &[0, 1]);
+        for assignment in &mut hostile.assignments {
+            assignment.lag = i64::MAX;
+        }
+        let text = by_topic(&rows(&[&hostile], now()));
+        assert!(text.contains(&i64::MAX.to_string()), "{text}");
     }
 
     #[test]

@@ -87,6 +87,12 @@ impl Processes {
     }
 }
 
+/// Returns the sum of lags. A process may report any numbers: a negative one counts as 0, and a sum that is too large as
+/// the maximum.
+pub(crate) fn total_lag(lags: impl Iterator<Item = i64>) -> i64 {
+    lags.fold(0, |total: i64, lag| total.saturating_add(lag.max(0)))
+}
+
 /// Returns `true` if the process still reports.
 pub(crate) fn is_live(status: &ProcessStatus, now: Timestamp) -> bool {
     now.since(status.reported_at) < STALE_AFTER

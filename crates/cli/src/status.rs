@@ -8,7 +8,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::output::{Output, human, human_millis, table};
-use crate::processes::{Processes, Sources, is_live};
+use crate::processes::{Processes, Sources, is_live, total_lag};
 use crate::{Error, Outcome};
 
 /// Age of the last report after which a process is left out, because the topic keeps the reports of ended processes.
@@ -128,7 +128,7 @@ fn row(status: &ProcessStatus, now: Timestamp) -> Row {
         state: state(status, now),
         started_at: status.started_at.to_string(),
         reported_at: status.reported_at.to_string(),
-        lag_messages: assignments.iter().map(|assignment| assignment.lag).sum(),
+        lag_messages: total_lag(assignments.iter().map(|assignment| assignment.lag)),
         lag_ms: assignments
             .iter()
             .filter_map(|assignment| assignment.lag_ms)
@@ -238,6 +238,25 @@ mod tests {
         };
         assert_eq!(shown(false), [current.instance, last.instance]);
         assert_eq!(shown(true).len(), 4);
+    }
+
+    #[test]
+    fn a_hostile_lag_is_shown() {
+        let assignment = |partition, lag| contracts::Assignment {
+            topic: "events".to_owned(),
+            partition,
+            position: i64::MIN,
+            lag,
+            lag_ms: Some(lag),
+        };
+        let mut large = reported_ago("a", true, 1);
+        large.assignments = vec![assignment(0, i64::MAX), assignment(1, i64::MAX)];
+        let mut small = reported_ago("b", true, 1);
+        small.assignments = vec![assignment(0, i64::MIN), assignment(1, i64::MIN)];
+        let summary = summarize(&[&large, &small], now(), false);
+        let lags: Vec<_> = summary.processes.iter().map(|row| row.lag_messages).collect();
+        assert_eq!(lags, [i64::MAX, 0]);
+        assert!(text(&summary, now()).contains(&i64::MAX.to_string()));
     }
 
     #[test]

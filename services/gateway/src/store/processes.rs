@@ -12,6 +12,9 @@ use super::column;
 /// Age after which the status of a silent process is deleted.
 const DELETED_AFTER: &str = "1 day";
 
+/// The sum of `a.lag`. A process may report any numbers, and a report that is wrong must not make the sum fail.
+const LAG: &str = "coalesce(least(sum(greatest(a.lag, 0)), 9223372036854775807), 0)::bigint AS lag";
+
 /// Age of the last status after which a process counts as silent. A process publishes its status every few seconds.
 const SILENT_AFTER: &str = "15 seconds";
 
@@ -58,8 +61,7 @@ pub async fn all(pool: &PgPool) -> sqlx::Result<Vec<Process>> {
         "SELECT instance, service, version, started_at, reported_at, ready,
                 reported_at < clock_timestamp() - interval '{SILENT_AFTER}' AS silent,
                 outbox_rows, outbox_oldest_age_ms, parked_keys, oldest_gap_age_ms, dead_letters,
-                (SELECT coalesce(sum(a.lag), 0)::bigint
-                 FROM jsonb_to_recordset(assignments) AS a (lag bigint)) AS lag
+                (SELECT {LAG} FROM jsonb_to_recordset(assignments) AS a (lag bigint))
          FROM processes ORDER BY service, started_at, instance"
     ))
     .fetch_all(pool)
@@ -69,8 +71,7 @@ pub async fn all(pool: &PgPool) -> sqlx::Result<Vec<Process>> {
 /// Returns the lags without those of silent processes, because other processes own their partitions.
 pub async fn lags(pool: &PgPool) -> sqlx::Result<Vec<Lag>> {
     sqlx::query_as(&format!(
-        "SELECT service, a.topic, count(*) AS partitions, sum(a.lag)::bigint AS lag,
-                coalesce(max(a.lag_ms), 0) AS lag_ms
+        "SELECT service, a.topic, count(*) AS partitions, {LAG}, coalesce(max(a.lag_ms), 0) AS lag_ms
          FROM processes
          CROSS JOIN LATERAL jsonb_to_recordset(assignments) AS a (topic text, lag bigint, lag_ms bigint)
          WHERE reported_at >= clock_timestamp() - interval '{SILENT_AFTER}'
@@ -91,7 +92,7 @@ pub async fn delete(tx: &mut postgres::Tx, instances: &[Uuid]) -> sqlx::Result<(
 
 /// Inserts or updates these statuses and deletes those of processes that have been silent for a day.
 ///
-/// Each process may occur at most once.
+/// A report from the future counts as a report of now, because its process would never be silent. Each process may occur at most once.
 pub async fn save(tx: &mut postgres::Tx, reports: &[(Uuid, &ProcessStatus)]) -> sqlx::Result<()> {
     let assignments = |status: &ProcessStatus| serde_json::to_value(&status.assignments);
     let assignments: Vec<_> = reports
@@ -102,8 +103,12 @@ pub async fn save(tx: &mut postgres::Tx, reports: &[(Uuid, &ProcessStatus)]) -> 
         "INSERT INTO processes (
              instance, service, version, started_at, reported_at, ready, outbox_rows, outbox_oldest_age_ms, assignments,
              parked_keys, oldest_gap_age_ms, dead_letters)
-         SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::bool[],
-                              $7::bigint[], $8::bigint[], $9::jsonb[], $10::bigint[], $11::bigint[], $12::bigint[])
+         SELECT instance, service, version, started_at, least(reported_at, clock_timestamp()), ready, outbox_rows,
+                outbox_oldest_age_ms, assignments, parked_keys, oldest_gap_age_ms, dead_letters
+         FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::bool[],
+                     $7::bigint[], $8::bigint[], $9::jsonb[], $10::bigint[], $11::bigint[], $12::bigint[])
+              AS n (instance, service, version, started_at, reported_at, ready, outbox_rows, outbox_oldest_age_ms,
+                    assignments, parked_keys, oldest_gap_age_ms, dead_letters)
          ON CONFLICT (instance) DO UPDATE SET
              reported_at = EXCLUDED.reported_at, ready = EXCLUDED.ready, outbox_rows = EXCLUDED.outbox_rows,
              outbox_oldest_age_ms = EXCLUDED.outbox_oldest_age_ms, assignments = EXCLUDED.assignments,

@@ -45,7 +45,7 @@ impl TestApp {
             partition,
             position: 1,
             lag,
-            lag_ms: (lag > 0).then_some(lag * 10),
+            lag_ms: (lag > 0).then_some(lag.saturating_mul(10)),
         };
         let status = ProcessStatus {
             service: service.to_owned(),
@@ -149,6 +149,43 @@ async fn status_and_lag_show_the_reports_of_the_processes() {
         Some(2),
         "the process has ended"
     );
+}
+
+#[tokio::test]
+async fn a_hostile_report_does_not_affect_the_view_of_other_processes() {
+    let app = TestApp::start().await;
+    let root = app.admin("root").await;
+    let now = Timestamp::now();
+    let honest = app.process_reports("user", now, [2, 3]).await;
+    let large = app.process_reports("user", now, [i64::MAX, i64::MAX]).await;
+    let small = app.process_reports("audit", now, [i64::MIN, i64::MIN]).await;
+    let end_of_time = Timestamp::parse("9999-12-31T23:59:59Z").expect("a time");
+    let future = app.process_reports("event", end_of_time, [1, 1]).await;
+
+    let status = app.gateway.get("/v1/ops/status").by(&root).send().await;
+    let status = status.expect(200).body;
+    let row = |id: Uuid| -> &Value {
+        let items = status["items"].as_array().expect("items");
+        items
+            .iter()
+            .find(|item| item["instance"] == json!(id))
+            .expect("it exists")
+    };
+    assert_eq!(row(honest)["lag"], 5);
+    assert_eq!(row(large)["lag"], i64::MAX);
+    assert_eq!(row(small)["lag"], 0);
+    // Otherwise the process would be shown as live for eight thousand years.
+    let reported_at = row(future)["reported_at"].as_str().expect("a time");
+    assert!(Timestamp::parse(reported_at).expect("a time") <= Timestamp::now());
+
+    let lag = app.gateway.get("/v1/ops/lag").by(&root).send().await.expect(200).body;
+    let of_service = |service: &str| -> &Value {
+        let items = lag["items"].as_array().expect("items");
+        items.iter().find(|item| item["service"] == service).expect("it exists")
+    };
+    assert_eq!(of_service("user")["lag"], i64::MAX);
+    assert_eq!(of_service("user")["partitions"], 4);
+    assert_eq!(of_service("audit")["lag"], 0);
 }
 
 #[tokio::test]
