@@ -11,6 +11,7 @@ use postgres::Postgres;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
+use crate::clean_up::CleanUp;
 use crate::config::{self, Config};
 use crate::fingerprint::Fingerprints;
 use crate::handlers;
@@ -68,7 +69,7 @@ impl App {
         let tokens = Tokens::load(&config.tokens, &pool)
             .await
             .context("cannot load the keys of the access tokens")?;
-        let (operations, operation_tasks) = Operations::new(pool.clone(), publisher.clone(), config.operations, drain);
+        let (operations, operation_tasks) = Operations::new(pool.clone(), publisher.clone(), drain);
         let (security_log, security_log_writer) = SecurityLog::new(ledger.clone(), publisher.clone());
         let (password_resets, password_reset_task) = PasswordResets::new(ledger.clone(), publisher.clone());
         let limits = Arc::new(Limits::new(config.limits));
@@ -78,6 +79,7 @@ impl App {
             password_resets: password_reset_task,
             limits: Arc::clone(&limits),
             tokens: tokens.clone(),
+            clean_up: CleanUp::new(pool.clone(), config.operations),
             pool: pool.clone(),
         };
         let inner = Inner {
@@ -193,6 +195,7 @@ pub struct Tasks {
     password_resets: PasswordResetTask,
     limits: Arc<Limits>,
     tokens: Tokens,
+    clean_up: CleanUp,
     pool: PgPool,
 }
 
@@ -204,6 +207,7 @@ impl Tasks {
             self.security_log.run(stop.clone()),
             self.password_resets.run(stop.clone()),
             self.limits.run(stop.clone()),
+            self.clean_up.run(stop.clone()),
             self.tokens.run(self.pool, stop),
         );
     }

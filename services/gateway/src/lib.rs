@@ -5,6 +5,7 @@ pub mod api;
 pub mod app;
 pub mod bootstrap;
 pub mod calendar;
+pub mod clean_up;
 pub mod client;
 pub mod config;
 pub mod csv;
@@ -31,5 +32,6 @@ pub mod tickets;
 pub mod tokens;
 
 pub use app::{App, Tasks};
+pub use clean_up::CleanUp;
 pub use config::Config;
 pub use start::{MIGRATIONS, migrate, start};

@@ -10,7 +10,6 @@ mod waiting;
 mod writer;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use contracts::{Actor, Message, topics};
 use messaging::{Cause, Outgoing, Publisher};
@@ -21,18 +20,13 @@ use tokio_util::sync::CancellationToken;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use uuid::Uuid;
 
-use crate::config;
 use crate::error::Error;
 use crate::store::operations::{self as store, Idempotency, NewOperation, Operation, Status};
-use crate::store::{links, sessions};
 
 pub use intent::Intent;
 pub use waiting::OperationNotifier;
 use waiting::{Poller, Waiting};
 use writer::{Writer, Written};
-
-/// Interval at which old operations, sessions and links are deleted.
-const CLEAN_UP_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
 /// The actor of messages that the gateway publishes without a signed-in user.
 pub const GATEWAY: Actor = Actor::service("gateway");
@@ -56,25 +50,13 @@ struct Inner {
 pub struct Tasks {
     writer: Writer,
     poller: Poller,
-    pool: PgPool,
-    retention: config::Retention,
 }
 
 impl Operations {
-    pub fn new(
-        pool: PgPool,
-        publisher: Publisher<Postgres>,
-        retention: config::Retention,
-        drain: CancellationToken,
-    ) -> (Self, Tasks) {
+    pub fn new(pool: PgPool, publisher: Publisher<Postgres>, drain: CancellationToken) -> (Self, Tasks) {
         let (waiting, poller) = Waiting::new(pool.clone());
         let (handle, writer) = Writer::new(pool.clone(), publisher.clone());
-        let tasks = Tasks {
-            writer,
-            poller,
-            pool: pool.clone(),
-            retention,
-        };
+        let tasks = Tasks { writer, poller };
         let inner = Inner {
             pool,
             publisher,
@@ -262,32 +244,6 @@ impl Drop for Hold {
 impl Tasks {
     /// Runs until `stop`. Operations that are in the queue at that time are still written.
     pub async fn run(self, stop: CancellationToken) {
-        tokio::join!(
-            self.writer.run(stop.clone()),
-            self.poller.run(stop.clone()),
-            clean_up(self.pool, self.retention, stop),
-        );
-    }
-}
-
-async fn clean_up(pool: PgPool, retention: config::Retention, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(CLEAN_UP_INTERVAL);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        let cleaned = async {
-            store::clean_up(&pool, retention.idempotency_keys, retention.operations).await?;
-            sessions::clean_up(&pool).await?;
-            links::clean_up(&pool).await
-        };
-        if let Err(error) = cleaned.await {
-            tracing::warn!(
-                %error,
-                "cannot delete old operations, sessions and links; retrying in ten minutes: {error}"
-            );
-        }
+        tokio::join!(self.writer.run(stop.clone()), self.poller.run(stop));
     }
 }

@@ -1,6 +1,7 @@
 //! The gateway's database: SQL, in functions on a connection or a transaction.
 
 pub mod accounts;
+pub mod clean_up;
 pub mod events;
 pub mod history;
 pub mod links;

@@ -73,14 +73,6 @@ pub struct Address {
     pub email_verified: bool,
 }
 
-/// Deletes expired links.
-pub async fn clean_up(pool: &PgPool) -> sqlx::Result<()> {
-    sqlx::query("DELETE FROM link_nonces WHERE expires_at < clock_timestamp()")
-        .execute(pool)
-        .await?;
-    Ok(())
-}
-
 const fn name(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::VerifyEmail => "verify-email",

@@ -324,37 +324,6 @@ pub async fn resources(tx: &mut postgres::Tx, ids: &[Uuid]) -> sqlx::Result<Vec<
         .await
 }
 
-/// Deletes Idempotency-Keys older than `keys`, operations older than `operations`, queries older than an hour, and pending
-/// credentials whose operation was deleted.
-pub async fn clean_up(pool: &PgPool, keys: Duration, operations: Duration) -> sqlx::Result<()> {
-    sqlx::query(
-        "UPDATE operations SET idempotency_key = NULL, scope = NULL, fingerprint = NULL
-         WHERE idempotency_key IS NOT NULL AND created_at < clock_timestamp() - make_interval(secs => $1)",
-    )
-    .bind(keys.as_secs_f64())
-    .execute(pool)
-    .await?;
-    sqlx::query(
-        "DELETE FROM operations
-         WHERE created_at < clock_timestamp() - make_interval(secs => $1)
-            OR (kind = ANY ($2) AND created_at < clock_timestamp() - interval '1 hour')",
-    )
-    .bind(operations.as_secs_f64())
-    .bind(Kind::queries())
-    .execute(pool)
-    .await?;
-    // The reply to a sign-up without an operation has no effect, so its credentials would stay pending.
-    sqlx::query(
-        "DELETE FROM credentials c WHERE NOT active
-         AND created_at < clock_timestamp() - make_interval(secs => $1)
-         AND NOT EXISTS (SELECT FROM operations o WHERE o.id = c.operation_id)",
-    )
-    .bind(operations.as_secs_f64())
-    .execute(pool)
-    .await?;
-    Ok(())
-}
-
 fn scope(new: &NewOperation) -> Option<String> {
     new.idempotency.as_ref().map(|idempotency| idempotency.scope.clone())
 }

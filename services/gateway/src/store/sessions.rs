@@ -159,17 +159,3 @@ pub async fn of_user(pool: &PgPool, user: Uuid) -> sqlx::Result<Vec<Family>> {
     .fetch_all(pool)
     .await
 }
-
-/// Deletes expired tokens, and sessions without tokens.
-pub async fn clean_up(pool: &PgPool) -> sqlx::Result<()> {
-    sqlx::query("DELETE FROM refresh_tokens WHERE expires_at < clock_timestamp()")
-        .execute(pool)
-        .await?;
-    sqlx::query(
-        "DELETE FROM session_families f WHERE created_at < clock_timestamp() - interval '1 hour'
-         AND NOT EXISTS (SELECT FROM refresh_tokens t WHERE t.family_id = f.id)",
-    )
-    .execute(pool)
-    .await?;
-    Ok(())
-}

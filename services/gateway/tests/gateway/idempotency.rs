@@ -188,8 +188,13 @@ async fn a_key_is_deleted_after_its_retention() {
         .await
         .expect("the operations are backdated");
     let (day, month) = (24 * 3_600, 30 * 24 * 3_600);
-    let [day, month] = [day, month].map(std::time::Duration::from_secs);
-    gateway::store::operations::clean_up(app.database.pool(), day, month)
+    let [idempotency_keys, operations] = [day, month].map(std::time::Duration::from_secs);
+    let retention = gateway::config::Retention {
+        idempotency_keys,
+        operations,
+    };
+    gateway::CleanUp::new(app.database.pool().clone(), retention)
+        .run_once()
         .await
         .expect("the clean-up succeeds");
     let second = create().send().await.expect(202);

@@ -10,6 +10,7 @@ mod audit;
 mod business_flows;
 mod calendar;
 mod check_in;
+mod clean_up;
 mod edge;
 mod event_changes;
 mod event_search;

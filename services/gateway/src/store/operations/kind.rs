@@ -91,7 +91,7 @@ kinds! {
 
 impl Kind {
     /// Returns the names of all queries.
-    pub(super) fn queries() -> Vec<&'static str> {
+    pub(in crate::store) fn queries() -> Vec<&'static str> {
         let queries = Self::ALL
             .into_iter()
             .filter(|kind| matches!(kind.success(), Success::QueryResult));
