@@ -41,9 +41,9 @@ async fn erase(unit: &mut Unit<Postgres>, users: &[Uuid]) -> Result<(), Failure>
     Ok(unit.erase(users).await?)
 }
 
-/// Notifies the requests that wait for the operations that these messages belong to.
-fn notify_waiters<M>(notifier: &OperationNotifier, messages: &[&Received<M>]) {
-    notifier.notify(messages.iter().map(|message| message.envelope.correlation_id));
+/// Notifies the requests that wait for the operations that these messages belong to, after the unit commits.
+fn notify_waiters<M>(notifier: &OperationNotifier, unit: &mut Unit<Postgres>, messages: &[&Received<M>]) {
+    notifier.notify_after_commit(unit, messages.iter().map(|message| message.envelope.correlation_id));
 }
 
 /// Returns the newest state of each key, and the keys whose newest message is a tombstone.

@@ -1,9 +1,9 @@
 //! Operations: the gateway stores each write together with its command, another service decides the command, and the
 //! request waits for a short time for the outcome.
 //!
-//! The outcome never depends on memory. A waiting request is notified when this process handles the reply; otherwise it
-//! finds the outcome by polling the store. A client that does not wait, or whose gateway process dies, reads the outcome at
-//! `/v1/operations/{id}`.
+//! The outcome never depends on memory. A waiting request is notified after this process committed the reply; otherwise it
+//! finds the outcome by reading the store at growing intervals. A client that does not wait, or whose gateway process dies,
+//! reads the outcome at `/v1/operations/{id}`.
 
 mod intent;
 mod waiting;
@@ -124,7 +124,7 @@ impl Operations {
         };
         let operation = match settled {
             Some(operation) => operation,
-            // The outcome may have arrived since the last query of the poller.
+            // The outcome may have arrived since the request last asked for it.
             None => self.read_again(id).await.unwrap_or(pending),
         };
         // The hold of a pending operation is dropped and thereby ended in the store, so a repeated request is not

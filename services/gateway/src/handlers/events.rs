@@ -31,7 +31,7 @@ impl Handler<Postgres> for Events {
         let events: Vec<Event> = events.into_values().collect();
         save(unit.tx(), &events).await.map_err(failed)?;
         history::save(unit.tx(), &history).await.map_err(failed)?;
-        notify_waiters(&self.0, messages);
+        notify_waiters(&self.0, unit, messages);
         Ok(())
     }
 }

@@ -23,7 +23,7 @@ impl Handler<Postgres> for Profiles {
         if !erased.is_empty() {
             erase(unit, &erased).await?;
         }
-        notify_waiters(&self.0, messages);
+        notify_waiters(&self.0, unit, messages);
         Ok(())
     }
 }

@@ -31,7 +31,7 @@ impl Handler<Postgres> for Registrations {
         save_rosters(unit.tx(), &rosters).await.map_err(failed)?;
         let registrations: Vec<_> = changes.registrations.into_iter().collect();
         save(unit.tx(), &registrations).await.map_err(failed)?;
-        notify_waiters(&self.0, messages);
+        notify_waiters(&self.0, unit, messages);
         Ok(())
     }
 }

@@ -60,7 +60,7 @@ impl Handler<Postgres> for Replies {
         users.extend(users_with_changed_email(unit, &completed).await?);
         let links = store_links(unit, users).await?;
         publish_mails(unit, &links)?;
-        notify_waiters(&self.0, messages);
+        notify_waiters(&self.0, unit, messages);
         Ok(())
     }
 }

@@ -55,7 +55,7 @@ impl Handler<Postgres> for Users {
         if !erased.is_empty() {
             erase(unit, &erased).await?;
         }
-        notify_waiters(&self.0, messages);
+        notify_waiters(&self.0, unit, messages);
         Ok(())
     }
 }

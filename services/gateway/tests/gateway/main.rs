@@ -28,6 +28,7 @@ mod rebuild;
 mod registrations;
 mod security;
 mod sessions;
+mod statements;
 mod untrusted_messages;
 mod users;
 mod verification;
