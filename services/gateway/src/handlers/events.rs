@@ -18,7 +18,9 @@ impl Handler<Postgres> for Events {
     type Message = EventEvent;
 
     async fn handle(&mut self, unit: &mut Unit<Postgres>, messages: &[&Received<EventEvent>]) -> Result<(), Failure> {
-        let ids: Vec<Uuid> = messages.iter().map(|message| message.envelope.key).collect();
+        // Nothing is stored of an event before its first domain event.
+        let changes = messages.iter().filter(|message| sequence(message) != 1);
+        let ids: Vec<Uuid> = changes.map(|message| message.envelope.key).collect();
         let mut events: HashMap<Uuid, Event> = current(unit.tx(), &ids).await.map_err(failed)?;
         let mut history = Vec::with_capacity(messages.len());
         for message in messages {

@@ -35,6 +35,11 @@ impl Statements {
         let executed = self.executed.lock().expect("no test thread panicked");
         executed.iter().filter(|statement| statement.contains(text)).count()
     }
+
+    fn all(&self) -> Vec<String> {
+        let mut executed = self.executed.lock().expect("no test thread panicked");
+        std::mem::take(&mut *executed)
+    }
 }
 
 impl<S: tracing::Subscriber> Layer<S> for Recorder {
@@ -88,4 +93,36 @@ async fn concurrent_requests_share_their_statements() {
     assert!(reads <= 60, "{reads} reads in a second for 50 requests");
     let writes = statements.containing("INSERT INTO operations");
     assert!(writes <= 10, "{writes} writes for 50 requests");
+}
+
+#[tokio::test]
+async fn an_event_is_created_with_few_statements() {
+    let app = TestApp::start().await;
+    let ada = app.organizer("ada").await;
+    // The statements are prepared, and the user's roles are cached.
+    app.has_draft(&ada).await;
+    app.gateway.get("/v1/me").by(&ada).send().await.expect(200);
+    let statements = Statements::record();
+    app.has_draft(&ada).await;
+    // Both the request and the transactions of the reply and the domain event, without the bookkeeping of delivery.
+    for (statement, count) in [
+        ("INSERT INTO operations", 1),
+        ("UPDATE operations", 1),
+        ("INSERT INTO events", 1),
+        ("INSERT INTO event_history", 1),
+        ("FROM events e WHERE e.id = $1", 1),
+        // There is nothing to read before the first domain event of an event.
+        ("FROM events e WHERE e.id = ANY", 0),
+        ("SELECT id, resource_id FROM operations", 0),
+    ] {
+        assert_eq!(statements.containing(statement), count, "{statement}");
+    }
+    let reads = statements.containing(OUTCOMES);
+    for statement in statements.all() {
+        println!(
+            "{}",
+            statement.split_whitespace().take(12).collect::<Vec<_>>().join(" ")
+        );
+    }
+    assert!((1..=20).contains(&reads), "{reads} reads");
 }

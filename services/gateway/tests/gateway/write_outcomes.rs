@@ -375,6 +375,36 @@ async fn the_operation_of_another_user_is_not_found() {
 }
 
 #[tokio::test]
+async fn a_write_that_the_store_refuses_does_not_affect_concurrent_writes() {
+    let app = TestApp::start().await;
+    let ada = app.organizer("ada").await;
+    sqlx::raw_sql(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN RAISE check_violation; END $$;
+         CREATE TRIGGER refuse BEFORE INSERT ON operations FOR EACH ROW WHEN (NEW.kind = 'publish-event')
+         EXECUTE FUNCTION refuse()",
+    )
+    .execute(app.database.pool())
+    .await
+    .expect("the trigger is valid");
+    let writes = (0..20).map(|index| {
+        let path = match index {
+            10 => format!("/v1/events/{}/publish", Uuid::now_v7()),
+            _ => "/v1/events".to_owned(),
+        };
+        let call = app.gateway.post(path).by(&ada).wait(0);
+        match index {
+            10 => call.send(),
+            _ => call.json(crate::app::draft()).send(),
+        }
+    });
+    for (index, response) in futures::future::join_all(writes).await.into_iter().enumerate() {
+        response.expect(if index == 10 { 500 } else { 202 });
+    }
+    assert_eq!(app.commands::<contracts::EventCommand>().await.len(), 19);
+}
+
+#[tokio::test]
 async fn concurrent_writes_each_return_their_own_operation() {
     let app = TestApp::start().await;
     let ada = app.organizer("ada").await;

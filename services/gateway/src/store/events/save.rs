@@ -9,6 +9,9 @@ use crate::store::column;
 ///
 /// The rows are not locked, because this transaction holds the position of the partition and no other one changes them.
 pub async fn current(tx: &mut postgres::Tx, ids: &[Uuid]) -> sqlx::Result<HashMap<Uuid, Event>> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
     let events: Vec<Event> = sqlx::query_as(&format!("SELECT {COLUMNS} FROM events e WHERE e.id = ANY ($1)"))
         .bind(ids)
         .fetch_all(&mut **tx)
