@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clean_up::CleanUp;
 use crate::config::{self, Config};
+use crate::event_reads::{EventReader, EventReads};
 use crate::fingerprint::Fingerprints;
 use crate::handlers;
 use crate::limits::Limits;
@@ -37,6 +38,7 @@ pub struct App {
 struct Inner {
     ledger: Postgres,
     operations: Operations,
+    event_reads: EventReads,
     tokens: Tokens,
     hasher: Hasher,
     principals: PrincipalCache,
@@ -70,11 +72,13 @@ impl App {
             .await
             .context("cannot load the keys of the access tokens")?;
         let (operations, operation_tasks) = Operations::new(pool.clone(), publisher.clone(), drain);
+        let (event_reads, event_reader) = EventReads::new(pool.clone());
         let (security_log, security_log_writer) = SecurityLog::new(ledger.clone(), publisher.clone());
         let (password_resets, password_reset_task) = PasswordResets::new(ledger.clone(), publisher.clone());
         let limits = Arc::new(Limits::new(config.limits));
         let tasks = Tasks {
             operations: operation_tasks,
+            event_reader,
             security_log: security_log_writer,
             password_resets: password_reset_task,
             limits: Arc::clone(&limits),
@@ -84,6 +88,7 @@ impl App {
         };
         let inner = Inner {
             operations,
+            event_reads,
             tokens,
             limits,
             security_log,
@@ -140,6 +145,10 @@ impl App {
         &self.inner.operations
     }
 
+    pub fn event_reads(&self) -> &EventReads {
+        &self.inner.event_reads
+    }
+
     pub fn tokens(&self) -> &Tokens {
         &self.inner.tokens
     }
@@ -191,6 +200,7 @@ impl App {
 /// The background tasks that requests depend on.
 pub struct Tasks {
     operations: operations::Tasks,
+    event_reader: EventReader,
     security_log: SecurityLogWriter,
     password_resets: PasswordResetTask,
     limits: Arc<Limits>,
@@ -204,6 +214,7 @@ impl Tasks {
     pub async fn run(self, stop: CancellationToken) {
         tokio::join!(
             self.operations.run(stop.clone()),
+            self.event_reader.run(stop.clone()),
             self.security_log.run(stop.clone()),
             self.password_resets.run(stop.clone()),
             self.limits.run(stop.clone()),

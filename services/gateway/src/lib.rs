@@ -10,6 +10,7 @@ pub mod client;
 pub mod config;
 pub mod csv;
 pub mod error;
+pub mod event_reads;
 pub mod fingerprint;
 pub mod handlers;
 pub mod limits;

@@ -61,7 +61,7 @@ pub(super) async fn create(
     responses((status = OK, body = Event, headers(("ETag", description = "Version of the resource, for `If-Match`")))),
 )]
 pub(super) async fn show(State(app): State<App>, anyone: Anyone, Id(id): Id) -> Result<Response, Error> {
-    let event = events::find(app.pool(), id, anyone.viewer()).await?;
+    let event = app.event_reads().find(id, anyone.viewer()).await?;
     let event = event.ok_or(Error::NotFound)?;
     Ok(versioned(event.version, event))
 }

@@ -16,7 +16,7 @@ use crate::operations::Intent;
 use crate::principal::Principal;
 use crate::store::operations::{Kind, Operation, Resource, Status, Success};
 use crate::store::viewer::Viewer;
-use crate::store::{events, registrations, users};
+use crate::store::{registrations, users};
 
 /// Performs the intent of a signed-in user and returns the response for its outcome.
 pub(super) async fn perform<M: Message>(
@@ -109,11 +109,11 @@ impl Resource {
                 user.map(|user| versioned(user.version, user))
             }
             Self::Event => {
-                let event = events::find(pool, id, viewer).await?;
+                let event = app.event_reads().find(id, viewer).await?;
                 event.map(|event| versioned(event.version, event))
             }
             Self::Staff => {
-                let event = events::find(pool, id, viewer).await?;
+                let event = app.event_reads().find(id, viewer).await?;
                 event.map(|event| versioned(event.version, Staff::from(event)))
             }
             Self::Registration => {

@@ -4,10 +4,11 @@ mod save;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sqlx::{PgPool, QueryBuilder};
+use sqlx::{FromRow, PgPool, QueryBuilder, Row};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::column;
 use super::page::{Page, PageRequest, TimeAndId};
 use super::viewer::Viewer;
 use crate::text::text_enum;
@@ -148,6 +149,32 @@ pub async fn find(pool: &PgPool, id: Uuid, viewer: Viewer) -> sqlx::Result<Optio
         .bind(viewer.sees_all)
         .fetch_optional(pool)
         .await
+}
+
+/// Returns an event for each request, or `None` if it does not exist or its viewer may not see it.
+pub async fn find_all(pool: &PgPool, requests: &[(Uuid, Viewer)]) -> sqlx::Result<Vec<Option<Event>>> {
+    let rows = sqlx::query(&format!(
+        "SELECT n.ordinal, {COLUMNS}
+         FROM UNNEST($1::uuid[], $2::uuid[], $3::bool[]) WITH ORDINALITY AS n (id, viewer, sees_all, ordinal)
+         JOIN events e ON e.id = n.id
+         WHERE e.published_at IS NOT NULL OR e.organizer_id = n.viewer OR n.sees_all"
+    ))
+    .bind(column(requests, |(id, _)| *id))
+    .bind(column(requests, |(_, viewer)| viewer.user))
+    .bind(column(requests, |(_, viewer)| viewer.sees_all))
+    .fetch_all(pool)
+    .await?;
+    let mut events = vec![None; requests.len()];
+    for row in rows {
+        let ordinal: i64 = row.try_get("ordinal")?;
+        let place = usize::try_from(ordinal - 1)
+            .ok()
+            .and_then(|index| events.get_mut(index));
+        if let Some(place) = place {
+            *place = Some(Event::from_row(&row)?);
+        }
+    }
+    Ok(events)
 }
 
 /// Returns a page of the events that `viewer` may see, ordered by start.

@@ -110,7 +110,7 @@ async fn an_event_is_created_with_few_statements() {
         ("UPDATE operations", 1),
         ("INSERT INTO events", 1),
         ("INSERT INTO event_history", 1),
-        ("FROM events e WHERE e.id = $1", 1),
+        ("JOIN events e ON e.id = n.id", 1),
         // There is nothing to read before the first domain event of an event.
         ("FROM events e WHERE e.id = ANY", 0),
         ("SELECT id, resource_id FROM operations", 0),
@@ -125,4 +125,30 @@ async fn an_event_is_created_with_few_statements() {
         );
     }
     assert!((1..=20).contains(&reads), "{reads} reads");
+}
+
+#[tokio::test]
+async fn concurrent_reads_of_events_share_their_statements() {
+    let app = TestApp::start().await;
+    let ada = app.organizer("ada").await;
+    let (draft, published) = (app.has_draft(&ada).await, app.has_event(&ada).await);
+    app.gateway.get("/v1/me").by(&ada).send().await.expect(200);
+    let statements = Statements::record();
+    let reads = (0..40).map(|index| {
+        // Each request is answered as its own viewer sees its own event.
+        let (event, expected) = match index % 4 {
+            0 | 1 => (published, 200),
+            2 => (draft, 404),
+            _ => (draft, 200),
+        };
+        let call = app.gateway.get(format!("/v1/events/{event}"));
+        let call = if index % 4 == 2 { call } else { call.by(&ada) };
+        async move { (event, expected, call.send().await) }
+    });
+    for (event, expected, response) in futures::future::join_all(reads).await {
+        let response = response.expect(expected);
+        assert!(expected == 404 || response.id() == event);
+    }
+    let reads = statements.containing("JOIN events e ON e.id = n.id");
+    assert!(reads <= 5, "{reads} statements for 40 requests");
 }
