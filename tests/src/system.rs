@@ -337,6 +337,14 @@ impl System {
         &self.processes
     }
 
+    /// Returns the name and the process id of each running process.
+    pub fn process_ids(&self) -> Vec<(&str, u32)> {
+        self.processes
+            .iter()
+            .filter_map(|process| Some((process.name.as_str(), process.child.as_ref()?.id()?)))
+            .collect()
+    }
+
     /// Returns the public address of each gateway process.
     pub fn gateways(&self) -> Vec<String> {
         self.processes
@@ -552,8 +560,11 @@ fn database_name(url: &str) -> &str {
     base.rsplit('/').next().unwrap_or(base)
 }
 
-/// Returns the path of a service's executable, in the folder of the current one.
+/// Returns the path of a service's executable, in the folder `ROLLCALL_BIN_DIR` or else in the folder of the current one.
 fn binary(service: &str) -> PathBuf {
+    if let Some(folder) = std::env::var_os("ROLLCALL_BIN_DIR").filter(|folder| !folder.is_empty()) {
+        return PathBuf::from(folder).join(service);
+    }
     let executable = std::env::current_exe().unwrap_or_default();
     let folder = executable.parent().unwrap_or(Path::new("."));
     let folder = if folder.ends_with("deps") {

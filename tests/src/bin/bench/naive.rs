@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
+/// Description of the baseline.
+pub(crate) const WHAT: &str = "T4, pgbench: BEGIN, 2 INSERTs, COMMIT at 32 clients";
+
 const SCRIPT: &str = "BEGIN;
 INSERT INTO naive_domain_events (id, payload) VALUES (gen_random_uuid(), repeat('x', 200));
 INSERT INTO naive_outbox (id, payload) VALUES (gen_random_uuid(), repeat('x', 400));

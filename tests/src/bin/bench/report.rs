@@ -2,26 +2,44 @@
 
 use std::fmt;
 
-use anyhow::Result;
-use serde::Serialize;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 
 /// Repeated measurements of one quantity.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Samples {
-    pub(crate) unit: &'static str,
+    pub(crate) unit: String,
     pub(crate) values: Vec<f64>,
 }
 
 impl Samples {
-    pub(crate) fn new(unit: &'static str) -> Self {
+    pub(crate) fn new(unit: &str) -> Self {
         Self {
-            unit,
+            unit: unit.to_owned(),
             values: Vec::new(),
         }
     }
 
     pub(crate) fn push(&mut self, value: f64) {
         self.values.push(value);
+    }
+
+    /// Combines two measurements repeat by repeat.
+    pub(crate) fn combined(unit: &str, left: &Self, right: &Self, combine: impl Fn(f64, f64) -> f64) -> Self {
+        let pairs = left.values.iter().zip(&right.values);
+        Self {
+            unit: unit.to_owned(),
+            values: pairs.map(|(left, right)| combine(*left, *right)).collect(),
+        }
+    }
+
+    /// Returns the differences of each repeat.
+    pub(crate) fn difference(left: &Self, right: &Self) -> Self {
+        Self::combined(&left.unit, left, right, |left, right| left - right)
+    }
+
+    pub(crate) fn last(&self) -> f64 {
+        self.values.last().copied().unwrap_or(f64::NAN)
     }
 
     pub(crate) fn median(&self) -> f64 {
@@ -50,33 +68,44 @@ impl fmt::Display for Samples {
     }
 }
 
-/// One row of the targets.
-#[derive(Debug, Serialize)]
+/// One row of the report.
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Row {
-    pub(crate) id: &'static str,
-    pub(crate) what: &'static str,
+    /// Unique; a new measurement replaces the row with its id.
+    pub(crate) id: String,
+    /// The argument of `scripts/bench` that measures this row.
+    pub(crate) command: String,
+    pub(crate) what: String,
     pub(crate) measured: Samples,
-    pub(crate) against: Samples,
-    pub(crate) against_what: &'static str,
+    pub(crate) against: Option<Samples>,
+    pub(crate) against_what: String,
     pub(crate) must: String,
-    pub(crate) met: bool,
-    /// Method of the measurement, and what limits the result.
-    pub(crate) note: String,
+    pub(crate) aim: String,
+    /// The measured quantity in the unit of the targets.
+    pub(crate) result: String,
+    /// Whether `must` is met; `None` without a target.
+    pub(crate) met: Option<bool>,
+    /// Method of the measurement, and what limits the result; `None` if another row of the command states it.
+    pub(crate) note: Option<String>,
+    /// Date of the measurement.
+    #[serde(default = "today")]
+    pub(crate) measured_on: String,
 }
 
 impl Row {
     /// Returns the median of the ratios of each repeat.
     pub(crate) fn ratio(measured: &Samples, against: &Samples) -> f64 {
-        let mut ratios = Samples::new("x");
-        for (measured, against) in measured.values.iter().zip(&against.values) {
-            ratios.push(measured / against);
-        }
-        ratios.median()
+        Samples::combined("x", measured, against, |measured, against| measured / against).median()
     }
 }
 
+/// Returns the date of today in UTC.
+pub(crate) fn today() -> String {
+    contracts::Timestamp::now().to_string().chars().take(10).collect()
+}
+
 /// The machine of the measurement.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Machine {
     pub(crate) cores: usize,
     pub(crate) cpu: String,
@@ -108,55 +137,95 @@ impl Machine {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) machine: Machine,
     pub(crate) rows: Vec<Row>,
 }
 
 impl Report {
+    /// Replaces the rows of an earlier report, in its JSON form, with those of this one that have the same ids.
+    pub(crate) fn merged_into(self, earlier: &str) -> Result<Self> {
+        let earlier: Self = serde_json::from_str(earlier).context("the JSON file is not a report of this version")?;
+        let mut rows = earlier.rows;
+        for row in self.rows {
+            match rows.iter_mut().find(|old| old.id == row.id) {
+                Some(old) => *old = row,
+                None => rows.push(row),
+            }
+        }
+        rows.sort_by_key(|row| order(&row.command));
+        Ok(Self {
+            machine: self.machine,
+            rows,
+        })
+    }
+
     /// Renders the report as `docs/performance.md`.
     pub(crate) fn markdown(&self) -> String {
         let machine = &self.machine;
         let mut text = format!(
-            "# Performance\n\nMeasured by `scripts/bench` on {} cores ({}), {} GiB, Linux {}, release build, the servers of \
-             `scripts/stack` on the same cores. Absolute figures mean little on a shared machine. Ratios are computed per \
-             repeat, with both sides interleaved. Figures are medians, with the lowest and the highest repeat.\n\n\
-             | # | quantity | measured | baseline | target | met |\n|---|---|---|---|---|---|\n",
+            "# Performance\n\nMeasured by `scripts/bench` on {} cores ({}), {} GiB, Linux {}, release build. The services, the \
+             servers of `scripts/stack` and the load share the cores. `scripts/bench P5c` measures one target, \
+             `scripts/bench --write` all of them, and renders this document. Absolute figures mean little on a shared \
+             machine. Ratios are computed per repeat, with both sides interleaved. Figures are medians, with the lowest and \
+             the highest repeat.\n\n\
+             | # | quantity | measured | baseline | must | aim | result | must met | date |\n|---|---|---|---|---|---|---|---|---|\n",
             machine.cores, machine.cpu, machine.memory_gib, machine.kernel
         );
         for row in &self.rows {
             text += &format!(
-                "| {} | {} | {} | {}: {} | {} | {} |\n",
-                row.id,
+                "| {} | {} | {} | {} | {} | {} | {} | {} | {} |\n",
+                row.command,
                 row.what,
                 row.measured,
-                row.against_what,
-                row.against,
+                row.baseline().unwrap_or_default(),
                 row.must,
-                if row.met { "yes" } else { "**no**" }
+                row.aim,
+                row.result,
+                match row.met {
+                    Some(true) => "yes",
+                    Some(false) => "**no**",
+                    None => "",
+                },
+                row.measured_on
             );
         }
         text += "\n## How each row was measured, and what limits it\n";
         for row in &self.rows {
-            text += &format!("\n**{}.** {}\n", row.id, row.note);
+            if let Some(note) = &row.note {
+                text += &format!("\n**{}.** {note}\n", row.command);
+            }
         }
         text
     }
 }
 
+impl Row {
+    fn baseline(&self) -> Option<String> {
+        Some(format!("{}: {}", self.against_what, self.against.as_ref()?))
+    }
+}
+
+/// Returns the position of a command in the report: `P5` is before `P5c`, and both are before `P10`.
+fn order(command: &str) -> (u32, String) {
+    let number: String = command.chars().filter(char::is_ascii_digit).collect();
+    (number.parse().unwrap_or(u32::MAX), command.to_owned())
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for row in &self.rows {
-            writeln!(f, "{}  {}", row.id, row.what)?;
+            writeln!(f, "{}  {}", row.command, row.what)?;
             writeln!(f, "    measured  {}", row.measured)?;
-            writeln!(f, "    baseline  {} ({})", row.against, row.against_what)?;
-            writeln!(
-                f,
-                "    target    {}: {}",
-                row.must,
-                if row.met { "met" } else { "NOT met" }
-            )?;
+            if let Some(baseline) = row.baseline() {
+                writeln!(f, "    baseline  {baseline}")?;
+            }
+            writeln!(f, "    result    {}", row.result)?;
+            if let Some(met) = row.met {
+                let met = if met { "met" } else { "NOT met" };
+                writeln!(f, "    target    {}: {met}; aim {}", row.must, row.aim)?;
+            }
         }
         Ok(())
     }
