@@ -26,6 +26,14 @@ impl User {
         self.write_with("prefer: wait=25\r\n", path, body)
     }
 
+    pub(crate) fn read(&self, path: &str) -> Vec<u8> {
+        format!(
+            "GET {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\r\n",
+            self.address, self.token
+        )
+        .into_bytes()
+    }
+
     /// Returns a write with additional header lines.
     pub(crate) fn write_with(&self, headers: &str, path: &str, body: &str) -> Vec<u8> {
         format!(
@@ -90,6 +98,12 @@ impl Connection {
             );
         }
         Ok(head.status)
+    }
+
+    /// Returns the body of the last response.
+    pub(crate) fn body(&self) -> &[u8] {
+        let end = self.buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+        end.map_or(&[], |end| &self.buffer[end + 4..])
     }
 
     /// Returns the last response, as text.

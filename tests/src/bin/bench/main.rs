@@ -1,15 +1,18 @@
 //! Measures targets, each interleaved with its baseline in one run. Prints the table, and on request adds the rows to a JSON
 //! file (`docs/performance.json`) and renders the Markdown file `docs/performance.md` from it.
 
+mod bare;
 mod capacity;
 mod commands;
 mod cost;
+mod gateway;
 mod latency;
 mod load;
 mod mail;
 mod naive;
 mod pipeline;
 mod process;
+mod recovery;
 mod report;
 mod site;
 mod visible;
@@ -20,7 +23,9 @@ use rollcall::servers::Servers;
 use crate::report::{Machine, Report, Row};
 
 /// All targets, in the order in which they are measured.
-const TARGETS: [&str; 8] = ["P1", "P2", "P3", "P5", "P5h", "P5c", "P16", "P17"];
+const TARGETS: [&str; 16] = [
+    "P1", "P2", "P3", "P4", "P5", "P5h", "P5c", "P7", "P8", "P9", "P10", "P11", "P12", "P15", "P16", "P17",
+];
 
 /// The command line: `bench [--repeats N] [--without-traces] [--json FILE --markdown FILE] [P1 P2 …]`.
 struct Arguments {
@@ -68,7 +73,8 @@ impl Arguments {
         let row = match target {
             "P1" => commands::measure(servers, repeats).await?,
             "P2" => pipeline::measure(servers, repeats).await?,
-            "P3" => latency::measure(servers, repeats).await?,
+            "P3" => latency::at_half_load(servers, repeats).await?,
+            "P4" => latency::at_rest(servers, repeats).await?,
             "P5" => visible::at_fixed_rate(servers, repeats).await?,
             "P5h" => visible::at_half_load(servers, repeats).await?,
             "P5c" => {
@@ -76,6 +82,13 @@ impl Arguments {
                 let repeats = self.repeats.unwrap_or(if written { 5 } else { 1 });
                 return capacity::measure(servers, repeats).await;
             }
+            "P7" => gateway::memory(servers, repeats).await?,
+            "P8" => gateway::reads(servers, repeats).await?,
+            "P9" => gateway::writes(servers, repeats).await?,
+            "P10" => gateway::traces(servers, repeats).await?,
+            "P11" => pipeline::with_poison(servers, repeats).await?,
+            "P12" => recovery::after_kill(servers, repeats).await?,
+            "P15" => recovery::audit(servers, repeats).await?,
             "P16" => cost::per_request(servers, repeats).await?,
             "P17" => cost::at_rest(servers, repeats).await?,
             _ => unreachable!("the targets are listed above"),
@@ -86,6 +99,12 @@ impl Arguments {
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, status, file] = words.as_slice()
+        && first == bare::ARGUMENT
+    {
+        return bare::serve(status, std::path::Path::new(file)).await;
+    }
     let arguments = Arguments::parse()?;
     let mut servers = Servers::from_env()?;
     if arguments.without_traces {

@@ -1,4 +1,5 @@
-//! P2: the whole pipeline on the same cores: command topic → commit → relay → topic → projection committed.
+//! P2: the whole pipeline on the same cores: command topic → commit → relay → topic → projection committed. P11: the same
+//! with a poison key among the others.
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,9 @@ use crate::naive;
 use crate::report::{Row, Samples, today};
 
 const COMMANDS: usize = 60_000;
+/// One command in this number is followed by one of the poison key.
+const POISON_EVERY: usize = 100;
+const POISON: [u8; 64] = [0xff; 64];
 const NAIVE_SECONDS: u32 = 4;
 const WITHIN: Duration = Duration::from_secs(120);
 
@@ -32,7 +36,7 @@ pub(crate) async fn measure(servers: &Servers, repeats: usize) -> Result<Row> {
             database.drop().await?;
             rate
         };
-        let ours = one_run(servers).await?;
+        let ours = one_run(servers, false).await?;
         if repeat > 0 {
             against.push(naive);
             measured.push(ours);
@@ -61,6 +65,40 @@ pub(crate) async fn measure(servers: &Servers, repeats: usize) -> Result<Row> {
     })
 }
 
+/// P11: the throughput of other keys with a poison key.
+pub(crate) async fn with_poison(servers: &Servers, repeats: usize) -> Result<Row> {
+    let mut measured = Samples::new("commands/s");
+    let mut against = Samples::new("commands/s");
+    for repeat in 0..=repeats {
+        let without = one_run(servers, false).await?;
+        let with = one_run(servers, true).await?;
+        if repeat > 0 {
+            against.push(without);
+            measured.push(with);
+        }
+        eprintln!("P11 repeat {repeat}: {with:.0} commands/s, without a poison key {without:.0}/s");
+    }
+    let ratio = Row::ratio(&measured, &against);
+    Ok(Row {
+        id: "P11".to_owned(),
+        command: "P11".to_owned(),
+        what: "other keys' throughput with one poison key".to_owned(),
+        measured,
+        against: Some(against),
+        against_what: "the same without it".to_owned(),
+        must: "0.97 x".to_owned(),
+        aim: "0.99 x".to_owned(),
+        result: format!("{ratio:.2} x"),
+        met: Some(ratio >= 0.97),
+        measured_on: today(),
+        note: Some(format!(
+            "As P2, with {} additional commands for one key, evenly distributed, whose values no decoder can read. Only the \
+             projected rows of the other keys count.",
+            COMMANDS / POISON_EVERY
+        )),
+    })
+}
+
 /// Inserts one row per event.
 struct Projection;
 
@@ -77,13 +115,13 @@ impl Handler<Postgres> for Projection {
     }
 }
 
-async fn one_run(servers: &Servers) -> Result<f64> {
+async fn one_run(servers: &Servers, poisoned: bool) -> Result<f64> {
     let mut settings = Settings::new(&servers.kafka);
     let run = Uuid::now_v7().simple().to_string();
     settings.topic_prefix = format!("bench-{}.", &run[run.len() - 10..]);
     messaging::topics::apply(&settings, topics::ALL, 1).await?;
     let codec = Codec::local();
-    fill(&settings, &codec)?;
+    fill(&settings, &codec, poisoned)?;
 
     let service = Database::create(servers, "bench_event").await?;
     let reader = Database::create(servers, "bench_projection").await?;
@@ -173,8 +211,9 @@ async fn watch(projected: &Postgres) -> Result<f64> {
     }
 }
 
-/// Produces the commands to their topic.
-fn fill(settings: &Settings, codec: &Codec) -> Result<()> {
+/// Produces the commands to their topic. With a poison key, one more command in a hundred is for this key and has a value
+/// that no decoder can read.
+fn fill(settings: &Settings, codec: &Codec, poisoned: bool) -> Result<()> {
     let producer: ThreadedProducer<DefaultProducerContext> = settings
         .client()
         .set("partitioner", "murmur2_random")
@@ -182,17 +221,17 @@ fn fill(settings: &Settings, codec: &Codec) -> Result<()> {
         .set("linger.ms", "20")
         .create()?;
     let topic = topics::EVENTS_COMMANDS.full_name(&settings.topic_prefix);
-    for _ in 0..COMMANDS {
+    let poison_key = Uuid::now_v7().to_string();
+    for number in 0..COMMANDS {
         let command = draft(codec, 0, 0)?;
         let headers = command
             .headers
             .0
             .iter()
             .fold(OwnedHeaders::new(), |headers, (key, value)| {
-                let value = if key == "reply-to" {
-                    format!("{}{value}", settings.topic_prefix)
-                } else {
-                    value.clone()
+                let value = match key.as_str() {
+                    "reply-to" => format!("{}{value}", settings.topic_prefix),
+                    _ => value.clone(),
                 };
                 headers.insert(Header {
                     key,
@@ -201,6 +240,13 @@ fn fill(settings: &Settings, codec: &Codec) -> Result<()> {
             });
         let key = command.key.context("a command has no key")?;
         let value = command.value.context("a command has no value")?;
+        if poisoned && number % POISON_EVERY == 0 {
+            let record = BaseRecord::to(&topic)
+                .key(poison_key.as_bytes())
+                .payload(&POISON[..])
+                .headers(headers.clone());
+            producer.send(record).map_err(|(error, _)| error)?;
+        }
         let record = BaseRecord::to(&topic)
             .key(&key[..])
             .payload(&value[..])

@@ -84,6 +84,18 @@ impl Cpu {
     }
 }
 
+/// Returns the largest resident memory since a process's start, in MiB.
+pub(crate) fn peak_memory(pid: u32) -> Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let kib: f64 = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|number| number.parse().ok())
+        .context("the process has no VmHWM")?;
+    Ok(kib / 1024.0)
+}
+
 struct Process {
     parent: u32,
     /// User and system time of the process, in ticks.
