@@ -81,6 +81,6 @@ pub trait Outbox: Transactions {
     /// Ends a lease so that other relays adopt the remaining rows immediately. A missing one is not an error.
     fn end_lease(&self, owner: Uuid) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Measures the outbox for metrics. MongoDB estimates the number of rows of a long outbox.
+    /// Measures the outbox for metrics. The number of rows of a long outbox is an estimate.
     fn outbox_gauge(&self) -> impl Future<Output = Result<OutboxGauge, StoreError>> + Send;
 }
