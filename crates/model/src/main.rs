@@ -1,8 +1,10 @@
 #![doc = include_str!("../README.md")]
 
+mod asynchronous;
 mod consumer;
 mod context;
 mod cursor;
+mod draining;
 mod durability;
 mod explorer;
 mod gateway;

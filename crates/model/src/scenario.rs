@@ -1,7 +1,7 @@
 //! A scenario: a model with its bounds, and the result that its exploration must have.
 
 use crate::explorer::{Exploration, Verdict, explore};
-use crate::{consumer, context, cursor, durability, gateway, lane, producer};
+use crate::{asynchronous, consumer, context, cursor, draining, durability, gateway, lane, producer};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scenario {
@@ -19,6 +19,8 @@ pub(crate) enum Subject {
     Producer(producer::Config),
     Consumer(consumer::Config),
     Lane(lane::Config),
+    Draining(draining::Config),
+    Asynchronous(asynchronous::Config),
     Cursor(cursor::Config),
     Gateway(gateway::Config),
     Durability(durability::Config),
@@ -84,6 +86,8 @@ impl Subject {
             Self::Producer(config) => explore(config),
             Self::Consumer(config) => explore(config),
             Self::Lane(config) => explore(config),
+            Self::Draining(config) => explore(config),
+            Self::Asynchronous(config) => explore(config),
             Self::Cursor(config) => explore(config),
             Self::Gateway(config) => explore(config),
             Self::Durability(config) => explore(config),

@@ -1,7 +1,9 @@
 //! All scenarios.
 
+mod asynchronous;
 mod beside;
 mod commands;
+mod draining;
 mod end_to_end;
 mod lanes;
 mod larger;
@@ -19,6 +21,8 @@ const SETS: &[&[Scenario]] = &[
     planted::PLANTED,
     beside::BESIDE,
     lanes::LANES,
+    draining::DRAINING_IN_STEPS,
+    asynchronous::ASYNCHRONOUS_COMMITS,
     larger::LARGER,
 ];
 
@@ -91,6 +95,16 @@ mod tests {
     #[test]
     fn lanes_have_the_expected_results() {
         check(lanes::LANES);
+    }
+
+    #[test]
+    fn draining_in_steps_has_the_expected_results() {
+        check(draining::DRAINING_IN_STEPS);
+    }
+
+    #[test]
+    fn asynchronous_commits_have_the_expected_results() {
+        check(asynchronous::ASYNCHRONOUS_COMMITS);
     }
 
     #[test]
