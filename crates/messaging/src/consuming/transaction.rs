@@ -97,6 +97,8 @@ pub(crate) struct Transaction<'a, L: Ledger> {
     unit: Unit<L>,
     bookkeeping: Bookkeeping,
     counts: BTreeMap<String, BatchCounts>,
+    /// `true` if the transaction applies one record. Only such a transaction may leave parked messages to the next one.
+    is_single: bool,
     complete: bool,
 }
 
@@ -132,12 +134,14 @@ impl<'a, L: Ledger> Transaction<'a, L> {
             granularity,
             bookkeeping: Bookkeeping::default(),
             counts: BTreeMap::new(),
+            is_single: false,
             complete: true,
         })
     }
 
     /// Writes all effects of a batch. The order of what happens to it, from top to bottom.
     async fn write(&mut self, parts: &[Part<'_, L>]) -> Result<(), AttemptError> {
+        self.is_single = matches!(parts, [part] if part.arrivals.len() == 1);
         // The positions come first, because their row locks make every later read current.
         self.advance(parts).await?;
         // A log contains a message when its handler runs.
@@ -154,7 +158,7 @@ impl<'a, L: Ledger> Transaction<'a, L> {
                 Kind::State => self.apply_newest(topic, stored).await?,
                 Kind::Commands | Kind::Replies | Kind::Facts => self.apply_once(topic, &mut fresh).await?,
             }
-            self.check_limits(parts)?;
+            self.check_limits()?;
         }
         self.write_bookkeeping().await?;
         if !self.complete {
@@ -321,10 +325,9 @@ impl<'a, L: Ledger> Transaction<'a, L> {
     }
 
     /// Fails if several records append too much for one transaction, so that the batch is split.
-    fn check_limits(&self, parts: &[Part<'_, L>]) -> Result<(), AttemptError> {
+    fn check_limits(&self) -> Result<(), AttemptError> {
         let (messages, bytes) = self.unit.appended();
-        let is_single = matches!(parts, [part] if part.arrivals.len() == 1);
-        if !is_single && (messages > MAX_APPENDED || bytes > MAX_APPENDED_BYTES) {
+        if !self.is_single && (messages > MAX_APPENDED || bytes > MAX_APPENDED_BYTES) {
             return Err(AttemptError::TooLarge);
         }
         Ok(())

@@ -173,7 +173,8 @@ pub async fn a_conflict_without_an_end_is_dead_lettered<S: Store>() {
     assert_eq!(service.versions(good).await, [1]);
 }
 
-/// More messages wait behind a gap than one transaction applies. A crash in between loses none of them.
+/// More messages wait behind a gap than one transaction applies. Neither a record of another topic in the same batch nor a
+/// crash in between leaves some of them parked.
 pub async fn a_long_gap_is_applied_in_steps<S: Store>() {
     const WAITING: i64 = 2_300;
     let service = Service::<S>::start().await;
@@ -184,7 +185,7 @@ pub async fn a_long_gap_is_applied_in_steps<S: Store>() {
     service.catch_up().await;
     assert_eq!(service.parked().await.len(), WAITING as usize - 1);
     service.append(happened(key, 1, ""));
-    service.append(happened(key, WAITING + 1, ""));
+    service.append(fact());
     service.faults.calls();
     // The second of three steps fails, and its process crashes.
     service.faults.commit(CommitFault::UnknownCommitted);
@@ -192,7 +193,7 @@ pub async fn a_long_gap_is_applied_in_steps<S: Store>() {
     service.restart();
     service.catch_up().await;
     assert_eq!(service.parked().await, []);
-    assert_eq!(service.numbers(key).await, (1..=WAITING + 1).collect::<Vec<_>>());
+    assert_eq!(service.numbers(key).await, (1..=WAITING).collect::<Vec<_>>());
 }
 
 /// A release of many messages takes several transactions. It can be repeated after each of them.

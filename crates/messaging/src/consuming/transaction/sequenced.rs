@@ -86,7 +86,8 @@ impl<L: Ledger> Transaction<'_, L> {
         self.apply_decided(&mut sequencing).await?;
         while let Some((key, from)) = sequencing.sequencer.to_load() {
             if sequencing.is_full() {
-                if sequencing.batch.len() > 1 {
+                // The records of all topics count, because the position moves back only for a single record.
+                if !self.is_single {
                     return Err(AttemptError::TooLarge);
                 }
                 sequencing.sequencer.stop_loading();
