@@ -61,7 +61,7 @@ impl Config {
             senders: read.or(
                 "SENDERS",
                 "4",
-                "number of e-mails sent concurrently in each of the two lanes",
+                "number of e-mails sent concurrently in each of the two mail queues",
             ),
             mail_retention: read.or(
                 "MAIL_RETENTION_DAYS",

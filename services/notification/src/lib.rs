@@ -5,8 +5,8 @@ pub mod cleaner;
 pub mod config;
 mod copies;
 mod handlers;
-mod lane;
 mod mail;
+mod mail_queue;
 pub mod mailer;
 mod mailing;
 pub mod metrics;
@@ -23,14 +23,14 @@ use crate::handlers::{FollowCommands, FollowEvents, FollowProfiles, FollowRegist
 use crate::ops::FindMails;
 
 pub use cleaner::Cleaner;
-pub use lane::{Lane, Lanes};
 pub use mail::{MAILS, mail_id, reminder_id};
+pub use mail_queue::{MailQueue, MailQueues};
 pub use mailer::Mailer;
 pub use mailing::MAX_CHUNK;
 
-/// Returns all subscriptions of this service. `lanes` notifies the mailer of the same process.
-pub fn subscriptions(lanes: &Lanes) -> Subscriptions<Mongo> {
-    let [users, profiles, events, registrations, commands] = [(); 5].map(|()| lanes.clone());
+/// Returns all subscriptions of this service. `mail_queues` notifies the mailer of the same process.
+pub fn subscriptions(mail_queues: &MailQueues) -> Subscriptions<Mongo> {
+    let [users, profiles, events, registrations, commands] = [(); 5].map(|()| mail_queues.clone());
     Subscriptions::new()
         .handle(move || FollowUsers(users.clone())) // account status; welcome e-mails
         .handle(move || FollowProfiles(profiles.clone())) // addresses and preferences

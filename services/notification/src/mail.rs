@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::cause::StoredCause;
 use crate::copies::time;
-use crate::lane::Lane;
+use crate::mail_queue::MailQueue;
 
 /// Collection of all e-mails, with their states.
 pub const MAILS: &str = "mails";
@@ -32,7 +32,8 @@ pub(crate) struct Mail {
     #[serde(rename = "_id")]
     id: bson::Uuid,
     pub(crate) kind: NotificationKind,
-    lane: Lane,
+    #[serde(rename = "lane")]
+    mail_queue: MailQueue,
     user: bson::Uuid,
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<bson::Uuid>,
@@ -106,7 +107,7 @@ impl Mail {
         Self {
             id: to_bson(mail_id(cause.id(), user)),
             kind,
-            lane: Lane::of(kind),
+            mail_queue: MailQueue::of(kind),
             user: to_bson(user),
             event: None,
             registration: None,

@@ -1,4 +1,4 @@
-//! Sends queued e-mails: two lanes of senders, and one recorder that stores the outcomes.
+//! Sends queued e-mails: two mail queues of senders, and one recorder that stores the outcomes.
 
 mod attempt;
 mod breaker;
@@ -21,9 +21,9 @@ use tokio_util::sync::CancellationToken;
 use self::attempt::{Attempt, Outcome};
 use self::breaker::{Breaker, Permit};
 use crate::copies::Copies;
-use crate::lane::{Lane, Lanes};
 use crate::mail::Mail;
 use crate::mail::queue;
+use crate::mail_queue::{MailQueue, MailQueues};
 use crate::metrics::Metrics;
 use crate::server::MailServer;
 use crate::templates::Templates;
@@ -39,7 +39,7 @@ pub struct Mailer<S>(Arc<Shared<S>>);
 /// The concurrency, delays and timeouts of a [`Mailer`].
 #[derive(Debug, Clone)]
 pub struct MailerSettings {
-    /// Number of e-mails that are sent concurrently in each lane.
+    /// Number of e-mails that are sent concurrently in each mail queue.
     pub senders: usize,
     /// Delay before the second attempt after a temporary rejection. It doubles with each further rejection.
     pub initial_retry_delay: Duration,
@@ -60,7 +60,7 @@ pub struct MailerSettings {
     /// Time that a process has to record an outcome after its claim has expired. It must be longer than the pauses between
     /// attempts to record.
     pub release_grace: Duration,
-    /// Interval at which a lane scans for due e-mails that it was not notified of, because another process enqueued
+    /// Interval at which a mail queue scans for due e-mails that it was not notified of, because another process enqueued
     /// them.
     pub scan_interval: Duration,
 }
@@ -87,13 +87,13 @@ struct Shared<S> {
     publisher: Publisher<Mongo>,
     templates: Templates,
     server: S,
-    lanes: Lanes,
+    mail_queues: MailQueues,
     breaker: Arc<Breaker>,
     metrics: Metrics,
     settings: MailerSettings,
 }
 
-/// The next step of a lane.
+/// The next step of a mail queue.
 enum Next {
     Continue,
     /// No e-mail is due for this time.
@@ -106,7 +106,7 @@ impl<S: MailServer> Mailer<S> {
         publisher: Publisher<Mongo>,
         templates: Templates,
         server: S,
-        lanes: Lanes,
+        mail_queues: MailQueues,
         metrics: Metrics,
         settings: MailerSettings,
     ) -> Self {
@@ -116,7 +116,7 @@ impl<S: MailServer> Mailer<S> {
             publisher,
             templates,
             server,
-            lanes,
+            mail_queues,
             metrics,
             settings,
         }))
@@ -125,15 +125,21 @@ impl<S: MailServer> Mailer<S> {
     /// Sends e-mails until `stop`. Returns when the outcomes of all e-mails in flight are recorded.
     pub async fn run(self, stop: CancellationToken) {
         let (results, attempts) = mpsc::channel(RESULT_QUEUE);
-        let lanes = Lane::ALL.map(|lane| Arc::clone(&self.0).run_lane(lane, results.clone(), stop.clone()));
+        let mail_queues =
+            MailQueue::ALL.map(|mail_queue| Arc::clone(&self.0).run_queue(mail_queue, results.clone(), stop.clone()));
         drop(results);
         let recorder = recorder::run(&self.0, attempts, stop);
-        tokio::join!(join_all(lanes), recorder);
+        tokio::join!(join_all(mail_queues), recorder);
     }
 }
 
 impl<S: MailServer> Shared<S> {
-    async fn run_lane(self: Arc<Self>, lane: Lane, results: mpsc::Sender<Attempt>, stop: CancellationToken) {
+    async fn run_queue(
+        self: Arc<Self>,
+        mail_queue: MailQueue,
+        results: mpsc::Sender<Attempt>,
+        stop: CancellationToken,
+    ) {
         let slots = Arc::new(Semaphore::new(self.settings.senders));
         let mut pause = FIRST_PAUSE;
         loop {
@@ -142,7 +148,7 @@ impl<S: MailServer> Shared<S> {
                 slot = slots.acquire() => drop(slot),
             }
             // Not cancelled by `stop`, because claimed e-mails are to be sent.
-            let next = self.send_due(lane, &slots, &results, &stop).await;
+            let next = self.send_due(mail_queue, &slots, &results, &stop).await;
             let wait = match next {
                 Ok(Next::Continue) => {
                     pause = FIRST_PAUSE;
@@ -151,7 +157,7 @@ impl<S: MailServer> Shared<S> {
                 Ok(Next::Wait(wait)) => wait.min(self.settings.scan_interval),
                 Err(error) => {
                     tracing::warn!(
-                        lane = lane.name(),
+                        mail_queue = mail_queue.name(),
                         error = error_chain(&error),
                         "cannot read due e-mails from the store; retrying"
                     );
@@ -161,7 +167,7 @@ impl<S: MailServer> Shared<S> {
             };
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = self.lanes.get(lane).notified() => {}
+                () = self.mail_queues.get(mail_queue).notified() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -173,13 +179,13 @@ impl<S: MailServer> Shared<S> {
     /// Claims as many due e-mails as there are free slots and starts to send them.
     async fn send_due(
         self: &Arc<Self>,
-        lane: Lane,
+        mail_queue: MailQueue,
         slots: &Arc<Semaphore>,
         results: &mpsc::Sender<Attempt>,
         stop: &CancellationToken,
     ) -> Result<Next, StoreError> {
         let free = slots.available_permits();
-        let due = queue::find_due(&self.mongo, lane, free + 1).await?;
+        let due = queue::find_due(&self.mongo, mail_queue, free + 1).await?;
         if !due.expired.is_empty() {
             queue::release_expired_claims(&self.mongo, &due.expired, self.settings.release_grace).await?;
             return Ok(Next::Continue);

@@ -8,7 +8,7 @@ use notification::config::Config;
 use notification::mailer::{Mailer, MailerSettings};
 use notification::server::Smtp;
 use notification::templates::Templates;
-use notification::{Cleaner, Lanes, metrics, store, subscriptions};
+use notification::{Cleaner, MailQueues, metrics, store, subscriptions};
 
 fn main() -> ExitCode {
     chassis::main(
@@ -31,7 +31,7 @@ async fn run(config: Config, process: Process) -> anyhow::Result<()> {
         .open(config.database.as_str(), process.metrics())
         .await?;
     let messaging = Messaging::connect(&process, config.messaging, mongo.clone()).await?;
-    let lanes = Lanes::default();
+    let mail_queues = MailQueues::default();
     let settings = MailerSettings {
         senders: usize::try_from(config.senders.get())?,
         ..MailerSettings::default()
@@ -44,18 +44,18 @@ async fn run(config: Config, process: Process) -> anyhow::Result<()> {
         mongo,
         messaging.publisher().clone(),
         Templates::new(config.public_url.as_str(), LinkKey::new(config.link_key.expose())),
-        // Both lanes send at the same time.
+        // Both mail queues send at the same time.
         Smtp::new(
             config.smtp.as_str(),
             config.mail_from,
             config.senders.get().saturating_mul(2),
         )?,
-        lanes.clone(),
+        mail_queues.clone(),
         metrics::Metrics::register(process.metrics())?,
         settings,
     );
 
-    messaging.spawn(&process, subscriptions(&lanes)).await?;
+    messaging.spawn(&process, subscriptions(&mail_queues)).await?;
     let (stop_mailer, stop_cleaner) = (process.inputs_token(), process.inputs_token());
     process.spawn_input("mailer", async move {
         mailer.run(stop_mailer).await;

@@ -8,7 +8,7 @@ use notification::mailer::{Mailer, MailerSettings};
 use notification::metrics::Metrics;
 use notification::server::{MailServer, SendError};
 use notification::templates::{RenderedMail, Templates};
-use notification::{Lanes, store, subscriptions};
+use notification::{MailQueues, store, subscriptions};
 use opentelemetry::global;
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
 use std::time::Duration;
@@ -35,8 +35,13 @@ async fn a_mail_is_sent_in_the_trace_of_its_cause() {
         .prepare(&mongo)
         .await
         .expect("the collections can be created");
-    let lanes = Lanes::default();
-    let bench = Bench::new("notification", mongo.clone(), mongo.clone(), subscriptions(&lanes));
+    let mail_queues = MailQueues::default();
+    let bench = Bench::new(
+        "notification",
+        mongo.clone(),
+        mongo.clone(),
+        subscriptions(&mail_queues),
+    );
     let mailer = Mailer::new(
         mongo,
         bench.publisher(),
@@ -45,7 +50,7 @@ async fn a_mail_is_sent_in_the_trace_of_its_cause() {
             LinkKey::new("a key of thirty-two characters.."),
         ),
         AcceptingServer,
-        lanes,
+        mail_queues,
         Metrics::register(&prometheus::Registry::new()).expect("the registry is empty"),
         MailerSettings::default(),
     );

@@ -5,13 +5,13 @@ use mongo::Mongo;
 
 use crate::cause::StoredCause;
 use crate::copies::{EventSummary, RegistrationState};
-use crate::lane::Lanes;
 use crate::mail::{Mail, queue};
+use crate::mail_queue::MailQueues;
 use crate::mailing;
 use crate::reminders::{Seat, schedule_reminder};
 
 /// Handles `notifications.commands`: requests of the gateway, and commands that this service sends to itself.
-pub(crate) struct FollowCommands(pub(crate) Lanes);
+pub(crate) struct FollowCommands(pub(crate) MailQueues);
 
 type Chunk<'a> = (&'a Received<NotificationCommand>, &'a ContinueMailing);
 

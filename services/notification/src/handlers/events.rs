@@ -5,12 +5,12 @@ use mongodb::bson::{Document, doc};
 
 use crate::cause::StoredCause;
 use crate::copies::{Changes, EVENTS, EventSummary, time};
-use crate::lane::Lanes;
 use crate::mail::queue::{self, Missing};
+use crate::mail_queue::MailQueues;
 use crate::mailing::{self, Mailing, MailingContent};
 
 /// Handles `events`: stores the data of events that e-mails contain, and starts mailings to all attendees.
-pub(crate) struct FollowEvents(pub(crate) Lanes);
+pub(crate) struct FollowEvents(pub(crate) MailQueues);
 
 impl Handler<Mongo> for FollowEvents {
     type Message = EventEvent;

@@ -7,11 +7,11 @@ use mongodb::bson::{Document, doc};
 use uuid::Uuid;
 
 use crate::copies::{Changes, MEMBERS, PROFILES, delete_profiles, erased};
-use crate::lane::Lanes;
 use crate::mail::queue::{self, Missing};
+use crate::mail_queue::MailQueues;
 
 /// Handles `users.profiles`: stores the addresses and preferences of users.
-pub(crate) struct FollowProfiles(pub(crate) Lanes);
+pub(crate) struct FollowProfiles(pub(crate) MailQueues);
 
 impl Handler<Mongo> for FollowProfiles {
     type Message = UserProfileState;

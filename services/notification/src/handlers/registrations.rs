@@ -11,14 +11,14 @@ use uuid::Uuid;
 
 use crate::cause::{StoredCause, published_at};
 use crate::copies::{Changes, EventSummary, REGISTRATIONS, RegistrationState, time};
-use crate::lane::Lanes;
 use crate::mail::{Mail, queue};
+use crate::mail_queue::MailQueues;
 use crate::mailing;
 use crate::reminders::{Seat, schedule_reminder};
 
 /// Handles `registrations`: stores the state of registrations, enqueues an e-mail for each change, and schedules
 /// reminders.
-pub(crate) struct FollowRegistrations(pub(crate) Lanes);
+pub(crate) struct FollowRegistrations(pub(crate) MailQueues);
 
 impl Handler<Mongo> for FollowRegistrations {
     type Message = RegistrationEvent;

@@ -5,11 +5,11 @@ use mongodb::bson::doc;
 
 use crate::cause::StoredCause;
 use crate::copies::{Changes, MEMBERS, delete_profiles, time};
-use crate::lane::Lanes;
 use crate::mail::{Mail, queue};
+use crate::mail_queue::MailQueues;
 
 /// Handles `users`: stores the status of accounts, and enqueues a welcome e-mail for a new one.
-pub(crate) struct FollowUsers(pub(crate) Lanes);
+pub(crate) struct FollowUsers(pub(crate) MailQueues);
 
 impl Handler<Mongo> for FollowUsers {
     type Message = UserEvent;

@@ -12,14 +12,18 @@ use uuid::Uuid;
 
 use super::{MAILS, Mail, State};
 use crate::copies::among;
-use crate::lane::{Lane, Lanes};
+use crate::mail_queue::{MailQueue, MailQueues};
 
 /// Inserts e-mails in a handler's transaction and notifies the mailer after the commit. An e-mail that already exists
 /// is not changed.
-pub(crate) async fn enqueue(unit: &mut Unit<Mongo>, lanes: &Lanes, mails: &[Mail]) -> Result<(), StoreError> {
-    for lane in Lane::ALL {
-        if mails.iter().any(|mail| mail.lane == lane) {
-            unit.notify_after_commit(lanes.get(lane));
+pub(crate) async fn enqueue(
+    unit: &mut Unit<Mongo>,
+    mail_queues: &MailQueues,
+    mails: &[Mail],
+) -> Result<(), StoreError> {
+    for mail_queue in MailQueue::ALL {
+        if mails.iter().any(|mail| mail.mail_queue == mail_queue) {
+            unit.notify_after_commit(mail_queues.get(mail_queue));
         }
     }
     let updates = mails.iter().map(|mail| {
@@ -38,22 +42,31 @@ pub(crate) async fn enqueue(unit: &mut Unit<Mongo>, lanes: &Lanes, mails: &[Mail
 /// Makes e-mails due that waited for data that has arrived: the profiles of these users, or these events.
 pub(crate) async fn release_waiting(
     unit: &mut Unit<Mongo>,
-    lanes: &Lanes,
+    mail_queues: &MailQueues,
     missing: Missing,
     ids: &[Uuid],
 ) -> Result<(), StoreError> {
     let waiting = doc! { "missing": missing.name(), missing.field(): among(ids) };
-    make_due(unit, lanes, ids, waiting).await
+    make_due(unit, mail_queues, ids, waiting).await
 }
 
 /// Makes all pending e-mails to these users due, whatever they wait for.
-pub(crate) async fn retry_now(unit: &mut Unit<Mongo>, lanes: &Lanes, users: &[Uuid]) -> Result<(), StoreError> {
+pub(crate) async fn retry_now(
+    unit: &mut Unit<Mongo>,
+    mail_queues: &MailQueues,
+    users: &[Uuid],
+) -> Result<(), StoreError> {
     // Claimed e-mails are left alone, because two processes must not send the same e-mail.
     let waiting = doc! { "state": State::Pending.name(), "user": among(users), "claim": { "$exists": false } };
-    make_due(unit, lanes, users, waiting).await
+    make_due(unit, mail_queues, users, waiting).await
 }
 
-async fn make_due(unit: &mut Unit<Mongo>, lanes: &Lanes, ids: &[Uuid], waiting: Document) -> Result<(), StoreError> {
+async fn make_due(
+    unit: &mut Unit<Mongo>,
+    mail_queues: &MailQueues,
+    ids: &[Uuid],
+    waiting: Document,
+) -> Result<(), StoreError> {
     if ids.is_empty() {
         return Ok(());
     }
@@ -67,9 +80,9 @@ async fn make_due(unit: &mut Unit<Mongo>, lanes: &Lanes, ids: &[Uuid], waiting: 
         .await
         .map_err(store_error)?;
     if updated.modified_count > 0 {
-        Lane::ALL
+        MailQueue::ALL
             .into_iter()
-            .for_each(|lane| unit.notify_after_commit(lanes.get(lane)));
+            .for_each(|mail_queue| unit.notify_after_commit(mail_queues.get(mail_queue)));
     }
     Ok(())
 }
@@ -98,7 +111,7 @@ impl Missing {
     }
 }
 
-/// The due e-mails of a lane.
+/// The due e-mails of a mail queue.
 #[derive(Debug, Default)]
 pub(crate) struct Due {
     /// Ids of the e-mails that have been due for the longest time, with the time since their first attempt.
@@ -110,7 +123,7 @@ pub(crate) struct Due {
 }
 
 /// Finds up to `limit` e-mails that are due by the database's clock.
-pub(crate) async fn find_due(mongo: &Mongo, lane: Lane, limit: usize) -> Result<Due, StoreError> {
+pub(crate) async fn find_due(mongo: &Mongo, mail_queue: MailQueue, limit: usize) -> Result<Due, StoreError> {
     #[derive(Deserialize)]
     struct Row {
         _id: bson::Uuid,
@@ -119,7 +132,7 @@ pub(crate) async fn find_due(mongo: &Mongo, lane: Lane, limit: usize) -> Result<
         claim: Option<bson::Uuid>,
     }
     let pipeline = [
-        doc! { "$match": { "state": State::Pending.name(), "lane": lane.name() } },
+        doc! { "$match": { "state": State::Pending.name(), "lane": mail_queue.name() } },
         doc! { "$sort": { "next_attempt_at": 1 } },
         doc! { "$limit": i64::try_from(limit).unwrap_or(i64::MAX).max(1) },
         doc! { "$project": {

@@ -13,7 +13,7 @@ use notification::mailer::{Mailer, MailerSettings};
 use notification::metrics::Metrics;
 use notification::server::{MailServer, SendError};
 use notification::templates::{RenderedMail, Templates};
-use notification::{Cleaner, Lanes, MAILS, store, subscriptions};
+use notification::{Cleaner, MAILS, MailQueues, store, subscriptions};
 use testing::{Bench, MongoDatabase, eventually};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -28,7 +28,7 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 pub(crate) struct App {
     pub(crate) bench: Bench<Mongo>,
     pub(crate) server: RecordingServer,
-    lanes: Lanes,
+    mail_queues: MailQueues,
     stop: CancellationToken,
     // Last, so it is dropped after the fields that use it.
     database: MongoDatabase,
@@ -43,11 +43,11 @@ impl App {
             .prepare(&mongo)
             .await
             .expect("the collections can be created");
-        let lanes = Lanes::default();
+        let mail_queues = MailQueues::default();
         Self {
-            bench: Bench::new("notification", mongo.clone(), mongo, subscriptions(&lanes)),
+            bench: Bench::new("notification", mongo.clone(), mongo, subscriptions(&mail_queues)),
             server: RecordingServer::default(),
-            lanes,
+            mail_queues,
             stop: CancellationToken::new(),
             database,
         }
@@ -62,17 +62,17 @@ impl App {
 
     /// Runs a further mailer, which the handlers of this process notify.
     pub(crate) fn run_mailer<S: MailServer>(&self, server: S, settings: MailerSettings) -> JoinHandle<()> {
-        self.run_mailer_notified_by(&self.lanes, server, settings)
+        self.run_mailer_notified_by(&self.mail_queues, server, settings)
     }
 
     /// Runs a mailer as in another process, which no handler notifies.
     pub(crate) fn run_remote_mailer<S: MailServer>(&self, server: S, settings: MailerSettings) -> JoinHandle<()> {
-        self.run_mailer_notified_by(&Lanes::default(), server, settings)
+        self.run_mailer_notified_by(&MailQueues::default(), server, settings)
     }
 
     fn run_mailer_notified_by<S: MailServer>(
         &self,
-        lanes: &Lanes,
+        mail_queues: &MailQueues,
         server: S,
         settings: MailerSettings,
     ) -> JoinHandle<()> {
@@ -81,7 +81,7 @@ impl App {
             self.bench.publisher(),
             Templates::new("https://rollcall.example", LinkKey::new(LINK_KEY)),
             server,
-            lanes.clone(),
+            mail_queues.clone(),
             Metrics::register(&prometheus::Registry::new()).expect("the registry is empty"),
             settings,
         );

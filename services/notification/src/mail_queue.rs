@@ -1,4 +1,4 @@
-//! Lanes: two mail queues, so e-mails to many recipients do not delay an e-mail that one person is waiting for.
+//! MailQueues: two mail queues, so e-mails to many recipients do not delay an e-mail that one person is waiting for.
 
 use std::sync::Arc;
 
@@ -6,18 +6,18 @@ use contracts::NotificationKind;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-/// The queue of an e-mail. Each lane has its own senders.
+/// The queue of an e-mail. Each mail queue has its own senders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Lane {
+pub enum MailQueue {
     Priority,
     Bulk,
 }
 
-impl Lane {
+impl MailQueue {
     pub const ALL: [Self; 2] = [Self::Priority, Self::Bulk];
 
-    /// Returns the lane in which e-mails of this kind are sent.
+    /// Returns the mail queue in which e-mails of this kind are sent.
     pub fn of(kind: NotificationKind) -> Self {
         match kind {
             // These come in large numbers: after many sign-ups, or to all attendees of an event.
@@ -46,16 +46,16 @@ impl Lane {
 
 /// Notifies the mailer of this process when a handler's transaction has enqueued e-mails.
 #[derive(Debug, Clone, Default)]
-pub struct Lanes {
+pub struct MailQueues {
     priority: Arc<Notify>,
     bulk: Arc<Notify>,
 }
 
-impl Lanes {
-    pub(crate) fn get(&self, lane: Lane) -> &Arc<Notify> {
-        match lane {
-            Lane::Priority => &self.priority,
-            Lane::Bulk => &self.bulk,
+impl MailQueues {
+    pub(crate) fn get(&self, mail_queue: MailQueue) -> &Arc<Notify> {
+        match mail_queue {
+            MailQueue::Priority => &self.priority,
+            MailQueue::Bulk => &self.bulk,
         }
     }
 }
@@ -68,7 +68,7 @@ mod tests {
     fn mails_to_one_person_do_not_queue_behind_mails_to_many() {
         use NotificationKind as Kind;
         for kind in [Kind::SeatConfirmed, Kind::EmailVerification, Kind::PasswordReset] {
-            assert_eq!(Lane::of(kind), Lane::Priority, "{kind:?}");
+            assert_eq!(MailQueue::of(kind), MailQueue::Priority, "{kind:?}");
         }
         for kind in [
             Kind::Welcome,
@@ -76,7 +76,7 @@ mod tests {
             Kind::EventRescheduled,
             Kind::Reminder,
         ] {
-            assert_eq!(Lane::of(kind), Lane::Bulk, "{kind:?}");
+            assert_eq!(MailQueue::of(kind), MailQueue::Bulk, "{kind:?}");
         }
     }
 }
