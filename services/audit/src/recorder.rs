@@ -19,10 +19,10 @@ use crate::store::{ENTRIES, FINDINGS, STREAMS};
 use crate::stream::{Observation, Stream};
 use crate::tree::{Growth, Tree, TreeId};
 
-/// Maximum size of the entries that are written in one transaction, in bytes. The records of a larger batch are recorded one
-/// by one, because the entries are in memory, and MongoDB rejects transactions that do not fit into its cache. Ordinary batches
-/// have less than 1 MiB; the consumer fetches at most 4 MiB.
-const MAX_BATCH_BYTES: usize = 16 * 1024 * 1024;
+/// Maximum size of the entries that are written in one transaction, in bytes. A larger batch is split, because the entries
+/// and their encoded form are in memory, and MongoDB rejects transactions that do not fit into its cache. Ordinary batches
+/// have less than 1 MiB.
+const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// The handler that records one topic.
 pub(crate) struct Recorder {
