@@ -35,11 +35,6 @@ impl Statements {
         let executed = self.executed.lock().expect("no test thread panicked");
         executed.iter().filter(|statement| statement.contains(text)).count()
     }
-
-    fn all(&self) -> Vec<String> {
-        let mut executed = self.executed.lock().expect("no test thread panicked");
-        std::mem::take(&mut *executed)
-    }
 }
 
 impl<S: tracing::Subscriber> Layer<S> for Recorder {
@@ -118,12 +113,6 @@ async fn an_event_is_created_with_few_statements() {
         assert_eq!(statements.containing(statement), count, "{statement}");
     }
     let reads = statements.containing(OUTCOMES);
-    for statement in statements.all() {
-        println!(
-            "{}",
-            statement.split_whitespace().take(12).collect::<Vec<_>>().join(" ")
-        );
-    }
     assert!((1..=20).contains(&reads), "{reads} reads");
 }
 
