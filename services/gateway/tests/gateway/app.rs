@@ -26,7 +26,7 @@ pub(crate) use call::{Call, Response};
 pub(crate) use messages::*;
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
-pub(crate) const LINK_KEY: &str = "the key of links sent by e-mail";
+pub(crate) const LINK_KEY: &str = "the key of the links in our e-mails";
 const SOON: Duration = Duration::from_secs(5);
 
 /// One gateway process without sockets. Tests send requests with [`Call`].
