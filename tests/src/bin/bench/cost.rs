@@ -108,7 +108,7 @@ pub(crate) async fn at_rest(servers: &Servers, repeats: usize) -> Result<Row> {
         met: Some(median <= 6.0),
         note: Some(format!(
             "User and system time for {} s, from {} s after the start, one process of each service, no requests. The servers \
-             work for nobody else meanwhile. The last repeat, in percent of a core: {detail}.",
+             have no other clients meanwhile. The last repeat, in percent of a core: {detail}.",
             MEASURED.as_secs(),
             SETTLES_WITHIN.as_secs()
         )),
